@@ -1,0 +1,207 @@
+"""The command line: `nada adapt`, `generate`, `inspect`, `convert`, `demo`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import inspect_file
+from .commands import explain, run_adapt, run_convert, run_generate
+from .config import AdaptConfig
+from .errors import NadaError, UsageError
+from .run_folder import slug, unused
+from .stylegan2 import NOISE_MODES
+
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
+
+GENERATOR_HELP = "a StyleGAN2 file (.safetensors, rosinality .pt, NVIDIA .pkl), or 'demo' for the one that comes along"
+CLIP_HELP = (
+    "CLIP models with optional weights: NAME[:WEIGHT],... where NAME is 'demo', an open_clip architecture such as "
+    "ViT-B/32 (OpenAI's weights, downloaded on first use), ARCHITECTURE@TAG, ARCHITECTURE@FILE, or a folder with "
+    "open_clip_config.json and weights. Default: the paper's ViT-B/32,ViT-B/16; for the demo generator, demo"
+)
+EPILOG = """\
+examples:
+  nada demo                                            the whole thing on the small models that come along
+  nada adapt --generator ffhq.pkl --source photo --target sketch --layers all
+  nada adapt --generator afhqdog.pkl --source dog --target pig --iterations 200
+  nada generate --generator nada-photo_to_sketch/photo_to_sketch.safetensors --count 16
+  nada inspect ffhq.pkl
+  nada convert ffhq.pkl ffhq.safetensors
+
+exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted (what was trained is kept)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    _set_up_logging(args.command)
+    try:
+        result = args.run(args)
+    except UsageError as error:
+        return _fail(error, USAGE)
+    except (NadaError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, NadaError) and "memory" not in str(error):
+            raise  # a defect: its traceback is what a report needs
+        return _fail(error, FAILURE)
+    except KeyboardInterrupt as error:
+        return _fail(error, INTERRUPTED)
+    print(json.dumps(result) if args.json else args.show(result))
+    return INTERRUPTED if result.get("interrupted") else 0
+
+
+def _fail(error: BaseException, code: int) -> int:
+    print(f"nada: {explain(error) or 'interrupted; nothing was saved yet'}", file=sys.stderr)
+    return code
+
+
+def _set_up_logging(command: str) -> None:
+    """Our own messages on stderr; those of the libraries beneath end in our errors, or do not matter here."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("nada: %(message)s"))
+    logging.getLogger(__package__).addHandler(handler)
+    logging.getLogger(__package__).setLevel(logging.INFO)
+    logging.getLogger(__package__).propagate = False
+    for name in (None, "huggingface_hub"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets `run` (arguments -> result) and `show` (result -> text)."""
+    parser = argparse.ArgumentParser(
+        prog="nada",
+        description="StyleGAN-NADA: adapt a StyleGAN2 generator to a new domain from two phrases.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    adapt = _command(commands, "adapt", "move a generator to a new domain", _adapt, _show_adapt)
+    adapt.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
+    adapt.add_argument("--clip", metavar="SPEC", help=CLIP_HELP)
+    _add_config(adapt)
+    _add_run_options(adapt, "a new folder named after the texts")
+
+    demo = _command(commands, "demo", "photo -> sketch on the models that come along", _adapt, _show_adapt)
+    demo.set_defaults(generator="demo", clip="demo")
+    _add_config(demo, source="photo", target="sketch", layers="all", batch=4, iterations=150)
+    _add_run_options(demo, "a new folder nada-demo")
+
+    generate = _command(commands, "generate", "make images", _generate, _show_files)
+    generate.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
+    generate.add_argument("--count", type=int, default=16, help="images to make (default: %(default)s)")
+    generate.add_argument("--seed", type=int, default=0, help="of the first image; the next ones count up")
+    generate.add_argument("--psi", type=float, default=0.7, help="truncation: 1 varied .. 0 average (%(default)s)")
+    generate.add_argument("--noise", choices=NOISE_MODES, default="const", help="fine detail (default: %(default)s)")
+    generate.add_argument("--batch", type=int, default=8, help="images at a time (default: %(default)s)")
+    generate.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)"
+    )
+    _add_device(generate)
+
+    inspect = _command(commands, "inspect", "tell what a file is, without running anything in it", _inspect, _show_tree)
+    inspect.add_argument("file", type=Path, help="any file")
+
+    convert = _command(commands, "convert", "rewrite a generator as safetensors", _convert, _show_tree)
+    convert.add_argument("source", metavar="IN", help=GENERATOR_HELP)
+    convert.add_argument("target", metavar="OUT.safetensors", type=Path)
+    convert.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    return parser
+
+
+def _command(commands: Any, name: str, help: str, run: Any, show: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=f"nada {name}: {help}.")
+    parser.set_defaults(run=run, show=show)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """One argument for each field of `AdaptConfig`, with its explanation and default."""
+    kinds = {"str": str, "int": int, "float": float, "float | None": float, "str | int": _layers}
+    group = parser.add_argument_group("adaptation")
+    for f in fields(AdaptConfig):
+        default = defaults.get(f.name, f.default)
+        required = default is MISSING
+        shown = "" if required or default is None else f" (default: {default})"
+        group.add_argument(
+            f"--{f.name.replace('_', '-')}",
+            type=kinds[f.type],
+            required=required,
+            default=None if required else default,
+            metavar={"str": "TEXT", "str | int": "auto|all|K"}.get(f.type, "N"),
+            help=f.metadata["help"] + shown,
+        )
+
+
+def _layers(text: str) -> str | int:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder for the results (default: {default_out})")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
+    parser.add_argument(
+        "--snapshot-every", type=int, default=50, metavar="N", help="save every N iterations; 0 never (%(default)s)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_device(parser)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+
+
+def _adapt(args: argparse.Namespace) -> dict[str, Any]:
+    config = AdaptConfig(**{f.name: getattr(args, f.name) for f in fields(AdaptConfig)})
+    name = "nada-demo" if args.command == "demo" else f"nada-{slug(config.source)}_to_{slug(config.target)}"
+    out = args.out or unused(Path(name))
+    return run_adapt(
+        config, out, args.generator, args.clip, args.device, args.snapshot_every, args.overwrite, not args.quiet
+    )
+
+
+def _generate(args: argparse.Namespace) -> dict[str, Any]:
+    out = args.out or unused(Path("nada-images"))
+    return run_generate(args.generator, out, args.count, args.seed, args.psi, args.noise, args.batch, args.device)
+
+
+def _inspect(args: argparse.Namespace) -> dict[str, Any]:
+    return inspect_file(args.file)
+
+
+def _convert(args: argparse.Namespace) -> dict[str, Any]:
+    return run_convert(args.source, args.target, args.overwrite)
+
+
+def _show_adapt(record: dict[str, Any]) -> str:
+    done, seconds = record["recipe"]["iterations_done"], record["seconds"]
+    head = "interrupted: kept the state after" if record["interrupted"] else "adapted in"
+    return f"{head} {done} iterations, {seconds:.1f} s ({record['device']})\n{_show_files(record)}"
+
+
+def _show_files(record: dict[str, Any]) -> str:
+    files = {k: v for k, v in record["files"].items() if not k.startswith("seed_")}
+    width = max(map(len, files), default=0)
+    lines = [f"  {name.replace('_', ' '):{width}}  {path}" for name, path in files.items()]
+    return "\n".join([f"results in {record['folder']}", *lines])
+
+
+def _show_tree(value: Any, indent: str = "") -> str:
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            lines += [f"{indent}{key}:", _show_tree(item, indent + "  ")]
+        elif isinstance(item, (list, tuple)) and item and isinstance(item[0], str):
+            lines += [f"{indent}{key}:", *(f"{indent}  - {part}" for part in item)]
+        elif item not in (None, [], (), {}):
+            lines.append(f"{indent}{key}: {item}")
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,210 @@
+"""CLIP: the models that judge images by text, one or several with weights, through open_clip.
+
+Images enter as the generators make them, [N, 3, R, R] in about [-1, 1], and stay differentiable all the way.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import NadaError, UsageError
+
+log = logging.getLogger(__name__)
+
+DEMO = "demo"
+DEMO_FOLDER = Path(__file__).parent / "demo" / "clip"
+PAPER_SPEC = "ViT-B/32,ViT-B/16"  # the paper's ensemble
+CONFIG_FILE = "open_clip_config.json"
+SAFE_TORCH = (2, 10)  # the first release whose tensor-only reading of pickled files has no known hole
+
+
+class ClipModel(nn.Module):
+    """One CLIP model with its tokenizer, preprocessing and weight in the ensemble. Frozen.
+
+    Attributes:
+        name: as the user wrote it.
+        weight: factor of its losses.
+    """
+
+    def __init__(self, name: str, weight: float, model: nn.Module, tokenize: Callable[..., Tensor]):
+        super().__init__()
+        self.name, self.weight = name, weight
+        self.model = model.eval().requires_grad_(False)
+        self.tokenize = tokenize
+        size = model.visual.image_size
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        preprocess = model.visual.preprocess_cfg
+        for key in ("mean", "std"):
+            self.register_buffer(key, torch.tensor(preprocess[key]).view(3, 1, 1), persistent=False)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Embed images; gradients flow back to them.
+
+        Args:
+            images: [N, 3, H, W], about in [-1, 1] (not clamped), RGB.
+
+        Returns:
+            [N, D] float32, not normalized.
+        """
+        if images.shape[-2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bicubic", antialias=True, align_corners=False)
+        x = ((images + 1) / 2 - self.mean) / self.std
+        return self.model.encode_image(x).float()
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts: [len(texts), D] float32, not normalized.
+
+        Raises:
+            UsageError: a text is empty or longer than the model reads.
+        """
+        limit = self.tokenize.context_length
+        for text in texts:
+            if not text.strip():
+                raise UsageError("a text is empty; write a word or a phrase")
+        longest = self.tokenize(list(texts), context_length=4 * limit)
+        lengths = (longest != longest[:, -1:]).sum(dim=1)  # the padding repeats to the end
+        if (excess := int(lengths.max())) > limit:
+            text = texts[int(lengths.argmax())]
+            raise UsageError(
+                f"the text {text[:60]!r} is {excess} tokens long; {self.name} reads {limit}. Use fewer words"
+            )
+        return self.model.encode_text(self.tokenize(list(texts)).to(self.mean.device)).float()
+
+
+class ClipEnsemble(nn.Module):
+    """Several CLIP models; their weighted losses are added (StyleGAN-NADA, supplementary). Iterates over `ClipModel`."""
+
+    def __init__(self, models: Sequence[ClipModel]):
+        super().__init__()
+        if not models:
+            raise UsageError("an ensemble needs at least one CLIP model")
+        self.models = nn.ModuleList(models)
+
+    def __iter__(self) -> Iterator[ClipModel]:
+        return iter(self.models)
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Names and weights, JSON-able, for recipes."""
+        return [{"name": m.name, "weight": m.weight} for m in self]
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """One entry of a specification: NAME, NAME@TAG, NAME@FILE or FOLDER, each with an optional :WEIGHT."""
+
+    source: str
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> list[ClipSpec]:
+        """Read "ViT-B/32:1,ViT-B/16:0.5"; entries with weight 0 cost nothing: they are left out.
+
+        Raises:
+            UsageError: an entry is empty, a weight is negative, or none is left.
+        """
+        specs = []
+        for entry in text.split(","):
+            match = re.fullmatch(r"\s*(.+?)(?::([-+.\deE]+))?\s*", entry)
+            if not match:
+                raise UsageError(f"{text!r} has an empty entry; write NAME[:WEIGHT],NAME[:WEIGHT]")
+            try:
+                weight = float(match[2] or 1)
+            except ValueError:
+                raise UsageError(f"the weight {match[2]!r} in {text!r} is not a number") from None
+            if not 0 <= weight < float("inf"):
+                raise UsageError(f"the weight of {match[1]!r} is {weight}; it must be 0 or more")
+            if weight:
+                specs.append(cls(match[1], weight))
+        if not specs:
+            raise UsageError(f"{text!r} gives every CLIP model the weight 0; at least one must count")
+        return specs
+
+
+@torch.inference_mode(False)
+def load_clip(spec: str = PAPER_SPEC, device: str | torch.device = "cpu") -> ClipEnsemble:
+    """Load the CLIP models that a specification names.
+
+    Args:
+        spec: entries separated by commas, each with an optional weight (`ViT-B/32:1,ViT-B/16:0.5`). An entry is
+            `demo` (comes with this package), an open_clip architecture (OpenAI's weights, downloaded on first use),
+            `ARCHITECTURE@TAG` (other published weights), `ARCHITECTURE@FILE` (weights at hand; OpenAI's belong to the
+            `-quickgelu` architectures), or a folder with `open_clip_config.json` and weights.
+        device: where they shall live.
+
+    Raises:
+        UsageError: a name, tag or path does not exist.
+        NadaError: weights could not be downloaded or read.
+    """
+    return ClipEnsemble([_load(entry) for entry in ClipSpec.parse(spec)]).to(device)
+
+
+def _load(spec: ClipSpec) -> ClipModel:
+    import open_clip  # seconds of imports, so only when a model is wanted
+
+    architecture, weights = _resolve(spec.source)
+    try:
+        model = open_clip.create_model(architecture, pretrained=weights, require_pretrained=True, weights_only=True)
+        tokenize = open_clip.get_tokenizer(architecture)
+    except Exception as error:  # open_clip passes on whatever its readers and its network library raise
+        local = weights is None or Path(weights).is_file()
+        reason = f"cannot be read: {str(error)[:300]}" if local else "is not on this machine and cannot be downloaded"
+        raise NadaError(
+            f"the CLIP model {spec.source!r} {reason}. Check the {'file' if local else 'network'}, or give a folder "
+            f"with {CONFIG_FILE} and weights, or ARCHITECTURE@FILE, or 'demo'"
+        ) from error
+    return ClipModel(spec.source, spec.weight, model, tokenize)
+
+
+def _resolve(source: str) -> tuple[str, str | None]:
+    """The architecture and weights that open_clip knows for an entry; a folder holds both."""
+    from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
+
+    folder = DEMO_FOLDER if source == DEMO else Path(source)
+    if folder.is_dir():
+        if not (folder / CONFIG_FILE).is_file():
+            raise UsageError(f"the folder {source!r} holds no {CONFIG_FILE}; it must, beside the weights")
+        return f"local-dir:{folder}", None
+
+    name, _, weights = source.partition("@")
+    architecture = name.replace("/", "-")
+    if architecture not in list_models():
+        near = [m for m in list_models() if m.lower().startswith(architecture.lower()[:5])]
+        hint = f"; near it are {', '.join(near[:6])}" if near else ""
+        raise UsageError(f"there is no CLIP architecture {name!r}{hint}. Examples: ViT-B/32, ViT-B/16, RN50, demo")
+    if weights and Path(weights).is_file():
+        _check_weights(Path(weights))
+        return architecture, weights
+    tag = weights or "openai"
+    # OpenAI, and some others, trained with an activation that only the quickgelu architecture has; open_clip lists
+    # such weights under both names, and says in their entry which one is right.
+    plain = architecture.removesuffix("-quickgelu")
+    quickgelu = f"{plain}-quickgelu"
+    published = [(a, t) for a in (plain, quickgelu) for t in list_pretrained_tags_by_model(a)]
+    for known, known_tag in published:
+        if tag == known_tag and get_pretrained_cfg(known, tag).get("quick_gelu", False) == (known == quickgelu):
+            log.info("loading CLIP %s (%s); the first time, its weights are downloaded", known, tag)
+            return known, tag
+    choices = ", ".join(f"{a}@{t}" for a, t in published) or "none, so give a weights file"
+    raise UsageError(f"{name} has no weights called {tag!r}, and no such file exists. Published are {choices}")
+
+
+def _check_weights(path: Path) -> None:
+    version = tuple(int(n) for n in re.findall(r"\d+", torch.__version__)[:2])
+    if path.suffix != ".safetensors" and version < SAFE_TORCH:
+        raise NadaError(
+            f"{path.name} is a pickled file, and PyTorch {torch.__version__} cannot read those safely; "
+            f"update PyTorch to {'.'.join(map(str, SAFE_TORCH))} or later, or convert it to .safetensors"
+        )

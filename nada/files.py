@@ -1,0 +1,75 @@
+"""Files that are either whole or untouched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import NadaError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Write a file so that, whatever happens meanwhile, its name leads to the old content or to the new one, whole.
+
+    Use as ``with atomic_path(path) as temp: write(temp)``. The temporary file lies in the same folder (a rename is only
+    atomic within one file system) and has the same suffix (writers that choose a format by it still do). Missing
+    parent folders are created; a symbolic link stays one, and its target is replaced.
+
+    Args:
+        path: the file to create or replace.
+
+    Yields:
+        The path to write to. It does not exist yet.
+
+    Raises:
+        NadaError: the path is a folder, the disk is full, writing is not permitted, or nothing was written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise NadaError(f"{path} is a folder; give the name of the file to write")
+    temp = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temp
+        _flush(temp)
+        os.replace(temp, target)
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise NadaError(_sentence(path, error)) from error
+    finally:
+        with suppress(OSError):
+            temp.unlink()  # after a success it has its new name, and there is nothing to remove
+
+
+def _flush(temp: Path) -> None:
+    """Wait until the content is on the disk; otherwise a power cut could leave the new name with empty content."""
+    with open(temp, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """The same for the folder's entry, where the system can (Windows cannot open folders)."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _sentence(path: str | os.PathLike, error: OSError) -> str:
+    if error.errno in _FULL:
+        return f"{path} was not written: the disk is full; free some space, or choose another folder"
+    if error.errno in _FORBIDDEN:
+        return f"{path} was not written: there is no permission to write there; choose another folder"
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        return f"{path} was not written: a part of its path is a file, not a folder; choose another name"
+    return f"{path} was not written: {error}"

@@ -1,0 +1,88 @@
+"""Latent codes and the images that generators make of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .errors import UsageError
+from .stylegan2 import NOISE_MODES, Generator
+
+SEEDS = 1 << 64  # torch's generators take 64-bit seeds
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A CPU random generator: the same numbers on every device."""
+    return torch.Generator().manual_seed(seed % SEEDS)
+
+
+def device_of(generator: Generator) -> torch.device:
+    """Where a generator's tensors live."""
+    return generator.mapping.w_avg.device
+
+
+@torch.no_grad()
+def sample_latents(
+    generator: Generator,
+    count: int,
+    seed: int = 0,
+    truncation_psi: float = 0.7,
+    truncation_cutoff: int | None = None,
+) -> Tensor:
+    """Random latent codes; the i-th is that of seed + i, however many are asked for.
+
+    Args:
+        generator: whose mapping network to use. An adapted generator shares it with its base.
+        count: how many.
+        seed: of the first one.
+        truncation_psi: 1 for full variety, less for more typical images, 0 for the average one.
+        truncation_cutoff: truncate only the first so many codes; None for all.
+
+    Returns:
+        ws [count, num_ws, w_dim], on the generator's device.
+    """
+    if count < 1:
+        raise UsageError(f"count is {count}; ask for at least 1 latent code")
+    z = torch.cat([torch.randn(1, generator.config.z_dim, generator=seeded(seed + i)) for i in range(count)])
+    return generator.mapping(z.to(device_of(generator)), truncation_psi, truncation_cutoff)
+
+
+def mix_latents(coarse: Tensor, fine: Tensor, crossover: int) -> Tensor:
+    """Style mixing (StyleGAN section 3.1): codes below `crossover` from one, the rest from the other.
+
+    Args:
+        coarse, fine: [N, num_ws, w_dim].
+        crossover: 0 (all from `fine`) .. num_ws (all from `coarse`).
+    """
+    return torch.cat([coarse[:, :crossover], fine[:, crossover:]], dim=1)
+
+
+@torch.no_grad()
+def generate(generator: Generator, ws: Tensor, noise: str = "const", seed: int = 0, batch: int = 8) -> Tensor:
+    """Images of latent codes, in pieces.
+
+    Args:
+        generator: on any device.
+        ws: [N, num_ws, w_dim], on any device.
+        noise: "const" (the generator's stored maps), "random" (image i draws its own from seed + i) or "none".
+        seed: for "random".
+        batch: images at a time; less takes less memory.
+
+    Returns:
+        [N, 3, R, R] float32 on the CPU, about in [-1, 1] (not clamped).
+    """
+    if noise not in NOISE_MODES:
+        raise UsageError(f"noise is {noise!r}; it must be one of {', '.join(NOISE_MODES)}")
+    if batch < 1:
+        raise UsageError(f"batch is {batch}; it must be at least 1")
+    images = []
+    for start in range(0, len(ws), batch):
+        codes = ws[start : start + batch].to(device_of(generator))
+        maps = _random_noise(generator, range(start, start + len(codes)), seed) if noise == "random" else noise
+        images.append(generator.synthesis(codes, maps).float().cpu())
+    return torch.cat(images) if images else torch.empty(0)
+
+
+def _random_noise(generator: Generator, indices: range, seed: int) -> dict[str, Tensor]:
+    draws = [generator.synthesis.sample_noise(1, seeded(seed + i)) for i in indices]
+    return {name: torch.cat([draw[name] for draw in draws]) for name in draws[0]}

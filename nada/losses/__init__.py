@@ -1,0 +1,6 @@
+"""The losses of StyleGAN-NADA (arXiv 2108.00946), pure functions of CLIP embeddings."""
+
+from .directional import directional_loss
+from .similarity import global_loss, unit
+
+__all__ = ["directional_loss", "global_loss", "unit"]

@@ -1,0 +1,31 @@
+"""The directional CLIP loss: images must change as the text does."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .similarity import unit
+
+ZERO = 1e-12  # squared length below which a change of unit vectors is fp32 round-off
+
+
+def directional_loss(source: Tensor, adapted: Tensor, direction: Tensor) -> Tensor:
+    """1 - cos(image change, text change), mean over the batch (StyleGAN-NADA section 4.1, L_direction).
+
+    Where an image has not changed its direction is undefined; at the first step, where the twins are equal, that is
+    every image. There the cosine counts as 0 with `direction` as its gradient, so that training starts the right way.
+
+    Args:
+        source: [N, D] CLIP embeddings of the frozen generator's images, any length.
+        adapted: [N, D] those of the trained generator's images of the same latents.
+        direction: [D] from source to target text, length 1.
+
+    Returns:
+        [] in 0..2.
+    """
+    change = unit(adapted) - unit(source)
+    length2 = change.square().sum(dim=-1)
+    scale = torch.where(length2 > ZERO, length2.clamp_min(ZERO).rsqrt(), 1.0)
+    # Without a change the dot product is zero up to round-off, and its gradient is `direction`.
+    return (1 - (change @ direction) * scale).mean()

@@ -1,0 +1,91 @@
+"""The folder that a run leaves behind: generators, pictures, and a record of how it went."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .checkpoint import save_generator
+from .errors import NadaError, UsageError
+from .files import atomic_path
+from .stylegan2 import Generator
+
+RECORD = "record.json"
+
+
+def slug(text: str) -> str:
+    """A file name that reads like the text."""
+    return re.sub(r"\W+", "_", text.lower()).strip("_")[:60] or "untitled"
+
+
+def unused(path: Path) -> Path:
+    """The path itself, or with the first of -2, -3, ... that does not exist yet."""
+    candidate, n = path, 1
+    while candidate.exists():
+        n += 1
+        candidate = path.with_name(f"{path.name}-{n}")
+    return candidate
+
+
+class RunFolder:
+    """Where one run writes. Every file appears whole or not at all.
+
+    Args:
+        path: the folder; made if it is missing.
+        overwrite: replace the results of an earlier run there.
+
+    Raises:
+        UsageError: it holds an earlier run, and `overwrite` is off.
+        NadaError: it cannot be written to.
+    """
+
+    def __init__(self, path: Path, overwrite: bool = False):
+        self.path = path
+        if (path / RECORD).exists() and not overwrite:
+            raise UsageError(f"{path} holds an earlier run; choose another folder, or add --overwrite to replace it")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NadaError(f"the folder {path} cannot be made: {error.strerror}. Choose another one") from error
+        self._earlier = set(path.glob("snapshots/*.safetensors"))
+        self.files: dict[str, str] = {}
+        # A run takes minutes: learn now, not at its end, that nothing can be written.
+        with atomic_path(path / ".writable"):
+            pass
+        (path / ".writable").unlink()
+
+    def save_generator(self, generator: Generator, name: str) -> Path:
+        """Write a generator as NAME.safetensors."""
+        path = self.path / f"{name}.safetensors"
+        save_generator(generator, path)
+        self.files["generator"] = str(path)
+        return path
+
+    def save_snapshot(self, generator: Generator, iteration: int) -> Path:
+        """Write the state after some iterations under snapshots/."""
+        path = self.path / "snapshots" / f"iteration_{iteration:05d}.safetensors"
+        save_generator(generator, path)
+        self._earlier.discard(path)
+        self.files["last_snapshot"] = str(path)
+        return path
+
+    def save_picture(self, picture: Image.Image, name: str) -> Path:
+        """Write a picture as NAME.png."""
+        path = self.path / f"{name}.png"
+        with atomic_path(path) as temporary:
+            picture.save(temporary, "PNG")
+        self.files[name] = str(path)
+        return path
+
+    def save_record(self, record: dict[str, Any]) -> Path:
+        """Write the record, and with it declare the run done: snapshots of an earlier run here go."""
+        path = self.path / RECORD
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        for stale in self._earlier:
+            stale.unlink(missing_ok=True)
+        return path

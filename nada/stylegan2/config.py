@@ -1,0 +1,72 @@
+"""What a StyleGAN2 generator is, beside its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log2
+
+from ..errors import UsageError
+
+MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
+
+
+def standard_channels(resolution: int, channel_base: int = 32768, channel_max: int = 512) -> tuple[int, ...]:
+    """The usual channel plan: min(channel_base / r, channel_max) for r = 4, 8, ..., resolution.
+
+    A base of 32768 is config-f ("channel multiplier 2"); 16384 is config-e and NVIDIA's small models.
+    """
+    blocks = int(log2(resolution)) - 1
+    return tuple(min(channel_base // (4 << i), channel_max) for i in range(blocks))
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The choices that the tensors of a generator do not reveal by themselves, and its sizes.
+
+    Raises:
+        UsageError: a value is impossible.
+    """
+
+    resolution: int
+    """Side of the square image in pixels: a power of two in 4..1024."""
+    channels: tuple[int, ...]
+    """Feature maps of the blocks 4x4, 8x8, ..., resolution."""
+    z_dim: int = 512
+    """Dimensions of the input latent z."""
+    w_dim: int = 512
+    """Dimensions of the intermediate latent w, and width of the mapping network."""
+    mapping_layers: int = 8
+    """Fully connected layers from z to w."""
+    mapping_lr_multiplier: float = 0.01
+    """Learning rate multiplier of the mapping network; its stored weights are larger by the inverse."""
+    img_channels: int = 3
+    """Channels of the image."""
+    conv_clamp: float | None = None
+    """Largest magnitude that leaves a convolution or to-RGB layer. Mixed-precision NVIDIA models have 256."""
+    demod_eps: str = "scaled"
+    """Where demodulation adds 1e-8: "scaled", to W / sqrt(fan_in) (TensorFlow, rosinality); "raw", to W (NVIDIA PyTorch)."""
+
+    def __post_init__(self) -> None:
+        r = self.resolution
+        if not MIN_RESOLUTION <= r <= MAX_RESOLUTION or r & (r - 1):
+            raise UsageError(f"resolution is {r}; it must be a power of two in {MIN_RESOLUTION}..{MAX_RESOLUTION}")
+        object.__setattr__(self, "channels", tuple(self.channels))
+        if len(self.channels) != len(self.resolutions):
+            raise UsageError(f"channels has {len(self.channels)} entries; {r} px has {len(self.resolutions)} blocks")
+        sizes = (*self.channels, self.z_dim, self.w_dim, self.mapping_layers, self.img_channels)
+        if min(sizes) < 1:
+            raise UsageError(f"every size of a generator must be at least 1, got {sizes}")
+        if self.demod_eps not in ("scaled", "raw"):
+            raise UsageError(f"demod_eps is {self.demod_eps!r}; it must be 'scaled' or 'raw'")
+        if self.conv_clamp is not None and not self.conv_clamp > 0:
+            raise UsageError(f"conv_clamp is {self.conv_clamp}; it must be positive, or None for no clamping")
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Resolutions of the blocks: 4, 8, ..., resolution."""
+        return tuple(4 << i for i in range(int(log2(self.resolution)) - 1))
+
+    @property
+    def num_ws(self) -> int:
+        """Latent codes of the synthesis network, 2 log2(resolution) - 2: one per convolution, one for the last RGB."""
+        return 2 * len(self.resolutions)

@@ -1,0 +1,141 @@
+"""The synthesis network: w codes, or the styles they become, to images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingABC
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from . import ops
+from .config import GeneratorConfig
+from .layers import SynthesisLayer, ToRGB
+
+NOISE_MODES = ("const", "random", "none")
+Noise = str | MappingABC  # one of NOISE_MODES, or {layer name: [N or 1, 1, r, r]}
+
+
+class Block(nn.Module):
+    """One resolution: conv0 (doubles it; absent at 4x4), conv1, and to-RGB added to the growing image ("skip")."""
+
+    def __init__(self, config: GeneratorConfig, index: int):
+        super().__init__()
+        self.resolution, c = config.resolutions[index], config.channels[index]
+        conv = {"w_dim": config.w_dim, "resolution": self.resolution}
+        conv |= {"clamp": config.conv_clamp, "demod_eps": config.demod_eps}
+        if index == 0:
+            self.const = nn.Parameter(torch.randn(c, 4, 4))
+        else:
+            self.conv0 = SynthesisLayer(config.channels[index - 1], c, up=True, **conv)
+            self.register_buffer("up_filter", ops.resample_filter(), persistent=False)
+        self.conv1 = SynthesisLayer(c, c, up=False, **conv)
+        self.torgb = ToRGB(c, config.img_channels, config.w_dim, config.conv_clamp)
+
+    def forward(
+        self, x: Tensor | None, image: Tensor | None, styles: MappingABC[str, Tensor], noise: MappingABC[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Features and image of the block below (None at 4x4) -> those of this one."""
+        name = f"b{self.resolution}."
+        if x is None:
+            x = self.const.expand(len(styles[name + "conv1"]), -1, -1, -1)
+        else:
+            x = self.conv0(x, styles[name + "conv0"], noise.get(name + "conv0"))
+        x = self.conv1(x, styles[name + "conv1"], noise.get(name + "conv1"))
+        rgb = self.torgb(x, styles[name + "torgb"])
+        return x, rgb if image is None else rgb + ops.upsample(image, self.up_filter)
+
+
+class Synthesis(nn.Module):
+    """g: W+ -> images. Layers are addressed by name ("b4.conv1", "b8.conv0", ..., "b8.torgb")."""
+
+    def __init__(self, config: GeneratorConfig):
+        super().__init__()
+        self.num_ws, self.w_dim = config.num_ws, config.w_dim
+        for i, r in enumerate(config.resolutions):
+            setattr(self, f"b{r}", Block(config, i))
+        self.latent_of = self._latent_indices(config.resolutions)
+        self.conv_layers = tuple(name for name in self.latent_of if not name.endswith("torgb"))
+
+    @staticmethod
+    def _latent_indices(resolutions: tuple[int, ...]) -> dict[str, int]:
+        """Which of the num_ws codes drives each layer; a to-RGB layer shares the code of the next block's conv0."""
+        latent_of, index = {}, 0
+        for r in resolutions:
+            for conv in ("conv1",) if r == 4 else ("conv0", "conv1"):
+                latent_of[f"b{r}.{conv}"] = index
+                index += 1
+            latent_of[f"b{r}.torgb"] = index
+        return latent_of
+
+    def layer(self, name: str) -> SynthesisLayer | ToRGB:
+        """The module behind a layer's name.
+
+        Raises:
+            UsageError: there is no such layer.
+        """
+        if name not in self.latent_of:
+            raise UsageError(f"there is no layer {name!r}; the layers are {', '.join(self.latent_of)}")
+        block, part = name.split(".")
+        return getattr(getattr(self, block), part)
+
+    def styles(self, ws: Tensor) -> dict[str, Tensor]:
+        """Style space S: the per-channel scales that each layer's affine map makes of its code.
+
+        Args:
+            ws: [N, num_ws, w_dim].
+
+        Returns:
+            {layer name: [N, C_in]}.
+        """
+        if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
+            raise UsageError(f"ws has shape {list(ws.shape)}; this generator takes [N, {self.num_ws}, {self.w_dim}]")
+        return {name: self.layer(name).affine(ws[:, i]) for name, i in self.latent_of.items()}
+
+    def sample_noise(self, batch: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Fresh standard normal noise, {conv layer name: [batch, 1, r, r]}, on the network's device.
+
+        Drawn where `generator` lives (the CPU by default), so that a seed gives the same image on every device.
+        """
+        device = torch.device("cpu") if generator is None else generator.device
+        noise = {}
+        for name in self.conv_layers:
+            const = self.layer(name).noise_const
+            draw = torch.randn(batch, 1, *const.shape, generator=generator, device=device)
+            noise[name] = draw.to(const)
+        return noise
+
+    def _noise(self, noise: Noise, batch: int, generator: torch.Generator | None) -> MappingABC[str, Tensor]:
+        if isinstance(noise, MappingABC):
+            return noise
+        if noise == "const":
+            return {name: self.layer(name).noise_const[None, None] for name in self.conv_layers}
+        if noise == "random":
+            return self.sample_noise(batch, generator)
+        if noise == "none":
+            return {}
+        raise UsageError(f"noise is {noise!r}; it must be one of {', '.join(NOISE_MODES)}, or a dict of noise maps")
+
+    def render(
+        self, styles: MappingABC[str, Tensor], noise: Noise = "const", generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Images from styles {layer name: [N, C_in]}; see `forward` for the noise."""
+        maps = self._noise(noise, len(styles["b4.conv1"]), generator)
+        x = image = None
+        for block in self.children():
+            x, image = block(x, image, styles, maps)
+        return image
+
+    def forward(self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None) -> Tensor:
+        """Images from latent codes.
+
+        Args:
+            ws: [N, num_ws, w_dim], from `Mapping` or edited (W+).
+            noise: "const" uses the stored maps (the same detail every time), "random" draws new ones from `generator`,
+                "none" leaves it out; or explicit maps {layer name: [N or 1, 1, r, r]}, as `sample_noise` makes them.
+            generator: for "random"; None takes PyTorch's global one.
+
+        Returns:
+            [N, img_channels, R, R], about in [-1, 1] (not clamped).
+        """
+        return self.render(self.styles(ws), noise, generator)
