@@ -84,7 +84,7 @@ class Adaptation:
             raise UsageError(f"this generator makes {generator.config.img_channels} channels; CLIP needs RGB images")
         self.config, self.clip, self.frozen = config, clip, generator
         self.k = config.layer_count(generator)
-        self.directions = [text_direction(model, config.source, config.target) for model in clip]
+        self.directions = [text_direction(model, config.source, config.target, config.prompts) for model in clip]
         self.targets = [model.encode_text([config.target])[0] for model in clip]
         self.trained = copy.deepcopy(generator).eval().requires_grad_(False)
         self.synthesis = self.trained.synthesis

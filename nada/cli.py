@@ -11,6 +11,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .checkpoint import inspect_file
 from .commands import explain, run_adapt, run_convert, run_generate
 from .config import AdaptConfig
@@ -47,18 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = args.run(args)
     except UsageError as error:
         return _fail(error, USAGE)
-    except (NadaError, OSError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not isinstance(error, NadaError) and "memory" not in str(error):
-            raise  # a defect: its traceback is what a report needs
+    except (NadaError, OSError, torch.OutOfMemoryError) as error:  # anything else is a defect: its traceback helps
         return _fail(error, FAILURE)
-    except KeyboardInterrupt as error:
-        return _fail(error, INTERRUPTED)
+    except KeyboardInterrupt:
+        return _fail(NadaError("interrupted before the end; the result was not saved"), INTERRUPTED)
     print(json.dumps(result) if args.json else args.show(result))
     return INTERRUPTED if result.get("interrupted") else 0
 
 
 def _fail(error: BaseException, code: int) -> int:
-    print(f"nada: {explain(error) or 'interrupted; nothing was saved yet'}", file=sys.stderr)
+    print(f"nada: {explain(error)}", file=sys.stderr)
     return code
 
 

@@ -82,7 +82,7 @@ class ClipModel(nn.Module):
 
 
 class ClipEnsemble(nn.Module):
-    """Several CLIP models; their weighted losses are added (StyleGAN-NADA, supplementary). Iterates over `ClipModel`."""
+    """Several CLIP models, whose weighted losses are added (StyleGAN-NADA, supplementary); iterates over them."""
 
     def __init__(self, models: Sequence[ClipModel]):
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from .adapt import Adaptation, AdaptStep, adapt
 from .checkpoint import load_generator, save_generator
 from .clip import DEMO, PAPER_SPEC, load_clip
 from .config import AdaptConfig
-from .errors import NadaError, UsageError
+from .errors import UsageError
 from .images import before_after, filmstrip, make_grid, plot, to_pil
 from .interrupt import Interrupt
 from .latents import generate, sample_latents
 from .run_folder import RunFolder, slug
 from .stylegan2 import Generator
+
+log = logging.getLogger(__name__)
 
 PREVIEWS = 12  # latents in the before-and-after picture
 STRIP_ROWS, STRIP_COLUMNS = 4, 6  # latents followed in the filmstrip, and moments shown beside the start
@@ -91,9 +94,9 @@ def run_adapt(
                 if interrupt.requested and step.iteration < len(run):
                     record["interrupted"] = True
                     break
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException:
         if last := folder.files.get("last_snapshot"):
-            error.add_note(f"The last snapshot is kept in {last}")
+            log.warning("the last snapshot is kept in %s", last)
         raise
     record["seconds"] = round(time.perf_counter() - began, 3)
     return _finish(run, folder, frames, ws, record)
@@ -153,13 +156,11 @@ def _notes(generator: Generator) -> list[str]:
 
 
 def explain(error: BaseException) -> str:
-    """One sentence for any failure that a user can meet, with the notes that were added on its way."""
+    """One sentence for any failure that a user can meet."""
     if isinstance(error, torch.OutOfMemoryError):
-        text = (
+        return (
             "the device has not enough memory; use a smaller --batch or --select-batch, one CLIP model, or --device cpu"
         )
-    elif isinstance(error, NadaError) or not isinstance(error, OSError):
-        text = str(error)
-    else:
-        text = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-    return "\n".join([text, *getattr(error, "__notes__", [])])
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    return str(error)

@@ -46,6 +46,9 @@ class AdaptConfig:
         0.0, "Weight of the global loss in training. It lets the images collapse; for comparison.", 0
     )
     mixing: float = option(0.0, "Probability of style mixing; both generators see the same mixture.", 0, 1)
+    templates: str = option(
+        "", "Prompts with {} for the phrase, separated by |, such as 'a face, {}|{}'. Empty for the method's 79."
+    )
     seed: int = option(0, "Of all random draws; equal seeds give equal runs.")
 
     def __post_init__(self) -> None:
@@ -57,12 +60,19 @@ class AdaptConfig:
         for name in ("source", "target"):
             if not getattr(self, name).strip():
                 raise UsageError(f"the {name} text is empty; write a word or a phrase")
+        if missing := [t for t in self.prompts or () if "{}" not in t]:
+            raise UsageError(f"the template {missing[0]!r} has no {{}}, where the phrase goes")
         if self.learning_rate == 0:
             raise UsageError("learning_rate is 0; nothing would be learned. Leave it out for the default")
         if self.directional_weight == self.global_weight == 0:
             raise UsageError("directional_weight and global_weight are both 0; one of them must count")
         if self.layers not in ("auto", "all") and not (isinstance(self.layers, int) and self.layers >= 1):
             raise UsageError(f"layers is {self.layers!r}; it must be 'auto', 'all' or a number from 1")
+
+    @property
+    def prompts(self) -> tuple[str, ...] | None:
+        """The templates one by one; None for the method's own."""
+        return tuple(part.strip() for part in self.templates.split("|")) if self.templates else None
 
     def layer_count(self, generator: Generator) -> int | None:
         """How many convolutions each step trains; None for all of them, without choosing.

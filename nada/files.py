@@ -17,11 +17,11 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file so that, whatever happens meanwhile, its name leads to the old content or to the new one, whole.
+    """Write a file so that, whatever happens, its name leads to the old content or to the new one, whole.
 
-    Use as ``with atomic_path(path) as temp: write(temp)``. The temporary file lies in the same folder (a rename is only
-    atomic within one file system) and has the same suffix (writers that choose a format by it still do). Missing
-    parent folders are created; a symbolic link stays one, and its target is replaced.
+    Use as ``with atomic_path(path) as temp: write(temp)``. The temporary file lies in the same folder (a
+    rename is only atomic within one file system) and has the same suffix (writers that choose a format by it
+    still do). Missing parent folders are created; a symbolic link stays one, and its target is replaced.
 
     Args:
         path: the file to create or replace.
@@ -50,7 +50,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _flush(temp: Path) -> None:
-    """Wait until the content is on the disk; otherwise a power cut could leave the new name with empty content."""
+    """Wait until the content is on the disk; else a power cut could leave the new name with nothing in it."""
     with open(temp, "rb+") as file:
         os.fsync(file.fileno())
 

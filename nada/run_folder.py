@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from .checkpoint import save_generator
-from .errors import NadaError, UsageError
+from .errors import UsageError
 from .files import atomic_path
 from .stylegan2 import Generator
 
@@ -47,16 +47,13 @@ class RunFolder:
         self.path = path
         if (path / RECORD).exists() and not overwrite:
             raise UsageError(f"{path} holds an earlier run; choose another folder, or add --overwrite to replace it")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise NadaError(f"the folder {path} cannot be made: {error.strerror}. Choose another one") from error
         self._earlier = set(path.glob("snapshots/*.safetensors"))
         self.files: dict[str, str] = {}
         # A run takes minutes: learn now, not at its end, that nothing can be written.
-        with atomic_path(path / ".writable"):
-            pass
-        (path / ".writable").unlink()
+        probe = path / ".writable"
+        with atomic_path(probe) as temporary:
+            temporary.touch()
+        probe.unlink()
 
     def save_generator(self, generator: Generator, name: str) -> Path:
         """Write a generator as NAME.safetensors."""

@@ -1,0 +1,192 @@
+"""The training loop: what moves, what does not, that runs repeat, and that host modes do not matter."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import alive
+
+from nada.adapt import adapt
+from nada.clip import load_clip
+from nada.config import AdaptConfig
+from nada.directions import text_direction
+from nada.errors import NadaError, UsageError
+from nada.losses import directional_loss, global_loss
+from nada.stylegan2 import GeneratorConfig
+
+
+def config(**changes) -> AdaptConfig:
+    return AdaptConfig(**{"source": "photo", "target": "sketch", "iterations": 3, "layers": "all"} | changes)
+
+
+def state(generator):
+    return {name: t.clone() for name, t in generator.state_dict().items()}
+
+
+def test_only_convolutions_of_the_twin_move(small, clip):
+    before = state(small)
+    *_, last = adapt(small, clip, config())
+    assert all(torch.equal(t, before[name]) for name, t in small.state_dict().items()), "the base changed"
+    for name, tensor in last.generator.state_dict().items():
+        trained = ".conv" in name and not name.endswith("noise_const")
+        assert torch.equal(tensor, before[name]) != trained, name
+
+
+def test_each_step_moves_only_the_layers_it_names(small, clip):
+    run = adapt(small, clip, config(layers=2, iterations=6))
+    for before, step in zip(iter(lambda: state(run.trained), None), run, strict=False):
+        assert len(step.layers) == 2
+        moved = {name for name, t in step.generator.state_dict().items() if not torch.equal(t, before[name])}
+        assert {".".join(name.split(".")[1:3]) for name in moved} == set(step.layers)
+
+
+def test_first_loss_is_exactly_one_per_clip(small, clip_folder):
+    step = next(adapt(small, load_clip(f"{clip_folder}:1,{clip_folder}:0.5"), config()))
+    assert float(step.loss) == 1.5  # equal twins, equal noise: no direction yet
+
+
+def test_loss_falls(small, clip):
+    losses = [float(step.loss) for step in adapt(small, clip, config(iterations=25, learning_rate=0.01))]
+    assert sum(losses[-5:]) / 5 < losses[1] - 0.05
+
+
+def test_losses_equal_the_formulas_on_the_same_images(small, clip):
+    run = adapt(small, clip, config(global_weight=0.5))
+    before, after = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32)
+    (model,) = clip
+    losses = run.losses(before, after)
+    direction = text_direction(model, "photo", "sketch")
+    expected = directional_loss(model.encode_image(before), model.encode_image(after), direction)
+    assert torch.allclose(losses["directional"], expected)
+    target = model.encode_text(["sketch"])[0]
+    assert torch.allclose(losses["global"], global_loss(model.encode_image(after), target))
+    step = next(run)
+    assert torch.allclose(step.loss, step.losses["directional"] + 0.5 * step.losses["global"])
+
+
+@pytest.mark.parametrize("layers", ["all", 3])
+def test_equal_seeds_give_equal_runs(small, clip, layers):
+    runs = [[*adapt(small, clip, config(seed=s, layers=layers, mixing=0.5))][-1].generator for s in (1, 1, 2)]
+    assert runs[0].fingerprint() == runs[1].fingerprint()
+    assert runs[0].fingerprint() != runs[2].fingerprint()
+
+
+def test_twins_see_the_same_codes_and_noise(small, clip, monkeypatch):
+    run = adapt(small, clip, config(mixing=1.0, learning_rate=1e-12))
+    seen = []
+    monkeypatch.setattr(
+        run, "losses", lambda before, after: seen.append((before, after)) or {"directional": after.mean()}
+    )
+    list(run)
+    for before, after in seen:
+        assert torch.allclose(before, after, atol=1e-4), "the pair differs in more than its weights"
+    codes = run.sample_codes(1, mixing=1.0)[0]
+    assert len({tuple(code.tolist()) for code in codes}) == 2, "mixing 1 must mix two codes"
+
+
+def test_works_under_inference_mode_with_inference_tensors(clip_folder):
+    """As ComfyUI runs nodes: everything is made and used inside inference mode."""
+    with torch.inference_mode():
+        generator = alive(GeneratorConfig(16, (8, 8, 8), 8, 8, mapping_layers=1))
+        judge = load_clip(str(clip_folder))
+        steps = list(adapt(generator, judge, config(layers=2)))
+        assert torch.is_inference_mode_enabled()
+    assert generator.synthesis.b4.const.is_inference()
+    assert not steps[-1].generator.synthesis.b4.const.is_inference()
+    outside = [*adapt(alive(generator.config), load_clip(str(clip_folder)), config(layers=2))]
+    assert steps[-1].generator.fingerprint() == outside[-1].generator.fingerprint()
+
+
+def test_consumer_keeps_its_own_grad_mode(small, clip):
+    with torch.no_grad():
+        for _ in adapt(small, clip, config()):
+            assert not torch.is_grad_enabled()
+
+
+def test_stopping_early_keeps_a_usable_generator_with_its_recipe(small, clip):
+    for step in adapt(small, clip, config(iterations=100)):
+        if step.iteration == 2:
+            break
+    (recipe,) = step.generator.metadata["adaptations"]
+    assert json.loads(json.dumps(recipe)) == recipe
+    assert recipe["iterations_done"] == 2
+    assert recipe["target"] == "sketch"
+    assert recipe["base"] == small.fingerprint()
+    assert not any(p.requires_grad for p in step.generator.parameters())
+    again = next(adapt(step.generator, clip, config(target="painting")))
+    assert [r["target"] for r in again.generator.metadata["adaptations"]] == ["sketch", "painting"]
+    assert len(step.generator.metadata["adaptations"]) == 1
+
+
+def test_own_templates_replace_the_papers(small, clip):
+    (model,) = clip
+    run = adapt(small, clip, config(templates="a face, {} | {}"))
+    assert torch.equal(run.directions[0], text_direction(model, "photo", "sketch", ["a face, {}", "{}"]))
+    assert not torch.allclose(run.directions[0], text_direction(model, "photo", "sketch"), atol=1e-3)
+
+
+def test_all_layers_cost_no_selection(small, clip, monkeypatch):
+    count = len(small.synthesis.conv_layers)
+    for layers in ("all", count, small.num_ws):
+        run = adapt(small, clip, config(layers=layers))
+        monkeypatch.setattr(run, "select_layers", lambda: pytest.fail("layers were selected"))
+        assert next(run).layers == small.synthesis.conv_layers
+
+
+def test_selection_every_n_steps(small, clip, monkeypatch):
+    run = adapt(small, clip, config(layers=2, select_every=3, iterations=7))
+    calls, select = [], run.select_layers
+    monkeypatch.setattr(run, "select_layers", lambda: calls.append(run.iteration) or select())
+    list(run)
+    assert calls == [0, 3, 6]
+
+
+def test_auto_is_two_thirds_of_the_codes(small, clip):
+    assert config(layers="auto").layer_count(small) == 5  # of 8
+    assert len(next(adapt(small, clip, config(layers="auto"))).layers) == 5
+
+
+def test_default_rate_grows_as_the_generator_narrows(small):
+    assert config().rate(small) == pytest.approx(0.0016 * (512 / 24) ** 0.5)
+    assert config(learning_rate=0.1).rate(small) == 0.1
+    wide = alive(GeneratorConfig(4, (512,), 8, 8, mapping_layers=1))
+    assert config().rate(wide) == pytest.approx(0.0016)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"source": "  "}, "source text is empty"),
+        ({"batch": 0}, "batch is 0"),
+        ({"iterations": -1}, "iterations is -1"),
+        ({"layers": 0}, "'auto', 'all' or a number"),
+        ({"layers": "some"}, "'auto', 'all' or a number"),
+        ({"learning_rate": -0.1}, "learning_rate is -0.1"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"mixing": 1.5}, r"in 0\.\.1"),
+        ({"directional_weight": 0.0}, "both 0"),
+        ({"templates": "a photo of {}|a painting"}, "'a painting' has no {}"),
+    ],
+)
+def test_wrong_numbers_are_refused(changes, words):
+    with pytest.raises(UsageError, match=words):
+        config(**changes)
+
+
+def test_what_does_not_fit_is_refused_before_training(small, clip):
+    with pytest.raises(UsageError, match="has 7 to choose from"):
+        adapt(small, clip, config(layers=9))
+    with pytest.raises(UsageError, match="tokens long"):
+        adapt(small, clip, config(target="very " * 60))
+    with pytest.raises(UsageError, match="mean the same"):
+        adapt(small, clip, config(target="photo"))
+    grey = alive(GeneratorConfig(8, (8, 8), 8, 8, mapping_layers=1, img_channels=1))
+    with pytest.raises(UsageError, match="RGB"):
+        adapt(grey, clip, config())
+
+
+def test_divergence_is_reported(small, clip):
+    with pytest.raises(NadaError, match="not finite"):
+        list(adapt(small, clip, config(iterations=5, learning_rate=1e30)))

@@ -1,0 +1,120 @@
+"""CLIP through open_clip: preprocessing, directions, specifications and refusals."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nada.clip import ClipSpec, load_clip
+from nada.directions import imagenet_templates, text_direction
+from nada.errors import NadaError, UsageError
+from nada.images import to_uint8
+
+
+def test_preprocessing_equals_open_clips_own(clip, clip_folder):
+    """A picture through our differentiable path and through open_clip's PIL path embeds alike."""
+    import open_clip
+
+    _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{clip_folder}")
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 96), torch.linspace(-1, 1, 96), indexing="ij")
+    image = torch.stack([x, y, torch.sin(9 * x * y)])[None] * 0.9
+    picture = Image.fromarray(to_uint8(image)[0].numpy())
+    (model,) = clip
+    expected = model.model.encode_image(preprocess(picture)[None])
+    ours = model.encode_image(image)
+    assert torch.nn.functional.cosine_similarity(ours, expected).item() > 0.9999
+
+
+def test_gradients_reach_the_image(clip):
+    image = torch.zeros(1, 3, 50, 50, requires_grad=True)
+    next(iter(clip)).encode_image(image).sum().backward()
+    assert image.grad.abs().min() >= 0
+    assert (image.grad != 0).float().mean() > 0.9
+
+
+def test_direction_is_the_mean_of_normalized_differences(clip):
+    """Each prompt's embeddings are normalized first, subtracted, averaged, and only then normalized again."""
+    (model,) = clip
+    differences = []
+    for template in imagenet_templates():
+        a, b = (model.encode_text([template.format(t)])[0].double().numpy() for t in ("photo", "sketch"))
+        differences.append(b / np.linalg.norm(b) - a / np.linalg.norm(a))
+    expected = np.mean(differences, axis=0)
+    expected /= np.linalg.norm(expected)
+    assert np.abs(text_direction(model, "photo", "sketch").numpy() - expected).max() < 1e-5
+
+
+def test_templates_are_the_papers():
+    templates = imagenet_templates()
+    assert len(templates) == len(set(templates)) == 79
+    assert "a photo of many {}." not in templates
+    assert all(t.count("{}") == 1 for t in templates)
+
+
+def test_ensemble_has_weights_and_leaves_out_zeros(clip_folder):
+    ensemble = load_clip(f"{clip_folder}:0.25, {clip_folder} ,{clip_folder}:0")
+    assert [m.weight for m in ensemble] == [0.25, 1.0]
+    assert not any(p.requires_grad for p in ensemble.parameters())
+
+
+def test_architecture_with_a_weights_file(clip_folder, tmp_path):
+    import open_clip
+    from safetensors.torch import save_file
+
+    torch.manual_seed(3)
+    model = open_clip.create_model("RN50", pretrained=None)
+    save_file(model.state_dict(), tmp_path / "rn50.safetensors")
+    (loaded,) = load_clip(f"RN50@{tmp_path / 'rn50.safetensors'}:2")
+    assert loaded.weight == 2
+    assert loaded.size == (224, 224)
+    assert torch.equal(loaded.model.visual.conv1.weight, model.visual.conv1.weight)
+
+
+def test_windows_paths_are_not_taken_for_weights():
+    assert ClipSpec.parse(r"C:\models\clip") == [ClipSpec(r"C:\models\clip")]
+    assert ClipSpec.parse(r"C:\models\clip:0.5,ViT-B/32:1e-1") == [
+        ClipSpec(r"C:\models\clip", 0.5),
+        ClipSpec("ViT-B/32", 0.1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("", "empty entry"),
+        ("demo,,demo", "empty entry"),
+        ("demo:0", "weight 0"),
+        ("demo:-1", "must be 0 or more"),
+        ("demo:1-1", "not a number"),
+        ("ViT-B/33", "no CLIP architecture 'ViT-B/33'"),
+        ("ViT-B/32@nowhere", "no weights called 'nowhere'.*ViT-B-32-quickgelu@openai"),
+        ("ViT-H-14", "ViT-H-14@laion2b"),
+    ],
+)
+def test_wrong_specifications_say_what_exists(spec, words):
+    with pytest.raises(UsageError, match=words):
+        load_clip(spec)
+
+
+def test_broken_folders_are_explained(clip_folder, tmp_path):
+    with pytest.raises(UsageError, match=r"open_clip_config\.json"):
+        load_clip(str(tmp_path))
+    shutil.copy(clip_folder / "open_clip_config.json", tmp_path)
+    with pytest.raises(NadaError, match="cannot be read"):
+        load_clip(str(tmp_path))
+    (tmp_path / "open_clip_model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(NadaError, match="cannot be read"):
+        load_clip(str(tmp_path))
+
+
+def test_texts_must_say_something_and_fit(clip):
+    (model,) = clip
+    with pytest.raises(UsageError, match="empty"):
+        model.encode_text([" "])
+    with pytest.raises(UsageError, match=r"42 tokens long; .* reads 40"):
+        model.encode_text(["cat " * 40])
+    assert model.encode_text(["cat " * 38]).shape == (1, 24)

@@ -1,0 +1,57 @@
+"""The losses against their formulas in numpy float64, and their behavior where the formula has no value."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from nada.losses import directional_loss, global_loss, unit
+
+
+def rows(x):
+    x = x.detach().double().numpy()
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def test_directional_loss_is_the_formula_and_ignores_lengths():
+    source, adapted, direction = torch.randn(6, 40), torch.randn(6, 40), unit(torch.randn(40))
+    change = rows(adapted) - rows(source)
+    cosines = (change @ direction.double().numpy()) / np.linalg.norm(change, axis=1)
+    loss = directional_loss(source, adapted, direction)
+    assert abs(float(loss) - np.mean(1 - cosines)) < 1e-6
+    assert torch.allclose(directional_loss(source * 3, adapted * 0.1, direction), loss, atol=1e-6)
+
+
+def test_directional_loss_gradient_equals_finite_differences():
+    source = torch.randn(3, 9, dtype=torch.float64)
+    adapted = torch.randn(3, 9, dtype=torch.float64, requires_grad=True)
+    direction = unit(torch.randn(9, dtype=torch.float64))
+    assert torch.autograd.gradcheck(lambda a: directional_loss(source, a, direction), (adapted,))
+
+
+def test_equal_images_have_loss_one_and_a_gradient_towards_the_text():
+    embedded = torch.randn(4, 16)
+    adapted = embedded.clone().requires_grad_(True)
+    direction = unit(torch.randn(16))
+    loss = directional_loss(embedded, adapted, direction)
+    loss.backward()
+    assert loss.item() == 1
+    assert torch.isfinite(adapted.grad).all()
+    step = embedded - 0.1 * adapted.grad  # descent must move the embeddings along the direction, all of them
+    assert ((unit(step) - unit(embedded)) @ direction > 0).all()
+
+
+def test_one_unchanged_image_does_not_disturb_the_others():
+    source, adapted, direction = torch.randn(2, 16), torch.randn(2, 16), unit(torch.randn(16))
+    adapted[0] = source[0]
+    adapted.requires_grad_(True)
+    directional_loss(source, adapted, direction).backward()
+    alone = adapted.detach()[1:].requires_grad_(True)
+    (directional_loss(source[1:], alone, direction) / 2).backward()
+    assert torch.allclose(adapted.grad[1], alone.grad[0], atol=1e-7)
+
+
+def test_global_loss_is_one_minus_cosine():
+    images, text = torch.randn(5, 12), torch.randn(12)
+    assert abs(float(global_loss(images, text)) - np.mean(1 - rows(images) @ rows(text))) < 1e-6
+    assert abs(float(global_loss(text[None] * 7, text))) < 1e-6
