@@ -44,7 +44,7 @@ class GeneratorConfig:
     conv_clamp: float | None = None
     """Largest magnitude that leaves a convolution or to-RGB layer. Mixed-precision NVIDIA models have 256."""
     demod_eps: str = "scaled"
-    """Where demodulation adds 1e-8: "scaled", to W / sqrt(fan_in) (TensorFlow, rosinality); "raw", to W (NVIDIA PyTorch)."""
+    """Where demodulation adds 1e-8: "scaled" to W / sqrt(fan_in) (TensorFlow, rosinality), "raw" to W (NVIDIA)."""
 
     def __post_init__(self) -> None:
         r = self.resolution

@@ -54,7 +54,7 @@ class Generator(nn.Module):
         """The mean of w over seeded random z, [w_dim]: the centre of truncation for files that do not store it."""
         rng = torch.Generator().manual_seed(seed)
         z = torch.randn(samples, self.config.z_dim, generator=rng).to(self.mapping.w_avg)
-        return self.mapping(z)[:, 0].mean(dim=0)
+        return self.mapping.w(z).mean(dim=0)
 
     def fingerprint(self) -> str:
         """SHA-256 of all tensors, whatever file they came from: generators with the same one make the same images."""

@@ -48,14 +48,18 @@ class Mapping(nn.Module):
         Returns:
             ws: [N, num_ws, w_dim], the same w for every layer but for the cutoff.
         """
-        w = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-        for i in range(self.num_layers):
-            w = F.leaky_relu(getattr(self, f"fc{i}")(w), SLOPE) * GAIN
-        ws = w[:, None].repeat(1, self.num_ws, 1)
+        ws = self.w(z)[:, None].repeat(1, self.num_ws, 1)
         if truncation_psi == 1:
             return ws
         cut = self.num_ws if truncation_cutoff is None else truncation_cutoff
         return torch.cat([self.w_avg.lerp(ws[:, :cut], truncation_psi), ws[:, cut:]], dim=1)
+
+    def w(self, z: Tensor) -> Tensor:
+        """z [N, z_dim] -> w [N, w_dim], neither truncated nor repeated."""
+        w = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+        for i in range(self.num_layers):
+            w = F.leaky_relu(getattr(self, f"fc{i}")(w), SLOPE) * GAIN
+        return w
 
 
 class SynthesisLayer(nn.Module):

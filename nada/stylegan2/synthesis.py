@@ -83,11 +83,13 @@ class Synthesis(nn.Module):
         """Style space S: the per-channel scales that each layer's affine map makes of its code.
 
         Args:
-            ws: [N, num_ws, w_dim].
+            ws: [N, num_ws, w_dim] (W+), or [N, w_dim] (W) for one code in all layers.
 
         Returns:
             {layer name: [N, C_in]}.
         """
+        if ws.ndim == 2:
+            ws = ws[:, None].expand(-1, self.num_ws, -1)
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
             raise UsageError(f"ws has shape {list(ws.shape)}; this generator takes [N, {self.num_ws}, {self.w_dim}]")
         return {name: self.layer(name).affine(ws[:, i]) for name, i in self.latent_of.items()}
@@ -130,7 +132,7 @@ class Synthesis(nn.Module):
         """Images from latent codes.
 
         Args:
-            ws: [N, num_ws, w_dim], from `Mapping` or edited (W+).
+            ws: [N, num_ws, w_dim], from `Mapping` or edited (W+); [N, w_dim] (W) gives every layer the same code.
             noise: "const" uses the stored maps (the same detail every time), "random" draws new ones from `generator`,
                 "none" leaves it out; or explicit maps {layer name: [N or 1, 1, r, r]}, as `sample_noise` makes them.
             generator: for "random"; None takes PyTorch's global one.

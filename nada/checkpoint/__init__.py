@@ -1,0 +1,11 @@
+"""Checkpoints: bytes -> container -> named tensors -> format -> generator. Nothing in a file ever runs.
+
+`containers` reads the four containers into one `Document`, in which tensors are known by place and not yet
+read; `formats` is the table of what a document can be; its rows make a `Blueprint`, checked, which builds the
+generator.
+"""
+
+from .loading import EMBEDDED, inspect_file, load_generator
+from .saving import save_generator
+
+__all__ = ["EMBEDDED", "inspect_file", "load_generator", "save_generator"]

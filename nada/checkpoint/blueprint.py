@@ -1,0 +1,174 @@
+"""A generator that has been recognized: its tensors under canonical names, checked before they are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import isfinite, prod
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError, UsageError
+from ..stylegan2 import Generator, GeneratorConfig
+from ..stylegan2.ops import resample_filter
+from .canonical import NOISE, W_AVG, canonical_shapes
+from .tensors import TensorView
+
+MAX_WIDTH = 1 << 13  # the widest published StyleGAN2 has 1024 channels
+MAX_ELEMENTS = 1 << 28  # and the largest about 2^27 weights
+MAX_TENSORS = 1 << 9  # 182 at 1024 pixels, with the filters
+FILL_SEED = 0
+_REAL = ("conv_clamp", "mapping_lr_multiplier")  # fields that are real numbers
+
+
+@dataclass
+class Blueprint:
+    """What `build` makes a generator of."""
+
+    config: GeneratorConfig
+    tensors: dict[str, TensorView]
+    """By the names of `Generator.state_dict()`."""
+    notes: list[str] = field(default_factory=list)
+    """What a user should know: what the file left open, and how it was filled in."""
+    metadata: dict[str, Any] | None = None
+    """Saved by this project with the generator; None for the files of others."""
+
+    def __post_init__(self) -> None:
+        """Compare names and shapes with those of the generator; note what will be filled in.
+
+        Raises:
+            CheckpointError: tensors are missing, left over, misshapen, or too large.
+        """
+        expected = canonical_shapes(self.config)
+        if (elements := sum(map(prod, expected.values()))) > MAX_ELEMENTS:
+            raise CheckpointError(f"the generator has {elements} weights; more than {MAX_ELEMENTS} are not loaded")
+        missing = expected.keys() - self.tensors.keys()
+        noises = sorted(name for name in missing if name.endswith(NOISE))
+        _refuse("lacks", missing - {W_AVG, *noises})
+        _refuse("has unexpected", self.tensors.keys() - expected.keys())
+        found = {name: view.shape for name, view in self.tensors.items()}
+        wrong = [name for name in found if found[name] != expected[name]]
+        _refuse("has misshapen", [f"{n} {list(found[n])} (should be {list(expected[n])})" for n in wrong])
+        if W_AVG in missing:
+            self.notes.append("The file has no average latent; it is the mean over 10000 random ones (seed 0).")
+        if noises:
+            self.notes.append("The file has no constant noise; it was drawn at random (seed 0).")
+
+    def build(self) -> Generator:
+        """Read the tensors into a new generator: float32, CPU, eval mode, no gradients, random state untouched.
+
+        Raises:
+            CheckpointError: a tensor cannot be read, or is not finite.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            with torch.random.fork_rng(devices=[]):
+                generator = Generator(self.config).eval().requires_grad_(False)
+            rng = torch.Generator().manual_seed(FILL_SEED)
+            for name, target in generator.state_dict().items():
+                if name in self.tensors:
+                    target.copy_(_finite(name, self.tensors[name].read()))
+                elif name.endswith(NOISE):
+                    target.copy_(torch.randn(target.shape, generator=rng))
+            if W_AVG not in self.tensors:
+                generator.mapping.w_avg.copy_(generator.estimate_w_avg(seed=FILL_SEED))
+            return generator
+
+
+def infer_config(tensors: dict[str, TensorView], **constants: Any) -> GeneratorConfig:
+    """The sizes of a generator, from the shapes of its tensors.
+
+    Args:
+        tensors: by canonical names.
+        constants: the fields that shapes do not tell.
+
+    Raises:
+        CheckpointError: this is not a StyleGAN2 generator with square images of 4..1024 pixels.
+    """
+    layers = {int(m[1]) for name in tensors if (m := re.fullmatch(r"mapping\.fc(\d{1,3})\.weight", name))}
+    blocks = {int(m[1]) for name in tensors if (m := re.fullmatch(r"synthesis\.b(\d{1,9})\.conv1\.weight", name))}
+    if not layers or not blocks:
+        raise CheckpointError("the file lacks a StyleGAN2 mapping or synthesis network")
+    const = _shape(tensors, "synthesis.b4.const", 3)
+    if const[1:] != (4, 4):
+        raise CheckpointError(
+            f"this generator makes images that are not square (it starts from {const[1]}x{const[2]}, as "
+            "StyleGAN-Human does); only square ones can be loaded"
+        )
+    return make_config(
+        resolution=max(blocks),
+        channels=tuple(_shape(tensors, f"synthesis.b{r}.conv1.weight", 4)[0] for r in sorted(blocks)),
+        z_dim=_shape(tensors, "mapping.fc0.weight", 2)[1],
+        w_dim=_shape(tensors, f"mapping.fc{max(layers)}.weight", 2)[0],
+        mapping_layers=max(layers) + 1,
+        img_channels=_shape(tensors, f"synthesis.b{max(blocks)}.torgb.weight", 4)[0],
+        **constants,
+    )
+
+
+def make_config(**fields: Any) -> GeneratorConfig:
+    """A configuration whose fields came out of a file.
+
+    Raises:
+        CheckpointError: they are impossible or absurd.
+    """
+    try:
+        config = GeneratorConfig(**{name: _real(value) if name in _REAL else value for name, value in fields.items()})
+        whole = (config.resolution, *config.channels, config.z_dim, config.w_dim, config.mapping_layers)
+        if any(type(n) is not int or n > MAX_WIDTH for n in (*whole, config.img_channels)):
+            raise CheckpointError(f"the generator's sizes are not whole numbers up to {MAX_WIDTH}: {fields}")
+        if not config.mapping_lr_multiplier:
+            raise CheckpointError("the learning rate multiplier of the mapping network is missing or zero")
+        return config
+    except (UsageError, TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"the file's generator cannot be built: {error}") from error
+
+
+def _real(value: Any) -> float | None:
+    if value is not None and not isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    return None if value is None else float(value)
+
+
+def drop_filters(tensors: dict[str, TensorView], endings: tuple[str, ...], gain: float) -> dict[str, TensorView]:
+    """The tensors without the resampling filters, which are constants here.
+
+    Args:
+        tensors: by any names.
+        endings: how the names of filters end.
+        gain: what a filter sums to.
+
+    Raises:
+        CheckpointError: a filter is not StyleGAN2's, or there are too many tensors to look.
+    """
+    if len(tensors) > MAX_TENSORS:
+        raise CheckpointError(f"the network has {len(tensors)} tensors; no generator has more than {MAX_TENSORS}")
+    expected = resample_filter()[0, 0]
+    expected = expected * (gain / expected.sum())
+    for name, view in tensors.items():
+        if name.endswith(endings) and (view.shape != (4, 4) or not torch.allclose(view.read(), expected, atol=1e-4)):
+            raise CheckpointError(
+                f"the generator resamples with an unusual filter ({name}); only [1, 3, 3, 1] is supported"
+            )
+    return {name: view for name, view in tensors.items() if not name.endswith(endings)}
+
+
+def _shape(tensors: dict[str, TensorView], name: str, rank: int) -> tuple[int, ...]:
+    if name not in tensors or len(tensors[name].shape) != rank:
+        raise CheckpointError(f"the file lacks {name}, or it is not a tensor of {rank} dimensions")
+    return tensors[name].shape
+
+
+def _refuse(complaint: str, names: Iterable[str], shown: int = 5) -> None:
+    names = sorted(names)
+    if names:
+        more = f" and {len(names) - shown} more" if len(names) > shown else ""
+        listed = ", ".join(name[:120] for name in names[:shown])
+        raise CheckpointError(f"the file {complaint} tensors: {listed}{more}; it is not a complete StyleGAN2 generator")
+
+
+def _finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{name} contains numbers that are not finite; the training of this model has diverged")
+    return tensor

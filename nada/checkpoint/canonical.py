@@ -1,0 +1,39 @@
+"""The canonical names of a generator's tensors, NVIDIA's, with their shapes."""
+
+from __future__ import annotations
+
+from ..stylegan2 import GeneratorConfig
+
+W_AVG = "mapping.w_avg"
+NOISE = ".noise_const"
+
+
+def canonical_shapes(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
+    """The state dict of `Generator(config)`, as {name: shape}, without building it."""
+    shapes = {W_AVG: (config.w_dim,), "synthesis.b4.const": (config.channels[0], 4, 4)}
+    for i in range(config.mapping_layers):
+        shapes[f"mapping.fc{i}.weight"] = (config.w_dim, config.w_dim if i else config.z_dim)
+        shapes[f"mapping.fc{i}.bias"] = (config.w_dim,)
+    below = config.channels[0]
+    for r, channels in zip(config.resolutions, config.channels, strict=True):
+        block = f"synthesis.b{r}"
+        if r > 4:
+            shapes |= _convolution(f"{block}.conv0", below, channels, r, config.w_dim)
+        shapes |= _convolution(f"{block}.conv1", channels, channels, r, config.w_dim)
+        shapes |= _modulated(f"{block}.torgb", channels, config.img_channels, 1, config.w_dim)
+        below = channels
+    return shapes
+
+
+def _convolution(layer: str, inputs: int, outputs: int, resolution: int, w_dim: int) -> dict[str, tuple[int, ...]]:
+    noise = {f"{layer}.noise_strength": (), f"{layer}{NOISE}": (resolution, resolution)}
+    return _modulated(layer, inputs, outputs, 3, w_dim) | noise
+
+
+def _modulated(layer: str, inputs: int, outputs: int, size: int, w_dim: int) -> dict[str, tuple[int, ...]]:
+    return {
+        f"{layer}.weight": (outputs, inputs, size, size),
+        f"{layer}.bias": (outputs,),
+        f"{layer}.affine.weight": (inputs, w_dim),
+        f"{layer}.affine.bias": (inputs,),
+    }

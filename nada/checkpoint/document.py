@@ -1,0 +1,105 @@
+"""A checkpoint as flat tables: whatever container it came in, tensors and attributes by dotted name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import CheckpointError
+from .inert import Record
+from .tensors import TensorView
+
+MAX_DEPTH = 32
+MAX_NODES = 200_000
+MAX_NAME = 200
+MAX_TENSORS = 20_000  # a diffusion model, which deserves its sentence, has some thousands
+# Where checkpoints keep the generator, the moving average of its weights before any other.
+PREFIXES = ("g_ema.", "G_ema.", "g_ema.module.", "", "module.", "generator.", "decoder.")
+_MODULE_TABLES = ("_parameters", "_buffers", "_modules")
+_Scalar = (bool, int, float, str, type(None))
+
+
+@dataclass
+class Document:
+    """What a checkpoint holds, before anyone asked what it is.
+
+    Lists count as dicts with keys 0, 1, ...; a pickled network's tensors have the names of its state dict.
+    """
+
+    container: str
+    """ "safetensors", "torch zip", "torch legacy" or "pickle"."""
+    tensors: dict[str, TensorView] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Numbers, texts and truth values: entries of dicts, and public attributes of pickled networks."""
+    kinds: dict[str, str] = field(default_factory=dict)
+    """Class names of the objects in the file."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """Of safetensors files."""
+
+    @classmethod
+    def of_tree(cls, container: str, root: Any) -> Document:
+        """The tables of a tree of dicts, lists, records and tensors.
+
+        Raises:
+            CheckpointError: the tree is too deep, too large, or cyclic, or two things have the same name.
+        """
+        document, budget = cls(container), MAX_NODES
+        pending: list[tuple[str, Any, int]] = [("", root, 0)]
+        while pending:
+            name, value, depth = pending.pop()
+            if depth > MAX_DEPTH:
+                raise CheckpointError(f"the file is damaged or hostile: it is nested more than {MAX_DEPTH} deep")
+            document._note(name, value)
+            prefix = f"{name}." if name else ""
+            for table, wanted in _tables(value):
+                budget -= len(table) + 1
+                if budget < 0:
+                    raise CheckpointError(f"the file holds more than {MAX_NODES} things; no generator has so many")
+                for key, child in table.items() if isinstance(table, dict) else enumerate(table):
+                    if isinstance(key, (str, int)) and wanted(key, child):
+                        pending.append(((prefix + str(key)[:MAX_NAME])[:MAX_NAME], child, depth + 1))
+        return document
+
+    def _note(self, name: str, value: Any) -> None:
+        if isinstance(value, TensorView):
+            if name in self.tensors:
+                raise CheckpointError(f"the file is damaged or hostile: two tensors are called {name}")
+            self.tensors[name] = value
+            if len(self.tensors) > MAX_TENSORS:
+                raise CheckpointError(f"the file holds more than {MAX_TENSORS} tensors; no generator has so many")
+        elif isinstance(value, Record):
+            self.kinds[name] = value.kind
+        elif isinstance(value, _Scalar):
+            self.attributes[name] = value
+
+    def prefix_of(self, marks: tuple[str, ...]) -> str | None:
+        """What stands before the names of a generator, by a few names that it must have; None if it is not there."""
+        return next((p for p in PREFIXES if all(p + mark in self.tensors for mark in marks)), None)
+
+    def under(self, prefix: str) -> Document:
+        """The part whose names begin with a prefix, without it."""
+
+        def cut(table: dict) -> dict:
+            return {name.removeprefix(prefix): value for name, value in table.items() if name.startswith(prefix)}
+
+        return Document(self.container, cut(self.tensors), cut(self.attributes), cut(self.kinds), self.metadata)
+
+
+def _tables(value: Any) -> list[tuple[dict | list | tuple, Callable[[Any, Any], bool]]]:
+    """The collections that a value consists of, each with a test of what in it counts."""
+    if isinstance(value, (dict, list, tuple)):
+        return [(value, _everything)]
+    if isinstance(value, Record) and isinstance(value.state, dict):
+        tables = [value.state.get(table) for table in _MODULE_TABLES]
+        if all(isinstance(table, dict) for table in tables):  # a torch module; its tables' names are not part of names
+            return [*((table, _everything) for table in tables), (value.state, _public_and_plain)]
+    return []
+
+
+def _everything(key: Any, value: Any) -> bool:
+    return True
+
+
+def _public_and_plain(key: Any, value: Any) -> bool:
+    return not str(key).startswith("_") and isinstance(value, _Scalar)

@@ -1,0 +1,85 @@
+"""The table of formats. The first row that recognizes a document converts it, or says why it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import nvidia, own, rosinality
+from .blueprint import Blueprint
+from .document import Document
+from .refused import has, is_kind, refuse, refuse_unknown
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row."""
+
+    name: str
+    matches: Callable[[Document], bool]
+    """False for every other format; a row may rely on those above it."""
+    convert: Callable[[Document], Blueprint]
+    """Raises CheckpointError if this one cannot be loaded."""
+
+
+FORMATS = (
+    Format("nada", own.matches, own.convert),
+    Format(
+        "tensorflow",
+        is_kind(r"^dnnlib\.tflib\.|^tflib\."),
+        refuse("a TensorFlow pickle of NVIDIA's stylegan2 or stylegan2-ada; its PyTorch version can be loaded"),
+    ),
+    Format(
+        "stylegan-xl",
+        has(r"mapping\.embed_proj\.", r"synthesis\.(input\.freqs|L0_)"),
+        refuse("a StyleGAN-XL model, another architecture than StyleGAN2"),
+    ),
+    Format(
+        "stylegan3",
+        has(r"synthesis\.(input\.freqs|L0_\d+_\d+\.)"),
+        refuse("a StyleGAN3 model (-T or -R), another architecture than StyleGAN2"),
+    ),
+    Format(
+        "lucidrains",
+        has(r"(^|\.)G\.blocks\.\d+\.to_style1\."),
+        refuse("a lucidrains stylegan2-pytorch model, whose arithmetic differs from StyleGAN2's"),
+    ),
+    Format(
+        "encoder",
+        has(r"(^|\.)encoder\.(input_layer|body|styles)\."),
+        refuse("an encoder (pSp, e4e or ReStyle), which turns pictures into latents; load the generator it is for"),
+    ),
+    Format("rosinality", rosinality.matches, rosinality.convert),
+    Format("nvidia", nvidia.matches, nvidia.convert),
+    Format(
+        "basicsr",
+        has(r"style_conv1\.modulated_conv\.weight$"),
+        refuse("a BasicSR or GFPGAN model, whose names of tensors are not known here"),
+    ),
+    Format(
+        "discriminator",
+        has(r"(^|\.)final_linear\.0\.|(^|\.)b4\.(mbstd|out\.weight$|fc\.weight$)"),
+        refuse("a discriminator without its generator"),
+    ),
+    Format(
+        "diffusion",
+        has(r"(^|\.)(diffusion_model|unet|down_blocks|double_blocks|lora_unet|lora_te\w*|transformer_blocks)[._]"),
+        refuse("a diffusion model or a part of one (checkpoint, LoRA, ControlNet)"),
+    ),
+    Format(
+        "vae",
+        has(r"(^|\.)(decoder|first_stage_model\.decoder)\.(conv_in|up_blocks|up\.\d)"),
+        refuse("the VAE of a diffusion model"),
+    ),
+    Format(
+        "clip",
+        has(r"(^|\.)(visual\.(conv1|transformer|class_embedding)|text_model\.|vision_model\.|logit_scale$)"),
+        refuse("a CLIP model; give it as the CLIP, not as the generator"),
+    ),
+    Format("unknown", lambda document: True, refuse_unknown),
+)
+
+
+def detect(document: Document) -> Format:
+    """The row that a document belongs to; the last one takes everything."""
+    return next(row for row in FORMATS if row.matches(document))

@@ -1,0 +1,151 @@
+"""The door through which every generator comes, whoever wrote the file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import CheckpointError
+from ..stylegan2 import Generator
+from .blueprint import Blueprint
+from .canonical import NOISE, W_AVG
+from .containers import read_document
+from .document import Document
+from .formats import Format, detect
+from .window import Window
+
+# Generators that are part of the package, by name.
+EMBEDDED = {"demo": Path(__file__).parents[1] / "demo" / "dog_photo.safetensors"}
+
+
+def load_generator(source: str | os.PathLike) -> Generator:
+    """A StyleGAN2 generator from a checkpoint, without running anything that the checkpoint contains.
+
+    Args:
+        source: a file as rosinality/stylegan2-pytorch, NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan3 or this
+            project write them, recognized by its content; or "demo" for the small generator of dogs that is
+            included.
+
+    Returns:
+        The generator in float32 on the CPU, in eval mode, without gradients. Its `metadata` says where it
+        came from, and `metadata["notes"]` what the file left open. Its tensors are ordinary ones even under
+        `torch.inference_mode`.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is not such a generator; the message says what it is.
+    """
+    path = resolve(source)
+    with _open(path) as file:
+        document, row = _recognize(file)
+        blueprint = row.convert(document)
+        generator = blueprint.build()
+        if blueprint.metadata is not None:
+            generator.metadata = blueprint.metadata
+        else:
+            generator.metadata = {
+                "source": {"format": row.name, "file": path.name, "sha256": _sha256(file)},
+                "notes": blueprint.notes,
+            }
+    return generator
+
+
+def inspect_file(source: str | os.PathLike) -> dict[str, Any]:
+    """What a checkpoint file is, as plain data that `json.dumps` takes. The weights are not loaded.
+
+    Args:
+        source: as for `load_generator`.
+
+    Returns:
+        {"file", "size" in bytes, "sha256", "loadable"}; if it was recognized, {"container", "format"}; if it
+        can be loaded, {"config", "tensors", "parameters", "notes", "metadata"}, where the last is what this
+        project saved with it, otherwise {"reason"}.
+
+    Raises:
+        CheckpointError: there is no such file, or it cannot be read.
+    """
+    path = resolve(source)
+    with _open(path) as file:
+        report = {"file": path.name, "size": path.stat().st_size, "sha256": _sha256(file), "loadable": False}
+        try:
+            document, row = _recognize(file)
+            report |= {"container": document.container, "format": row.name}
+            report |= _summary(row.convert(document)) | {"loadable": True}
+        except CheckpointError as error:
+            report["reason"] = _plain(error)
+    return report
+
+
+def resolve(source: str | os.PathLike) -> Path:
+    """The file that a name or a path stands for.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if isinstance(source, str) and source in EMBEDDED:
+        path = EMBEDDED[source]
+        if not path.is_file():
+            raise CheckpointError(
+                f"the generator {source!r} is missing from this installation ({path}); install it again"
+            )
+        return path
+    path = Path(source)
+    try:
+        if path.is_file():
+            return path
+        if path.is_dir():
+            raise CheckpointError(f"{source} is a folder; give the checkpoint file in it")
+    except OSError as error:
+        raise CheckpointError(f"{str(source)[:200]!r} is not the path of a file: {error.strerror}") from error
+    if str(source).startswith(("http://", "https://", "http:/", "https:/")):
+        raise CheckpointError(f"{source} is a web address; download the file, and give its path")
+    names = ", ".join(map(repr, EMBEDDED))
+    raise CheckpointError(
+        f"there is no file {str(source)!r}; give the path of a checkpoint, or a generator's name: {names}"
+    )
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """The file; and its name before every complaint about it."""
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{path.name}: {_plain(error)}") from error
+
+
+def _plain(error: CheckpointError, limit: int = 500) -> str:
+    """The sentence on one line of printable characters, whatever names and texts of the file it quotes."""
+    text = str(error)
+    return "".join(c if c.isprintable() else "?" for c in text[:limit]) + ("..." if len(text) > limit else "")
+
+
+def _recognize(file: BinaryIO) -> tuple[Document, Format]:
+    size = file.seek(0, os.SEEK_END)
+    document = read_document(Window(file, 0, size))
+    return document, detect(document)
+
+
+def _summary(blueprint: Blueprint) -> dict[str, Any]:
+    return {
+        "config": asdict(blueprint.config) | {"channels": list(blueprint.config.channels)},
+        "tensors": len(blueprint.tensors),
+        "parameters": sum(v.numel for n, v in blueprint.tensors.items() if n != W_AVG and not n.endswith(NOISE)),
+        "notes": blueprint.notes,
+        "metadata": blueprint.metadata or {},
+    }
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()

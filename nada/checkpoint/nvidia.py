@@ -1,0 +1,106 @@
+"""StyleGAN2 networks of NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3, whose names are canonical here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import CheckpointError
+from .blueprint import Blueprint, drop_filters, infer_config
+from .document import Document
+from .tensors import TensorView
+
+MARKS = ("synthesis.b4.const", "synthesis.b4.conv1.weight", "mapping.fc0.weight")
+MAX_LAYERS = 17  # convolutions at 1024 pixels
+FILTER = (".resample_filter",)
+
+
+def matches(document: Document) -> bool:
+    """Whether the document holds such a generator."""
+    return document.prefix_of(MARKS) is not None
+
+
+def convert(document: Document) -> Blueprint:
+    """The generator, with the constants that its pickle keeps as attributes of the layers.
+
+    The attributes count and not the arguments that the network was made with: those have other defaults in
+    each repository. A safetensors copy has neither; then the defaults of stylegan2-ada-pytorch hold, with a
+    note.
+
+    Raises:
+        CheckpointError: it is incomplete, or of a kind that cannot be loaded.
+    """
+    network = document.under(document.prefix_of(MARKS))
+    _refuse_variants(network)
+    tensors = drop_filters(network.tensors, FILTER, gain=1.0)
+    notes: list[str] = []
+    _add_silent_noise(network, tensors, notes)
+    if not _values(network, "synthesis.", "conv_clamp"):
+        notes.append("The file does not say whether the network clamps its activations; it was taken not to.")
+    config = infer_config(
+        tensors,
+        conv_clamp=_common(network, "synthesis.", "conv_clamp", None),
+        mapping_lr_multiplier=_common(network, "mapping.fc", "bias_gain", 0.01),
+        demod_eps="raw",
+    )
+    return Blueprint(config, tensors, notes)
+
+
+def _values(network: Document, prefix: str, attribute: str) -> dict[str, Any]:
+    """An attribute of all modules whose names begin with a prefix."""
+    ending = f".{attribute}"
+    return {n: v for n, v in network.attributes.items() if n.startswith(prefix) and n.endswith(ending)}
+
+
+def _common(network: Document, prefix: str, attribute: str, default: Any) -> Any:
+    """The value that an attribute has in all modules; the default if no module has it."""
+    values = set(_values(network, prefix, attribute).values())
+    if len(values) > 1:
+        raise CheckpointError(f"{attribute} differs between the layers of this network; only one value can be loaded")
+    value = next(iter(values), default)
+    if isinstance(value, (str, bool)):
+        raise CheckpointError(f"{attribute} of this network is {value!r}; it should be a number")
+    return value
+
+
+def _refuse_variants(network: Document) -> None:
+    """Networks of the same family whose arithmetic is not implemented."""
+    names = network.tensors
+    if network.attributes.get("mapping.c_dim") or any(name.startswith("mapping.embed.") for name in names):
+        raise CheckpointError(
+            "this is a conditional StyleGAN2 (its images depend on a class label); only unconditional ones can be "
+            "loaded"
+        )
+    architectures = set(map(str, _values(network, "synthesis.", "architecture").values())) - {"skip"}
+    if any(name.endswith(".skip.weight") for name in names):
+        architectures.add("resnet")
+    elif "synthesis.b4.torgb.weight" not in names:
+        architectures.add("orig")
+    if architectures:
+        raise CheckpointError(
+            f"this StyleGAN2 has the {', '.join(sorted(architectures))} architecture; only 'skip' (the usual one) "
+            "can be loaded"
+        )
+    activations = {
+        *_values(network, "mapping.fc", "activation").values(),
+        *(v for n, v in _values(network, "synthesis.", "activation").items() if ".affine." not in n),
+    }
+    if activations - {"lrelu"}:
+        raise CheckpointError(
+            f"this network activates with {sorted(map(str, activations))}; only 'lrelu' can be loaded"
+        )
+
+
+def _add_silent_noise(network: Document, tensors: dict[str, TensorView], notes: list[str]) -> None:
+    """Layers that were made without noise inputs get inputs of strength zero."""
+    silent = [name for name, used in _values(network, "synthesis.", "use_noise").items() if used is False]
+    if len(silent) > MAX_LAYERS:
+        raise CheckpointError(f"the network has {len(silent)} layers; no generator has more than {MAX_LAYERS}")
+    for name in silent:
+        layer = name.removesuffix("use_noise")
+        resolution = network.attributes.get(f"{layer}resolution")
+        if type(resolution) is not int or not 4 <= resolution <= 1024:
+            raise CheckpointError(f"{layer}resolution is {resolution!r}; it should be a number of pixels")
+        tensors[f"{layer}noise_strength"] = TensorView.zeros()
+        tensors[f"{layer}noise_const"] = TensorView.zeros(resolution, resolution)
+    if silent:
+        notes.append("The network was made without noise inputs; they are there, with strength zero.")

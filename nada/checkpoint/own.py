@@ -1,0 +1,43 @@
+"""The project's own format: safetensors with canonical names, and a JSON text that says the rest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from ..errors import CheckpointError
+from ..stylegan2 import Generator
+from .blueprint import Blueprint, make_config
+from .document import Document
+
+KEY = "nada"
+VERSION = 1
+
+
+def matches(document: Document) -> bool:
+    """Whether this project wrote the file."""
+    return KEY in document.metadata
+
+
+def convert(document: Document) -> Blueprint:
+    """The generator as it was saved.
+
+    Raises:
+        CheckpointError: the description is damaged, or of a later version.
+    """
+    try:
+        description = json.loads(document.metadata[KEY])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError("the description in the file's header is damaged") from error
+    match description:
+        case {"format": int() as version} if version > VERSION:
+            raise CheckpointError(f"the file has format {version}, this version reads up to {VERSION}; update it")
+        case {"format": 1, "config": dict() as config, "metadata": dict() as metadata}:
+            return Blueprint(make_config(**config), document.tensors, metadata=metadata)
+    raise CheckpointError("the description in the file's header is damaged, or not that of a generator")
+
+
+def describe(generator: Generator) -> dict[str, str]:
+    """The safetensors metadata that `convert` understands."""
+    description = {"format": VERSION, "config": asdict(generator.config), "metadata": generator.metadata}
+    return {KEY: json.dumps(description)}

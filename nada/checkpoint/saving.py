@@ -1,0 +1,45 @@
+"""Generators to files."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from ..errors import NadaError
+from ..files import atomic_path
+from ..stylegan2 import Generator
+from .own import describe
+
+
+def save_generator(generator: Generator, path: str | os.PathLike) -> None:
+    """Write a generator as safetensors: its tensors under canonical names, its config and its `metadata`.
+
+    The file appears whole or not at all, and `load_generator` gives back the same bits. An adapted generator
+    can be saved while it is in training, and from any device.
+
+    Args:
+        generator: the generator; its `metadata` must be plain data, as JSON has it.
+        path: the file to create or replace; ".safetensors" is customary.
+
+    Raises:
+        NadaError: the file cannot be written, or the metadata is not plain data.
+    """
+    try:
+        metadata = describe(generator)
+    except (TypeError, ValueError) as error:
+        raise NadaError(f"the generator's metadata cannot be saved as JSON: {error}") from error
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    with atomic_path(path) as temp:
+        try:
+            save_file(tensors, temp, metadata)
+        except SafetensorError as error:
+            raise _system_error(error) from error
+
+
+def _system_error(error: SafetensorError) -> OSError:
+    """The error of the operating system that safetensors quotes, for `atomic_path` to explain."""
+    code = re.search(r"os error (\d+)", str(error))
+    return OSError(int(code[1]), str(error), None, int(code[1])) if code else OSError(str(error))

@@ -1,0 +1,130 @@
+"""Tensors that are known by shape and place in the file, and read one by one when they are wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .window import Window
+
+MAX_DIMENSIONS = 8
+MAX_ELEMENTS = 1 << 31
+
+# Names in safetensors headers, names of storage classes in torch files -> dtype.
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+STORAGE_TYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "UntypedStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+class Storage:
+    """A run of elements in the file, which tensors are views of."""
+
+    def __init__(self, dtype: torch.dtype, window: Window | None = None):
+        self.dtype = dtype
+        self.window = window
+        """Where the elements lie; legacy torch files tell it only after they have told everything else."""
+
+    def open(self) -> Storage:
+        """The storage itself; those that are wrapped once more (NVIDIA pickles) unwrap here, when wanted."""
+        if self.window is None:
+            raise CheckpointError("the file is cut off: it names a tensor whose numbers it does not contain")
+        return self
+
+
+@dataclass(frozen=True)
+class TensorView:
+    """A tensor that has not been read.
+
+    Raises:
+        CheckpointError: sizes are negative, absurd, or not whole numbers.
+    """
+
+    storage: Storage
+    offset: int
+    """First element in the storage."""
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    """Distance in elements between neighbours along each dimension."""
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != len(self.strides) or len(self.shape) > MAX_DIMENSIONS:
+            raise CheckpointError("the file is damaged: a tensor has impossible dimensions")
+        numbers = (self.offset, *self.shape, *self.strides)
+        if any(type(n) is not int or not 0 <= n <= MAX_ELEMENTS for n in numbers) or self.numel > MAX_ELEMENTS:
+            raise CheckpointError("the file is damaged: a tensor has impossible sizes")
+
+    @classmethod
+    def contiguous(cls, storage: Storage, shape: tuple[int, ...]) -> TensorView:
+        """The view that fills a storage in row-major order."""
+        strides = tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
+        return cls(storage, 0, shape, strides)
+
+    @classmethod
+    def zeros(cls, *shape: int) -> TensorView:
+        """Zeros, for what a file leaves out because it is zero."""
+        return cls.contiguous(Storage(torch.float32, Window.of(bytes(4 * prod(shape)))), shape)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    def with_rank(self, rank: int) -> TensorView:
+        """The same without dimensions of size 1, from the left, until `rank` are left or none can go."""
+        view = self
+        while len(view.shape) > rank and 1 in view.shape:
+            i = view.shape.index(1)
+            shape, strides = list(view.shape), list(view.strides)
+            del shape[i], strides[i]
+            view = replace(view, shape=tuple(shape), strides=tuple(strides))
+        return view
+
+    def first_row(self) -> TensorView:
+        """The first vector of a matrix (of matrices, ...) of them."""
+        return self if len(self.shape) <= 1 else replace(self, shape=self.shape[-1:], strides=self.strides[-1:])
+
+    def read(self) -> Tensor:
+        """The numbers, float32, contiguous, on the CPU.
+
+        Raises:
+            CheckpointError: the view reaches outside its storage or repeats elements of it, or is not
+                floating-point.
+        """
+        storage = self.storage.open()
+        if not storage.dtype.is_floating_point:
+            raise CheckpointError(f"a tensor has type {storage.dtype}; the weights of a generator are floating-point")
+        if self.numel == 0:
+            return torch.empty(self.shape)
+        span = 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
+        if self.numel > span:  # a few bytes on the disk must not become gigabytes in memory
+            raise CheckpointError("the file is damaged: a tensor repeats its elements")
+        size = storage.dtype.itemsize
+        data = storage.window.read(self.offset * size, span * size)
+        flat = torch.frombuffer(data, dtype=storage.dtype)
+        return flat.as_strided(self.shape, self.strides).to(torch.float32).contiguous()

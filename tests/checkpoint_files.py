@@ -1,0 +1,245 @@
+"""Writers of other projects' checkpoint formats, for tests, which turn one of our generators into such a file."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import pickle
+import re
+import sys
+import time
+import types
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nada.checkpoint import load_generator
+from nada.errors import CheckpointError
+from nada.stylegan2 import Generator, GeneratorConfig
+
+FILTER = torch.outer(torch.tensor([1.0, 3.0, 3.0, 1.0]), torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
+
+
+def small_generator(resolution: int = 16, seed: int = 1, **fields) -> Generator:
+    """A random generator in which every tensor matters: biases, noise strengths and the average w are not zero."""
+    blocks = resolution.bit_length() - 2
+    sizes = {"channels": (12, 10, 8, 6, 4)[:blocks], "z_dim": 16, "w_dim": 14, "mapping_layers": 3}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = Generator(GeneratorConfig(resolution, **{**sizes, **fields}))
+        with torch.no_grad():
+            for name, tensor in generator.state_dict().items():
+                if name.endswith(("bias", "noise_strength", "w_avg")):
+                    tensor.add_(torch.randn(tensor.shape) * (10 if name.startswith("mapping.fc") else 0.1))
+    return generator.eval().requires_grad_(False)
+
+
+# rosinality
+
+
+def rosinality_names(generator: Generator) -> OrderedDict:
+    """The generator's tensors as rosinality's `g_ema` has them."""
+    out = OrderedDict()
+    for name, tensor in generator.state_dict().items():
+        if m := re.fullmatch(r"mapping\.fc(\d+)\.(weight|bias)", name):
+            out[f"style.{int(m[1]) + 1}.{m[2]}"] = tensor
+        elif name == "synthesis.b4.const":
+            out["input.input"] = tensor[None]
+        elif name != "mapping.w_avg":
+            _, block, layer, field = name.split(".", 3)
+            out.update(_rosinality_layer(int(block[1:]), layer, field, tensor))
+    return out
+
+
+def _rosinality_layer(resolution: int, layer: str, field: str, tensor: Tensor) -> dict[str, Tensor]:
+    k = resolution.bit_length() - 4  # 0 for 8 pixels
+    if layer == "torgb":
+        prefix = "to_rgb1" if resolution == 4 else f"to_rgbs.{k}"
+    else:
+        prefix = "conv1" if resolution == 4 else f"convs.{2 * k + int(layer[-1])}"
+    if field == "noise_const":
+        number = 0 if resolution == 4 else 2 * k + 1 + int(layer[-1])
+        return {f"noises.noise_{number}": tensor[None, None]}
+    if field == "weight":
+        kernels = {}
+        if layer == "conv0":
+            kernels[f"{prefix}.conv.blur.kernel"] = FILTER * 4
+        if layer == "torgb" and resolution > 4:
+            kernels[f"{prefix}.upsample.kernel"] = FILTER * 4
+        return {f"{prefix}.conv.weight": tensor[None], **kernels}
+    if field == "noise_strength":
+        return {f"{prefix}.noise.weight": tensor.reshape(1)}
+    if field == "bias":
+        return (
+            {f"{prefix}.bias": tensor.reshape(1, -1, 1, 1)} if layer == "torgb" else {f"{prefix}.activate.bias": tensor}
+        )
+    return {f"{prefix}.conv.modulation.{field.removeprefix('affine.')}": tensor}
+
+
+def rosinality_checkpoint(
+    generator: Generator, latent_avg: bool = True, noises: bool = True, training: bool = False
+) -> dict:
+    """What rosinality's converter (or, with `training`, its training script) gives to torch.save."""
+    names = rosinality_names(generator)
+    if not noises:
+        names = OrderedDict((name, tensor) for name, tensor in names.items() if not name.startswith("noises."))
+    checkpoint = {"g_ema": names}
+    if latent_avg:
+        checkpoint["latent_avg"] = generator.mapping.w_avg
+    if training:
+        parameter = torch.nn.Parameter(torch.randn(3))
+        optimizer = torch.optim.Adam([parameter])
+        parameter.grad = torch.ones(3)
+        optimizer.step()
+        checkpoint |= {"g": names, "d": {"final_linear.0.weight": torch.zeros(2, 2)}, "ada_aug_p": 0.0}
+        checkpoint |= {"g_optim": optimizer.state_dict(), "args": argparse.Namespace(size=16, path="images")}
+    return checkpoint
+
+
+def torch_bytes(value: object, legacy: bool = False) -> bytes:
+    """A torch file, as zip or as before PyTorch 1.6."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer, _use_new_zipfile_serialization=not legacy)
+    return buffer.getvalue()
+
+
+# NVIDIA. Their networks pickle as calls of a function in their own package, which these modules impersonate.
+
+
+@contextlib.contextmanager
+def nvidia_package() -> Iterator[types.SimpleNamespace]:
+    """Modules named as NVIDIA's, importable only inside the context."""
+
+    class EasyDict(dict):
+        pass
+
+    def _reconstruct_persistent_obj(meta):
+        raise AssertionError("the reader called what it found in the file")
+
+    persistence, util = types.ModuleType("torch_utils.persistence"), types.ModuleType("dnnlib.util")
+    for item, module in ((EasyDict, util), (_reconstruct_persistent_obj, persistence)):
+        item.__module__, item.__qualname__ = module.__name__, item.__name__
+        setattr(module, item.__name__, item)
+    modules = {"torch_utils": types.ModuleType("torch_utils"), "torch_utils.persistence": persistence}
+    modules |= {"dnnlib": types.ModuleType("dnnlib"), "dnnlib.util": util}
+    sys.modules.update(modules)
+    try:
+        yield types.SimpleNamespace(EasyDict=EasyDict, reconstruct=_reconstruct_persistent_obj)
+    finally:
+        for name in modules:
+            del sys.modules[name]
+
+
+class PersistentNetwork:
+    """Pickles as NVIDIA's persistent classes do: their source code, class name, and attributes."""
+
+    def __init__(self, package: types.SimpleNamespace, class_name: str, state: dict, source: str):
+        self.package, self.meta = package, {"type": "class", "version": 6, "module_src": source}
+        self.meta |= {"class_name": class_name, "state": state}
+
+    def __reduce__(self):
+        return self.package.reconstruct, (self.package.EasyDict(self.meta),)
+
+
+def nvidia_bytes(
+    generator: Generator,
+    protocol: int = 4,
+    source: str = "raise SystemExit('executed')",
+    extra: dict | None = None,
+    **changes,
+) -> bytes:
+    """A network pickle of stylegan2-ada-pytorch.
+
+    Args:
+        generator: stored as G_ema, and with other weights as G.
+        protocol: of pickle.
+        source: what the file claims to be the source code of its classes.
+        extra: further entries of the file.
+        changes: of attributes, for every module that has them ("architecture", "activation", ...).
+    """
+    with nvidia_package() as package:
+        network = _nvidia_modules(package, generator, source, changes)
+        data = {"G": None, "D": PersistentNetwork(package, "Discriminator", {"_modules": {}}, source), "G_ema": network}
+        data |= {"training_set_kwargs": package.EasyDict(path="images", resolution=16), "augment_pipe": None}
+        return pickle.dumps(data | (extra or {}), protocol=protocol)
+
+
+def _nvidia_modules(
+    package: types.SimpleNamespace, generator: Generator, source: str, changes: dict
+) -> PersistentNetwork:
+    """The tree of modules that the dotted names describe, each with the attributes that NVIDIA's have."""
+    config, tree = generator.config, {}
+    tensors = dict(generator.state_dict())
+    for name in [n for n in tensors if re.fullmatch(r".*\.(conv[01]\.bias|torgb\.bias)", n)]:
+        layer, block = name.removesuffix(".bias"), name.split(".")[1]
+        tensors[f"synthesis.{block}.resample_filter"] = FILTER
+        if "conv" in layer:
+            tensors[f"{layer}.resample_filter"] = FILTER
+    for name, tensor in tensors.items():
+        *path, leaf = name.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[leaf] = tensor
+
+    def module(path: str, node: dict) -> PersistentNetwork:
+        own = {k: v for k, v in node.items() if isinstance(v, Tensor)}
+        buffers = {k: v for k, v in own.items() if k in ("w_avg", "noise_const", "resample_filter")}
+        parameters = {k: torch.nn.Parameter(v) for k, v in own.items() if k not in buffers}
+        attributes = _nvidia_attributes(path, config, own)
+        state = {"training": False, "_parameters": OrderedDict(parameters), "_buffers": OrderedDict(buffers)}
+        state |= {"_non_persistent_buffers_set": set(), "_backward_hooks": OrderedDict()}
+        state |= {k: changes.get(k, v) for k, v in attributes.items()}
+        children = {k: module(f"{path}.{k}".strip("."), v) for k, v in node.items() if isinstance(v, dict)}
+        state["_modules"] = OrderedDict(children)
+        return PersistentNetwork(package, path.split(".")[-1] or "Generator", state, source)
+
+    return module("", tree)
+
+
+def _nvidia_attributes(path: str, config: GeneratorConfig, own: dict[str, Tensor]) -> dict:
+    leaf = path.split(".")[-1]
+    if leaf == "mapping":
+        return {"c_dim": 0, "num_layers": config.mapping_layers, "w_avg_beta": 0.995}
+    if leaf.startswith("fc") or leaf == "affine":
+        multiplier = config.mapping_lr_multiplier if leaf != "affine" else 1
+        gain = multiplier / np.sqrt(own["weight"].shape[1])  # a NumPy number, as in NVIDIA's files
+        return {"activation": "lrelu" if leaf != "affine" else "linear", "weight_gain": gain, "bias_gain": multiplier}
+    if leaf in ("conv0", "conv1"):
+        clamp = {"activation": "lrelu", "conv_clamp": config.conv_clamp, "act_gain": np.sqrt(2)}
+        return {**clamp, "resolution": len(own["noise_const"]), "use_noise": True, "up": 2 if leaf == "conv0" else 1}
+    if leaf == "torgb":
+        return {"conv_clamp": config.conv_clamp}
+    return {"architecture": "skip", "use_fp16": True} if re.fullmatch(r"b\d+", leaf) else {}
+
+
+# Loading
+
+SECONDS = 10  # of a slow machine; the limits are met in two
+
+
+def put(folder: Path, data: bytes) -> Path:
+    path = folder / "model"
+    path.write_bytes(data)
+    return path
+
+
+def refused(folder: Path, data: bytes) -> str:
+    """The sentence; loading ends with nothing else, and soon."""
+    start = time.monotonic()
+    with pytest.raises(CheckpointError) as error:
+        load_generator(put(folder, data))
+    assert time.monotonic() - start < SECONDS
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def containers(value: object) -> list[bytes]:
+    """The value in each of the containers that are pickles."""
+    return [pickle.dumps(value), torch_bytes(value), torch_bytes(value, legacy=True)]

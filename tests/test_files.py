@@ -1,0 +1,105 @@
+"""Files are whole or untouched, also when the writer dies."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nada.errors import NadaError
+from nada.files import atomic_path
+
+
+def test_creates_folders_and_replaces(tmp_path):
+    path = tmp_path / "new" / "deep" / "a.txt"
+    for text in ("first", "second"):
+        with atomic_path(path) as temp:
+            assert (temp.parent, temp.suffix) == (path.parent, ".txt")
+            temp.write_text(text)
+            assert not path.exists() or path.read_text() == "first"
+        assert path.read_text() == text
+    assert list(path.parent.iterdir()) == [path]
+
+
+def write_half(path: Path, failure: BaseException) -> None:
+    with atomic_path(path) as temp:
+        temp.write_text("half")
+        raise failure
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_a_failing_writer_changes_nothing(tmp_path, failure):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(failure):
+        write_half(path, failure())
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [(errno.ENOSPC, "disk is full"), (errno.EACCES, "no permission"), (errno.EROFS, "no permission"), (errno.EIO, "")],
+)
+def test_system_errors_become_sentences(tmp_path, code, what):
+    with pytest.raises(NadaError, match=rf"a\.txt was not written: .*{what}"):
+        write_half(tmp_path / "a.txt", OSError(code, os.strerror(code)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_targets_that_cannot_be_files(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, what in [(tmp_path, "is a folder"), (tmp_path / "file" / "b.txt", "is a file, not a folder")]:
+        with pytest.raises(NadaError, match=what), atomic_path(path):
+            pytest.fail("there is nothing to write to")
+
+
+def test_a_writer_that_writes_nothing(tmp_path):
+    with pytest.raises(NadaError, match="was not written"), atomic_path(tmp_path / "a.txt"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with atomic_path(tmp_path / "link") as temp:
+        temp.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from nada.files import atomic_path
+for number in range(1 << 30):
+    with atomic_path(sys.argv[1]) as temp:
+        temp.write_bytes(bytes([number % 256]) * (1 << 20))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_killed_writer_leaves_a_whole_file(tmp_path):
+    path = tmp_path / "a.bin"
+    for delay in (0.0, 0.03, 0.07):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        )
+        seen = path.stat().st_mtime_ns if path.exists() else 0
+        deadline = time.monotonic() + 60
+        while (path.stat().st_mtime_ns if path.exists() else 0) == seen and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        data = path.read_bytes()
+        assert len(data) == 1 << 20
+        assert data.count(data[:1]) == len(data)
