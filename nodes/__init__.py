@@ -1,0 +1,18 @@
+"""The ComfyUI nodes: thin adapters from a schema to one call of the library and back to ComfyUI's layouts."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import host
+from .adapt import NADATextAdapt
+from .load import LoadStyleGAN2, NADALoadCLIP, NADASaveGenerator
+from .sample import GenerateImages, SampleLatents
+
+
+class NADAExtension(ComfyExtension):
+    """The list of nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        host.register_folders()  # before any schema lists files; ComfyUI 0.8.0 does not call on_load
+        return [LoadStyleGAN2, NADALoadCLIP, NADATextAdapt, SampleLatents, GenerateImages, NADASaveGenerator]

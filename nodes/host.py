@@ -1,0 +1,198 @@
+"""What the nodes need of ComfyUI: folders, devices, progress and image layouts. The only user of its modules."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as memory
+import comfy.utils
+import folder_paths
+import numpy as np
+import torch
+from comfy_execution.utils import get_executing_context
+from PIL import Image
+from server import PromptServer
+from torch import Tensor, nn
+
+from ..nada import NadaError, UsageError
+
+GENERATORS, CLIPS = "stylegan", "open_clip"  # folders below ComfyUI's models/
+GENERATOR_FILES = (".safetensors", ".pt", ".pth", ".pkl")
+CLIP_CONFIG = "open_clip_config.json"
+EVERYTHING = 1e30  # bytes: more than any device has, so that every other model makes room
+TEXT_PAUSE = 0.3  # seconds between two texts on a node
+
+
+def register_folders() -> None:
+    """Make models/stylegan, output/stylegan and models/open_clip known, beside what extra_model_paths.yaml added."""
+    for name in (GENERATORS, CLIPS):
+        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
+    folder_paths.add_model_folder_path(GENERATORS, _saved_folder())
+    # A new folder name has an empty set of endings, which means every file.
+    paths, endings = folder_paths.folder_names_and_paths[GENERATORS]
+    folder_paths.folder_names_and_paths[GENERATORS] = (paths, {*endings, *GENERATOR_FILES})
+
+
+def _saved_folder() -> str:
+    return os.path.join(folder_paths.get_output_directory(), GENERATORS)
+
+
+def generator_files() -> list[str]:
+    """Names of the generator files that the user has, relative to their folders."""
+    names = folder_paths.get_filename_list(GENERATORS)
+    return [name for name in names if name.lower().endswith(GENERATOR_FILES)]
+
+
+def generator_path(name: str) -> str:
+    """Where a file of `generator_files` is."""
+    return folder_paths.get_full_path_or_raise(GENERATORS, name)
+
+
+def file_stamp(path: str) -> str:
+    """Changes when the file does."""
+    stat = os.stat(path)
+    return f"{stat.st_mtime_ns}:{stat.st_size}"
+
+
+def clip_folders() -> list[str]:
+    """Names of the folders in models/open_clip that hold a model: a configuration and weights."""
+    found = (Path(root).glob(f"*/{CLIP_CONFIG}") for root in folder_paths.get_folder_paths(CLIPS))
+    return sorted({config.parent.name for configs in found for config in configs})
+
+
+def clip_path(name: str) -> str | None:
+    """Where a file or folder in models/open_clip is; None if it is not there, nor anything outside."""
+    for root in folder_paths.get_folder_paths(CLIPS):
+        path = os.path.normpath(os.path.join(root, name))
+        if path.startswith(os.path.normpath(root) + os.sep) and os.path.exists(path):
+            return path
+    return None
+
+
+def next_save_path(prefix: str) -> Path:
+    """A free path output/stylegan/<prefix>_00001_.safetensors; its folder exists afterwards.
+
+    Raises:
+        UsageError: the prefix is empty or leads out of the folder.
+    """
+    root = os.path.abspath(_saved_folder())
+    if not prefix.strip() or prefix.endswith(("/", "\\")):
+        raise UsageError("filename_prefix names no file; write for example 'sketch' or 'styles/sketch'")
+    if not os.path.abspath(os.path.join(root, prefix)).startswith(root + os.sep):
+        raise UsageError(f"filename_prefix is {prefix!r}; generators are saved below output/{GENERATORS} only")
+    os.makedirs(root, exist_ok=True)
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
+    return Path(folder) / f"{name}_{counter:05}_.safetensors"
+
+
+def relative_to_output(path: Path) -> str:
+    """How to call a saved file on the node: below ComfyUI's output folder."""
+    return os.path.relpath(path, os.path.dirname(folder_paths.get_output_directory()))
+
+
+def normal_tensors() -> torch.inference_mode:
+    """A context in which tensors can be trained: ComfyUI runs nodes in inference mode, whose tensors never can."""
+    return torch.inference_mode(False)
+
+
+@contextmanager
+def on_device(*modules: nn.Module, needs: float = EVERYTHING) -> Iterator[torch.device]:
+    """Modules on ComfyUI's compute device for a while; afterwards, whatever happens, back on the CPU.
+
+    Args:
+        modules: changed in place.
+        needs: bytes to free on the device beforehand by unloading other models.
+    """
+    device = memory.get_torch_device()
+    if device.type != "cpu":
+        memory.free_memory(needs, device)
+    try:
+        _move(modules, device)
+        yield device
+    finally:
+        _move(modules, torch.device("cpu"))
+        memory.soft_empty_cache()
+
+
+def _move(modules: tuple[nn.Module, ...], device: torch.device) -> None:
+    with normal_tensors():  # or a round trip would leave tensors that cannot be trained
+        for module in modules:
+            module.to(device)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a smaller batch could help."""
+    known = getattr(memory, "is_oom", None)  # ComfyUI 0.17
+    return known(error) if known else isinstance(error, memory.OOM_EXCEPTION)
+
+
+def soft_empty_cache() -> None:
+    """Give unused memory back to the device."""
+    memory.soft_empty_cache()
+
+
+class Progress:
+    """The bar, the picture and the text on the running node. Raises when the user cancels."""
+
+    def __init__(self, total: int):
+        self.total, self.bar = total, comfy.utils.ProgressBar(total)
+        self._last_text = 0.0
+
+    def update(self, done: int, picture: Image.Image | None = None) -> None:
+        """Show how far it is, and a picture of any size as it is."""
+        check_cancelled()  # the bar looks only when it redraws
+        self.bar.update_absolute(done, self.total, ("JPEG", picture, None) if picture else None)
+
+    def text_is_due(self) -> bool:
+        """True a few times a second: a text may cost a wait for the device."""
+        now = time.monotonic()
+        due = now - self._last_text > TEXT_PAUSE
+        self._last_text = now if due else self._last_text
+        return due
+
+
+def check_cancelled() -> None:
+    """Raise ComfyUI's own exception if the user has pressed Cancel."""
+    memory.throw_exception_if_processing_interrupted()
+
+
+def say(text: str) -> None:
+    """Show a line of text on the node that runs now."""
+    context, server = get_executing_context(), PromptServer.instance
+    if context is not None and server is not None:
+        server.send_progress_text(text, context.node_id)
+
+
+def explained(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates what a node does: a failure that a sentence explains says it on the node too, not only in a dialog."""
+
+    @wraps(execute)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return execute(*args, **kwargs)
+        except NadaError as error:
+            say(str(error))
+            raise
+
+    return wrapper
+
+
+def to_image(images: Tensor) -> Tensor:
+    """Images [N, 3, R, R] in [-1, 1] (clamped here) -> ComfyUI's IMAGE [N, R, R, 3] in [0, 1]."""
+    return _as_output(((images + 1) / 2).clamp(0, 1).movedim(1, -1))
+
+
+def picture_to_image(picture: Image.Image) -> Tensor:
+    """An RGB picture -> ComfyUI's IMAGE [1, H, W, 3] in [0, 1]."""
+    return _as_output(torch.from_numpy(np.array(picture)).float().div(255)[None])
+
+
+def _as_output(image: Tensor) -> Tensor:
+    dtype = getattr(memory, "intermediate_dtype", lambda: torch.float32)()  # ComfyUI 0.18
+    return image.to(memory.intermediate_device(), dtype).contiguous()

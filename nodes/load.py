@@ -1,0 +1,173 @@
+"""Getting models in, and generators out."""
+
+from __future__ import annotations
+
+import re
+
+from comfy_api.latest import io, ui
+
+from ..nada import UsageError, load_clip, load_generator, save_generator
+from . import host
+from .sockets import ADVANCED, CATEGORY, NADAClip, NADAGenerator, known_options
+
+DEMO, CUSTOM = "demo", "custom"
+CLIP_PRESETS = {
+    DEMO: "demo",
+    "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)": "ViT-B/32,ViT-B/16",
+    "ViT-B/32 (OpenAI, downloads 600 MB on first use)": "ViT-B/32",
+}
+WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+class LoadStyleGAN2(io.ComfyNode):
+    """A generator from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadStyleGAN2",
+            display_name="Load StyleGAN2",
+            category=CATEGORY,
+            description="Loads a StyleGAN2 generator: from models/stylegan, from output/stylegan (where Save StyleGAN2 "
+            "writes), or the small demo that comes with the pack. Files are read without executing anything in them.",
+            inputs=[
+                io.Combo.Input(
+                    "generator_name",
+                    options=[DEMO, *host.generator_files()],
+                    default=DEMO,
+                    tooltip="Change this first. 'demo' draws dogs at 64 px and needs no download. Other entries are "
+                    "files in models/stylegan and output/stylegan: .safetensors of this pack, rosinality .pt, NVIDIA "
+                    "stylegan2-ada and stylegan3 .pkl (StyleGAN2 only). After adding a file press R.",
+                )
+            ],
+            outputs=[
+                NADAGenerator.Output(
+                    "generator",
+                    tooltip="The generator, for NADA Text Adapt, Sample Latents and Generate Images.",
+                )
+            ],
+            **known_options(search_aliases=["stylegan", "stylegan2-ada", "gan loader", "pkl", "rosinality", "ffhq"]),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, generator_name: str) -> str:
+        return DEMO if generator_name == DEMO else host.file_stamp(host.generator_path(generator_name))
+
+    @classmethod
+    @host.explained
+    def execute(cls, generator_name: str) -> io.NodeOutput:
+        generator = load_generator(DEMO if generator_name == DEMO else host.generator_path(generator_name))
+        parameters = sum(p.numel() for p in generator.parameters())
+        facts = [f"{generator.config.resolution} px", f"{parameters / 1e6:.1f} M parameters"]
+        host.say(" | ".join([*facts, *generator.metadata.get("notes", [])]))
+        return io.NodeOutput(generator)
+
+
+class NADALoadCLIP(io.ComfyNode):
+    """The judge: one CLIP or several."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADALoadCLIP",
+            display_name="Load CLIP for NADA",
+            category=CATEGORY,
+            description="Loads the CLIP models that judge images by text while a generator is adapted. These are whole "
+            "CLIP models (text and image), not the text encoders of Stable Diffusion.",
+            inputs=[
+                io.Combo.Input(
+                    "clip_name",
+                    options=[*CLIP_PRESETS, *host.clip_folders(), CUSTOM],
+                    default=DEMO,
+                    tooltip="Change this together with the generator: 'demo' knows only the demo's drawings. For real "
+                    "photos take ViT-B/32 + ViT-B/16, the pair of the paper; it is downloaded when first used. Folders "
+                    "in models/open_clip with an open_clip_config.json and weights are listed too.",
+                ),
+                io.String.Input(
+                    "custom",
+                    default="",
+                    optional=True,
+                    tooltip="Only for 'custom': names of open_clip models with weights, such as "
+                    "ViT-B/32:1,ViT-L/14:0.5 or ViT-B-32@laion2b_s34b_b79k. ARCHITECTURE@FILE and folder names refer "
+                    "to models/open_clip.",
+                    extra_dict=ADVANCED,
+                ),
+            ],
+            outputs=[NADAClip.Output("clip", tooltip="The CLIP models with their weights, for NADA Text Adapt.")],
+            **known_options(search_aliases=["open_clip", "openai clip", "clip loader", "vit-b/32", "nada clip"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, custom: str | None = None) -> bool | str:
+        try:
+            clip_spec(CUSTOM, custom) if custom else None
+        except UsageError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    @host.explained
+    def execute(cls, clip_name: str, custom: str = "") -> io.NodeOutput:
+        clip = load_clip(clip_spec(clip_name, custom))
+        host.say(" + ".join(f"{model['name']} x {model['weight']:g}" for model in clip.describe()))
+        return io.NodeOutput(clip)
+
+
+def clip_spec(name: str, custom: str = "") -> str:
+    """What `nada.load_clip` takes for an entry of the list. Workflows come from strangers: no path leaves the folder.
+
+    Raises:
+        UsageError: a part of a custom specification is a path outside models/open_clip, or there is none.
+    """
+    if name in CLIP_PRESETS:
+        return CLIP_PRESETS[name]
+    entries = custom.split(",") if name == CUSTOM else [name]
+    if not any(entry.strip() for entry in entries):
+        raise UsageError("custom is empty; write a model such as ViT-B/32, or choose an entry of clip_name")
+    return ",".join(_with_path(entry.strip()) for entry in entries)
+
+
+def _with_path(entry: str) -> str:
+    body, weight = re.fullmatch(r"(.*?)((?::[-+.\deE]+)?)", entry).groups()
+    name, at, tail = body.partition("@")
+    found = host.clip_path(tail if at else name) if (tail if at else name) else None
+    if found:
+        return (f"{name}@{found}" if at else found) + weight
+    if re.search(r"^[/\\~]|^\w:|\.\.|\\", tail or name) or body.lower().endswith(WEIGHT_FILES):
+        raise UsageError(f"{tail or name!r} is not in models/open_clip; put the CLIP file or folder there")
+    return entry
+
+
+class NADASaveGenerator(io.ComfyNode):
+    """A generator to a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADASaveGenerator",
+            display_name="Save StyleGAN2",
+            category=CATEGORY,
+            description="Saves a generator as .safetensors in output/stylegan, with the recipe of its adaptation. "
+            "Load StyleGAN2 lists it after pressing R.",
+            inputs=[
+                NADAGenerator.Input("generator", tooltip="The generator to save, usually from NADA Text Adapt."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="adapted",
+                    tooltip="Change this first: the beginning of the file name, such as 'sketch' or "
+                    "'dogs/sketch_%year%-%month%-%day%'. A number is added, so nothing is overwritten.",
+                ),
+            ],
+            outputs=[],
+            is_output_node=True,
+            **known_options(search_aliases=["save stylegan", "export generator", "safetensors", "save model"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, generator, filename_prefix: str) -> io.NodeOutput:
+        path = host.next_save_path(filename_prefix)
+        save_generator(generator, path)
+        text = f"saved {host.relative_to_output(path)} ({path.stat().st_size / 1e6:.1f} MB)"
+        host.say(text)
+        return io.NodeOutput(ui=ui.PreviewText(text))

@@ -1,0 +1,152 @@
+"""Latent codes, and the images that a generator makes of them."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..nada import Generator, UsageError, generate, sample_latents
+from . import host
+from .sockets import ADVANCED, CATEGORY, MAX_SEED, NADAGenerator, NADALatents, known_options
+
+CHUNK_BYTES = 2 << 30  # what the images made at once may take
+LIVE_MAPS = 10  # feature maps of the largest block that are alive at once, roughly
+
+
+class SampleLatents(io.ComfyNode):
+    """Random latent codes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SampleLatents",
+            display_name="Sample Latents (StyleGAN)",
+            category=CATEGORY,
+            description="Draws random latent codes: who or what is in the pictures. The same codes give matching "
+            "pictures in a generator and in everything adapted from it.",
+            inputs=[
+                NADAGenerator.Input(
+                    "generator",
+                    tooltip="Whose mapping network turns random numbers into codes. The base and its adaptations "
+                    "share it: take either.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=True,
+                    tooltip="Change this first, for other pictures. Image number i is that of seed + i.",
+                ),
+                io.Int.Input("count", default=8, min=1, max=4096, tooltip="How many pictures."),
+                io.Float.Input(
+                    "truncation_psi",
+                    default=0.7,
+                    min=-2.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="Typical or varied: 0.5 gives clean, similar pictures, 1.0 full variety and some failures, "
+                    "0 the average picture.",
+                ),
+                io.Int.Input(
+                    "truncation_cutoff",
+                    default=0,
+                    min=0,
+                    max=18,
+                    optional=True,
+                    tooltip="Apply truncation to the first so many codes only (coarse shapes); 0 for all of them.",
+                    extra_dict=ADVANCED,
+                ),
+            ],
+            outputs=[NADALatents.Output("latents", tooltip="Latent codes, one per picture, for Generate Images.")],
+            **known_options(search_aliases=["stylegan latent", "w latent", "seed", "truncation", "random z"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls, generator, seed: int, count: int, truncation_psi: float, truncation_cutoff: int = 0
+    ) -> io.NodeOutput:
+        with host.normal_tensors():
+            return io.NodeOutput(sample_latents(generator, count, seed, truncation_psi, truncation_cutoff or None))
+
+
+class GenerateImages(io.ComfyNode):
+    """Images of latent codes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="GenerateImages",
+            display_name="Generate Images (StyleGAN)",
+            category=CATEGORY,
+            description="Makes the images of latent codes with a generator, adapted or not. Its output goes into any "
+            "ComfyUI node: upscale, save, image to image, video.",
+            inputs=[
+                NADAGenerator.Input(
+                    "generator",
+                    tooltip="Change this first: feed the base and the adapted one the same latents.",
+                ),
+                NADALatents.Input("latents", tooltip="Latent codes from Sample Latents: one image each."),
+                io.Combo.Input(
+                    "noise",
+                    options=["const", "random", "none"],
+                    default="const",
+                    tooltip="Fine detail such as single hairs: 'const' is the same every time, 'random' differs by "
+                    "seed, 'none' leaves it out and looks smoother.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=False,
+                    optional=True,
+                    tooltip="Only for noise = random. Image number i is that of seed + i.",
+                    extra_dict=ADVANCED,
+                ),
+            ],
+            outputs=[io.Image.Output("images", tooltip="The images as a batch, at the generator's resolution.")],
+            **known_options(search_aliases=["stylegan generate", "synthesis", "gan sampler", "decode latents"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, generator, latents: Tensor, noise: str, seed: int = 0) -> io.NodeOutput:
+        expected = (generator.num_ws, generator.config.w_dim)
+        if latents.shape[1:] != expected:
+            raise UsageError(
+                f"the latents are for another generator: {latents.shape[1]} codes of {latents.shape[2]} numbers, and "
+                f"this one takes {expected[0]} of {expected[1]}. Make them with Sample Latents from this generator"
+            )
+        chunk = max(1, int(CHUNK_BYTES / image_bytes(generator)))
+        with host.on_device(generator, needs=chunk * image_bytes(generator)):
+            return io.NodeOutput(host.to_image(in_chunks(generator, latents, noise, seed, chunk)))
+
+
+def image_bytes(generator: Generator) -> float:
+    """Roughly what one image takes while it is made."""
+    config = generator.config
+    resolutions = (4 << i for i in range(len(config.channels)))
+    return 4 * LIVE_MAPS * max(c * r * r for c, r in zip(config.channels, resolutions, strict=True))
+
+
+def in_chunks(generator: Generator, latents: Tensor, noise: str, seed: int, chunk: int) -> Tensor:
+    """All images [N, 3, R, R] on the CPU; half as many at once whenever the memory does not suffice."""
+    progress, images, done = host.Progress(len(latents)), [], 0
+    while done < len(latents):
+        part = latents[done : done + chunk]
+        progress.update(done)
+        try:
+            images.append(generate(generator, part, noise, seed + done, batch=chunk))
+        except Exception as error:
+            if chunk == 1 or not host.is_out_of_memory(error):
+                raise
+            chunk //= 2
+        else:
+            done += len(part)
+            continue
+        host.soft_empty_cache()  # here the failed attempt is gone with its exception
+    progress.update(done)
+    return torch.cat(images)

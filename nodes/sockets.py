@@ -1,0 +1,30 @@
+"""The vocabulary of the schemas: the pack's own socket types, and what every supported ComfyUI understands."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from comfy_api.latest import io
+
+CATEGORY = "StyleGAN-NADA"
+
+NADAGenerator = io.Custom("NADA_GENERATOR")
+"""A `nada.Generator` on the CPU, its tensors fit for training. Nodes never change the one they are given."""
+
+NADAClip = io.Custom("NADA_CLIP")
+"""A `nada.ClipEnsemble` on the CPU, its tensors fit for training."""
+
+NADALatents = io.Custom("NADA_LATENTS")
+"""Latent codes ws: a float32 tensor [N, num_ws, w_dim] on the CPU."""
+
+ADVANCED = {"advanced": True}
+"""For an input's `extra_dict`: folds it away where the frontend can. The keyword `advanced` needs ComfyUI 0.10."""
+
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+
+
+def known_options(**options: Any) -> dict[str, Any]:
+    """Those options of a schema that this ComfyUI has: an unknown one would keep the whole pack from loading."""
+    known = {field.name for field in fields(io.Schema)}
+    return {name: value for name, value in options.items() if name in known}
