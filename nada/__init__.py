@@ -13,14 +13,17 @@ images = nada.generate(step.generator, ws)  # [4, 3, R, R] in about [-1, 1]
 """
 
 from .adapt import Adaptation, AdaptStep, adapt
+from .catalog import PUBLISHED, Published, find_published
 from .checkpoint import inspect_file, load_generator, save_generator
 from .clip import ClipEnsemble, load_clip
 from .config import AdaptConfig
+from .downloading import download
 from .errors import CheckpointError, NadaError, UsageError
 from .latents import generate, mix_latents, sample_latents
 from .stylegan2 import Generator, GeneratorConfig
 
 __all__ = [
+    "PUBLISHED",
     "AdaptConfig",
     "AdaptStep",
     "Adaptation",
@@ -29,8 +32,11 @@ __all__ = [
     "Generator",
     "GeneratorConfig",
     "NadaError",
+    "Published",
     "UsageError",
     "adapt",
+    "download",
+    "find_published",
     "generate",
     "inspect_file",
     "load_clip",

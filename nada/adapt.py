@@ -24,6 +24,7 @@ from .errors import NadaError, UsageError
 from .latents import device_of, mix_latents, seeded
 from .losses import directional_loss, global_loss
 from .stylegan2 import Generator
+from .views import random_views
 
 BETAS = (0.0, 0.99**0.8)  # StyleGAN2's (0, 0.99) with its factor 4/5 for lazy regularization, as the authors use them
 
@@ -153,9 +154,10 @@ class Adaptation:
         """The second half: one step of Adam on the chosen layers. Returns the losses and what was minimized."""
         ws = self.sample_codes(self.config.batch, self.config.mixing)
         noise = self.synthesis.sample_noise(len(ws), self.random)  # the same for both: only the weights may differ
+        show = random_views(self.config.views, len(ws), self.random)
         with torch.no_grad():
-            before = self.frozen.synthesis(ws, noise)
-        losses = self.losses(before, self.synthesis(ws, noise))
+            before = show(self.frozen.synthesis(ws, noise))
+        losses = self.losses(before, show(self.synthesis(ws, noise)))
         weights = {"directional": self.config.directional_weight, "global": self.config.global_weight}
         total = sum(weights[name] * loss for name, loss in losses.items())
         self.optimizer.zero_grad(set_to_none=True)

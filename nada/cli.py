@@ -1,4 +1,4 @@
-"""The command line: `nada adapt`, `generate`, `inspect`, `convert`, `demo`."""
+"""The command line: `nada adapt`, `generate`, `inspect`, `convert`, `models`, `demo`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .checkpoint import inspect_file
-from .commands import explain, run_adapt, run_convert, run_generate
+from .commands import explain, run_adapt, run_convert, run_generate, run_models
 from .config import AdaptConfig
 from .errors import NadaError, UsageError
 from .run_folder import slug, unused
@@ -34,6 +34,7 @@ examples:
   nada adapt --generator ffhq.pkl --source photo --target sketch --layers all
   nada adapt --generator afhqdog.pkl --source dog --target pig --iterations 200
   nada generate --generator nada-photo_to_sketch/photo_to_sketch.safetensors --count 16
+  nada models                                          what is published; nada models ffhq-1024 downloads it
   nada inspect ffhq.pkl
   nada convert ffhq.pkl ffhq.safetensors
 
@@ -92,7 +93,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = _command(commands, "demo", "photo -> sketch on the models that come along", _adapt, _show_adapt)
     demo.set_defaults(generator="demo", clip="demo")
-    _add_config(demo, source="photo", target="sketch", layers="all", batch=4, iterations=150)
+    _add_config(
+        demo, source="photo", target="sketch", layers="all", batch=4, iterations=150, learning_rate=0.006, views=2
+    )
     _add_run_options(demo, "a new folder nada-demo")
 
     generate = _command(commands, "generate", "make images", _generate, _show_files)
@@ -114,6 +117,10 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument("source", metavar="IN", help=GENERATOR_HELP)
     convert.add_argument("target", metavar="OUT.safetensors", type=Path)
     convert.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+
+    models = _command(commands, "models", "list published models, or download one", _models, _show_models)
+    models.add_argument("name", nargs="?", metavar="NAME", help="of the generator to download; without it, the list")
+    models.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where to (default: this folder)")
     return parser
 
 
@@ -180,6 +187,27 @@ def _inspect(args: argparse.Namespace) -> dict[str, Any]:
 
 def _convert(args: argparse.Namespace) -> dict[str, Any]:
     return run_convert(args.source, args.target, args.overwrite)
+
+
+def _models(args: argparse.Namespace) -> dict[str, Any]:
+    return run_models(args.name, args.to)
+
+
+def _show_models(result: dict[str, Any]) -> str:
+    if "generators" not in result:
+        return _show_tree(result)
+    rows = [("NAME", "PX", "MB", "FROM", "WHAT IT MAKES")]
+    rows += [(g["name"], g["resolution"], g["megabytes"], g["form"], g["content"]) for g in result["generators"]]
+    width = max(len(row[0]) for row in rows)
+    lines = [f"{name:{width}} {px:>5} {mb:>5}  {form:21}  {content}" for name, px, mb, form, content in rows]
+    licenses: dict[str, list[str]] = {}
+    for g in result["generators"]:
+        licenses.setdefault(g["license"], []).append(g["name"])
+    most = max(licenses, key=lambda name: len(licenses[name]))
+    lines += ["", "`nada models NAME --to DIR` downloads one. Licenses:", f"  {most}: all but those below"]
+    lines += [f"  {name}: {', '.join(names)}" for name, names in licenses.items() if name != most]
+    clips = ", ".join(f"{c['name']} ({c['megabytes']} MB, {c['license']})" for c in result["clips"])
+    return "\n".join([*lines, f"CLIP models, downloaded when first used: {clips}"])
 
 
 def _show_adapt(record: dict[str, Any]) -> str:

@@ -46,6 +46,12 @@ class AdaptConfig:
         0.0, "Weight of the global loss in training. It lets the images collapse; for comparison.", 0
     )
     mixing: float = option(0.0, "Probability of style mixing; both generators see the same mixture.", 0, 1)
+    views: int = option(
+        0,
+        "Show CLIP so many randomly moved copies of each image, the same of both generators, instead of the image. "
+        "0 is the paper; 2 keeps small CLIP models from being fooled.",
+        0,
+    )
     templates: str = option(
         "", "Prompts with {} for the phrase, separated by |, such as 'a face, {}|{}'. Empty for the method's 79."
     )

@@ -11,7 +11,7 @@ import sys
 import time
 import types
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,14 @@ def rosinality_checkpoint(
     return checkpoint
 
 
+def encoder_checkpoint(generator: Generator, average: Tensor | None = None) -> dict:
+    """What pSp, e4e and ReStyle give to torch.save: an encoder, the generator as its decoder, and an average latent."""
+    names = {f"decoder.{name}": tensor for name, tensor in rosinality_names(generator).items()}
+    names |= {"encoder.input_layer.0.weight": torch.zeros(4, 3, 3, 3), "encoder.body.0.shortcut_layer.0.weight": FILTER}
+    average = generator.mapping.w_avg.repeat(generator.num_ws, 1) if average is None else average
+    return {"state_dict": names, "latent_avg": average, "opts": {"stylegan_size": generator.config.resolution}}
+
+
 def torch_bytes(value: object, legacy: bool = False) -> bytes:
     """A torch file, as zip or as before PyTorch 1.6."""
     buffer = io.BytesIO()
@@ -176,10 +184,10 @@ def _nvidia_modules(
     """The tree of modules that the dotted names describe, each with the attributes that NVIDIA's have."""
     config, tree = generator.config, {}
     tensors = dict(generator.state_dict())
-    for name in [n for n in tensors if re.fullmatch(r".*\.(conv[01]\.bias|torgb\.bias)", n)]:
-        layer, block = name.removesuffix(".bias"), name.split(".")[1]
+    for name in [n for n in tensors if re.fullmatch(r".*\.(conv[01]\.bias|torgb\.bias|skip\.weight)", n)]:
+        layer, block = name.rpartition(".")[0], name.split(".")[1]
         tensors[f"synthesis.{block}.resample_filter"] = FILTER
-        if "conv" in layer:
+        if not layer.endswith("torgb"):
             tensors[f"{layer}.resample_filter"] = FILTER
     for name, tensor in tensors.items():
         *path, leaf = name.split(".")
@@ -206,17 +214,122 @@ def _nvidia_modules(
 def _nvidia_attributes(path: str, config: GeneratorConfig, own: dict[str, Tensor]) -> dict:
     leaf = path.split(".")[-1]
     if leaf == "mapping":
-        return {"c_dim": 0, "num_layers": config.mapping_layers, "w_avg_beta": 0.995}
-    if leaf.startswith("fc") or leaf == "affine":
-        multiplier = config.mapping_lr_multiplier if leaf != "affine" else 1
+        return {"c_dim": config.c_dim, "num_layers": config.mapping_layers, "w_avg_beta": 0.995}
+    if leaf.startswith("fc") or leaf in ("affine", "embed"):
+        multiplier = config.mapping_lr_multiplier if leaf.startswith("fc") else 1
         gain = multiplier / np.sqrt(own["weight"].shape[1])  # a NumPy number, as in NVIDIA's files
-        return {"activation": "lrelu" if leaf != "affine" else "linear", "weight_gain": gain, "bias_gain": multiplier}
+        activation = "lrelu" if leaf.startswith("fc") else "linear"
+        return {"activation": activation, "weight_gain": gain, "bias_gain": multiplier}
     if leaf in ("conv0", "conv1"):
         clamp = {"activation": "lrelu", "conv_clamp": config.conv_clamp, "act_gain": np.sqrt(2)}
-        return {**clamp, "resolution": len(own["noise_const"]), "use_noise": True, "up": 2 if leaf == "conv0" else 1}
+        resolution = len(own["noise_const"]) * 4 // config.start[0]
+        return {**clamp, "resolution": resolution, "use_noise": True, "up": 2 if leaf == "conv0" else 1}
     if leaf == "torgb":
         return {"conv_clamp": config.conv_clamp}
-    return {"architecture": "skip", "use_fp16": True} if re.fullmatch(r"b\d+", leaf) else {}
+    if leaf == "skip":
+        return {"conv_clamp": None, "activation": "linear", "up": 2}
+    return {"architecture": config.architecture, "use_fp16": True} if re.fullmatch(r"b\d+", leaf) else {}
+
+
+# TensorFlow
+
+
+def tensorflow_bytes(
+    generator: Generator,
+    protocol: int = 3,
+    growing: bool = False,
+    lod: float = 0,
+    alone: bool = False,
+    convert: Callable[[np.ndarray], np.ndarray] = lambda array: array,
+    **arguments,
+) -> bytes:
+    """A network pickle of NVlabs/stylegan2 or stylegan2-ada: the generator as Gs.
+
+    Args:
+        generator: of any architecture; one of "orig" can be written as the growing networks of configs B to D were.
+        protocol: of pickle.
+        growing: the to-RGB layers have the names that they have there, and there is one more.
+        lod: the level of detail that is still missing while they grow.
+        alone: the file is Gs, and not a tuple with it.
+        convert: done to every array.
+        arguments: of the network, beside those that follow from its config.
+    """
+    with tensorflow_package() as network:
+        known = {"conv_clamp": generator.config.conv_clamp, "architecture": generator.config.architecture}
+        known |= {"resolution": generator.config.resolution, "resample_kernel": [1, 3, 3, 1], **arguments}
+        known |= {"label_size": generator.config.c_dim, "mapping_lrmul": generator.config.mapping_lr_multiplier}
+        other = network("G", [("lod", np.float32(0))], known)
+        average = _tensorflow_network(network, generator, known, growing, lod, convert)
+        parts = (other, network("D", [], {}), average)
+        return pickle.dumps(average if alone else parts, protocol=protocol)
+
+
+@contextlib.contextmanager
+def tensorflow_package() -> Iterator[type]:
+    """NVIDIA's class of TensorFlow networks, importable only inside the context."""
+
+    class Network:
+        def __init__(self, name: str, variables: list, arguments: dict, **components):
+            self.state = {"version": 4, "name": name, "static_kwargs": arguments, "components": components}
+            self.state |= {"build_module_src": "raise SystemExit('executed')", "build_func_name": "G_main"}
+            self.state |= {"variables": variables}
+
+        def __getstate__(self):
+            return self.state
+
+    names = ("dnnlib", "dnnlib.tflib", "dnnlib.tflib.network")
+    Network.__module__, Network.__qualname__ = names[-1], "Network"
+    modules = {name: types.ModuleType(name) for name in names}
+    modules[names[-1]].Network = Network
+    sys.modules.update(modules)
+    try:
+        yield Network
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
+def _tensorflow_network(
+    network: type, generator: Generator, arguments: dict, growing: bool, lod: float, convert: Callable
+):
+    """The generator as three networks: what is in the outer one, and the two inside."""
+    parts: dict[str, list] = {"": [("lod", np.float32(lod))], "mapping": [], "synthesis": []}
+    for name, tensor in generator.state_dict().items():
+        part, variable, array = _tensorflow_variable(name, tensor.numpy())
+        array = convert(array) if array.ndim else array
+        if growing and "ToRGB" in variable:
+            variable = "ToRGB_lod0/" + variable.rpartition("/")[2]
+            parts[part].append((variable.replace("lod0", "lod1"), array + 1))
+        parts[part].append((variable, array))
+    inner = {part: network(f"G_{part}", parts[part], arguments) for part in ("mapping", "synthesis")}
+    return network("G", parts[""], arguments, **inner)
+
+
+def _tensorflow_variable(name: str, array: np.ndarray) -> tuple[str, str, np.ndarray]:
+    """Which network, the variable's name there, and its value."""
+    if name == "mapping.w_avg":
+        return "", "dlatent_avg", array
+    if m := re.fullmatch(r"mapping\.(?:fc(\d+)|embed)\.(\w+)", name):
+        return "mapping", f"{f'Dense{m[1]}' if m[1] else 'LabelEmbed'}/{m[2]}", array.T
+    if name == "synthesis.b4.const":
+        return "synthesis", "4x4/Const/const", array[None]
+    _, block, layer, field = name.split(".", 3)
+    resolution = int(block[1:])
+    if field == "noise_const":
+        number = 2 * resolution.bit_length() - (7 if layer == "conv0" else 6)
+        return "synthesis", f"noise{number}", array[None, None]
+    theirs = {"conv0": "Conv0_up", "conv1": "Conv1" if resolution > 4 else "Conv", "torgb": "ToRGB", "skip": "Skip"}
+    scope = f"{resolution}x{resolution}/{theirs[layer]}"
+    if field == "noise_strength":
+        return "synthesis", f"{scope}/noise_strength", array[()]  # a NumPy number, as TensorFlow gives
+    if field == "affine.bias":
+        return "synthesis", f"{scope}/mod_bias", array - 1
+    if field == "affine.weight":
+        return "synthesis", f"{scope}/mod_weight", array.T
+    if field == "weight":
+        array = array.transpose(2, 3, 1, 0)
+        return "synthesis", f"{scope}/weight", array[::-1, ::-1] if layer in ("conv0", "skip") else array
+    return "synthesis", f"{scope}/{field}", array
 
 
 # Loading

@@ -88,8 +88,10 @@ def test_a_numpy_file(tmp_path):
 @pytest.mark.parametrize(
     ("names", "what"),
     [
+        ({"g_ema": ["init.init.0.weight_orig", "se_64.main.1.weight_orig"]}, "FastGAN"),
+        ({"generator": ["progression.0.adain1.style.linear.bias"]}, "StyleGAN model (the first)"),
         ({"GAN": ["G.blocks.0.to_style1.weight", "S.net.0.weight"]}, "lucidrains"),
-        ({"state_dict": ["encoder.input_layer.0.weight", "decoder.input.input"]}, "encoder (pSp, e4e"),
+        ({"state_dict": ["encoder.input_layer.0.weight", "decoder.input.input"]}, "without its generator"),
         ({"params_ema": ["style_conv1.modulated_conv.weight", "constant_input.weight"]}, "BasicSR or GFPGAN"),
         ({"d": ["final_linear.0.weight", "convs.0.0.weight"]}, "discriminator"),
         ({"D": ["b4.mbstd.x", "b4.fc.weight"]}, "discriminator"),
@@ -138,9 +140,9 @@ def test_tensorflow_pickles(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"c_dim": 10}, "conditional"),
-        ({"architecture": "resnet"}, "resnet architecture"),
-        ({"architecture": "orig"}, "orig architecture"),
+        ({"c_dim": 10}, "the c_dim of this StyleGAN2 is '10', its tensors say 0"),
+        ({"architecture": "resnet"}, "the architecture of this StyleGAN2 is 'resnet', its tensors say 'skip'"),
+        ({"architecture": "orig"}, "the architecture of this StyleGAN2 is 'orig'"),
         ({"activation": "relu"}, "activates with ['relu']"),
         ({"conv_clamp": "256"}, "conv_clamp of this network is '256'"),
         ({"conv_clamp": -1.0}, "conv_clamp"),
@@ -162,9 +164,9 @@ def test_nvidia_layers_that_clamp_differently(tmp_path):
     assert "differs between the layers" in refusal(tmp_path, other)
 
 
-def test_a_conditional_network_without_attributes(tmp_path):
-    tensors = small_generator().state_dict() | {"mapping.embed.weight": torch.zeros(16, 3)}
-    assert "conditional" in refusal(tmp_path, save(tensors))
+def test_an_embedding_of_classes_without_its_bias(tmp_path):
+    tensors = small_generator().state_dict() | {"mapping.embed.weight": torch.zeros(14, 3)}
+    assert "mapping.embed.bias" in refusal(tmp_path, save(tensors))
 
 
 def test_nvidia_pickle_without_a_generator(tmp_path):
@@ -173,10 +175,12 @@ def test_nvidia_pickle_without_a_generator(tmp_path):
     assert "holds no tensors" in refusal(tmp_path, data)
 
 
-def test_images_that_are_not_square(tmp_path):
+def test_a_constant_that_does_not_fit_the_noise(tmp_path):
     checkpoint = rosinality_checkpoint(small_generator())
     checkpoint["g_ema"]["input.input"] = torch.randn(1, 12, 4, 2)
-    assert "not square" in refusal(tmp_path, torch_bytes(checkpoint))
+    assert "noise_const [16, 16] (should be [16, 8])" in refusal(tmp_path, torch_bytes(checkpoint))
+    checkpoint["g_ema"]["input.input"] = torch.randn(1, 12, 4, 1000)
+    assert "start is (4, 1000)" in refusal(tmp_path, torch_bytes(checkpoint))
 
 
 def test_a_missing_block(tmp_path):

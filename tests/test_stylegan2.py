@@ -244,5 +244,5 @@ def test_wrong_inputs_are_refused(small):
         small.synthesis(torch.zeros(20))
     with pytest.raises(UsageError, match="const, random, none"):
         small.synthesis(torch.zeros(1, 8, 20), noise="sometimes")
-    with pytest.raises(UsageError, match="no layer 'b64.conv0'"):
+    with pytest.raises(UsageError, match=r"no layer 'b64.conv0'"):
         small.synthesis.layer("b64.conv0")

@@ -13,7 +13,7 @@ import torch
 from ..errors import CheckpointError, UsageError
 from ..stylegan2 import Generator, GeneratorConfig
 from ..stylegan2.ops import resample_filter
-from .canonical import NOISE, W_AVG, canonical_shapes
+from .canonical import EMBED, NOISE, W_AVG, canonical_shapes
 from .tensors import TensorView
 
 MAX_WIDTH = 1 << 13  # the widest published StyleGAN2 has 1024 channels
@@ -51,6 +51,9 @@ class Blueprint:
         found = {name: view.shape for name, view in self.tensors.items()}
         wrong = [name for name in found if found[name] != expected[name]]
         _refuse("has misshapen", [f"{n} {list(found[n])} (should be {list(expected[n])})" for n in wrong])
+        if self.config.c_dim:
+            classes = self.config.c_dim - 1
+            self.notes.append(f"Its images depend on a class, 0 to {classes}; where none is chosen, it is class 0.")
         if W_AVG in missing:
             self.notes.append("The file has no average latent; it is the mean over 10000 random ones (seed 0).")
         if noises:
@@ -63,17 +66,23 @@ class Blueprint:
             CheckpointError: a tensor cannot be read, or is not finite.
         """
         with torch.inference_mode(False), torch.no_grad():
-            with torch.random.fork_rng(devices=[]):
+            with torch.device("meta"):  # shapes without memory: every tensor comes from the file
                 generator = Generator(self.config).eval().requires_grad_(False)
             rng = torch.Generator().manual_seed(FILL_SEED)
-            for name, target in generator.state_dict().items():
-                if name in self.tensors:
-                    target.copy_(_finite(name, self.tensors[name].read()))
-                elif name.endswith(NOISE):
-                    target.copy_(torch.randn(target.shape, generator=rng))
+            tensors = {name: self._read(name, meta.shape, rng) for name, meta in generator.state_dict().items()}
+            generator.load_state_dict(tensors, assign=True)
+            for module in generator.modules():
+                if getattr(module, "up_filter", None) is not None:
+                    module.up_filter = resample_filter()  # a constant, which no state dict has
             if W_AVG not in self.tensors:
                 generator.mapping.w_avg.copy_(generator.estimate_w_avg(seed=FILL_SEED))
             return generator
+
+    def _read(self, name: str, shape: torch.Size, rng: torch.Generator) -> torch.Tensor:
+        """A tensor of the file, or what stands in for it."""
+        if name in self.tensors:
+            return _finite(name, self.tensors[name].read())
+        return torch.randn(shape, generator=rng) if name.endswith(NOISE) else torch.zeros(shape)
 
 
 def infer_config(tensors: dict[str, TensorView], **constants: Any) -> GeneratorConfig:
@@ -84,27 +93,54 @@ def infer_config(tensors: dict[str, TensorView], **constants: Any) -> GeneratorC
         constants: the fields that shapes do not tell.
 
     Raises:
-        CheckpointError: this is not a StyleGAN2 generator with square images of 4..1024 pixels.
+        CheckpointError: this is not a StyleGAN2 generator of 4..1024 pixels.
     """
     layers = {int(m[1]) for name in tensors if (m := re.fullmatch(r"mapping\.fc(\d{1,3})\.weight", name))}
     blocks = {int(m[1]) for name in tensors if (m := re.fullmatch(r"synthesis\.b(\d{1,9})\.conv1\.weight", name))}
     if not layers or not blocks:
         raise CheckpointError("the file lacks a StyleGAN2 mapping or synthesis network")
-    const = _shape(tensors, "synthesis.b4.const", 3)
-    if const[1:] != (4, 4):
-        raise CheckpointError(
-            f"this generator makes images that are not square (it starts from {const[1]}x{const[2]}, as "
-            "StyleGAN-Human does); only square ones can be loaded"
-        )
+    inputs = _shape(tensors, "mapping.fc0.weight", 2)[1]
+    w_dim = _shape(tensors, f"mapping.fc{max(layers)}.weight", 2)[0]
+    c_dim = _shape(tensors, EMBED, 2)[1] if EMBED in tensors else 0
     return make_config(
         resolution=max(blocks),
         channels=tuple(_shape(tensors, f"synthesis.b{r}.conv1.weight", 4)[0] for r in sorted(blocks)),
-        z_dim=_shape(tensors, "mapping.fc0.weight", 2)[1],
-        w_dim=_shape(tensors, f"mapping.fc{max(layers)}.weight", 2)[0],
+        z_dim=inputs - w_dim if c_dim else inputs,  # the label's embedding is as wide as w
+        w_dim=w_dim,
         mapping_layers=max(layers) + 1,
         img_channels=_shape(tensors, f"synthesis.b{max(blocks)}.torgb.weight", 4)[0],
+        architecture=_architecture(tensors),
+        c_dim=c_dim,
+        start=_shape(tensors, "synthesis.b4.const", 3)[1:],
         **constants,
     )
+
+
+def _architecture(tensors: dict[str, TensorView]) -> str:
+    """Figure 7 of the paper tells them apart by their layers. At 4x4, where they are one, it is "skip"."""
+    if any(name.endswith(".skip.weight") for name in tensors):
+        return "resnet"
+    return "skip" if "synthesis.b4.torgb.weight" in tensors else "orig"
+
+
+def confirm(config: GeneratorConfig, **told: Any) -> None:
+    """Compare what the file says of itself with what its tensors say.
+
+    Args:
+        config: from the tensors.
+        told: fields of it, as the file has them.
+
+    Raises:
+        CheckpointError: they differ.
+    """
+    if len(config.channels) == 1:
+        told.pop("architecture")  # one block has all of them
+    for name, value in told.items():
+        if value != (own := getattr(config, name)):
+            raise CheckpointError(
+                f"the file says that the {name} of this StyleGAN2 is {str(value)[:40]!r}, its tensors say {own!r}; "
+                "it is damaged, or of a kind that is not known here"
+            )
 
 
 def make_config(**fields: Any) -> GeneratorConfig:
@@ -116,7 +152,8 @@ def make_config(**fields: Any) -> GeneratorConfig:
     try:
         config = GeneratorConfig(**{name: _real(value) if name in _REAL else value for name, value in fields.items()})
         whole = (config.resolution, *config.channels, config.z_dim, config.w_dim, config.mapping_layers)
-        if any(type(n) is not int or n > MAX_WIDTH for n in (*whole, config.img_channels)):
+        whole += (config.img_channels, config.c_dim, *config.start)
+        if any(type(n) is not int or n > MAX_WIDTH for n in whole):
             raise CheckpointError(f"the generator's sizes are not whole numbers up to {MAX_WIDTH}: {fields}")
         if not config.mapping_lr_multiplier:
             raise CheckpointError("the learning rate multiplier of the mapping network is missing or zero")
@@ -169,6 +206,6 @@ def _refuse(complaint: str, names: Iterable[str], shown: int = 5) -> None:
 
 
 def _finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    if not torch.isfinite(tensor).all():
+    if not all(map(torch.isfinite, tensor.aminmax())):  # which carry NaN along
         raise CheckpointError(f"{name} contains numbers that are not finite; the training of this model has diverged")
     return tensor

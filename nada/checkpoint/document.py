@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import CheckpointError
-from .inert import Record
+from .inert import Record, dict_of
+from .numpy_values import array_view
 from .tensors import TensorView
 
 MAX_DEPTH = 32
@@ -15,8 +16,10 @@ MAX_NODES = 200_000
 MAX_NAME = 200
 MAX_TENSORS = 20_000  # a diffusion model, which deserves its sentence, has some thousands
 # Where checkpoints keep the generator, the moving average of its weights before any other.
-PREFIXES = ("g_ema.", "G_ema.", "g_ema.module.", "", "module.", "generator.", "decoder.")
+PREFIXES = ("g_ema.", "G_ema.", "g_ema.module.", "", "module.", "generator.", "decoder.", "state_dict.decoder.")
 _MODULE_TABLES = ("_parameters", "_buffers", "_modules")
+_TENSORFLOW = "dnnlib.tflib.network.Network"
+MAX_VARIABLES = 1000  # of one TensorFlow network; StyleGAN2 has 150
 _Scalar = (bool, int, float, str, type(None))
 
 
@@ -24,7 +27,8 @@ _Scalar = (bool, int, float, str, type(None))
 class Document:
     """What a checkpoint holds, before anyone asked what it is.
 
-    Lists count as dicts with keys 0, 1, ...; a pickled network's tensors have the names of its state dict.
+    Lists count as dicts with keys 0, 1, ...; a pickled network's tensors have the names of its state dict, and those of
+    TensorFlow networks the names of its variables.
     """
 
     container: str
@@ -62,6 +66,8 @@ class Document:
         return document
 
     def _note(self, name: str, value: Any) -> None:
+        if isinstance(value, Record):
+            value = array_view(value) or value
         if isinstance(value, TensorView):
             if name in self.tensors:
                 raise CheckpointError(f"the file is damaged or hostile: two tensors are called {name}")
@@ -94,7 +100,21 @@ def _tables(value: Any) -> list[tuple[dict | list | tuple, Callable[[Any, Any], 
         tables = [value.state.get(table) for table in _MODULE_TABLES]
         if all(isinstance(table, dict) for table in tables):  # a torch module; its tables' names are not part of names
             return [*((table, _everything) for table in tables), (value.state, _public_and_plain)]
+    if isinstance(value, Record) and value.kind == _TENSORFLOW and isinstance(value.state, dict):
+        return _tensorflow_tables(value.state)
     return []
+
+
+def _tensorflow_tables(state: dict) -> list[tuple[dict, Callable[[Any, Any], bool]]]:
+    """A network of NVIDIA's tflib: its arguments under "static_kwargs", its variables, and the networks inside it."""
+    tables = [({"static_kwargs": state.get("static_kwargs")}, _everything), (state, _public_and_plain)]
+    if isinstance(components := state.get("components"), dict):
+        tables.append((components, _everything))
+    variables = state.get("variables")
+    if isinstance(variables, list) and len(variables) <= MAX_VARIABLES:
+        pairs = [pair for pair in variables if isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)]
+        tables.append((dict_of(pairs), _everything))
+    return tables
 
 
 def _everything(key: Any, value: Any) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import nvidia, own, rosinality
+from . import nvidia, own, rosinality, tensorflow
 from .blueprint import Blueprint
 from .document import Document
-from .refused import has, is_kind, refuse, refuse_unknown
+from .refused import all_of, has, is_kind, refuse, refuse_unknown
+
+ENCODER = has(r"(^|\.)encoder\.(input_layer|body|styles)\.")
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ FORMATS = (
     Format("nada", own.matches, own.convert),
     Format(
         "tensorflow",
-        is_kind(r"^dnnlib\.tflib\.|^tflib\."),
-        refuse("a TensorFlow pickle of NVIDIA's stylegan2 or stylegan2-ada; its PyTorch version can be loaded"),
+        is_kind(tensorflow.KIND),
+        tensorflow.convert,
     ),
     Format(
         "stylegan-xl",
@@ -44,13 +46,24 @@ FORMATS = (
         has(r"(^|\.)G\.blocks\.\d+\.to_style1\."),
         refuse("a lucidrains stylegan2-pytorch model, whose arithmetic differs from StyleGAN2's"),
     ),
+    Format("psp", all_of(ENCODER, rosinality.matches), rosinality.convert_decoder),
     Format(
         "encoder",
-        has(r"(^|\.)encoder\.(input_layer|body|styles)\."),
-        refuse("an encoder (pSp, e4e or ReStyle), which turns pictures into latents; load the generator it is for"),
+        ENCODER,
+        refuse("an encoder (pSp, e4e or ReStyle) without its generator; load the generator it is for"),
     ),
     Format("rosinality", rosinality.matches, rosinality.convert),
     Format("nvidia", nvidia.matches, nvidia.convert),
+    Format(
+        "stylegan1",
+        has(r"(^|\.)(progression\.\d+\.(conv1\.)?adain|synthesis\.blocks\.4x4\.epi1|g_synthesis\.blocks\.)"),
+        refuse("a StyleGAN model (the first), another architecture than StyleGAN2"),
+    ),
+    Format(
+        "fastgan",
+        has(r"(^|\.)(init\.init\.0\.weight_orig|feat_\d+\.\d\.weight_orig|se_64\.main\.)"),
+        refuse("a FastGAN (lightweight GAN) model, another architecture than StyleGAN2"),
+    ),
     Format(
         "basicsr",
         has(r"style_conv1\.modulated_conv\.weight$"),

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from ..errors import CheckpointError
 from ..stylegan2 import Generator
 from .blueprint import Blueprint
+from .cache import Cache
 from .canonical import NOISE, W_AVG
 from .containers import read_document
 from .document import Document
@@ -23,13 +24,14 @@ from .window import Window
 EMBEDDED = {"demo": Path(__file__).parents[1] / "demo" / "dog_photo.safetensors"}
 
 
-def load_generator(source: str | os.PathLike) -> Generator:
+def load_generator(source: str | os.PathLike, cache: str | os.PathLike | None = None) -> Generator:
     """A StyleGAN2 generator from a checkpoint, without running anything that the checkpoint contains.
 
     Args:
-        source: a file as rosinality/stylegan2-pytorch, NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan3 or this
-            project write them, recognized by its content; or "demo" for the small generator of dogs that is
-            included.
+        source: a file as rosinality/stylegan2-pytorch, NVlabs/stylegan2, stylegan2-ada, stylegan2-ada-pytorch and
+            stylegan3, the encoders pSp, e4e and ReStyle, or this project write them, recognized by its content; or
+            "demo" for the small generator of dogs that is included.
+        cache: a folder for converted copies of others' files, which load faster the second time; None for none.
 
     Returns:
         The generator in float32 on the CPU, in eval mode, without gradients. Its `metadata` says where it
@@ -40,6 +42,24 @@ def load_generator(source: str | os.PathLike) -> Generator:
         CheckpointError: the file cannot be read, or is not such a generator; the message says what it is.
     """
     path = resolve(source)
+    if cache is None:
+        return _load(path)[0]
+    copies = Cache(cache)
+    if (copy := copies.find(path)) is not None:
+        try:
+            generator, _ = _load(copy)
+            generator.metadata["source"]["file"] = path.name  # the same content may have another name now
+            return generator
+        except (CheckpointError, LookupError, TypeError):
+            copies.drop(copy)
+    generator, foreign = _load(path)
+    if foreign:
+        copies.keep(generator, path, generator.metadata["source"]["sha256"])
+    return generator
+
+
+def _load(path: Path) -> tuple[Generator, bool]:
+    """The generator in a file, and whether somebody else wrote it."""
     with _open(path) as file:
         document, row = _recognize(file)
         blueprint = row.convert(document)
@@ -51,7 +71,7 @@ def load_generator(source: str | os.PathLike) -> Generator:
                 "source": {"format": row.name, "file": path.name, "sha256": _sha256(file)},
                 "notes": blueprint.notes,
             }
-    return generator
+    return generator, blueprint.metadata is None
 
 
 def inspect_file(source: str | os.PathLike) -> dict[str, Any]:
@@ -135,7 +155,7 @@ def _recognize(file: BinaryIO) -> tuple[Document, Format]:
 
 def _summary(blueprint: Blueprint) -> dict[str, Any]:
     return {
-        "config": asdict(blueprint.config) | {"channels": list(blueprint.config.channels)},
+        "config": {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(blueprint.config).items()},
         "tensors": len(blueprint.tensors),
         "parameters": sum(v.numel for n, v in blueprint.tensors.items() if n != W_AVG and not n.endswith(NOISE)),
         "notes": blueprint.notes,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 LOADABLE = (
-    "what can be loaded: StyleGAN2 generators as rosinality .pt, NVIDIA stylegan2-ada-pytorch or stylegan3 "
-    ".pkl, and .safetensors"
+    "what can be loaded: StyleGAN2 generators as rosinality .pt, NVIDIA .pkl (stylegan2, stylegan2-ada and their "
+    "PyTorch versions), encoders with their generator, and .safetensors"
 )
 _AGAIN = "download the model itself"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import CheckpointError
-from .blueprint import Blueprint, drop_filters, infer_config
+from .blueprint import Blueprint, confirm, drop_filters, infer_config
 from .document import Document
 from .tensors import TensorView
 
@@ -30,7 +30,7 @@ def convert(document: Document) -> Blueprint:
         CheckpointError: it is incomplete, or of a kind that cannot be loaded.
     """
     network = document.under(document.prefix_of(MARKS))
-    _refuse_variants(network)
+    _check_activations(network)
     tensors = drop_filters(network.tensors, FILTER, gain=1.0)
     notes: list[str] = []
     _add_silent_noise(network, tensors, notes)
@@ -42,44 +42,35 @@ def convert(document: Document) -> Blueprint:
         mapping_lr_multiplier=_common(network, "mapping.fc", "bias_gain", 0.01),
         demod_eps="raw",
     )
+    architecture = _common_value(network, "synthesis.", "architecture", config.architecture)
+    confirm(config, architecture=architecture, c_dim=network.attributes.get("mapping.c_dim", config.c_dim))
     return Blueprint(config, tensors, notes)
 
 
 def _values(network: Document, prefix: str, attribute: str) -> dict[str, Any]:
-    """An attribute of all modules whose names begin with a prefix."""
-    ending = f".{attribute}"
-    return {n: v for n, v in network.attributes.items() if n.startswith(prefix) and n.endswith(ending)}
+    """An attribute of all modules whose names begin with a prefix, but for the plain convolutions around blocks."""
+    found = {n: v for n, v in network.attributes.items() if n.startswith(prefix) and n.endswith(f".{attribute}")}
+    return {name: value for name, value in found.items() if not name.endswith(f".skip.{attribute}")}
 
 
-def _common(network: Document, prefix: str, attribute: str, default: Any) -> Any:
+def _common_value(network: Document, prefix: str, attribute: str, default: Any) -> Any:
     """The value that an attribute has in all modules; the default if no module has it."""
     values = set(_values(network, prefix, attribute).values())
     if len(values) > 1:
         raise CheckpointError(f"{attribute} differs between the layers of this network; only one value can be loaded")
-    value = next(iter(values), default)
+    return next(iter(values), default)
+
+
+def _common(network: Document, prefix: str, attribute: str, default: float | None) -> float | None:
+    """The number that an attribute is in all modules."""
+    value = _common_value(network, prefix, attribute, default)
     if isinstance(value, (str, bool)):
         raise CheckpointError(f"{attribute} of this network is {value!r}; it should be a number")
     return value
 
 
-def _refuse_variants(network: Document) -> None:
-    """Networks of the same family whose arithmetic is not implemented."""
-    names = network.tensors
-    if network.attributes.get("mapping.c_dim") or any(name.startswith("mapping.embed.") for name in names):
-        raise CheckpointError(
-            "this is a conditional StyleGAN2 (its images depend on a class label); only unconditional ones can be "
-            "loaded"
-        )
-    architectures = set(map(str, _values(network, "synthesis.", "architecture").values())) - {"skip"}
-    if any(name.endswith(".skip.weight") for name in names):
-        architectures.add("resnet")
-    elif "synthesis.b4.torgb.weight" not in names:
-        architectures.add("orig")
-    if architectures:
-        raise CheckpointError(
-            f"this StyleGAN2 has the {', '.join(sorted(architectures))} architecture; only 'skip' (the usual one) "
-            "can be loaded"
-        )
+def _check_activations(network: Document) -> None:
+    """Every published StyleGAN2 has leaky ReLUs; raises CheckpointError on another."""
     activations = {
         *_values(network, "mapping.fc", "activation").values(),
         *(v for n, v in _values(network, "synthesis.", "activation").items() if ".affine." not in n),

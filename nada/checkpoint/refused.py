@@ -20,6 +20,11 @@ def has(*patterns: str) -> Callable[[Document], bool]:
     return detect
 
 
+def all_of(*detectors: Callable[[Document], bool]) -> Callable[[Document], bool]:
+    """A detector: every one of them says yes."""
+    return lambda document: all(detect(document) for detect in detectors)
+
+
 def is_kind(pattern: str) -> Callable[[Document], bool]:
     """A detector: the file holds an object of a class whose name matches the pattern."""
 

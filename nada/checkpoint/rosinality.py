@@ -45,6 +45,13 @@ def convert(document: Document) -> Blueprint:
     return Blueprint(infer_config(tensors), tensors)
 
 
+def convert_decoder(document: Document) -> Blueprint:
+    """The generator inside a checkpoint of pSp, e4e or ReStyle; see `convert`."""
+    blueprint = convert(document)
+    blueprint.notes.append("The file is an encoder with its generator; only the generator was loaded.")
+    return blueprint
+
+
 def _renamed(name: str, view: TensorView) -> tuple[str, TensorView]:
     """Canonical name and shape; unknown names stay, to be complained about."""
     if name == "input.input":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -71,6 +73,8 @@ class TensorView:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     """Distance in elements between neighbours along each dimension."""
+    finish: Callable[[Tensor], Tensor] | None = None
+    """What to do with the numbers once they are read, for formats that keep others (flipped, say); keeps the shape."""
 
     def __post_init__(self) -> None:
         if len(self.shape) != len(self.strides) or len(self.shape) > MAX_DIMENSIONS:
@@ -86,6 +90,11 @@ class TensorView:
         return cls(storage, 0, shape, strides)
 
     @classmethod
+    def number(cls, value: float) -> TensorView:
+        """A tensor of no dimensions, for formats in which single numbers are not tensors."""
+        return cls.contiguous(Storage(torch.float64, Window.of(struct.pack("<d", value))), ())
+
+    @classmethod
     def zeros(cls, *shape: int) -> TensorView:
         """Zeros, for what a file leaves out because it is zero."""
         return cls.contiguous(Storage(torch.float32, Window.of(bytes(4 * prod(shape)))), shape)
@@ -94,6 +103,16 @@ class TensorView:
     def numel(self) -> int:
         """Number of elements."""
         return prod(self.shape)
+
+    def permuted(self, *order: int) -> TensorView:
+        """The same with its dimensions in another order.
+
+        Raises:
+            CheckpointError: it has not that many.
+        """
+        if len(self.shape) != len(order):
+            raise CheckpointError(f"a tensor has {len(self.shape)} dimensions; it should have {len(order)}")
+        return replace(self, shape=tuple(self.shape[i] for i in order), strides=tuple(self.strides[i] for i in order))
 
     def with_rank(self, rank: int) -> TensorView:
         """The same without dimensions of size 1, from the left, until `rank` are left or none can go."""
@@ -104,6 +123,10 @@ class TensorView:
             del shape[i], strides[i]
             view = replace(view, shape=tuple(shape), strides=tuple(strides))
         return view
+
+    def then(self, finish: Callable[[Tensor], Tensor]) -> TensorView:
+        """The same, with something done to the numbers once they are read."""
+        return replace(self, finish=finish)
 
     def first_row(self) -> TensorView:
         """The first vector of a matrix (of matrices, ...) of them."""
@@ -125,6 +148,8 @@ class TensorView:
         if self.numel > span:  # a few bytes on the disk must not become gigabytes in memory
             raise CheckpointError("the file is damaged: a tensor repeats its elements")
         size = storage.dtype.itemsize
-        data = storage.window.read(self.offset * size, span * size)
-        flat = torch.frombuffer(data, dtype=storage.dtype)
-        return flat.as_strided(self.shape, self.strides).to(torch.float32).contiguous()
+        window = storage.window.part(self.offset * size, span * size)
+        flat = torch.empty(span, dtype=storage.dtype)  # only now: the file does have as much
+        window.read_into(memoryview(flat.view(torch.uint8).numpy()))
+        tensor = flat.as_strided(self.shape, self.strides).to(torch.float32).contiguous()
+        return self.finish(tensor) if self.finish else tensor

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from .inert import MAX_NAME, MAX_STEPS, Callables, Global, PickleMachine, Record
+from .numpy_values import as_window, numpy_scalar
 from .tensors import STORAGE_TYPES, Storage, TensorView
 from .window import Cursor, Window
 from .zip_entries import read_directory
@@ -19,8 +20,6 @@ from .zip_entries import read_directory
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
 NESTED_STEPS = 1000  # a storage takes about 50
-_SCALARS = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q"}
-_SCALARS |= {"u1": "B", "u2": "H", "u4": "I", "u8": "Q", "b1": "?"}
 
 
 class NestedStorage(Storage):
@@ -128,22 +127,6 @@ def read_torch_zip(window: Window) -> Any:
     return tree
 
 
-def as_window(data: Any) -> Window:
-    """Bytes in any of the forms in which pickles hold them.
-
-    Raises:
-        CheckpointError: this is something else.
-    """
-    match data:
-        case Window():
-            return data
-        case bytes():
-            return Window.of(data)
-        case Record(kind="_codecs.encode", args=(str() as text, *_)):  # protocol 2 has no bytes
-            return Window.of(text.encode("latin-1", "replace"))
-    raise CheckpointError("the file is damaged or hostile: something else lies where bytes should be")
-
-
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> TensorView:
     if not isinstance(storage, Storage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
         raise CheckpointError("the file is damaged or hostile: a tensor is not built of numbers")
@@ -162,27 +145,6 @@ def _reconstruct_persistent_obj(meta: Any) -> Record:
     raise CheckpointError("the file is damaged or hostile: a network has no class name or no state")
 
 
-def _numpy_scalar(dtype: Any, data: Any) -> float | int | bool:
-    """A number; the dtype is a record of ("f8", ...) whose state has the byte order in second place."""
-    match dtype:
-        case Record(kind="numpy.dtype", args=(str() as code, *_), state=(_, "<" | ">" | "|" | "=" as order, *_)):
-            if code in _SCALARS and _length(data) == struct.calcsize(_SCALARS[code]):
-                return struct.unpack(order.replace("|", "=") + _SCALARS[code], as_window(data).read())[0]
-    raise CheckpointError("the file is damaged or hostile: a number has an unknown type")
-
-
-def _length(data: Any) -> int:
-    """Bytes in the data, without decoding them; -1 if it is no data."""
-    match data:
-        case Window(size=size):
-            return size
-        case bytes():
-            return len(data)
-        case Record(kind="_codecs.encode", args=(str() as text, *_)):
-            return len(text)
-    return -1
-
-
 def _empty_dict(*pairs: Any) -> dict:
     if pairs:
         raise CheckpointError("the file was written by Python 2; save it again with Python 3")
@@ -192,8 +154,8 @@ def _empty_dict(*pairs: Any) -> dict:
 CALLABLES = {
     "collections.OrderedDict": _empty_dict,
     "dnnlib.util.EasyDict": _empty_dict,
-    "numpy.core.multiarray.scalar": _numpy_scalar,
-    "numpy._core.multiarray.scalar": _numpy_scalar,
+    "numpy.core.multiarray.scalar": numpy_scalar,
+    "numpy._core.multiarray.scalar": numpy_scalar,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,

@@ -51,10 +51,18 @@ class Window:
         """
         part = self.part(offset, self.size - offset if size is None else size)
         data = bytearray(part.size)
-        self.file.seek(part.start)
-        if self.file.readinto(data) != part.size:
-            raise CheckpointError("the file became shorter while it was read; copy it again")
+        part.read_into(memoryview(data))
         return data
+
+    def read_into(self, buffer: memoryview) -> None:
+        """Fill a buffer, which must be as large, with this stretch.
+
+        Raises:
+            CheckpointError: the file is shorter than it was.
+        """
+        self.file.seek(self.start)
+        if self.file.readinto(buffer) != self.size:
+            raise CheckpointError("the file became shorter while it was read; copy it again")
 
 
 class Cursor:

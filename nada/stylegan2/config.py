@@ -8,6 +8,8 @@ from math import log2
 from ..errors import UsageError
 
 MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
+MAX_START = 64  # of the constant; published ones are 4x4, 4x2 (StyleGAN-Human), and up to about 8x8
+ARCHITECTURES = ("skip", "resnet", "orig")
 
 
 def standard_channels(resolution: int, channel_base: int = 32768, channel_max: int = 512) -> tuple[int, ...]:
@@ -28,7 +30,7 @@ class GeneratorConfig:
     """
 
     resolution: int
-    """Side of the square image in pixels: a power of two in 4..1024."""
+    """Name of the last block: a power of two in 4..1024, the side of the image in pixels if it is square."""
     channels: tuple[int, ...]
     """Feature maps of the blocks 4x4, 8x8, ..., resolution."""
     z_dim: int = 512
@@ -45,17 +47,31 @@ class GeneratorConfig:
     """Largest magnitude that leaves a convolution or to-RGB layer. Mixed-precision NVIDIA models have 256."""
     demod_eps: str = "scaled"
     """Where demodulation adds 1e-8: "scaled" to W / sqrt(fan_in) (TensorFlow, rosinality), "raw" to W (NVIDIA)."""
+    architecture: str = "skip"
+    """How the image leaves the blocks (StyleGAN2 figure 7): "skip" adds up an image of every block, "resnet" and "orig"
+    make it in the last block, the former with a residual connection around each block."""
+    c_dim: int = 0
+    """Classes of a conditional generator; 0 for one without labels."""
+    start: tuple[int, int] = (4, 4)
+    """Height and width of the learned constant. Every block doubles them: (4, 2) ends in images of twice the height."""
 
     def __post_init__(self) -> None:
         r = self.resolution
         if not MIN_RESOLUTION <= r <= MAX_RESOLUTION or r & (r - 1):
             raise UsageError(f"resolution is {r}; it must be a power of two in {MIN_RESOLUTION}..{MAX_RESOLUTION}")
         object.__setattr__(self, "channels", tuple(self.channels))
+        object.__setattr__(self, "start", tuple(self.start))
         if len(self.channels) != len(self.resolutions):
             raise UsageError(f"channels has {len(self.channels)} entries; {r} px has {len(self.resolutions)} blocks")
         sizes = (*self.channels, self.z_dim, self.w_dim, self.mapping_layers, self.img_channels)
         if min(sizes) < 1:
             raise UsageError(f"every size of a generator must be at least 1, got {sizes}")
+        if len(self.start) != 2 or not all(1 <= side <= MAX_START for side in self.start):
+            raise UsageError(f"start is {self.start}; it must be a height and a width in 1..{MAX_START}")
+        if self.c_dim < 0:
+            raise UsageError(f"c_dim is {self.c_dim}; it must be the number of classes, or 0 for none")
+        if self.architecture not in ARCHITECTURES:
+            raise UsageError(f"architecture is {self.architecture!r}; it must be one of {', '.join(ARCHITECTURES)}")
         if self.demod_eps not in ("scaled", "raw"):
             raise UsageError(f"demod_eps is {self.demod_eps!r}; it must be 'scaled' or 'raw'")
         if self.conv_clamp is not None and not self.conv_clamp > 0:
@@ -65,6 +81,11 @@ class GeneratorConfig:
     def resolutions(self) -> tuple[int, ...]:
         """Resolutions of the blocks: 4, 8, ..., resolution."""
         return tuple(4 << i for i in range(int(log2(self.resolution)) - 1))
+
+    def size(self, resolution: int) -> tuple[int, int]:
+        """Height and width of what the block of that resolution makes."""
+        height, width = self.start
+        return height * resolution // 4, width * resolution // 4
 
     @property
     def num_ws(self) -> int:

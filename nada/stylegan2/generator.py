@@ -9,19 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from .config import GeneratorConfig, standard_channels
-from .layers import Mapping
+from .layers import Label, Mapping
 from .synthesis import Noise, Synthesis
 
 __all__ = ["Generator", "GeneratorConfig", "standard_channels"]
 
+CHUNK = 1000  # latents mapped at a time where there are many, to spare memory
+
 
 class Generator(nn.Module):
-    """A StyleGAN2 generator with "skip" architecture, randomly initialized.
+    """A StyleGAN2 generator, randomly initialized.
 
     Attributes:
         config: its sizes and constants.
         mapping: z [N, z_dim] -> ws [N, num_ws, w_dim].
-        synthesis: ws -> images [N, C, R, R].
+        synthesis: ws -> images [N, C, H, W]; H = W = R unless the constant it starts from is not square.
         metadata: JSON-able provenance: the file it came from, notes, the recipe of each adaptation. Saved with it.
     """
 
@@ -29,9 +31,7 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.metadata: dict[str, Any] = {}
-        self.mapping = Mapping(
-            config.z_dim, config.w_dim, config.num_ws, config.mapping_layers, config.mapping_lr_multiplier
-        )
+        self.mapping = Mapping(config)
         self.synthesis = Synthesis(config)
 
     @property
@@ -45,16 +45,22 @@ class Generator(nn.Module):
         truncation_psi: float = 1.0,
         noise: Noise = "const",
         generator: torch.Generator | None = None,
+        label: Label = 0,
     ) -> Tensor:
-        """z [N, z_dim] -> images [N, C, R, R], about in [-1, 1]; the arguments are those of the two networks."""
-        return self.synthesis(self.mapping(z, truncation_psi), noise, generator)
+        """z [N, z_dim] -> images [N, C, H, W], about in [-1, 1]; the arguments are those of the two networks."""
+        return self.synthesis(self.mapping(z, truncation_psi, label=label), noise, generator)
 
     @torch.no_grad()
     def estimate_w_avg(self, samples: int = 10_000, seed: int = 0) -> Tensor:
-        """The mean of w over seeded random z, [w_dim]: the centre of truncation for files that do not store it."""
+        """The mean of w over seeded random z, [w_dim]: the centre of truncation for files that do not store it.
+
+        With classes, over all of them.
+        """
         rng = torch.Generator().manual_seed(seed)
         z = torch.randn(samples, self.config.z_dim, generator=rng).to(self.mapping.w_avg)
-        return self.mapping.w(z).mean(dim=0)
+        labels = torch.arange(samples) % max(self.config.c_dim, 1)
+        chunks = range(0, samples, CHUNK)
+        return sum(self.mapping.w(z[i : i + CHUNK], labels[i : i + CHUNK]).sum(dim=0) for i in chunks) / samples
 
     def fingerprint(self) -> str:
         """SHA-256 of all tensors, whatever file they came from: generators with the same one make the same images."""

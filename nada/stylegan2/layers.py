@@ -6,10 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import UsageError
 from . import ops
+from .config import GeneratorConfig
 from .ops.activation import GAIN, SLOPE
 
 DEMOD_EPS = 1e-8
+Label = int | Tensor  # the class of a conditional generator's images; see `Mapping.forward`
 
 
 class FullyConnected(nn.Module):
@@ -29,37 +32,66 @@ class FullyConnected(nn.Module):
 class Mapping(nn.Module):
     """f: Z -> W, and the truncation trick (StyleGAN section 2 and appendix B, arXiv 1812.04948)."""
 
-    def __init__(self, z_dim: int, w_dim: int, num_ws: int, num_layers: int, lr_multiplier: float):
+    def __init__(self, config: GeneratorConfig):
         super().__init__()
-        self.num_ws, self.num_layers = num_ws, num_layers
-        for i in range(num_layers):
-            layer = FullyConnected(z_dim if i == 0 else w_dim, w_dim, lr_multiplier=lr_multiplier)
+        self.num_ws, self.num_layers, self.c_dim = config.num_ws, config.mapping_layers, config.c_dim
+        width, inputs = config.w_dim, config.z_dim
+        if config.c_dim:
+            self.embed = FullyConnected(config.c_dim, width)
+            inputs += width
+        for i in range(self.num_layers):
+            layer = FullyConnected(width if i else inputs, width, lr_multiplier=config.mapping_lr_multiplier)
             setattr(self, f"fc{i}", layer)
-        self.register_buffer("w_avg", torch.zeros(w_dim))
+        self.register_buffer("w_avg", torch.zeros(width))
 
-    def forward(self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None) -> Tensor:
+    def forward(
+        self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None, label: Label = 0
+    ) -> Tensor:
         """Map latents to one code per layer.
 
         Args:
             z: [N, z_dim], drawn from a standard normal distribution.
             truncation_psi: 1 keeps all variety, 0 gives the average image; between, w moves towards `w_avg`.
             truncation_cutoff: only the first so many codes are truncated; None for all of them.
+            label: of conditional generators, which class: its number for all images, numbers [N], or weights of the
+                classes [N, c_dim]. Generators without classes ignore it.
 
         Returns:
             ws: [N, num_ws, w_dim], the same w for every layer but for the cutoff.
+
+        Raises:
+            UsageError: there is no such class.
         """
-        ws = self.w(z)[:, None].repeat(1, self.num_ws, 1)
+        ws = self.w(z, label)[:, None].repeat(1, self.num_ws, 1)
         if truncation_psi == 1:
             return ws
         cut = self.num_ws if truncation_cutoff is None else truncation_cutoff
         return torch.cat([self.w_avg.lerp(ws[:, :cut], truncation_psi), ws[:, cut:]], dim=1)
 
-    def w(self, z: Tensor) -> Tensor:
+    def w(self, z: Tensor, label: Label = 0) -> Tensor:
         """z [N, z_dim] -> w [N, w_dim], neither truncated nor repeated."""
-        w = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+        w = _normalize(z)
+        if self.c_dim:
+            w = torch.cat([w, _normalize(self.embed(self._classes(label, z)))], dim=1)
         for i in range(self.num_layers):
             w = F.leaky_relu(getattr(self, f"fc{i}")(w), SLOPE) * GAIN
         return w
+
+    def _classes(self, label: Label, z: Tensor) -> Tensor:
+        """The label as weights of the classes, [N, c_dim]."""
+        if isinstance(label, Tensor) and label.is_floating_point():
+            if label.shape != (len(z), self.c_dim):
+                raise UsageError(f"label has shape {list(label.shape)}; weights of classes: [{len(z)}, {self.c_dim}]")
+            return label.to(z)
+        numbers = torch.as_tensor(label, device=z.device)
+        if numbers.ndim > 1 or not ((numbers >= 0) & (numbers < self.c_dim)).all():
+            raise UsageError(f"label is {label}; this generator has the classes 0 to {self.c_dim - 1}")
+        return F.one_hot(numbers.long(), self.c_dim).to(z).expand(len(z), -1)
+
+
+def _normalize(x: Tensor) -> Tensor:
+    """Each row of [N, C] to unit mean square."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
 class SynthesisLayer(nn.Module):
@@ -70,7 +102,7 @@ class SynthesisLayer(nn.Module):
         in_channels: int,
         out_channels: int,
         w_dim: int,
-        resolution: int,
+        size: tuple[int, int],
         up: bool,
         clamp: float | None,
         demod_eps: str,
@@ -84,7 +116,7 @@ class SynthesisLayer(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.register_buffer("noise_const", torch.randn(size))
         self.register_buffer("up_filter", ops.resample_filter() if up else None, persistent=False)
 
     def forward(self, x: Tensor, styles: Tensor, noise: Tensor | None) -> Tensor:
@@ -94,6 +126,20 @@ class SynthesisLayer(nn.Module):
         x = ops.modulated_conv2d(x, self.weight, styles, demod, self.up_filter)
         noise = None if noise is None else noise * (self.noise_strength * GAIN)
         return ops.noise_bias_lrelu(x, noise, self.bias * GAIN, self.clamp)
+
+
+class Residual(nn.Module):
+    """The way around a block of the "resnet" architecture: a 1x1 convolution, then twice the resolution."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.weight_gain = in_channels**-0.5
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
+        self.register_buffer("up_filter", ops.resample_filter(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, H, W] -> [N, C_out, 2H, 2W]."""
+        return ops.upsample(F.conv2d(x, self.weight * self.weight_gain), self.up_filter)
 
 
 class ToRGB(nn.Module):

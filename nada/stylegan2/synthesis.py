@@ -10,38 +10,48 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from . import ops
 from .config import GeneratorConfig
-from .layers import SynthesisLayer, ToRGB
+from .layers import Residual, SynthesisLayer, ToRGB
 
 NOISE_MODES = ("const", "random", "none")
+SUM_GAIN = 0.5**0.5  # keeps the variance of a sum of two
 Noise = str | MappingABC  # one of NOISE_MODES, or {layer name: [N or 1, 1, r, r]}
 
 
 class Block(nn.Module):
-    """One resolution: conv0 (doubles it; absent at 4x4), conv1, and to-RGB added to the growing image ("skip")."""
+    """One resolution: conv0 (doubles it; absent at 4x4), conv1, and to-RGB added to the growing image.
+
+    So it is in the "skip" architecture; in the others, only the last block has a to-RGB layer.
+    """
 
     def __init__(self, config: GeneratorConfig, index: int):
         super().__init__()
         self.resolution, c = config.resolutions[index], config.channels[index]
-        conv = {"w_dim": config.w_dim, "resolution": self.resolution}
+        conv = {"w_dim": config.w_dim, "size": config.size(self.resolution)}
         conv |= {"clamp": config.conv_clamp, "demod_eps": config.demod_eps}
         if index == 0:
-            self.const = nn.Parameter(torch.randn(c, 4, 4))
+            self.const = nn.Parameter(torch.randn(c, *config.start))
         else:
             self.conv0 = SynthesisLayer(config.channels[index - 1], c, up=True, **conv)
             self.register_buffer("up_filter", ops.resample_filter(), persistent=False)
         self.conv1 = SynthesisLayer(c, c, up=False, **conv)
-        self.torgb = ToRGB(c, config.img_channels, config.w_dim, config.conv_clamp)
+        self.skip = Residual(config.channels[index - 1], c) if index and config.architecture == "resnet" else None
+        has_rgb = config.architecture == "skip" or self.resolution == config.resolution
+        self.torgb = ToRGB(c, config.img_channels, config.w_dim, config.conv_clamp) if has_rgb else None
 
     def forward(
         self, x: Tensor | None, image: Tensor | None, styles: MappingABC[str, Tensor], noise: MappingABC[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Features and image of the block below (None at 4x4) -> those of this one."""
-        name = f"b{self.resolution}."
+        name, below = f"b{self.resolution}.", x
         if x is None:
             x = self.const.expand(len(styles[name + "conv1"]), -1, -1, -1)
         else:
             x = self.conv0(x, styles[name + "conv0"], noise.get(name + "conv0"))
         x = self.conv1(x, styles[name + "conv1"], noise.get(name + "conv1"))
+        if self.skip is not None:
+            x = (x + self.skip(below)) * SUM_GAIN
+        if self.torgb is None:
+            return x, None
         rgb = self.torgb(x, styles[name + "torgb"])
         return x, rgb if image is None else rgb + ops.upsample(image, self.up_filter)
 
@@ -54,18 +64,19 @@ class Synthesis(nn.Module):
         self.num_ws, self.w_dim = config.num_ws, config.w_dim
         for i, r in enumerate(config.resolutions):
             setattr(self, f"b{r}", Block(config, i))
-        self.latent_of = self._latent_indices(config.resolutions)
+        self.latent_of = self._latent_indices(config)
         self.conv_layers = tuple(name for name in self.latent_of if not name.endswith("torgb"))
 
     @staticmethod
-    def _latent_indices(resolutions: tuple[int, ...]) -> dict[str, int]:
+    def _latent_indices(config: GeneratorConfig) -> dict[str, int]:
         """Which of the num_ws codes drives each layer; a to-RGB layer shares the code of the next block's conv0."""
         latent_of, index = {}, 0
-        for r in resolutions:
+        for r in config.resolutions:
             for conv in ("conv1",) if r == 4 else ("conv0", "conv1"):
                 latent_of[f"b{r}.{conv}"] = index
                 index += 1
-            latent_of[f"b{r}.torgb"] = index
+            if config.architecture == "skip" or r == config.resolution:
+                latent_of[f"b{r}.torgb"] = index
         return latent_of
 
     def layer(self, name: str) -> SynthesisLayer | ToRGB:
@@ -138,6 +149,6 @@ class Synthesis(nn.Module):
             generator: for "random"; None takes PyTorch's global one.
 
         Returns:
-            [N, img_channels, R, R], about in [-1, 1] (not clamped).
+            [N, img_channels, H, W], about in [-1, 1] (not clamped); H = W = R but for the generators of other forms.
         """
         return self.render(self.styles(ws), noise, generator)

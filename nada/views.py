@@ -1,0 +1,45 @@
+"""Randomly moved copies of images, the same for both twins, for CLIP models that a generator could otherwise fool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TURN, ZOOM, SHIFT = 0.16, (0.83, 1.15), 0.2  # radians; times; in units of half the image's side
+
+
+def random_views(count: int, batch: int, random: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """A function that shows images in `count` random views each: mirrored, turned, zoomed, shifted, edges reflected.
+
+    What holds for the picture holds for its views, while the invisible patterns that raise a CLIP score on one exact
+    picture do not survive them.
+
+    Args:
+        count: views of each image; 0 returns images as they are.
+        batch: number of images.
+        random: a CPU generator.
+
+    Returns:
+        [batch, C, H, W] -> [count * batch, C, H, W], the same moves at every call.
+    """
+    if count == 0:
+        return lambda images: images
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count * batch, generator=random)
+
+    angle, zoom, mirror = uniform(-TURN, TURN), uniform(*ZOOM), uniform(-1, 1).sign()
+    cos, sin = zoom * angle.cos(), zoom * angle.sin()
+    x = torch.stack([cos * mirror, -sin, uniform(-SHIFT, SHIFT)], 1)
+    y = torch.stack([sin * mirror, cos, uniform(-SHIFT, SHIFT)], 1)
+    moves = torch.stack([x, y], 1)
+
+    def show(images: Tensor) -> Tensor:
+        images = images.repeat(count, 1, 1, 1)
+        grid = F.affine_grid(moves.to(images), list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+    return show
