@@ -161,6 +161,7 @@ def _advanced_inputs() -> list[io.Input]:
             tooltip="How many pictures the preview shows before and after.",
             extra_dict=ADVANCED,
         ),
+        _setting(io.Int, "views", 16),
     ]
 
 
