@@ -87,11 +87,8 @@ def main() -> None:
             runs = [in_own_process(args.file or path, c, args.threads) for c in (None, cache, cache)]
             size = (args.file or path).stat().st_size / 1e6
             plain, first, second = (run["seconds"] for run in runs)
-            ratios = [runs[i]["megabytes"] / size for i in (0, 2)]
-            print(
-                f"{kind[-30:]:30} {size:8.1f} {plain:7.2f} {ratios[0]:7.2f} {first:12.2f} {second:12.2f} "
-                f"{ratios[1]:7.2f}"
-            )
+            memory, again = (runs[i]["megabytes"] / size for i in (0, 2))
+            print(f"{kind[-30:]:30} {size:8.1f} {plain:7.2f} {memory:7.2f} {first:12.2f} {second:12.2f} {again:7.2f}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ images = nada.generate(step.generator, ws)  # [4, 3, R, R] in about [-1, 1]
 
 from .adapt import Adaptation, AdaptStep, adapt
 from .catalog import PUBLISHED, Published, find_published
-from .checkpoint import inspect_file, load_generator, save_generator
+from .checkpoint import file_stamp, inspect_file, load_generator, save_generator
 from .clip import ClipEnsemble, load_clip
 from .config import AdaptConfig
 from .downloading import download
@@ -36,6 +36,7 @@ __all__ = [
     "UsageError",
     "adapt",
     "download",
+    "file_stamp",
     "find_published",
     "generate",
     "inspect_file",

@@ -54,10 +54,14 @@ def generator_path(name: str) -> str:
     return folder_paths.get_full_path_or_raise(GENERATORS, name)
 
 
-def file_stamp(path: str) -> str:
-    """Changes when the file does."""
-    stat = os.stat(path)
-    return f"{stat.st_mtime_ns}:{stat.st_size}"
+def download_folder() -> Path:
+    """Where downloaded generators go: the first folder for them, which extra_model_paths.yaml may have set."""
+    return Path(folder_paths.get_folder_paths(GENERATORS)[0])
+
+
+def cache_folder() -> Path:
+    """Where converted copies of generators go; beside models/stylegan and not in it, or the loader would list them."""
+    return Path(folder_paths.models_dir) / f"{GENERATORS}_converted"
 
 
 def clip_folders() -> list[str]:

@@ -6,11 +6,12 @@ import re
 
 from comfy_api.latest import io, ui
 
-from ..nada import UsageError, load_clip, load_generator, save_generator
+from ..nada import PUBLISHED, UsageError, download, file_stamp, load_clip, load_generator, save_generator
 from . import host
 from .sockets import ADVANCED, CATEGORY, NADAClip, NADAGenerator, known_options
 
 DEMO, CUSTOM = "demo", "custom"
+DOWNLOADS = {f"(download) {model.label}": model for model in PUBLISHED}
 CLIP_PRESETS = {
     DEMO: "demo",
     "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)": "ViT-B/32,ViT-B/16",
@@ -33,11 +34,12 @@ class LoadStyleGAN2(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "generator_name",
-                    options=[DEMO, *host.generator_files()],
+                    options=[DEMO, *host.generator_files(), *DOWNLOADS],
                     default=DEMO,
                     tooltip="Change this first. 'demo' draws dogs at 64 px and needs no download. Other entries are "
                     "files in models/stylegan and output/stylegan: .safetensors of this pack, rosinality .pt, NVIDIA "
-                    "stylegan2-ada and stylegan3 .pkl (StyleGAN2 only). After adding a file press R.",
+                    "StyleGAN2 .pkl (PyTorch and TensorFlow), e4e .pt. After adding a file press R. Entries with "
+                    "(download) are fetched into models/stylegan when they first run; mind their licenses.",
                 )
             ],
             outputs=[
@@ -51,16 +53,35 @@ class LoadStyleGAN2(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, generator_name: str) -> str:
-        return DEMO if generator_name == DEMO else host.file_stamp(host.generator_path(generator_name))
+        if generator_name == DEMO:
+            return DEMO
+        if generator_name in DOWNLOADS:
+            path = host.download_folder() / DOWNLOADS[generator_name].file
+            return file_stamp(path) if path.is_file() else "absent"
+        return file_stamp(host.generator_path(generator_name))
 
     @classmethod
     @host.explained
     def execute(cls, generator_name: str) -> io.NodeOutput:
-        generator = load_generator(DEMO if generator_name == DEMO else host.generator_path(generator_name))
+        path, remarks = _generator_source(generator_name)
+        generator = load_generator(path, host.cache_folder())
         parameters = sum(p.numel() for p in generator.parameters())
         facts = [f"{generator.config.resolution} px", f"{parameters / 1e6:.1f} M parameters"]
-        host.say(" | ".join([*facts, *generator.metadata.get("notes", [])]))
+        host.say(" | ".join([*facts, *remarks, *generator.metadata.get("notes", [])]))
         return io.NodeOutput(generator)
+
+
+def _generator_source(name: str) -> tuple[str, list[str]]:
+    """What `nada.load_generator` takes for an entry of the list, downloaded if need be, and what to say of it."""
+    if name == DEMO:
+        return DEMO, []
+    if name not in DOWNLOADS:
+        return host.generator_path(name), []
+    model = DOWNLOADS[name]
+    bar = host.Progress(model.megabytes)
+    host.say(f"downloading {model.name}, {model.megabytes} MB; license: {model.license}")
+    path, remarks = download(model, host.download_folder(), lambda done, total: bar.update(done // 1_000_000))
+    return str(path), remarks
 
 
 class NADALoadCLIP(io.ComfyNode):

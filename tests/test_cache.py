@@ -78,12 +78,12 @@ def test_a_file_that_was_replaced_is_noticed_even_with_the_same_size_and_time(tm
 def test_a_change_anywhere_in_a_large_file_is_noticed_by_its_time(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(bytes(4 * SAMPLES * SAMPLE))
-    before, stat = cache.stamp(path), path.stat()
+    before, stat = cache.file_stamp(path), path.stat()
     with open(path, "r+b") as file:
         file.seek(SAMPLE + 1)  # between two samples
         file.write(b"x")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert cache.stamp(path) != before
+    assert cache.file_stamp(path) != before
 
 
 def test_a_damaged_copy_is_made_again(tmp_path, source, reads):

@@ -5,7 +5,8 @@ read; `formats` is the table of what a document can be; its rows make a `Bluepri
 generator.
 """
 
+from .cache import file_stamp
 from .loading import EMBEDDED, inspect_file, load_generator
 from .saving import save_generator
 
-__all__ = ["EMBEDDED", "inspect_file", "load_generator", "save_generator"]
+__all__ = ["EMBEDDED", "file_stamp", "inspect_file", "load_generator", "save_generator"]

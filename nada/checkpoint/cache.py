@@ -78,7 +78,7 @@ class Cache:
         return self.folder / f"{sha256}{_ENDING}"
 
     def _note(self, source: Path) -> Path:
-        return self.folder / f"{stamp(source)}.sha256"
+        return self.folder / f"{file_stamp(source)}.sha256"
 
     def _prune(self, kept: Path) -> None:
         """Delete the copies that were unused for longest, beyond the limit; never the one just kept."""
@@ -90,7 +90,7 @@ class Cache:
                 self.drop(path)
 
 
-def stamp(source: Path) -> str:
+def file_stamp(source: str | os.PathLike) -> str:
     """What changes when a file does, within milliseconds whatever its size: 32 hexadecimal digits.
 
     Raises:
