@@ -26,6 +26,12 @@ def seeded_global_generator():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def no_copies_in_the_users_cache(tmp_path, monkeypatch):
+    """The command line keeps converted copies of checkpoints; those of tests lie with the test."""
+    monkeypatch.setattr("nada.commands.CACHE", tmp_path / "converted")
+
+
 def alive(config: GeneratorConfig, seed: int = 0) -> Generator:
     """A random generator in which nothing is zero: biases, noise strengths and the average w count too."""
     torch.manual_seed(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nada.losses import directional_loss, global_loss, unit
+from nada.losses import directional_loss, embedding_norm_loss, global_loss, unit
 
 
 def rows(x):
@@ -55,3 +55,11 @@ def test_global_loss_is_one_minus_cosine():
     images, text = torch.randn(5, 12), torch.randn(12)
     assert abs(float(global_loss(images, text)) - np.mean(1 - rows(images) @ rows(text))) < 1e-6
     assert abs(float(global_loss(text[None] * 7, text))) < 1e-6
+
+
+def test_embedding_norm_loss_is_the_formula_and_knows_no_direction():
+    source, adapted = torch.randn(5, 12), torch.randn(5, 12)
+    lengths = [np.linalg.norm(x.double().numpy(), axis=1) for x in (source, adapted)]
+    loss = embedding_norm_loss(source, adapted)
+    assert abs(float(loss) - np.mean((lengths[0] - lengths[1]) ** 2)) < 1e-6
+    assert float(embedding_norm_loss(source, -source)) == 0

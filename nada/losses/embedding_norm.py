@@ -1,0 +1,21 @@
+"""The embedding-norm loss: artefacts lengthen CLIP embeddings."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def embedding_norm_loss(source: Tensor, adapted: Tensor) -> Tensor:
+    """(|source| - |adapted|)^2, mean over the batch (StyleGAN-NADA v1, section 4.3, L_norm).
+
+    CLIP embeddings grow where a picture is overdrawn: opened mouths, enlarged tongues. The paper uses the loss while it
+    trains the latent mapper.
+
+    Args:
+        source: [N, D] CLIP embeddings before the change, not normalized.
+        adapted: [N, D] those after it.
+
+    Returns:
+        [], 0 or more, in squared units of the embedding space.
+    """
+    return (source.norm(dim=-1) - adapted.norm(dim=-1)).square().mean()
