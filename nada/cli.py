@@ -1,4 +1,4 @@
-"""The command line: `nada adapt`, `generate`, `inspect`, `convert`, `models`, `demo`."""
+"""The command line: `nada adapt`, `generate`, `evaluate`, `inspect`, `convert`, `models`, `demo`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from . import evaluate_command
 from .checkpoint import inspect_file
 from .commands import explain, run_adapt, run_convert, run_generate, run_models
 from .config import AdaptConfig
@@ -34,6 +35,7 @@ examples:
   nada adapt --generator ffhq.pkl --source photo --target sketch --layers all
   nada adapt --generator afhqdog.pkl --source dog --target pig --iterations 200
   nada generate --generator nada-photo_to_sketch/photo_to_sketch.safetensors --count 16
+  nada evaluate --generator nada-photo_to_sketch/photo_to_sketch.safetensors
   nada models                                          what is published; nada models ffhq-1024 downloads it
   nada inspect ffhq.pkl
   nada convert ffhq.pkl ffhq.safetensors
@@ -109,6 +111,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)"
     )
     _add_device(generate)
+
+    evaluate_command.add_arguments(
+        _command(
+            commands, "evaluate", "measure what an adaptation is worth", evaluate_command.run, evaluate_command.show
+        )
+    )
 
     inspect = _command(commands, "inspect", "tell what a file is, without running anything in it", _inspect, _show_tree)
     inspect.add_argument("file", type=Path, help="any file")
