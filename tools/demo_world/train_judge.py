@@ -115,8 +115,8 @@ def examine(judge: Judge, faces: int, seed: int = 2 * SEED) -> dict:
                     known = torch.cat([value.flatten(1) for value in p.values()], 1)
                     pairs = zip(reading.parameters.T, known.T, strict=True)
                     table = [torch.corrcoef(torch.stack(pair))[0, 1].item() for pair in pairs]
-                    readable[f"{style} {species}"] = [round(r, 2) for r in table]
-    return {**{name: round(sum(x) / len(x), 4) for name, x in right.items()}, "readable": readable}
+                    readable[f"{style} {species}"] = [0.0 if math.isnan(r) else round(r, 2) for r in table]
+    return {"accuracy": {name: round(sum(x) / len(x), 4) for name, x in right.items()}, "readable": readable}
 
 
 def save(judge: Judge, path: Path, results: dict) -> None:
@@ -161,7 +161,7 @@ def main() -> None:
             print(f"step {step} loss {loss.item():.3f} {time.time() - start:.0f} s", flush=True)
         if (step + 1) % 250 == 0 or step + 1 == args.steps:
             results = examine(judge, 60 if step + 1 == args.steps else 12)
-            print(json.dumps({name: value for name, value in results.items() if name != "readable"}), flush=True)
+            print(results["accuracy"], flush=True)
             save(judge, args.out, results)
             if args.resume:
                 torch.save(
