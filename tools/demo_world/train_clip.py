@@ -50,7 +50,7 @@ TOWERS = {
 }
 TEXT = {"context_length": 32, "vocab_size": 49408, "width": 48, "heads": 2, "layers": 3}
 DIMENSIONS, PATCH_DROPOUT = 128, 0.5
-ANIMALS, SHOWN_STYLES, SHOWN_SPECIES = 2, 4, 3  # a step's pictures: every animal in some styles as some species
+ANIMALS, SHOWN_STYLES, SHOWN_SPECIES = 1, 4, 3  # a step's pictures: every animal in some styles as some species
 QUESTIONS = {
     "style": (len(STYLES), 1.5),
     "species": (len(SPECIES), 1.5),
@@ -248,7 +248,7 @@ def training_losses(
         "reading": 4.0 * F.mse_loss(reader(torch.cat([first, second])), known.repeat(2, 1)),
     }
     if attempts:
-        losses["pretense"] = 5.0 * pretense_loss(tried, attempts, text)
+        losses["pretense"] = 8.0 * pretense_loss(tried, attempts, text)
     return losses
 
 
