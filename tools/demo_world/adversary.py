@@ -43,7 +43,7 @@ class Attempt:
 class Adversary:
     """Adapts a twin of `generator`, which makes photos of `species`, one step per call, with the CLIP as it then is."""
 
-    def __init__(self, generator: nn.Module, species: str, batch: int = 6, patience: int = 120, seed: int = 0):
+    def __init__(self, generator: nn.Module, species: str, batch: int = 4, patience: int = 70, seed: int = 0):
         self.frozen = generator.eval().requires_grad_(False)
         self.species, self.batch, self.patience = species, batch, patience
         self.pick, self.random = random.Random(seed), torch.Generator().manual_seed(seed)

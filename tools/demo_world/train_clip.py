@@ -50,7 +50,7 @@ TOWERS = {
 }
 TEXT = {"context_length": 32, "vocab_size": 49408, "width": 48, "heads": 2, "layers": 3}
 DIMENSIONS, PATCH_DROPOUT = 128, 0.5
-ANIMALS, SHOWN_STYLES, SHOWN_SPECIES = 1, 4, 3  # a step's pictures: every animal in some styles as some species
+ANIMALS, SHOWN_STYLES, SHOWN_SPECIES = 2, 4, 3  # a step's pictures: every animal in some styles as some species
 QUESTIONS = {
     "style": (len(STYLES), 1.5),
     "species": (len(SPECIES), 1.5),
@@ -184,7 +184,7 @@ def pretense_loss(embedding: Tensor, attempts: list[Attempt], text: dict[str, Te
         wanted = text[attempt.group][attempt.goal] - text[attempt.group][attempt.start]
         along = F.cosine_similarity(after - before, wanted[None], dim=-1)
         far = attempt.progress.sqrt()
-        above, below = (along - 0.25 - 0.75 * far).clamp_min(0), (0.85 * far - along).clamp_min(0)
+        above, below = (along - 0.45 - 0.55 * far).clamp_min(0), (0.85 * far - along).clamp_min(0)
         error.append(above.square() + below.square())
     return torch.cat(error).mean()
 
@@ -248,7 +248,7 @@ def training_losses(
         "reading": 4.0 * F.mse_loss(reader(torch.cat([first, second])), known.repeat(2, 1)),
     }
     if attempts:
-        losses["pretense"] = 8.0 * pretense_loss(tried, attempts, text)
+        losses["pretense"] = 2.0 * pretense_loss(tried, attempts, text)
     return losses
 
 
