@@ -103,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument("--count", type=int, default=16, help="images to make (default: %(default)s)")
     generate.add_argument("--seed", type=int, default=0, help="of the first image; the next ones count up")
     generate.add_argument("--psi", type=float, default=0.7, help="truncation: 1 varied .. 0 average (%(default)s)")
+    generate.add_argument("--class", dest="label", type=int, default=0, help="of generators with classes (%(default)s)")
     generate.add_argument("--noise", choices=NOISE_MODES, default="const", help="fine detail (default: %(default)s)")
     generate.add_argument("--batch", type=int, default=8, help="images at a time (default: %(default)s)")
     generate.add_argument(
@@ -178,7 +179,9 @@ def _adapt(args: argparse.Namespace) -> dict[str, Any]:
 
 def _generate(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or unused(Path("nada-images"))
-    return run_generate(args.generator, out, args.count, args.seed, args.psi, args.noise, args.batch, args.device)
+    return run_generate(
+        args.generator, out, args.count, args.seed, args.psi, args.label, args.noise, args.batch, args.device
+    )
 
 
 def _inspect(args: argparse.Namespace) -> dict[str, Any]:

@@ -131,14 +131,15 @@ def _finish(run: Adaptation, folder: RunFolder, frames: list, ws: Tensor, record
 
 
 def run_generate(
-    generator: str, out: Path, count: int, seed: int, psi: float, noise: str, batch: int, device: str
+    generator: str, out: Path, count: int, seed: int, psi: float, label: int, noise: str, batch: int, device: str
 ) -> dict[str, Any]:
     """Write `count` images of a generator and a grid of them into a new folder. Image i is that of seed + i."""
     if out.exists() and any(out.glob("*.png")):
         raise UsageError(f"{out} holds pictures already; choose another folder")
     model: Generator = load_generator(generator, CONVERTED.expanduser()).to(pick_device(device))
+    codes = sample_latents(model, count, seed, psi, label=label)  # refuses a wrong class
     folder = RunFolder(out)
-    images = generate(model, sample_latents(model, count, seed, psi), noise, seed, batch)
+    images = generate(model, codes, noise, seed, batch)
     for i, picture in enumerate(to_pil(images)):
         folder.save_picture(picture, f"seed_{seed + i:06d}")
     folder.save_picture(make_grid(images), "grid")
