@@ -59,6 +59,26 @@ def mix_latents(coarse: Tensor, fine: Tensor, crossover: int) -> Tensor:
     return torch.cat([coarse[:, :crossover], fine[:, crossover:]], dim=1)
 
 
+BANDS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, None)}
+"""Codes that steer 4-8 px (pose, shape), 16-32 px (features), and finer detail (color); StyleGAN section 3.1."""
+
+
+def blend_latents(first: Tensor, second: Tensor, coarse: float, middle: float, fine: float) -> Tensor:
+    """Style mixing in three bands, each by a share.
+
+    Args:
+        first, second: [N, num_ws, w_dim].
+        coarse, middle, fine: share of `second` in the codes of that band, 0..1.
+
+    Returns:
+        [N, num_ws, w_dim].
+    """
+    mixed = first.clone()
+    for band, share in zip(BANDS.values(), (coarse, middle, fine), strict=True):
+        mixed[:, band] = first[:, band].lerp(second[:, band], share)
+    return mixed
+
+
 @torch.no_grad()
 def generate(generator: Generator, ws: Tensor, noise: str = "const", seed: int = 0, batch: int = 8) -> Tensor:
     """Images of latent codes, in pieces.

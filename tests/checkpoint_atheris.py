@@ -1,7 +1,7 @@
-"""The readers under a coverage-guided fuzzer: `pip install atheris && python tests/checkpoint_atheris.py -runs=100000`.
+"""The readers under a coverage-guided fuzzer: `pip install atheris`, then `python tests/checkpoint_atheris.py -runs=9999`.
 
-It starts from the honest files of `checkpoint_fuzz`, and keeps every damaged one that reaches new code. The rules are the
-same. Options are libFuzzer's; a folder as first argument keeps what was found, from one run to the next.
+It starts from the honest files of `checkpoint_fuzz`, and keeps every damaged one that reaches new code. The rules are
+the same. Options are libFuzzer's; a folder as first argument keeps what was found, from one run to the next.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def main() -> None:
                 with guard.watching():
                     load_generator(model)
             except CheckpointError as error:
-                assert str(error).isprintable()
+                if not str(error).isprintable():
+                    raise AssertionError("the message is not one printable line") from error
             assert not guard.seen, guard.seen
 
         found, options = [a for a in sys.argv[1:] if a[0] != "-"], [a for a in sys.argv[1:] if a[0] == "-"]
