@@ -1,4 +1,4 @@
-"""The readers under a coverage-guided fuzzer: `pip install atheris`, then `python tests/checkpoint_atheris.py -runs=9999`.
+"""The readers under a coverage-guided fuzzer: `pip install atheris`; `python tests/checkpoint_atheris.py -runs=9999`.
 
 It starts from the honest files of `checkpoint_fuzz`, and keeps every damaged one that reaches new code. The rules are
 the same. Options are libFuzzer's; a folder as first argument keeps what was found, from one run to the next.
