@@ -20,6 +20,9 @@ from .config import AdaptConfig
 from .downloading import download
 from .errors import CheckpointError, NadaError, UsageError
 from .latents import generate, mix_latents, sample_latents
+from .style import Style, apply_style
+from .style_files import load_style, save_style
+from .style_preview import preview_of
 from .stylegan2 import Generator, GeneratorConfig
 
 __all__ = [
@@ -33,8 +36,10 @@ __all__ = [
     "GeneratorConfig",
     "NadaError",
     "Published",
+    "Style",
     "UsageError",
     "adapt",
+    "apply_style",
     "download",
     "file_stamp",
     "find_published",
@@ -42,9 +47,12 @@ __all__ = [
     "inspect_file",
     "load_clip",
     "load_generator",
+    "load_style",
     "mix_latents",
+    "preview_of",
     "sample_latents",
     "save_generator",
+    "save_style",
 ]
 
 __version__ = "0.1.0"
