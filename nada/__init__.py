@@ -22,7 +22,7 @@ from .errors import CheckpointError, NadaError, UsageError
 from .latents import generate, mix_latents, sample_latents
 from .style import Style, apply_style
 from .style_files import load_style, save_style
-from .style_preview import preview_of
+from .style_preview import preview_of, preview_picture
 from .stylegan2 import Generator, GeneratorConfig
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "load_style",
     "mix_latents",
     "preview_of",
+    "preview_picture",
     "sample_latents",
     "save_generator",
     "save_style",

@@ -11,7 +11,7 @@ import copy
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import isfinite, prod
 from typing import Any
 
@@ -61,6 +61,7 @@ class Style:
             raise UsageError("the two generators have the same weights; a style is the difference that training makes")
 
     @classmethod
+    @torch.inference_mode(False)
     @torch.no_grad()
     def between(
         cls,
@@ -113,6 +114,10 @@ class Style:
             notes.append("The adapted generator was trained from another base than this style is the difference to.")
         name = name or str((recipe or {}).get("target", "style"))
         return cls(name, deltas, origin, recipe, (lost / whole) ** 0.5 if whole else 0.0, preview, notes)
+
+    def with_preview(self, preview: bytes) -> Style:
+        """The same with a picture; see `style_preview.encode`."""
+        return replace(self, preview=preview)
 
     @property
     def kind(self) -> str:

@@ -15,7 +15,7 @@ from .errors import UsageError
 from .files import atomic_path
 from .style import Style, apply_style
 from .style_files import load_style, save_style
-from .style_preview import decode, encode, preview_of
+from .style_preview import encode, preview_of, preview_picture
 from .stylegan2 import Generator
 
 ENDING = ".safetensors"
@@ -103,7 +103,7 @@ def run_show(file: Path, preview: Path | None) -> dict[str, Any]:
     if not style.preview:
         raise UsageError(f"{file} has no picture; leave out --preview")
     with atomic_path(preview) as temp:
-        decode(style.preview).save(temp, "PNG")
+        preview_picture(style.preview).save(temp, "PNG")
     return {**result, "preview": str(preview)}
 
 

@@ -61,6 +61,7 @@ def save_style(style: Style, path: str | os.PathLike) -> None:
     write_safetensors(tensors, metadata, path)
 
 
+@torch.inference_mode(False)
 def load_style(source: str | os.PathLike) -> Style:
     """A style from a file that `save_style` wrote. Nothing in the file is executed.
 

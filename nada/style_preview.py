@@ -34,12 +34,12 @@ def encode(before: Tensor, after: Tensor) -> bytes:
 
 
 def preview_of(base: Generator, adapted: Generator) -> bytes:
-    """The preview of a style: images of four latents before and after; see `encode`."""
+    """The picture of a style: images of four latents before and after; see `encode`."""
     ws = sample_latents(base, COLUMNS, truncation_psi=PSI)
     return encode(generate(base, ws, batch=1), generate(adapted, ws, batch=1))
 
 
-def decode(data: bytes) -> Image.Image:
+def preview_picture(data: bytes) -> Image.Image:
     """The picture in a style.
 
     Raises:
