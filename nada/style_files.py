@@ -98,7 +98,9 @@ def _convert(document: Document) -> Style:
             "notes": [*notes],
             "error": float() | int() as error,
             "preview": str() as preview,
-        } if len(name) <= MAX_NAME and isfinite(error) and all(isinstance(note, str) for note in notes):
+        } if isfinite(error) and all(isinstance(text, str) and text.isprintable() for text in (name, *notes)):
+            if len(name) > MAX_NAME:
+                raise CheckpointError(f"the style's name has {len(name)} characters; it may have {MAX_NAME}")
             make_config(**config)
             try:
                 return Style(name, _deltas(document), base, recipe, float(error), _preview(preview), notes)
@@ -114,6 +116,8 @@ def _deltas(document: Document) -> dict[str, Tensor | LowRank]:
         raise CheckpointError("the style has more or larger tensors than any generator")
     deltas: dict[str, Any] = {}
     for name, view in views.items():
+        if not name.isprintable():
+            raise CheckpointError(f"the style has a tensor whose name cannot be printed: {name[:120]!r}")
         if name.endswith(DOWN) and name.removesuffix(DOWN) + UP in views:
             continue
         own = name.removesuffix(UP)

@@ -1,0 +1,406 @@
+"""Styles: what a difference of generators keeps, how it is applied, and what its file holds."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from conftest import alive
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from nada import (
+    AdaptConfig,
+    CheckpointError,
+    Generator,
+    GeneratorConfig,
+    NadaError,
+    Style,
+    UsageError,
+    adapt,
+    apply_style,
+    generate,
+    load_generator,
+    load_style,
+    preview_of,
+    preview_picture,
+    sample_latents,
+    save_generator,
+    save_style,
+)
+from nada.low_rank import LowRank, exact_rank, truncated
+
+CONV = "synthesis.b16.conv1.weight"
+
+
+def moved(base: Generator, names: str = "", size: float = 0.1, seed: int = 5) -> Generator:
+    """A copy whose synthesis parameters with `names` in their names are a little elsewhere."""
+    adapted, rng = copy.deepcopy(base), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in adapted.synthesis.named_parameters():
+            if names in name:
+                tensor.add_(size * torch.randn(tensor.shape, generator=rng))
+    return adapted
+
+
+def largest_difference(a: Generator, b: Generator) -> float:
+    theirs = b.state_dict()
+    return max(float((t.double() - theirs[n].double()).abs().max()) for n, t in a.state_dict().items())
+
+
+@pytest.fixture
+def adapted(small):
+    return moved(small)
+
+
+@pytest.fixture
+def wide():
+    """A generator with a matrix large enough to be factored: 48 x 432 in the blocks of 8 and 16 px."""
+    return alive(GeneratorConfig(16, (48, 48, 48), z_dim=16, w_dim=20, mapping_layers=2))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "style.safetensors"
+
+
+def test_full_precision_gives_the_adaptation_back(small, adapted):
+    style = Style.between(small, adapted, dtype=torch.float32)
+    result = apply_style(small, style)
+    before, after = small.state_dict(), adapted.state_dict()
+    for name, tensor in result.state_dict().items():
+        near = (after[name] / before[name] - 1.25).abs() < 0.7  # a difference within a factor of 2 is exact (Sterbenz)
+        assert torch.equal(tensor[near], after[name][near]), name
+        assert (tensor - after[name]).abs().max() <= 2**-24 * (after[name] - before[name]).abs().max(), name
+
+
+def test_half_precision_is_the_default_and_invisible(small, adapted):
+    style = Style.between(small, adapted)
+    assert {delta.dtype for delta in style.deltas.values()} == {torch.float16}
+    assert 0 < style.error < 2**-11
+    ws = sample_latents(small, 4)
+    difference = generate(apply_style(small, style), ws) - generate(adapted, ws)
+    assert (generate(small, ws) - generate(adapted, ws)).abs().max() > 0.2
+    assert difference.abs().max() * 127.5 < 0.5
+
+
+def test_numbers_beyond_half_precision_stay_whole(small):
+    adapted = copy.deepcopy(small)
+    adapted.synthesis.b8.conv0.bias += 1e6
+    adapted.synthesis.b8.conv1.bias += 1e-6
+    style = Style.between(small, adapted)
+    assert {delta.dtype for delta in style.deltas.values()} == {torch.float32}
+    assert style.error < 1e-6
+
+
+@pytest.mark.parametrize("bands", [{"strength": 0}, {"coarse": 0, "middle": 0, "fine": 0}], ids=str)
+def test_without_strength_it_is_the_base_bit_by_bit(small, adapted, bands):
+    result = apply_style(small, Style.between(small, adapted), **bands)
+    assert result.fingerprint() == small.fingerprint()
+    assert result is not small
+
+
+def test_nothing_given_is_changed_and_training_the_result_leaves_the_base(small, adapted):
+    fingerprint, metadata = small.fingerprint(), copy.deepcopy(small.metadata)
+    style = Style.between(small, moved(small, "b8"))
+    with torch.inference_mode():  # as ComfyUI runs every node
+        result = apply_style(small, Style.between(small, adapted), 0.5)
+        result = apply_style(result, style)
+    assert not any(tensor.is_inference() for tensor in result.state_dict().values())
+    trained = copy.deepcopy(result).requires_grad_(True)
+    trained(torch.randn(1, 16)).square().mean().backward()
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter += 1
+    result.double()
+    assert small.fingerprint() == fingerprint
+    assert small.metadata == metadata
+    assert small.mapping.w_avg.dtype == torch.float32
+
+
+def test_strength_is_linear_and_reaches_beyond(small, adapted):
+    style = Style.between(small, adapted, dtype=torch.float32)
+    for strength in (-1.0, 0.3, 2.0):
+        result = apply_style(small, style, strength).state_dict()
+        for name, before in small.state_dict().items():
+            expected = before.double() + strength * (adapted.state_dict()[name].double() - before.double())
+            assert torch.allclose(result[name].double(), expected, rtol=0, atol=1e-6)
+
+
+def test_styles_add_up_in_any_order(small):
+    first, second = (Style.between(small, moved(small, seed=seed)) for seed in (1, 2))
+    one = apply_style(apply_style(small, first, 0.5), second, 0.7)
+    other = apply_style(apply_style(small, second, 0.7), first, 0.5)
+    assert largest_difference(one, other) < 1e-6
+    assert largest_difference(one, small) > 0.1
+    assert [(s["name"], s["strength"]) for s in one.metadata["styles"]] == [("style", 0.5), ("style", 0.7)]
+
+
+def test_bands_are_parts_of_the_whole():
+    base = alive(GeneratorConfig(64, (12, 12, 10, 8, 6), z_dim=16, w_dim=20, mapping_layers=2))
+    adapted = moved(base)
+    with torch.no_grad():
+        adapted.mapping.fc0.weight.add_(1.0)
+        adapted.mapping.w_avg.add_(1.0)
+    style = Style.between(base, adapted, dtype=torch.float32)
+    off = {"coarse": 0.0, "middle": 0.0, "fine": 0.0}
+    parts = {band: apply_style(base, style, **{**off, band: 1.0}).state_dict() for band in off}
+    blocks = {"coarse": (".b4.", ".b8."), "middle": (".b16.", ".b32."), "fine": (".b64.",)}
+    for name, before in base.state_dict().items():
+        total = sum(part[name].double() - before.double() for part in parts.values())
+        assert torch.allclose(total, adapted.state_dict()[name].double() - before.double(), atol=1e-4), name
+        for band, part in parts.items():
+            if name.startswith("synthesis.") and name in style.deltas:
+                inside = any(block in name for block in blocks[band])
+                assert torch.equal(part[name], before) != inside, (band, name)
+
+
+def test_only_what_changed_is_kept(small):
+    style = Style.between(small, moved(small, "affine.bias"))
+    assert style.kind == "stylespace"
+    assert all(name.endswith(".affine.bias") for name in style.deltas)
+    channels = sum(layer.affine.bias.numel() for layer in map(small.synthesis.layer, small.synthesis.latent_of))
+    assert style.bytes == 2 * channels
+    assert Style.between(small, moved(small, ".affine.")).kind == "affine"
+    assert Style.between(small, moved(small)).kind == "weights"
+
+
+def test_noise_and_an_average_estimated_anew_are_no_part_of_it(small):
+    adapted = moved(small, "bias")
+    adapted.mapping.w_avg += 0.1
+    adapted.synthesis.b8.conv1.noise_const += 1
+    style = Style.between(small, adapted)
+    assert all(name.endswith("bias") for name in style.deltas)
+
+
+@pytest.mark.parametrize("shape", [(20, 90), (90, 20)], ids=str)
+def test_truncation_loses_the_tail_of_the_singular_values(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    singular = np.linalg.svd(matrix.numpy(), compute_uv=False)
+    for rank in (1, 7, 20):
+        up, down = truncated(matrix, rank)
+        assert (up.shape, down.shape) == ((shape[0], rank), (rank, shape[1]))
+        lost = float((matrix - up @ down).square().sum())
+        assert lost == pytest.approx(float((singular[rank:] ** 2).sum()), rel=1e-9, abs=1e-9)
+        assert up.norm(dim=0).tolist() == pytest.approx(down.norm(dim=1).tolist())
+
+
+def test_the_error_of_a_style_is_the_tail_of_its_matrices(wide):
+    adapted, rank = moved(wide), 3
+    style = Style.between(wide, adapted, rank=rank, dtype=torch.float32)
+    assert {name for name, delta in style.deltas.items() if isinstance(delta, LowRank)} == {
+        f"synthesis.b{layer}.weight" for layer in ("4.conv1", "8.conv0", "8.conv1", "16.conv0", "16.conv1")
+    }
+    lost = whole = 0.0
+    for name, after in adapted.state_dict().items():
+        delta = (after.double() - wide.state_dict()[name].double()).numpy()
+        whole += float((delta**2).sum())
+        if name in style.deltas and isinstance(style.deltas[name], LowRank):
+            lost += float((np.linalg.svd(delta.reshape(len(delta), -1), compute_uv=False)[rank:] ** 2).sum())
+    assert style.error == pytest.approx((lost / whole) ** 0.5, rel=1e-5)
+    assert Style.between(wide, adapted, rank=20, dtype=torch.float32).error < style.error
+
+
+def test_low_rank_adaptations_are_found_and_stored_small(wide):
+    adapted, rng = copy.deepcopy(wide), torch.Generator().manual_seed(1)
+    weight = adapted.synthesis.b16.conv1.weight
+    product = torch.randn(48, 4, generator=rng) @ torch.randn(4, 432, generator=rng) * 0.05
+    weight += product.reshape(weight.shape)  # rounded to the precision of the sum, as merging does
+    style = Style.between(wide, adapted, dtype=torch.float32)
+    assert style.kind == "low rank"
+    assert style.deltas[CONV].up.shape == (48, 4)
+    assert style.error < 1e-6
+    assert (apply_style(wide, style).synthesis.b16.conv1.weight - weight).abs().max() < 1e-6
+    assert Style.between(wide, moved(wide, "b16.conv1")).kind == "weights", "full rank was mistaken for low rank"
+
+
+def test_exact_rank_is_that_of_the_signal():
+    rng = torch.Generator().manual_seed(0)
+    signal = torch.randn(90, 5, generator=rng, dtype=torch.float64) @ torch.randn(5, 200, generator=rng).double()
+    noise = 1e-6 * torch.randn(90, 200, generator=rng, dtype=torch.float64)
+    assert exact_rank(signal + noise, 1e-6) == 5
+    assert exact_rank(signal + noise, 1e-8) is None
+    assert exact_rank(torch.randn(90, 200, generator=rng, dtype=torch.float64), 1e-3) is None
+
+
+def test_files_give_everything_back(wide, path):
+    adapted = moved(wide)
+    adapted.metadata["adaptations"] = [{"source": "photo", "target": "sketch", "base": wide.fingerprint()}]
+    for rank in (None, 2):
+        style = Style.between(wide, adapted, rank, preview=preview_of(wide, adapted))
+        save_style(style, path)
+        loaded = load_style(path)
+        for name, delta in style.deltas.items():
+            assert type(loaded.deltas[name]) is type(delta)
+            pairs = zip(delta, loaded.deltas[name], strict=True) if rank and isinstance(delta, LowRank) else ()
+            for one, other in pairs or [(delta, loaded.deltas[name])]:
+                assert torch.equal(one, other)
+                assert one.dtype == other.dtype
+        assert loaded.name == "sketch"
+        assert (loaded.recipe, loaded.error, loaded.preview) == (style.recipe, style.error, style.preview)
+        assert json.loads(json.dumps(style.base)) == loaded.base
+        assert apply_style(wide, loaded).fingerprint() == apply_style(wide, style).fingerprint()
+    assert preview_picture(loaded.preview).size == (512, 254)
+    assert path.stat().st_size < loaded.bytes + 60_000
+
+
+def test_the_recipe_in_the_file_trains_the_same_generator_again(small, clip, path):
+    config = AdaptConfig("photo", "sketch", iterations=5, batch=2, layers=3, select_batch=2, seed=7, mixing=0.5)
+    for step in adapt(small, clip, config):
+        if step.iteration == 4:  # interrupted: the recipe says how far it came
+            break
+    save_style(Style.between(small, step.generator), path)
+    style = load_style(path)
+    assert style.config.iterations == 4
+    assert style.recipe["base"] == style.base["fingerprint"] == small.fingerprint()
+    *_, again = adapt(small, clip, style.config)
+    assert again.generator.fingerprint() == step.generator.fingerprint()
+
+
+def test_a_style_without_a_recipe_says_so(small, adapted):
+    with pytest.raises(UsageError, match="has no recipe"):
+        _ = Style.between(small, adapted).config
+    strange = Style("x", {"a": torch.ones(1)}, {}, recipe={"iterations_done": 3})
+    with pytest.raises(UsageError, match="not one of this version"):
+        _ = strange.config
+
+
+def test_a_sibling_takes_it_with_a_warning(small, adapted, caplog):
+    style, sibling = Style.between(small, adapted, dtype=torch.float32), moved(small, seed=9)
+    with caplog.at_level(logging.WARNING):
+        result = apply_style(sibling, style)
+    assert "made for another generator" in caplog.text
+    assert "made for another generator" in result.metadata["notes"][-1]
+    expected = sibling.synthesis.b8.conv1.weight + adapted.synthesis.b8.conv1.weight - small.synthesis.b8.conv1.weight
+    assert torch.allclose(result.synthesis.b8.conv1.weight, expected, atol=1e-6)
+
+
+def test_its_base_its_base_with_styles_and_its_adaptations_are_no_siblings(small, adapted, caplog):
+    style = Style.between(small, adapted)
+    with caplog.at_level(logging.WARNING):
+        twice = apply_style(apply_style(small, style, 0.5), style, 0.5)
+        adapted.metadata["adaptations"] = [{"base": small.fingerprint()}]
+        apply_style(adapted, style, -1)
+    assert not caplog.records
+    assert "notes" not in twice.metadata
+    assert {entry["onto"] for entry in twice.metadata["styles"]} == {small.fingerprint()}
+
+
+def test_other_shapes_are_refused_with_both_sizes(small, wide, adapted):
+    style = Style.between(small, adapted)
+    with pytest.raises(UsageError, match=r"32 px, and this one is of 16 px.*\[24, 4, 4\] there and \[48, 4, 4\] here"):
+        apply_style(wide, style)
+    with pytest.raises(UsageError, match=r"different shapes \(32 and 16 px\)"):
+        Style.between(small, wide)
+    taller = alive(GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=20, mapping_layers=2))
+    with pytest.raises(UsageError, match=r"synthesis\.b32\..* missing here"):
+        apply_style(taller, style)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"strength": 2.1}, "strength is 2.1"), ({"strength": float("nan")}, "strength is nan"), ({"fine": -3}, "fine")],
+)
+def test_factors_out_of_range(small, adapted, options, words):
+    with pytest.raises(UsageError, match=words):
+        apply_style(small, Style.between(small, adapted), **options)
+
+
+def test_nothing_to_keep_and_what_cannot_be_kept(small, adapted):
+    with pytest.raises(UsageError, match="same weights"):
+        Style.between(small, copy.deepcopy(small))
+    with pytest.raises(UsageError, match="rank is 0"):
+        Style.between(small, adapted, rank=0)
+    with pytest.raises(UsageError, match="dtype"):
+        Style.between(small, adapted, dtype=torch.int8)
+    adapted.synthesis.b8.conv1.bias[0] = float("nan")
+    with pytest.raises(NadaError, match="not finite"):
+        Style.between(small, adapted)
+
+
+def test_a_generator_is_no_style_and_a_style_no_generator(small, adapted, path, tmp_path):
+    save_generator(small, tmp_path / "generator.safetensors")
+    with pytest.raises(CheckpointError, match="this is a generator, not a style"):
+        load_style(tmp_path / "generator.safetensors")
+    with pytest.raises(CheckpointError, match="a generator, not a style"):
+        load_style("demo")
+    save_style(Style.between(small, adapted), path)
+    with pytest.raises(CheckpointError, match="this is a style"):
+        load_generator(path)
+    save_file({"x": torch.ones(2)}, path)
+    with pytest.raises(CheckpointError, match="something else, not a style"):
+        load_style(path)
+    path.write_text("hello")
+    with pytest.raises(CheckpointError, match="not a model"):
+        load_style(path)
+
+
+def changed(path, tensors=None, **description):
+    """The style file with other contents."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    known = json.loads(metadata["nada_style"])
+    own = {**load_file(path), **(tensors or {})}
+    save_file(
+        {n: t for n, t in own.items() if t is not None}, path, {"nada_style": json.dumps({**known, **description})}
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": 2}, "update it"),
+        ({"format": "1"}, "description is damaged"),
+        ({"name": None}, "description is damaged"),
+        ({"name": "x" * 1000}, "name has 1000"),
+        ({"name": "\x1b[2J"}, "description is damaged"),
+        ({"recipe": [1]}, "description is damaged"),
+        ({"base": {"fingerprint": "x", "config": {}}}, "cannot be built"),
+        ({"base": {"fingerprint": "x", "config": {"resolution": 31, "channels": [1]}}}, "power of two"),
+        ({"notes": [1]}, "description is damaged"),
+        ({"error": float("nan")}, "description is damaged"),
+        ({"preview": "%%%"}, "preview is damaged"),
+        ({"preview": "A" * (1 << 21)}, "preview has"),
+        ({"tensors": {CONV + "::up": None}}, "::down"),
+        ({"tensors": {CONV + "::down": None}}, "lacks .*::down"),
+        ({"tensors": {CONV: torch.ones(2)}}, "two differences"),
+        ({"tensors": {CONV + "::up": torch.ones(48, 7)}}, "cannot be multiplied"),
+        ({"tensors": {CONV + "::up": torch.full((48, 2), float("nan"))}}, "not finite"),
+        ({"tensors": {"x": torch.ones(2, dtype=torch.int32)}}, "float16 or float32"),
+        ({"tensors": {"\x1b[2J": torch.ones(2)}}, "cannot be printed"),
+        ({"tensors": {f"x{i}": torch.ones(1) for i in range(1100)}}, "more or larger tensors"),
+    ],
+    ids=str,
+)
+def test_hostile_files(wide, path, change, words):
+    save_style(Style.between(wide, moved(wide, "weight"), rank=2), path)
+    changed(path, **change)
+    with pytest.raises((CheckpointError, UsageError), match=words):
+        apply_style(wide, load_style(path))
+
+
+def test_unknown_tensors_are_refused_when_applied(small, adapted, path):
+    save_style(Style.between(small, adapted), path)
+    changed(path, {"synthesis.b8.conv1.__class__": torch.ones(3)})
+    with pytest.raises(UsageError, match="missing here"):
+        apply_style(small, load_style(path))
+
+
+def test_a_cut_file_is_refused(small, adapted, path):
+    save_style(Style.between(small, adapted), path)
+    data = path.read_bytes()
+    for size in (0, 5, 100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:size])
+        with pytest.raises(CheckpointError):
+            load_style(path)
+
+
+def test_previews_that_lie(small):
+    with pytest.raises(CheckpointError, match="preview cannot be read"):
+        preview_picture(b"\xff\xd8\xff\xe0 not a picture")
+    with pytest.raises(CheckpointError, match="preview cannot be read"):
+        preview_picture(b"")
