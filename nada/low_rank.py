@@ -41,26 +41,27 @@ def truncated(matrix: Tensor, rank: int) -> LowRank:
     return LowRank(up * ratio, down / ratio[:, None])
 
 
-def exact_rank(matrix: Tensor, noise: float) -> int | None:
-    """The smallest rank that leaves nothing of a matrix but noise.
+def compressed(matrix: Tensor, noise: float) -> LowRank | None:
+    """A matrix that is of low rank but for noise, as such.
 
     Args:
         matrix: [m, n] float64.
         noise: root mean square of what may be left of an element.
 
     Returns:
-        1..`MAX_EXACT_RANK`, or None if there is no such rank.
+        float64 factors of the smallest rank up to `MAX_EXACT_RANK` that leaves no more; None if there is none.
     """
     columns = min(MAX_EXACT_RANK, *matrix.shape)
     probe = torch.randn(matrix.shape[1], columns, generator=torch.Generator().manual_seed(0), dtype=matrix.dtype)
-    basis = torch.linalg.qr(matrix @ probe).Q  # spans the matrix's columns if its rank is that small, and is cheap
-    if (matrix - basis @ (basis.T @ matrix)).square().mean().sqrt() > 2 * noise:
+    basis = torch.linalg.qr(matrix @ probe).Q  # of the matrix's columns, if its rank is that small
+    inside = basis.T @ matrix
+    budget = noise**2 * matrix.numel() - float((matrix - basis @ inside).square().sum())
+    if budget < 0:
         return None
-    squares = _eigen(matrix)[0].clamp_min(0).flip(0)  # of the singular values, the largest first
-    left = squares.sum() - squares.cumsum(0)
-    enough = (left <= noise**2 * matrix.numel()).nonzero()
-    rank = int(enough[0]) + 1 if len(enough) else columns
-    return rank if rank <= columns else None
+    squares = _eigen(inside)[0].clamp_min(0)  # of the singular values, ascending
+    rank = max(1, columns - int((squares.cumsum(0) <= budget).sum()))
+    up, down = truncated(inside, rank)
+    return LowRank(basis @ up, down)
 
 
 def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .config import AdaptConfig
 from .errors import NadaError, UsageError
-from .low_rank import LowRank, exact_rank, truncated
+from .low_rank import LowRank, compressed, truncated
 from .stylegan2 import Generator
 
 log = logging.getLogger(__name__)
@@ -221,9 +221,9 @@ def _compact(delta: Tensor, weights: Tensor, rank: int | None, dtype: torch.dtyp
     if delta.ndim >= 2 and delta.numel() >= SMALL:
         matrix = delta.flatten(1)
         noise = ROUNDING * float(weights.square().mean().sqrt())
-        rank = rank or exact_rank(matrix, noise)
-        if rank and 2 * rank <= min(matrix.shape):
-            return LowRank(*(_rounded(factor, dtype) for factor in truncated(matrix, rank)))
+        factors = truncated(matrix, min(rank, *matrix.shape)) if rank else compressed(matrix, noise)
+        if factors and 2 * len(factors.down) <= min(matrix.shape):
+            return LowRank(*(_rounded(factor, dtype) for factor in factors))
     return _rounded(delta, dtype)
 
 

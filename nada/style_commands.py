@@ -77,9 +77,9 @@ def run_diff(
     """Write the difference of two generators as a style, with a preview."""
     _check_target(target, overwrite)
     before, after = load_generator(base), load_generator(adapted)
-    style = Style.between(
-        before, after, rank, DTYPES[dtype], preview_of(before, after), name or _name_of(after, adapted)
-    )
+    # Compared before pictures are made: generators that do not belong together end here.
+    style = Style.between(before, after, rank, DTYPES[dtype], name=name or _name_of(after, adapted))
+    style = style.with_preview(preview_of(before, after))
     save_style(style, target)
     return {"file": str(target), "bytes": target.stat().st_size, **summary(style)}
 

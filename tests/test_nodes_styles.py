@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import importlib
+import sys
 
 import pytest
+import stub_comfyui
 import torch
-from test_nodes import host, schemas  # noqa: F401
 
 from nada import UsageError, apply_style, load_style
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """A ComfyUI of straw, around which the pack is imported."""
+    host = stub_comfyui.Host(tmp_path)
+    for name, module in stub_comfyui.modules(host).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    stub_comfyui.load_pack()
+    host.nodes = importlib.import_module(f"{stub_comfyui.PACK}.nodes")
+    asyncio.run(host.nodes.NADAExtension().get_node_list())
+    yield host
+    stub_comfyui.forget_pack()
 
 
 @pytest.fixture
@@ -24,7 +40,7 @@ def execute(node, *arguments, **options):
         return node.execute(*arguments, **options)
 
 
-def test_saved_styles_are_listed_loaded_and_applied(host, small, adapted):  # noqa: F811
+def test_saved_styles_are_listed_loaded_and_applied(host, small, adapted):
     nodes = host.nodes
     assert nodes.NADALoadStyle.define_schema().inputs[0].options["options"] == [nodes.style.NO_FILES]
     saved = execute(nodes.NADASaveStyle, small, adapted, "waves")
@@ -33,7 +49,7 @@ def test_saved_styles_are_listed_loaded_and_applied(host, small, adapted):  # no
     assert "waves_00001_.safetensors" in host.texts[-1]
     assert saved.ui.shape[-1] == 3
     assert nodes.NADALoadStyle.define_schema().inputs[0].options["options"] == [path.name]
-    loaded = load_from(host, path)
+    loaded = execute(nodes.NADALoadStyle, path.name)
     assert loaded.args[0].name == "waves"
     assert "for a 32 px generator" in host.texts[-1]
     assert torch.equal(loaded.ui, saved.ui)
@@ -43,20 +59,12 @@ def test_saved_styles_are_listed_loaded_and_applied(host, small, adapted):  # no
     assert not any(tensor.is_inference() or tensor.requires_grad for tensor in result.state_dict().values())
 
 
-def load_from(host, path):  # noqa: F811
-    """The stand-in looks only in the first folder."""
-    models = host.folder / "models" / "stylegan_styles"
-    models.mkdir(parents=True, exist_ok=True)
-    (models / path.name).write_bytes(path.read_bytes())
-    return execute(host.nodes.NADALoadStyle, path.name)
-
-
-def test_strength_zero_is_the_generator_itself(host, small, adapted):  # noqa: F811
+def test_strength_zero_is_the_generator_itself(host, small, adapted):
     style = execute(host.nodes.NADASaveStyle, small, adapted, "waves").args[0]
     assert execute(host.nodes.NADAApplyStyle, small, style, 0.0).args[0].fingerprint() == small.fingerprint()
 
 
-def test_a_styled_generator_can_be_trained_on(host, small, adapted, clip):  # noqa: F811
+def test_a_styled_generator_can_be_trained_on(host, small, adapted, clip):
     style = execute(host.nodes.NADASaveStyle, small, adapted, "waves").args[0]
     styled = execute(host.nodes.NADAApplyStyle, small, style, 1.0).args[0]
     options = {"source": "photo", "target": "sketch", "iterations": 1, "batch": 1, "learning_rate": 0.0}
@@ -64,7 +72,7 @@ def test_a_styled_generator_can_be_trained_on(host, small, adapted, clip):  # no
     assert trained.metadata["adaptations"][0]["base"] == styled.fingerprint() != trained.fingerprint()
 
 
-def test_rank_and_precision(host, small, adapted):  # noqa: F811
+def test_rank_and_precision(host, small, adapted):
     sizes = [
         execute(host.nodes.NADASaveStyle, small, adapted, "waves", **options).args[0].bytes
         for options in ({"precision": "full"}, {}, {"rank": 2})
@@ -73,7 +81,7 @@ def test_rank_and_precision(host, small, adapted):  # noqa: F811
     assert "lost" in host.texts[-1]
 
 
-def test_a_style_for_others_says_so(host, small, adapted):  # noqa: F811
+def test_a_style_for_others_says_so(host, small, adapted):
     style = execute(host.nodes.NADASaveStyle, small, adapted, "waves").args[0]
     sibling = copy.deepcopy(small)
     sibling.synthesis.b4.const += 0.1
@@ -81,7 +89,7 @@ def test_a_style_for_others_says_so(host, small, adapted):  # noqa: F811
     assert "made for another generator" in host.texts[-1]
 
 
-def test_mistakes_are_said_on_the_node(host, small):  # noqa: F811
+def test_mistakes_are_said_on_the_node(host, small):
     with pytest.raises(UsageError, match="same weights"):
         execute(host.nodes.NADASaveStyle, small, small, "waves")
     assert "same weights" in host.texts[-1]
@@ -91,6 +99,6 @@ def test_mistakes_are_said_on_the_node(host, small):  # noqa: F811
         execute(host.nodes.NADASaveStyle, small, small, "../waves")
 
 
-def test_the_strength_slider(schemas):  # noqa: F811
-    strength = schemas["NADAApplyStyle"].inputs[2].options
+def test_the_strength_slider(host):
+    strength = host.nodes.NADAApplyStyle.define_schema().inputs[2].options
     assert (strength["min"], strength["max"], strength["step"], strength["default"]) == (-1.0, 2.0, 0.05, 1.0)

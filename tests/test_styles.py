@@ -32,7 +32,7 @@ from nada import (
     save_generator,
     save_style,
 )
-from nada.low_rank import LowRank, exact_rank, truncated
+from nada.low_rank import LowRank, compressed, truncated
 
 CONV = "synthesis.b16.conv1.weight"
 
@@ -218,13 +218,16 @@ def test_low_rank_adaptations_are_found_and_stored_small(wide):
     assert Style.between(wide, moved(wide, "b16.conv1")).kind == "weights", "full rank was mistaken for low rank"
 
 
-def test_exact_rank_is_that_of_the_signal():
+def test_compression_finds_the_rank_of_the_signal():
     rng = torch.Generator().manual_seed(0)
     signal = torch.randn(90, 5, generator=rng, dtype=torch.float64) @ torch.randn(5, 200, generator=rng).double()
     noise = 1e-6 * torch.randn(90, 200, generator=rng, dtype=torch.float64)
-    assert exact_rank(signal + noise, 1e-6) == 5
-    assert exact_rank(signal + noise, 1e-8) is None
-    assert exact_rank(torch.randn(90, 200, generator=rng, dtype=torch.float64), 1e-3) is None
+    for matrix in (signal + noise, (signal + noise).T):
+        up, down = compressed(matrix, 1e-6)
+        assert up.shape[1] == 5
+        assert (up @ down - matrix).square().mean().sqrt() <= 1e-6
+    assert compressed(signal + noise, 1e-8) is None
+    assert compressed(torch.randn(90, 200, generator=rng, dtype=torch.float64), 1e-3) is None
 
 
 def test_files_give_everything_back(wide, path):
