@@ -30,6 +30,7 @@ MIDDLE, FINE = 16, 64  # px from which a band begins (StyleGAN section 3.1: coar
 HALF_RANGE = (1e-4, 6e4)  # largest magnitudes of a tensor that half precision keeps to a few parts in 10000
 SMALL = 4096  # tensors with fewer numbers are never factored
 ROUNDING = 2.0**-23  # of float32, relative
+MAX_NAME = 200  # characters
 W_AVG, NOISE = "mapping.w_avg", ".noise_const"
 
 
@@ -112,7 +113,7 @@ class Style:
         notes = []
         if recipe and recipe.get("base") != origin["fingerprint"]:
             notes.append("The adapted generator was trained from another base than this style is the difference to.")
-        name = name or str((recipe or {}).get("target", "style"))
+        name = _one_line(name or str((recipe or {}).get("target", "style")))
         return cls(name, deltas, origin, recipe, (lost / whole) ** 0.5 if whole else 0.0, preview, notes)
 
     def with_preview(self, preview: bytes) -> Style:
@@ -129,8 +130,8 @@ class Style:
         return "low rank" if any(isinstance(delta, LowRank) for delta in self.deltas.values()) else "weights"
 
     @property
-    def bytes(self) -> int:
-        """Size of its numbers."""
+    def size(self) -> int:
+        """Bytes of its numbers."""
         parts = (part for delta in self.deltas.values() for part in (delta if isinstance(delta, LowRank) else (delta,)))
         return sum(part.numel() * part.element_size() for part in parts)
 
@@ -193,6 +194,10 @@ def apply_style(
         styled = copy.deepcopy(generator, memo)
     _record(styled, generator, style, factors)
     return styled
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_NAME] or "style"
 
 
 def _changes(base: Generator, adapted: Generator) -> Iterator[tuple[str, Tensor, Tensor]]:

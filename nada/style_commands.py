@@ -126,7 +126,7 @@ def summary(style: Style) -> dict[str, Any]:
         "name": style.name,
         "kind": style.kind,
         "tensors": len(style.deltas),
-        "number_bytes": style.bytes,
+        "number_bytes": style.size,
         "lost": f"{100 * style.error:.2g} %",
         "base": {k: v for k, v in style.base.items() if k != "config"} | {"resolution": config["resolution"]},
         "recipe": style.recipe,

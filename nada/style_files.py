@@ -22,10 +22,10 @@ from .checkpoint.tensors import TensorView
 from .checkpoint.window import Window
 from .errors import CheckpointError, NadaError, UsageError
 from .low_rank import LowRank
-from .style import Style
+from .style import MAX_NAME, Style
 
 VERSION = 1
-MAX_PREVIEW, MAX_NAME = 1 << 20, 200  # bytes; characters
+MAX_PREVIEW = 1 << 20  # characters of Base64
 UP, DOWN = "::up", "::down"  # after a tensor's name: the factors of a low-rank difference
 DTYPES = (torch.float16, torch.float32)
 
@@ -47,7 +47,7 @@ def save_style(style: Style, path: str | os.PathLike) -> None:
         "format": VERSION,
         "name": style.name,
         "kind": style.kind,
-        "bytes": style.bytes,
+        "bytes": style.size,
         "error": style.error,
         "base": style.base,
         "recipe": style.recipe,

@@ -190,4 +190,4 @@ def describe(style: Style) -> str:
     recipe = style.recipe or {}
     texts = f"{recipe['source']} -> {recipe['target']}" if {"source", "target"} <= recipe.keys() else style.name
     size = style.base["config"]["resolution"]
-    return " | ".join([texts, style.kind, f"{style.bytes / 1e6:.2f} MB", f"for a {size} px generator", *style.notes])
+    return " | ".join([texts, style.kind, f"{style.size / 1e6:.2f} MB", f"for a {size} px generator", *style.notes])

@@ -74,7 +74,7 @@ def test_a_styled_generator_can_be_trained_on(host, small, adapted, clip):
 
 def test_rank_and_precision(host, small, adapted):
     sizes = [
-        execute(host.nodes.NADASaveStyle, small, adapted, "waves", **options).args[0].bytes
+        execute(host.nodes.NADASaveStyle, small, adapted, "waves", **options).args[0].size
         for options in ({"precision": "full"}, {}, {"rank": 2})
     ]
     assert sizes[0] == 2 * sizes[1] > 2 * sizes[2]

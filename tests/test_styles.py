@@ -164,7 +164,7 @@ def test_only_what_changed_is_kept(small):
     assert style.kind == "stylespace"
     assert all(name.endswith(".affine.bias") for name in style.deltas)
     channels = sum(layer.affine.bias.numel() for layer in map(small.synthesis.layer, small.synthesis.latent_of))
-    assert style.bytes == 2 * channels
+    assert style.size == 2 * channels
     assert Style.between(small, moved(small, ".affine.")).kind == "affine"
     assert Style.between(small, moved(small)).kind == "weights"
 
@@ -248,7 +248,7 @@ def test_files_give_everything_back(wide, path):
         assert json.loads(json.dumps(style.base)) == loaded.base
         assert apply_style(wide, loaded).fingerprint() == apply_style(wide, style).fingerprint()
     assert preview_picture(loaded.preview).size == (512, 254)
-    assert path.stat().st_size < loaded.bytes + 60_000
+    assert path.stat().st_size < loaded.size + 60_000
 
 
 def test_the_recipe_in_the_file_trains_the_same_generator_again(small, clip, path):
@@ -262,6 +262,12 @@ def test_the_recipe_in_the_file_trains_the_same_generator_again(small, clip, pat
     assert style.recipe["base"] == style.base["fingerprint"] == small.fingerprint()
     *_, again = adapt(small, clip, style.config)
     assert again.generator.fingerprint() == step.generator.fingerprint()
+
+
+def test_a_long_text_of_many_lines_becomes_a_name_that_loads(small, adapted, path):
+    adapted.metadata["adaptations"] = [{"target": "a painting\n\tof a\x1b[2J dog " * 40}]
+    save_style(Style.between(small, adapted), path)
+    assert load_style(path).name.startswith("a painting of a [2J dog a painting")
 
 
 def test_a_style_without_a_recipe_says_so(small, adapted):
