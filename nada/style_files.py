@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import os
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
@@ -26,6 +27,7 @@ from .style import MAX_NAME, Style
 
 VERSION = 1
 MAX_PREVIEW = 1 << 20  # characters of Base64
+MAX_DEPTH = 8  # of a recipe
 UP, DOWN = "::up", "::down"  # after a tensor's name: the factors of a low-rank difference
 DTYPES = (torch.float16, torch.float32)
 
@@ -98,7 +100,7 @@ def _convert(document: Document) -> Style:
             "notes": [*notes],
             "error": float() | int() as error,
             "preview": str() as preview,
-        } if isfinite(error) and all(isinstance(text, str) and text.isprintable() for text in (name, *notes)):
+        } if isfinite(error) and _lines((name, *notes)) and _shallow([base, recipe]):
             if len(name) > MAX_NAME:
                 raise CheckpointError(f"the style's name has {len(name)} characters; it may have {MAX_NAME}")
             make_config(**config)
@@ -107,6 +109,18 @@ def _convert(document: Document) -> Style:
             except UsageError as reason:
                 raise CheckpointError("the style changes nothing; it is damaged, or was made by hand") from reason
     raise CheckpointError("the style's description is damaged")
+
+
+def _lines(texts: Iterable[Any]) -> bool:
+    return all(isinstance(text, str) and text.isprintable() for text in texts)
+
+
+def _shallow(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether JSON data is nested no deeper than that: it will be copied and printed, level by level."""
+    if not isinstance(value, (dict, list)):
+        return True
+    parts = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_shallow(part, levels - 1) for part in parts)
 
 
 def _deltas(document: Document) -> dict[str, Tensor | LowRank]:

@@ -48,11 +48,13 @@ def test_saved_styles_are_listed_loaded_and_applied(host, small, adapted):
     assert path.is_file()
     assert "waves_00001_.safetensors" in host.texts[-1]
     assert saved.ui.shape[-1] == 3
+    assert not any(delta.is_inference() for delta in saved.args[0].deltas.values())
     assert nodes.NADALoadStyle.define_schema().inputs[0].options["options"] == [path.name]
     loaded = execute(nodes.NADALoadStyle, path.name)
     assert loaded.args[0].name == "waves"
     assert "for a 32 px generator" in host.texts[-1]
     assert torch.equal(loaded.ui, saved.ui)
+    assert not any(delta.is_inference() for delta in loaded.args[0].deltas.values())
     result = execute(nodes.NADAApplyStyle, small, loaded.args[0], 0.5, fine=0.0).args[0]
     assert host.texts[-1] == "waves x 0.5"
     assert result.fingerprint() == apply_style(small, load_style(path), 0.5, fine=0.0).fingerprint()

@@ -102,6 +102,8 @@ def test_without_strength_it_is_the_base_bit_by_bit(small, adapted, bands):
     result = apply_style(small, Style.between(small, adapted), **bands)
     assert result.fingerprint() == small.fingerprint()
     assert result is not small
+    pairs = zip(result.parameters(), small.parameters(), strict=True)
+    assert all(one is not other and one.data_ptr() == other.data_ptr() for one, other in pairs), "memory is shared"
 
 
 def test_nothing_given_is_changed_and_training_the_result_leaves_the_base(small, adapted):
@@ -150,6 +152,9 @@ def test_bands_are_parts_of_the_whole():
     off = {"coarse": 0.0, "middle": 0.0, "fine": 0.0}
     parts = {band: apply_style(base, style, **{**off, band: 1.0}).state_dict() for band in off}
     blocks = {"coarse": (".b4.", ".b8."), "middle": (".b16.", ".b32."), "fine": (".b64.",)}
+    for name in ("mapping.fc0.weight", "mapping.w_avg"):  # drives all bands, so each has a third of it
+        thirds = [part[name] - base.state_dict()[name] for part in parts.values()]
+        assert all(torch.allclose(third, torch.tensor(1 / 3), atol=1e-4) for third in thirds)
     for name, before in base.state_dict().items():
         total = sum(part[name].double() - before.double() for part in parts.values())
         assert torch.allclose(total, adapted.state_dict()[name].double() - before.double(), atol=1e-4), name
@@ -368,6 +373,7 @@ def changed(path, tensors=None, **description):
         ({"name": "x" * 1000}, "name has 1000"),
         ({"name": "\x1b[2J"}, "description is damaged"),
         ({"recipe": [1]}, "description is damaged"),
+        ({"recipe": json.loads('{"a":' * 50 + "1" + "}" * 50)}, "description is damaged"),
         ({"base": {"fingerprint": "x", "config": {}}}, "cannot be built"),
         ({"base": {"fingerprint": "x", "config": {"resolution": 31, "channels": [1]}}}, "power of two"),
         ({"notes": [1]}, "description is damaged"),
