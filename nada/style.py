@@ -107,7 +107,8 @@ class Style:
             deltas[tensor_name] = kept
             lost += float((_dense(kept, delta.shape).double() - delta).square().sum())
             whole += float(delta.square().sum())
-        recipe = _last_recipe(adapted)
+        recipes = _entries(adapted, "adaptations")
+        recipe = recipes[-1] if recipes else None
         origin = {"fingerprint": base.fingerprint(), "config": asdict(base.config)}
         origin["source"] = base.metadata.get("source")
         notes = []
@@ -226,8 +227,9 @@ def _compact(delta: Tensor, weights: Tensor, rank: int | None, dtype: torch.dtyp
     if delta.ndim >= 2 and delta.numel() >= SMALL:
         matrix = delta.flatten(1)
         noise = ROUNDING * float(weights.square().mean().sqrt())
-        factors = truncated(matrix, min(rank, *matrix.shape)) if rank else compressed(matrix, noise)
-        if factors and 2 * len(factors.down) <= min(matrix.shape):
+        largest = min(matrix.shape) // 2  # beyond it, hardly anything would be saved
+        factors = compressed(matrix, noise) if rank is None else truncated(matrix, min(rank, largest + 1))
+        if factors and len(factors.down) <= largest:
             return LowRank(*(_rounded(factor, dtype) for factor in factors))
     return _rounded(delta, dtype)
 
@@ -268,11 +270,10 @@ def _check_fit(generator: Generator, style: Style) -> None:
 
 def _record(styled: Generator, generator: Generator, style: Style, factors: dict[str, float]) -> None:
     """Note in the metadata what was applied to what."""
-    onto, earlier = _origin(generator), generator.metadata.get("styles", [])
-    fingerprint = style.base["fingerprint"]
+    onto, fingerprint = _origin(generator), style.base["fingerprint"]
     entry = {"name": style.name, "onto": onto, "base": fingerprint, "recipe": style.recipe, **factors}
-    styled.metadata["styles"] = [*earlier, entry]
-    if fingerprint in (onto, *(recipe.get("base") for recipe in generator.metadata.get("adaptations", []))):
+    styled.metadata["styles"] = [*_entries(generator, "styles"), entry]
+    if fingerprint in (onto, *(recipe.get("base") for recipe in _entries(generator, "adaptations"))):
         return
     note = f"The style {style.name!r} was made for another generator of the same shape; look whether it does the same."
     log.warning("%s", note)
@@ -281,14 +282,11 @@ def _record(styled: Generator, generator: Generator, style: Style, factors: dict
 
 def _origin(generator: Generator) -> str:
     """Fingerprint of the generator before any style was applied to it."""
-    match generator.metadata.get("styles"):
-        case [{"onto": str() as fingerprint}, *_]:
-            return fingerprint
-    return generator.fingerprint()
+    applied = _entries(generator, "styles")
+    return str(applied[0]["onto"]) if applied and "onto" in applied[0] else generator.fingerprint()
 
 
-def _last_recipe(generator: Generator) -> dict[str, Any] | None:
-    match generator.metadata.get("adaptations"):
-        case [*_, dict() as recipe]:
-            return recipe
-    return None
+def _entries(generator: Generator, key: str) -> list[dict[str, Any]]:
+    """A list in the metadata, which may have come from a stranger's file."""
+    value = generator.metadata.get(key)
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

@@ -304,6 +304,15 @@ def test_its_base_its_base_with_styles_and_its_adaptations_are_no_siblings(small
     assert {entry["onto"] for entry in twice.metadata["styles"]} == {small.fingerprint()}
 
 
+def test_metadata_of_strangers_does_no_harm(small, adapted):
+    style = Style.between(small, adapted)
+    small.metadata |= {"styles": 5, "adaptations": [None, "x"]}
+    result = apply_style(small, style)
+    assert [entry["onto"] for entry in result.metadata["styles"]] == [small.fingerprint()]
+    adapted.metadata["adaptations"] = "x"
+    assert Style.between(small, adapted).recipe is None
+
+
 def test_other_shapes_are_refused_with_both_sizes(small, wide, adapted):
     style = Style.between(small, adapted)
     with pytest.raises(UsageError, match=r"32 px, and this one is of 16 px.*\[24, 4, 4\] there and \[48, 4, 4\] here"):
