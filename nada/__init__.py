@@ -21,6 +21,9 @@ from .downloading import download
 from .edits import Directions, edit_latents, load_direction, principal_directions
 from .errors import CheckpointError, NadaError, UsageError
 from .latents import blend_latents, generate, mix_latents, sample_latents
+from .style import Style, apply_style
+from .style_files import load_style, save_style
+from .style_preview import preview_of, preview_picture
 from .stylegan2 import Generator, GeneratorConfig
 from .walks import EASINGS, METHODS, interpolate_latents
 
@@ -38,8 +41,10 @@ __all__ = [
     "GeneratorConfig",
     "NadaError",
     "Published",
+    "Style",
     "UsageError",
     "adapt",
+    "apply_style",
     "blend_latents",
     "download",
     "edit_latents",
@@ -51,10 +56,14 @@ __all__ = [
     "load_clip",
     "load_direction",
     "load_generator",
+    "load_style",
     "mix_latents",
+    "preview_of",
+    "preview_picture",
     "principal_directions",
     "sample_latents",
     "save_generator",
+    "save_style",
 ]
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command line: `nada adapt`, `generate`, `inspect`, `convert`, `models`, `demo`."""
+"""The command line: `nada adapt`, `generate`, `style`, `inspect`, `convert`, `models`, `demo`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .commands import explain, run_adapt, run_convert, run_generate, run_models
 from .config import AdaptConfig
 from .errors import NadaError, UsageError
 from .run_folder import slug, unused
+from .style_commands import SPEC_HELP, add_commands
 from .stylegan2 import NOISE_MODES
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
@@ -34,6 +35,8 @@ examples:
   nada adapt --generator ffhq.pkl --source photo --target sketch --layers all
   nada adapt --generator afhqdog.pkl --source dog --target pig --iterations 200
   nada generate --generator nada-photo_to_sketch/photo_to_sketch.safetensors --count 16
+  nada generate --generator demo --style nada-demo/photo_to_sketch.style.safetensors:0.5
+  nada style diff ffhq.pkl ffhq_sketch.pt sketch.safetensors     a published adaptation as a style
   nada models                                          what is published; nada models ffhq-1024 downloads it
   nada inspect ffhq.pkl
   nada convert ffhq.pkl ffhq.safetensors
@@ -100,6 +103,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     generate = _command(commands, "generate", "make images", _generate, _show_files)
     generate.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
+    generate.add_argument(
+        "--style", action="append", default=[], metavar="FILE[:STRENGTH]", help=f"{SPEC_HELP}; several add up"
+    )
     generate.add_argument("--count", type=int, default=16, help="images to make (default: %(default)s)")
     generate.add_argument("--seed", type=int, default=0, help="of the first image; the next ones count up")
     generate.add_argument("--psi", type=float, default=0.7, help="truncation: 1 varied .. 0 average (%(default)s)")
@@ -111,12 +117,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_device(generate)
 
+    add_commands(commands, _command, _show_tree)
+
     inspect = _command(commands, "inspect", "tell what a file is, without running anything in it", _inspect, _show_tree)
     inspect.add_argument("file", type=Path, help="any file")
 
-    convert = _command(commands, "convert", "rewrite a generator as safetensors", _convert, _show_tree)
+    convert = _command(
+        commands, "convert", "rewrite a generator as safetensors, or as rosinality .pt", _convert, _show_tree
+    )
     convert.add_argument("source", metavar="IN", help=GENERATOR_HELP)
-    convert.add_argument("target", metavar="OUT.safetensors", type=Path)
+    convert.add_argument("target", metavar="OUT.safetensors|OUT.pt", type=Path)
     convert.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
     models = _command(commands, "models", "list published models, or download one", _models, _show_models)
@@ -179,9 +189,8 @@ def _adapt(args: argparse.Namespace) -> dict[str, Any]:
 
 def _generate(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or unused(Path("nada-images"))
-    return run_generate(
-        args.generator, out, args.count, args.seed, args.psi, args.label, args.noise, args.batch, args.device
-    )
+    options = (args.count, args.seed, args.psi, args.label, args.noise, args.batch, args.device, args.style)
+    return run_generate(args.generator, out, *options)
 
 
 def _inspect(args: argparse.Namespace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from .adapt import Adaptation, AdaptStep, adapt
 from .catalog import PUBLISHED, PUBLISHED_CLIPS, find_published
-from .checkpoint import load_generator, save_generator
+from .checkpoint import load_generator, save_generator, save_rosinality
 from .clip import DEMO, PAPER_SPEC, load_clip
 from .config import AdaptConfig
 from .downloading import download
@@ -24,6 +25,7 @@ from .images import before_after, filmstrip, make_grid, plot, to_pil
 from .interrupt import Interrupt
 from .latents import generate, sample_latents
 from .run_folder import RunFolder, slug
+from .style_commands import leave_style, styled
 from .stylegan2 import Generator
 
 log = logging.getLogger(__name__)
@@ -118,8 +120,11 @@ def _keep(step: AdaptStep, run: Adaptation, folder: RunFolder, frames: list, ws:
 
 def _finish(run: Adaptation, folder: RunFolder, frames: list, ws: Tensor, record: dict[str, Any]) -> dict[str, Any]:
     config = run.config
-    folder.save_generator(run.trained, f"{slug(config.source)}_to_{slug(config.target)}")
+    name = f"{slug(config.source)}_to_{slug(config.target)}"
+    folder.save_generator(run.trained, name)
     before, after = generate(run.frozen, ws), generate(run.trained, ws)
+    style = folder.path / f"{name}.style.safetensors"
+    folder.files["style"] = leave_style(run.frozen, run.trained, before, after, style)
     frames.append((str(run.iteration), after[:STRIP_ROWS]))
     folder.save_picture(before_after(before, after, (config.source, config.target)), "before_after")
     folder.save_picture(filmstrip(frames), "filmstrip")
@@ -131,30 +136,47 @@ def _finish(run: Adaptation, folder: RunFolder, frames: list, ws: Tensor, record
 
 
 def run_generate(
-    generator: str, out: Path, count: int, seed: int, psi: float, label: int, noise: str, batch: int, device: str
+    generator: str,
+    out: Path,
+    count: int,
+    seed: int,
+    psi: float,
+    label: int,
+    noise: str,
+    batch: int,
+    device: str,
+    styles: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write `count` images of a generator and a grid of them into a new folder. Image i is that of seed + i."""
+    """Write `count` images of a generator and a grid of them into a new folder. Image i is that of seed + i.
+
+    `styles` are applied before, each FILE or FILE:STRENGTH.
+    """
     if out.exists() and any(out.glob("*.png")):
         raise UsageError(f"{out} holds pictures already; choose another folder")
-    model: Generator = load_generator(generator, CONVERTED.expanduser()).to(pick_device(device))
+    model: Generator = styled(load_generator(generator, CONVERTED.expanduser()), styles).to(pick_device(device))
     codes = sample_latents(model, count, seed, psi, label=label)  # refuses a wrong class
     folder = RunFolder(out)
     images = generate(model, codes, noise, seed, batch)
     for i, picture in enumerate(to_pil(images)):
         folder.save_picture(picture, f"seed_{seed + i:06d}")
     folder.save_picture(make_grid(images), "grid")
-    return {"generator": generator, "seed": seed, "psi": psi, "noise": noise, "folder": str(out), "files": folder.files}
+    asked = {"generator": generator, "styles": list(styles), "seed": seed, "psi": psi, "noise": noise}
+    return {**asked, "folder": str(out), "files": folder.files}
 
 
 def run_convert(source: str, target: Path, overwrite: bool) -> dict[str, Any]:
-    """Write any generator that can be read as safetensors."""
-    if target.suffix != ".safetensors":
-        raise UsageError(f"{target} does not end in .safetensors; that is the format written")
+    """Write any generator that can be read as safetensors, or as rosinality's .pt for other programs."""
+    if target.suffix not in (".safetensors", ".pt"):
+        raise UsageError(f"{target} does not end in .safetensors or .pt; those are the formats written")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists; choose another name, or add --overwrite to replace it")
     generator = load_generator(source)
-    save_generator(generator, target)
-    return {"source": source, "file": str(target), "bytes": target.stat().st_size, "notes": _notes(generator)}
+    notes = _notes(generator)
+    if target.suffix == ".pt":
+        notes = [*notes, *save_rosinality(generator, target)]
+    else:
+        save_generator(generator, target)
+    return {"source": source, "file": str(target), "bytes": target.stat().st_size, "notes": notes}
 
 
 def run_models(name: str | None, folder: Path) -> dict[str, Any]:

@@ -8,6 +8,19 @@ from . import host
 from .adapt import NADATextAdapt
 from .load import LoadStyleGAN2, NADALoadCLIP, NADASaveGenerator
 from .sample import GenerateImages, SampleLatents
+from .style import NADAApplyStyle, NADALoadStyle, NADASaveStyle
+
+NODES = (
+    LoadStyleGAN2,
+    NADALoadCLIP,
+    NADATextAdapt,
+    SampleLatents,
+    GenerateImages,
+    NADASaveGenerator,
+    NADALoadStyle,
+    NADAApplyStyle,
+    NADASaveStyle,
+)
 
 
 class NADAExtension(ComfyExtension):
@@ -15,4 +28,4 @@ class NADAExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_folders()  # before any schema lists files; ComfyUI 0.8.0 does not call on_load
-        return [LoadStyleGAN2, NADALoadCLIP, NADATextAdapt, SampleLatents, GenerateImages, NADASaveGenerator]
+        return [*NODES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -46,10 +47,26 @@ def alive(config: GeneratorConfig, seed: int = 0) -> Generator:
     return generator.eval().requires_grad_(False)
 
 
+def moved(base: Generator, names: str = "", size: float = 0.1, seed: int = 5) -> Generator:
+    """A copy whose synthesis parameters with `names` in their names are a little elsewhere."""
+    adapted, rng = copy.deepcopy(base), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in adapted.synthesis.named_parameters():
+            if names in name:
+                tensor.add_(size * torch.randn(tensor.shape, generator=rng))
+    return adapted
+
+
 @pytest.fixture
 def small() -> Generator:
     """32 px, eight latent codes."""
     return alive(GeneratorConfig(32, (24, 20, 16, 12), z_dim=16, w_dim=20, mapping_layers=2))
+
+
+@pytest.fixture
+def wide() -> Generator:
+    """A generator with a matrix large enough to be factored: 48 x 432 in the blocks of 8 and 16 px."""
+    return alive(GeneratorConfig(16, (48, 48, 48), z_dim=16, w_dim=20, mapping_layers=2))
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,11 @@ class Format:
 FORMATS = (
     Format("nada", own.matches, own.convert),
     Format(
+        "style",
+        own.is_style,
+        refuse("a style, which changes a generator but is none; load its base generator and apply the style to it"),
+    ),
+    Format(
         "tensorflow",
         is_kind(tensorflow.KIND),
         tensorflow.convert,
