@@ -119,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
     models = _command(commands, "models", "list published models, or download one", _models, _show_models)
-    models.add_argument("name", nargs="?", metavar="NAME", help="of the generator to download; without it, the list")
+    models.add_argument("name", nargs="?", metavar="NAME", help="of the one to download; without it, the list")
     models.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where to (default: this folder)")
     return parser
 
@@ -207,7 +207,7 @@ def _show_models(result: dict[str, Any]) -> str:
     lines += ["", "`nada models NAME --to DIR` downloads one. Licenses:", f"  {most}: all but those below"]
     lines += [f"  {name}: {', '.join(names)}" for name, names in licenses.items() if name != most]
     clips = ", ".join(f"{c['name']} ({c['megabytes']} MB, {c['license']})" for c in result["clips"])
-    return "\n".join([*lines, f"CLIP models, downloaded when first used: {clips}"])
+    return "\n".join([*lines, f"CLIP models, downloaded when first used, or so too: {clips}"])
 
 
 def _show_adapt(record: dict[str, Any]) -> str:

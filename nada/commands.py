@@ -19,6 +19,7 @@ from .clip import DEMO, PAPER_SPEC, load_clip
 from .config import AdaptConfig
 from .downloading import download
 from .errors import UsageError
+from .files import CACHE
 from .images import before_after, filmstrip, make_grid, plot, to_pil
 from .interrupt import Interrupt
 from .latents import generate, sample_latents
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 PREVIEWS = 12  # latents in the before-and-after picture
 STRIP_ROWS, STRIP_COLUMNS = 4, 6  # latents followed in the filmstrip, and moments shown beside the start
 PREVIEW_PSI = 0.7
-CACHE = Path("~/.cache/stylegan-nada")  # converted copies of others' checkpoints; the folder may be deleted
+CONVERTED = CACHE / "converted"  # copies of others' checkpoints
 
 
 def pick_device(name: str) -> torch.device:
@@ -78,7 +79,7 @@ def run_adapt(
     if snapshot_every < 0:
         raise UsageError(f"snapshot_every is {snapshot_every}; it must be 0 (never) or more")
     place = pick_device(device)
-    base = load_generator(generator, CACHE.expanduser()).to(place)
+    base = load_generator(generator, CONVERTED.expanduser()).to(place)
     config.layer_count(base)  # refuse a wrong number before CLIP is loaded or downloaded
     folder = RunFolder(out, overwrite)
     judge = load_clip(clip or (DEMO if generator == DEMO else PAPER_SPEC), place)
@@ -135,7 +136,7 @@ def run_generate(
     """Write `count` images of a generator and a grid of them into a new folder. Image i is that of seed + i."""
     if out.exists() and any(out.glob("*.png")):
         raise UsageError(f"{out} holds pictures already; choose another folder")
-    model: Generator = load_generator(generator, CACHE.expanduser()).to(pick_device(device))
+    model: Generator = load_generator(generator, CONVERTED.expanduser()).to(pick_device(device))
     folder = RunFolder(out)
     images = generate(model, sample_latents(model, count, seed, psi), noise, seed, batch)
     for i, picture in enumerate(to_pil(images)):
@@ -156,12 +157,12 @@ def run_convert(source: str, target: Path, overwrite: bool) -> dict[str, Any]:
 
 
 def run_models(name: str | None, folder: Path) -> dict[str, Any]:
-    """The published models; with a name, download that generator into a folder."""
+    """The published models; with a name, download that one into a folder."""
     if name is None:
         rows = [{**asdict(m), "file": m.file} for m in PUBLISHED]
-        return {"generators": rows, "clips": [asdict(clip) for clip in PUBLISHED_CLIPS]}
+        return {"generators": rows, "clips": [{**asdict(c), "file": c.file, "url": c.url} for c in PUBLISHED_CLIPS]}
     model = find_published(name)
-    log.info("%s from %s; license: %s", model.label, model.url, model.license)
+    log.info("%s, %d MB, from %s; license: %s", name, model.megabytes, model.url, model.license)
     path, notes = download(model, folder)
     return {"name": name, "file": str(path), "bytes": path.stat().st_size, "license": model.license, "notes": notes}
 

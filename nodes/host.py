@@ -54,9 +54,9 @@ def generator_path(name: str) -> str:
     return folder_paths.get_full_path_or_raise(GENERATORS, name)
 
 
-def download_folder() -> Path:
-    """Where downloaded generators go: the first folder for them, which extra_model_paths.yaml may have set."""
-    return Path(folder_paths.get_folder_paths(GENERATORS)[0])
+def download_folder(kind: str = GENERATORS) -> Path:
+    """Where downloads of a kind go: the first folder for it, which extra_model_paths.yaml may have set."""
+    return Path(folder_paths.get_folder_paths(kind)[0])
 
 
 def cache_folder() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from comfy_api.latest import io, ui
 
@@ -78,10 +79,24 @@ def _generator_source(name: str) -> tuple[str, list[str]]:
     if name not in DOWNLOADS:
         return host.generator_path(name), []
     model = DOWNLOADS[name]
-    bar = host.Progress(model.megabytes)
     host.say(f"downloading {model.name}, {model.megabytes} MB; license: {model.license}")
-    path, remarks = download(model, host.download_folder(), lambda done, total: bar.update(done // 1_000_000))
+    path, remarks = download(model, host.download_folder(), _progress(f"downloading {model.name}"))
     return str(path), remarks
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """Shows downloads on the node, one after another."""
+    bar = None
+
+    def show(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None or bar.total != total:
+            bar = host.Progress(total)
+        bar.update(done)
+        if bar.text_is_due():
+            host.say(f"{what}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+    return show
 
 
 class NADALoadCLIP(io.ComfyNode):
@@ -129,7 +144,8 @@ class NADALoadCLIP(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(cls, clip_name: str, custom: str = "") -> io.NodeOutput:
-        clip = load_clip(clip_spec(clip_name, custom))
+        spec = clip_spec(clip_name, custom)
+        clip = load_clip(spec, folder=host.download_folder(host.CLIPS), progress=_progress("downloading CLIP"))
         host.say(" + ".join(f"{model['name']} x {model['weight']:g}" for model in clip.describe()))
         return io.NodeOutput(clip)
 

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 import stub_comfyui
@@ -63,7 +64,7 @@ def test_picking_one_downloads_it_with_progress_and_says_the_license(host, fetch
     generator = host.nodes.LoadStyleGAN2.execute(ENTRY).args[0]
     assert generator.config.resolution == 16
     assert fetched == [PUBLISHED[0].name]
-    assert [done for done, _ in host.progress] == [50, 100]
+    assert [done for done, _ in host.progress] == [50_000_000, 100_000_000]
     assert "NVIDIA Source Code License" in host.texts[0]
     assert "SHA-256" in host.texts[-1]
     assert PUBLISHED[0].file in host.nodes.host.generator_files()
@@ -105,3 +106,20 @@ def test_a_replaced_file_is_noticed_even_with_its_old_size_and_time(host):
     assert path.stat().st_size == stat.st_size
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert host.nodes.LoadStyleGAN2.fingerprint_inputs("dogs.pkl") != before
+
+
+def test_openais_clip_is_downloaded_into_comfyuis_models_with_progress(host, monkeypatch):
+    seen = []
+
+    def load_clip(spec, folder, progress):
+        seen.append((spec, folder))
+        progress(300_000_000, 600_000_000)
+        progress(1_000_000, 599_000_000)  # the second model
+        return SimpleNamespace(describe=lambda: [{"name": "ViT-B/32", "weight": 1.0}])
+
+    monkeypatch.setattr(host.load, "load_clip", load_clip)
+    preset = next(name for name, spec in host.load.CLIP_PRESETS.items() if spec == "ViT-B/32,ViT-B/16")
+    host.nodes.NADALoadCLIP.execute(preset)
+    assert seen == [("ViT-B/32,ViT-B/16", host.folder / "models" / "open_clip")]
+    assert [done for done, _ in host.progress] == [300_000_000, 1_000_000]
+    assert "300 of 600 MB" in host.texts[0]
