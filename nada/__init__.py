@@ -20,6 +20,8 @@ from .config import AdaptConfig
 from .downloading import download
 from .errors import CheckpointError, NadaError, UsageError
 from .latents import generate, mix_latents, sample_latents
+from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
+from .optimize import OptimizeConfig, optimize_latents
 from .stylegan2 import Generator, GeneratorConfig
 
 __all__ = [
@@ -31,7 +33,10 @@ __all__ = [
     "ClipEnsemble",
     "Generator",
     "GeneratorConfig",
+    "LatentMapper",
+    "MapperConfig",
     "NadaError",
+    "OptimizeConfig",
     "Published",
     "UsageError",
     "adapt",
@@ -42,9 +47,13 @@ __all__ = [
     "inspect_file",
     "load_clip",
     "load_generator",
+    "load_mapper",
     "mix_latents",
+    "optimize_latents",
     "sample_latents",
     "save_generator",
+    "save_mapper",
+    "train_mapper",
 ]
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command line: `nada adapt`, `generate`, `inspect`, `convert`, `models`, `demo`."""
+"""The command line: `nada adapt`, `generate`, `mapper`, `optimize`, `inspect`, `convert`, `models`, `demo`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 from .checkpoint import inspect_file
 from .commands import explain, run_adapt, run_convert, run_generate, run_models
 from .config import AdaptConfig
+from .edit_cli import add_edit_commands
 from .errors import NadaError, UsageError
 from .run_folder import slug, unused
 from .stylegan2 import NOISE_MODES
@@ -34,6 +35,7 @@ examples:
   nada adapt --generator ffhq.pkl --source photo --target sketch --layers all
   nada adapt --generator afhqdog.pkl --source dog --target pig --iterations 200
   nada generate --generator nada-photo_to_sketch/photo_to_sketch.safetensors --count 16
+  nada mapper --generator nada-dog_to_pig/dog_to_pig.safetensors --target pig
   nada models                                          what is published; nada models ffhq-1024 downloads it
   nada inspect ffhq.pkl
   nada convert ffhq.pkl ffhq.safetensors
@@ -104,11 +106,15 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument("--seed", type=int, default=0, help="of the first image; the next ones count up")
     generate.add_argument("--psi", type=float, default=0.7, help="truncation: 1 varied .. 0 average (%(default)s)")
     generate.add_argument("--noise", choices=NOISE_MODES, default="const", help="fine detail (default: %(default)s)")
+    generate.add_argument("--mapper", type=Path, metavar="FILE", help="move the codes by what `nada mapper` trained")
+    generate.add_argument("--strength", type=float, default=1.0, help="of the mapper (default: %(default)s)")
     generate.add_argument("--batch", type=int, default=8, help="images at a time (default: %(default)s)")
     generate.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)"
     )
     _add_device(generate)
+
+    add_edit_commands(commands, _show_files)
 
     inspect = _command(commands, "inspect", "tell what a file is, without running anything in it", _inspect, _show_tree)
     inspect.add_argument("file", type=Path, help="any file")
@@ -178,7 +184,8 @@ def _adapt(args: argparse.Namespace) -> dict[str, Any]:
 
 def _generate(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or unused(Path("nada-images"))
-    return run_generate(args.generator, out, args.count, args.seed, args.psi, args.noise, args.batch, args.device)
+    images = (args.count, args.seed, args.psi, args.noise, args.batch, args.device)
+    return run_generate(args.generator, out, *images, args.mapper, args.strength)
 
 
 def _inspect(args: argparse.Namespace) -> dict[str, Any]:

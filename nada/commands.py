@@ -23,6 +23,7 @@ from .files import CACHE
 from .images import before_after, filmstrip, make_grid, plot, to_pil
 from .interrupt import Interrupt
 from .latents import generate, sample_latents
+from .mapper import load_mapper
 from .run_folder import RunFolder, slug
 from .stylegan2 import Generator
 
@@ -49,6 +50,11 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"the device {name!r} cannot be used here; try cpu, cuda or mps") from error
     return device
+
+
+def load_base(source: str) -> Generator:
+    """A generator from a file or "demo", on the CPU; a slow format leaves a copy that loads fast the next time."""
+    return load_generator(source, CONVERTED.expanduser())
 
 
 def run_adapt(
@@ -79,7 +85,7 @@ def run_adapt(
     if snapshot_every < 0:
         raise UsageError(f"snapshot_every is {snapshot_every}; it must be 0 (never) or more")
     place = pick_device(device)
-    base = load_generator(generator, CONVERTED.expanduser()).to(place)
+    base = load_base(generator).to(place)
     config.layer_count(base)  # refuse a wrong number before CLIP is loaded or downloaded
     folder = RunFolder(out, overwrite)
     judge = load_clip(clip or (DEMO if generator == DEMO else PAPER_SPEC), place)
@@ -131,14 +137,29 @@ def _finish(run: Adaptation, folder: RunFolder, frames: list, ws: Tensor, record
 
 
 def run_generate(
-    generator: str, out: Path, count: int, seed: int, psi: float, noise: str, batch: int, device: str
+    generator: str,
+    out: Path,
+    count: int,
+    seed: int,
+    psi: float,
+    noise: str,
+    batch: int,
+    device: str,
+    mapper: Path | None = None,
+    strength: float = 1.0,
 ) -> dict[str, Any]:
-    """Write `count` images of a generator and a grid of them into a new folder. Image i is that of seed + i."""
+    """Write `count` images of a generator and a grid of them into a new folder. Image i is that of seed + i.
+
+    The codes are those of a random z, or what the mapper in a file makes of them, at a strength.
+    """
     if out.exists() and any(out.glob("*.png")):
         raise UsageError(f"{out} holds pictures already; choose another folder")
-    model: Generator = load_generator(generator, CONVERTED.expanduser()).to(pick_device(device))
+    model = load_base(generator).to(pick_device(device))
     folder = RunFolder(out)
-    images = generate(model, sample_latents(model, count, seed, psi), noise, seed, batch)
+    ws = sample_latents(model, count, seed, psi)
+    if mapper:
+        ws = load_mapper(mapper).to(ws.device)(ws, strength)
+    images = generate(model, ws, noise, seed, batch)
     for i, picture in enumerate(to_pil(images)):
         folder.save_picture(picture, f"seed_{seed + i:06d}")
     folder.save_picture(make_grid(images), "grid")

@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import host
 from .adapt import NADATextAdapt
 from .load import LoadStyleGAN2, NADALoadCLIP, NADASaveGenerator
+from .mapper import NADAApplyMapper, NADALoadMapper, NADASaveMapper, NADATrainMapper
 from .sample import GenerateImages, SampleLatents
 
 
@@ -15,4 +16,5 @@ class NADAExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_folders()  # before any schema lists files; ComfyUI 0.8.0 does not call on_load
-        return [LoadStyleGAN2, NADALoadCLIP, NADATextAdapt, SampleLatents, GenerateImages, NADASaveGenerator]
+        mapper = [NADATrainMapper, NADAApplyMapper, NADASaveMapper, NADALoadMapper]
+        return [LoadStyleGAN2, NADALoadCLIP, NADATextAdapt, SampleLatents, GenerateImages, NADASaveGenerator, *mapper]

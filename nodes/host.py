@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..nada import NadaError, UsageError
 
-GENERATORS, CLIPS = "stylegan", "open_clip"  # folders below ComfyUI's models/
+GENERATORS, CLIPS, MAPPERS = "stylegan", "open_clip", "stylegan_mappers"  # folders below ComfyUI's models/
 GENERATOR_FILES = (".safetensors", ".pt", ".pth", ".pkl")
 CLIP_CONFIG = "open_clip_config.json"
 EVERYTHING = 1e30  # bytes: more than any device has, so that every other model makes room
@@ -30,17 +30,18 @@ TEXT_PAUSE = 0.3  # seconds between two texts on a node
 
 
 def register_folders() -> None:
-    """Make models/stylegan, output/stylegan and models/open_clip known, beside what extra_model_paths.yaml added."""
-    for name in (GENERATORS, CLIPS):
+    """Make the folders for models and for what is saved known, beside what extra_model_paths.yaml added."""
+    for name in (GENERATORS, CLIPS, MAPPERS):
         folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
-    folder_paths.add_model_folder_path(GENERATORS, _saved_folder())
-    # A new folder name has an empty set of endings, which means every file.
-    paths, endings = folder_paths.folder_names_and_paths[GENERATORS]
-    folder_paths.folder_names_and_paths[GENERATORS] = (paths, {*endings, *GENERATOR_FILES})
+    for name, known in ((GENERATORS, GENERATOR_FILES), (MAPPERS, (".safetensors",))):
+        folder_paths.add_model_folder_path(name, _saved_folder(name))
+        # A new folder name has an empty set of endings, which means every file.
+        paths, endings = folder_paths.folder_names_and_paths[name]
+        folder_paths.folder_names_and_paths[name] = (paths, {*endings, *known})
 
 
-def _saved_folder() -> str:
-    return os.path.join(folder_paths.get_output_directory(), GENERATORS)
+def _saved_folder(kind: str) -> str:
+    return os.path.join(folder_paths.get_output_directory(), kind)
 
 
 def generator_files() -> list[str]:
@@ -52,6 +53,16 @@ def generator_files() -> list[str]:
 def generator_path(name: str) -> str:
     """Where a file of `generator_files` is."""
     return folder_paths.get_full_path_or_raise(GENERATORS, name)
+
+
+def mapper_files() -> list[str]:
+    """Names of the latent mapper files that the user has, relative to their folders."""
+    return [name for name in folder_paths.get_filename_list(MAPPERS) if name.lower().endswith(".safetensors")]
+
+
+def mapper_path(name: str) -> str:
+    """Where a file of `mapper_files` is."""
+    return folder_paths.get_full_path_or_raise(MAPPERS, name)
 
 
 def download_folder(kind: str = GENERATORS) -> Path:
@@ -79,17 +90,17 @@ def clip_path(name: str) -> str | None:
     return None
 
 
-def next_save_path(prefix: str) -> Path:
-    """A free path output/stylegan/<prefix>_00001_.safetensors; its folder exists afterwards.
+def next_save_path(prefix: str, kind: str = GENERATORS) -> Path:
+    """A free path output/<kind>/<prefix>_00001_.safetensors; its folder exists afterwards.
 
     Raises:
         UsageError: the prefix is empty or leads out of the folder.
     """
-    root = os.path.abspath(_saved_folder())
+    root = os.path.abspath(_saved_folder(kind))
     if not prefix.strip() or prefix.endswith(("/", "\\")):
         raise UsageError("filename_prefix names no file; write for example 'sketch' or 'styles/sketch'")
     if not os.path.abspath(os.path.join(root, prefix)).startswith(root + os.sep):
-        raise UsageError(f"filename_prefix is {prefix!r}; generators are saved below output/{GENERATORS} only")
+        raise UsageError(f"filename_prefix is {prefix!r}; files are saved below output/{kind} only")
     os.makedirs(root, exist_ok=True)
     folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
     return Path(folder) / f"{name}_{counter:05}_.safetensors"

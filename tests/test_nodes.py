@@ -22,6 +22,7 @@ import nada
 from nada import UsageError, generate, sample_latents
 
 NODE_IDS = {"LoadStyleGAN2", "NADALoadCLIP", "NADATextAdapt", "SampleLatents", "GenerateImages", "NADASaveGenerator"}
+NODE_IDS |= {"NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper"}
 CORE_NODES = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "SaveImage", "PreviewImage"}
 CONTROL = {"fixed", "increment", "decrement", "randomize"}
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))

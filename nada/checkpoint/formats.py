@@ -27,6 +27,11 @@ class Format:
 FORMATS = (
     Format("nada", own.matches, own.convert),
     Format(
+        "mapper",
+        has(r"^networks\.(coarse|medium|fine)\.0\."),
+        refuse("a latent mapper; give it as the mapper, and its generator as the generator"),
+    ),
+    Format(
         "tensorflow",
         is_kind(tensorflow.KIND),
         tensorflow.convert,

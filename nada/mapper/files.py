@@ -57,7 +57,7 @@ def load_mapper(path: str | os.PathLike) -> LatentMapper:
             description = (file.metadata() or {}).get(KEY)
             if description is None:
                 raise CheckpointError(
-                    f"{path.name} is not a latent mapper; give a file that `nada mapper` or Save NADA Mapper wrote"
+                    f"{path.name} is not a latent mapper; give a file that `nada mapper` or Save Latent Mapper wrote"
                 )
             if path.stat().st_size > MAX_BYTES:
                 raise CheckpointError(f"{path.name} is larger than {MAX_BYTES >> 20} MB; no mapper is")

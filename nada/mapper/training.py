@@ -18,7 +18,7 @@ from ..loop import TrainingLoop
 from ..stylegan2 import Generator
 from .network import SCALE, LatentMapper
 
-RATE, WIDTH = 0.5, 512  # Adam's step size for codes of 512 features; weights are stored with a deviation of 100
+RATE, WIDTH = 1.0, 512  # Adam's step size for codes of 512 features; weights are stored with a deviation of 100
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class MapperConfig(EditConfig):
 
     batch: int = option(4, "Images per step.", 1)
     learning_rate: float | None = option(
-        None, "First step size of Adam; it falls to zero along a cosine. None takes 0.5 scaled to the codes' size.", 0
+        None, "First step size of Adam; it falls to zero along a cosine. None takes 1.0 scaled to the codes' size.", 0
     )
     clip_weight: float = option(1.0, "Weight of the CLIP loss: images shall resemble the target text.", 0)
     l2_weight: float = option(0.8, "Weight of the mean square change of the codes. Less changes more.", 0)
