@@ -158,7 +158,10 @@ def run_generate(
     folder = RunFolder(out)
     ws = sample_latents(model, count, seed, psi)
     if mapper:
-        ws = load_mapper(mapper).to(ws.device)(ws, strength)
+        mover = load_mapper(mapper).to(ws.device)
+        ws = mover(ws, strength)
+        if mover.metadata.get("base") != model.fingerprint():
+            log.warning("%s was trained with another generator; what it finds in this one may differ", mapper.name)
     images = generate(model, ws, noise, seed, batch)
     for i, picture in enumerate(to_pil(images)):
         folder.save_picture(picture, f"seed_{seed + i:06d}")

@@ -282,6 +282,6 @@ class NADALoadMapper(io.ComfyNode):
     @host.explained
     def execute(cls, mapper_name: str) -> io.NodeOutput:
         mapper = load_mapper(host.mapper_path(mapper_name))
-        target = mapper.metadata.get("mapper", {}).get("target", "unknown target")
-        host.say(f"{target} | {', '.join(mapper.bands)} | {mapper.num_ws} codes of {mapper.w_dim} numbers")
+        target, bands = mapper.metadata.get("target", "unknown target"), ", ".join(mapper.bands)
+        host.say(f"{target} | {bands} | {mapper.num_ws} codes of {mapper.w_dim} numbers")
         return io.NodeOutput(mapper)

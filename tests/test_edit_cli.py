@@ -44,7 +44,7 @@ def test_mapper_leaves_everything_that_the_help_promises(command, tmp_path, caps
     assert json.loads((run / "record.json").read_text()) == record
     assert [set(losses) for losses in record["losses"]] == [{"clip", "l2", "norm"}] * 4
     mapper = load_mapper(record["files"]["mapper"])
-    assert mapper.metadata["mapper"] == record["recipe"]
+    assert mapper.metadata == record["recipe"]
     assert (record["recipe"]["bands"], record["recipe"]["base"]) == ("coarse", small.fingerprint())
     for name in ("before_after", "filmstrip", "loss"):
         assert Image.open(run / f"{name}.png").width > 300
@@ -63,6 +63,10 @@ def test_generate_takes_the_mapper(command, base, tmp_path, capsys):
     pictures = [Image.open(tmp_path / out / "seed_000001.png") for out in ("none", "0", "1")]
     assert not ImageChops.difference(*pictures[:2]).getbbox()
     assert ImageChops.difference(*pictures[1:]).getbbox()
+    assert "trained with another" not in capsys.readouterr().err
+    other = ["generate", "--generator", "demo", "--mapper", file, "--count", "1", "--out", str(tmp_path / "other")]
+    assert main([*other, "--device", "cpu"]) == 2
+    assert "this mapper takes [N, 8, 20]" in capsys.readouterr().err
     assert main([*plain, str(tmp_path / "wrong"), "--mapper", str(base)]) == 1
     assert "not a latent mapper" in capsys.readouterr().err
 
@@ -92,7 +96,7 @@ def test_ctrl_c_keeps_what_was_trained(command, tmp_path, capsys, monkeypatch):
     assert command("mapper") == 130
     assert "interrupted: kept the state after 3 iterations" in capsys.readouterr().out
     kept = load_mapper(tmp_path / "run" / "a_pig_mapper.safetensors")
-    assert kept.metadata["mapper"]["iterations_done"] == 3
+    assert kept.metadata["iterations_done"] == 3
     assert not torch.equal(kept.networks["coarse"][0].bias, torch.zeros(20))
 
 

@@ -174,8 +174,8 @@ def test_files_give_back_the_same_mapper(small, clip, tmp_path):
     ws = nada.sample_latents(small, 2)
     assert torch.equal(loaded(ws), step.mapper(ws).detach())
     assert not any(p.requires_grad for p in loaded.parameters())
-    recipe = loaded.metadata["mapper"]
-    assert recipe == json.loads(json.dumps(recipe)) == step.mapper.metadata["mapper"]
+    recipe = loaded.metadata
+    assert recipe == json.loads(json.dumps(recipe)) == step.mapper.metadata
     assert (recipe["target"], recipe["iterations_done"], recipe["base"]) == ("sketch", 3, small.fingerprint())
     with pytest.raises(UsageError, match="takes"):
         loaded(torch.zeros(1, 10, 20))
@@ -187,7 +187,10 @@ def test_other_files_are_refused(small, mapper, tmp_path):
     whole = (tmp_path / "mapper.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:-100])
     (tmp_path / "text.safetensors").write_text("no tensors here")
-    for old, new in ((b'\\"w_dim\\": 12', b'\\"w_dim\\": 13'), (b'\\"format\\": 1', b'\\"format\\": 2')):
+    changes = [("w_dim", "12", "13"), ("w_dim", "12", "0 "), ("w_dim", "12", "-1"), ("format", "1", "2")]
+    changes += [("scale", "0.1", "NaN"), ("num_ws", "10", "-9")]
+    for key, *values in changes:
+        old, new = (f'\\"{key}\\": {value}'.encode() for value in values)
         assert old in whole
         (tmp_path / f"changed{len(list(tmp_path.iterdir()))}.safetensors").write_bytes(whole.replace(old, new))
     mapper.networks["coarse"][0].bias[0] = float("nan")

@@ -44,7 +44,7 @@ def test_trains_in_inference_mode_and_leaves_the_generator(host, small, clip):
     mapper, image = result.args
     assert all(torch.equal(before[name], tensor) for name, tensor in small.state_dict().items())
     assert not any(p.is_inference() or p.requires_grad for p in mapper.parameters())
-    assert mapper.metadata["mapper"]["target"] == "sketch"
+    assert mapper.metadata["target"] == "sketch"
     assert mapper.bands == ("coarse",)
     assert torch.equal(result.ui, image)
     assert [value for value, preview in host.progress if preview] == [2, 3]
@@ -82,8 +82,8 @@ def test_applies_with_a_strength(host, small, mapper):
         host.nodes.NADAApplyMapper.execute(ws[:, :4], mapper, 1.0)
 
 
-def test_saved_mapper_is_listed_and_loads(host, small, mapper):
-    mapper.metadata = {"mapper": {"target": "pig"}}
+def test_saved_mapper_is_listed_and_loads(host, small, mapper, monkeypatch):
+    mapper.metadata = {"target": "pig"}
     host.nodes.NADASaveMapper.execute(mapper, "animals/pig")
     path = host.folder / "output" / "stylegan_mappers" / "animals" / "pig_00001_.safetensors"
     assert path.is_file()
@@ -91,7 +91,9 @@ def test_saved_mapper_is_listed_and_loads(host, small, mapper):
     assert path.name not in host.nodes.host.generator_files()
     names = host.nodes.NADALoadMapper.define_schema().inputs[0].options["options"]
     assert names == [path.name]
-    loaded = nada.load_mapper(path)
+    monkeypatch.setattr(sys.modules["folder_paths"], "get_full_path_or_raise", lambda kind, name: str(path))
+    loaded = host.nodes.NADALoadMapper.execute(path.name).args[0]
+    assert host.texts[-1] == "pig | coarse, medium | 8 codes of 20 numbers"
     ws = sample_latents(small, 1)
     assert torch.equal(loaded(ws), mapper(ws))
     with pytest.raises(UsageError, match="below output/stylegan_mappers only"):

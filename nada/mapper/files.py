@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from .network import LatentMapper
 
 KEY = "nada_mapper"
 VERSION = 1
-MAX_BYTES = 1 << 28  # twenty times the mapper of a generator with 512 features
+MAX_BYTES, MAX_WIDTH = 1 << 28, 4096  # far more than the 12.6 MB and 512 features of the usual mapper
 
 
 def save_mapper(mapper: LatentMapper, path: str | os.PathLike) -> None:
@@ -79,9 +80,9 @@ def _build(description: object, tensors: dict[str, torch.Tensor]) -> LatentMappe
             "bands": [*bands],
             "scale": int() | float() as scale,
             "metadata": dict() as metadata,
-        }:
+        } if 0 < w_dim <= MAX_WIDTH and isfinite(scale):
             with torch.device("meta"):
-                mapper = LatentMapper(num_ws, w_dim, tuple(bands), float(scale))
+                mapper = LatentMapper(num_ws, w_dim, tuple(map(str, bands)), float(scale))
         case _:
             raise ValueError("its description is not that of a mapper")
     if any(not tensor.isfinite().all() for tensor in tensors.values()):

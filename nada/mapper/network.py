@@ -30,7 +30,7 @@ class LatentMapper(nn.Module):
         scale: of the change.
 
     Attributes:
-        metadata: JSON-able: the recipe of its training. Saved with it.
+        metadata: the recipe of its training, JSON-able. Saved with it.
 
     Raises:
         UsageError: there is no such band, it is named twice, or the generator has no codes in it.

@@ -151,7 +151,7 @@ class MapperTraining(TrainingLoop[MapperStep]):
         return self.generator.mapping(z.to(device_of(self.generator)), self.config.psi)
 
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> MapperStep:
-        self.mapper.metadata = {"mapper": self.recipe()}
+        self.mapper.metadata = self.recipe()
         return MapperStep(self.iteration, loss, losses, seconds, self.mapper)
 
     def recipe(self) -> dict[str, Any]:
