@@ -46,7 +46,7 @@ def add_edit_commands(commands: Any, show_files: Callable[[dict], str]) -> None:
 
 def _add_models(parser: argparse.ArgumentParser, default_out: str) -> None:
     parser.add_argument("--generator", required=True, metavar="FILE", help="as for `nada adapt`; usually its result")
-    parser.add_argument("--clip", metavar="SPEC", help="the CLIP models that judge, as for `nada adapt`")
+    parser.add_argument("--clip", metavar="SPEC", help="as for `nada adapt`; default: those of the adaptation")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder for the results (default: {default_out})")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -43,7 +43,8 @@ def run_mapper(
         config: what to look for, and how.
         out: the folder.
         generator: a file, or "demo".
-        clip: a specification for `load_clip`; None for the demo's own with the demo generator, else the paper's two.
+        clip: a specification for `load_clip`; None for the models that the generator was adapted with, or, if it was
+            not, the demo's own with the demo generator, else the paper's two.
         device: see `pick_device`.
         overwrite: replace an earlier run in that folder.
         progress: show a progress bar on stderr.
@@ -54,8 +55,8 @@ def run_mapper(
     base, place = load_base(generator), pick_device(device)
     config.build(base)  # refuse wrong bands before CLIP is loaded or downloaded
     folder = RunFolder(out, overwrite)
-    run = train_mapper(base.to(place), _load_judge(generator, clip, place), config)
-    ws = sample_latents(base, PREVIEWS, config.seed, PREVIEW_PSI)
+    run = train_mapper(base.to(place), _load_judge(base, generator, clip, place), config)
+    ws = sample_latents(base, PREVIEWS, config.seed, config.psi)
     record = _follow(run, folder, ws, lambda: run.mapper(ws), progress)
     path = out / f"{slug(config.target)}_mapper.safetensors"
     save_mapper(run.mapper, path)
@@ -82,7 +83,7 @@ def run_optimize(
     base, place = load_base(generator), pick_device(device)
     folder = RunFolder(out, overwrite)
     ws = sample_latents(base.to(place), count, seed, psi)
-    run = optimize_latents(base, _load_judge(generator, clip, place), ws, config)
+    run = optimize_latents(base, _load_judge(base, generator, clip, place), ws, config)
     record = _follow(run, folder, ws, lambda: run.codes.detach(), progress)
     path = out / f"{slug(config.target)}_codes.safetensors"
     with atomic_path(path) as temporary:
@@ -90,8 +91,14 @@ def run_optimize(
     return _finish(folder, {"codes": path}, run, record)
 
 
-def _load_judge(generator: str, clip: str | None, place: torch.device) -> ClipEnsemble:
-    return load_clip(clip or (DEMO if generator == DEMO else PAPER_SPEC), place)
+def _load_judge(base: Generator, generator: str, clip: str | None, place: torch.device) -> ClipEnsemble:
+    """The CLIP models that were asked for; else those that the generator was adapted with; else the usual ones."""
+    match base.metadata.get("adaptations"):
+        case [*_, {"clip": [{"name": str(), "weight": float()}, *_] as models}]:
+            known = ",".join(f"{model['name']}:{model['weight']}" for model in models)
+        case _:
+            known = DEMO if generator == DEMO else PAPER_SPEC
+    return load_clip(clip or known, place)
 
 
 def _follow(

@@ -100,6 +100,17 @@ def test_ctrl_c_keeps_what_was_trained(command, tmp_path, capsys, monkeypatch):
     assert not torch.equal(kept.networks["coarse"][0].bias, torch.zeros(20))
 
 
+def test_clip_is_that_of_the_adaptation_unless_given(base, clip_folder, tmp_path):
+    models = ["--generator", str(base), "--clip", f"{clip_folder}:0.5", "--device", "cpu", "--quiet"]
+    texts = ["--source", "photo", "--target", "pig", "--iterations", "1"]
+    assert main(["adapt", *models, *texts, "--out", str(tmp_path / "adapted")]) == 0
+    adapted = ["--generator", str(tmp_path / "adapted" / "photo_to_pig.safetensors"), "--device", "cpu", "--quiet"]
+    place = ["--iterations", "1", "--out", str(tmp_path / "run")]
+    assert main(["mapper", *adapted, "--target", "pig", *place]) == 0
+    recipe = load_mapper(tmp_path / "run" / "pig_mapper.safetensors").metadata
+    assert recipe["clip"] == [{"name": str(clip_folder), "weight": 0.5}]
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
