@@ -18,19 +18,24 @@ from .checkpoint import file_stamp, inspect_file, load_generator, save_generator
 from .clip import ClipEnsemble, load_clip
 from .config import AdaptConfig
 from .downloading import download
+from .edits import Directions, edit_latents, load_direction, principal_directions
 from .errors import CheckpointError, NadaError, UsageError
-from .latents import generate, mix_latents, sample_latents
+from .latents import blend_latents, generate, mix_latents, sample_latents
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from .optimize import OptimizeConfig, optimize_latents
 from .stylegan2 import Generator, GeneratorConfig
+from .walks import EASINGS, METHODS, interpolate_latents
 
 __all__ = [
+    "EASINGS",
+    "METHODS",
     "PUBLISHED",
     "AdaptConfig",
     "AdaptStep",
     "Adaptation",
     "CheckpointError",
     "ClipEnsemble",
+    "Directions",
     "Generator",
     "GeneratorConfig",
     "LatentMapper",
@@ -40,16 +45,21 @@ __all__ = [
     "Published",
     "UsageError",
     "adapt",
+    "blend_latents",
     "download",
+    "edit_latents",
     "file_stamp",
     "find_published",
     "generate",
     "inspect_file",
+    "interpolate_latents",
     "load_clip",
+    "load_direction",
     "load_generator",
     "load_mapper",
     "mix_latents",
     "optimize_latents",
+    "principal_directions",
     "sample_latents",
     "save_generator",
     "save_mapper",

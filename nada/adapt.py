@@ -181,9 +181,12 @@ class Adaptation:
 
     @torch.no_grad()
     def sample_codes(self, batch: int, mixing: float = 0.0) -> Tensor:
-        """Untruncated codes [batch, num_ws, w_dim] of random z; with a probability, mixtures of two of them."""
+        """Untruncated codes [batch, num_ws, w_dim] of random z and classes; with a probability, mixtures of two."""
         z = torch.randn(2 * batch, self.frozen.config.z_dim, generator=self.random)
-        ws, others = self.frozen.mapping(z.to(device_of(self.frozen))).split(batch)
+        classes = self.frozen.config.c_dim
+        labels = torch.randint(classes, (2 * batch,), generator=self.random) if classes else 0
+        device = device_of(self.frozen)
+        ws, others = self.frozen.mapping(z.to(device), label=labels).split(batch)
         if torch.rand([], generator=self.random) < mixing:
             crossover = torch.randint(1, self.frozen.num_ws, [], generator=self.random)
             ws = mix_latents(ws, others, int(crossover))

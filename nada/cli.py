@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument("--count", type=int, default=16, help="images to make (default: %(default)s)")
     generate.add_argument("--seed", type=int, default=0, help="of the first image; the next ones count up")
     generate.add_argument("--psi", type=float, default=0.7, help="truncation: 1 varied .. 0 average (%(default)s)")
+    generate.add_argument("--class", dest="label", type=int, default=0, help="of generators with classes (%(default)s)")
     generate.add_argument("--noise", choices=NOISE_MODES, default="const", help="fine detail (default: %(default)s)")
     generate.add_argument("--mapper", type=Path, metavar="FILE", help="move the codes by what `nada mapper` trained")
     generate.add_argument("--strength", type=float, default=1.0, help="of the mapper (default: %(default)s)")
@@ -184,7 +185,7 @@ def _adapt(args: argparse.Namespace) -> dict[str, Any]:
 
 def _generate(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or unused(Path("nada-images"))
-    images = (args.count, args.seed, args.psi, args.noise, args.batch, args.device)
+    images = (args.count, args.seed, args.psi, args.label, args.noise, args.batch, args.device)
     return run_generate(args.generator, out, *images, args.mapper, args.strength)
 
 

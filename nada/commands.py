@@ -142,6 +142,7 @@ def run_generate(
     count: int,
     seed: int,
     psi: float,
+    label: int,
     noise: str,
     batch: int,
     device: str,
@@ -155,13 +156,13 @@ def run_generate(
     if out.exists() and any(out.glob("*.png")):
         raise UsageError(f"{out} holds pictures already; choose another folder")
     model = load_base(generator).to(pick_device(device))
-    folder = RunFolder(out)
-    ws = sample_latents(model, count, seed, psi)
+    ws = sample_latents(model, count, seed, psi, label=label)  # refuses a wrong class
     if mapper:
         mover = load_mapper(mapper).to(ws.device)
         ws = mover(ws, strength)
         if mover.metadata.get("base") != model.fingerprint():
             log.warning("%s was trained with another generator; what it finds in this one may differ", mapper.name)
+    folder = RunFolder(out)
     images = generate(model, ws, noise, seed, batch)
     for i, picture in enumerate(to_pil(images)):
         folder.save_picture(picture, f"seed_{seed + i:06d}")

@@ -79,6 +79,8 @@ def _generator_source(name: str) -> tuple[str, list[str]]:
     if name not in DOWNLOADS:
         return host.generator_path(name), []
     model = DOWNLOADS[name]
+    if (path := host.download_folder() / model.file).is_file():
+        return str(path), []
     host.say(f"downloading {model.name}, {model.megabytes} MB; license: {model.license}")
     path, remarks = download(model, host.download_folder(), _progress(f"downloading {model.name}"))
     return str(path), remarks

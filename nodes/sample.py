@@ -58,6 +58,15 @@ class SampleLatents(io.ComfyNode):
                     tooltip="Apply truncation to the first so many codes only (coarse shapes); 0 for all of them.",
                     extra_dict=ADVANCED,
                 ),
+                io.Int.Input(
+                    "label",
+                    default=0,
+                    min=0,
+                    max=9999,
+                    optional=True,
+                    tooltip="Of generators that were trained with classes: which one. Others ignore it.",
+                    extra_dict=ADVANCED,
+                ),
             ],
             outputs=[NADALatents.Output("latents", tooltip="Latent codes, one per picture, for Generate Images.")],
             **known_options(search_aliases=["stylegan latent", "w latent", "seed", "truncation", "random z"]),
@@ -66,10 +75,11 @@ class SampleLatents(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(
-        cls, generator, seed: int, count: int, truncation_psi: float, truncation_cutoff: int = 0
+        cls, generator, seed: int, count: int, truncation_psi: float, truncation_cutoff: int = 0, label: int = 0
     ) -> io.NodeOutput:
         with host.normal_tensors():
-            return io.NodeOutput(sample_latents(generator, count, seed, truncation_psi, truncation_cutoff or None))
+            cutoff = truncation_cutoff or None
+            return io.NodeOutput(sample_latents(generator, count, seed, truncation_psi, cutoff, label))
 
 
 class GenerateImages(io.ComfyNode):

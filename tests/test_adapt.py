@@ -190,3 +190,13 @@ def test_what_does_not_fit_is_refused_before_training(small, clip):
 def test_divergence_is_reported(small, clip):
     with pytest.raises(NadaError, match="not finite"):
         list(adapt(small, clip, config(iterations=5, learning_rate=1e30)))
+
+
+def test_generators_with_classes_are_shown_all_of_them(clip, monkeypatch):
+    generator, seen = alive(GeneratorConfig(16, (8, 8, 8), z_dim=6, w_dim=6, mapping_layers=2, c_dim=3)), set()
+    mapping = generator.mapping.forward
+    monkeypatch.setattr(
+        generator.mapping, "forward", lambda z, label: seen.update(label.tolist()) or mapping(z, label=label)
+    )
+    [*adapt(generator, clip, config(layers=2, iterations=2))]
+    assert seen == {0, 1, 2}
