@@ -21,6 +21,8 @@ from .downloading import download
 from .edits import Directions, edit_latents, load_direction, principal_directions
 from .errors import CheckpointError, NadaError, UsageError
 from .latents import blend_latents, generate, mix_latents, sample_latents
+from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
+from .optimize import OptimizeConfig, optimize_latents
 from .style import Style, apply_style
 from .style_files import load_style, save_style
 from .style_preview import preview_of, preview_picture
@@ -39,7 +41,10 @@ __all__ = [
     "Directions",
     "Generator",
     "GeneratorConfig",
+    "LatentMapper",
+    "MapperConfig",
     "NadaError",
+    "OptimizeConfig",
     "Published",
     "Style",
     "UsageError",
@@ -56,14 +61,18 @@ __all__ = [
     "load_clip",
     "load_direction",
     "load_generator",
+    "load_mapper",
     "load_style",
     "mix_latents",
+    "optimize_latents",
     "preview_of",
     "preview_picture",
     "principal_directions",
     "sample_latents",
     "save_generator",
+    "save_mapper",
     "save_style",
+    "train_mapper",
 ]
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command line: `nada adapt`, `generate`, `style`, `inspect`, `convert`, `models`, `demo`."""
+"""The command line: `nada adapt`, `generate`, `style`, `mapper`, `optimize`, `inspect`, `convert`, `models`, `demo`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 from .checkpoint import inspect_file
 from .commands import explain, run_adapt, run_convert, run_generate, run_models
 from .config import AdaptConfig
+from .edit_cli import add_edit_commands
 from .errors import NadaError, UsageError
 from .run_folder import slug, unused
 from .style_commands import SPEC_HELP, add_commands
@@ -37,6 +38,7 @@ examples:
   nada generate --generator nada-photo_to_sketch/photo_to_sketch.safetensors --count 16
   nada generate --generator demo --style nada-demo/photo_to_sketch.style.safetensors:0.5
   nada style diff ffhq.pkl ffhq_sketch.pt sketch.safetensors     a published adaptation as a style
+  nada mapper --generator nada-dog_to_pig/dog_to_pig.safetensors --target pig
   nada models                                          what is published; nada models ffhq-1024 downloads it
   nada inspect ffhq.pkl
   nada convert ffhq.pkl ffhq.safetensors
@@ -111,6 +113,9 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument("--psi", type=float, default=0.7, help="truncation: 1 varied .. 0 average (%(default)s)")
     generate.add_argument("--class", dest="label", type=int, default=0, help="of generators with classes (%(default)s)")
     generate.add_argument("--noise", choices=NOISE_MODES, default="const", help="fine detail (default: %(default)s)")
+    generate.add_argument(
+        "--mapper", metavar="FILE[:STRENGTH]", help="move the codes by what `nada mapper` trained (strength: 1)"
+    )
     generate.add_argument("--batch", type=int, default=8, help="images at a time (default: %(default)s)")
     generate.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)"
@@ -118,6 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_device(generate)
 
     add_commands(commands, _command, _show_tree)
+    add_edit_commands(commands, _show_files)
 
     inspect = _command(commands, "inspect", "tell what a file is, without running anything in it", _inspect, _show_tree)
     inspect.add_argument("file", type=Path, help="any file")
@@ -189,8 +195,8 @@ def _adapt(args: argparse.Namespace) -> dict[str, Any]:
 
 def _generate(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or unused(Path("nada-images"))
-    options = (args.count, args.seed, args.psi, args.label, args.noise, args.batch, args.device, args.style)
-    return run_generate(args.generator, out, *options)
+    images = (args.count, args.seed, args.psi, args.label, args.noise, args.batch, args.device)
+    return run_generate(args.generator, out, *images, args.style, args.mapper)
 
 
 def _inspect(args: argparse.Namespace) -> dict[str, Any]:

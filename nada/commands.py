@@ -24,8 +24,9 @@ from .files import CACHE
 from .images import before_after, filmstrip, make_grid, plot, to_pil
 from .interrupt import Interrupt
 from .latents import generate, sample_latents
+from .mapper import load_mapper
 from .run_folder import RunFolder, slug
-from .style_commands import leave_style, styled
+from .style_commands import leave_style, split_spec, styled
 from .stylegan2 import Generator
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,11 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"the device {name!r} cannot be used here; try cpu, cuda or mps") from error
     return device
+
+
+def load_base(source: str) -> Generator:
+    """A generator from a file or "demo", on the CPU; a slow format leaves a copy that loads fast the next time."""
+    return load_generator(source, CONVERTED.expanduser())
 
 
 def run_adapt(
@@ -81,7 +87,7 @@ def run_adapt(
     if snapshot_every < 0:
         raise UsageError(f"snapshot_every is {snapshot_every}; it must be 0 (never) or more")
     place = pick_device(device)
-    base = load_generator(generator, CONVERTED.expanduser()).to(place)
+    base = load_base(generator).to(place)
     config.layer_count(base)  # refuse a wrong number before CLIP is loaded or downloaded
     folder = RunFolder(out, overwrite)
     judge = load_clip(clip or (DEMO if generator == DEMO else PAPER_SPEC), place)
@@ -146,22 +152,35 @@ def run_generate(
     batch: int,
     device: str,
     styles: Sequence[str] = (),
+    mapper: str | None = None,
 ) -> dict[str, Any]:
     """Write `count` images of a generator and a grid of them into a new folder. Image i is that of seed + i.
 
-    `styles` are applied before, each FILE or FILE:STRENGTH.
+    Styles change the generator, and a mapper the codes, each given as FILE or FILE:STRENGTH.
     """
     if out.exists() and any(out.glob("*.png")):
         raise UsageError(f"{out} holds pictures already; choose another folder")
-    model: Generator = styled(load_generator(generator, CONVERTED.expanduser()), styles).to(pick_device(device))
-    codes = sample_latents(model, count, seed, psi, label=label)  # refuses a wrong class
+    base = load_base(generator)
+    model = styled(base, styles).to(pick_device(device))
+    ws = sample_latents(model, count, seed, psi, label=label)  # refuses a wrong class
+    if mapper:
+        ws = _mapped(ws, mapper, base)
     folder = RunFolder(out)
-    images = generate(model, codes, noise, seed, batch)
+    images = generate(model, ws, noise, seed, batch)
     for i, picture in enumerate(to_pil(images)):
         folder.save_picture(picture, f"seed_{seed + i:06d}")
     folder.save_picture(make_grid(images), "grid")
     asked = {"generator": generator, "styles": list(styles), "seed": seed, "psi": psi, "noise": noise}
     return {**asked, "folder": str(out), "files": folder.files}
+
+
+def _mapped(ws: Tensor, spec: str, generator: Generator) -> Tensor:
+    """Codes as a mapper moves them, given as FILE or FILE:STRENGTH."""
+    path, strength = split_spec(spec)
+    mapper = load_mapper(path).to(ws.device)
+    if mapper.metadata.get("base") != generator.fingerprint():
+        log.warning("%s was trained with another generator; what it finds in this one may differ", path)
+    return mapper(ws, strength)
 
 
 def run_convert(source: str, target: Path, overwrite: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import host
 from .adapt import NADATextAdapt
 from .load import LoadStyleGAN2, NADALoadCLIP, NADASaveGenerator
+from .mapper import NADAApplyMapper, NADALoadMapper, NADASaveMapper, NADATrainMapper
 from .sample import GenerateImages, SampleLatents
 from .style import NADAApplyStyle, NADALoadStyle, NADASaveStyle
 
@@ -20,6 +21,10 @@ NODES = (
     NADALoadStyle,
     NADAApplyStyle,
     NADASaveStyle,
+    NADATrainMapper,
+    NADAApplyMapper,
+    NADALoadMapper,
+    NADASaveMapper,
 )
 
 

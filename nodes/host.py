@@ -22,9 +22,15 @@ from torch import Tensor, nn
 
 from ..nada import NadaError, UsageError
 
-GENERATORS, CLIPS, STYLES = "stylegan", "open_clip", "stylegan_styles"  # folders below ComfyUI's models/
-GENERATOR_FILES = (".safetensors", ".pt", ".pth", ".pkl")
-STYLE_FILES = (".safetensors",)
+GENERATORS, CLIPS = "stylegan", "open_clip"  # folders below ComfyUI's models/
+STYLES, MAPPERS, DIRECTIONS = "stylegan_styles", "stylegan_mappers", "stylegan_directions"
+FILES = {  # endings of what the nodes list; CLIP models are folders
+    GENERATORS: (".safetensors", ".pt", ".pth", ".pkl"),
+    STYLES: (".safetensors",),
+    MAPPERS: (".safetensors",),
+    DIRECTIONS: (".safetensors", ".npy"),
+}
+SAVED = (GENERATORS, STYLES, MAPPERS)  # have a folder below output/ too
 CLIP_CONFIG = "open_clip_config.json"
 EVERYTHING = 1e30  # bytes: more than any device has, so that every other model makes room
 TEXT_PAUSE = 0.3  # seconds between two texts on a node
@@ -32,38 +38,27 @@ TEXT_PAUSE = 0.3  # seconds between two texts on a node
 
 def register_folders() -> None:
     """Make our folders known, beside what extra_model_paths.yaml added: in models/, and what is saved in output/."""
-    for name in (GENERATORS, CLIPS, STYLES):
-        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
-    # A new folder name has an empty set of endings, which means every file.
-    for name, ours in ((GENERATORS, GENERATOR_FILES), (STYLES, STYLE_FILES)):
-        folder_paths.add_model_folder_path(name, _saved_folder(name))
-        paths, endings = folder_paths.folder_names_and_paths[name]
-        folder_paths.folder_names_and_paths[name] = (paths, {*endings, *ours})
+    for kind in (CLIPS, *FILES):
+        folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.models_dir, kind))
+    for kind in SAVED:
+        folder_paths.add_model_folder_path(kind, _saved_folder(kind))
+    for kind, ours in FILES.items():  # a new folder name has an empty set of endings, which means every file
+        paths, endings = folder_paths.folder_names_and_paths[kind]
+        folder_paths.folder_names_and_paths[kind] = (paths, {*endings, *ours})
 
 
 def _saved_folder(kind: str) -> str:
     return os.path.join(folder_paths.get_output_directory(), kind)
 
 
-def generator_files() -> list[str]:
-    """Names of the generator files that the user has, relative to their folders."""
-    names = folder_paths.get_filename_list(GENERATORS)
-    return [name for name in names if name.lower().endswith(GENERATOR_FILES)]
+def files(kind: str) -> list[str]:
+    """Names of the user's files of a kind, relative to their folders."""
+    return [name for name in folder_paths.get_filename_list(kind) if name.lower().endswith(FILES[kind])]
 
 
-def generator_path(name: str) -> str:
-    """Where a file of `generator_files` is."""
-    return folder_paths.get_full_path_or_raise(GENERATORS, name)
-
-
-def style_files() -> list[str]:
-    """Names of the style files that the user has, relative to their folders."""
-    return [name for name in folder_paths.get_filename_list(STYLES) if name.lower().endswith(STYLE_FILES)]
-
-
-def style_path(name: str) -> str:
-    """Where a file of `style_files` is."""
-    return folder_paths.get_full_path_or_raise(STYLES, name)
+def file_path(kind: str, name: str) -> str:
+    """Where a file of `files` is."""
+    return folder_paths.get_full_path_or_raise(kind, name)
 
 
 def download_folder(kind: str = GENERATORS) -> Path:

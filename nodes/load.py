@@ -35,7 +35,7 @@ class LoadStyleGAN2(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "generator_name",
-                    options=[DEMO, *host.generator_files(), *DOWNLOADS],
+                    options=[DEMO, *host.files(host.GENERATORS), *DOWNLOADS],
                     default=DEMO,
                     tooltip="Change this first. 'demo' draws dogs at 64 px and needs no download. Other entries are "
                     "files in models/stylegan and output/stylegan: .safetensors of this pack, rosinality .pt, NVIDIA "
@@ -59,7 +59,7 @@ class LoadStyleGAN2(io.ComfyNode):
         if generator_name in DOWNLOADS:
             path = host.download_folder() / DOWNLOADS[generator_name].file
             return file_stamp(path) if path.is_file() else "absent"
-        return file_stamp(host.generator_path(generator_name))
+        return file_stamp(host.file_path(host.GENERATORS, generator_name))
 
     @classmethod
     @host.explained
@@ -77,7 +77,7 @@ def _generator_source(name: str) -> tuple[str, list[str]]:
     if name == DEMO:
         return DEMO, []
     if name not in DOWNLOADS:
-        return host.generator_path(name), []
+        return host.file_path(host.GENERATORS, name), []
     model = DOWNLOADS[name]
     if (path := host.download_folder() / model.file).is_file():
         return str(path), []

@@ -21,7 +21,7 @@ class NADALoadStyle(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        files = host.style_files() or [NO_FILES]
+        files = host.files(host.STYLES) or [NO_FILES]
         return io.Schema(
             node_id="NADALoadStyle",
             display_name="Load Style (StyleGAN)",
@@ -43,7 +43,7 @@ class NADALoadStyle(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, style_name: str) -> str:
-        return style_name if style_name == NO_FILES else file_stamp(host.style_path(style_name))
+        return style_name if style_name == NO_FILES else file_stamp(host.file_path(host.STYLES, style_name))
 
     @classmethod
     @host.explained
@@ -53,7 +53,7 @@ class NADALoadStyle(io.ComfyNode):
                 "there is no style file yet; save one with Save Style, or put one into models/"
                 f"{host.STYLES} and press R"
             )
-        style = load_style(host.style_path(style_name))
+        style = load_style(host.file_path(host.STYLES, style_name))
         host.say(describe(style))
         picture = preview_picture(style.preview) if style.preview else None
         return io.NodeOutput(style, ui=picture and ui.PreviewImage(host.picture_to_image(picture), cls=cls))

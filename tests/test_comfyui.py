@@ -28,6 +28,7 @@ MUTED, BYPASSED = 2, 4
 ADAPT, SAVE_IMAGE, SAVE_GENERATOR = "NADATextAdapt", "SaveImage", "NADASaveGenerator"
 NODES = ("LoadStyleGAN2", "NADALoadCLIP", ADAPT, "SampleLatents", "GenerateImages", SAVE_GENERATOR)
 NODES += ("NADALoadStyle", "NADAApplyStyle", "NADASaveStyle")
+NODES += ("NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
 TEXT_EVENT, PREVIEW_EVENTS = 3, {1, 4}
 START_LIMIT, RUN_LIMIT = 180, 240  # seconds
 

@@ -23,6 +23,7 @@ from nada import UsageError, generate, sample_latents
 
 NODE_IDS = {"LoadStyleGAN2", "NADALoadCLIP", "NADATextAdapt", "SampleLatents", "GenerateImages", "NADASaveGenerator"}
 NODE_IDS |= {"NADALoadStyle", "NADAApplyStyle", "NADASaveStyle"}
+NODE_IDS |= {"NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper"}
 CORE_NODES = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "SaveImage", "PreviewImage"}
 CONTROL = {"fixed", "increment", "decrement", "randomize"}
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
@@ -286,10 +287,10 @@ def test_saved_generator_is_listed_and_loads(host, small):
     host.nodes.NADASaveGenerator.execute(small, "styles/sketch")
     path = host.folder / "output" / "stylegan" / "styles" / "sketch_00001_.safetensors"
     assert path.is_file()
-    assert path.name in host.nodes.host.generator_files()
+    assert path.name in host.nodes.host.files(host.nodes.host.GENERATORS)
     assert any("sketch_00001_.safetensors" in text for text in host.texts)
     (path.parent / "notes.txt").write_text("not a generator")
-    assert "notes.txt" not in host.nodes.host.generator_files()
+    assert "notes.txt" not in host.nodes.host.files(host.nodes.host.GENERATORS)
 
 
 @pytest.mark.parametrize("prefix", ["../sketch", "/tmp/sketch", "", "styles/"])

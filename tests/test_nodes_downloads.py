@@ -67,7 +67,7 @@ def test_picking_one_downloads_it_with_progress_and_says_the_license(host, fetch
     assert [done for done, _ in host.progress] == [50_000_000, 100_000_000]
     assert "NVIDIA Source Code License" in host.texts[0]
     assert "SHA-256" in host.texts[-1]
-    assert PUBLISHED[0].file in host.nodes.host.generator_files()
+    assert PUBLISHED[0].file in host.nodes.host.files(host.nodes.host.GENERATORS)
     assert host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY) != "absent"
 
 
@@ -94,7 +94,7 @@ def test_converted_copies_lie_in_comfyuis_models_and_are_not_listed(host):
     first, second = (host.nodes.LoadStyleGAN2.execute("dogs.pkl").args[0] for _ in range(2))
     assert first.fingerprint() == second.fingerprint()
     assert len(list((host.folder / "models" / "stylegan_converted").glob("*.safetensors"))) == 1
-    assert host.nodes.host.generator_files() == ["dogs.pkl"]
+    assert host.nodes.host.files(host.nodes.host.GENERATORS) == ["dogs.pkl"]
 
 
 def test_a_replaced_file_is_noticed_even_with_its_old_size_and_time(host):

@@ -32,6 +32,11 @@ FORMATS = (
         refuse("a style, which changes a generator but is none; load its base generator and apply the style to it"),
     ),
     Format(
+        "mapper",
+        has(r"^networks\.(coarse|medium|fine)\.0\."),
+        refuse("a latent mapper; give it as the mapper, and its generator as the generator"),
+    ),
+    Format(
         "tensorflow",
         is_kind(tensorflow.KIND),
         tensorflow.convert,
