@@ -6,6 +6,8 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import host
 from .adapt import NADATextAdapt
+from .compare import NADACompareGrid
+from .latents import NADAEditLatents, NADAInterpolateLatents, NADAMixLatents
 from .load import LoadStyleGAN2, NADALoadCLIP, NADASaveGenerator
 from .mapper import NADAApplyMapper, NADALoadMapper, NADASaveMapper, NADATrainMapper
 from .sample import GenerateImages, SampleLatents
@@ -16,7 +18,11 @@ NODES = (
     NADALoadCLIP,
     NADATextAdapt,
     SampleLatents,
+    NADAMixLatents,
+    NADAInterpolateLatents,
+    NADAEditLatents,
     GenerateImages,
+    NADACompareGrid,
     NADASaveGenerator,
     NADALoadStyle,
     NADAApplyStyle,

@@ -26,7 +26,7 @@ from .adapt import Clock
 from .sockets import ADVANCED, CATEGORY, MAX_SEED, NADAClip, NADAGenerator, NADALatents, NADAMapper, known_options
 
 CONFIG = {field.name: field for field in fields(MapperConfig)}
-BANDS = ["coarse,medium,fine", "coarse,medium", "medium,fine", "coarse", "medium", "fine"]
+BANDS = ["coarse,middle,fine", "coarse,middle", "middle,fine", "coarse", "middle", "fine"]
 NONE = "(none yet)"
 
 

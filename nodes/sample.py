@@ -124,15 +124,22 @@ class GenerateImages(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(cls, generator, latents: Tensor, noise: str, seed: int = 0) -> io.NodeOutput:
-        expected = (generator.num_ws, generator.config.w_dim)
-        if latents.shape[1:] != expected:
-            raise UsageError(
-                f"the latents are for another generator: {latents.shape[1]} codes of {latents.shape[2]} numbers, and "
-                f"this one takes {expected[0]} of {expected[1]}. Make them with Sample Latents from this generator"
-            )
+        check_latents(generator, latents)
         chunk = max(1, int(CHUNK_BYTES / image_bytes(generator)))
         with host.on_device(generator, needs=chunk * image_bytes(generator)):
             return io.NodeOutput(host.to_image(in_chunks(generator, latents, noise, seed, chunk)))
+
+
+def check_latents(generator: Generator, latents: Tensor) -> None:
+    """Raises:
+    UsageError: the codes are for another generator.
+    """
+    expected = (generator.num_ws, generator.config.w_dim)
+    if latents.shape[1:] != expected:
+        raise UsageError(
+            f"the latents are for another generator: {latents.shape[1]} codes of {latents.shape[2]} numbers, and "
+            f"this one takes {expected[0]} of {expected[1]}. Make them with Sample Latents from this generator"
+        )
 
 
 def image_bytes(generator: Generator) -> float:

@@ -1,12 +1,16 @@
-"""Small models that every test can afford."""
+"""Small models that every test can afford, and a ComfyUI of straw."""
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import stub_comfyui
 import torch
 
 from nada.clip import ClipEnsemble, load_clip
@@ -85,3 +89,17 @@ def clip_folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def clip(clip_folder) -> ClipEnsemble:
     return load_clip(str(clip_folder))
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """A ComfyUI of straw, around which the pack is imported."""
+    host = stub_comfyui.Host(tmp_path)
+    for name, module in stub_comfyui.modules(host).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    stub_comfyui.load_pack()
+    host.nodes = importlib.import_module(f"{stub_comfyui.PACK}.nodes")
+    host.load = importlib.import_module(f"{stub_comfyui.PACK}.nodes.load")
+    asyncio.run(host.nodes.NADAExtension().get_node_list())
+    yield host
+    stub_comfyui.forget_pack()

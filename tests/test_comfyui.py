@@ -27,6 +27,7 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 MUTED, BYPASSED = 2, 4
 ADAPT, SAVE_IMAGE, SAVE_GENERATOR = "NADATextAdapt", "SaveImage", "NADASaveGenerator"
 NODES = ("LoadStyleGAN2", "NADALoadCLIP", ADAPT, "SampleLatents", "GenerateImages", SAVE_GENERATOR)
+NODES += ("NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid")
 NODES += ("NADALoadStyle", "NADAApplyStyle", "NADASaveStyle")
 NODES += ("NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
 TEXT_EVENT, PREVIEW_EVENTS = 3, {1, 4}

@@ -114,7 +114,7 @@ def test_clip_is_that_of_the_adaptation_unless_given(base, clip_folder, tmp_path
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("mapper", ["--bands", "low"], "name some of coarse, medium, fine"),
+        ("mapper", ["--bands", "low"], "name some of coarse, middle, fine"),
         ("mapper", ["--bands", "fine"], "none in the band"),
         ("mapper", ["--target", " "], "target text is empty"),
         ("mapper", ["--psi", "2"], "psi is 2.0"),

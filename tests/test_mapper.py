@@ -16,7 +16,7 @@ from nada.errors import CheckpointError, NadaError, UsageError
 from nada.mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from nada.stylegan2 import GeneratorConfig
 
-CODES = {"coarse": range(4), "medium": range(4, 8), "fine": range(8, 10)}
+CODES = {"coarse": range(4), "middle": range(4, 8), "fine": range(8, 10)}
 
 
 def config(**changes) -> MapperConfig:
@@ -65,7 +65,7 @@ def test_equal_codes_move_equally_and_by_their_magnitudes(mapper):
     assert not torch.allclose(mapper(louder.repeat(1, 10, 1)) - louder, moved, atol=1e-3)
 
 
-@pytest.mark.parametrize("bands", [("coarse",), ("medium",), ("fine",), ("fine", "coarse")])
+@pytest.mark.parametrize("bands", [("coarse",), ("middle",), ("fine",), ("fine", "coarse")])
 def test_bands_move_only_their_codes(bands):
     mapper = LatentMapper(10, 12, bands)
     ws = torch.randn(2, 10, 12)
@@ -83,7 +83,7 @@ def test_strength_is_linear_and_nothing_at_zero(mapper):
 
 
 def test_a_small_generator_has_no_fine_band():
-    assert LatentMapper(8, 12).bands == ("coarse", "medium")
+    assert LatentMapper(8, 12).bands == ("coarse", "middle")
     with pytest.raises(UsageError, match="8 codes has none in the band 'fine'"):
         LatentMapper(8, 12, ("fine",))
     for bands in ((), ("coarse", "low"), ("coarse", "coarse")):

@@ -22,24 +22,12 @@ import nada
 from nada import UsageError, generate, sample_latents
 
 NODE_IDS = {"LoadStyleGAN2", "NADALoadCLIP", "NADATextAdapt", "SampleLatents", "GenerateImages", "NADASaveGenerator"}
+NODE_IDS |= {"NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid"}
 NODE_IDS |= {"NADALoadStyle", "NADAApplyStyle", "NADASaveStyle"}
 NODE_IDS |= {"NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper"}
 CORE_NODES = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "SaveImage", "PreviewImage"}
 CONTROL = {"fixed", "increment", "decrement", "randomize"}
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-
-
-@pytest.fixture
-def host(tmp_path, monkeypatch):
-    """A ComfyUI of straw, around which the pack is imported."""
-    host = stub_comfyui.Host(tmp_path)
-    for name, module in stub_comfyui.modules(host).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    stub_comfyui.load_pack()
-    host.nodes = importlib.import_module(f"{stub_comfyui.PACK}.nodes")
-    asyncio.run(host.nodes.NADAExtension().get_node_list())
-    yield host
-    stub_comfyui.forget_pack()
 
 
 @pytest.fixture

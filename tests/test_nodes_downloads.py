@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import os
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -13,20 +10,6 @@ import stub_comfyui
 from checkpoint_files import nvidia_bytes, small_generator
 
 from nada import PUBLISHED, NadaError
-
-
-@pytest.fixture
-def host(tmp_path, monkeypatch):
-    """A ComfyUI of straw, around which the pack is imported."""
-    host = stub_comfyui.Host(tmp_path)
-    for name, module in stub_comfyui.modules(host).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    stub_comfyui.load_pack()
-    host.nodes = importlib.import_module(f"{stub_comfyui.PACK}.nodes")
-    host.load = importlib.import_module(f"{stub_comfyui.PACK}.nodes.load")
-    asyncio.run(host.nodes.NADAExtension().get_node_list())
-    yield host
-    stub_comfyui.forget_pack()
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ FORMATS = (
     ),
     Format(
         "mapper",
-        has(r"^networks\.(coarse|medium|fine)\.0\."),
+        has(r"^networks\.(coarse|middle|fine)\.0\."),
         refuse("a latent mapper; give it as the mapper, and its generator as the generator"),
     ),
     Format(

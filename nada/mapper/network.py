@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..latents import BANDS
 from ..stylegan2.layers import FullyConnected
 from ..stylegan2.ops.activation import GAIN, SLOPE
 
-BANDS = {"coarse": slice(0, 4), "medium": slice(4, 8), "fine": slice(8, None)}  # which codes each one moves
 LAYERS, LR_MULTIPLIER = 4, 0.01
 SCALE = 0.1  # of what a band adds to a code
 

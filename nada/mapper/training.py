@@ -38,7 +38,7 @@ class MapperConfig(EditConfig):
     norm_weight: float = option(0.5, "Weight of the embedding-norm loss, which keeps pictures from being overdrawn.", 0)
     psi: float = option(0.7, "Truncation of the codes that it is trained on.", 0, 1)
     bands: str = option(
-        "coarse,medium,fine", "Which codes move: coarse is the first four, medium the next, fine the rest."
+        "coarse,middle,fine", "Which codes move: coarse is the first four, middle the next, fine the rest."
     )
     scale: float = option(SCALE, "Factor of the change that the network makes.", 0)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import importlib
 import sys
 import weakref
 
 import pytest
-import stub_comfyui
 import torch
 from stub_comfyui import Cancelled
 
@@ -17,19 +14,6 @@ import nada
 from nada import UsageError, sample_latents
 
 OPTIONS = {"target": "sketch", "iterations": 3, "batch": 1, "learning_rate": 0.0}
-
-
-@pytest.fixture
-def host(tmp_path, monkeypatch):
-    """A ComfyUI of straw, around which the pack is imported."""
-    host = stub_comfyui.Host(tmp_path)
-    for name, module in stub_comfyui.modules(host).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    stub_comfyui.load_pack()
-    host.nodes = importlib.import_module(f"{stub_comfyui.PACK}.nodes")
-    asyncio.run(host.nodes.NADAExtension().get_node_list())
-    yield host
-    stub_comfyui.forget_pack()
 
 
 @pytest.fixture
@@ -93,7 +77,7 @@ def test_saved_mapper_is_listed_and_loads(host, small, mapper, monkeypatch):
     assert names == [path.name]
     monkeypatch.setattr(sys.modules["folder_paths"], "get_full_path_or_raise", lambda kind, name: str(path))
     loaded = host.nodes.NADALoadMapper.execute(path.name).args[0]
-    assert host.texts[-1] == "pig | coarse, medium | 8 codes of 20 numbers"
+    assert host.texts[-1] == "pig | coarse, middle | 8 codes of 20 numbers"
     ws = sample_latents(small, 1)
     assert torch.equal(loaded(ws), mapper(ws))
     with pytest.raises(UsageError, match="below output/stylegan_mappers only"):
