@@ -20,7 +20,7 @@ class NADACompareGrid(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         sockets = [
-            NADAGenerator.Input(f"generator_{letter}", optional=bool(i), tooltip=f"Column {i + 1}.")
+            NADAGenerator.Input(f"generator_{letter}", optional=bool(i), tooltip=f"Makes column {i + 1}.")
             for i, letter in enumerate(LETTERS)
         ]
         return io.Schema(
