@@ -130,7 +130,7 @@ class Adaptation:
         self._known = {"learning_rate": self.rate, "clip": clip.describe(), "base": generator.fingerprint()}
         if tell_goal:  # the texts alone would not lead here again
             self._known["goal"] = self.goal.packed()
-        elif not config.source.strip():
+        if self.goal.source and not config.source.strip():
             self._known["source_found"] = self.goal.source
         if resume:
             self._restore(resume)

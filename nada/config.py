@@ -91,8 +91,12 @@ class AdaptConfig:
     patch_weight: float = option(
         0.0, "Weight of the directional loss on random crops, which also changes texture. Try 0.5-1.", 0
     )
-    image_share: float = option(
-        1.0, "With style images: their part of the target, between 0 and 1; the target text has the rest.", 0, 1
+    image_share: float | None = option(
+        None,
+        "With style images: their part of the target, between 0 and 1; the target text has the rest. None is half, or "
+        "all without a target text.",
+        0,
+        1,
     )
     mixing: float = option(0.0, "Probability of style mixing; both generators see the same mixture.", 0, 1)
     views: int = option(

@@ -107,7 +107,7 @@ def make_goal(
     Raises:
         UsageError: there is neither a target text nor an image, or source and target mean the same.
     """
-    share = config.image_share if style_images is not None else 0.0
+    share = _image_share(config) if style_images is not None else 0.0
     if share < 1 and not config.target.strip():
         raise UsageError("the target text is empty; write a word or a phrase, or give style images")
     source = config.source.strip()
@@ -129,6 +129,12 @@ def make_goal(
         directions.append(unit(_nonzero(model, direction)))
         targets.append(target)
     return Goal(tuple(directions), tuple(targets), source)
+
+
+def _image_share(config: AdaptConfig) -> float:
+    if config.image_share is not None:
+        return config.image_share
+    return 0.5 if config.target.strip() else 1.0
 
 
 def _difference(model: ClipModel, style: Tensor, own: Tensor) -> Tensor:

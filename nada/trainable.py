@@ -15,7 +15,7 @@ PARTS = {  # what of a layer trains; of a constant and of a mapping network it i
     "weights": ("weight", "bias", "noise_strength", "affine.weight", "affine.bias"),
     "affine": ("affine.weight", "affine.bias"),
     "stylespace": ("affine.bias",),  # styles = affine(w), so its bias offsets each channel's style for all w
-    "lora": ("weight",),
+    "lora": ("weight", "bias"),  # the weight through its factors; without the few biases it learned less, measured
 }
 KINDS = tuple(PARTS)
 
@@ -75,11 +75,10 @@ class Trainable:
         self.factors: dict[str, LowRank] = {}
         self.leaves: dict[str, Tensor] = {}
         for layer, parameters in self.parameters.items():
+            parts = dict(parameters)
             if kind == "lora" and layer in generator.synthesis.latent_of:
-                self.factors[layer] = pair = LowRank(parameters["weight"], rank, random)
-                parts = {"up": pair.up, "down": pair.down}
-            else:
-                parts = parameters
+                self.factors[layer] = pair = LowRank(parts.pop("weight"), rank, random)
+                parts |= {"up": pair.up, "down": pair.down}
             self.leaves |= {f"{layer}.{part}": tensor for part, tensor in parts.items()}
 
     def free(self, layers: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ FILES = sorted([*(ROOT / "nada").rglob("*.py"), *(ROOT / "nodes").rglob("*.py"),
 
 BASE = {"nada/errors", "nada/files"}
 NETWORKS = {"nada/stylegan2", "nada/stylegan2/ops"}
-TOP = {"nada/cli", "nada/commands", "nada/__main__"}
+TOP = {"nada/cli", "nada/arguments", "nada/training", "nada/commands", "nada/__main__"}
 MAY_IMPORT = {  # layer -> the layers it may import besides itself; the most specific entry counts
     "nada/errors": set(),
     "nada/files": {"nada/errors"},
@@ -28,7 +28,9 @@ MAY_IMPORT = {  # layer -> the layers it may import besides itself; the most spe
     "nada/checkpoint": {*NETWORKS, *BASE},
     "nada": {*NETWORKS, *BASE, "nada/losses", "nada/layer_freeze", "nada/checkpoint"},
     "nada/commands": {"nada", *NETWORKS, *BASE, "nada/checkpoint"},
-    "nada/cli": {"nada", "nada/commands", *NETWORKS, *BASE, "nada/checkpoint"},
+    "nada/training": {"nada", "nada/commands", *NETWORKS, *BASE, "nada/checkpoint"},
+    "nada/arguments": {"nada"},
+    "nada/cli": {"nada", "nada/arguments", "nada/commands", "nada/training", *NETWORKS, *BASE, "nada/checkpoint"},
     "nada/__main__": {"nada/cli"},
     "nodes": {"nada", "nada/images"},
     "__init__": {"nodes"},
@@ -44,6 +46,8 @@ PACKAGES = {  # layer -> packages it may use besides the standard library
     "nada/layer_freeze": TORCH,
     "nada/checkpoint": {*TORCH, "numpy", "safetensors"},
     "nada/commands": {*TORCH, "tqdm"},
+    "nada/training": {*TORCH, "tqdm", "PIL"},
+    "nada/arguments": set(),
     "nada/cli": {*TORCH, "tqdm"},
     "nada/__main__": set(),
     "nodes": {*TORCH, "numpy", "PIL", "comfy_api"},

@@ -26,7 +26,7 @@ CONV_PARTS = {
     "weights": {"weight", "bias", "noise_strength", "affine.weight", "affine.bias"},
     "affine": {"affine.weight", "affine.bias"},
     "stylespace": {"affine.bias"},
-    "lora": {"weight"},
+    "lora": {"weight", "bias"},
 }
 
 
