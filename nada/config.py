@@ -122,8 +122,8 @@ class AdaptConfig:
             raise UsageError(f"the template {missing[0]!r} has no {{}}, where the phrase goes")
         if self.learning_rate == 0:
             raise UsageError("learning_rate is 0; nothing would be learned. Leave it out for the default")
-        if not self.loss_weights:
-            raise UsageError("directional_weight and all other loss weights are 0; one of them must count")
+        if not self.loss_weights.keys() & {"directional", "global", "patch"}:  # the others only hold back
+            raise UsageError("directional_weight, global_weight and patch_weight are all 0; one of them must count")
         if self.angle_weight and self.batch * max(self.views, 1) < 2:
             raise UsageError("angle_weight compares the images of a batch with each other; set batch to at least 2")
         if isinstance(self.layers, int) and self.layers < 1:
