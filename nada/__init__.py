@@ -20,9 +20,15 @@ from .config import AdaptConfig
 from .downloading import download
 from .errors import CheckpointError, NadaError, UsageError
 from .latents import generate, mix_latents, sample_latents
+from .layer_freeze import PHASES
+from .presets import PRESETS, Preset
+from .resume import RunState, load_state, save_state
 from .stylegan2 import Generator, GeneratorConfig
+from .targets import Goal
 
 __all__ = [
+    "PHASES",
+    "PRESETS",
     "PUBLISHED",
     "AdaptConfig",
     "AdaptStep",
@@ -31,8 +37,11 @@ __all__ = [
     "ClipEnsemble",
     "Generator",
     "GeneratorConfig",
+    "Goal",
     "NadaError",
+    "Preset",
     "Published",
+    "RunState",
     "UsageError",
     "adapt",
     "download",
@@ -42,9 +51,11 @@ __all__ = [
     "inspect_file",
     "load_clip",
     "load_generator",
+    "load_state",
     "mix_latents",
     "sample_latents",
     "save_generator",
+    "save_state",
 ]
 
 __version__ = "0.1.0"

@@ -26,7 +26,7 @@ from .pairs import LOSSES, Pair
 from .resume import RunState, clip_probes, optimizer_tensors, refuse_another, restore_optimizer
 from .stylegan2 import Generator
 from .stylegan2.layers import Mapping
-from .targets import Goal, make_goal
+from .targets import STYLE_IMAGES, Goal, make_goal
 from .trainable import Trainable
 from .views import random_crops, random_views
 
@@ -160,6 +160,11 @@ class Adaptation:
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
         return AdaptStep(self.iteration, self._loss, losses, self.layers, seconds, self.trained)
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """What to call the two sides: the source text, given or found, and the target text."""
+        return self.goal.source or "before", self.config.target.strip() or STYLE_IMAGES
 
     def recipe(self) -> dict[str, Any]:
         """All that is needed to do this again, JSON-able: configuration, CLIP models, base, and how far it came."""

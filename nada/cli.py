@@ -19,9 +19,9 @@ from .commands import explain, run_convert, run_generate, run_models
 from .config import AdaptConfig
 from .errors import NadaError, UsageError
 from .presets import DEMO_SETTINGS, PRESETS
-from .run_folder import unused
+from .run_folder import result_name, unused
 from .stylegan2 import NOISE_MODES
-from .training import result_name, run_adapt, run_pick, run_resume
+from .training import run_adapt, run_pick, run_resume
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 

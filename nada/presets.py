@@ -115,9 +115,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "small-file": Preset(
             "general",
             "anything",
-            {"train": "stylespace", "layers": "all", "batch": 4, "iterations": 250, "angle_weight": 0.25},
+            {
+                "train": "stylespace", "train_torgb": True, "layers": "all", "batch": 4, "iterations": 250,
+                "angle_weight": 0.25,
+            },
             "An offset per style channel is enough for many styles, and makes a file of kilobytes.",
-            "batch, iterations and loss weight from the code of StyleDomain (arXiv 2212.10229)",
+            "batch, iterations and loss weight from the code of StyleDomain (arXiv 2212.10229), to-RGB layers ours",
         ),
         # The paper's examples.
         "sketch": _pair(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from .errors import UsageError
 from .files import atomic_path
 from .resume import RunState, save_state
 from .stylegan2 import Generator
+from .targets import STYLE_IMAGES
 
 RECORD, STATE, SNAPSHOTS = "record.json", "resume.safetensors", "snapshots"
 
@@ -21,6 +23,12 @@ RECORD, STATE, SNAPSHOTS = "record.json", "resume.safetensors", "snapshots"
 def slug(text: str) -> str:
     """A file name that reads like the text."""
     return re.sub(r"\W+", "_", text.lower()).strip("_")[:60] or "untitled"
+
+
+def result_name(recipe: Mapping[str, Any]) -> str:
+    """A file name for what an adaptation makes, from its texts, as far as they are known."""
+    texts = (recipe["source"].strip() or recipe.get("source_found", ""), recipe["target"].strip() or STYLE_IMAGES)
+    return "_to_".join(slug(text) for text in texts if text)
 
 
 def unused(path: Path) -> Path:

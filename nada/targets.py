@@ -21,6 +21,7 @@ from .stylegan2 import Generator
 
 log = logging.getLogger(__name__)
 
+STYLE_IMAGES = "style images"  # where there is no target text
 SAMPLES = 16  # images of the generator that stand for its domain, as in the authors' code
 PHRASES = (  # what generators are published for, and what adaptations start from
     "photo", "human face", "person", "dog", "cat", "wild animal", "horse", "bird", "animal", "car", "church",
@@ -102,7 +103,7 @@ def make_goal(
         generator: the base.
         clip: the judge, on the same device.
         config: its texts, templates, `image_share` and seed.
-        style_images: [N, 3, H, W] in [-1, 1], any size; about three suffice.
+        style_images: [N, 3, H, W] in [-1, 1], any size; CLIP sees the square in the middle. About three suffice.
 
     Raises:
         UsageError: there is neither a target text nor an image, or source and target mean the same.
@@ -123,7 +124,7 @@ def make_goal(
                 direction = direction + (1 - share) * part * text_direction(model, source, text, config.prompts)
                 target = target + (1 - share) * part * unit(model.encode_text([text])[0])
         if share:
-            style = mean_embedding(model, style_images)
+            style = mean_embedding(model, middle_square(style_images))
             direction = direction + share * _difference(model, style, mean_embedding(model, own))
             target = target + share * unit(style)
         directions.append(unit(_nonzero(model, direction)))
@@ -147,6 +148,14 @@ def _nonzero(model: ClipModel, direction: Tensor) -> Tensor:
     if direction.norm() < SAME:
         raise UsageError(f"to {model.name}, the targets cancel each other out; change their weights")
     return direction
+
+
+def middle_square(images: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, C, S, S] with S = min(H, W), the middle of each."""
+    height, width = images.shape[2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[:, :, top : top + side, left : left + side]
 
 
 @torch.no_grad()

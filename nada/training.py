@@ -23,14 +23,13 @@ from .images import before_after, filmstrip, layer_map, load_pictures, plot
 from .interrupt import Interrupt
 from .latents import device_of, generate, sample_latents
 from .resume import load_state
-from .run_folder import STATE, RunFolder, find_snapshots, slug
+from .run_folder import STATE, RunFolder, find_snapshots, result_name
 
 log = logging.getLogger(__name__)
 
 PREVIEWS = 12  # latents in the before-and-after picture
 STRIP_ROWS, STRIP_COLUMNS = 4, 6  # latents followed in the filmstrip, and moments shown after the start
 PREVIEW_PSI = 0.7
-STYLE_IMAGES = "style images"  # in the place of a target text
 
 
 def run_adapt(
@@ -114,16 +113,6 @@ def run_resume(
     return Keeper(run, RunFolder(path, resume=True), {**notes, "device": str(place)}).train(progress)
 
 
-def labels(recipe: dict[str, Any]) -> tuple[str, str]:
-    """What to call the two sides of an adaptation."""
-    return recipe["source"].strip() or recipe.get("source_found", "before"), recipe["target"].strip() or STYLE_IMAGES
-
-
-def result_name(recipe: dict[str, Any]) -> str:
-    """A file name for the result of an adaptation."""
-    return "_to_".join(map(slug, labels(recipe)))
-
-
 class Keeper:
     """Trains, and keeps what a run shall leave behind: snapshots, the state to go on from, history and pictures.
 
@@ -172,7 +161,7 @@ class Keeper:
         folder.save_state(run.state(**self.notes))
         ws = sample_latents(run.frozen, PREVIEWS, run.config.seed, PREVIEW_PSI)
         before, after = generate(run.frozen, ws), generate(run.trained, ws)
-        folder.save_picture(before_after(before, after, labels(run.recipe())), "before_after")
+        folder.save_picture(before_after(before, after, run.labels), "before_after")
         folder.save_picture(self.filmstrip(ws[:STRIP_ROWS]), "filmstrip")
         losses = self.history["losses"]
         folder.save_picture(plot({name: [step[name] for step in losses] for name in losses[0]}), "loss")

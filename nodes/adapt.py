@@ -9,13 +9,14 @@ from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
-from ..nada import AdaptConfig, ClipEnsemble, Generator, adapt, generate, sample_latents
+from ..nada import PHASES, PRESETS, Adaptation, AdaptConfig, ClipEnsemble, Generator, adapt, generate, sample_latents
 from ..nada.images import before_after
 from . import host
 from .sockets import ADVANCED, CATEGORY, MAX_SEED, NADAClip, NADAGenerator, known_options
 
 CONFIG = {field.name: field for field in fields(AdaptConfig)}
 COUNT = "count"  # of `layers`: as many as layer_count says
+NO_PRESET = "none"
 
 
 class NADATextAdapt(io.ComfyNode):
@@ -53,38 +54,71 @@ class NADATextAdapt(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, source: str | None, target: str | None) -> bool | str:
-        for name, text in (("source", source), ("target", target)):
-            if text is not None and not text.strip():  # None: it comes through a link
-                return f"the {name} text is empty; write a word or a phrase"
-        return True
+    def validate_inputs(
+        cls, target: str | None = None, preset: str | None = None, style_images: object = NO_PRESET
+    ) -> bool | str:
+        # None stands for what comes through a link; what has no link is left out.
+        if preset not in (None, NO_PRESET, *PRESETS):
+            return f"there is no preset {preset!r}; choose another"
+        named = preset in PRESETS and "target" in PRESETS[preset].settings
+        if target is None or target.strip() or named or style_images is None:
+            return True
+        return "the target text is empty; write a word or a phrase, or connect style_images"
 
     @classmethod
     @host.explained
-    def execute(cls, generator, clip, layers="auto", layer_count=1, preview_every=10, preview_images=4, **options):
-        options["learning_rate"] = options["learning_rate"] or None
-        config = AdaptConfig(layers=layer_count if layers == COUNT else layers, **options)
-        with host.on_device(generator, clip):
-            adapted, picture = train(generator, clip, config, preview_every, preview_images)
+    def execute(
+        cls,
+        generator,
+        clip,
+        preset=NO_PRESET,
+        layers="auto",
+        layer_count=1,
+        preview_every=10,
+        preview_images=4,
+        style_images=None,
+        **options,
+    ):
+        config = configure(preset, layers=layer_count if layers == COUNT else layers, **options)
+        with host.on_device(generator, clip) as device:
+            pictures = None if style_images is None else host.from_image(style_images).to(device)
+            adapted, picture = train(generator, clip, config, preview_every, preview_images, pictures)
         image = host.picture_to_image(picture)
         return io.NodeOutput(adapted, image, ui=ui.PreviewImage(image, cls=cls))
 
 
+def configure(preset: str, **options) -> AdaptConfig:
+    """The configuration of the widgets; a preset's settings go before theirs."""
+    options["learning_rate"] = options["learning_rate"] or None
+    if preset != NO_PRESET:
+        options |= PRESETS[preset].settings
+    if not options["target"].strip():  # so the style images are all there is
+        options["image_share"] = 1.0
+    return AdaptConfig(**options)
+
+
 def _main_inputs() -> list[io.Input]:
     return [
+        io.Combo.Input(
+            "preset",
+            options=[NO_PRESET, *PRESETS],
+            default=NO_PRESET,
+            tooltip="Settings for the examples of the paper, and for kinds of change in general. They go before the "
+            "widgets: texts, iterations, layers, mixing and others. With none, the widgets count.",
+        ),
         NADAGenerator.Input("generator", tooltip="The generator to start from; it is not changed."),
         NADAClip.Input("clip", tooltip="The CLIP models that judge: demo for the demo generator, OpenAI's for photos."),
         io.String.Input(
             "source",
             default="photo",
             tooltip="What the generator makes now, in a word or two: photo, dog, human. The target is compared "
-            "with it, so say only what shall change.",
+            "with it, so say only what shall change. Empty: CLIP finds a word for the generator's pictures.",
         ),
         io.String.Input(
             "target",
             default="sketch",
             tooltip="Change this first: what it shall make, said as the counterpart of the source. photo -> sketch, "
-            "photo -> watercolor painting, dog -> pig.",
+            "photo -> watercolor painting, dog -> pig. Blends: sketch:2 | watercolor:1.",
         ),
         io.Int.Input(
             "iterations",
@@ -132,11 +166,12 @@ def _advanced_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "layers",
-            options=["auto", "all", COUNT],
+            options=["auto", "all", COUNT, *PHASES],
             default="auto",
             optional=True,
             tooltip="Which layers each step trains. 'auto' picks the two thirds that the target text moves most; 'all' "
-            "trains every layer without picking (faster; for styles); 'count' picks as many as layer_count says.",
+            "trains every layer without picking (faster; for styles); 'count' picks as many as layer_count says. The "
+            "others are fixed sets, after the authors' code.",
             extra_dict=ADVANCED,
         ),
         io.Int.Input(
@@ -162,7 +197,42 @@ def _advanced_inputs() -> list[io.Input]:
             extra_dict=ADVANCED,
         ),
         _setting(io.Int, "views", 16),
+        io.Combo.Input(
+            "train",
+            options=list(CONFIG["train"].metadata["choices"]),
+            default=CONFIG["train"].default,
+            optional=True,
+            tooltip=CONFIG["train"].metadata["help"],
+            extra_dict=ADVANCED,
+        ),
+        _setting(io.Int, "rank", 128),
+        *(_switch(name) for name in ("train_torgb", "train_const", "train_mapping")),
+        *(_setting(io.Float, f"{loss}_weight", 100.0) for loss in ("angle", "norm", "patch")),
+        io.Image.Input(
+            "style_images",
+            optional=True,
+            tooltip="Pictures of what it shall make, about three, instead of the target text or beside it.",
+        ),
+        io.Float.Input(
+            "image_share",
+            default=0.5,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            optional=True,
+            tooltip="With style_images: their part of the target; the target text has the rest. Without a target text "
+            "they are all of it.",
+            extra_dict=ADVANCED,
+        ),
     ]
+
+
+def _switch(name: str) -> io.Input:
+    """A yes or no of the configuration."""
+    field = CONFIG[name]
+    return io.Boolean.Input(
+        name, default=field.default, optional=True, tooltip=field.metadata["help"], extra_dict=ADVANCED
+    )
 
 
 def _setting(kind, name: str, high: float) -> io.Input:
@@ -180,7 +250,12 @@ def _setting(kind, name: str, high: float) -> io.Input:
 
 
 def train(
-    generator: Generator, clip: ClipEnsemble, config: AdaptConfig, preview_every: int, preview_images: int
+    generator: Generator,
+    clip: ClipEnsemble,
+    config: AdaptConfig,
+    preview_every: int,
+    preview_images: int,
+    style_images: Tensor | None = None,
 ) -> tuple[Generator, Image.Image]:
     """Adapt on the device where the models are, with bar, pictures and text on the node.
 
@@ -193,11 +268,11 @@ def train(
     host.say("reading the texts")
     run = step = None
     try:
-        run = adapt(generator, clip, config)
+        run = adapt(generator, clip, config, style_images)
         for step in run:
             done, last = step.iteration, step.iteration == config.iterations
             shown = last or (preview_every and done % preview_every == 0)
-            picture = comparison(config, before, step.generator, codes) if shown else None
+            picture = comparison(run, before, codes) if shown else None
             progress.update(done, picture)
             if last or progress.text_is_due():
                 host.say(f"step {done}/{config.iterations} | loss {float(step.loss):.3f} | {clock.text(done)}")
@@ -212,9 +287,9 @@ def train(
         run = step = None  # a cancellation still holds this frame; it must not hold the device's memory too
 
 
-def comparison(config: AdaptConfig, before: Tensor, trained: Generator, codes: Tensor) -> Image.Image:
+def comparison(run: Adaptation, before: Tensor, codes: Tensor) -> Image.Image:
     """Before and after, labelled with the texts. A batch for which training has the memory fits without it too."""
-    return before_after(before, generate(trained, codes, batch=config.batch), (config.source, config.target))
+    return before_after(before, generate(run.trained, codes, batch=run.config.batch), run.labels)
 
 
 class Clock:

@@ -103,6 +103,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
         Int=comfy_type("INT"),
         Float=comfy_type("FLOAT"),
         String=comfy_type("STRING"),
+        Boolean=comfy_type("BOOLEAN"),
         Combo=SimpleNamespace(Input=combo),
     )
     ui = SimpleNamespace(PreviewImage=lambda image, cls: image, PreviewText=lambda text: text)

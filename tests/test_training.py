@@ -127,7 +127,7 @@ def test_style_images_from_files(nada, tmp_path):
     record = nada("adapt", "--style-images", folder, "--iterations", 2, "--layers", 3, "--out", tmp_path / "run")
     assert record["style_images"] == [str(folder)]
     assert record["recipe"]["goal"]["directions"]
-    assert (tmp_path / "run" / "before_to_style_images.safetensors").is_file()
+    assert (tmp_path / "run" / "style_images.safetensors").is_file()
     assert len(nada("adapt", "--resume", tmp_path / "run", "--iterations", 3)["losses"]) == 3
     code, error = nada("adapt", "--style-images", folder / "notes.txt", "--out", tmp_path / "other")
     assert (code, "is not a picture" in error) == (2, True)
