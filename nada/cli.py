@@ -176,6 +176,8 @@ def _adapt(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--generator is missing; give a StyleGAN2 file, or 'demo'")
     preset = PRESETS.get(args.preset)
     defaults = DEMO_SETTINGS if args.command == "demo" else preset.settings if preset else {}
+    if "train" in settings:  # what else is trained needs its own step size
+        defaults = {name: value for name, value in defaults.items() if name != "learning_rate"}
     settings = {"source": "", "target": "", **defaults, **settings}
     if not settings["target"].strip() and not args.style_images:
         raise UsageError("--target is missing; give a phrase for what the generator shall make, or --style-images")

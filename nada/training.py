@@ -163,14 +163,19 @@ class Keeper:
         before, after = generate(run.frozen, ws), generate(run.trained, ws)
         folder.save_picture(before_after(before, after, run.labels), "before_after")
         folder.save_picture(self.filmstrip(ws[:STRIP_ROWS]), "filmstrip")
-        losses = self.history["losses"]
-        folder.save_picture(plot({name: [step[name] for step in losses] for name in losses[0]}), "loss")
+        folder.save_picture(plot(self.curves()), "loss")
         folder.save_picture(layer_map(run.config.trained_layers(run.frozen), self.history["layers"]), "layers")
         record = {"recipe": run.recipe(), "folder": str(folder.path), "files": folder.files, **self.notes}
         record |= record.pop("history")
         record |= {"seconds": round(record["seconds"], 3), "interrupted": interrupted}
         folder.save_record(record)
         return record
+
+    def curves(self) -> dict[str, list[float]]:
+        """What each loss adds to the sum that is minimized: their own values may differ by orders of magnitude."""
+        weights = self.run.config.loss_weights
+        losses = self.history["losses"]
+        return {f"{name} x {weight:g}": [weight * step[name] for step in losses] for name, weight in weights.items()}
 
     def filmstrip(self, ws: Tensor) -> Image.Image:
         """The start, up to five of the snapshots at even distances, and the result."""
