@@ -204,9 +204,8 @@ class Adaptation:
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
         """The second half: one step of Adam on the chosen layers. Returns the losses and what was minimized."""
         codes = self.draw_codes(self.config.batch, self.config.mixing)
-        noise = self.synthesis.sample_noise(
-            self.config.batch, self.random
-        )  # the same for both: only weights may differ
+        # The same noise and views for both: only their weights may differ.
+        noise = self.synthesis.sample_noise(self.config.batch, self.random)
         show = random_views(self.config.views, self.config.batch, self.random)
         with torch.no_grad():
             ws = codes(self.frozen.mapping)

@@ -68,7 +68,7 @@ def restore_optimizer(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor],
         leaf.copy_(saved)
         if f"step.{name}" in tensors:
             step, *averages = (tensors[f"{moment}.{name}"].clone() for moment in MOMENTS)
-            optimizer.state[leaf] = dict(zip(MOMENTS, [step, *(a.to(leaf) for a in averages)], strict=True))
+            optimizer.state[leaf] = dict(zip(MOMENTS, [step, *(a.to(leaf, copy=True) for a in averages)], strict=True))
 
 
 @torch.no_grad()

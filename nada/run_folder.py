@@ -61,7 +61,8 @@ class RunFolder:
 
     def __init__(self, path: Path, overwrite: bool = False, resume: bool = False):
         self.path = path
-        if (path / RECORD).exists() and not overwrite and not resume:
+        begun = (path / RECORD).exists() or (path / STATE).exists()
+        if begun and not overwrite and not resume:
             raise UsageError(
                 f"{path} holds an earlier run; choose another folder, add --overwrite to replace it, or go on with "
                 "it by --resume"
@@ -94,9 +95,10 @@ class RunFolder:
         return {number: path for number, path in find_snapshots(self.path).items() if path not in self._earlier}
 
     def save_state(self, state: RunState) -> Path:
-        """Write what the run needs to go on."""
+        """Write what the run needs to go on. From now on the folder is this run's: snapshots of an earlier one go."""
         path = self.path / STATE
         save_state(state, path)
+        self._forget_earlier()
         self.files["resume"] = str(path)
         return path
 
@@ -113,6 +115,10 @@ class RunFolder:
         path = self.path / RECORD
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        self._forget_earlier()
+        return path
+
+    def _forget_earlier(self) -> None:
         for stale in self._earlier:
             stale.unlink(missing_ok=True)
-        return path
+        self._earlier = set()

@@ -166,6 +166,11 @@ def test_default_rate_grows_as_the_generator_narrows(small):
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"mixing": 1.5}, r"in 0\.\.1"),
         ({"directional_weight": 0.0}, "one of them must count"),
+        ({"directional_weight": 0.0, "angle_weight": 1.0}, "one of them must count"),
+        ({"angle_weight": 1.0, "batch": 1}, "batch to at least 2"),
+        ({"patch_weight": -1.0}, "patch_weight is -1"),
+        ({"image_share": 1.5}, r"image_share is 1.5; it must be in 0\.\.1"),
+        ({"layers": "b8.conv9"}, "names such as"),
         ({"templates": "a photo of {}|a painting"}, "'a painting' has no {}"),
     ],
 )

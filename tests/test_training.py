@@ -72,6 +72,8 @@ def test_a_killed_run_goes_on_from_its_last_state(nada, tmp_path, monkeypatch):
             nada("adapt", *TEXTS, "--iterations", 6, "--out", tmp_path / "killed", "--snapshot-every", 4)
     assert not (tmp_path / "killed" / "record.json").exists()
     assert load_state(tmp_path / "killed" / "resume.safetensors").recipe["iterations_done"] == 4
+    code, error = nada("adapt", *TEXTS, "--out", tmp_path / "killed")
+    assert (code, "go on with it by --resume" in error) == (2, True), "a new run would destroy it"
     record = nada("adapt", "--resume", tmp_path / "killed")
     assert len(record["losses"]) == 6
     assert_equal(result(tmp_path / "killed"), result(tmp_path / "whole"))
