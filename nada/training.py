@@ -110,7 +110,10 @@ def run_resume(
     place = pick_device(device)
     base = load_base(notes["generator"]).to(place)
     run = adapt(base, load_clip(notes["clip"], place), config, resume=state)
-    return Keeper(run, RunFolder(path, resume=True), {**notes, "device": str(place)}).train(progress)
+    folder = RunFolder(path, resume=True)
+    if done not in folder.snapshots():  # what was the result until now can still be picked
+        folder.save_snapshot(run.trained, done)
+    return Keeper(run, folder, {**notes, "device": str(place)}).train(progress)
 
 
 class Keeper:

@@ -58,6 +58,8 @@ def test_a_run_goes_on_to_what_it_would_have_become(nada, tmp_path):
         assert record[key] == whole[key]
     assert record["recipe"] == whole["recipe"]
     assert json.loads((tmp_path / "parts" / "record.json").read_text()) == record
+    earlier = load_generator(tmp_path / "parts" / "snapshots" / "iteration_00004.safetensors")
+    assert earlier.metadata["adaptations"][-1]["iterations_done"] == 4, "the first result is not lost"
 
 
 def test_a_killed_run_goes_on_from_its_last_state(nada, tmp_path, monkeypatch):
