@@ -17,7 +17,7 @@ PAPER_RATE, PAPER_WIDTH = 0.0016, 512  # Adam's 0.002 with StyleGAN2's factor 4/
 # Step sizes in units of that for weights: the smallest that get about as far on the demo generator (photo -> sketch,
 # 150 iterations, batch 4; stylespace and affine with the to-RGB layers). StyleDomain (arXiv 2212.10229) has 31 for
 # style offsets of a 1024 px generator.
-RATE_OF = {"weights": 1, "affine": 5, "stylespace": 40, "lora": 5}
+RATE_OF = {"weights": 1, "affine": 5, "stylespace": 40, "lora": 3}
 
 
 def option(
@@ -56,7 +56,7 @@ class AdaptConfig:
     learning_rate: float | None = option(
         None,
         "Step size of Adam. None takes the paper's 0.0016 scaled to the generator's width, and larger where less is "
-        "trained: 5 times for lora and affine, 40 times for stylespace.",
+        "trained: 3 times for lora, 5 times for affine, 40 times for stylespace.",
         0,
     )
     layers: str | int = option(
