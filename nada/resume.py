@@ -90,10 +90,11 @@ def refuse_another(state: RunState, recipe: Mapping[str, Any], clip: ClipEnsembl
     """
     if state.recipe.get("base") != recipe["base"]:
         raise UsageError("the run started from another base generator; give the one that it was started with")
-    for name in recipe.keys() | state.recipe.keys():
-        ours, theirs = recipe.get(name), state.recipe.get(name)
-        if name not in PROGRESS and ours != theirs:
-            raise UsageError(f"{name} is {ours!r}, but the run was started with {theirs!r}; only iterations may change")
+    ours, theirs = dict(recipe), state.recipe
+    names = [name for name in ours | theirs if name not in PROGRESS and ours.get(name) != theirs.get(name)]
+    if names:
+        changes = ", ".join(f"{name} is {ours.get(name)!r} instead of {theirs.get(name)!r}" for name in names)
+        raise UsageError(f"the run was started otherwise: {changes}. Only iterations may change")
     for name, probe in clip_probes(clip).items():
         saved = state.tensors.get(name)
         same = saved is not None and saved.shape == probe.shape

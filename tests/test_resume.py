@@ -88,10 +88,10 @@ def test_the_state_is_a_copy(small, clip):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"target": "painting"}, "target is 'painting', but the run was started with 'sketch'"),
+        ({"target": "painting"}, "otherwise: target is 'painting' instead of 'sketch'. Only"),
         ({"learning_rate": 0.5}, "learning_rate is 0.5"),
         ({"seed": 3}, "seed is 3"),
-        ({"train": "lora"}, "started with 'weights'"),
+        ({"train": "lora"}, "train is 'lora' instead of 'weights'"),
     ],
 )
 def test_other_settings_are_refused(small, clip, changes, words):
