@@ -21,17 +21,23 @@ from .downloading import download
 from .edits import Directions, edit_latents, load_direction, principal_directions
 from .errors import CheckpointError, NadaError, UsageError
 from .latents import blend_latents, generate, mix_latents, sample_latents
+from .layer_freeze import PHASES
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from .optimize import OptimizeConfig, optimize_latents
+from .presets import PRESETS, Preset
+from .resume import RunState, load_state, save_state
 from .style import Style, apply_style
 from .style_files import load_style, save_style
 from .style_preview import preview_of, preview_picture
 from .stylegan2 import Generator, GeneratorConfig
+from .targets import Goal
 from .walks import EASINGS, METHODS, interpolate_latents
 
 __all__ = [
     "EASINGS",
     "METHODS",
+    "PHASES",
+    "PRESETS",
     "PUBLISHED",
     "AdaptConfig",
     "AdaptStep",
@@ -41,11 +47,14 @@ __all__ = [
     "Directions",
     "Generator",
     "GeneratorConfig",
+    "Goal",
     "LatentMapper",
     "MapperConfig",
     "NadaError",
     "OptimizeConfig",
+    "Preset",
     "Published",
+    "RunState",
     "Style",
     "UsageError",
     "adapt",
@@ -62,6 +71,7 @@ __all__ = [
     "load_direction",
     "load_generator",
     "load_mapper",
+    "load_state",
     "load_style",
     "mix_latents",
     "optimize_latents",
@@ -71,6 +81,7 @@ __all__ = [
     "sample_latents",
     "save_generator",
     "save_mapper",
+    "save_state",
     "save_style",
     "train_mapper",
 ]

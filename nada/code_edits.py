@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .clip import ClipEnsemble, ClipModel
-from .config import option
+from .config import check_ranges, option
 from .errors import UsageError
 from .latents import seeded
 from .losses import embedding_norm_loss, global_loss, unit
@@ -41,11 +41,7 @@ class EditConfig:
     seed: int = option(0, "Of all random draws; equal seeds give equal runs.")
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
-            if isinstance(value, (int, float)) and low is not None and not low <= value <= (high or float("inf")):
-                limit = f"at least {low}" if high is None else f"in {low}..{high}"
-                raise UsageError(f"{f.name} is {value}; it must be {limit}")
+        check_ranges(self)
         if not self.target.strip():
             raise UsageError("the target text is empty; write a word or a phrase")
         if missing := [t for t in self.prompts if "{}" not in t]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from .edit_commands import PREVIEW_PSI, PREVIEWS, run_mapper, run_optimize
+from .arguments import add_config, given
+from .commands import PREVIEW_PSI, PREVIEWS
+from .edit_commands import run_mapper, run_optimize
 from .mapper import MapperConfig
 from .optimize import OptimizeConfig
 from .run_folder import slug, unused
 
-KINDS = {"str": str, "int": int, "float": float, "float | None": float}
 MAPPER = "teach a network to move a generator's latent codes to where its images show a text"
 OPTIMIZE = "move the latent codes of a few images to where they show a text (StyleCLIP), the generator unchanged"
 
@@ -33,7 +33,7 @@ def add_edit_commands(commands: Any, show_files: Callable[[dict], str]) -> None:
 
     mapper = commands.add_parser("mapper", help=MAPPER, description=f"nada mapper: {MAPPER}.")
     _add_models(mapper, "a new folder named after the text")
-    _add_options(mapper, MapperConfig, "mapper")
+    add_config(mapper, "mapper", MapperConfig, required=["target"])
     mapper.set_defaults(run=_mapper, show=show)
 
     optimize = commands.add_parser("optimize", help=OPTIMIZE, description=f"nada optimize: {OPTIMIZE}.")
@@ -41,7 +41,7 @@ def add_edit_commands(commands: Any, show_files: Callable[[dict], str]) -> None:
     optimize.add_argument("--count", type=int, default=PREVIEWS, help="images to start from (default: %(default)s)")
     optimize.add_argument("--first-seed", type=int, default=0, help="of the first image; the next ones count up")
     optimize.add_argument("--psi", type=float, default=PREVIEW_PSI, help="their truncation (default: %(default)s)")
-    _add_options(optimize, OptimizeConfig, "optimization")
+    add_config(optimize, "optimization", OptimizeConfig, required=["target"])
     optimize.set_defaults(run=_optimize, show=show)
 
 
@@ -55,38 +55,13 @@ def _add_models(parser: argparse.ArgumentParser, default_out: str) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
 
 
-def _add_options(parser: argparse.ArgumentParser, config: type, title: str) -> None:
-    """One argument for each field of a configuration, with its explanation and default."""
-    group = parser.add_argument_group(title)
-    for f in fields(config):
-        required = f.default is MISSING
-        shown = "" if required or f.default in (None, "") else f" (default: {f.default})"
-        group.add_argument(
-            f"--{f.name.replace('_', '-')}",
-            type=KINDS[f.type],
-            required=required,
-            default=None if required else f.default,
-            metavar="TEXT" if f.type == "str" else "N",
-            help=f.metadata["help"] + shown,
-        )
-
-
-def _read_options(args: argparse.Namespace, config: type) -> Any:
-    """The configuration that `_add_options` asked for.
-
-    Raises:
-        UsageError: a value is out of range.
-    """
-    return config(**{f.name: getattr(args, f.name) for f in fields(config)})
-
-
 def _mapper(args: argparse.Namespace) -> dict[str, Any]:
-    config = _read_options(args, MapperConfig)
+    config = MapperConfig(**given(args, MapperConfig))
     return run_mapper(config, *_places(args, f"nada-{slug(config.target)}-mapper"))
 
 
 def _optimize(args: argparse.Namespace) -> dict[str, Any]:
-    config = _read_options(args, OptimizeConfig)
+    config = OptimizeConfig(**given(args, OptimizeConfig))
     places = _places(args, f"nada-{slug(config.target)}-optimized")
     return run_optimize(config, *places, args.count, args.first_seed, args.psi)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .clip import DEMO, PAPER_SPEC, ClipEnsemble, load_clip
-from .commands import load_base, pick_device
+from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device
 from .files import atomic_path
 from .images import before_after, filmstrip, plot
 from .interrupt import Interrupt
@@ -22,10 +22,6 @@ from .mapper import MapperConfig, MapperTraining, save_mapper, train_mapper
 from .optimize import Optimization, OptimizeConfig, optimize_latents
 from .run_folder import RunFolder, slug
 from .stylegan2 import Generator
-
-PREVIEWS = 12  # latents in the before-and-after picture
-STRIP_ROWS, STRIP_COLUMNS = 4, 6  # latents followed in the filmstrip, and moments shown beside the start
-PREVIEW_PSI = 0.7
 
 
 def run_mapper(

@@ -11,7 +11,7 @@ import copy
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite, prod
 from typing import Any
 
@@ -22,6 +22,7 @@ from .config import AdaptConfig
 from .errors import NadaError, UsageError
 from .low_rank import LowRank, compressed, truncated
 from .stylegan2 import Generator
+from .targets import Goal
 
 log = logging.getLogger(__name__)
 
@@ -146,10 +147,19 @@ class Style:
         if self.recipe is None:
             raise UsageError(f"the style {self.name!r} has no recipe: it is a difference of generators that had none")
         try:
-            known = {f.name: self.recipe[f.name] for f in fields(AdaptConfig) if f.name in self.recipe}
-            return AdaptConfig(**{**known, "iterations": self.recipe["iterations_done"]})
+            return AdaptConfig.from_recipe({**self.recipe, "iterations": self.recipe["iterations_done"]})
         except (TypeError, KeyError, AttributeError) as error:
             raise UsageError(f"the recipe of the style {self.name!r} is not one of this version: {error}") from error
+
+    @property
+    def goal(self) -> Goal | None:
+        """What `adapt` needs beside `config` where style images were the target; None where the texts say it all.
+
+        Raises:
+            NadaError: it is damaged.
+        """
+        packed = (self.recipe or {}).get("goal")
+        return None if packed is None else Goal.unpacked(packed)
 
 
 def apply_style(

@@ -199,6 +199,12 @@ def to_image(images: Tensor) -> Tensor:
     return _as_output(((images + 1) / 2).clamp(0, 1).movedim(1, -1))
 
 
+def from_image(image: Tensor) -> Tensor:
+    """ComfyUI's images [N, H, W, C] in [0, 1] -> normal tensors [N, 3, H, W] in [-1, 1]; alpha is dropped."""
+    with normal_tensors():
+        return image[..., :3].movedim(-1, 1).float().clone() * 2 - 1
+
+
 def picture_to_image(picture: Image.Image) -> Tensor:
     """An RGB picture -> ComfyUI's IMAGE [1, H, W, 3] in [0, 1]."""
     return _as_output(torch.from_numpy(np.array(picture)).float().div(255)[None])

@@ -82,7 +82,7 @@ def test_twins_see_the_same_codes_and_noise(small, clip, monkeypatch):
     list(run)
     for before, after in seen:
         assert torch.allclose(before, after, atol=1e-4), "the pair differs in more than its weights"
-    codes = run.sample_codes(1, mixing=1.0)[0]
+    codes = run.draw_codes(1, mixing=1.0)(small.mapping)[0]
     assert len({tuple(code.tolist()) for code in codes}) == 2, "mixing 1 must mix two codes"
 
 
@@ -123,8 +123,8 @@ def test_stopping_early_keeps_a_usable_generator_with_its_recipe(small, clip):
 def test_own_templates_replace_the_papers(small, clip):
     (model,) = clip
     run = adapt(small, clip, config(templates="a face, {} | {}"))
-    assert torch.equal(run.directions[0], text_direction(model, "photo", "sketch", ["a face, {}", "{}"]))
-    assert not torch.allclose(run.directions[0], text_direction(model, "photo", "sketch"), atol=1e-3)
+    assert torch.equal(run.goal.directions[0], text_direction(model, "photo", "sketch", ["a face, {}", "{}"]))
+    assert not torch.allclose(run.goal.directions[0], text_direction(model, "photo", "sketch"), atol=1e-3)
 
 
 def test_all_layers_cost_no_selection(small, clip, monkeypatch):
@@ -158,7 +158,6 @@ def test_default_rate_grows_as_the_generator_narrows(small):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"source": "  "}, "source text is empty"),
         ({"batch": 0}, "batch is 0"),
         ({"iterations": -1}, "iterations is -1"),
         ({"layers": 0}, "'auto', 'all' or a number"),
@@ -166,7 +165,12 @@ def test_default_rate_grows_as_the_generator_narrows(small):
         ({"learning_rate": -0.1}, "learning_rate is -0.1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"mixing": 1.5}, r"in 0\.\.1"),
-        ({"directional_weight": 0.0}, "both 0"),
+        ({"directional_weight": 0.0}, "one of them must count"),
+        ({"directional_weight": 0.0, "angle_weight": 1.0}, "one of them must count"),
+        ({"angle_weight": 1.0, "batch": 1}, "batch to at least 2"),
+        ({"patch_weight": -1.0}, "patch_weight is -1"),
+        ({"image_share": 1.5}, r"image_share is 1.5; it must be in 0\.\.1"),
+        ({"layers": "b8.conv9"}, "names such as"),
         ({"templates": "a photo of {}|a painting"}, "'a painting' has no {}"),
     ],
 )

@@ -120,7 +120,7 @@ def check_value(socket, value):
     elif socket.type in ("INT", "FLOAT"):
         assert options["min"] <= value <= options["max"], f"{socket.id} is {value}"
     else:
-        assert isinstance(value, str)
+        assert isinstance(value, bool if socket.type == "BOOLEAN" else str)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
@@ -225,8 +225,32 @@ def picture():
 
 def test_empty_texts_are_refused_before_anything_runs(host):
     check = host.nodes.NADATextAdapt.validate_inputs
-    assert check("photo", None) is True
-    assert "target text is empty" in check("photo", "  ")
+    assert check(target=None) is True
+    assert "target text is empty" in check(target="  ")
+    assert check(target="  ", style_images=None) is True, "a link, which ComfyUI shows as None"
+    assert check(target="", preset="sketch") is True
+    assert "target text is empty" in check(target="", preset="style")
+    assert "no preset" in check(target="pig", preset="lost")
+
+
+def test_a_preset_goes_before_the_widgets(host):
+    widgets = {"source": "a", "target": "b", "iterations": 7, "learning_rate": 0.0, "layers": 3, "image_share": 0.5}
+    configure = host.nodes.adapt.configure
+    assert configure("none", **widgets) == nada.AdaptConfig("a", "b", iterations=7, layers=3, image_share=0.5)
+    assert configure("pig", **widgets).target == "pig"
+    general = configure("style", **widgets)
+    assert (general.target, general.layers, general.iterations) == ("b", "all", 300)
+
+
+def test_style_images_come_in_comfyuis_layout(host, small, clip):
+    options = {"source": "", "target": "", "iterations": 2, "batch": 1, "learning_rate": 0.0, "image_share": 0.5}
+    with torch.inference_mode():
+        pictures = torch.rand(3, 20, 30, 3)
+        adapted = host.nodes.NADATextAdapt.execute(small, clip, style_images=pictures, **options).args[0]
+    (recipe,) = adapted.metadata["adaptations"]
+    config = nada.AdaptConfig("", "", iterations=2, batch=1, image_share=1.0)
+    direct = nada.adapt(small, clip, config, style_images=pictures.clone().permute(0, 3, 1, 2) * 2 - 1)
+    assert recipe["goal"] == direct.recipe()["goal"]
 
 
 @pytest.mark.parametrize("noise", ["const", "random"])
