@@ -18,33 +18,72 @@ from .checkpoint import file_stamp, inspect_file, load_generator, save_generator
 from .clip import ClipEnsemble, load_clip
 from .config import AdaptConfig
 from .downloading import download
+from .edits import Directions, edit_latents, load_direction, principal_directions
 from .errors import CheckpointError, NadaError, UsageError
-from .latents import generate, mix_latents, sample_latents
+from .latents import blend_latents, generate, mix_latents, sample_latents
+from .layer_freeze import PHASES
+from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
+from .optimize import OptimizeConfig, optimize_latents
+from .presets import PRESETS, Preset
+from .resume import RunState, load_state, save_state
+from .style import Style, apply_style
+from .style_files import load_style, save_style
+from .style_preview import preview_of, preview_picture
 from .stylegan2 import Generator, GeneratorConfig
+from .targets import Goal
+from .walks import EASINGS, METHODS, interpolate_latents
 
 __all__ = [
+    "EASINGS",
+    "METHODS",
+    "PHASES",
+    "PRESETS",
     "PUBLISHED",
     "AdaptConfig",
     "AdaptStep",
     "Adaptation",
     "CheckpointError",
     "ClipEnsemble",
+    "Directions",
     "Generator",
     "GeneratorConfig",
+    "Goal",
+    "LatentMapper",
+    "MapperConfig",
     "NadaError",
+    "OptimizeConfig",
+    "Preset",
     "Published",
+    "RunState",
+    "Style",
     "UsageError",
     "adapt",
+    "apply_style",
+    "blend_latents",
     "download",
+    "edit_latents",
     "file_stamp",
     "find_published",
     "generate",
     "inspect_file",
+    "interpolate_latents",
     "load_clip",
+    "load_direction",
     "load_generator",
+    "load_mapper",
+    "load_state",
+    "load_style",
     "mix_latents",
+    "optimize_latents",
+    "preview_of",
+    "preview_picture",
+    "principal_directions",
     "sample_latents",
     "save_generator",
+    "save_mapper",
+    "save_state",
+    "save_style",
+    "train_mapper",
 ]
 
 __version__ = "0.1.0"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,12 +19,16 @@ from torch import Tensor
 from . import layer_freeze
 from .clip import ClipEnsemble
 from .config import AdaptConfig
-from .directions import text_direction
 from .errors import NadaError, UsageError
 from .latents import device_of, mix_latents, seeded
-from .losses import directional_loss, global_loss
+from .losses import global_loss
+from .pairs import LOSSES, Pair
+from .resume import RunState, clip_probes, optimizer_tensors, refuse_another, restore_optimizer
 from .stylegan2 import Generator
-from .views import random_views
+from .stylegan2.layers import Mapping
+from .targets import STYLE_IMAGES, Goal, make_goal
+from .trainable import Trainable
+from .views import random_crops, random_views
 
 BETAS = (0.0, 0.99**0.8)  # StyleGAN2's (0, 0.99) with its factor 4/5 for lazy regularization, as the authors use them
 
@@ -47,7 +51,14 @@ class AdaptStep:
     """The trained twin itself: it changes with the next step. Save it, make images with it, or deep-copy it."""
 
 
-def adapt(generator: Generator, clip: ClipEnsemble, config: AdaptConfig) -> Adaptation:
+def adapt(
+    generator: Generator,
+    clip: ClipEnsemble,
+    config: AdaptConfig,
+    style_images: Tensor | None = None,
+    goal: Goal | None = None,
+    resume: RunState | None = None,
+) -> Adaptation:
     """Adapt a generator to a new domain, step by step.
 
     The work happens while the result is iterated over; stop at any step and keep `step.generator`:
@@ -60,14 +71,19 @@ def adapt(generator: Generator, clip: ClipEnsemble, config: AdaptConfig) -> Adap
         generator: the base; it is not changed, and shall not be while this goes on.
         clip: the judge, on the same device.
         config: see `AdaptConfig`.
+        style_images: [N, 3, H, W] in [-1, 1], pictures of the target domain (`config.image_share` of the goal).
+        goal: aim at this, instead of at what texts and images say: `Goal.unpacked(recipe["goal"])` of an adaptation to
+            style images does it again without them.
+        resume: from `Adaptation.state` of an earlier run: go on from there. On the CPU, the result is that of a run
+            that never stopped, bit for bit.
 
     Returns:
-        An iterator of `config.iterations` records, with a length.
+        An iterator over the records of the steps that are left of `config.iterations`, with the length of all.
 
     Raises:
-        UsageError: a text or number does not fit this generator or these CLIP models.
+        UsageError: a text or number does not fit this generator or these CLIP models, or not the run to go on with.
     """
-    return Adaptation(generator, clip, config)
+    return Adaptation(generator, clip, config, style_images, goal, resume)
 
 
 class Adaptation:
@@ -77,28 +93,47 @@ class Adaptation:
         frozen: the generator it started from.
         trained: its twin, as trained so far.
         iteration: steps done.
+        goal: what it aims at, in CLIP space.
     """
 
     @torch.inference_mode(False)
-    def __init__(self, generator: Generator, clip: ClipEnsemble, config: AdaptConfig):
+    def __init__(
+        self,
+        generator: Generator,
+        clip: ClipEnsemble,
+        config: AdaptConfig,
+        style_images: Tensor | None = None,
+        goal: Goal | None = None,
+        resume: RunState | None = None,
+    ):
         if generator.config.img_channels != 3:
             raise UsageError(f"this generator makes {generator.config.img_channels} channels; CLIP needs RGB images")
         self.config, self.clip, self.frozen = config, clip, generator
         self.k = config.layer_count(generator)
-        self.directions = [text_direction(model, config.source, config.target, config.prompts) for model in clip]
-        self.targets = [model.encode_text([config.target])[0] for model in clip]
+        self.layers = config.trained_layers(generator)
+        self.extra = config.extra_layers(generator)
+        if resume:
+            goal = Goal.unpacked(resume.goal)
+        tell_goal = "goal" in resume.recipe if resume else goal is not None or style_images is not None
+        self.goal = (goal or make_goal(generator, clip, config, style_images)).to(device_of(generator))
+        self.goal.refuse_other_models(clip)
         self.trained = copy.deepcopy(generator).eval().requires_grad_(False)
         self.synthesis = self.trained.synthesis
-        self.layers = self.synthesis.conv_layers
         self.rate = config.rate(generator)
-        candidates = [p for name in self.layers for p in self.synthesis.layer(name).parameters()]
+        self.random = seeded(config.seed)
+        self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, self.random)
         # Layers without a gradient are skipped and keep their state: a layer that was frozen for a while goes on as
         # it left off. (PyTorch before 2.0 let Adam's averages decay meanwhile, so that it came back with larger steps.)
-        self.optimizer = torch.optim.Adam(candidates, lr=self.rate, betas=BETAS)
-        self.random = seeded(config.seed)
+        self.optimizer = torch.optim.Adam(self.trainable.leaves.values(), lr=self.rate, betas=BETAS)
         self.iteration, self._loss = 0, torch.zeros([])
         self._previous = generator.metadata.get("adaptations", [])
-        self._base = generator.fingerprint()
+        self._known = {"learning_rate": self.rate, "clip": clip.describe(), "base": generator.fingerprint()}
+        if tell_goal:  # the texts alone would not lead here again
+            self._known["goal"] = self.goal.packed()
+        if self.goal.source and not config.source.strip():
+            self._known["source_found"] = self.goal.source
+        if resume:
+            self._restore(resume)
         self._clock = time.perf_counter()
 
     def __len__(self) -> int:
@@ -116,8 +151,8 @@ class Adaptation:
         # Entered per step: a generator function would leak the mode into its consumer between two steps.
         with torch.inference_mode(False), torch.enable_grad():
             if self.k is not None and self.iteration % self.config.select_every == 0:
-                self.layers = self.select_layers()
-            layer_freeze.apply(self.trained, self.synthesis, self.layers)
+                self.layers = (*self.select_layers(), *self.extra)
+            self.trainable.free(self.layers)
             losses, self._loss = self.train_step()
         self.trained.requires_grad_(False)
         self.iteration += 1
@@ -126,25 +161,41 @@ class Adaptation:
         seconds, self._clock = now - self._clock, now
         return AdaptStep(self.iteration, self._loss, losses, self.layers, seconds, self.trained)
 
+    @property
+    def labels(self) -> tuple[str, str]:
+        """What to call the two sides: the source text, given or found, and the target text."""
+        return self.goal.source or "before", self.config.target.strip() or STYLE_IMAGES
+
     def recipe(self) -> dict[str, Any]:
         """All that is needed to do this again, JSON-able: configuration, CLIP models, base, and how far it came."""
-        return {
-            **asdict(self.config),
-            "learning_rate": self.rate,
-            "clip": self.clip.describe(),
-            "base": self._base,
-            "iterations_done": self.iteration,
-        }
+        return {**asdict(self.config), **self._known, "iterations_done": self.iteration}
+
+    def state(self, **notes: Any) -> RunState:
+        """All that `adapt` needs to go on from here, with notes of the caller's to keep beside it."""
+        tensors = {"random": self.random.get_state(), **clip_probes(self.clip)}
+        tensors |= optimizer_tensors(self.optimizer, self.trainable.leaves)
+        return RunState(tensors, self.recipe(), self.goal.packed(), self.layers, notes)
+
+    def _restore(self, state: RunState) -> None:
+        refuse_another(state, self.recipe(), self.clip)
+        self.iteration = state.recipe["iterations_done"]
+        if self.iteration > self.config.iterations:
+            raise UsageError(f"the run has done {self.iteration} iterations, more than {self.config.iterations}")
+        restore_optimizer(self.optimizer, self.trainable.leaves, state.tensors)
+        self.trainable.push()
+        self.random.set_state(state.tensors["random"])
+        self.layers = state.layers
+        self.trained.metadata["adaptations"] = [*self._previous, self.recipe()]
 
     def select_layers(self) -> tuple[str, ...]:
-        """The first half of an iteration: which layers the target moves most (section 4.2)."""
+        """The first half of an iteration: which convolutions the target moves most (section 4.2)."""
         self.trained.requires_grad_(False)
-        ws = self.sample_codes(self.config.select_batch)
+        ws = self.draw_codes(self.config.select_batch)(self.trained.mapping)
         noise = self.synthesis.sample_noise(len(ws), self.random)
 
         def loss(codes: Tensor) -> Tensor:
             images = self.synthesis(codes, noise)
-            pairs = zip(self.clip, self.targets, strict=True)
+            pairs = zip(self.clip, self.goal.targets, strict=True)
             return sum(m.weight * global_loss(m.encode_image(images), target) for m, target in pairs)
 
         scores = layer_freeze.measure(self.synthesis, ws, loss, self.config.select_steps)
@@ -152,39 +203,42 @@ class Adaptation:
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
         """The second half: one step of Adam on the chosen layers. Returns the losses and what was minimized."""
-        ws = self.sample_codes(self.config.batch, self.config.mixing)
-        noise = self.synthesis.sample_noise(len(ws), self.random)  # the same for both: only the weights may differ
-        show = random_views(self.config.views, len(ws), self.random)
+        codes = self.draw_codes(self.config.batch, self.config.mixing)
+        # The same noise and views for both: only their weights may differ.
+        noise = self.synthesis.sample_noise(self.config.batch, self.random)
+        show = random_views(self.config.views, self.config.batch, self.random)
         with torch.no_grad():
+            ws = codes(self.frozen.mapping)
             before = show(self.frozen.synthesis(ws, noise))
+        if "mapping" in self.layers:
+            ws = codes(self.trained.mapping)
         losses = self.losses(before, show(self.synthesis(ws, noise)))
-        weights = {"directional": self.config.directional_weight, "global": self.config.global_weight}
-        total = sum(weights[name] * loss for name, loss in losses.items())
+        total = sum(self.config.loss_weights[name] * loss for name, loss in losses.items())
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        self.optimizer.step()
+        self.trainable.step(self.optimizer)
         return {name: loss.detach() for name, loss in losses.items()}, total.detach()
 
     def losses(self, before: Tensor, after: Tensor) -> dict[str, Tensor]:
         """The losses with a weight, each added up over the CLIP models, of images [N, 3, R, R] of both twins."""
-        losses = {}
-        for model, direction, target in zip(self.clip, self.directions, self.targets, strict=True):
-            embedded = model.encode_image(after)
-            if self.config.directional_weight:
-                with torch.no_grad():
-                    source = model.encode_image(before)
-                term = model.weight * directional_loss(source, embedded, direction)
-                losses["directional"] = losses.get("directional", 0) + term
-            if self.config.global_weight:
-                losses["global"] = losses.get("global", 0) + model.weight * global_loss(embedded, target)
+        weights = self.config.loss_weights
+        crop = random_crops(len(before), self.random) if "patch" in weights else None
+        losses = dict.fromkeys(weights, 0.0)
+        for model, direction, target in zip(self.clip, self.goal.directions, self.goal.targets, strict=True):
+            pair = Pair(model, before, after, crop, direction, target)
+            for name in losses:
+                losses[name] = losses[name] + model.weight * LOSSES[name](pair)
         return losses
 
-    @torch.no_grad()
-    def sample_codes(self, batch: int, mixing: float = 0.0) -> Tensor:
-        """Untruncated codes [batch, num_ws, w_dim] of random z; with a probability, mixtures of two of them."""
-        z = torch.randn(2 * batch, self.frozen.config.z_dim, generator=self.random)
-        ws, others = self.frozen.mapping(z.to(device_of(self.frozen))).split(batch)
+    def draw_codes(self, batch: int, mixing: float = 0.0) -> Callable[[Mapping], Tensor]:
+        """Random z and classes, and whether and where two mix; the result lets a mapping network make their codes.
+
+        Its codes [batch, num_ws, w_dim] are not truncated. Both twins get the same z and the same mixture.
+        """
+        z = torch.randn(2 * batch, self.frozen.config.z_dim, generator=self.random).to(device_of(self.frozen))
+        classes = self.frozen.config.c_dim
+        labels = torch.randint(classes, (2 * batch,), generator=self.random) if classes else 0
+        crossover = self.frozen.num_ws
         if torch.rand([], generator=self.random) < mixing:
-            crossover = torch.randint(1, self.frozen.num_ws, [], generator=self.random)
-            ws = mix_latents(ws, others, int(crossover))
-        return ws
+            crossover = int(torch.randint(1, crossover, [], generator=self.random))
+        return lambda mapping: mix_latents(*mapping(z, label=labels).split(batch), crossover)

@@ -7,7 +7,6 @@ known, the first download records what it got.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -170,29 +169,64 @@ PUBLISHED: tuple[Published, ...] = (*_MIRRORS, *_STYLES, *_PICKLED)
 
 @dataclass(frozen=True)
 class PublishedClip:
-    """A CLIP model, which open_clip downloads when it is first used."""
+    """A CLIP model that somebody offers for download."""
 
     name: str
     """As `--clip` takes it."""
+    architecture: str
+    """What open_clip calls the network that these weights were trained in."""
+    repository: str
+    """On the Hugging Face hub."""
+    revision: str
+    """Of the repository: its state that is known."""
     megabytes: int
-    license: str
-    url: str
+    """About."""
+    size: int | None = None
+    """In bytes, where it is known."""
+    sha256: str = ""
+    """Of the file, where it is known."""
+    license: str = MIT
+
+    @property
+    def file(self) -> str:
+        """Name of the file here."""
+        return f"{self.architecture}.openai.safetensors"
+
+    @property
+    def url(self) -> str:
+        """Where the file is."""
+        return f"https://huggingface.co/{self.repository}/resolve/{self.revision}/{HUB_FILE}"
 
 
+HUB_FILE = "open_clip_model.safetensors"
 PUBLISHED_CLIPS = (
-    PublishedClip("ViT-B/32", 605, MIT, "https://huggingface.co/timm/vit_base_patch32_clip_224.openai"),
-    PublishedClip("ViT-B/16", 599, MIT, "https://huggingface.co/timm/vit_base_patch16_clip_224.openai"),
+    PublishedClip(
+        "ViT-B/32",
+        "ViT-B-32-quickgelu",
+        "timm/vit_base_patch32_clip_224.openai",
+        "a6f597a30f7b82c51704746581f9a4e41421e878",
+        606,
+        605_143_284,
+        "e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31",
+    ),
+    PublishedClip(
+        "ViT-B/16",
+        "ViT-B-16-quickgelu",
+        "timm/vit_base_patch16_clip_224.openai",
+        "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
+        599,
+    ),
 )
-"""OpenAI's, the pair of the paper."""
+"""OpenAI's, the pair of the paper, as safetensors."""
 
 
-def find_published(name: str, models: Sequence[Published] = PUBLISHED) -> Published:
-    """The generator of that name.
+def find_published(name: str) -> Published | PublishedClip:
+    """The generator or CLIP model of that name.
 
     Raises:
         UsageError: there is none.
     """
-    for model in models:
+    for model in (*PUBLISHED, *PUBLISHED_CLIPS):
         if model.name == name:
             return model
-    raise UsageError(f"there is no published model {name!r}; `nada models` lists them, such as {models[0].name}")
+    raise UsageError(f"there is no published model {name!r}; `nada models` lists them, such as {PUBLISHED[0].name}")

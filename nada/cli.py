@@ -1,4 +1,4 @@
-"""The command line: `nada adapt`, `generate`, `evaluate`, `inspect`, `convert`, `models`, `demo`."""
+"""The command line, `nada`: one parser for all commands, and one line of explanation for any failure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import evaluate_command
+from .arguments import add_config, given, show_presets
 from .checkpoint import inspect_file
-from .commands import explain, run_adapt, run_convert, run_generate, run_models
+from .clip import DEMO
+from .commands import explain, run_convert, run_generate, run_models
 from .config import AdaptConfig
+from .edit_cli import add_edit_commands
 from .errors import NadaError, UsageError
-from .run_folder import slug, unused
+from .presets import DEMO_SETTINGS, PRESETS
+from .run_folder import result_name, unused
+from .style_commands import SPEC_HELP, add_commands
 from .stylegan2 import NOISE_MODES
+from .training import run_adapt, run_pick, run_resume
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 
@@ -34,8 +39,15 @@ examples:
   nada demo                                            the whole thing on the small models that come along
   nada adapt --generator ffhq.pkl --source photo --target sketch --layers all
   nada adapt --generator afhqdog.pkl --source dog --target pig --iterations 200
+  nada adapt --generator ffhq.pkl --preset sketch
+  nada adapt --generator ffhq.pkl --style-images three_pictures/ --preset style-images
+  nada adapt --resume nada-photo_to_sketch --iterations 400
+  nada pick nada-photo_to_sketch 200                   the state after 200 iterations becomes a result of its own
   nada generate --generator nada-photo_to_sketch/photo_to_sketch.safetensors --count 16
   nada evaluate --generator nada-photo_to_sketch/photo_to_sketch.safetensors
+  nada generate --generator demo --style nada-demo/photo_to_sketch.style.safetensors:0.5
+  nada style diff ffhq.pkl ffhq_sketch.pt sketch.safetensors     a published adaptation as a style
+  nada mapper --generator nada-dog_to_pig/dog_to_pig.safetensors --target pig
   nada models                                          what is published; nada models ffhq-1024 downloads it
   nada inspect ffhq.pkl
   nada convert ffhq.pkl ffhq.safetensors
@@ -69,7 +81,7 @@ def _set_up_logging(command: str) -> None:
     """Our own messages on stderr; those of the libraries beneath end in our errors, or do not matter here."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("nada: %(message)s"))
-    logging.getLogger(__package__).addHandler(handler)
+    logging.getLogger(__package__).handlers = [handler]
     logging.getLogger(__package__).setLevel(logging.INFO)
     logging.getLogger(__package__).propagate = False
     for name in (None, "huggingface_hub"):
@@ -88,24 +100,43 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     adapt = _command(commands, "adapt", "move a generator to a new domain", _adapt, _show_adapt)
-    adapt.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
+    adapt.add_argument("--generator", metavar="FILE", help=GENERATOR_HELP)
     adapt.add_argument("--clip", metavar="SPEC", help=CLIP_HELP)
-    _add_config(adapt)
+    adapt.add_argument("--preset", choices=PRESETS, metavar="NAME", help="settings to start from; see nada presets")
+    adapt.add_argument(
+        "--style-images", type=Path, nargs="+", default=(), metavar="PATH", help="take the target from these pictures"
+    )
+    adapt.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own settings")
+    add_config(adapt, "adaptation")
     _add_run_options(adapt, "a new folder named after the texts")
 
     demo = _command(commands, "demo", "photo -> sketch on the models that come along", _adapt, _show_adapt)
-    demo.set_defaults(generator="demo", clip="demo")
-    _add_config(
-        demo, source="photo", target="sketch", layers="all", batch=4, iterations=150, learning_rate=0.006, views=2
-    )
+    demo.set_defaults(generator="demo", clip="demo", style_images=(), resume=None, preset=None)
+    add_config(demo, "adaptation", defaults=DEMO_SETTINGS)
     _add_run_options(demo, "a new folder nada-demo")
+
+    presets = _command(commands, "presets", "list the settings for the paper's examples", _presets, show_presets)
+    presets.add_argument("name", nargs="?", choices=PRESETS, metavar="NAME", help="of one to show in full")
+
+    pick = _command(commands, "pick", "make a snapshot of a run a result of its own", _pick, _show_tree)
+    pick.add_argument("folder", type=Path, metavar="DIR", help="of the run")
+    pick.add_argument("iteration", type=int, help="of the snapshot: a number above the filmstrip, or in DIR/snapshots")
+    pick.add_argument("--out", type=Path, metavar="FILE", help="where to (default: beside the result)")
+    pick.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
     generate = _command(commands, "generate", "make images", _generate, _show_files)
     generate.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
+    generate.add_argument(
+        "--style", action="append", default=[], metavar="FILE[:STRENGTH]", help=f"{SPEC_HELP}; several add up"
+    )
     generate.add_argument("--count", type=int, default=16, help="images to make (default: %(default)s)")
     generate.add_argument("--seed", type=int, default=0, help="of the first image; the next ones count up")
     generate.add_argument("--psi", type=float, default=0.7, help="truncation: 1 varied .. 0 average (%(default)s)")
+    generate.add_argument("--class", dest="label", type=int, default=0, help="of generators with classes (%(default)s)")
     generate.add_argument("--noise", choices=NOISE_MODES, default="const", help="fine detail (default: %(default)s)")
+    generate.add_argument(
+        "--mapper", metavar="FILE[:STRENGTH]", help="move the codes by what `nada mapper` trained (strength: 1)"
+    )
     generate.add_argument("--batch", type=int, default=8, help="images at a time (default: %(default)s)")
     generate.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)"
@@ -117,17 +148,21 @@ def build_parser() -> argparse.ArgumentParser:
             commands, "evaluate", "measure what an adaptation is worth", evaluate_command.run, evaluate_command.show
         )
     )
+    add_commands(commands, _command, _show_tree)
+    add_edit_commands(commands, _show_files)
 
     inspect = _command(commands, "inspect", "tell what a file is, without running anything in it", _inspect, _show_tree)
     inspect.add_argument("file", type=Path, help="any file")
 
-    convert = _command(commands, "convert", "rewrite a generator as safetensors", _convert, _show_tree)
+    convert = _command(
+        commands, "convert", "rewrite a generator as safetensors, or as rosinality .pt", _convert, _show_tree
+    )
     convert.add_argument("source", metavar="IN", help=GENERATOR_HELP)
-    convert.add_argument("target", metavar="OUT.safetensors", type=Path)
+    convert.add_argument("target", metavar="OUT.safetensors|OUT.pt", type=Path)
     convert.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
     models = _command(commands, "models", "list published models, or download one", _models, _show_models)
-    models.add_argument("name", nargs="?", metavar="NAME", help="of the generator to download; without it, the list")
+    models.add_argument("name", nargs="?", metavar="NAME", help="of the one to download; without it, the list")
     models.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where to (default: this folder)")
     return parser
 
@@ -139,33 +174,15 @@ def _command(commands: Any, name: str, help: str, run: Any, show: Any) -> argpar
     return parser
 
 
-def _add_config(parser: argparse.ArgumentParser, **defaults: Any) -> None:
-    """One argument for each field of `AdaptConfig`, with its explanation and default."""
-    kinds = {"str": str, "int": int, "float": float, "float | None": float, "str | int": _layers}
-    group = parser.add_argument_group("adaptation")
-    for f in fields(AdaptConfig):
-        default = defaults.get(f.name, f.default)
-        required = default is MISSING
-        shown = "" if required or default is None else f" (default: {default})"
-        group.add_argument(
-            f"--{f.name.replace('_', '-')}",
-            type=kinds[f.type],
-            required=required,
-            default=None if required else default,
-            metavar={"str": "TEXT", "str | int": "auto|all|K"}.get(f.type, "N"),
-            help=f.metadata["help"] + shown,
-        )
-
-
-def _layers(text: str) -> str | int:
-    return int(text) if text.lstrip("-").isdigit() else text
-
-
 def _add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder for the results (default: {default_out})")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
     parser.add_argument(
-        "--snapshot-every", type=int, default=50, metavar="N", help="save every N iterations; 0 never (%(default)s)"
+        "--snapshot-every",
+        type=int,
+        metavar="N",
+        help="save the generator, and what --resume needs, every N iterations; 0 never (default: for each column "
+        "of the filmstrip)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_device(parser)
@@ -176,17 +193,57 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def _adapt(args: argparse.Namespace) -> dict[str, Any]:
-    config = AdaptConfig(**{f.name: getattr(args, f.name) for f in fields(AdaptConfig)})
-    name = "nada-demo" if args.command == "demo" else f"nada-{slug(config.source)}_to_{slug(config.target)}"
-    out = args.out or unused(Path(name))
+    settings = given(args)
+    if args.resume:
+        return _resume(args, settings)
+    if not args.generator:
+        raise UsageError("--generator is missing; give a StyleGAN2 file, or 'demo'")
+    preset = PRESETS.get(args.preset)
+    defaults = DEMO_SETTINGS if args.command == "demo" else preset.settings if preset else {}
+    if "train" in settings:  # what else is trained needs its own step size
+        defaults = {name: value for name, value in defaults.items() if name != "learning_rate"}
+    settings = {"source": "", "target": "", **defaults, **settings}
+    if not settings["target"].strip() and not args.style_images:
+        raise UsageError("--target is missing; give a phrase for what the generator shall make, or --style-images")
+    config = AdaptConfig(**settings)
+    clip = args.clip or (preset.clip if preset and args.generator != DEMO else None)
+    name = "nada-demo" if args.command == "demo" else f"nada-{result_name(settings)}"
     return run_adapt(
-        config, out, args.generator, args.clip, args.device, args.snapshot_every, args.overwrite, not args.quiet
+        config,
+        args.out or unused(Path(name)),
+        args.generator,
+        clip,
+        args.device,
+        args.snapshot_every,
+        args.overwrite,
+        not args.quiet,
+        args.style_images,
     )
+
+
+def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    iterations = settings.pop("iterations", None)
+    names = [*settings, *(name for name in ("preset", "style_images", "out", "overwrite") if getattr(args, name))]
+    if names:
+        option = names[0].replace("_", "-")
+        raise UsageError(f"--{option} does not go with --resume: a run goes on as it began; --iterations may change")
+    return run_resume(
+        args.resume, iterations, args.generator, args.clip, args.device, args.snapshot_every, not args.quiet
+    )
+
+
+def _presets(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: preset.describe() for name, preset in PRESETS.items() if args.name in (None, name)}
+
+
+def _pick(args: argparse.Namespace) -> dict[str, Any]:
+    return run_pick(args.folder, args.iteration, args.out, args.overwrite)
 
 
 def _generate(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or unused(Path("nada-images"))
-    return run_generate(args.generator, out, args.count, args.seed, args.psi, args.noise, args.batch, args.device)
+    images = (args.count, args.seed, args.psi, args.label, args.noise, args.batch, args.device)
+    return run_generate(args.generator, out, *images, args.style, args.mapper)
 
 
 def _inspect(args: argparse.Namespace) -> dict[str, Any]:
@@ -215,7 +272,7 @@ def _show_models(result: dict[str, Any]) -> str:
     lines += ["", "`nada models NAME --to DIR` downloads one. Licenses:", f"  {most}: all but those below"]
     lines += [f"  {name}: {', '.join(names)}" for name, names in licenses.items() if name != most]
     clips = ", ".join(f"{c['name']} ({c['megabytes']} MB, {c['license']})" for c in result["clips"])
-    return "\n".join([*lines, f"CLIP models, downloaded when first used: {clips}"])
+    return "\n".join([*lines, f"CLIP models, downloaded when first used, or so too: {clips}"])
 
 
 def _show_adapt(record: dict[str, Any]) -> str:

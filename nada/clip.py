@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .catalog import PUBLISHED_CLIPS, PublishedClip
+from .downloading import Progress, clip_file
 from .errors import NadaError, UsageError
+from .files import CACHE
 
 log = logging.getLogger(__name__)
 
 DEMO = "demo"
-DEMO_FOLDER = Path(__file__).parent / "demo" / "clip"
+DEMO_FOLDERS = {f"{DEMO}-{kind}": Path(__file__).parent / "demo" / f"clip_{kind}" for kind in ("conv", "vit")}
 PAPER_SPEC = "ViT-B/32,ViT-B/16"  # the paper's ensemble
 CONFIG_FILE = "open_clip_config.json"
+Fetch = Callable[[PublishedClip], Path]
 SAFE_TORCH = (2, 10)  # the first release whose tensor-only reading of pickled files has no known hole
 
 
@@ -132,29 +137,45 @@ class ClipSpec:
             raise UsageError(f"{text!r} gives every CLIP model the weight 0; at least one must count")
         return specs
 
+    def parts(self) -> list[ClipSpec]:
+        """The entry itself; of `demo`, its models, which share its weight."""
+        if self.source != DEMO:
+            return [self]
+        return [ClipSpec(name, self.weight / len(DEMO_FOLDERS)) for name in DEMO_FOLDERS]
+
 
 @torch.inference_mode(False)
-def load_clip(spec: str = PAPER_SPEC, device: str | torch.device = "cpu") -> ClipEnsemble:
+def load_clip(
+    spec: str = PAPER_SPEC,
+    device: str | torch.device = "cpu",
+    folder: str | Path = CACHE / "clip",
+    progress: Progress | None = None,
+) -> ClipEnsemble:
     """Load the CLIP models that a specification names.
 
     Args:
         spec: entries separated by commas, each with an optional weight (`ViT-B/32:1,ViT-B/16:0.5`). An entry is
-            `demo` (comes with this package), an open_clip architecture (OpenAI's weights, downloaded on first use),
-            `ARCHITECTURE@TAG` (other published weights), `ARCHITECTURE@FILE` (weights at hand; OpenAI's belong to the
-            `-quickgelu` architectures), or a folder with `open_clip_config.json` and weights.
+            `demo` (the pair that comes with this package: `demo-conv` and `demo-vit` at half the weight each), an
+            open_clip architecture (OpenAI's weights, downloaded on first use), `ARCHITECTURE@TAG` (other published
+            weights), `ARCHITECTURE@FILE` (weights at hand; OpenAI's belong to the `-quickgelu` architectures), or a
+            folder with `open_clip_config.json` and weights.
         device: where they shall live.
+        folder: where OpenAI's weights are downloaded to.
+        progress: called with the bytes so far, and in all, while such a file is downloaded.
 
     Raises:
         UsageError: a name, tag or path does not exist.
         NadaError: weights could not be downloaded or read.
     """
-    return ClipEnsemble([_load(entry) for entry in ClipSpec.parse(spec)]).to(device)
+    fetch = partial(clip_file, folder=Path(folder).expanduser(), progress=progress)
+    entries = [part for entry in ClipSpec.parse(spec) for part in entry.parts()]
+    return ClipEnsemble([_load(entry, fetch) for entry in entries]).to(device)
 
 
-def _load(spec: ClipSpec) -> ClipModel:
+def _load(spec: ClipSpec, fetch: Fetch) -> ClipModel:
     import open_clip  # seconds of imports, so only when a model is wanted
 
-    architecture, weights = _resolve(spec.source)
+    architecture, weights = _resolve(spec.source, fetch)
     try:
         model = open_clip.create_model(architecture, pretrained=weights, require_pretrained=True, weights_only=True)
         tokenize = open_clip.get_tokenizer(architecture)
@@ -168,11 +189,11 @@ def _load(spec: ClipSpec) -> ClipModel:
     return ClipModel(spec.source, spec.weight, model, tokenize)
 
 
-def _resolve(source: str) -> tuple[str, str | None]:
+def _resolve(source: str, fetch: Fetch) -> tuple[str, str | None]:
     """The architecture and weights that open_clip knows for an entry; a folder holds both."""
     from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
 
-    folder = DEMO_FOLDER if source == DEMO else Path(source)
+    folder = DEMO_FOLDERS.get(source, Path(source))
     if folder.is_dir():
         if not (folder / CONFIG_FILE).is_file():
             raise UsageError(f"the folder {source!r} holds no {CONFIG_FILE}; it must, beside the weights")
@@ -195,6 +216,9 @@ def _resolve(source: str) -> tuple[str, str | None]:
     published = [(a, t) for a in (plain, quickgelu) for t in list_pretrained_tags_by_model(a)]
     for known, known_tag in published:
         if tag == known_tag and get_pretrained_cfg(known, tag).get("quick_gelu", False) == (known == quickgelu):
+            for model in PUBLISHED_CLIPS:
+                if (model.architecture, tag) == (known, "openai"):
+                    return known, str(fetch(model))
             log.info("loading CLIP %s (%s); the first time, its weights are downloaded", known, tag)
             return known, tag
     choices = ", ".join(f"{a}@{t}" for a, t in published) or "none, so give a weights file"

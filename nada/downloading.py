@@ -1,22 +1,26 @@
-"""Downloads of published generators: resumed, verified, recorded, and explained when they fail."""
+"""Downloads of published models: resumed, verified, recorded, and explained when they fail."""
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .catalog import Published, agrees
+from .catalog import HUB_FILE, Published, PublishedClip, agrees
 from .checkpoint import inspect_file
 from .errors import CheckpointError, NadaError
 from .files import atomic_path
 
+log = logging.getLogger(__name__)
+
 HUB = "https://huggingface.co"
 RESERVE = 64 << 20  # bytes that shall stay free on the disk
 Progress = Callable[[int, int], None]
+Model = Published | PublishedClip
 
 
 class Counted:
@@ -45,11 +49,11 @@ class Counted:
         return getattr(self.file, name)
 
 
-def download(model: Published, folder: Path, progress: Progress | None = None) -> tuple[Path, list[str]]:
-    """Fetch a published generator, unless it is there.
+def download(model: Model, folder: Path, progress: Progress | None = None) -> tuple[Path, list[str]]:
+    """Fetch a published generator or CLIP model, unless it is there.
 
     What arrived stays in `<file>.part` when the download breaks off, and the next call goes on from there. A file gets
-    its name only when its size and hash are those that are known, and it is a generator. What was received is recorded
+    its name only when its size and hash are those that are known, and it is such a model. What was received is recorded
     in `<file>.json`; where no hash was known, a later download must give the recorded one.
 
     Args:
@@ -77,7 +81,25 @@ def download(model: Published, folder: Path, progress: Progress | None = None) -
     return target, record["notes"]
 
 
-def _check_space(model: Published, part: Path) -> None:
+def clip_file(model: PublishedClip, folder: Path, progress: Progress | None = None) -> Path:
+    """The weights of a published CLIP model: in a folder, where other programs keep what the hub sent, or downloaded.
+
+    Args and errors are those of `download`.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if (target := folder / model.file).is_file():
+        return target
+    for revision in (model.revision, "main"):
+        if isinstance(cached := try_to_load_from_cache(model.repository, HUB_FILE, revision=revision), str):
+            return Path(cached)
+    log.info("downloading CLIP %s, %d MB; license: %s", model.name, model.megabytes, model.license)
+    path, notes = download(model, folder, progress)
+    log.info("CLIP %s is %s. %s", model.name, path, " ".join(notes))
+    return path
+
+
+def _check_space(model: Model, part: Path) -> None:
     needed = (model.size or model.megabytes * 1_000_000) - (part.stat().st_size if part.exists() else 0)
     free = shutil.disk_usage(part.parent).free
     if free < needed + RESERVE:
@@ -87,7 +109,7 @@ def _check_space(model: Published, part: Path) -> None:
         )
 
 
-def _fetch(model: Published, part: Path, progress: Progress | None) -> None:
+def _fetch(model: Model, part: Path, progress: Progress | None) -> None:
     from huggingface_hub import constants
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
@@ -112,7 +134,7 @@ def _fetch(model: Published, part: Path, progress: Progress | None) -> None:
         raise NadaError(_sentence(model, part, url, failure)) from failure
 
 
-def _sentence(model: Published, part: Path, url: str, error: Exception) -> str:
+def _sentence(model: Model, part: Path, url: str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     kept = part.stat().st_size
     if not kept or "416" in reason:  # the latter: the server has no more than there is, so that is not this file
@@ -125,7 +147,7 @@ def _sentence(model: Published, part: Path, url: str, error: Exception) -> str:
     )
 
 
-def _verified(model: Published, part: Path, target: Path) -> dict[str, Any]:
+def _verified(model: Model, part: Path, target: Path) -> dict[str, Any]:
     """What there is to record of a file that passed all checks; one that did not is deleted."""
     report = inspect_file(part)
     record = {"name": model.name, "url": model.url, "license": model.license}
@@ -134,8 +156,8 @@ def _verified(model: Published, part: Path, target: Path) -> dict[str, Any]:
         complaint = f"it has {report['size']} bytes instead of {model.size}"
     elif not agrees(model.sha256, report["sha256"]):
         complaint = f"its SHA-256 is {report['sha256']} instead of {model.sha256}"
-    elif not report["loadable"]:
-        complaint = report["reason"]
+    elif report.get("format") != "clip" if isinstance(model, PublishedClip) else not report["loadable"]:
+        complaint = report.get("reason", "it is a generator")
     elif (before := _recorded_hash(target)) and before != report["sha256"]:
         complaint = f"it is not what was downloaded before (SHA-256 {before}); if that is expected, delete its .json"
     else:
@@ -144,7 +166,7 @@ def _verified(model: Published, part: Path, target: Path) -> dict[str, Any]:
     raise CheckpointError(f"{model.name} from {model.url} is not the expected file and was deleted: {complaint}")
 
 
-def _note(model: Published, sha256: str) -> str:
+def _note(model: Model, sha256: str) -> str:
     if "..." in model.sha256:
         return f"Only the ends of the publisher's SHA-256 are known, {model.sha256}; they agree. It is {sha256}."
     if not model.sha256:

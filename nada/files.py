@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .errors import NadaError
 
+CACHE = Path("~/.cache/stylegan-nada")  # what can be made or fetched again; the folder may be deleted
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 

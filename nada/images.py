@@ -1,19 +1,24 @@
-"""Pictures for people: grids, before and after, filmstrips and plots, as PIL images."""
+"""Pictures for people: grids, before and after, filmstrips and plots, as PIL images; and pictures as tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL.Image import Resampling
 from torch import Tensor
 
+from .errors import UsageError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 TILE_MIN, TILE_MAX = 128, 256  # shown size of one image in pixels
-GAP, LABEL_HEIGHT, FONT_SIZE = 4, 28, 16
+GAP, LABEL_HEIGHT, FONT_SIZE, SMALL, ROW = 4, 28, 16, 12, 18
 PAPER, INK, FAINT = (255, 255, 255), (32, 32, 32), (220, 220, 220)
-CURVES = ((31, 119, 180), (214, 96, 20), (44, 140, 44), (170, 50, 120))
+CURVES = ((31, 119, 180), (214, 96, 20), (44, 140, 44), (170, 50, 120), (120, 90, 60))
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -25,6 +30,36 @@ def to_uint8(images: Tensor) -> Tensor:
 def to_pil(images: Tensor) -> list[Image.Image]:
     """Images [N, C, H, W] in [-1, 1] -> N RGB pictures."""
     return [Image.fromarray(np.ascontiguousarray(image)) for image in to_uint8(images).numpy()]
+
+
+def load_pictures(paths: Sequence[Path], side: int) -> Tensor:
+    """Pictures as a generator would make them: the square in the middle, resized.
+
+    Args:
+        paths: picture files, and folders of them.
+        side: of the result in pixels.
+
+    Returns:
+        [N, 3, side, side] float32 in [-1, 1], in the order of the paths; those of a folder by name.
+
+    Raises:
+        UsageError: a file is not a picture that can be read, or there is none.
+    """
+    files = []
+    for path in paths:
+        files += sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
+    if not files:
+        raise UsageError(f"there are no pictures in {', '.join(map(str, paths))}; {', '.join(PICTURES)} are looked for")
+    return torch.stack([_load_picture(path, side) for path in files])
+
+
+def _load_picture(path: Path, side: int) -> Tensor:
+    try:
+        with Image.open(path) as picture:
+            square = ImageOps.fit(ImageOps.exif_transpose(picture).convert("RGB"), (side, side), Resampling.BICUBIC)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(f"{path} is not a picture that can be read: {error}") from error
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1) / 127.5 - 1
 
 
 def make_grid(images: Tensor, columns: int | None = None) -> Image.Image:
@@ -96,6 +131,34 @@ def plot(curves: Mapping[str, Sequence[float]], size: tuple[int, int] = (800, 44
     return picture
 
 
+def layer_map(names: Sequence[str], chosen: Sequence[Collection[str]], width: int = 800) -> Image.Image:
+    """Which layers trained when: one row a layer, the iterations from left to right; the darker, the more often.
+
+    Args:
+        names: the layers, from the top down.
+        chosen: those that each of the iterations 1, 2, ... trained.
+        width: of the picture in pixels.
+    """
+    trained = np.array([[name in layers for layers in chosen] for name in names], dtype=float)  # [layers, iterations]
+    left, top, right = 110, 12, width - 20
+    columns = min(len(chosen), right - left)
+    shares = np.stack([part.mean(axis=1) for part in np.array_split(trained, columns, axis=1)], axis=1)
+    shade = np.array(PAPER) + shares[..., None] * (np.array(CURVES[0]) - np.array(PAPER))
+    cells = Image.fromarray(shade.round().astype(np.uint8)).resize((right - left, len(names) * ROW), Resampling.NEAREST)
+    bottom = top + cells.height
+    picture = Image.new("RGB", (width, bottom + 34), PAPER)
+    picture.paste(cells, (left, top))
+    draw, font = ImageDraw.Draw(picture), _font()
+    for row, (name, share) in enumerate(zip(names, trained.mean(axis=1), strict=True)):
+        y = top + row * ROW
+        draw.line([(left, y), (right, y)], FAINT)
+        draw.text((left - 8, y + ROW / 2), f"{name} {share:.0%}", INK, _font(SMALL), anchor="rm")
+    for part in range(5):
+        x = left + (right - left) * part / 4
+        draw.text((x, bottom + 8), f"{1 + (len(chosen) - 1) * part / 4:.0f}", INK, font, anchor="ma")
+    return picture
+
+
 def _tiles(images: Tensor) -> list[Image.Image]:
     if not len(images):
         raise ValueError("there are no images to show; a picture needs at least one")
@@ -103,7 +166,7 @@ def _tiles(images: Tensor) -> list[Image.Image]:
     side = min(max(pictures[0].width, TILE_MIN), TILE_MAX)
     if pictures[0].width == side:
         return pictures
-    return [p.resize((side, side), Image.Resampling.LANCZOS) for p in pictures]
+    return [p.resize((side, side), Resampling.LANCZOS) for p in pictures]
 
 
 def _labelled(picture: Image.Image, label: str) -> Image.Image:
@@ -127,5 +190,5 @@ def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     return row
 
 
-def _font() -> ImageFont.ImageFont:
-    return ImageFont.load_default(FONT_SIZE)
+def _font(size: int = FONT_SIZE) -> ImageFont.ImageFont:
+    return ImageFont.load_default(size)

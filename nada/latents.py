@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import UsageError
-from .stylegan2 import NOISE_MODES, Generator
+from .stylegan2 import NOISE_MODES, Generator, Label
 
 SEEDS = 1 << 64  # torch's generators take 64-bit seeds
 
@@ -28,6 +28,7 @@ def sample_latents(
     seed: int = 0,
     truncation_psi: float = 0.7,
     truncation_cutoff: int | None = None,
+    label: Label = 0,
 ) -> Tensor:
     """Random latent codes; the i-th is that of seed + i, however many are asked for.
 
@@ -37,6 +38,7 @@ def sample_latents(
         seed: of the first one.
         truncation_psi: 1 for full variety, less for more typical images, 0 for the average one.
         truncation_cutoff: truncate only the first so many codes; None for all.
+        label: which class, of generators that have them; see `Mapping.forward`.
 
     Returns:
         ws [count, num_ws, w_dim], on the generator's device.
@@ -44,7 +46,7 @@ def sample_latents(
     if count < 1:
         raise UsageError(f"count is {count}; ask for at least 1 latent code")
     z = torch.cat([torch.randn(1, generator.config.z_dim, generator=seeded(seed + i)) for i in range(count)])
-    return generator.mapping(z.to(device_of(generator)), truncation_psi, truncation_cutoff)
+    return generator.mapping(z.to(device_of(generator)), truncation_psi, truncation_cutoff, label)
 
 
 def mix_latents(coarse: Tensor, fine: Tensor, crossover: int) -> Tensor:
@@ -55,6 +57,26 @@ def mix_latents(coarse: Tensor, fine: Tensor, crossover: int) -> Tensor:
         crossover: 0 (all from `fine`) .. num_ws (all from `coarse`).
     """
     return torch.cat([coarse[:, :crossover], fine[:, crossover:]], dim=1)
+
+
+BANDS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, None)}
+"""Codes that steer 4-8 px (pose, shape), 16-32 px (features), and finer detail (color); StyleGAN section 3.1."""
+
+
+def blend_latents(first: Tensor, second: Tensor, coarse: float, middle: float, fine: float) -> Tensor:
+    """Style mixing in three bands, each by a share.
+
+    Args:
+        first, second: [N, num_ws, w_dim].
+        coarse, middle, fine: share of `second` in the codes of that band, 0..1.
+
+    Returns:
+        [N, num_ws, w_dim].
+    """
+    mixed = first.clone()
+    for band, share in zip(BANDS.values(), (coarse, middle, fine), strict=True):
+        mixed[:, band] = first[:, band].lerp(second[:, band], share)
+    return mixed
 
 
 @torch.no_grad()

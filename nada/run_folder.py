@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,22 @@ from PIL import Image
 from .checkpoint import save_generator
 from .errors import UsageError
 from .files import atomic_path
+from .resume import RunState, save_state
 from .stylegan2 import Generator
+from .targets import STYLE_IMAGES
 
-RECORD = "record.json"
+RECORD, STATE, SNAPSHOTS = "record.json", "resume.safetensors", "snapshots"
 
 
 def slug(text: str) -> str:
     """A file name that reads like the text."""
     return re.sub(r"\W+", "_", text.lower()).strip("_")[:60] or "untitled"
+
+
+def result_name(recipe: Mapping[str, Any]) -> str:
+    """A file name for what an adaptation makes, from its texts, as far as they are known."""
+    texts = (recipe["source"].strip() or recipe.get("source_found", ""), recipe["target"].strip() or STYLE_IMAGES)
+    return "_to_".join(slug(text) for text in texts if text)
 
 
 def unused(path: Path) -> Path:
@@ -31,23 +40,34 @@ def unused(path: Path) -> Path:
     return candidate
 
 
+def find_snapshots(folder: Path) -> dict[int, Path]:
+    """{iteration: file} of the snapshots in the folder of a run, in their order."""
+    files = {p.stem.removeprefix("iteration_"): p for p in sorted(folder.glob(f"{SNAPSHOTS}/iteration_*.safetensors"))}
+    return {int(number): path for number, path in files.items() if number.isdigit()}
+
+
 class RunFolder:
     """Where one run writes. Every file appears whole or not at all.
 
     Args:
         path: the folder; made if it is missing.
         overwrite: replace the results of an earlier run there.
+        resume: go on with the run that is there.
 
     Raises:
         UsageError: it holds an earlier run, and `overwrite` is off.
         NadaError: it cannot be written to.
     """
 
-    def __init__(self, path: Path, overwrite: bool = False):
+    def __init__(self, path: Path, overwrite: bool = False, resume: bool = False):
         self.path = path
-        if (path / RECORD).exists() and not overwrite:
-            raise UsageError(f"{path} holds an earlier run; choose another folder, or add --overwrite to replace it")
-        self._earlier = set(path.glob("snapshots/*.safetensors"))
+        begun = (path / RECORD).exists() or (path / STATE).exists()
+        if begun and not overwrite and not resume:
+            raise UsageError(
+                f"{path} holds an earlier run; choose another folder, add --overwrite to replace it, or go on with "
+                "it by --resume"
+            )
+        self._earlier = set() if resume else set(find_snapshots(path).values())
         self.files: dict[str, str] = {}
         # A run takes minutes: learn now, not at its end, that nothing can be written.
         probe = path / ".writable"
@@ -64,10 +84,22 @@ class RunFolder:
 
     def save_snapshot(self, generator: Generator, iteration: int) -> Path:
         """Write the state after some iterations under snapshots/."""
-        path = self.path / "snapshots" / f"iteration_{iteration:05d}.safetensors"
+        path = self.path / SNAPSHOTS / f"iteration_{iteration:05d}.safetensors"
         save_generator(generator, path)
         self._earlier.discard(path)
         self.files["last_snapshot"] = str(path)
+        return path
+
+    def snapshots(self) -> dict[int, Path]:
+        """{iteration: file} of this run's snapshots so far."""
+        return {number: path for number, path in find_snapshots(self.path).items() if path not in self._earlier}
+
+    def save_state(self, state: RunState) -> Path:
+        """Write what the run needs to go on. From now on the folder is this run's: snapshots of an earlier one go."""
+        path = self.path / STATE
+        save_state(state, path)
+        self._forget_earlier()
+        self.files["resume"] = str(path)
         return path
 
     def save_picture(self, picture: Image.Image, name: str) -> Path:
@@ -83,6 +115,10 @@ class RunFolder:
         path = self.path / RECORD
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        self._forget_earlier()
+        return path
+
+    def _forget_earlier(self) -> None:
         for stale in self._earlier:
             stale.unlink(missing_ok=True)
-        return path
+        self._earlier = set()

@@ -1,13 +1,15 @@
-"""Randomly moved copies of images, the same for both twins, for CLIP models that a generator could otherwise fool."""
+"""Randomly moved copies and random parts of images, the same for both twins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+PART = 0.5  # side of a crop, of the image's
 TURN, ZOOM, SHIFT = 0.16, (0.83, 1.15), 0.2  # radians; times; in units of half the image's side
 
 
@@ -15,7 +17,7 @@ def random_views(count: int, batch: int, random: torch.Generator) -> Callable[[T
     """A function that shows images in `count` random views each: mirrored, turned, zoomed, shifted, edges reflected.
 
     What holds for the picture holds for its views, while the invisible patterns that raise a CLIP score on one exact
-    picture do not survive them.
+    picture do not survive them. So a generator cannot fool a small CLIP model with such patterns.
 
     Args:
         count: views of each image; 0 returns images as they are.
@@ -43,3 +45,25 @@ def random_views(count: int, batch: int, random: torch.Generator) -> Callable[[T
         return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
     return show
+
+
+def random_crops(batch: int, random: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """A function that shows a random square part of each image, half as wide.
+
+    Args:
+        batch: number of images.
+        random: a CPU generator.
+
+    Returns:
+        [batch, C, H, W] -> [batch, C, H / 2, W / 2] (rounded up), the same parts at every call.
+    """
+    places = torch.rand(batch, 2, generator=random).tolist()
+
+    def crop(images: Tensor) -> Tensor:
+        height, width = (ceil(PART * side) for side in images.shape[2:])
+        free = [images.shape[2] - height, images.shape[3] - width]
+        corners = [(round(y * free[0]), round(x * free[1])) for y, x in places]
+        parts = [image[:, y : y + height, x : x + width] for image, (y, x) in zip(images, corners, strict=True)]
+        return torch.stack(parts)
+
+    return crop

@@ -6,8 +6,32 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import host
 from .adapt import NADATextAdapt
+from .compare import NADACompareGrid
+from .latents import NADAEditLatents, NADAInterpolateLatents, NADAMixLatents
 from .load import LoadStyleGAN2, NADALoadCLIP, NADASaveGenerator
+from .mapper import NADAApplyMapper, NADALoadMapper, NADASaveMapper, NADATrainMapper
 from .sample import GenerateImages, SampleLatents
+from .style import NADAApplyStyle, NADALoadStyle, NADASaveStyle
+
+NODES = (
+    LoadStyleGAN2,
+    NADALoadCLIP,
+    NADATextAdapt,
+    SampleLatents,
+    NADAMixLatents,
+    NADAInterpolateLatents,
+    NADAEditLatents,
+    GenerateImages,
+    NADACompareGrid,
+    NADASaveGenerator,
+    NADALoadStyle,
+    NADAApplyStyle,
+    NADASaveStyle,
+    NADATrainMapper,
+    NADAApplyMapper,
+    NADALoadMapper,
+    NADASaveMapper,
+)
 
 
 class NADAExtension(ComfyExtension):
@@ -15,4 +39,4 @@ class NADAExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_folders()  # before any schema lists files; ComfyUI 0.8.0 does not call on_load
-        return [LoadStyleGAN2, NADALoadCLIP, NADATextAdapt, SampleLatents, GenerateImages, NADASaveGenerator]
+        return [*NODES]

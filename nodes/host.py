@@ -23,40 +23,47 @@ from torch import Tensor, nn
 from ..nada import NadaError, UsageError
 
 GENERATORS, CLIPS = "stylegan", "open_clip"  # folders below ComfyUI's models/
-GENERATOR_FILES = (".safetensors", ".pt", ".pth", ".pkl")
+STYLES, MAPPERS, DIRECTIONS = "stylegan_styles", "stylegan_mappers", "stylegan_directions"
+FILES = {  # endings of what the nodes list; CLIP models are folders
+    GENERATORS: (".safetensors", ".pt", ".pth", ".pkl"),
+    STYLES: (".safetensors",),
+    MAPPERS: (".safetensors",),
+    DIRECTIONS: (".safetensors", ".npy"),
+}
+SAVED = (GENERATORS, STYLES, MAPPERS)  # have a folder below output/ too
 CLIP_CONFIG = "open_clip_config.json"
 EVERYTHING = 1e30  # bytes: more than any device has, so that every other model makes room
 TEXT_PAUSE = 0.3  # seconds between two texts on a node
 
 
 def register_folders() -> None:
-    """Make models/stylegan, output/stylegan and models/open_clip known, beside what extra_model_paths.yaml added."""
-    for name in (GENERATORS, CLIPS):
-        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
-    folder_paths.add_model_folder_path(GENERATORS, _saved_folder())
-    # A new folder name has an empty set of endings, which means every file.
-    paths, endings = folder_paths.folder_names_and_paths[GENERATORS]
-    folder_paths.folder_names_and_paths[GENERATORS] = (paths, {*endings, *GENERATOR_FILES})
+    """Make our folders known, beside what extra_model_paths.yaml added: in models/, and what is saved in output/."""
+    for kind in (CLIPS, *FILES):
+        folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.models_dir, kind))
+    for kind in SAVED:
+        folder_paths.add_model_folder_path(kind, _saved_folder(kind))
+    for kind, ours in FILES.items():  # a new folder name has an empty set of endings, which means every file
+        paths, endings = folder_paths.folder_names_and_paths[kind]
+        folder_paths.folder_names_and_paths[kind] = (paths, {*endings, *ours})
 
 
-def _saved_folder() -> str:
-    return os.path.join(folder_paths.get_output_directory(), GENERATORS)
+def _saved_folder(kind: str) -> str:
+    return os.path.join(folder_paths.get_output_directory(), kind)
 
 
-def generator_files() -> list[str]:
-    """Names of the generator files that the user has, relative to their folders."""
-    names = folder_paths.get_filename_list(GENERATORS)
-    return [name for name in names if name.lower().endswith(GENERATOR_FILES)]
+def files(kind: str) -> list[str]:
+    """Names of the user's files of a kind, relative to their folders."""
+    return [name for name in folder_paths.get_filename_list(kind) if name.lower().endswith(FILES[kind])]
 
 
-def generator_path(name: str) -> str:
-    """Where a file of `generator_files` is."""
-    return folder_paths.get_full_path_or_raise(GENERATORS, name)
+def file_path(kind: str, name: str) -> str:
+    """Where a file of `files` is."""
+    return folder_paths.get_full_path_or_raise(kind, name)
 
 
-def download_folder() -> Path:
-    """Where downloaded generators go: the first folder for them, which extra_model_paths.yaml may have set."""
-    return Path(folder_paths.get_folder_paths(GENERATORS)[0])
+def download_folder(kind: str = GENERATORS) -> Path:
+    """Where downloads of a kind go: the first folder for it, which extra_model_paths.yaml may have set."""
+    return Path(folder_paths.get_folder_paths(kind)[0])
 
 
 def cache_folder() -> Path:
@@ -79,17 +86,17 @@ def clip_path(name: str) -> str | None:
     return None
 
 
-def next_save_path(prefix: str) -> Path:
-    """A free path output/stylegan/<prefix>_00001_.safetensors; its folder exists afterwards.
+def next_save_path(prefix: str, kind: str = GENERATORS) -> Path:
+    """A free path output/<kind>/<prefix>_00001_.safetensors; its folder exists afterwards.
 
     Raises:
         UsageError: the prefix is empty or leads out of the folder.
     """
-    root = os.path.abspath(_saved_folder())
+    root = os.path.abspath(_saved_folder(kind))
     if not prefix.strip() or prefix.endswith(("/", "\\")):
         raise UsageError("filename_prefix names no file; write for example 'sketch' or 'styles/sketch'")
     if not os.path.abspath(os.path.join(root, prefix)).startswith(root + os.sep):
-        raise UsageError(f"filename_prefix is {prefix!r}; generators are saved below output/{GENERATORS} only")
+        raise UsageError(f"filename_prefix is {prefix!r}; files are saved below output/{kind} only")
     os.makedirs(root, exist_ok=True)
     folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
     return Path(folder) / f"{name}_{counter:05}_.safetensors"
@@ -190,6 +197,12 @@ def explained(execute: Callable[..., Any]) -> Callable[..., Any]:
 def to_image(images: Tensor) -> Tensor:
     """Images [N, 3, R, R] in [-1, 1] (clamped here) -> ComfyUI's IMAGE [N, R, R, 3] in [0, 1]."""
     return _as_output(((images + 1) / 2).clamp(0, 1).movedim(1, -1))
+
+
+def from_image(image: Tensor) -> Tensor:
+    """ComfyUI's images [N, H, W, C] in [0, 1] -> normal tensors [N, 3, H, W] in [-1, 1]; alpha is dropped."""
+    with normal_tensors():
+        return image[..., :3].movedim(-1, 1).float().clone() * 2 - 1
 
 
 def picture_to_image(picture: Image.Image) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from comfy_api.latest import io, ui
 
@@ -34,7 +35,7 @@ class LoadStyleGAN2(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "generator_name",
-                    options=[DEMO, *host.generator_files(), *DOWNLOADS],
+                    options=[DEMO, *host.files(host.GENERATORS), *DOWNLOADS],
                     default=DEMO,
                     tooltip="Change this first. 'demo' draws dogs at 64 px and needs no download. Other entries are "
                     "files in models/stylegan and output/stylegan: .safetensors of this pack, rosinality .pt, NVIDIA "
@@ -58,7 +59,7 @@ class LoadStyleGAN2(io.ComfyNode):
         if generator_name in DOWNLOADS:
             path = host.download_folder() / DOWNLOADS[generator_name].file
             return file_stamp(path) if path.is_file() else "absent"
-        return file_stamp(host.generator_path(generator_name))
+        return file_stamp(host.file_path(host.GENERATORS, generator_name))
 
     @classmethod
     @host.explained
@@ -76,12 +77,28 @@ def _generator_source(name: str) -> tuple[str, list[str]]:
     if name == DEMO:
         return DEMO, []
     if name not in DOWNLOADS:
-        return host.generator_path(name), []
+        return host.file_path(host.GENERATORS, name), []
     model = DOWNLOADS[name]
-    bar = host.Progress(model.megabytes)
+    if (path := host.download_folder() / model.file).is_file():
+        return str(path), []
     host.say(f"downloading {model.name}, {model.megabytes} MB; license: {model.license}")
-    path, remarks = download(model, host.download_folder(), lambda done, total: bar.update(done // 1_000_000))
+    path, remarks = download(model, host.download_folder(), _progress(f"downloading {model.name}"))
     return str(path), remarks
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """Shows downloads on the node, one after another."""
+    bar = None
+
+    def show(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None or bar.total != total:
+            bar = host.Progress(total)
+        bar.update(done)
+        if bar.text_is_due():
+            host.say(f"{what}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+    return show
 
 
 class NADALoadCLIP(io.ComfyNode):
@@ -129,7 +146,8 @@ class NADALoadCLIP(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(cls, clip_name: str, custom: str = "") -> io.NodeOutput:
-        clip = load_clip(clip_spec(clip_name, custom))
+        spec = clip_spec(clip_name, custom)
+        clip = load_clip(spec, folder=host.download_folder(host.CLIPS), progress=_progress("downloading CLIP"))
         host.say(" + ".join(f"{model['name']} x {model['weight']:g}" for model in clip.describe()))
         return io.NodeOutput(clip)
 

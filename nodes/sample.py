@@ -58,6 +58,15 @@ class SampleLatents(io.ComfyNode):
                     tooltip="Apply truncation to the first so many codes only (coarse shapes); 0 for all of them.",
                     extra_dict=ADVANCED,
                 ),
+                io.Int.Input(
+                    "label",
+                    default=0,
+                    min=0,
+                    max=9999,
+                    optional=True,
+                    tooltip="Of generators that were trained with classes: which one. Others ignore it.",
+                    extra_dict=ADVANCED,
+                ),
             ],
             outputs=[NADALatents.Output("latents", tooltip="Latent codes, one per picture, for Generate Images.")],
             **known_options(search_aliases=["stylegan latent", "w latent", "seed", "truncation", "random z"]),
@@ -66,10 +75,11 @@ class SampleLatents(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(
-        cls, generator, seed: int, count: int, truncation_psi: float, truncation_cutoff: int = 0
+        cls, generator, seed: int, count: int, truncation_psi: float, truncation_cutoff: int = 0, label: int = 0
     ) -> io.NodeOutput:
         with host.normal_tensors():
-            return io.NodeOutput(sample_latents(generator, count, seed, truncation_psi, truncation_cutoff or None))
+            cutoff = truncation_cutoff or None
+            return io.NodeOutput(sample_latents(generator, count, seed, truncation_psi, cutoff, label))
 
 
 class GenerateImages(io.ComfyNode):
@@ -114,15 +124,22 @@ class GenerateImages(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(cls, generator, latents: Tensor, noise: str, seed: int = 0) -> io.NodeOutput:
-        expected = (generator.num_ws, generator.config.w_dim)
-        if latents.shape[1:] != expected:
-            raise UsageError(
-                f"the latents are for another generator: {latents.shape[1]} codes of {latents.shape[2]} numbers, and "
-                f"this one takes {expected[0]} of {expected[1]}. Make them with Sample Latents from this generator"
-            )
+        check_latents(generator, latents)
         chunk = max(1, int(CHUNK_BYTES / image_bytes(generator)))
         with host.on_device(generator, needs=chunk * image_bytes(generator)):
             return io.NodeOutput(host.to_image(in_chunks(generator, latents, noise, seed, chunk)))
+
+
+def check_latents(generator: Generator, latents: Tensor) -> None:
+    """Raises:
+    UsageError: the codes are for another generator.
+    """
+    expected = (generator.num_ws, generator.config.w_dim)
+    if latents.shape[1:] != expected:
+        raise UsageError(
+            f"the latents are for another generator: {latents.shape[1]} codes of {latents.shape[2]} numbers, and "
+            f"this one takes {expected[0]} of {expected[1]}. Make them with Sample Latents from this generator"
+        )
 
 
 def image_bytes(generator: Generator) -> float:

@@ -18,6 +18,12 @@ NADAClip = io.Custom("NADA_CLIP")
 NADALatents = io.Custom("NADA_LATENTS")
 """Latent codes ws: a float32 tensor [N, num_ws, w_dim] on the CPU."""
 
+NADAStyle = io.Custom("NADA_STYLE")
+"""A `nada.Style`. Nodes never change the one they are given."""
+
+NADAMapper = io.Custom("NADA_MAPPER")
+"""A `nada.LatentMapper` on the CPU, without gradients. Nodes never change the one they are given."""
+
 ADVANCED = {"advanced": True}
 """For an input's `extra_dict`: folds it away where the frontend can. The keyword `advanced` needs ComfyUI 0.10."""
 

@@ -1,11 +1,16 @@
-"""Small models that every test can afford."""
+"""Small models that every test can afford, and a ComfyUI of straw."""
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import stub_comfyui
 import torch
 
 from nada.clip import ClipEnsemble, load_clip
@@ -29,7 +34,7 @@ def seeded_global_generator():
 @pytest.fixture(autouse=True)
 def no_copies_in_the_users_cache(tmp_path, monkeypatch):
     """The command line keeps converted copies of checkpoints; those of tests lie with the test."""
-    monkeypatch.setattr("nada.commands.CACHE", tmp_path / "converted")
+    monkeypatch.setattr("nada.commands.CONVERTED", tmp_path / "converted")
 
 
 def alive(config: GeneratorConfig, seed: int = 0) -> Generator:
@@ -46,10 +51,26 @@ def alive(config: GeneratorConfig, seed: int = 0) -> Generator:
     return generator.eval().requires_grad_(False)
 
 
+def moved(base: Generator, names: str = "", size: float = 0.1, seed: int = 5) -> Generator:
+    """A copy whose synthesis parameters with `names` in their names are a little elsewhere."""
+    adapted, rng = copy.deepcopy(base), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in adapted.synthesis.named_parameters():
+            if names in name:
+                tensor.add_(size * torch.randn(tensor.shape, generator=rng))
+    return adapted
+
+
 @pytest.fixture
 def small() -> Generator:
     """32 px, eight latent codes."""
     return alive(GeneratorConfig(32, (24, 20, 16, 12), z_dim=16, w_dim=20, mapping_layers=2))
+
+
+@pytest.fixture
+def wide() -> Generator:
+    """A generator with a matrix large enough to be factored: 48 x 432 in the blocks of 8 and 16 px."""
+    return alive(GeneratorConfig(16, (48, 48, 48), z_dim=16, w_dim=20, mapping_layers=2))
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +89,17 @@ def clip_folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def clip(clip_folder) -> ClipEnsemble:
     return load_clip(str(clip_folder))
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """A ComfyUI of straw, around which the pack is imported."""
+    host = stub_comfyui.Host(tmp_path)
+    for name, module in stub_comfyui.modules(host).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    stub_comfyui.load_pack()
+    host.nodes = importlib.import_module(f"{stub_comfyui.PACK}.nodes")
+    host.load = importlib.import_module(f"{stub_comfyui.PACK}.nodes.load")
+    asyncio.run(host.nodes.NADAExtension().get_node_list())
+    yield host
+    stub_comfyui.forget_pack()

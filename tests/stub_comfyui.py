@@ -103,6 +103,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
         Int=comfy_type("INT"),
         Float=comfy_type("FLOAT"),
         String=comfy_type("STRING"),
+        Boolean=comfy_type("BOOLEAN"),
         Combo=SimpleNamespace(Input=combo),
     )
     ui = SimpleNamespace(PreviewImage=lambda image, cls: image, PreviewText=lambda text: text)
@@ -154,7 +155,9 @@ def folder_module(module: Any, folder: Path) -> ModuleType:
         add_model_folder_path=add,
         get_folder_paths=lambda name: known[name][0],
         get_filename_list=listed,
-        get_full_path_or_raise=lambda name, file: next(str(Path(r, file)) for r in known[name][0]),
+        get_full_path_or_raise=lambda name, file: next(
+            str(path) for root in known[name][0] if (path := Path(root, file)).exists()
+        ),
         get_save_image_path=save_path,
     )
 

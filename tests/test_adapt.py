@@ -82,7 +82,7 @@ def test_twins_see_the_same_codes_and_noise(small, clip, monkeypatch):
     list(run)
     for before, after in seen:
         assert torch.allclose(before, after, atol=1e-4), "the pair differs in more than its weights"
-    codes = run.sample_codes(1, mixing=1.0)[0]
+    codes = run.draw_codes(1, mixing=1.0)(small.mapping)[0]
     assert len({tuple(code.tolist()) for code in codes}) == 2, "mixing 1 must mix two codes"
 
 
@@ -123,8 +123,8 @@ def test_stopping_early_keeps_a_usable_generator_with_its_recipe(small, clip):
 def test_own_templates_replace_the_papers(small, clip):
     (model,) = clip
     run = adapt(small, clip, config(templates="a face, {} | {}"))
-    assert torch.equal(run.directions[0], text_direction(model, "photo", "sketch", ["a face, {}", "{}"]))
-    assert not torch.allclose(run.directions[0], text_direction(model, "photo", "sketch"), atol=1e-3)
+    assert torch.equal(run.goal.directions[0], text_direction(model, "photo", "sketch", ["a face, {}", "{}"]))
+    assert not torch.allclose(run.goal.directions[0], text_direction(model, "photo", "sketch"), atol=1e-3)
 
 
 def test_all_layers_cost_no_selection(small, clip, monkeypatch):
@@ -158,7 +158,6 @@ def test_default_rate_grows_as_the_generator_narrows(small):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"source": "  "}, "source text is empty"),
         ({"batch": 0}, "batch is 0"),
         ({"iterations": -1}, "iterations is -1"),
         ({"layers": 0}, "'auto', 'all' or a number"),
@@ -166,7 +165,12 @@ def test_default_rate_grows_as_the_generator_narrows(small):
         ({"learning_rate": -0.1}, "learning_rate is -0.1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"mixing": 1.5}, r"in 0\.\.1"),
-        ({"directional_weight": 0.0}, "both 0"),
+        ({"directional_weight": 0.0}, "one of them must count"),
+        ({"directional_weight": 0.0, "angle_weight": 1.0}, "one of them must count"),
+        ({"angle_weight": 1.0, "batch": 1}, "batch to at least 2"),
+        ({"patch_weight": -1.0}, "patch_weight is -1"),
+        ({"image_share": 1.5}, r"image_share is 1.5; it must be in 0\.\.1"),
+        ({"layers": "b8.conv9"}, "names such as"),
         ({"templates": "a photo of {}|a painting"}, "'a painting' has no {}"),
     ],
 )
@@ -190,3 +194,13 @@ def test_what_does_not_fit_is_refused_before_training(small, clip):
 def test_divergence_is_reported(small, clip):
     with pytest.raises(NadaError, match="not finite"):
         list(adapt(small, clip, config(iterations=5, learning_rate=1e30)))
+
+
+def test_generators_with_classes_are_shown_all_of_them(clip, monkeypatch):
+    generator, seen = alive(GeneratorConfig(16, (8, 8, 8), z_dim=6, w_dim=6, mapping_layers=2, c_dim=3)), set()
+    mapping = generator.mapping.forward
+    monkeypatch.setattr(
+        generator.mapping, "forward", lambda z, label: seen.update(label.tolist()) or mapping(z, label=label)
+    )
+    [*adapt(generator, clip, config(layers=2, iterations=2))]
+    assert seen == {0, 1, 2}

@@ -16,6 +16,7 @@ from checkpoint_files import containers, nvidia_bytes, put, refused, rosinality_
 
 from nada.checkpoint import inspect_file, load_generator
 from nada.checkpoint.inert import Global, PickleMachine, Record
+from nada.checkpoint.tensors import Storage, TensorView
 from nada.checkpoint.torch_files import CALLABLES, LEGACY_MAGIC
 from nada.checkpoint.window import Cursor, Window
 from nada.errors import CheckpointError
@@ -287,3 +288,9 @@ def test_inspecting_is_as_careful_as_loading(tmp_path, canary):
         report = inspect_file(put(tmp_path, data))
         assert not report["loadable"]
         assert report["reason"]
+
+
+@pytest.mark.parametrize("shape", [({},), ("3",), (2.0, 2), (True,), (-1,), (1 << 300,) * 4, (1,) * 1000])
+def test_impossible_sizes_are_refused_before_anything_is_computed_from_them(shape):
+    with pytest.raises(CheckpointError, match="impossible"):
+        TensorView.contiguous(Storage(torch.float32, Window.of(b"")), shape)

@@ -18,6 +18,7 @@ from PIL import Image
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.latents import generate, sample_latents
+from nada.resume import load_state
 from nada.run_folder import slug, unused
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +54,7 @@ def test_adapt_leaves_everything_that_the_help_promises(adapt, tmp_path, capsys,
     assert adapted.metadata["adaptations"] == [record["recipe"]]
     assert record["recipe"]["base"] == small.fingerprint() != adapted.fingerprint()
     assert load_generator(run / "snapshots" / "iteration_00002.safetensors").fingerprint() != adapted.fingerprint()
-    for name in ("before_after", "filmstrip", "loss"):
+    for name in ("before_after", "filmstrip", "loss", "layers"):
         assert Image.open(run / f"{name}.png").width > 300
     assert not list(run.glob(".*")), "temporary files were left"
 
@@ -124,13 +125,13 @@ def test_convert_and_inspect(base, tmp_path, capsys, small):
         (["--batch", "0"], 2, "batch is 0"),
         (["--layers", "9"], 2, "7 to choose from"),
         (["--layers", "most"], 2, "'auto', 'all' or a number"),
-        (["--source", "", "--target", "sketch"], 2, "source text is empty"),
+        (["--source", "photo", "--target", " "], 2, "--target is missing"),
         (["--source", "photo", "--target", "far too " * 30], 2, "tokens long"),
         (["--clip", "ViT-B/99"], 2, "no CLIP architecture"),
         (["--generator", "nowhere.pkl"], None, "nowhere.pkl"),
         (["--generator", __file__], 1, "test_cli.py"),
         (["--device", "abacus"], 2, "abacus"),
-        (["--learning-rate", "1e30"], 1, "not finite"),
+        (["--learning-rate", "1e30", "--snapshot-every", "0"], 1, "not finite"),
         (["--snapshot-every", "-1"], 2, "snapshot_every is -1"),
     ],
 )
@@ -199,6 +200,7 @@ def test_ctrl_c_keeps_what_was_trained_and_says_where(base, clip_folder, tmp_pat
     done = load_generator(kept).metadata["adaptations"][-1]["iterations_done"]
     assert 3 <= done < 100000
     assert json.loads((tmp_path / "run" / "record.json").read_text())["interrupted"] is True
+    assert load_state(tmp_path / "run" / "resume.safetensors").recipe["iterations_done"] == done
 
 
 def test_kill_leaves_only_whole_files(base, clip_folder, tmp_path):

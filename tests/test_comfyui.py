@@ -27,6 +27,9 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 MUTED, BYPASSED = 2, 4
 ADAPT, SAVE_IMAGE, SAVE_GENERATOR = "NADATextAdapt", "SaveImage", "NADASaveGenerator"
 NODES = ("LoadStyleGAN2", "NADALoadCLIP", ADAPT, "SampleLatents", "GenerateImages", SAVE_GENERATOR)
+NODES += ("NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid")
+NODES += ("NADALoadStyle", "NADAApplyStyle", "NADASaveStyle")
+NODES += ("NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
 TEXT_EVENT, PREVIEW_EVENTS = 3, {1, 4}
 START_LIMIT, RUN_LIMIT = 180, 240  # seconds
 
@@ -234,6 +237,47 @@ def test_saved_generator_makes_the_same_pictures(server, quickstart):
     second = server.result(server.queue(prompt))
     pairs = zip(server.pictures(first, ids[SAVE_IMAGE]), server.pictures(second, ids[SAVE_IMAGE]), strict=True)
     assert not any(ImageChops.difference(a, b).getbbox() for a, b in pairs)
+
+
+def test_saved_style_is_listed_and_has_a_strength(server, quickstart):
+    prompt, ids = quickstart
+    adapt, latents = prompt[ids[ADAPT]], [ids["SampleLatents"], 0]
+    save = {"base": adapt["inputs"]["generator"], "adapted": [ids[ADAPT], 0], "filename_prefix": "test/sketch"}
+    prompt["style"] = {"class_type": "NADASaveStyle", "inputs": save}
+
+    def show(name: str, generator: list) -> None:
+        images = {"class_type": "GenerateImages", "inputs": {"generator": generator, "latents": latents}}
+        images["inputs"] |= {"noise": "const"}
+        prompt[f"{name} images"] = images
+        inputs = {"images": [f"{name} images", 0], "filename_prefix": name}
+        prompt[name] = {"class_type": SAVE_IMAGE, "inputs": inputs}
+
+    def apply(name: str, style: str, strength: float) -> None:
+        inputs = {"generator": adapt["inputs"]["generator"], "style": [style, 0], "strength": strength}
+        prompt[f"{name} style"] = {"class_type": "NADAApplyStyle", "inputs": inputs}
+        show(name, [f"{name} style", 0])
+
+    show("base", adapt["inputs"]["generator"])
+    show("adapted", [ids[ADAPT], 0])
+    apply("nothing", "style", 0.0)
+    first = server.result(server.queue(prompt))
+    assert first["status"]["status_str"] == "success", first["status"]
+    assert server.pictures(first, "style"), "the node shows before and after"
+
+    spec = server.get("/object_info/NADALoadStyle")["NADALoadStyle"]["input"]["required"]["style_name"]
+    prompt["file"] = {"class_type": "NADALoadStyle", "inputs": {"style_name": spec[1]["options"][0]}}
+    apply("everything", "file", 1.0)
+    second = server.result(server.queue(prompt))
+    assert second["status"]["status_str"] == "success", second["status"]
+    assert server.pictures(second, "file")
+
+    def difference(one: str, other: str) -> int:
+        pairs = zip(server.pictures(second, one), server.pictures(second, other), strict=True)
+        return max(high for a, b in pairs for _, high in ImageChops.difference(a, b).getextrema())
+
+    assert difference("base", "nothing") == 0
+    assert difference("adapted", "everything") <= 1
+    assert difference("base", "adapted") > 1
 
 
 def test_mistakes_are_explained_on_the_node(server, quickstart):

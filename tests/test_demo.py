@@ -39,9 +39,9 @@ def world():
         sys.path.remove(str(folder))
 
 
-@pytest.fixture(scope="module")
-def clip():
-    return next(iter(nada.load_clip(str(FOLDER / "clip"))))
+@pytest.fixture(scope="module", params=["demo-conv", "demo-vit"])
+def clip(request):
+    return next(iter(nada.load_clip(request.param)))
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,15 @@ def accuracy(clip, pictures, phrases, key):
 
 def test_models_are_small():
     files = [f for f in FOLDER.rglob("*") if f.is_file()]
-    assert {"open_clip_config.json", "open_clip_model.safetensors", "dog_photo.safetensors"} <= {f.name for f in files}
-    assert sum(f.stat().st_size for f in files) < 15e6
+    assert {"dog_photo.safetensors", "judge.safetensors"} <= {f.name for f in files}
+    assert sum(f.stat().st_size for f in files) < 20e6
+
+
+def test_demo_is_both_models_at_half_the_weight():
+    described = nada.load_clip("demo:3").describe()
+    assert described == [{"name": "demo-conv", "weight": 1.5}, {"name": "demo-vit", "weight": 1.5}]
+    again = nada.load_clip(",".join(f"{model['name']}:{model['weight']}" for model in described))
+    assert again.describe() == described
 
 
 def test_world_is_reproducible(world):

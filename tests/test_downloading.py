@@ -10,12 +10,14 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
 from checkpoint_files import rosinality_checkpoint, small_generator, torch_bytes
 
 from nada import downloading
-from nada.catalog import MIT, NVIDIA, PUBLISHED, PUBLISHED_CLIPS, Published, agrees, find_published
+from nada.catalog import MIT, NVIDIA, PUBLISHED, PUBLISHED_CLIPS, Published, PublishedClip, agrees, find_published
 from nada.checkpoint import load_generator
-from nada.downloading import download
+from nada.clip import load_clip
+from nada.downloading import clip_file, download
 from nada.errors import NadaError, UsageError
 
 DATA = torch_bytes(rosinality_checkpoint(small_generator()))
@@ -207,7 +209,12 @@ def test_the_catalog_is_sound():
         assert model.size is None or model.megabytes - 1 < model.size / 1e6 <= model.megabytes
     assert {"ffhq-1024", "afhqdog-512", "metfaces-1024", "church-256"} <= {*names}
     assert find_published("ffhq-1024").license == NVIDIA
-    assert all(clip.megabytes and clip.license for clip in PUBLISHED_CLIPS)
+    for clip in PUBLISHED_CLIPS:
+        assert clip.license
+        assert len(clip.sha256) in (0, 64)
+        assert len(clip.revision) == 40
+        assert clip.size is None or clip.megabytes - 1 < clip.size / 1e6 <= clip.megabytes
+        assert find_published(clip.name) is clip
     with pytest.raises(UsageError, match="ffhq-1024"):
         find_published("ffhq")
 
@@ -218,3 +225,56 @@ def test_hashes_agree_as_far_as_they_are_known():
     assert not agrees("ac...ab", "ab" * 32)
     assert agrees("ab" * 32, "ab" * 32)
     assert not agrees("ab", "ab" * 32)
+
+
+@pytest.fixture
+def small_clip(served, monkeypatch, tmp_path):
+    """A published CLIP that is small, on this machine instead of the hub; no other program has fetched it."""
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served[1])
+    path = served[0] / "someone" / "clip" / "resolve" / "main" / "open_clip_model.safetensors"
+    path.parent.mkdir(parents=True)
+    save_file({"visual.conv1.weight": torch.zeros(4, 3, 2, 2), "logit_scale": torch.zeros(())}, path)
+    data = path.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    clip = PublishedClip("RN50", "RN50-quickgelu", "someone/clip", "main", 1, len(data), sha256)
+    monkeypatch.setattr("nada.clip.PUBLISHED_CLIPS", (clip,))
+    return clip
+
+
+def test_clip_weights_are_downloaded_once_verified_and_used(tmp_path, small_clip, monkeypatch):
+    seen, opened = [], []
+
+    def create_model(name, pretrained, **options):
+        opened.append((name, pretrained))
+        raise RuntimeError("these are no weights of that network")
+
+    monkeypatch.setattr("open_clip.create_model", create_model)
+    with pytest.raises(NadaError, match="cannot be read"):
+        load_clip("RN50", folder=tmp_path / "clips", progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (small_clip.size, small_clip.size)
+    path = tmp_path / "clips" / "RN50-quickgelu.openai.safetensors"
+    assert opened == [("RN50-quickgelu", str(path))]
+    assert record(path)["sha256"] == small_clip.sha256
+    asked = len(Server.asked)
+    assert clip_file(small_clip, tmp_path / "clips") == path
+    assert len(Server.asked) == asked
+
+
+def test_clip_weights_that_another_program_fetched_are_used(tmp_path, small_clip):
+    snapshot = tmp_path / "hub" / "models--someone--clip" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "open_clip_model.safetensors").write_bytes(b"theirs")
+    (tmp_path / "hub" / "models--someone--clip" / "refs").mkdir()
+    (tmp_path / "hub" / "models--someone--clip" / "refs" / "main").write_text("0" * 40)
+    assert clip_file(small_clip, tmp_path / "clips").read_bytes() == b"theirs"
+    assert Server.asked == []
+
+
+def test_a_generator_in_place_of_clip_weights_is_refused(tmp_path, served, small_clip):
+    path = served[0] / "someone" / "clip" / "resolve" / "main" / "open_clip_model.safetensors"
+    path.write_bytes(DATA)
+    with pytest.raises(NadaError, match="not the expected file"):
+        clip_file(replace(small_clip, size=None, sha256=""), tmp_path / "clips")

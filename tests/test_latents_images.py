@@ -5,10 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import alive
 
 from nada.errors import UsageError
 from nada.images import before_after, filmstrip, make_grid, plot, to_uint8
 from nada.latents import generate, mix_latents, sample_latents
+from nada.stylegan2 import GeneratorConfig
+
+
+def test_classes_are_chosen_by_number():
+    generator = alive(GeneratorConfig(8, (8, 8), z_dim=6, w_dim=6, mapping_layers=2, c_dim=3))
+    codes = [sample_latents(generator, 2, label=i) for i in range(3)]
+    assert not torch.allclose(codes[0], codes[1], atol=1e-3)
+    labels = torch.tensor([2, 1])
+    assert torch.allclose(
+        sample_latents(generator, 2, label=labels), torch.stack([codes[2][0], codes[1][1]]), atol=1e-6
+    )
+    with pytest.raises(UsageError, match="classes 0 to 2"):
+        sample_latents(generator, 1, label=3)
 
 
 def test_each_latent_is_that_of_its_seed(small):

@@ -1,10 +1,14 @@
-"""Choosing layers: what is measured is the code that drives the layer, and only chosen layers move."""
+"""Choosing layers: what is measured is the code that drives the layer, and names mean what they say."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from nada import layer_freeze
+from nada.errors import UsageError
+from nada.stylegan2 import GeneratorConfig
+from nada.stylegan2.synthesis import Synthesis
 
 
 def test_one_step_measures_the_gradient(small):
@@ -44,8 +48,36 @@ def test_choice_is_in_network_order_and_ties_go_to_the_lower_layer(small):
     assert layer_freeze.choose(small.synthesis, scores, 3) == ("b8.conv0", "b8.conv1", "b16.conv0")
 
 
-def test_apply_frees_exactly_the_named_layers(small):
-    layer_freeze.apply(small, small.synthesis, ("b8.conv1", "b32.conv0"))
-    free = {name.removeprefix("synthesis.") for name, p in small.named_parameters() if p.requires_grad}
-    parts = ("weight", "bias", "noise_strength", "affine.weight", "affine.bias")
-    assert free == {f"{layer}.{part}" for layer in ("b8.conv1", "b32.conv0") for part in parts}
+def test_phases_are_those_of_the_authors_code_at_1024():
+    """Its positions in `convs` count from b8.conv0: texture has 2..9, shape 0..1, shape_expanded 0..2, no_fine 0..9."""
+    with torch.device("meta"):
+        synthesis = Synthesis(GeneratorConfig(1024, (4,) * 9, 8, 8))
+    convs = [name for name in synthesis.conv_layers if name != "b4.conv1"]
+    for phase, part in {
+        "texture": convs[2:10],
+        "shape": convs[:2],
+        "shape_expanded": convs[:3],
+        "no_fine": convs[:10],
+    }.items():
+        assert layer_freeze.named(synthesis, phase) == ("b4.const", "b4.conv1", *part), phase
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [
+        ("b8", "b8.conv0 b8.conv1"),
+        ("b16.conv1, b4.conv1", "b4.conv1 b16.conv1"),
+        ("b4-b16", "b4.conv1 b8.conv0 b8.conv1 b16.conv0 b16.conv1"),
+        ("b8-b1024.torgb, mapping", "mapping b8.torgb b16.torgb b32.torgb"),
+        ("b4.const,b4", "b4.const b4.conv1"),
+        ("texture", "b4.const b4.conv1 b16.conv0 b16.conv1 b32.conv0 b32.conv1"),
+    ],
+)
+def test_names_and_ranges(small, text, layers):
+    assert layer_freeze.named(small.synthesis, text) == tuple(layers.split())
+
+
+@pytest.mark.parametrize("text", ["b64", "b4.conv0", "b16-b8", "conv1", "b8.conv2", "", "b8,,b16", "b8.conv0.weight"])
+def test_unknown_names_are_refused(small, text):
+    with pytest.raises(UsageError, match="layer"):
+        layer_freeze.named(small.synthesis, text)

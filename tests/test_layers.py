@@ -17,7 +17,8 @@ FILES = sorted([*(ROOT / "nada").rglob("*.py"), *(ROOT / "nodes").rglob("*.py"),
 
 BASE = {"nada/errors", "nada/files"}
 NETWORKS = {"nada/stylegan2", "nada/stylegan2/ops"}
-TOP = {"nada/cli", "nada/commands", "nada/__main__"}
+TOP = {"nada/cli", "nada/arguments", "nada/training", "nada/commands", "nada/edit_cli", "nada/edit_commands"}
+TOP |= {"nada/__main__"}
 MAY_IMPORT = {  # layer -> the layers it may import besides itself; the most specific entry counts
     "nada/errors": set(),
     "nada/files": {"nada/errors"},
@@ -28,7 +29,11 @@ MAY_IMPORT = {  # layer -> the layers it may import besides itself; the most spe
     "nada/checkpoint": {*NETWORKS, *BASE},
     "nada": {*NETWORKS, *BASE, "nada/losses", "nada/layer_freeze", "nada/checkpoint"},
     "nada/commands": {"nada", *NETWORKS, *BASE, "nada/checkpoint"},
-    "nada/cli": {"nada", "nada/commands", *NETWORKS, *BASE, "nada/checkpoint"},
+    "nada/edit_commands": {"nada", "nada/commands", *BASE, "nada/stylegan2"},
+    "nada/edit_cli": {"nada", "nada/arguments", "nada/commands", "nada/edit_commands"},
+    "nada/training": {"nada", "nada/commands", *NETWORKS, *BASE, "nada/checkpoint"},
+    "nada/arguments": {"nada"},
+    "nada/cli": {"nada", *NETWORKS, *BASE, "nada/checkpoint", *TOP},
     "nada/__main__": {"nada/cli"},
     "nodes": {"nada", "nada/images"},
     "__init__": {"nodes"},
@@ -44,6 +49,10 @@ PACKAGES = {  # layer -> packages it may use besides the standard library
     "nada/layer_freeze": TORCH,
     "nada/checkpoint": {*TORCH, "numpy", "safetensors"},
     "nada/commands": {*TORCH, "tqdm"},
+    "nada/edit_commands": {*TORCH, "tqdm", "safetensors"},
+    "nada/edit_cli": set(),
+    "nada/training": {*TORCH, "tqdm", "PIL"},
+    "nada/arguments": set(),
     "nada/cli": {*TORCH, "tqdm"},
     "nada/__main__": set(),
     "nodes": {*TORCH, "numpy", "PIL", "comfy_api"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nada.losses import directional_loss, embedding_norm_loss, global_loss, unit
+from nada.losses import directional_loss, embedding_norm_loss, global_loss, unit, within_domain_loss
 
 
 def rows(x):
@@ -63,3 +63,17 @@ def test_embedding_norm_loss_is_the_formula_and_knows_no_direction():
     loss = embedding_norm_loss(source, adapted)
     assert abs(float(loss) - np.mean((lengths[0] - lengths[1]) ** 2)) < 1e-6
     assert float(embedding_norm_loss(source, -source)) == 0
+
+
+def test_within_domain_loss_compares_all_pairs():
+    source, adapted = torch.randn(4, 10), torch.randn(4, 10)
+    before, after = (rows(x) @ rows(x).T for x in (source, adapted))
+    pairs = np.triu_indices(4, 1)
+    assert abs(float(within_domain_loss(source, adapted)) - np.mean((after - before)[pairs] ** 2)) < 1e-6
+    assert abs(float(within_domain_loss(source * 2, adapted * 5)) - float(within_domain_loss(source, adapted))) < 1e-6
+
+
+def test_turning_all_embeddings_alike_keeps_the_domain():
+    source, (rotation, _) = torch.randn(5, 8), torch.linalg.qr(torch.randn(8, 8))
+    assert float(within_domain_loss(source, source @ rotation)) < 1e-10
+    assert float(within_domain_loss(source, source[:1].expand(5, -1))) > 0.1, "a collapse must cost"

@@ -22,22 +22,12 @@ import nada
 from nada import UsageError, generate, sample_latents
 
 NODE_IDS = {"LoadStyleGAN2", "NADALoadCLIP", "NADATextAdapt", "SampleLatents", "GenerateImages", "NADASaveGenerator"}
+NODE_IDS |= {"NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid"}
+NODE_IDS |= {"NADALoadStyle", "NADAApplyStyle", "NADASaveStyle"}
+NODE_IDS |= {"NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper"}
 CORE_NODES = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "SaveImage", "PreviewImage"}
 CONTROL = {"fixed", "increment", "decrement", "randomize"}
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-
-
-@pytest.fixture
-def host(tmp_path, monkeypatch):
-    """A ComfyUI of straw, around which the pack is imported."""
-    host = stub_comfyui.Host(tmp_path)
-    for name, module in stub_comfyui.modules(host).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    stub_comfyui.load_pack()
-    host.nodes = importlib.import_module(f"{stub_comfyui.PACK}.nodes")
-    asyncio.run(host.nodes.NADAExtension().get_node_list())
-    yield host
-    stub_comfyui.forget_pack()
 
 
 @pytest.fixture
@@ -130,7 +120,7 @@ def check_value(socket, value):
     elif socket.type in ("INT", "FLOAT"):
         assert options["min"] <= value <= options["max"], f"{socket.id} is {value}"
     else:
-        assert isinstance(value, str)
+        assert isinstance(value, bool if socket.type == "BOOLEAN" else str)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
@@ -235,8 +225,32 @@ def picture():
 
 def test_empty_texts_are_refused_before_anything_runs(host):
     check = host.nodes.NADATextAdapt.validate_inputs
-    assert check("photo", None) is True
-    assert "target text is empty" in check("photo", "  ")
+    assert check(target=None) is True
+    assert "target text is empty" in check(target="  ")
+    assert check(target="  ", style_images=None) is True, "a link, which ComfyUI shows as None"
+    assert check(target="", preset="sketch") is True
+    assert "target text is empty" in check(target="", preset="style")
+    assert "no preset" in check(target="pig", preset="lost")
+
+
+def test_a_preset_goes_before_the_widgets(host):
+    widgets = {"source": "a", "target": "b", "iterations": 7, "learning_rate": 0.0, "layers": 3, "image_share": 0.5}
+    configure = host.nodes.adapt.configure
+    assert configure("none", **widgets) == nada.AdaptConfig("a", "b", iterations=7, layers=3, image_share=0.5)
+    assert configure("pig", **widgets).target == "pig"
+    general = configure("style", **widgets)
+    assert (general.target, general.layers, general.iterations) == ("b", "all", 300)
+
+
+def test_style_images_come_in_comfyuis_layout(host, small, clip):
+    options = {"source": "", "target": "", "iterations": 2, "batch": 1, "learning_rate": 0.0, "image_share": 0.5}
+    with torch.inference_mode():
+        pictures = torch.rand(3, 20, 30, 3)
+        adapted = host.nodes.NADATextAdapt.execute(small, clip, style_images=pictures, **options).args[0]
+    (recipe,) = adapted.metadata["adaptations"]
+    config = nada.AdaptConfig("", "", iterations=2, batch=1, image_share=1.0)
+    direct = nada.adapt(small, clip, config, style_images=pictures.clone().permute(0, 3, 1, 2) * 2 - 1)
+    assert recipe["goal"] == direct.recipe()["goal"]
 
 
 @pytest.mark.parametrize("noise", ["const", "random"])
@@ -285,10 +299,10 @@ def test_saved_generator_is_listed_and_loads(host, small):
     host.nodes.NADASaveGenerator.execute(small, "styles/sketch")
     path = host.folder / "output" / "stylegan" / "styles" / "sketch_00001_.safetensors"
     assert path.is_file()
-    assert path.name in host.nodes.host.generator_files()
+    assert path.name in host.nodes.host.files(host.nodes.host.GENERATORS)
     assert any("sketch_00001_.safetensors" in text for text in host.texts)
     (path.parent / "notes.txt").write_text("not a generator")
-    assert "notes.txt" not in host.nodes.host.generator_files()
+    assert "notes.txt" not in host.nodes.host.files(host.nodes.host.GENERATORS)
 
 
 @pytest.mark.parametrize("prefix", ["../sketch", "/tmp/sketch", "", "styles/"])

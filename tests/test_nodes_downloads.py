@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import os
-import sys
+from types import SimpleNamespace
 
 import pytest
 import stub_comfyui
 from checkpoint_files import nvidia_bytes, small_generator
 
 from nada import PUBLISHED, NadaError
-
-
-@pytest.fixture
-def host(tmp_path, monkeypatch):
-    """A ComfyUI of straw, around which the pack is imported."""
-    host = stub_comfyui.Host(tmp_path)
-    for name, module in stub_comfyui.modules(host).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    stub_comfyui.load_pack()
-    host.nodes = importlib.import_module(f"{stub_comfyui.PACK}.nodes")
-    host.load = importlib.import_module(f"{stub_comfyui.PACK}.nodes.load")
-    asyncio.run(host.nodes.NADAExtension().get_node_list())
-    yield host
-    stub_comfyui.forget_pack()
 
 
 @pytest.fixture
@@ -63,10 +47,10 @@ def test_picking_one_downloads_it_with_progress_and_says_the_license(host, fetch
     generator = host.nodes.LoadStyleGAN2.execute(ENTRY).args[0]
     assert generator.config.resolution == 16
     assert fetched == [PUBLISHED[0].name]
-    assert [done for done, _ in host.progress] == [50, 100]
+    assert [done for done, _ in host.progress] == [50_000_000, 100_000_000]
     assert "NVIDIA Source Code License" in host.texts[0]
     assert "SHA-256" in host.texts[-1]
-    assert PUBLISHED[0].file in host.nodes.host.generator_files()
+    assert PUBLISHED[0].file in host.nodes.host.files(host.nodes.host.GENERATORS)
     assert host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY) != "absent"
 
 
@@ -93,7 +77,7 @@ def test_converted_copies_lie_in_comfyuis_models_and_are_not_listed(host):
     first, second = (host.nodes.LoadStyleGAN2.execute("dogs.pkl").args[0] for _ in range(2))
     assert first.fingerprint() == second.fingerprint()
     assert len(list((host.folder / "models" / "stylegan_converted").glob("*.safetensors"))) == 1
-    assert host.nodes.host.generator_files() == ["dogs.pkl"]
+    assert host.nodes.host.files(host.nodes.host.GENERATORS) == ["dogs.pkl"]
 
 
 def test_a_replaced_file_is_noticed_even_with_its_old_size_and_time(host):
@@ -105,3 +89,20 @@ def test_a_replaced_file_is_noticed_even_with_its_old_size_and_time(host):
     assert path.stat().st_size == stat.st_size
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert host.nodes.LoadStyleGAN2.fingerprint_inputs("dogs.pkl") != before
+
+
+def test_openais_clip_is_downloaded_into_comfyuis_models_with_progress(host, monkeypatch):
+    seen = []
+
+    def load_clip(spec, folder, progress):
+        seen.append((spec, folder))
+        progress(300_000_000, 600_000_000)
+        progress(1_000_000, 599_000_000)  # the second model
+        return SimpleNamespace(describe=lambda: [{"name": "ViT-B/32", "weight": 1.0}])
+
+    monkeypatch.setattr(host.load, "load_clip", load_clip)
+    preset = next(name for name, spec in host.load.CLIP_PRESETS.items() if spec == "ViT-B/32,ViT-B/16")
+    host.nodes.NADALoadCLIP.execute(preset)
+    assert seen == [("ViT-B/32,ViT-B/16", host.folder / "models" / "open_clip")]
+    assert [done for done, _ in host.progress] == [300_000_000, 1_000_000]
+    assert "300 of 600 MB" in host.texts[0]

@@ -8,7 +8,7 @@ from conftest import alive
 from nada.adapt import adapt
 from nada.config import AdaptConfig
 from nada.stylegan2 import GeneratorConfig
-from nada.views import random_views
+from nada.views import random_crops, random_views
 
 
 def test_both_twins_are_moved_alike_and_views_differ():
@@ -32,3 +32,16 @@ def test_adaptation_with_views_starts_at_one_and_trains(clip):
     steps = list(adapt(generator, clip, config))
     assert steps[0].loss.item() == 1
     assert steps[-1].generator.fingerprint() != generator.fingerprint()
+
+
+def test_both_twins_are_cropped_alike_and_crops_lie_inside():
+    crop = random_crops(40, torch.Generator().manual_seed(2))
+    y, x = torch.meshgrid(torch.arange(9.0), torch.arange(12.0), indexing="ij")
+    places = torch.stack([y, x])[None].expand(40, -1, -1, -1)
+    parts = crop(places)
+    assert parts.shape == (40, 2, 5, 6)
+    assert torch.equal(parts, crop(places))
+    corners = {tuple(part[:, 0, 0].tolist()) for part in parts}
+    assert {row for row, _ in corners} == set(range(5)), "from the upper edge to the lower one"
+    assert {column for _, column in corners} <= set(range(7))
+    assert all(torch.equal(part[0] - part[0, 0, 0], y[:5, :6]) for part in parts), "a crop is one piece"

@@ -27,6 +27,16 @@ class Format:
 FORMATS = (
     Format("nada", own.matches, own.convert),
     Format(
+        "style",
+        own.is_style,
+        refuse("a style, which changes a generator but is none; load its base generator and apply the style to it"),
+    ),
+    Format(
+        "mapper",
+        has(r"^networks\.(coarse|middle|fine)\.0\."),
+        refuse("a latent mapper; give it as the mapper, and its generator as the generator"),
+    ),
+    Format(
         "tensorflow",
         is_kind(tensorflow.KIND),
         tensorflow.convert,

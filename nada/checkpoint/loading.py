@@ -60,7 +60,7 @@ def load_generator(source: str | os.PathLike, cache: str | os.PathLike | None = 
 
 def _load(path: Path) -> tuple[Generator, bool]:
     """The generator in a file, and whether somebody else wrote it."""
-    with _open(path) as file:
+    with opened(path) as file:
         document, row = _recognize(file)
         blueprint = row.convert(document)
         generator = blueprint.build()
@@ -89,7 +89,7 @@ def inspect_file(source: str | os.PathLike) -> dict[str, Any]:
         CheckpointError: there is no such file, or it cannot be read.
     """
     path = resolve(source)
-    with _open(path) as file:
+    with opened(path) as file:
         report = {"file": path.name, "size": path.stat().st_size, "sha256": _sha256(file), "loadable": False}
         try:
             document, row = _recognize(file)
@@ -130,8 +130,12 @@ def resolve(source: str | os.PathLike) -> Path:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
-    """The file; and its name before every complaint about it."""
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The file; and its name before every complaint about it.
+
+    Raises:
+        CheckpointError: it cannot be read, or what is done with it inside the context raises one.
+    """
     try:
         with open(path, "rb") as file:
             yield file

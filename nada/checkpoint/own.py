@@ -11,12 +11,18 @@ from .blueprint import Blueprint, make_config
 from .document import Document
 
 KEY = "nada"
+STYLE_KEY = "nada_style"  # of style files, which hold only differences
 VERSION = 1
 
 
 def matches(document: Document) -> bool:
     """Whether this project wrote the file."""
     return KEY in document.metadata
+
+
+def is_style(document: Document) -> bool:
+    """Whether the file is a style of this project."""
+    return STYLE_KEY in document.metadata
 
 
 def convert(document: Document) -> Blueprint:

@@ -7,6 +7,7 @@ import re
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from ..errors import NadaError
 from ..files import atomic_path
@@ -32,6 +33,15 @@ def save_generator(generator: Generator, path: str | os.PathLike) -> None:
     except (TypeError, ValueError) as error:
         raise NadaError(f"the generator's metadata cannot be saved as JSON: {error}") from error
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    write_safetensors(tensors, metadata, path)
+
+
+def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: str | os.PathLike) -> None:
+    """Write tensors, contiguous on the CPU, with texts: the file appears whole or not at all.
+
+    Raises:
+        NadaError: the file cannot be written.
+    """
     with atomic_path(path) as temp:
         try:
             save_file(tensors, temp, metadata)

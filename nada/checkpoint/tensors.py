@@ -59,6 +59,15 @@ class Storage:
         return self
 
 
+def _check_sizes(*parts: tuple[int, ...]) -> None:
+    """Before anything is computed from them: these came out of a file, and may be anything."""
+    for numbers in parts:
+        if len(numbers) > MAX_DIMENSIONS:
+            raise CheckpointError("the file is damaged: a tensor has impossible dimensions")
+        if any(type(n) is not int or not 0 <= n <= MAX_ELEMENTS for n in numbers):
+            raise CheckpointError("the file is damaged: a tensor has impossible sizes")
+
+
 @dataclass(frozen=True)
 class TensorView:
     """A tensor that has not been read.
@@ -77,15 +86,16 @@ class TensorView:
     """What to do with the numbers once they are read, for formats that keep others (flipped, say); keeps the shape."""
 
     def __post_init__(self) -> None:
-        if len(self.shape) != len(self.strides) or len(self.shape) > MAX_DIMENSIONS:
+        if len(self.shape) != len(self.strides):
             raise CheckpointError("the file is damaged: a tensor has impossible dimensions")
-        numbers = (self.offset, *self.shape, *self.strides)
-        if any(type(n) is not int or not 0 <= n <= MAX_ELEMENTS for n in numbers) or self.numel > MAX_ELEMENTS:
+        _check_sizes(self.shape, self.strides, (self.offset,))
+        if self.numel > MAX_ELEMENTS:
             raise CheckpointError("the file is damaged: a tensor has impossible sizes")
 
     @classmethod
     def contiguous(cls, storage: Storage, shape: tuple[int, ...]) -> TensorView:
         """The view that fills a storage in row-major order."""
+        _check_sizes(shape)
         strides = tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
         return cls(storage, 0, shape, strides)
 

@@ -1,0 +1,56 @@
+"""What every training loop over generators has in common: an iterator of records, one per step."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from .errors import NadaError
+
+Record = TypeVar("Record")
+
+
+class TrainingLoop(ABC, Generic[Record]):
+    """An iterator of records with a length; the work happens while it is iterated over.
+
+    Attributes:
+        iteration: steps done.
+    """
+
+    def __init__(self, iterations: int):
+        self.iterations, self.iteration = iterations, 0
+        self._loss = torch.zeros([])
+        self._clock = time.perf_counter()
+
+    @abstractmethod
+    def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
+        """One step with gradients switched on: the losses, and what was minimized, all [] and detached."""
+
+    @abstractmethod
+    def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> Record:
+        """What the consumer gets after a step."""
+
+    def __len__(self) -> int:
+        return self.iterations
+
+    def __iter__(self) -> Iterator[Record]:
+        return self
+
+    def __next__(self) -> Record:
+        # One step late, when the value is there anyway: reading it at once would make the device wait.
+        if not torch.isfinite(self._loss):
+            raise NadaError(f"the loss is not finite after {self.iteration} steps; use a smaller learning rate")
+        if self.iteration >= self.iterations:
+            raise StopIteration
+        # Entered per step: a generator function would leak the mode into its consumer between two steps.
+        with torch.inference_mode(False), torch.enable_grad():
+            losses, self._loss = self.train_step()
+        self.iteration += 1
+        now = time.perf_counter()
+        seconds, self._clock = now - self._clock, now
+        return self.record(losses, self._loss, seconds)

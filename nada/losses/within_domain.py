@@ -1,0 +1,26 @@
+"""The within-domain loss: images that differ shall go on to differ."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .similarity import unit
+
+
+def within_domain_loss(source: Tensor, adapted: Tensor) -> Tensor:
+    """Squared change of the cosine between two images of the batch, mean over all pairs.
+
+    The in-domain angle consistency loss of HyperDomainNet (Alanov et al., arXiv 2210.08884), in the form of StyleDomain
+    (arXiv 2212.10229), whose weight for it is 0.25.
+
+    Args:
+        source: [N, D] CLIP embeddings of the frozen generator's images, any length; N is at least 2.
+        adapted: [N, D] those of the trained generator's images of the same latents.
+
+    Returns:
+        [] in 0..4.
+    """
+    i, j = torch.triu_indices(len(source), len(source), offset=1)
+    before, after = ((x @ x.T)[i, j] for x in (unit(source), unit(adapted)))
+    return (after - before).square().mean()

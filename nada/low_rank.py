@@ -1,0 +1,70 @@
+"""Matrices as products of two narrow ones."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+MAX_EXACT_RANK = 64  # looked for without being asked; low-rank adaptations train with 4 to 64
+TINY = 1e-30
+
+
+class LowRank(NamedTuple):
+    """A matrix [m, n] as `up` [m, r] times `down` [r, n]; convolution weights count as [C_out, C_in * 9]."""
+
+    up: Tensor
+    down: Tensor
+
+    def dense(self) -> Tensor:
+        """The product, float32 [m, n]."""
+        return self.up.float() @ self.down.float()
+
+
+def truncated(matrix: Tensor, rank: int) -> LowRank:
+    """The nearest matrix of that rank (Eckart and Young): the singular value decomposition, cut off.
+
+    Args:
+        matrix: [m, n] float64.
+        rank: 1..min(m, n).
+
+    Returns:
+        float64 factors, both as large, so that either fits into half precision.
+    """
+    _, vectors = _eigen(matrix)
+    basis = vectors[:, -rank:]
+    wide = matrix.shape[0] <= matrix.shape[1]
+    up, down = (basis, basis.T @ matrix) if wide else (matrix @ basis, basis.T)
+    ups, downs = up.norm(dim=0).clamp_min(TINY), down.norm(dim=1).clamp_min(TINY)
+    ratio = (downs / ups).sqrt()
+    return LowRank(up * ratio, down / ratio[:, None])
+
+
+def compressed(matrix: Tensor, noise: float) -> LowRank | None:
+    """A matrix that is of low rank but for noise, as such.
+
+    Args:
+        matrix: [m, n] float64.
+        noise: root mean square of what may be left of an element.
+
+    Returns:
+        float64 factors of the smallest rank up to `MAX_EXACT_RANK` that leaves no more; None if there is none.
+    """
+    columns = min(MAX_EXACT_RANK, *matrix.shape)
+    probe = torch.randn(matrix.shape[1], columns, generator=torch.Generator().manual_seed(0), dtype=matrix.dtype)
+    basis = torch.linalg.qr(matrix @ probe).Q  # of the matrix's columns, if its rank is that small
+    inside = basis.T @ matrix
+    budget = noise**2 * matrix.numel() - float((matrix - basis @ inside).square().sum())
+    if budget < 0:
+        return None
+    squares = _eigen(inside)[0].clamp_min(0)  # of the singular values, ascending
+    rank = max(1, columns - int((squares.cumsum(0) <= budget).sum()))
+    up, down = truncated(inside, rank)
+    return LowRank(basis @ up, down)
+
+
+def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (ascending) and vectors of the smaller of M M^T and M^T M: squared singular values, and one side."""
+    wide = matrix.shape[0] <= matrix.shape[1]
+    return torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)

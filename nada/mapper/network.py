@@ -1,0 +1,90 @@
+"""The latent mapper: a small network that moves latent codes to where a generator shows what a text says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..latents import BANDS
+from ..stylegan2.layers import FullyConnected
+from ..stylegan2.ops.activation import GAIN, SLOPE
+
+LAYERS, LR_MULTIPLIER = 4, 0.01
+SCALE = 0.1  # of what a band adds to a code
+
+
+class LatentMapper(nn.Module):
+    """w -> w + scale * M(w), with a network M for each band of codes (StyleGAN-NADA section 4.3; StyleCLIP section 5).
+
+    A band's network takes the codes of its band one by one: each is normalized to unit mean square over its features,
+    then passes four fully connected layers. (The authors' code normalizes over the codes of the band instead. Those
+    are equal unless styles are mixed, so that of each feature only the sign remains.)
+
+    Args:
+        num_ws, w_dim: of the generator: codes per image, and their size.
+        bands: names from `BANDS`; codes of other bands stay as they are.
+        scale: of the change.
+
+    Attributes:
+        metadata: the recipe of its training, JSON-able. Saved with it.
+
+    Raises:
+        UsageError: there is no such band, it is named twice, or the generator has no codes in it.
+    """
+
+    def __init__(self, num_ws: int, w_dim: int, bands: tuple[str, ...] = tuple(BANDS), scale: float = SCALE):
+        super().__init__()
+        if not bands or not set(bands) <= set(BANDS) or len(set(bands)) < len(bands):
+            raise UsageError(f"bands are {', '.join(bands) or 'none'}; name some of {', '.join(BANDS)}, each once")
+        empty = [name for name in bands if not range(num_ws)[BANDS[name]]]
+        if len(empty) == len(bands):
+            raise UsageError(f"a generator with {num_ws} codes has none in the band {empty[0]!r}; choose another")
+        self.num_ws, self.w_dim, self.scale = num_ws, w_dim, scale
+        self.bands = tuple(name for name in BANDS if name in bands and name not in empty)
+        self.networks = nn.ModuleDict({name: _Band(w_dim) for name in self.bands})
+        self.metadata: dict[str, Any] = {}
+
+    @torch.no_grad()
+    def draw(self, random: torch.Generator) -> LatentMapper:
+        """Draw the weights anew from a CPU generator, the biases stay; returns itself."""
+        for network in self.networks.values():
+            for layer in network:
+                layer.weight.copy_(torch.randn(layer.weight.shape, generator=random) / LR_MULTIPLIER)
+        return self
+
+    def forward(self, ws: Tensor, strength: float = 1.0) -> Tensor:
+        """Move codes.
+
+        Args:
+            ws: [N, num_ws, w_dim], on the mapper's device.
+            strength: factor of the change; 0 changes nothing, negative values lead away from the text.
+
+        Returns:
+            [N, num_ws, w_dim].
+
+        Raises:
+            UsageError: the codes are for another generator.
+        """
+        if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
+            raise UsageError(f"ws has shape {list(ws.shape)}; this mapper takes [N, {self.num_ws}, {self.w_dim}]")
+        change = torch.zeros_like(ws)
+        for name, network in self.networks.items():
+            change[:, BANDS[name]] = network(ws[:, BANDS[name]])
+        return ws + strength * self.scale * change
+
+
+class _Band(nn.Sequential):
+    """[..., w_dim] -> [..., w_dim], each code by itself."""
+
+    def __init__(self, width: int):
+        super().__init__(*(FullyConnected(width, width, lr_multiplier=LR_MULTIPLIER) for _ in range(LAYERS)))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        x = codes * (codes.square().mean(dim=-1, keepdim=True) + 1e-8).rsqrt()
+        for layer in self:
+            x = F.leaky_relu(layer(x), SLOPE) * GAIN
+        return x

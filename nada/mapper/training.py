@@ -1,0 +1,159 @@
+"""Training the latent mapper: the second stage of StyleGAN-NADA, or StyleCLIP's mapper on a generator as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..clip import ClipEnsemble
+from ..code_edits import EditConfig, EditJudge
+from ..config import option
+from ..errors import UsageError
+from ..latents import device_of
+from ..loop import TrainingLoop
+from ..stylegan2 import Generator
+from .network import SCALE, LatentMapper
+
+RATE, WIDTH = 1.0, 512  # Adam's step size for codes of 512 features; weights are stored with a deviation of 100
+
+
+@dataclass(frozen=True)
+class MapperConfig(EditConfig):
+    """What a mapper shall look for, and how it is trained. The weights are the paper's; `fields()` explains each one.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    batch: int = option(4, "Images per step.", 1)
+    learning_rate: float | None = option(
+        None, "First step size of Adam; it falls to zero along a cosine. None takes 1.0 scaled to the codes' size.", 0
+    )
+    clip_weight: float = option(1.0, "Weight of the CLIP loss: images shall resemble the target text.", 0)
+    l2_weight: float = option(0.8, "Weight of the mean square change of the codes. Less changes more.", 0)
+    norm_weight: float = option(0.5, "Weight of the embedding-norm loss, which keeps pictures from being overdrawn.", 0)
+    psi: float = option(0.7, "Truncation of the codes that it is trained on.", 0, 1)
+    bands: str = option(
+        "coarse,middle,fine", "Which codes move: coarse is the first four, middle the next, fine the rest."
+    )
+    scale: float = option(SCALE, "Factor of the change that the network makes.", 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learning_rate == 0:
+            raise UsageError("learning_rate is 0; nothing would be learned. Leave it out for the default")
+        if self.clip_weight == 0:
+            raise UsageError("clip_weight is 0; nothing would lead to the target. Give it a weight")
+        if self.scale == 0:
+            raise UsageError("scale is 0; the mapper would change nothing. Give it a value, usually 0.1")
+
+    def build(self, generator: Generator) -> LatentMapper:
+        """A new mapper for a generator.
+
+        Raises:
+            UsageError: there is no such band, or this generator has no codes in it.
+        """
+        bands = tuple(name.strip() for name in self.bands.split(",") if name.strip())
+        return LatentMapper(generator.num_ws, generator.config.w_dim, bands, self.scale)
+
+    def rate(self, generator: Generator) -> float:
+        """Adam's first step size; narrower codes add up fewer moves, so it grows with sqrt(512 / w_dim)."""
+        return self.learning_rate or RATE * (WIDTH / generator.config.w_dim) ** 0.5
+
+
+@dataclass(frozen=True)
+class MapperStep:
+    """The record of one training step."""
+
+    iteration: int
+    """Steps done, from 1."""
+    loss: Tensor
+    """What was minimized; [] on the device."""
+    losses: dict[str, Tensor]
+    """Each loss in use, "clip" and "norm" summed over the CLIP models, before its own weight; [] on the device."""
+    seconds: float
+    """Time since the step before was done."""
+    mapper: LatentMapper
+    """The mapper itself: it changes with the next step."""
+
+
+def train_mapper(generator: Generator, clip: ClipEnsemble, config: MapperConfig) -> MapperTraining:
+    """Teach a network to move a generator's codes to where its images show the target text, step by step.
+
+    After an adaptation that shows the target only sometimes (dogs and pigs), it finds the codes of those that do. On a
+    generator that is not adapted, it stays within what that one can make: StyleCLIP's mapper.
+
+        for step in train_mapper(adapted, clip, MapperConfig(target="pig")):
+            print(step.iteration, float(step.loss))
+        images = generate(adapted, step.mapper(sample_latents(adapted, 4)))
+
+    Args:
+        generator: adapted or not; it is not changed.
+        clip: the judge, on the same device.
+        config: see `MapperConfig`.
+
+    Returns:
+        An iterator of `config.iterations` records, with a length.
+
+    Raises:
+        UsageError: a text, number or band does not fit this generator or these CLIP models.
+    """
+    return MapperTraining(generator, clip, config)
+
+
+class MapperTraining(TrainingLoop[MapperStep]):
+    """A run under way (StyleGAN-NADA section 4.3, with the losses of its first version); made by `train_mapper`.
+
+    The authors train 50,001 steps of Ranger at a rate of 0.5 on 5,000 codes drawn beforehand. Here every step draws new
+    codes, and Adam, whose rate falls along a cosine, takes some hundred steps. Their identity loss, which needs a face
+    recognition network, is left out.
+
+    Attributes:
+        generator: the one whose codes are moved.
+        mapper: as trained so far.
+    """
+
+    @torch.inference_mode(False)
+    def __init__(self, generator: Generator, clip: ClipEnsemble, config: MapperConfig):
+        super().__init__(config.iterations)
+        self.generator, self.config = generator, config
+        self.judge = EditJudge(generator, clip, config)
+        self.mapper = config.build(generator).draw(self.judge.random).to(device_of(generator))
+        self.rate = config.rate(generator)
+        self.optimizer = torch.optim.Adam(self.mapper.parameters(), lr=self.rate)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.iterations)
+        self.weights = {"clip": config.clip_weight, "l2": config.l2_weight, "norm": config.norm_weight}
+
+    def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
+        """One step of Adam on new codes. Returns the losses and what was minimized."""
+        losses = self.losses(self.sample_codes(self.config.batch))
+        total = sum(self.weights[name] * loss for name, loss in losses.items())
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        return {name: loss.detach() for name, loss in losses.items()}, total.detach()
+
+    def losses(self, ws: Tensor) -> dict[str, Tensor]:
+        """The losses with a weight, of codes [N, num_ws, w_dim] and what the mapper makes of them."""
+        moved = self.mapper(ws)
+        losses = self.judge.losses(ws, moved, norm=self.config.norm_weight > 0)
+        return losses | ({"l2": F.mse_loss(moved, ws)} if self.config.l2_weight else {})
+
+    @torch.no_grad()
+    def sample_codes(self, batch: int) -> Tensor:
+        """Truncated codes [batch, num_ws, w_dim] of random z."""
+        z = torch.randn(batch, self.generator.config.z_dim, generator=self.judge.random)
+        return self.generator.mapping(z.to(device_of(self.generator)), self.config.psi)
+
+    def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> MapperStep:
+        self.mapper.metadata = self.recipe()
+        return MapperStep(self.iteration, loss, losses, seconds, self.mapper)
+
+    def recipe(self) -> dict[str, Any]:
+        """All that is needed to do this again, JSON-able."""
+        return self.judge.recipe(self.iteration) | {"learning_rate": self.rate}

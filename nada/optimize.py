@@ -1,0 +1,118 @@
+"""StyleCLIP's latent optimization (Patashnik et al., arXiv 2103.17249, section 4): codes move, the generator stays.
+
+A baseline of StyleGAN-NADA's: it finds what the generator can show already, and nothing outside its domain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .clip import ClipEnsemble
+from .code_edits import EditConfig, EditJudge
+from .config import option
+from .errors import UsageError
+from .loop import TrainingLoop
+from .stylegan2 import Generator
+
+RAMP_DOWN, RAMP_UP = 0.25, 0.05  # parts of the run during which the step size falls and rises
+
+
+@dataclass(frozen=True)
+class OptimizeConfig(EditConfig):
+    """What to look for, and how. The defaults are StyleCLIP's; `fields()` tells what each one means.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    learning_rate: float = option(0.1, "Largest step size of Adam, after its rise and before its fall.", 0)
+    l2_weight: float = option(0.008, "Weight of the sum of squares of the change of an image's codes.", 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learning_rate == 0:
+            raise UsageError("learning_rate is 0; nothing would be found. StyleCLIP's is 0.1")
+
+    def rate(self, iteration: int) -> float:
+        """The step size after so many steps: up along a line, down along a cosine."""
+        done = iteration / self.iterations
+        fall = 0.5 - 0.5 * cos(pi * min(1.0, (1 - done) / RAMP_DOWN))
+        return self.learning_rate * fall * min(1.0, done / RAMP_UP)
+
+
+@dataclass(frozen=True)
+class OptimizeStep:
+    """The record of one step."""
+
+    iteration: int
+    """Steps done, from 1."""
+    loss: Tensor
+    """What was minimized, mean over the images; [] on the device."""
+    losses: dict[str, Tensor]
+    """ "clip", summed over the CLIP models, and "l2", before its weight; [] on the device."""
+    seconds: float
+    """Time since the step before was done."""
+    ws: Tensor
+    """The codes [N, num_ws, w_dim] after this step."""
+
+
+def optimize_latents(generator: Generator, clip: ClipEnsemble, ws: Tensor, config: OptimizeConfig) -> Optimization:
+    """Move latent codes to where a generator's images show the target text, each image by itself, step by step.
+
+    Args:
+        generator: adapted or not; it is not changed.
+        clip: the judge, on the same device.
+        ws: [N, num_ws, w_dim] codes to start from, on the same device; all are optimized at once.
+        config: see `OptimizeConfig`.
+
+    Returns:
+        An iterator of `config.iterations` records, with a length.
+
+    Raises:
+        UsageError: the codes are for another generator, or the text is too long for the CLIP models.
+    """
+    return Optimization(generator, clip, ws, config)
+
+
+class Optimization(TrainingLoop[OptimizeStep]):
+    """A run under way; made by `optimize_latents`.
+
+    Attributes:
+        generator: the one whose codes are moved.
+        start: the codes that it started from.
+    """
+
+    @torch.inference_mode(False)
+    def __init__(self, generator: Generator, clip: ClipEnsemble, ws: Tensor, config: OptimizeConfig):
+        super().__init__(config.iterations)
+        expected = (generator.num_ws, generator.config.w_dim)
+        if ws.ndim != 3 or not len(ws) or tuple(ws.shape[1:]) != expected:
+            raise UsageError(f"ws has shape {list(ws.shape)}; this generator takes [N, {expected[0]}, {expected[1]}]")
+        self.generator, self.config = generator, config
+        self.judge = EditJudge(generator, clip, config)
+        self.start = ws.detach().clone()
+        self.codes = self.start.clone().requires_grad_(True)
+        self.optimizer = torch.optim.Adam([self.codes], lr=config.learning_rate)
+
+    def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
+        """One step of Adam on the codes. Returns the losses and what was minimized."""
+        losses = self.judge.losses(self.start, self.codes, norm=False)
+        losses["l2"] = (self.codes - self.start).square().sum(dim=(1, 2)).mean()
+        total = losses["clip"] + self.config.l2_weight * losses["l2"]
+        self.optimizer.param_groups[0]["lr"] = self.config.rate(self.iteration)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimizer.step()
+        return {name: loss.detach() for name, loss in losses.items()}, total.detach()
+
+    def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> OptimizeStep:
+        return OptimizeStep(self.iteration, loss, losses, seconds, self.codes.detach().clone())
+
+    def recipe(self) -> dict[str, Any]:
+        """All that is needed to do this again, JSON-able; but for the codes to start from."""
+        return self.judge.recipe(self.iteration)

@@ -1,0 +1,130 @@
+"""The state of a run under way, in memory and as a file, so that it can go on exactly as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .clip import ClipEnsemble
+from .errors import NadaError, UsageError
+from .files import atomic_path
+
+KEY, VERSION = "nada-run", 1
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam knows of a tensor
+PROGRESS = {"iterations", "iterations_done"}  # of a recipe: may differ between a run and its continuation
+ALIKE = 0.999  # cosine above which embeddings are those of the same CLIP, on whatever device
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Everything that a run needs beside its base generator and its CLIP models.
+
+    Attributes:
+        tensors: {name: tensor} on the CPU: what is trained, Adam's averages, random state, and probes of CLIP.
+        recipe: of the run so far.
+        goal: what it aims at, from `Goal.packed`.
+        layers: trained in the last step, which the next ones may go on with.
+        notes: JSON-able, for whoever keeps the state: history, file names.
+    """
+
+    tensors: dict[str, Tensor]
+    recipe: dict[str, Any]
+    goal: dict[str, Any]
+    layers: tuple[str, ...]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def optimizer_tensors(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Named copies of the trained tensors, and of what Adam knows of each that it has moved."""
+    tensors = {}
+    for name, leaf in leaves.items():
+        tensors[f"trained.{name}"] = leaf.detach().cpu().clone()
+        for moment, value in optimizer.state.get(leaf, {}).items():
+            tensors[f"{moment}.{name}"] = value.detach().cpu().clone()
+    return tensors
+
+
+@torch.no_grad()
+def restore_optimizer(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Put them back.
+
+    Raises:
+        NadaError: a tensor is missing, or of another shape.
+    """
+    for name, leaf in leaves.items():
+        saved = tensors.get(f"trained.{name}")
+        if saved is None or saved.shape != leaf.shape:
+            found = "missing" if saved is None else f"of shape {list(saved.shape)}"
+            raise NadaError(f"the state of the run is damaged: {name} is {found}; expected {list(leaf.shape)}")
+        leaf.copy_(saved)
+        if f"step.{name}" in tensors:
+            step, *averages = (tensors[f"{moment}.{name}"].clone() for moment in MOMENTS)
+            optimizer.state[leaf] = dict(zip(MOMENTS, [step, *(a.to(leaf, copy=True) for a in averages)], strict=True))
+
+
+@torch.no_grad()
+def clip_probes(clip: ClipEnsemble) -> dict[str, Tensor]:
+    """A text and an image as each model sees them, to tell models of the same name apart."""
+    probes = {}
+    for i, model in enumerate(clip):
+        ramp = torch.linspace(-1, 1, model.size[-1]).expand(1, 3, *model.size).to(model.mean)
+        probes[f"probe.text.{i}"] = model.encode_text(["a photo"])[0].cpu()
+        probes[f"probe.image.{i}"] = model.encode_image(ramp)[0].cpu()
+    return probes
+
+
+def refuse_another(state: RunState, recipe: Mapping[str, Any], clip: ClipEnsemble) -> None:
+    """Make sure that a run may go on from a state.
+
+    Raises:
+        UsageError: it started from another generator, has other CLIP models or other settings.
+    """
+    if state.recipe.get("base") != recipe["base"]:
+        raise UsageError("the run started from another base generator; give the one that it was started with")
+    ours, theirs = dict(recipe), state.recipe
+    names = [name for name in ours | theirs if name not in PROGRESS and ours.get(name) != theirs.get(name)]
+    if names:
+        changes = ", ".join(f"{name} is {ours.get(name)!r} instead of {theirs.get(name)!r}" for name in names)
+        raise UsageError(f"the run was started otherwise: {changes}. Only iterations may change")
+    for name, probe in clip_probes(clip).items():
+        saved = state.tensors.get(name)
+        same = saved is not None and saved.shape == probe.shape
+        if not same or torch.cosine_similarity(probe, saved, dim=0) < ALIKE:
+            raise UsageError("a CLIP model has other weights than when the run was started; give the same one")
+
+
+def save_state(state: RunState, path: str | os.PathLike) -> None:
+    """Write a state as safetensors; the file appears whole or not at all."""
+    described = {"recipe": state.recipe, "goal": state.goal, "layers": list(state.layers), "notes": state.notes}
+    tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {KEY: json.dumps({"format": VERSION, **described})})
+
+
+def load_state(path: str | os.PathLike) -> RunState:
+    """Read a state.
+
+    Raises:
+        NadaError: the file does not exist, is not a state, is damaged, or was written by a later version.
+    """
+    if not Path(path).is_file():
+        raise NadaError(f"{path} does not exist; only a run with snapshots, or one that was stopped, can go on")
+    try:
+        with safe_open(path, framework="pt") as file:
+            description = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+        if description["format"] > VERSION:
+            raise NadaError(f"{path} was written by a later version; update this one")
+        recipe, goal, layers, notes = (description[key] for key in ("recipe", "goal", "layers", "notes"))
+        return RunState(tensors, recipe, goal, tuple(layers), notes)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise NadaError(f"{path} is not the state of a run, or is damaged: {error}") from error

@@ -1,0 +1,158 @@
+"""The commands on styles: `nada style diff`, `merge`, `show`, and the style that a run leaves beside its generator."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .checkpoint import load_generator, save_generator
+from .errors import UsageError
+from .files import atomic_path
+from .style import Style, apply_style
+from .style_files import load_style, save_style
+from .style_preview import encode, preview_of, preview_picture
+from .stylegan2 import Generator
+
+ENDING = ".safetensors"
+DTYPES = {"float16": torch.float16, "float32": torch.float32}
+SPEC_HELP = "a style file, with a strength in -1..2 (default 1)"
+
+
+def add_commands(group: Any, command: Callable[..., argparse.ArgumentParser], show: Callable[[dict], str]) -> None:
+    """Add the command `style` with its own commands.
+
+    Args:
+        group: the subparsers of the program.
+        command: makes a parser in a group: (group, name, help, run, show).
+        show: a result as text.
+    """
+    style = group.add_parser("style", help="make, mix and show styles: adaptations as small files with a strength")
+    commands = style.add_subparsers(dest="style_command", required=True, metavar="COMMAND")
+
+    diff = command(commands, "diff", "the difference of two generators as a style file", _diff, show)
+    diff.add_argument("base", metavar="BASE", help="the generator that training started from, or 'demo'")
+    diff.add_argument("adapted", metavar="ADAPTED", help="what became of it, in any format that can be read")
+    diff.add_argument("target", type=Path, metavar="OUT.safetensors")
+    diff.add_argument("--rank", type=int, metavar="R", help="keep each large matrix at this rank only; smaller, lossy")
+    diff.add_argument("--dtype", choices=DTYPES, default="float16", help="of the numbers (default: %(default)s)")
+    diff.add_argument("--name", default="", help="for people (default: the target text)")
+    diff.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+
+    merge = command(commands, "merge", "a generator with styles as a new generator file", _merge, show)
+    merge.add_argument("base", metavar="BASE", help="the generator to apply them to, or 'demo'")
+    merge.add_argument("styles", nargs="+", metavar="STYLE[:STRENGTH]", help=SPEC_HELP)
+    merge.add_argument("--out", type=Path, required=True, metavar="OUT.safetensors", dest="target")
+    merge.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+
+    shown = command(commands, "show", "tell what a style is: recipe, base, size", _show, show)
+    shown.add_argument("file", type=Path, metavar="STYLE", help="a style file")
+    shown.add_argument("--preview", type=Path, metavar="PNG", help="write its picture here: before above, after below")
+
+
+def styled(generator: Generator, specs: Iterable[str]) -> Generator:
+    """A generator with styles, each given as FILE or FILE:STRENGTH."""
+    for spec in specs:
+        path, strength = split_spec(spec)
+        generator = apply_style(generator, load_style(path), strength)
+    return generator
+
+
+def split_spec(spec: str) -> tuple[str, float]:
+    """FILE[:STRENGTH] -> path and strength; a colon before anything but a number belongs to the path."""
+    path, colon, number = spec.rpartition(":")
+    try:
+        return (path, float(number)) if colon and path else (spec, 1.0)
+    except ValueError:
+        return spec, 1.0
+
+
+def run_diff(
+    base: str, adapted: str, target: Path, rank: int | None, dtype: str, name: str, overwrite: bool
+) -> dict[str, Any]:
+    """Write the difference of two generators as a style, with a preview."""
+    _check_target(target, overwrite)
+    before, after = load_generator(base), load_generator(adapted)
+    # Compared before pictures are made: generators that do not belong together end here.
+    style = Style.between(before, after, rank, DTYPES[dtype], name=name or _name_of(after, adapted))
+    style = style.with_preview(preview_of(before, after))
+    save_style(style, target)
+    return {"file": str(target), "bytes": target.stat().st_size, **summary(style)}
+
+
+def run_merge(base: str, styles: list[str], target: Path, overwrite: bool) -> dict[str, Any]:
+    """Write a generator with styles as a generator of its own."""
+    _check_target(target, overwrite)
+    generator = styled(load_generator(base), styles)
+    save_generator(generator, target)
+    applied = [f"{entry['name']} x {entry['strength']:g}" for entry in generator.metadata["styles"]]
+    notes = generator.metadata.get("notes", [])
+    return {"file": str(target), "bytes": target.stat().st_size, "styles": applied, "notes": notes}
+
+
+def run_show(file: Path, preview: Path | None) -> dict[str, Any]:
+    """What a style file says of itself; its picture is written where one is asked for."""
+    style = load_style(file)
+    result = {"file": str(file), "bytes": file.stat().st_size, **summary(style)}
+    if preview is None:
+        return result
+    if not style.preview:
+        raise UsageError(f"{file} has no picture; leave out --preview")
+    with atomic_path(preview) as temp:
+        preview_picture(style.preview).save(temp, "PNG")
+    return {**result, "preview": str(preview)}
+
+
+def leave_style(base: Generator, adapted: Generator, before: Tensor, after: Tensor, path: Path) -> str:
+    """Write what a run has learned as a style; returns where.
+
+    Args:
+        base, adapted: before and after the run.
+        before, after: images of theirs, [N, 3, R, R] in [-1, 1], for the preview.
+        path: the file to create or replace.
+    """
+    save_style(Style.between(base, adapted, preview=encode(before, after)), path)
+    return str(path)
+
+
+def summary(style: Style) -> dict[str, Any]:
+    """A style as plain data."""
+    config = style.base["config"]
+    return {
+        "name": style.name,
+        "kind": style.kind,
+        "tensors": len(style.deltas),
+        "number_bytes": style.size,
+        "lost": f"{100 * style.error:.2g} %",
+        "base": {k: v for k, v in style.base.items() if k != "config"} | {"resolution": config["resolution"]},
+        "recipe": style.recipe,
+        "notes": style.notes,
+    }
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if target.suffix != ENDING:
+        raise UsageError(f"{target} does not end in {ENDING}; that is the format written")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists; choose another name, or add --overwrite to replace it")
+
+
+def _name_of(adapted: Generator, source: str) -> str:
+    """The style's own default where the generator knows its target text, else its file's name."""
+    return "" if adapted.metadata.get("adaptations") else Path(source).stem
+
+
+def _diff(args: argparse.Namespace) -> dict[str, Any]:
+    return run_diff(args.base, args.adapted, args.target, args.rank, args.dtype, args.name, args.overwrite)
+
+
+def _merge(args: argparse.Namespace) -> dict[str, Any]:
+    return run_merge(args.base, args.styles, args.target, args.overwrite)
+
+
+def _show(args: argparse.Namespace) -> dict[str, Any]:
+    return run_show(args.file, args.preview)

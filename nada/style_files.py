@@ -1,0 +1,169 @@
+"""Style files: safetensors with the differences, and a JSON text that says the rest."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Iterable
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .checkpoint.blueprint import MAX_ELEMENTS, MAX_TENSORS, make_config
+from .checkpoint.containers import read_document
+from .checkpoint.document import Document
+from .checkpoint.loading import opened, resolve
+from .checkpoint.own import KEY, STYLE_KEY
+from .checkpoint.saving import write_safetensors
+from .checkpoint.tensors import TensorView
+from .checkpoint.window import Window
+from .errors import CheckpointError, NadaError, UsageError
+from .low_rank import LowRank
+from .style import MAX_NAME, Style
+
+VERSION = 1
+MAX_PREVIEW = 1 << 20  # characters of Base64
+MAX_DEPTH = 8  # of a recipe
+UP, DOWN = "::up", "::down"  # after a tensor's name: the factors of a low-rank difference
+DTYPES = (torch.float16, torch.float32)
+
+
+def save_style(style: Style, path: str | os.PathLike) -> None:
+    """Write a style as safetensors, its description as JSON in the header. The file appears whole or not at all.
+
+    Args:
+        style: what to write.
+        path: the file to create or replace; ".safetensors" is customary.
+
+    Raises:
+        NadaError: the file cannot be written, or the recipe is not plain data.
+    """
+    tensors = {}
+    for name, delta in style.deltas.items():
+        tensors |= {name + UP: delta.up, name + DOWN: delta.down} if isinstance(delta, LowRank) else {name: delta}
+    description = {
+        "format": VERSION,
+        "name": style.name,
+        "kind": style.kind,
+        "bytes": style.size,
+        "error": style.error,
+        "base": style.base,
+        "recipe": style.recipe,
+        "notes": style.notes,
+        "preview": base64.b64encode(style.preview).decode("ascii"),
+    }
+    try:
+        metadata = {STYLE_KEY: json.dumps(description)}
+    except (TypeError, ValueError) as error:
+        raise NadaError(f"the style's description cannot be saved as JSON: {error}") from error
+    write_safetensors(tensors, metadata, path)
+
+
+@torch.inference_mode(False)
+def load_style(source: str | os.PathLike) -> Style:
+    """A style from a file that `save_style` wrote. Nothing in the file is executed.
+
+    Whether it fits a generator shows when it is applied.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or it is no style; the message says what it is.
+    """
+    path = resolve(source)
+    with opened(path) as file:
+        document = read_document(Window(file, 0, file.seek(0, os.SEEK_END)))
+        return _convert(document)
+
+
+def _convert(document: Document) -> Style:
+    if STYLE_KEY not in document.metadata:
+        what = "a generator" if KEY in document.metadata or document.container != "safetensors" else "something else"
+        raise CheckpointError(
+            f"this is {what}, not a style; `nada style diff BASE ADAPTED OUT.safetensors` makes a style of two "
+            "generators"
+        )
+    try:
+        description = json.loads(document.metadata[STYLE_KEY])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError("the style's description is damaged") from error
+    match description:
+        case {"format": int() as version} if version > VERSION:
+            raise CheckpointError(f"the style has format {version}, this version reads up to {VERSION}; update it")
+        case {
+            "format": 1,
+            "name": str() as name,
+            "base": {"fingerprint": str(), "config": dict() as config} as base,
+            "recipe": dict() | None as recipe,
+            "notes": [*notes],
+            "error": float() | int() as error,
+            "preview": str() as preview,
+        } if isfinite(error) and _lines((name, *notes)) and _shallow([base, recipe]):
+            if len(name) > MAX_NAME:
+                raise CheckpointError(f"the style's name has {len(name)} characters; it may have {MAX_NAME}")
+            make_config(**config)
+            try:
+                return Style(name, _deltas(document), base, recipe, float(error), _preview(preview), notes)
+            except UsageError as reason:
+                raise CheckpointError("the style changes nothing; it is damaged, or was made by hand") from reason
+    raise CheckpointError("the style's description is damaged")
+
+
+def _lines(texts: Iterable[Any]) -> bool:
+    return all(isinstance(text, str) and text.isprintable() for text in texts)
+
+
+def _shallow(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether JSON data is nested no deeper than that: it will be copied and printed, level by level."""
+    if not isinstance(value, (dict, list)):
+        return True
+    parts = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_shallow(part, levels - 1) for part in parts)
+
+
+def _deltas(document: Document) -> dict[str, Tensor | LowRank]:
+    """The differences, read and checked for what needs no generator to know."""
+    views = document.tensors
+    if len(views) > 2 * MAX_TENSORS or sum(view.numel for view in views.values()) > MAX_ELEMENTS:
+        raise CheckpointError("the style has more or larger tensors than any generator")
+    deltas: dict[str, Any] = {}
+    for name, view in views.items():
+        if not name.isprintable():
+            raise CheckpointError(f"the style has a tensor whose name cannot be printed: {name[:120]!r}")
+        if name.endswith(DOWN) and name.removesuffix(DOWN) + UP in views:
+            continue
+        own = name.removesuffix(UP)
+        if own in deltas or (own != name and own in views):
+            raise CheckpointError(f"the style has two differences for {own[:120]}; it is damaged")
+        deltas[own] = _read(name, view) if own == name else _factors(own, views)
+    return deltas
+
+
+def _factors(name: str, views: dict[str, TensorView]) -> LowRank:
+    if name + DOWN not in views:
+        raise CheckpointError(f"the style lacks {name[:120]}{DOWN}; it is damaged")
+    up, down = views[name + UP], views[name + DOWN]
+    if len(up.shape) != 2 or len(down.shape) != 2 or up.shape[1] != down.shape[0]:
+        shapes = f"{list(up.shape)} and {list(down.shape)}"
+        raise CheckpointError(f"the factors of {name[:120]} have shapes {shapes}, which cannot be multiplied")
+    return LowRank(_read(name + UP, up), _read(name + DOWN, down))
+
+
+def _read(name: str, view: TensorView) -> Tensor:
+    if view.storage.dtype not in DTYPES:
+        raise CheckpointError(f"{name[:120]} has type {view.storage.dtype}; a style holds float16 or float32")
+    tensor = view.read()
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{name[:120]} contains numbers that are not finite; the style is damaged")
+    return tensor.to(view.storage.dtype)
+
+
+def _preview(text: str) -> bytes:
+    if len(text) > MAX_PREVIEW:
+        raise CheckpointError(f"the style's preview has {len(text)} characters; more than {MAX_PREVIEW} are not read")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise CheckpointError("the style's preview is damaged") from error

@@ -1,0 +1,54 @@
+"""The small picture inside a style file."""
+
+from __future__ import annotations
+
+import io
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .errors import CheckpointError
+from .images import make_grid
+from .latents import generate, sample_latents
+from .stylegan2 import Generator
+
+COLUMNS, PSI = 4, 0.7
+SIZE, QUALITY = (512, 256), 85  # at most so many pixels, which is about 25 kB
+MAX_PIXELS = 1 << 22
+
+
+def encode(before: Tensor, after: Tensor) -> bytes:
+    """A JPEG of two rows of pictures.
+
+    Args:
+        before, after: the base's and the adapted generator's images of the same latents, [N, C, H, W] in [-1, 1]; the
+            first four are shown.
+    """
+    rows = [images[:COLUMNS] for images in (before, after)]
+    picture = make_grid(torch.cat(rows), columns=len(rows[0]))
+    picture.thumbnail(SIZE)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def preview_of(base: Generator, adapted: Generator) -> bytes:
+    """The picture of a style: images of four latents before and after; see `encode`."""
+    ws = sample_latents(base, COLUMNS, truncation_psi=PSI)
+    return encode(generate(base, ws, batch=1), generate(adapted, ws, batch=1))
+
+
+def preview_picture(data: bytes) -> Image.Image:
+    """The picture in a style.
+
+    Raises:
+        CheckpointError: it is damaged, or absurdly large.
+    """
+    try:
+        picture = Image.open(io.BytesIO(data), formats=("JPEG",))
+        if picture.width * picture.height > MAX_PIXELS:
+            raise CheckpointError(f"the style's preview has {picture.width} x {picture.height} pixels; it is damaged")
+        return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise CheckpointError("the style's preview cannot be read; it is damaged") from error

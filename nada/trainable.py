@@ -1,0 +1,109 @@
+"""What an adaptation trains: which tensors of which layers, in full or through low-rank factors.
+
+A layer is named as everywhere ("b8.conv0", "b8.torgb"); beside those there are "b4.const", the constant that the
+synthesis network starts from, and "mapping".
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .stylegan2 import Generator
+
+PARTS = {  # what of a layer trains; of a constant and of a mapping network it is everything
+    "weights": ("weight", "bias", "noise_strength", "affine.weight", "affine.bias"),
+    "affine": ("affine.weight", "affine.bias"),
+    "stylespace": ("affine.bias",),  # styles = affine(w), so its bias offsets each channel's style for all w
+    "lora": ("weight", "bias"),  # the weight through its factors; without the few biases it learned less, measured
+}
+KINDS = tuple(PARTS)
+
+
+class LowRank:
+    """A weight that is base + up @ down, its factors trained in its place (LoRA, Hu et al., arXiv 2106.09685).
+
+    The weight itself takes part in the network and receives the gradient; `pull` passes it on to the factors, `push`
+    brings their new values back. `up` starts at zero and `down` with variance 1 / rank: so Adam's first step moves the
+    entries of the weight about as far as it would without factors.
+
+    Args:
+        weight: [O, I, k, k] of a convolution.
+        rank: columns of `up` [O, rank] and rows of `down` [rank, I * k * k]; at most as many as the weight has.
+        random: a CPU generator.
+    """
+
+    def __init__(self, weight: nn.Parameter, rank: int, random: torch.Generator):
+        self.weight, self.base = weight, weight.detach().clone()
+        outputs, inputs = weight.flatten(1).shape
+        rank = min(rank, outputs, inputs)
+        self.up = torch.zeros(outputs, rank).to(weight)
+        self.down = (torch.randn(rank, inputs, generator=random) / rank**0.5).to(weight)
+
+    @torch.no_grad()
+    def pull(self) -> None:
+        """The chain rule, from the weight's gradient to those of the factors; none for a weight without one."""
+        if self.weight.grad is None:
+            return
+        gradient = self.weight.grad.flatten(1)
+        self.up.grad, self.down.grad = gradient @ self.down.T, self.up.T @ gradient
+        self.weight.grad = None
+
+    @torch.no_grad()
+    def push(self) -> None:
+        """The weight of the present factors."""
+        self.weight.copy_(self.base + (self.up @ self.down).view_as(self.base))
+
+
+class Trainable:
+    """The tensors of a generator that its adaptation may change.
+
+    Args:
+        generator: the trained twin. It holds the effective weights after every `step`.
+        layers: names of all layers that ever train.
+        kind: one of `KINDS`.
+        rank: of "lora".
+        random: a CPU generator, for "lora".
+
+    Attributes:
+        leaves: {name: tensor}, what the optimizer moves.
+    """
+
+    def __init__(self, generator: Generator, layers: tuple[str, ...], kind: str, rank: int, random: torch.Generator):
+        self.generator = generator
+        self.parameters = {name: _parameters(generator, name, PARTS[kind]) for name in layers}
+        self.factors: dict[str, LowRank] = {}
+        self.leaves: dict[str, Tensor] = {}
+        for layer, parameters in self.parameters.items():
+            parts = dict(parameters)
+            if kind == "lora" and layer in generator.synthesis.latent_of:
+                self.factors[layer] = pair = LowRank(parts.pop("weight"), rank, random)
+                parts |= {"up": pair.up, "down": pair.down}
+            self.leaves |= {f"{layer}.{part}": tensor for part, tensor in parts.items()}
+
+    def free(self, layers: tuple[str, ...]) -> None:
+        """Let the named layers receive gradients, and no other part of the generator."""
+        self.generator.requires_grad_(False)
+        for name in layers:
+            for parameter in self.parameters[name].values():
+                parameter.requires_grad_(True)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let an optimizer over `leaves` use the gradients that the generator received."""
+        for pair in self.factors.values():
+            pair.pull()
+        optimizer.step()
+        self.push()
+
+    def push(self) -> None:
+        """Bring the generator up to date with the factors."""
+        for pair in self.factors.values():
+            pair.push()
+
+
+def _parameters(generator: Generator, layer: str, parts: tuple[str, ...]) -> dict[str, nn.Parameter]:
+    if layer == "mapping":
+        return dict(generator.mapping.named_parameters())
+    if layer == "b4.const":
+        return {"const": generator.synthesis.b4.const}
+    return {part: p for part, p in generator.synthesis.layer(layer).named_parameters() if part in parts}

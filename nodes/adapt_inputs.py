@@ -1,0 +1,168 @@
+"""The inputs of the node that adapts, drawn from the library's configuration."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from comfy_api.latest import io
+
+from ..nada import PHASES, PRESETS, AdaptConfig
+from .sockets import ADVANCED, MAX_SEED, NADAClip, NADAGenerator
+
+CONFIG = {field.name: field for field in fields(AdaptConfig)}
+COUNT = "count"  # of `layers`: as many as layer_count says
+NO_PRESET = "none"
+
+
+def main_inputs() -> list[io.Input]:
+    """The ones that everybody sees."""
+    return [
+        io.Combo.Input(
+            "preset",
+            options=[NO_PRESET, *PRESETS],
+            default=NO_PRESET,
+            tooltip="Settings for the examples of the paper, and for kinds of change in general. They go before the "
+            "widgets: texts, iterations, layers, mixing and others. With none, the widgets count.",
+        ),
+        NADAGenerator.Input("generator", tooltip="The generator to start from; it is not changed."),
+        NADAClip.Input("clip", tooltip="The CLIP models that judge: demo for the demo generator, OpenAI's for photos."),
+        io.String.Input(
+            "source",
+            default="photo",
+            tooltip="What the generator makes now, in a word or two: photo, dog, human. The target is compared "
+            "with it, so say only what shall change. Empty: CLIP finds a word for the generator's pictures.",
+        ),
+        io.String.Input(
+            "target",
+            default="sketch",
+            tooltip="Change this first: what it shall make, said as the counterpart of the source. photo -> sketch, "
+            "photo -> watercolor painting, dog -> pig. Blends: sketch:2 | watercolor:1.",
+        ),
+        io.Int.Input(
+            "iterations",
+            default=CONFIG["iterations"].default,
+            min=1,
+            max=100_000,
+            tooltip="Training steps. Too weak: more; losing shape and variety: fewer. A style takes 200-400, a change "
+            "of subject 150-200, a small change 50.",
+        ),
+        io.Int.Input(
+            "batch",
+            default=CONFIG["batch"].default,
+            min=1,
+            max=64,
+            tooltip="Images per step. 4 is steadier and slower; 1 if the memory does not suffice.",
+        ),
+        io.Float.Input(
+            "learning_rate",
+            default=0.0,
+            min=0.0,
+            max=0.1,
+            step=0.0001,
+            tooltip="Size of the steps; 0 for the rate that suits the generator's width (0.0016 for 512 features, as "
+            "in the paper). Raise it if hardly anything changes, lower it if pictures break.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=CONFIG["seed"].default,
+            min=0,
+            max=MAX_SEED,
+            control_after_generate=False,
+            tooltip="Of everything random in the training. It stays as it is, since each other seed trains anew.",
+        ),
+        io.Int.Input(
+            "preview_every",
+            default=10,
+            min=0,
+            max=1000,
+            tooltip="Show before and after on the node every so many steps; 0 only at the end.",
+        ),
+    ]
+
+
+def advanced_inputs() -> list[io.Input]:
+    """Those that the frontend folds away, and the pictures."""
+    return [
+        io.Combo.Input(
+            "layers",
+            options=["auto", "all", COUNT, *PHASES],
+            default="auto",
+            optional=True,
+            tooltip="Which layers each step trains. 'auto' picks the two thirds that the target text moves most; 'all' "
+            "trains every layer without picking (faster; for styles); 'count' picks as many as layer_count says. The "
+            "others are fixed sets, after the authors' code.",
+            extra_dict=ADVANCED,
+        ),
+        io.Int.Input(
+            "layer_count",
+            default=12,
+            min=1,
+            max=18,
+            optional=True,
+            tooltip="Only for layers = count. Fewer keep more of the original. A 1024 px generator has 17 to pick "
+            "from, a 64 px one 9.",
+            extra_dict=ADVANCED,
+        ),
+        _setting(io.Int, "select_every", 1000),
+        _setting(io.Int, "select_batch", 64),
+        _setting(io.Float, "mixing", 1.0),
+        io.Int.Input(
+            "preview_images",
+            default=4,
+            min=1,
+            max=36,
+            optional=True,
+            tooltip="How many pictures the preview shows before and after.",
+            extra_dict=ADVANCED,
+        ),
+        _setting(io.Int, "views", 16),
+        io.Combo.Input(
+            "train",
+            options=list(CONFIG["train"].metadata["choices"]),
+            default=CONFIG["train"].default,
+            optional=True,
+            tooltip=CONFIG["train"].metadata["help"],
+            extra_dict=ADVANCED,
+        ),
+        _setting(io.Int, "rank", 128),
+        *(_switch(name) for name in ("train_torgb", "train_const", "train_mapping")),
+        *(_setting(io.Float, f"{loss}_weight", 100.0) for loss in ("angle", "norm", "patch")),
+        io.Image.Input(
+            "style_images",
+            optional=True,
+            tooltip="Pictures of what it shall make, about three, instead of the target text or beside it.",
+        ),
+        io.Float.Input(
+            "image_share",
+            default=0.5,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            optional=True,
+            tooltip="With style_images: their part of the target; the target text has the rest. Without a target text "
+            "they are all of it.",
+            extra_dict=ADVANCED,
+        ),
+    ]
+
+
+def _switch(name: str) -> io.Input:
+    """A yes or no of the configuration."""
+    field = CONFIG[name]
+    return io.Boolean.Input(
+        name, default=field.default, optional=True, tooltip=field.metadata["help"], extra_dict=ADVANCED
+    )
+
+
+def _setting(kind, name: str, high: float) -> io.Input:
+    """A number of the configuration, with its own default, lower end and explanation."""
+    field = CONFIG[name]
+    return kind.Input(
+        name,
+        default=field.default,
+        min=type(field.default)(field.metadata["low"]),
+        max=high,
+        optional=True,
+        tooltip=field.metadata["help"],
+        extra_dict=ADVANCED,
+    )

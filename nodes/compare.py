@@ -1,0 +1,62 @@
+"""Generators side by side."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..nada import UsageError, generate
+from ..nada.images import filmstrip
+from . import host
+from .sample import check_latents
+from .sockets import CATEGORY, NADAGenerator, NADALatents, known_options
+
+LETTERS = "abcdef"
+
+
+class NADACompareGrid(io.ComfyNode):
+    """The same latents through several generators."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        sockets = [
+            NADAGenerator.Input(f"generator_{letter}", optional=bool(i), tooltip=f"Makes column {i + 1}.")
+            for i, letter in enumerate(LETTERS)
+        ]
+        return io.Schema(
+            node_id="NADACompareGrid",
+            display_name="Compare Generators",
+            category=CATEGORY,
+            description="One labelled picture: a row for each latent, a column for each generator.",
+            inputs=[
+                sockets[0],
+                NADALatents.Input("latents", tooltip="The rows, from Sample Latents; 4 to 8 are easy to look at."),
+                io.String.Input(
+                    "labels",
+                    default="photo | sketch",
+                    tooltip="Change this first: a heading for each column, separated by |.",
+                ),
+                *sockets[1:],
+            ],
+            outputs=[io.Image.Output("picture", tooltip="The grid as one picture.")],
+            is_output_node=True,
+            **known_options(search_aliases=["xy plot", "comparison", "before after", "grid"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, generator_a, latents: Tensor, labels: str, **others) -> io.NodeOutput:
+        generators = [generator_a, *(others[name] for name in sorted(others) if others[name] is not None)]
+        headings = [text.strip() for text in labels.split("|")]
+        headings += [LETTERS[i].upper() for i in range(len(headings), len(generators))]
+        progress, frames = host.Progress(len(generators)), []
+        for i, (generator, heading) in enumerate(zip(generators, headings, strict=False)):
+            check_latents(generator, latents)
+            progress.update(i)
+            with host.on_device(generator):
+                frames.append((heading, generate(generator, latents)))
+        sizes = {images.shape[-2:] for _, images in frames}
+        if len(sizes) > 1:
+            raise UsageError(f"the generators make pictures of different sizes: {sorted(map(tuple, sizes))}")
+        image = host.picture_to_image(filmstrip(frames))
+        return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))

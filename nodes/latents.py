@@ -1,0 +1,195 @@
+"""What can be done with latent codes between sampling them and making images of them."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..nada import (
+    EASINGS,
+    METHODS,
+    UsageError,
+    blend_latents,
+    edit_latents,
+    file_stamp,
+    interpolate_latents,
+    load_direction,
+    principal_directions,
+)
+from . import host
+from .sockets import ADVANCED, CATEGORY, NADAGenerator, NADALatents, known_options
+
+PRINCIPAL = "principal direction"
+LATENTS_HELP = "Latent codes, from Sample Latents."
+
+
+def _share(name: str, what: str) -> io.Input:
+    return io.Float.Input(
+        name, default=0.0, min=0.0, max=1.0, step=0.05, tooltip=f"Share of the second in {what}: 0 none, 1 all."
+    )
+
+
+class NADAMixLatents(io.ComfyNode):
+    """Style mixing per band."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADAMixLatents",
+            display_name="Mix Latents (StyleGAN)",
+            category=f"{CATEGORY}/latents",
+            description="Takes pose from one picture, features or colors from another: style mixing in three bands.",
+            inputs=[
+                NADALatents.Input("first", tooltip="The codes to start from."),
+                NADALatents.Input("second", tooltip="The codes to mix in: as many as of the first, or one for all."),
+                _share("coarse", "pose and shape (4-8 px)"),
+                _share("middle", "features (16-32 px)"),
+                io.Float.Input(
+                    "fine",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Change this first: share of the second in colors and fine detail (64 px and up).",
+                ),
+            ],
+            outputs=[NADALatents.Output("latents", tooltip="The mixtures, as many as of the first.")],
+            **known_options(search_aliases=["style mixing", "crossover", "blend latents"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, first: Tensor, second: Tensor, coarse: float, middle: float, fine: float) -> io.NodeOutput:
+        if second.shape[1:] != first.shape[1:] or len(second) not in (1, len(first)):
+            raise UsageError(
+                f"the latents do not match: {list(first.shape)} and {list(second.shape)}. Sample both from the same "
+                "generator, as many of the second as of the first, or one"
+            )
+        with host.normal_tensors():
+            return io.NodeOutput(blend_latents(first, second.expand_as(first), coarse, middle, fine))
+
+
+class NADAInterpolateLatents(io.ComfyNode):
+    """A walk through latent space."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADAInterpolateLatents",
+            display_name="Interpolate Latents (StyleGAN)",
+            category=f"{CATEGORY}/latents",
+            description="A walk from code to code. Its images, one after another, are a video: Generate Images, then "
+            "Create Video.",
+            inputs=[
+                NADALatents.Input("latents", tooltip="The codes to pass, at least two; sample as many as you like."),
+                io.Int.Input(
+                    "frames",
+                    default=120,
+                    min=2,
+                    max=10_000,
+                    tooltip="Change this first: frames of the whole walk. 24 make a second of film.",
+                ),
+                io.Boolean.Input("loop", default=True, tooltip="Return to the beginning, to be played without an end."),
+                io.Combo.Input(
+                    "method",
+                    options=[*METHODS],
+                    default="cubic",
+                    tooltip="cubic: one smooth curve. lerp: straight from code to code. slerp: along arcs.",
+                    extra_dict=ADVANCED,
+                    optional=True,
+                ),
+                io.Combo.Input(
+                    "easing",
+                    options=[*EASINGS],
+                    default="linear",
+                    tooltip="linear: even speed. smooth: rests a moment at each code.",
+                    extra_dict=ADVANCED,
+                    optional=True,
+                ),
+            ],
+            outputs=[NADALatents.Output("latents", tooltip="One code per frame, for Generate Images.")],
+            **known_options(search_aliases=["latent walk", "interpolation", "slerp", "morph", "video", "animation"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls, latents: Tensor, frames: int, loop: bool, method: str = "cubic", easing: str = "linear"
+    ) -> io.NodeOutput:
+        with host.normal_tensors():
+            return io.NodeOutput(interpolate_latents(latents, frames, loop, method, easing))
+
+
+class NADAEditLatents(io.ComfyNode):
+    """A step along a direction."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADAEditLatents",
+            display_name="Edit Latents (StyleGAN)",
+            category=f"{CATEGORY}/latents",
+            description="Moves every picture along one direction: a principal direction of the generator, found in a "
+            "second, or a saved boundary (age, smile, pose).",
+            inputs=[
+                NADAGenerator.Input("generator", tooltip="Whose directions. A base and its adaptations share them."),
+                NADALatents.Input("latents", tooltip=LATENTS_HELP),
+                io.Combo.Input(
+                    "direction",
+                    options=[PRINCIPAL, *host.files(host.DIRECTIONS)],
+                    default=PRINCIPAL,
+                    tooltip="A principal direction, by its number below, or a file in models/stylegan_directions: "
+                    "boundaries of InterFaceGAN (.npy) or .safetensors.",
+                ),
+                io.Float.Input(
+                    "amount",
+                    default=2.0,
+                    min=-20.0,
+                    max=20.0,
+                    step=0.25,
+                    tooltip="Change this first: how far, negative for the opposite. Of principal directions, in "
+                    "standard deviations.",
+                ),
+                io.Int.Input(
+                    "number", default=0, min=0, max=511, tooltip="Which principal direction: 0 changes the most."
+                ),
+                io.Int.Input(
+                    "first",
+                    default=0,
+                    min=0,
+                    max=17,
+                    optional=True,
+                    tooltip="First code to change. 0-3 move pose and shape, 4-7 features, 8 and up colors.",
+                    extra_dict=ADVANCED,
+                ),
+                io.Int.Input(
+                    "last",
+                    default=17,
+                    min=0,
+                    max=17,
+                    optional=True,
+                    tooltip="Last code to change.",
+                    extra_dict=ADVANCED,
+                ),
+            ],
+            outputs=[NADALatents.Output("latents", tooltip="The moved codes, for Generate Images.")],
+            **known_options(search_aliases=["ganspace", "interfacegan", "pca", "boundary", "semantic edit"]),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, direction: str, **others) -> str:
+        return direction if direction == PRINCIPAL else file_stamp(host.file_path(host.DIRECTIONS, direction))
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls, generator, latents: Tensor, direction: str, amount: float, number: int, first: int = 0, last: int = 17
+    ) -> io.NodeOutput:
+        with host.normal_tensors():
+            if direction == PRINCIPAL:
+                found = principal_directions(generator, number + 1)
+                step = found.vectors[number]
+                host.say(f"direction {number} holds {100 * float(found.explained[number]):.1f} % of the variance")
+            else:
+                step = load_direction(host.file_path(host.DIRECTIONS, direction))
+            return io.NodeOutput(edit_latents(latents, step, amount, first, last))

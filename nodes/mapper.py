@@ -1,0 +1,287 @@
+"""The latent mapper: trained live on the node, applied to latent codes, saved and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from comfy_api.latest import io, ui
+from PIL import Image
+from torch import Tensor
+
+from ..nada import (
+    ClipEnsemble,
+    Generator,
+    LatentMapper,
+    MapperConfig,
+    file_stamp,
+    generate,
+    load_mapper,
+    sample_latents,
+    save_mapper,
+    train_mapper,
+)
+from ..nada.images import before_after
+from . import host
+from .adapt import Clock
+from .sockets import ADVANCED, CATEGORY, MAX_SEED, NADAClip, NADAGenerator, NADALatents, NADAMapper, known_options
+
+CONFIG = {field.name: field for field in fields(MapperConfig)}
+BANDS = ["coarse,middle,fine", "coarse,middle", "middle,fine", "coarse", "middle", "fine"]
+NONE = "(none yet)"
+
+
+class NADATrainMapper(io.ComfyNode):
+    """The second stage of StyleGAN-NADA."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADATrainMapper",
+            display_name="NADA Train Latent Mapper",
+            category=CATEGORY,
+            description="Trains a small network that moves latent codes to where a generator shows the target text. "
+            "For adapted generators that show it only sometimes, such as dogs among the pigs. Cancel stops it at the "
+            "next step.",
+            inputs=[*_main_inputs(), *_advanced_inputs()],
+            outputs=[
+                NADAMapper.Output("mapper", tooltip="The trained mapper, for NADA Apply Latent Mapper."),
+                io.Image.Output(
+                    "before_after", tooltip="One picture: images of random codes left, of the moved ones right."
+                ),
+            ],
+            is_output_node=True,
+            **known_options(search_aliases=["styleclip", "latent mapper", "train mapper", "text edit", "gan mining"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, target: str | None) -> bool | str:
+        if target is not None and not target.strip():  # None: it comes through a link
+            return "the target text is empty; write a word or a phrase"
+        return True
+
+    @classmethod
+    @host.explained
+    def execute(cls, generator, clip, preview_every=10, preview_images=4, **options) -> io.NodeOutput:
+        options["learning_rate"] = options["learning_rate"] or None
+        config = MapperConfig(**options)
+        with host.on_device(generator, clip):
+            mapper, picture = train(generator, clip, config, preview_every, preview_images)
+        image = host.picture_to_image(picture)
+        return io.NodeOutput(mapper, image, ui=ui.PreviewImage(image, cls=cls))
+
+
+def _main_inputs() -> list[io.Input]:
+    return [
+        NADAGenerator.Input(
+            "generator", tooltip="Whose codes shall move: usually one from NADA Text Adapt. It is not changed."
+        ),
+        NADAClip.Input("clip", tooltip="The CLIP models that judge, the same as for the adaptation."),
+        io.String.Input(
+            "target",
+            default="sketch",
+            tooltip="Change this first: what the images shall show, usually the target of the adaptation, such as pig.",
+        ),
+        _number(io.Int, "iterations", 100_000),
+        _number(io.Int, "batch", 64),
+        io.Float.Input(
+            "learning_rate",
+            default=0.0,
+            min=0.0,
+            max=100.0,
+            step=0.01,
+            tooltip="First step size; 0 for the one that suits the size of the codes. Raise it if nothing changes.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=CONFIG["seed"].default,
+            min=0,
+            max=MAX_SEED,
+            control_after_generate=False,
+            tooltip="Of everything random in the training. It stays as it is, since each other seed trains anew.",
+        ),
+        io.Int.Input(
+            "preview_every",
+            default=10,
+            min=0,
+            max=1000,
+            tooltip="Show before and after on the node every so many steps; 0 only at the end.",
+        ),
+    ]
+
+
+def _advanced_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "bands",
+            options=BANDS,
+            default=BANDS[0],
+            optional=True,
+            tooltip=CONFIG["bands"].metadata["help"] + " Leave out fine to keep the colors.",
+            extra_dict=ADVANCED,
+        ),
+        _number(io.Float, "l2_weight", 100.0, ADVANCED),
+        _number(io.Float, "norm_weight", 100.0, ADVANCED),
+        _number(io.Float, "psi", 1.0, ADVANCED),
+        _number(io.Int, "views", 16, ADVANCED),
+        io.Int.Input(
+            "preview_images",
+            default=4,
+            min=1,
+            max=36,
+            optional=True,
+            tooltip="How many pictures the preview shows before and after.",
+            extra_dict=ADVANCED,
+        ),
+    ]
+
+
+def _number(kind, name: str, high: float, extra: dict | None = None) -> io.Input:
+    """A number of the configuration, with its own default, lower end and explanation."""
+    field = CONFIG[name]
+    options = {"min": type(field.default)(field.metadata["low"]), "max": high, "tooltip": field.metadata["help"]}
+    options |= {"step": 0.01} if kind is io.Float else {}
+    options |= {"optional": True, "extra_dict": extra} if extra else {}
+    return kind.Input(name, default=field.default, **options)
+
+
+def train(
+    generator: Generator, clip: ClipEnsemble, config: MapperConfig, preview_every: int, preview_images: int
+) -> tuple[LatentMapper, Image.Image]:
+    """Train on the device where the models are, with bar, pictures and text on the node.
+
+    Returns:
+        The mapper, on the CPU, and the picture of before and after.
+    """
+    codes = sample_latents(generator, preview_images, config.seed, config.psi)
+    before = generate(generator, codes, batch=config.batch)
+    progress, clock = host.Progress(config.iterations), Clock(config.iterations)
+    run = step = None
+    try:
+        run = train_mapper(generator, clip, config)
+        for step in run:
+            done, last = step.iteration, step.iteration == config.iterations
+            shown = last or (preview_every and done % preview_every == 0)
+            picture = comparison(config, generator, before, step.mapper(codes)) if shown else None
+            progress.update(done, picture)
+            if last or progress.text_is_due():
+                host.say(f"step {done}/{config.iterations} | loss {float(step.loss):.3f} | {clock.text(done)}")
+        with host.normal_tensors():
+            return step.mapper.requires_grad_(False).cpu(), picture
+    except Exception as error:
+        if not host.is_out_of_memory(error):
+            raise
+        host.say("out of memory: lower batch")
+        raise error.with_traceback(None) from None  # the frames below hold what there is no memory for
+    finally:
+        run = step = None  # a cancellation still holds this frame; it must not hold the device's memory too
+
+
+def comparison(config: MapperConfig, generator: Generator, before: Tensor, codes: Tensor) -> Image.Image:
+    """Images of random codes, and of what the mapper makes of them."""
+    return before_after(before, generate(generator, codes, batch=config.batch), ("before", config.target))
+
+
+class NADAApplyMapper(io.ComfyNode):
+    """Latent codes, moved."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADAApplyMapper",
+            display_name="NADA Apply Latent Mapper",
+            category=CATEGORY,
+            description="Moves latent codes to where the generator that the mapper was trained with shows the target.",
+            inputs=[
+                NADALatents.Input("latents", tooltip="Latent codes from Sample Latents."),
+                NADAMapper.Input("mapper", tooltip="From NADA Train Latent Mapper or Load Latent Mapper."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-2.0,
+                    max=4.0,
+                    step=0.05,
+                    tooltip="Change this first: 0 leaves the codes, 1 is as trained, negative leads away from the "
+                    "target.",
+                ),
+            ],
+            outputs=[NADALatents.Output("latents", tooltip="The moved codes, for Generate Images.")],
+            **known_options(search_aliases=["styleclip", "latent mapper", "edit latent", "move latent"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, latents: Tensor, mapper: LatentMapper, strength: float) -> io.NodeOutput:
+        with host.normal_tensors():
+            return io.NodeOutput(mapper(latents, strength))
+
+
+class NADASaveMapper(io.ComfyNode):
+    """A mapper to a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADASaveMapper",
+            display_name="Save Latent Mapper",
+            category=CATEGORY,
+            description="Saves a latent mapper as .safetensors in output/stylegan_mappers, with its recipe. Load "
+            "Latent Mapper lists it after pressing R.",
+            inputs=[
+                NADAMapper.Input("mapper", tooltip="The mapper to save, from NADA Train Latent Mapper."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="mapper",
+                    tooltip="Change this first: the beginning of the file name, such as pig. A number is added, so "
+                    "nothing is overwritten.",
+                ),
+            ],
+            outputs=[],
+            is_output_node=True,
+            **known_options(search_aliases=["save mapper", "safetensors", "styleclip"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, mapper: LatentMapper, filename_prefix: str) -> io.NodeOutput:
+        path = host.next_save_path(filename_prefix, host.MAPPERS)
+        save_mapper(mapper, path)
+        text = f"saved {host.relative_to_output(path)} ({path.stat().st_size / 1e6:.1f} MB)"
+        host.say(text)
+        return io.NodeOutput(ui=ui.PreviewText(text))
+
+
+class NADALoadMapper(io.ComfyNode):
+    """A mapper from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        files = host.files(host.MAPPERS) or [NONE]
+        return io.Schema(
+            node_id="NADALoadMapper",
+            display_name="Load Latent Mapper",
+            category=CATEGORY,
+            description="Loads a latent mapper that Save Latent Mapper or `nada mapper` wrote.",
+            inputs=[
+                io.Combo.Input(
+                    "mapper_name",
+                    options=files,
+                    default=files[0],
+                    tooltip="Change this first: files in models/stylegan_mappers and output/stylegan_mappers. After "
+                    "adding a file press R.",
+                )
+            ],
+            outputs=[NADAMapper.Output("mapper", tooltip="The mapper, for NADA Apply Latent Mapper.")],
+            **known_options(search_aliases=["load mapper", "styleclip"]),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, mapper_name: str) -> str:
+        return NONE if mapper_name == NONE else file_stamp(host.file_path(host.MAPPERS, mapper_name))
+
+    @classmethod
+    @host.explained
+    def execute(cls, mapper_name: str) -> io.NodeOutput:
+        mapper = load_mapper(host.file_path(host.MAPPERS, mapper_name))
+        target, bands = mapper.metadata.get("target", "unknown target"), ", ".join(mapper.bands)
+        host.say(f"{target} | {bands} | {mapper.num_ws} codes of {mapper.w_dim} numbers")
+        return io.NodeOutput(mapper)

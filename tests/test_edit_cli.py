@@ -1,0 +1,139 @@
+"""`nada mapper`, `nada optimize` and `nada generate --mapper`, as their user meets them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageChops
+from safetensors.torch import load_file
+
+from nada.checkpoint import load_generator, save_generator
+from nada.cli import main
+from nada.latents import sample_latents
+from nada.mapper import load_mapper
+
+
+@pytest.fixture
+def base(small, tmp_path) -> Path:
+    path = tmp_path / "base.safetensors"
+    save_generator(small, path)
+    return path
+
+
+@pytest.fixture
+def command(base, clip_folder, tmp_path):
+    """Runs one of the commands on small models; returns its exit code."""
+
+    def run(name: str, *more: str, out: str = "run") -> int:
+        models = ["--generator", str(base), "--clip", str(clip_folder), "--device", "cpu"]
+        texts = [] if "--target" in more else ["--target", "a pig"]
+        place = ["--out", str(tmp_path / out), "--quiet"]
+        return main([name, *models, *texts, *place, "--iterations", "4", *more])
+
+    return run
+
+
+def test_mapper_leaves_everything_that_the_help_promises(command, tmp_path, capsys, small):
+    assert command("mapper", "--json", "--bands", "coarse", "--batch", "1") == 0
+    record = json.loads(capsys.readouterr().out)
+    run = tmp_path / "run"
+    assert json.loads((run / "record.json").read_text()) == record
+    assert [set(losses) for losses in record["losses"]] == [{"clip", "l2", "norm"}] * 4
+    mapper = load_mapper(record["files"]["mapper"])
+    assert mapper.metadata == record["recipe"]
+    assert (record["recipe"]["bands"], record["recipe"]["base"]) == ("coarse", small.fingerprint())
+    for name in ("before_after", "filmstrip", "loss"):
+        assert Image.open(run / f"{name}.png").width > 300
+    assert not list(run.glob(".*")), "temporary files were left"
+    assert command("mapper") == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_generate_takes_the_mapper(command, base, tmp_path, capsys):
+    assert command("mapper", "--learning-rate", "20") == 0
+    file = str(tmp_path / "run" / "a_pig_mapper.safetensors")
+    plain = ["generate", "--generator", str(base), "--count", "2", "--device", "cpu", "--out"]
+    assert main([*plain, str(tmp_path / "none")]) == 0
+    for strength in ("0", "1"):
+        assert main([*plain, str(tmp_path / strength), "--mapper", f"{file}:{strength}"]) == 0
+    pictures = [Image.open(tmp_path / out / "seed_000001.png") for out in ("none", "0", "1")]
+    assert not ImageChops.difference(*pictures[:2]).getbbox()
+    assert ImageChops.difference(*pictures[1:]).getbbox()
+    assert "trained with another" not in capsys.readouterr().err
+    other = ["generate", "--generator", "demo", "--mapper", file, "--count", "1", "--out", str(tmp_path / "other")]
+    assert main([*other, "--device", "cpu"]) == 2
+    assert "this mapper takes [N, 8, 20]" in capsys.readouterr().err
+    assert main([*plain, str(tmp_path / "wrong"), "--mapper", str(base)]) == 1
+    assert "not a latent mapper" in capsys.readouterr().err
+
+
+def test_optimize_leaves_codes_and_pictures(command, tmp_path, capsys, base):
+    assert command("optimize", "--count", "3", "--first-seed", "5", "--psi", "0.5", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    ws = load_file(record["files"]["codes"])["ws"]
+    start = sample_latents(load_generator(base), 3, 5, 0.5)
+    assert ws.shape == start.shape
+    assert 0 < (ws - start).abs().max() < 1
+    assert (tmp_path / "run" / "before_after.png").is_file()
+    assert record["recipe"]["learning_rate"] == 0.1
+
+
+def test_ctrl_c_keeps_what_was_trained(command, tmp_path, capsys, monkeypatch):
+    from nada.mapper.training import MapperTraining
+
+    step = MapperTraining.train_step
+
+    def interrupted(run):
+        if run.iteration == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(run)
+
+    monkeypatch.setattr(MapperTraining, "train_step", interrupted)
+    assert command("mapper") == 130
+    assert "interrupted: kept the state after 3 iterations" in capsys.readouterr().out
+    kept = load_mapper(tmp_path / "run" / "a_pig_mapper.safetensors")
+    assert kept.metadata["iterations_done"] == 3
+    assert not torch.equal(kept.networks["coarse"][0].bias, torch.zeros(20))
+
+
+def test_clip_is_that_of_the_adaptation_unless_given(base, clip_folder, tmp_path):
+    models = ["--generator", str(base), "--clip", f"{clip_folder}:0.5", "--device", "cpu", "--quiet"]
+    texts = ["--source", "photo", "--target", "pig", "--iterations", "1"]
+    assert main(["adapt", *models, *texts, "--out", str(tmp_path / "adapted")]) == 0
+    adapted = ["--generator", str(tmp_path / "adapted" / "photo_to_pig.safetensors"), "--device", "cpu", "--quiet"]
+    place = ["--iterations", "1", "--out", str(tmp_path / "run")]
+    assert main(["mapper", *adapted, "--target", "pig", *place]) == 0
+    recipe = load_mapper(tmp_path / "run" / "pig_mapper.safetensors").metadata
+    assert recipe["clip"] == [{"name": str(clip_folder), "weight": 0.5}]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("mapper", ["--bands", "low"], "name some of coarse, middle, fine"),
+        ("mapper", ["--bands", "fine"], "none in the band"),
+        ("mapper", ["--target", " "], "target text is empty"),
+        ("mapper", ["--psi", "2"], "psi is 2.0"),
+        ("optimize", ["--count", "0"], "count is 0"),
+        ("optimize", ["--learning-rate", "0"], "learning_rate is 0"),
+    ],
+)
+def test_mistakes_get_a_sentence(command, capsys, name, arguments, words):
+    assert command(name, *arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["mapper", "optimize"])
+def test_help_teaches_every_option(name, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([name, "--help"])
+    assert exit.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("--target", "--l2-weight", "--views", "--clip", "default: 300"):
+        assert word in text

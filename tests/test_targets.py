@@ -1,0 +1,125 @@
+"""What texts and style images mean: directions by their formulas, sources found, recipes that suffice."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from nada.adapt import adapt
+from nada.config import AdaptConfig
+from nada.directions import imagenet_templates, text_direction
+from nada.errors import NadaError, UsageError
+from nada.latents import seeded
+from nada.targets import PHRASES, SAMPLES, Goal, guess_source, make_goal, sample_images
+
+
+def config(**changes) -> AdaptConfig:
+    return AdaptConfig(**{"source": "photo", "target": "sketch", "iterations": 2, "layers": "all"} | changes)
+
+
+def rows(x):
+    x = x.detach().double().numpy()
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def normal(x):
+    return x / np.linalg.norm(x)
+
+
+@pytest.fixture
+def images():
+    return torch.rand(3, 3, 40, 40, generator=seeded(5)) * 2 - 1
+
+
+def test_one_text_is_the_papers_direction(small, clip):
+    (model,) = clip
+    goal = make_goal(small, clip, config())
+    assert torch.allclose(goal.directions[0], text_direction(model, "photo", "sketch"), atol=1e-6)
+    assert np.allclose(goal.targets[0], rows(model.encode_text(["sketch"])[0]), atol=1e-6)
+
+
+def test_several_texts_are_blended_by_their_weights(small, clip):
+    (model,) = clip
+    goal = make_goal(small, clip, config(target="sketch:3 | oil painting: 1"))
+    ends = [text_direction(model, "photo", text).double().numpy() for text in ("sketch", "oil painting")]
+    assert np.allclose(goal.directions[0], normal(0.75 * ends[0] + 0.25 * ends[1]), atol=1e-6)
+    assert config(target="a | b").targets() == {"a": 0.5, "b": 0.5}
+    assert config(target="16:9").targets() == {"16:9": 1.0}
+    assert config(target="at 16:9 :2 | b:6").targets() == {"at 16:9": 0.25, "b": 0.75}
+
+
+@pytest.mark.parametrize("target", ["a | ", "a:0 | b", "a:-1 | b", "| b", "a:1e999 | b", "a:1.2.3 | b"])
+def test_wrong_blends_are_refused(target):
+    with pytest.raises(UsageError, match="target"):
+        config(target=target)
+
+
+def test_style_images_give_the_direction_from_the_generators_own(small, clip, images):
+    (model,) = clip
+    goal = make_goal(small, clip, config(source="", target="", seed=3), images)
+    z = torch.randn(SAMPLES, 16, generator=seeded(3))
+    own = rows(model.encode_image(small.synthesis(small.mapping(z), "const"))).mean(axis=0)
+    style = rows(model.encode_image(images)).mean(axis=0)
+    assert np.allclose(goal.directions[0], normal(style - own), atol=1e-5)
+    assert np.allclose(goal.targets[0], normal(style), atol=1e-5), "layers are chosen by the images, not by a text"
+    assert goal.source == ""
+
+
+def test_images_and_text_are_mixed(small, clip, images):
+    (model,) = clip
+    text = text_direction(model, "photo", "sketch").double().numpy()
+    alone = make_goal(small, clip, config(target=""), images).directions[0].double().numpy()
+    for share, expected in [(0.25, 0.25), (None, 0.5), (1.0, 1.0), (0.0, 0.0)]:
+        goal = make_goal(small, clip, config(image_share=share), images)
+        assert np.allclose(goal.directions[0], normal((1 - expected) * text + expected * alone), atol=1e-5), share
+
+
+def test_an_empty_source_is_found_among_phrases(small, clip):
+    (model,) = clip
+    samples = sample_images(small, seed=4)
+    scores = []
+    for phrase in PHRASES:
+        text = rows(model.encode_text([t.replace("{}", phrase) for t in imagenet_templates()])).mean(axis=0)
+        scores.append((rows(model.encode_image(samples)) @ normal(text)).mean())
+    expected = PHRASES[int(np.argmax(scores))]
+    assert guess_source(clip, samples) == expected
+    run = adapt(small, clip, config(source=" ", seed=4))
+    assert run.recipe()["source_found"] == expected
+    assert torch.equal(run.goal.directions[0], adapt(small, clip, config(source=expected, seed=4)).goal.directions[0])
+
+
+def test_a_recipe_alone_trains_again(small, clip, images):
+    *_, first = adapt(small, clip, config(target="", layers=3), style_images=images)
+    (recipe,) = json.loads(json.dumps(first.generator.metadata["adaptations"]))
+    again = adapt(small, clip, AdaptConfig.from_recipe(recipe), goal=Goal.unpacked(recipe["goal"]))
+    assert list(again)[-1].generator.fingerprint() == first.generator.fingerprint()
+    assert again.recipe() == recipe
+    assert "goal" not in adapt(small, clip, config()).recipe(), "texts are their own recipe"
+
+
+def test_a_goal_is_small_and_exact_in_a_recipe(small, clip):
+    goal = make_goal(small, clip, config())
+    text = json.dumps(goal.packed())
+    assert len(text) < 8 * 2 * 24 + 200
+    back = Goal.unpacked(json.loads(text))
+    assert all(
+        torch.equal(a, b) for a, b in zip(goal.directions + goal.targets, back.directions + back.targets, strict=True)
+    )
+
+
+def test_damaged_and_foreign_goals_are_refused(small, clip):
+    with pytest.raises(NadaError, match="damaged"):
+        Goal.unpacked({"directions": ["?"], "targets": [], "source": ""})
+    other = Goal((torch.ones(512),), (torch.ones(512),), "photo")
+    with pytest.raises(UsageError, match="size 512"):
+        adapt(small, clip, config(), goal=other)
+
+
+def test_nothing_to_aim_at_is_refused(small, clip, images):
+    with pytest.raises(UsageError, match="target text is empty"):
+        adapt(small, clip, config(target=" "))
+    with pytest.raises(UsageError, match="target text is empty"):
+        adapt(small, clip, config(target="", image_share=0.5), style_images=images)

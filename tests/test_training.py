@@ -1,0 +1,193 @@
+"""A run on the command line that stops, goes on, and is picked from; presets; style images as files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nada.checkpoint import load_generator, save_generator
+from nada.cli import main
+from nada.config import AdaptConfig
+from nada.errors import UsageError
+from nada.images import layer_map, load_pictures
+from nada.presets import PRESETS
+from nada.resume import load_state
+
+
+@pytest.fixture
+def nada(small, clip_folder, tmp_path, capsys):
+    """Runs a command in an empty folder with small models; returns its exit code and its JSON or its error."""
+    save_generator(small, tmp_path / "base.safetensors")
+    models = ["--generator", str(tmp_path / "base.safetensors"), "--clip", str(clip_folder)]
+
+    def run(command: str, *arguments: object):
+        words = [command, *map(str, arguments), "--json"]
+        if command == "adapt":
+            words += ["--device", "cpu", "--quiet", *([] if "--resume" in words else models)]
+        code = main(words)
+        out, error = capsys.readouterr()
+        return json.loads(out) if code in (0, 130) else (code, error)
+
+    return run
+
+
+TEXTS = ("--source", "photo", "--target", "sketch")
+
+
+def result(folder: Path, name: str = "photo_to_sketch"):
+    return load_generator(folder / f"{name}.safetensors").state_dict()
+
+
+def assert_equal(a, b):
+    for name, tensor in a.items():
+        assert torch.equal(tensor, b[name]), name
+
+
+def test_a_run_goes_on_to_what_it_would_have_become(nada, tmp_path):
+    options = ("--layers", 3, "--train", "lora", "--views", 2)
+    whole = nada("adapt", *TEXTS, *options, "--iterations", 6, "--out", tmp_path / "whole")
+    nada("adapt", *TEXTS, *options, "--iterations", 4, "--out", tmp_path / "parts", "--snapshot-every", 1)
+    record = nada("adapt", "--resume", tmp_path / "parts", "--iterations", 6)
+    assert_equal(result(tmp_path / "parts"), result(tmp_path / "whole"))
+    for key in ("losses", "layers"):
+        assert record[key] == whole[key]
+    assert record["recipe"] == whole["recipe"]
+    assert json.loads((tmp_path / "parts" / "record.json").read_text()) == record
+    earlier = load_generator(tmp_path / "parts" / "snapshots" / "iteration_00004.safetensors")
+    assert earlier.metadata["adaptations"][-1]["iterations_done"] == 4, "the first result is not lost"
+
+
+def test_a_killed_run_goes_on_from_its_last_state(nada, tmp_path, monkeypatch):
+    nada("adapt", *TEXTS, "--iterations", 6, "--out", tmp_path / "whole")
+
+    def die(*_):
+        raise MemoryError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nada.training.Keeper.finish", die)
+        with pytest.raises(MemoryError):
+            nada("adapt", *TEXTS, "--iterations", 6, "--out", tmp_path / "killed", "--snapshot-every", 4)
+    assert not (tmp_path / "killed" / "record.json").exists()
+    assert load_state(tmp_path / "killed" / "resume.safetensors").recipe["iterations_done"] == 4
+    code, error = nada("adapt", *TEXTS, "--out", tmp_path / "killed")
+    assert (code, "go on with it by --resume" in error) == (2, True), "a new run would destroy it"
+    record = nada("adapt", "--resume", tmp_path / "killed")
+    assert len(record["losses"]) == 6
+    assert_equal(result(tmp_path / "killed"), result(tmp_path / "whole"))
+
+
+def test_resume_refuses_what_it_cannot_do(nada, tmp_path, small):
+    nada("adapt", *TEXTS, "--iterations", 2, "--out", tmp_path / "run")
+    for arguments, words in [
+        ((), "give --iterations with more"),
+        (("--iterations", 1), "has done 2 iterations"),
+        (("--iterations", 4, "--target", "pig"), "--target does not go with --resume"),
+        (("--iterations", 4, "--clip", "ViT-B/99"), "no CLIP architecture"),
+    ]:
+        code, error = nada("adapt", "--resume", tmp_path / "run", *arguments)
+        assert code == 2
+        assert words in error
+        assert error.count("\n") == 1
+    with torch.no_grad():
+        small.synthesis.b4.const.add_(1)
+    save_generator(small, tmp_path / "base.safetensors")
+    code, error = nada("adapt", "--resume", tmp_path / "run", "--iterations", 4)
+    assert (code, "another base generator" in error) == (2, True)
+    assert nada("adapt", "--resume", tmp_path / "nowhere")[0] == 1
+
+
+def test_every_moment_of_the_filmstrip_can_be_picked(nada, tmp_path):
+    nada("adapt", *TEXTS, "--iterations", 12, "--out", tmp_path / "run")
+    snapshots = sorted((tmp_path / "run" / "snapshots").iterdir())
+    assert [p.stem for p in snapshots] == [f"iteration_{n:05d}" for n in (2, 4, 6, 8, 10)]
+    picked = nada("pick", tmp_path / "run", 6)
+    assert Path(picked["file"]) == tmp_path / "run" / "photo_to_sketch_at_6.safetensors"
+    assert_equal(load_generator(picked["file"]).state_dict(), load_generator(snapshots[2]).state_dict())
+    assert load_generator(picked["file"]).metadata["adaptations"][-1]["iterations_done"] == 6
+    assert "exists" in nada("pick", tmp_path / "run", 6)[1]
+    assert nada("pick", tmp_path / "run", 6, "--overwrite") == picked
+    assert "there are: 2, 4, 6, 8, 10" in nada("pick", tmp_path / "run", 7)[1]
+
+
+def test_the_filmstrip_has_room_for_six(nada, tmp_path):
+    for every, columns in ((1, 6), (4, 5), (0, 2)):
+        nada("adapt", *TEXTS, "--iterations", 13, "--out", tmp_path / f"{every}", "--snapshot-every", every)
+        width = Image.open(tmp_path / f"{every}" / "filmstrip.png").width
+        assert width == columns * (128 + 12) - 12
+
+
+def test_style_images_from_files(nada, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(2):
+        noise = np.random.default_rng(i).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{i}.png")
+    (folder / "notes.txt").write_text("not a picture")
+    record = nada("adapt", "--style-images", folder, "--iterations", 2, "--layers", 3, "--out", tmp_path / "run")
+    assert record["style_images"] == [str(folder)]
+    assert record["recipe"]["goal"]["directions"]
+    assert (tmp_path / "run" / "style_images.safetensors").is_file()
+    assert len(nada("adapt", "--resume", tmp_path / "run", "--iterations", 3)["losses"]) == 3
+    code, error = nada("adapt", "--style-images", folder / "notes.txt", "--out", tmp_path / "other")
+    assert (code, "is not a picture" in error) == (2, True)
+    assert "no pictures in" in nada("adapt", "--style-images", tmp_path, "--out", tmp_path / "other")[1]
+
+
+def test_pictures_are_cropped_to_the_middle_and_scaled_as_generators_do(tmp_path):
+    tall = np.zeros((30, 10, 3), dtype=np.uint8)
+    tall[10:20] = 255
+    Image.fromarray(tall).save(tmp_path / "tall.png")
+    (picture,) = load_pictures([tmp_path / "tall.png"], 10)
+    assert picture.shape == (3, 10, 10)
+    assert torch.equal(picture, torch.ones(3, 10, 10))
+
+
+def test_a_preset_fills_what_is_not_given(nada, tmp_path):
+    record = nada("adapt", "--preset", "pig", "--iterations", 1, "--layers", "all", "--out", tmp_path / "pig")
+    recipe = record["recipe"]
+    assert (recipe["source"], recipe["target"], recipe["iterations"], recipe["layers"]) == ("dog", "pig", 1, "all")
+    assert "--target is missing" in nada("adapt", "--preset", "style", "--out", tmp_path / "other")[1]
+
+
+def test_every_preset_is_a_valid_configuration_with_reasons(nada):
+    for name, preset in PRESETS.items():
+        config = AdaptConfig(**{"source": "photo", "target": "sketch"} | preset.settings)
+        assert config.iterations
+        assert preset.why.endswith(".")
+        assert preset.evidence
+        assert name == name.lower()
+    listed = nada("presets")
+    assert set(listed) == set(PRESETS)
+    assert listed["sketch"]["settings"]["target"] == "sketch"
+
+
+def test_presets_are_told_in_words(capsys):
+    assert main(["presets"]) == 0
+    assert "photo -> sketch" in capsys.readouterr().out
+    assert main(["presets", "plastic-puppet"]) == 0
+    assert "--layers 5" in capsys.readouterr().out
+
+
+def test_the_layer_map_shows_what_trained_when():
+    picture = np.array(layer_map(["low", "high"], [{"low"}] * 300 + [{"high"}] * 100, width=530))
+    left, middle, right = (picture[20, x].sum() for x in (115, 300, 505))
+    assert left == middle < right, "the upper row is dark for three quarters of the time"
+    assert picture[40, 115].sum() > picture[40, 505].sum()
+
+
+def test_boolean_settings_can_be_switched_both_ways(nada, tmp_path):
+    record = nada("adapt", *TEXTS, "--iterations", 1, "--train-torgb", "--no-train-const", "--out", tmp_path / "run")
+    assert (record["recipe"]["train_torgb"], record["recipe"]["train_const"]) == (True, False)
+    assert "b8.torgb" in record["layers"][0]
+
+
+def test_a_configuration_comes_back_from_a_recipe():
+    config = AdaptConfig("photo", "sketch", layers="b8", train="lora", batch=3)
+    assert AdaptConfig.from_recipe({**config.__dict__, "clip": [], "iterations_done": 3}) == config
+    with pytest.raises(UsageError, match="has no target"):
+        AdaptConfig.from_recipe({"source": "photo"})
