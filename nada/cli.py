@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from . import evaluate_command
 from .arguments import add_config, given, show_presets
 from .checkpoint import inspect_file
 from .clip import DEMO
@@ -43,6 +44,7 @@ examples:
   nada adapt --resume nada-photo_to_sketch --iterations 400
   nada pick nada-photo_to_sketch 200                   the state after 200 iterations becomes a result of its own
   nada generate --generator nada-photo_to_sketch/photo_to_sketch.safetensors --count 16
+  nada evaluate --generator nada-photo_to_sketch/photo_to_sketch.safetensors
   nada generate --generator demo --style nada-demo/photo_to_sketch.style.safetensors:0.5
   nada style diff ffhq.pkl ffhq_sketch.pt sketch.safetensors     a published adaptation as a style
   nada mapper --generator nada-dog_to_pig/dog_to_pig.safetensors --target pig
@@ -141,6 +143,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_device(generate)
 
+    evaluate_command.add_arguments(
+        _command(
+            commands, "evaluate", "measure what an adaptation is worth", evaluate_command.run, evaluate_command.show
+        )
+    )
     add_commands(commands, _command, _show_tree)
     add_edit_commands(commands, _show_files)
 

@@ -25,7 +25,7 @@ from .files import CACHE
 log = logging.getLogger(__name__)
 
 DEMO = "demo"
-DEMO_FOLDER = Path(__file__).parent / "demo" / "clip"
+DEMO_FOLDERS = {f"{DEMO}-{kind}": Path(__file__).parent / "demo" / f"clip_{kind}" for kind in ("conv", "vit")}
 PAPER_SPEC = "ViT-B/32,ViT-B/16"  # the paper's ensemble
 CONFIG_FILE = "open_clip_config.json"
 Fetch = Callable[[PublishedClip], Path]
@@ -137,6 +137,12 @@ class ClipSpec:
             raise UsageError(f"{text!r} gives every CLIP model the weight 0; at least one must count")
         return specs
 
+    def parts(self) -> list[ClipSpec]:
+        """The entry itself; of `demo`, its models, which share its weight."""
+        if self.source != DEMO:
+            return [self]
+        return [ClipSpec(name, self.weight / len(DEMO_FOLDERS)) for name in DEMO_FOLDERS]
+
 
 @torch.inference_mode(False)
 def load_clip(
@@ -149,9 +155,10 @@ def load_clip(
 
     Args:
         spec: entries separated by commas, each with an optional weight (`ViT-B/32:1,ViT-B/16:0.5`). An entry is
-            `demo` (comes with this package), an open_clip architecture (OpenAI's weights, downloaded on first use),
-            `ARCHITECTURE@TAG` (other published weights), `ARCHITECTURE@FILE` (weights at hand; OpenAI's belong to the
-            `-quickgelu` architectures), or a folder with `open_clip_config.json` and weights.
+            `demo` (the pair that comes with this package: `demo-conv` and `demo-vit` at half the weight each), an
+            open_clip architecture (OpenAI's weights, downloaded on first use), `ARCHITECTURE@TAG` (other published
+            weights), `ARCHITECTURE@FILE` (weights at hand; OpenAI's belong to the `-quickgelu` architectures), or a
+            folder with `open_clip_config.json` and weights.
         device: where they shall live.
         folder: where OpenAI's weights are downloaded to.
         progress: called with the bytes so far, and in all, while such a file is downloaded.
@@ -161,7 +168,8 @@ def load_clip(
         NadaError: weights could not be downloaded or read.
     """
     fetch = partial(clip_file, folder=Path(folder).expanduser(), progress=progress)
-    return ClipEnsemble([_load(entry, fetch) for entry in ClipSpec.parse(spec)]).to(device)
+    entries = [part for entry in ClipSpec.parse(spec) for part in entry.parts()]
+    return ClipEnsemble([_load(entry, fetch) for entry in entries]).to(device)
 
 
 def _load(spec: ClipSpec, fetch: Fetch) -> ClipModel:
@@ -185,7 +193,7 @@ def _resolve(source: str, fetch: Fetch) -> tuple[str, str | None]:
     """The architecture and weights that open_clip knows for an entry; a folder holds both."""
     from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
 
-    folder = DEMO_FOLDER if source == DEMO else Path(source)
+    folder = DEMO_FOLDERS.get(source, Path(source))
     if folder.is_dir():
         if not (folder / CONFIG_FILE).is_file():
             raise UsageError(f"the folder {source!r} holds no {CONFIG_FILE}; it must, beside the weights")

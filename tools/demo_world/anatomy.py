@@ -1,14 +1,15 @@
-"""What the five species look like: distances to every part of a face, and the colors of their coats."""
+"""What the seven species look like: distances to every part of a face, and the colors of their coats."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from shapes import curve, ellipse, smooth_min, triangle_ear
+from shapes import curve, ellipse, smooth_max, smooth_min, triangle_ear
 from torch import Tensor
 
-SPECIES = ("dog", "cat", "pig", "bear", "rabbit")
+SPECIES = ("dog", "cat", "pig", "bear", "rabbit", "fox", "person")
 
 # Five coats a species, dark to light; the parameter "coat" moves along the ramp.
 COATS = {
@@ -47,7 +48,40 @@ COATS = {
         (0.86, 0.82, 0.78),
         (0.96, 0.95, 0.95),
     ],
+    "fox": [
+        (0.46, 0.20, 0.10),
+        (0.66, 0.29, 0.10),
+        (0.83, 0.39, 0.12),
+        (0.91, 0.53, 0.22),
+        (0.94, 0.76, 0.56),
+    ],
+    "person": [
+        (0.34, 0.21, 0.15),
+        (0.52, 0.34, 0.24),
+        (0.72, 0.51, 0.37),
+        (0.88, 0.69, 0.55),
+        (0.96, 0.82, 0.72),
+    ],
 }
+HAIR = [(0.10, 0.08, 0.08), (0.28, 0.17, 0.10), (0.55, 0.26, 0.12), (0.82, 0.66, 0.36), (0.80, 0.79, 0.78)]
+
+
+class Chimera(NamedTuple):
+    """A face put together from those of several species: who gives each part."""
+
+    head: str
+    ears: str
+    muzzle: str
+    eyes: str
+    coat: str
+
+
+GIVES = {
+    "head": ("head", "hair"),
+    "ears": ("ears", "inner_ears", "ears_in_front"),
+    "muzzle": ("muzzle", "muzzle_white", "nose", "mouth", "tongue", "nostrils", "whiskers", "pink_nose", "skin_nose"),
+    "eyes": ("eye_at", "eye_size", "slit", "iris_color"),
+}  # what of a face belongs to each part of a chimera
 
 
 @dataclass
@@ -59,7 +93,7 @@ class Face:
     head: Tensor
     ears: Tensor
     inner_ears: Tensor | None
-    muzzle: Tensor
+    muzzle: Tensor | None
     nose: Tensor
     eyes: Tensor
     iris: Tensor
@@ -73,11 +107,21 @@ class Face:
     nostrils: Tensor | None = None
     whiskers: Tensor | None = None
     iris_color: tuple[float, float, float] = (0.30, 0.17, 0.08)
+    muzzle_white: float = 0.58
+    skin_nose: bool = False
+    hair: Tensor | None = None
 
 
-def build_face(species: str, p: dict[str, Tensor], x: Tensor, y: Tensor, eye_scale: float = 1.0) -> Face:
-    """Parts of one species' face for parameters `p` at head coordinates x, y [N, H, W]."""
-    parts = _BUILDERS[species](p, x, y, x.abs())
+def build_face(species: str | Chimera, p: dict[str, Tensor], x: Tensor, y: Tensor, eye_scale: float = 1.0) -> Face:
+    """Parts of a species' or a chimera's face for parameters `p` at head coordinates x, y [N, H, W]."""
+    ax = x.abs()
+    if isinstance(species, Chimera):
+        parts = {}
+        for part, names in GIVES.items():
+            whole = _BUILDERS[getattr(species, part)](p, x, y, ax)
+            parts |= {name: whole[name] for name in names if name in whole}
+    else:
+        parts = _BUILDERS[species](p, x, y, ax)
     eye_x, eye_y = parts.pop("eye_at")
     eye = (0.088 + 0.034 * p["eye"]) * parts.pop("eye_size", 1.0) * eye_scale
     gaze = 0.05 * (p["gaze"] - 0.5)
@@ -194,6 +238,46 @@ def _rabbit(p, x, y, ax):
     }
 
 
+def _fox(p, x, y, ax):
+    ear = 0.10 * p["ear"]
+    cheeks = ellipse(ax, y, 0.24, 0.22, 0.21, 0.14 + 0.03 * p["muzzle"])
+    return {
+        "head": smooth_min(ellipse(x, y, 0, 0.0, 0.54, 0.42), ellipse(x, y, 0, 0.32, 0.24, 0.28), 0.16),
+        "ears": triangle_ear(ax, y, 0.38, -0.84 - ear, 0.25, -0.18, 0.08 + 0.1 * p["ear_tilt"]),
+        "inner_ears": triangle_ear(ax, y, 0.38, -0.66 - ear, 0.13, -0.24, 0.08 + 0.1 * p["ear_tilt"]),
+        "muzzle": smooth_min(cheeks, ellipse(x, y, 0, 0.36, 0.15, 0.20), 0.06),
+        "muzzle_white": 0.88,
+        "nose": ellipse(x, y, 0, 0.38, 0.085, 0.062),
+        "mouth": _mouth(x, ax, y, 0.49, 0.07, p["mouth"]),
+        "tongue": None,
+        "eye_at": (0.23, -0.05),
+        "eye_size": 0.85,
+        "iris_color": (0.72, 0.46, 0.10),
+    }
+
+
+def _person(p, x, y, ax):
+    cap = ellipse(x, y, 0, -0.10, 0.53, 0.60)
+    opening = ellipse(x, y, 0, 0.20, 0.40, 0.46 + 0.12 * p["blaze"])  # "blaze" is how high the hair begins
+    locks = ellipse(ax, y, 0.47, 0.05 + 0.30 * p["ear"], 0.12, 0.24 + 0.36 * p["ear"])
+    brows = curve(ax, y, 0.19, 0.09, -0.11, -0.03)
+    lips = curve(x, y, 0.0, 0.13, 0.40 + 0.05 * p["mouth"], -0.01 - 0.09 * p["mouth"])
+    return {
+        "head": smooth_min(ellipse(x, y, 0, 0.0, 0.44, 0.50), ellipse(x, y, 0, 0.32, 0.30, 0.30), 0.12),
+        "hair": torch.minimum(smooth_max(cap, -opening, 0.05), locks),
+        "ears": ellipse(ax, y, 0.45, 0.10, 0.075, 0.13),
+        "inner_ears": None,
+        "muzzle": None,
+        "nose": ellipse(x, y, 0, 0.20, 0.055 + 0.025 * p["muzzle"], 0.05),
+        "mouth": torch.minimum(lips, brows + 0.006),
+        "tongue": None,
+        "eye_at": (0.19, 0.02),
+        "eye_size": 0.72,
+        "skin_nose": True,
+        "iris_color": (0.28, 0.40, 0.52),
+    }
+
+
 def _whiskers(ax: Tensor, y: Tensor, at: float) -> Tensor:
     """Distance to three whiskers a side."""
     lines = [((y - at - lift - slope * (ax - 0.22)) ** 2 + 1e-8).sqrt() for lift, slope in
@@ -202,4 +286,4 @@ def _whiskers(ax: Tensor, y: Tensor, at: float) -> Tensor:
     return nearest + (0.22 - ax).clamp_min(0) + (ax - 0.62).clamp_min(0)
 
 
-_BUILDERS = {"dog": _dog, "cat": _cat, "pig": _pig, "bear": _bear, "rabbit": _rabbit}
+_BUILDERS = {"dog": _dog, "cat": _cat, "pig": _pig, "bear": _bear, "rabbit": _rabbit, "fox": _fox, "person": _person}

@@ -1,11 +1,11 @@
-"""Train the demo generator: a small StyleGAN2 that makes photos of dogs.
+"""Train a demo generator: a small StyleGAN2 that makes photos of one species.
 
-    python tools/demo_world/train_generator.py --out nada/demo/dog_photo.safetensors
+    python tools/demo_world/train_generator.py --species dog --out nada/demo/dog_photo.safetensors
 
 The world says which photo belongs to which latent, so training starts as regression: the generator copies
 z -> photo, compared over a Laplacian pyramid. Regression alone leaves fur and eyes soft. From step --regression on,
 a discriminator joins: its judgment (non-saturating, with R1) brings texture, and its features, compared between the
-generated and the true photo of the same latent, keep every dog the dog it was. What is saved is the moving average.
+generated and the true photo of the same latent, keep every face the face it was. What is saved is the moving average.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from world import draw, parameters_from_latents
+from world import SPECIES, draw, parameters_from_latents
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -57,9 +57,9 @@ class Discriminator(nn.Module):
         return self.head(x.flatten(1))[:, 0], features
 
 
-def photos(z: Tensor, noise: torch.Generator, grain: float = 1.0) -> Tensor:
+def photos(z: Tensor, species: str, noise: torch.Generator, grain: float = 1.0) -> Tensor:
     """The photo of each latent, [N, 3, 64, 64] in -1..1; `grain` as in `world.draw`."""
-    return draw(parameters_from_latents(z), "dog", "photo", noise, grain) * 2 - 1
+    return draw(parameters_from_latents(z), species, "photo", noise, grain) * 2 - 1
 
 
 def pyramid_loss(made: Tensor, true: Tensor) -> Tensor:
@@ -115,6 +115,7 @@ def save(average: Generator, path: Path, args: argparse.Namespace, step: int) ->
     """Write the averaged generator with its mean w and a note of how it was made."""
     average.mapping.w_avg.copy_(average.estimate_w_avg())
     recipe = {
+        "species": args.species,
         "steps": step,
         "regression": args.regression,
         "batch": args.batch,
@@ -128,6 +129,7 @@ def save(average: Generator, path: Path, args: argparse.Namespace, step: int) ->
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--species", choices=SPECIES, default="dog", help="default %(default)s")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
     parser.add_argument("--steps", type=int, default=7000, help="training steps (default %(default)s)")
     parser.add_argument(
@@ -144,6 +146,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--resume", type=Path, help="training state: continued from if there, written every --every steps"
     )
+    parser.add_argument("--start", type=Path, help="training state of another species to begin with")
     parser.add_argument("--every", type=int, default=250, help="steps between saves")
     return parser.parse_args()
 
@@ -177,13 +180,13 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, args.regression, args.steps, args.lr)
         z = torch.randn(args.batch, CONFIG.z_dim, generator=rng).to(args.device)
-        plain = photos(z, rng, grain=0.0)  # L1 cannot learn fur: it would only be a noise in the gradient
+        plain = photos(z, args.species, rng, grain=0.0)  # L1 cannot learn fur: it would only be a noise in the gradient
         adversarial = step >= args.regression
         ws = self.generator.mapping(z)
         made = self.generator.synthesis(ws, "random", rng) if adversarial else self.generator.synthesis(ws, "none")
         losses = {"pyramid": pyramid_loss(made, plain)}
         if adversarial:
-            losses |= self._adversarial(made, photos(z, rng), step)
+            losses |= self._adversarial(made, photos(z, args.species, rng), step)
         self.optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
         self.optimizer.step()
@@ -215,6 +218,9 @@ def main() -> None:
     training = Training(args)
     if args.resume and args.resume.exists():
         training.restore(torch.load(args.resume, map_location=args.device, weights_only=True))
+    elif args.start:
+        training.restore(torch.load(args.start, map_location=args.device, weights_only=True))
+        training.done = 0
     print(f"{sum(v.numel() for v in training.generator.parameters()):,} parameters", flush=True)
     start = time.time()
     while training.done < args.steps:

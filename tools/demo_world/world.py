@@ -1,4 +1,4 @@
-"""The demo world: animal faces drawn from a handful of numbers, each in any of five styles.
+"""The demo world: faces drawn from a handful of numbers, each in any of seven styles.
 
 `draw(parameters, species, style)` gives pictures; the same parameters in another style or species give the same
 face over again, which is what makes it possible to say how good an adaptation is.
@@ -7,7 +7,7 @@ face over again, which is what makes it possible to say how good an adaptation i
 from __future__ import annotations
 
 import torch
-from anatomy import SPECIES
+from anatomy import SPECIES, Chimera
 from shapes import Noise, gaussian_cdf
 from styles import DRAW
 from torch import Tensor
@@ -40,17 +40,17 @@ def random_parameters(count: int, generator: torch.Generator, device="cpu") -> d
 
 def draw(
     p: dict[str, Tensor],
-    species: str,
+    species: str | Chimera,
     style: str,
     generator: torch.Generator | None = None,
     grain: float = 1.0,
 ) -> Tensor:
-    """Pictures [N, 3, 64, 64] in 0..1 of `species` in `style`.
+    """Pictures [N, 3, 64, 64] in 0..1 of `species` (or a mixture of several) in `style`.
 
     `generator` seeds what the parameters leave open: paper grain, pencil wobble, the grain of a photo. `grain` scales
     the fine texture of photos (fur included): 0 leaves what can be told from the parameters at a glance.
     """
-    if species not in SPECIES or style not in STYLES:
+    if not set([species] if isinstance(species, str) else species) <= set(SPECIES) or style not in STYLES:
         raise ValueError(f"draw got {species!r} in {style!r}; species are {SPECIES}, styles are {STYLES}.")
     noise = Noise(len(p["x"]), SIZE, p["x"].device, generator, grain)
     return DRAW[style](p, species, noise).clamp(0, 1)

@@ -1,0 +1,225 @@
+"""Measure what an adaptation is worth: does it look like the target, does it vary, is it still the same picture?
+
+Quality and Diversity are those of HyperDomainNet (arXiv 2210.08884) and StyleDomain (arXiv 2212.10229), so that figures
+can be compared: with the encoder, the prompts, the number of images and the truncation in the result, because all of
+them count. On the demo world, the judge tells the truth beside them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .clip import ClipEnsemble, ClipModel
+from .config import option
+from .directions import imagenet_templates
+from .errors import NadaError, UsageError
+from .judge import POSE, Judge
+from .latents import device_of, generate, mix_latents, sample_latents, seeded
+from .losses import unit
+from .metrics import correlations, correspondence, diversity, interval, intra_cluster, quality, spread_kept
+from .perceptual import lpips_distances
+from .stylegan2 import Generator
+
+LPIPS_IMAGES = 100  # of the first seed: the pairs grow with the square
+MIXERS = 1 << 31  # added to a seed for the second latents of style mixing (on the CPU, 2^32 would change nothing)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What to measure with. Every value is part of the result: figures compare only where these are equal.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    target: str = option(MISSING, "The phrase that the images shall look like.")
+    source: str = option("", "The phrase for what the base makes; only recorded.")
+    count: int = option(200, "Images per seed.", 2)
+    seeds: int = option(5, "Repetitions with other latents; confidence intervals are over them.", 1)
+    first_seed: int = option(1_000_000, "Seed of the first image; the next ones count up.")
+    psi: float = option(1.0, "Truncation of the latents: 1 varied .. 0 average.", 0, 2)
+    mixing: float = option(0.0, "Share of the latents that are a mixture of two.", 0, 1)
+    templates: str = option("{}", "Prompts with {} for the target, separated by |; empty for the method's 79.")
+    batch: int = option(16, "Images at a time.", 1)
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
+            if low is not None and not low <= value <= (high or float("inf")):
+                raise UsageError(
+                    f"{f.name} is {value}; it must be {f'in {low}..{high}' if high else f'at least {low}'}"
+                )
+        if not self.target.strip():
+            raise UsageError("the target text is empty; write what the images shall look like")
+        if missing := [t for t in self.prompts if "{}" not in t]:
+            raise UsageError(f"the template {missing[0]!r} has no {{}}, where the phrase goes")
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The templates one by one."""
+        return tuple(part.strip() for part in self.templates.split("|")) if self.templates else imagenet_templates()
+
+
+def evaluate(
+    generator: Generator,
+    clip: ClipEnsemble,
+    config: EvaluateConfig,
+    base: Generator | None = None,
+    judge: Judge | None = None,
+) -> dict[str, Any]:
+    """Measure an adapted generator, or any other.
+
+    Args:
+        generator: the one to measure.
+        clip: the encoders; each is reported by itself. The ones that it was trained with flatter it.
+        config: see `EvaluateConfig`.
+        base: what it was adapted from, on the same device; without it, nothing is compared with the source.
+        judge: for models of the demo world.
+
+    Returns:
+        JSON-able. `setting`; `measures`, {name: {"mean", "low", "high"}}, 95 % intervals over the seeds; `left_out`,
+        {name: reason}; `seconds`, `images_per_second`, `peak_memory_mb` (of the device; of the process on a CPU).
+    """
+    if base is not None and base.config.z_dim != generator.config.z_dim:
+        raise UsageError("base and generator have latents of different lengths; give the base it was adapted from")
+    began, device = time.perf_counter(), device_of(generator)
+    texts = [_embed_text(model, config) for model in clip]
+    left_out = {} if base is not None else {"comparison with the source": "no base generator was given"}
+    rows, first = [], None
+    for repetition in range(config.seeds):
+        ws = sample_codes(base or generator, config, config.first_seed + repetition * config.count)
+        after = generate(generator, ws, batch=config.batch)
+        before = None if base is None else generate(base, ws, batch=config.batch)
+        first = after if first is None else first
+        row = {}
+        for model, text in zip(clip, texts, strict=True):
+            prefix = f"{model.name} " if len(clip) > 1 else ""
+            found = clip_measures(model, text, before, after, config.batch)
+            row |= {prefix + name: value for name, value in found.items()}
+        if judge is not None and before is not None:
+            row |= judge_measures(judge, config.target, before, after, left_out)
+        rows.append(row)
+    measures = {name: interval([row[name] for row in rows]) for name in rows[0]}
+    try:
+        measures["intra-cluster LPIPS"] = {"mean": intra_cluster(lpips_distances(first[:LPIPS_IMAGES]))}
+    except NadaError as error:
+        left_out["intra-cluster LPIPS"] = str(error)
+    seconds = time.perf_counter() - began
+    return {
+        "setting": {**asdict(config), "encoders": clip.describe(), "generator": generator.fingerprint()},
+        "measures": measures,
+        "left_out": left_out,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(config.count * config.seeds * (1 if base is None else 2) / seconds, 2),
+        "peak_memory_mb": _peak_memory(device),
+    }
+
+
+@torch.no_grad()
+def clip_measures(
+    model: ClipModel, text: Tensor, before: Tensor | None, after: Tensor, batch: int = 16
+) -> dict[str, float]:
+    """Quality, Diversity and correspondence of images [N, 3, R, R] in [-1, 1] under one encoder; text [D]."""
+    embedded = embed_images(model, after, batch)
+    found = {"quality": quality(embedded, text), "diversity": diversity(embedded)}
+    if before is None:
+        return found
+    source = embed_images(model, before, batch)
+    back, near = correspondence(source, embedded)
+    return found | {
+        "quality of the base": quality(source, text),
+        "diversity of the base": diversity(source),
+        "source found again": back,
+        "cosine with source": near,
+    }
+
+
+def judge_measures(
+    judge: Judge, target: str, before: Tensor, after: Tensor, left_out: dict[str, str]
+) -> dict[str, float]:
+    """How many are what was asked for, and what is left of each face. Images [N, 3, R, R] of the same latents."""
+    meaning = judge.meaning(target)
+    if meaning is None:
+        left_out["target rate"] = f"the judge knows no {target!r}; it knows {', '.join(sorted(judge.words))}"
+        return {}
+    was, now = judge.read(before), judge.read(after)
+    style, species = (
+        names[_most(p)] for names, p in ((judge.style_names, was.styles), (judge.species_names, was.species))
+    )
+    group, name = meaning
+    said, names, kept, kept_names, other = (
+        (now.styles, judge.style_names, now.species, judge.species_names, species)
+        if group == "style"
+        else (now.species, judge.species_names, now.styles, judge.style_names, style)
+    )
+    found = {
+        "target rate": _rate(said, names.index(name)),
+        "rest kept": _rate(kept, kept_names.index(other)),
+    }
+    kinds = [(style, species), (name, species) if group == "style" else (style, name)]
+    readable = set(judge.readable_parameters(*kinds[0])) & set(judge.readable_parameters(*kinds[1]))
+    r, spread = correlations(was.parameters, now.parameters), spread_kept(was.parameters, now.parameters)
+    for title, indices in (
+        ("parameters", sorted(readable)),
+        ("pose", [i for i in sorted(readable) if judge.parameter_names[i] in POSE]),
+    ):
+        if indices:
+            found[f"{title} correlation"] = r[indices].mean().item()
+            found[f"{title} spread kept"] = spread[indices].mean().item()
+    return found
+
+
+def sample_codes(generator: Generator, config: EvaluateConfig, seed: int) -> Tensor:
+    """Codes [count, num_ws, w_dim] of one repetition; the share `mixing` of them crosses over to other codes."""
+    ws = sample_latents(generator, config.count, seed, config.psi)
+    if not config.mixing:
+        return ws
+    others = sample_latents(generator, config.count, seed + MIXERS, config.psi)
+    random = seeded(seed)
+    mixed = torch.rand(config.count, generator=random) < config.mixing
+    crossovers = torch.randint(1, generator.num_ws, (config.count,), generator=random)
+    rows = [
+        mix_latents(ws[i : i + 1], others[i : i + 1], int(crossovers[i])) if mixed[i] else ws[i : i + 1]
+        for i in range(config.count)
+    ]
+    return torch.cat(rows)
+
+
+@torch.no_grad()
+def embed_images(model: ClipModel, images: Tensor, batch: int = 16) -> Tensor:
+    """Unit embeddings [N, D] on the CPU of images [N, 3, H, W] in [-1, 1], clamped as a picture file would be."""
+    device = model.mean.device
+    parts = [unit(model.encode_image(part.clamp(-1, 1).to(device))).cpu() for part in images.split(batch)]
+    return torch.cat(parts)
+
+
+def _embed_text(model: ClipModel, config: EvaluateConfig) -> Tensor:
+    """The target's unit embedding [D]: the mean over the prompts."""
+    prompts = [t.replace("{}", config.target) for t in config.prompts]
+    return unit(unit(model.encode_text(prompts)).mean(0)).cpu()
+
+
+def _most(probabilities: Tensor) -> int:
+    return int(probabilities.mean(0).argmax())
+
+
+def _rate(probabilities: Tensor, index: int) -> float:
+    return (probabilities.argmax(1) == index).float().mean().item()
+
+
+def _peak_memory(device: torch.device) -> int | None:
+    """Megabytes in use at most so far, of the GPU or of this process; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 1_000_000
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    unit_bytes = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes // 1_000_000

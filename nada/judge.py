@@ -1,0 +1,119 @@
+"""The judge: a small classifier that knows the demo world, and that no adaptation is trained with.
+
+It looks at pictures of the demo world, drawn or generated, and tells style, species, and the numbers behind the face.
+A generator can please the CLIP that trains it without making what the words say; it has never seen this network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from .errors import NadaError
+
+DEMO_JUDGE = Path(__file__).parent / "demo" / "judge.safetensors"
+KEY = "judge"  # of its description in the file's metadata
+SIZE, WIDTHS, HIDDEN = 64, (24, 48, 80, 112), 160
+GROUPS = 8  # of the normalization
+POSE = ("x", "y", "size", "tilt")
+READABLE = 0.5  # correlation from which on a parameter counts as readable in pictures of some kind
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the judge sees in N pictures."""
+
+    styles: Tensor
+    """[N, styles], probabilities."""
+    species: Tensor
+    """[N, species], probabilities."""
+    parameters: Tensor
+    """[N, parameters], about in 0..1."""
+
+
+class Judge(nn.Module):
+    """Tells style, species and parameters of pictures of the demo world.
+
+    Attributes:
+        style_names, species_names, parameter_names: what it tells, in order.
+        words: {phrase: ("style" or "species", name)}, what people call them.
+        readable: {"style species": [correlation of each parameter]} with the truth, on drawings it was not trained on.
+    """
+
+    def __init__(self, description: dict):
+        super().__init__()
+        self.style_names, self.species_names = tuple(description["styles"]), tuple(description["species"])
+        self.parameter_names = tuple(description["parameters"])
+        self.sizes = [len(self.style_names), len(self.species_names), len(self.parameter_names)]
+        self.words = {phrase: tuple(meaning) for phrase, meaning in description["words"].items()}
+        self.readable = dict(description.get("readable", {}))
+        self.stem = nn.Conv2d(3, WIDTHS[0], 5, stride=2, padding=2)
+        pairs = pairwise(WIDTHS)
+        self.stages = nn.ModuleList(Stage(narrow, wide) for narrow, wide in pairs)
+        self.hidden = nn.Linear(WIDTHS[-1] * (SIZE // 16) ** 2, HIDDEN)
+        self.head = nn.Linear(HIDDEN, sum(self.sizes))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images [N, 3, H, W] in about [-1, 1] -> logits of styles and species, and parameters, each [N, ...]."""
+        if images.shape[-2:] != (SIZE, SIZE):
+            images = F.interpolate(images, (SIZE, SIZE), mode="bicubic", antialias=True, align_corners=False)
+        x = self.stem(images)
+        for stage in self.stages:
+            x = stage(x)
+        x = self.head(F.silu(self.hidden(x.flatten(1))))
+        return x.split(self.sizes, dim=1)
+
+    @torch.no_grad()
+    def read(self, images: Tensor, batch: int = 64) -> Reading:
+        """What is seen in images [N, 3, H, W] in about [-1, 1] (clamped here, as a picture file would)."""
+        device = self.head.weight.device
+        parts = [self(part.clamp(-1, 1).to(device)) for part in images.split(batch)]
+        styles, species, parameters = (torch.cat(column).float().cpu() for column in zip(*parts, strict=True))
+        return Reading(styles.softmax(1), species.softmax(1), parameters)
+
+    def meaning(self, phrase: str) -> tuple[str, str] | None:
+        """("style" or "species", name) of a phrase, or None if it is of neither."""
+        return self.words.get(phrase.strip().lower())
+
+    def readable_parameters(self, style: str, species: str) -> list[int]:
+        """Indices of the parameters that can be told from drawings of that kind."""
+        return [i for i, r in enumerate(self.readable.get(f"{style} {species}", ())) if r >= READABLE]
+
+
+class Stage(nn.Module):
+    """Half the resolution, more channels, and one residual convolution."""
+
+    def __init__(self, narrow: int, wide: int):
+        super().__init__()
+        self.norms = nn.ModuleList((nn.GroupNorm(GROUPS, narrow), nn.GroupNorm(GROUPS, wide)))
+        self.down = nn.Conv2d(narrow, wide, 3, stride=2, padding=1)
+        self.conv = nn.Conv2d(wide, wide, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.down(F.silu(self.norms[0](x)))
+        return x + self.conv(F.silu(self.norms[1](x)))
+
+
+def load_judge(path: str | os.PathLike = DEMO_JUDGE, device: str | torch.device = "cpu") -> Judge:
+    """The judge that comes along, or one that was trained by tools/demo_world/train_judge.py.
+
+    Raises:
+        NadaError: the file is not that of a judge.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            judge = Judge(json.loads(file.metadata()[KEY]))
+            judge.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise NadaError(
+            f"{path} cannot be read as a judge: {str(error)[:200]}; leave it out for the one on board"
+        ) from error
+    return judge.eval().requires_grad_(False).to(device)
