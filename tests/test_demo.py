@@ -14,13 +14,15 @@ import nada
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "nada" / "demo"
-SPECIES = ("dog", "cat", "pig", "bear", "rabbit")
+SPECIES = ("dog", "cat", "pig", "bear", "rabbit", "fox", "person")
 STYLE_NAMES = {
     "photo": "photo",
     "sketch": "sketch",
     "pixar": "3d render in the style of Pixar",
     "watercolor": "watercolor painting",
     "neon": "neon sign",
+    "pixel": "pixel art",
+    "marble": "marble statue",
 }
 TEMPLATES = ("a photo of a {}.", "a rendering of the {}.", "a good photo of my {}.", "art of the {}.", "{}")
 
@@ -114,7 +116,7 @@ def test_clip_tells_styles_and_species_apart(clip, held_out):
     assert accuracy(clip, held_out, {a: a for a in SPECIES}, 1) > 0.9
 
 
-@pytest.mark.parametrize("style", ["sketch", "pixar", "watercolor", "neon"])
+@pytest.mark.parametrize("style", ["sketch", "pixar", "watercolor", "neon", "pixel", "marble"])
 def test_text_direction_agrees_with_picture_direction(clip, held_out, style):
     change = embed_images(clip, held_out[style, "dog"]) - embed_images(clip, held_out["photo", "dog"])
     text = embed_text(clip, STYLE_NAMES[style]) - embed_text(clip, "photo")
