@@ -34,7 +34,7 @@ from nada.metrics import interval
 PIXAR = "3d render in the style of Pixar"
 STYLES = ("sketch", PIXAR, "watercolor painting", "neon sign", "pixel art", "marble statue")
 SPECIES = ("cat", "pig", "bear", "rabbit", "fox", "person")
-BASE_SETTINGS = {"layers": "all", "batch": 4, "iterations": 150, "learning_rate": 0.006, "views": 2}
+BASE_SETTINGS = {"layers": "all", "batch": 4, "iterations": 100, "learning_rate": 0.006, "views": 2}
 FIRST_SEED = 5_000_000  # of the images that are judged
 PICTURES = 8  # shown of each result
 COLUMNS = (
@@ -78,7 +78,7 @@ CLAIMS = (
     Claim(
         "loss",
         "The directional loss keeps variety; the global loss collapses or cheats (sections 4.1, 5.4).",
-        (*_styles("sketch", "neon sign"), *_species("pig", "cat")),
+        (*_styles("sketch"), *_species("pig")),
         {"directional": {}, "global": GLOBAL},
     ),
     Claim(
