@@ -26,6 +26,7 @@ from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_
 from .optimize import OptimizeConfig, optimize_latents
 from .presets import PRESETS, Preset
 from .resume import RunState, load_state, save_state
+from .run_store import RunStore
 from .style import Style, apply_style
 from .style_files import load_style, save_style
 from .style_preview import preview_of, preview_picture
@@ -55,6 +56,7 @@ __all__ = [
     "Preset",
     "Published",
     "RunState",
+    "RunStore",
     "Style",
     "UsageError",
     "adapt",

@@ -9,7 +9,7 @@ from typing import Any
 
 from .checkpoint import load_generator
 from .clip import DEMO, PAPER_SPEC, load_clip
-from .commands import CACHE, pick_device
+from .commands import load_base, pick_device
 from .errors import UsageError
 from .evaluate import EvaluateConfig, evaluate
 from .judge import load_judge
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure one generator; the record of its adaptation fills in what was not said."""
     place = pick_device(args.device)
-    generator = load_generator(args.generator, CACHE.expanduser()).to(place)
+    generator = load_base(args.generator).to(place)
     recipe = (generator.metadata.get("adaptations") or [{}])[-1]
     values = {f.name: getattr(args, f.name) for f in fields(EvaluateConfig)}
     values["target"] = values["target"] or recipe.get("target")
@@ -80,7 +80,7 @@ def _find_base(choice: str, recipe: dict[str, Any]) -> Generator | None:
         return None
     if not (choice == DEMO or Path(choice).is_file()):
         raise UsageError(f"the base {choice!r} is no file; give one, or 'demo', or 'none'")
-    return load_generator(choice, CACHE.expanduser())
+    return load_base(choice)
 
 
 def show(result: dict[str, Any]) -> str:

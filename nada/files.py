@@ -50,6 +50,24 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             temp.unlink()  # after a success it has its new name, and there is nothing to remove
 
 
+def prune(folder: Path, pattern: str, limit: int, kept: Path) -> None:
+    """Delete the files of a folder that were unused for longest, until the rest fits.
+
+    Args:
+        folder: its own files only; hidden ones, which are being written, stay.
+        pattern: of their names.
+        limit: bytes that all of them may take.
+        kept: the one never to delete.
+    """
+    others = [path for path in folder.glob(pattern) if path != kept and not path.name.startswith(".")]
+    room = limit - kept.stat().st_size
+    for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
+        room -= path.stat().st_size
+        if room < 0:
+            with suppress(OSError):
+                path.unlink()
+
+
 def _flush(temp: Path) -> None:
     """Wait until the content is on the disk; else a power cut could leave the new name with nothing in it."""
     with open(temp, "rb+") as file:

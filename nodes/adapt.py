@@ -8,7 +8,17 @@ from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
-from ..nada import PRESETS, Adaptation, AdaptConfig, ClipEnsemble, Generator, adapt, generate, sample_latents
+from ..nada import (
+    PRESETS,
+    Adaptation,
+    AdaptConfig,
+    ClipEnsemble,
+    Generator,
+    RunStore,
+    adapt,
+    generate,
+    sample_latents,
+)
 from ..nada.images import before_after
 from . import host
 from .adapt_inputs import COUNT, NO_PRESET, advanced_inputs, main_inputs
@@ -103,25 +113,42 @@ def train(
 ) -> tuple[Generator, Image.Image]:
     """Adapt on the device where the models are, with bar, pictures and text on the node.
 
+    A run that was cancelled goes on where it stopped, and one that is done is not repeated.
+
     Returns:
         The adapted generator, on the CPU, and the picture of before and after.
     """
     codes = sample_latents(generator, preview_images, config.seed)
     before = generate(generator, codes, batch=config.batch)
-    progress, clock = host.Progress(config.iterations), Clock(config.iterations)
+    progress = host.Progress(config.iterations)
     host.say("reading the texts")
+    store = RunStore(host.runs_folder(), generator, clip, config, style_images)
     run = step = None
     try:
-        run = adapt(generator, clip, config, style_images)
+        run = adapt(generator, clip, config, style_images, resume=store.find())
+        begin = run.iteration
+        clock = Clock(config.iterations, begin)
+        if begin:
+            host.say(f"goes on after step {begin}")
         for step in run:
-            done, last = step.iteration, step.iteration == config.iterations
-            shown = last or (preview_every and done % preview_every == 0)
-            picture = comparison(run, before, codes) if shown else None
-            progress.update(done, picture)
-            if last or progress.text_is_due():
+            done = step.iteration
+            shown = preview_every and done % preview_every == 0 and done < config.iterations
+            progress.update(done, comparison(run, before, codes) if shown else None)
+            if progress.text_is_due():
                 host.say(f"step {done}/{config.iterations} | loss {float(step.loss):.3f} | {clock.text(done)}")
+        if run.iteration > begin:
+            store.keep(run.state())
+        picture = comparison(run, before, codes)
+        progress.update(run.iteration, picture)
+        loss = f"loss {float(step.loss):.3f} | {clock.text(run.iteration)}" if step else "was trained before"
+        host.say(f"step {run.iteration}/{config.iterations} | {loss}")
         with host.normal_tensors():
-            return step.generator.cpu(), picture
+            return run.trained.cpu(), picture
+    except host.Cancelled:
+        if run and run.iteration > begin:
+            store.keep(run.state())
+            host.say(f"cancelled after step {run.iteration}; the next run goes on from there")
+        raise
     except Exception as error:
         if not host.is_out_of_memory(error):
             raise
@@ -139,14 +166,15 @@ def comparison(run: Adaptation, before: Tensor, codes: Tensor) -> Image.Image:
 class Clock:
     """Speed and remaining time of steps."""
 
-    def __init__(self, total: int):
-        self.total, self.start = total, time.monotonic()
+    def __init__(self, total: int, begin: int = 0):
+        self.total, self.begin, self.start = total, begin, time.monotonic()
 
     def text(self, done: int) -> str:
         """For a node: "1.9 it/s | 1 min 35 s left"."""
         seconds = max(time.monotonic() - self.start, 1e-6)
-        rate = f"{done / seconds:.1f} it/s" if done > seconds else f"{seconds / done:.1f} s/it"
-        left = f"{duration(seconds / done * (self.total - done))} left" if done < self.total else duration(seconds)
+        steps = done - self.begin
+        rate = f"{steps / seconds:.1f} it/s" if steps > seconds else f"{seconds / steps:.1f} s/it"
+        left = f"{duration(seconds / steps * (self.total - done))} left" if done < self.total else duration(seconds)
         return f"{rate} | {left}"
 
 

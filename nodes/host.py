@@ -33,6 +33,7 @@ FILES = {  # endings of what the nodes list; CLIP models are folders
 SAVED = (GENERATORS, STYLES, MAPPERS)  # have a folder below output/ too
 CLIP_CONFIG = "open_clip_config.json"
 EVERYTHING = 1e30  # bytes: more than any device has, so that every other model makes room
+Cancelled = memory.InterruptProcessingException
 TEXT_PAUSE = 0.3  # seconds between two texts on a node
 
 
@@ -69,6 +70,11 @@ def download_folder(kind: str = GENERATORS) -> Path:
 def cache_folder() -> Path:
     """Where converted copies of generators go; beside models/stylegan and not in it, or the loader would list them."""
     return Path(folder_paths.models_dir) / f"{GENERATORS}_converted"
+
+
+def runs_folder() -> Path:
+    """Where the states of trainings go, so that none is repeated and a cancelled one goes on."""
+    return Path(folder_paths.models_dir) / f"{GENERATORS}_runs"
 
 
 def clip_folders() -> list[str]:

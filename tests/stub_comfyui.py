@@ -113,6 +113,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
         intermediate_device=lambda: torch.device("cpu"),
         soft_empty_cache=lambda: None,
         throw_exception_if_processing_interrupted=host.check,
+        InterruptProcessingException=Cancelled,
         OOM_EXCEPTION=torch.OutOfMemoryError,
     )
     utils = module("comfy.utils", ProgressBar=ProgressBar)

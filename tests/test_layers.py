@@ -18,7 +18,7 @@ FILES = sorted([*(ROOT / "nada").rglob("*.py"), *(ROOT / "nodes").rglob("*.py"),
 BASE = {"nada/errors", "nada/files"}
 NETWORKS = {"nada/stylegan2", "nada/stylegan2/ops"}
 TOP = {"nada/cli", "nada/arguments", "nada/training", "nada/commands", "nada/edit_cli", "nada/edit_commands"}
-TOP |= {"nada/__main__"}
+TOP |= {"nada/evaluate_command", "nada/__main__"}
 MAY_IMPORT = {  # layer -> the layers it may import besides itself; the most specific entry counts
     "nada/errors": set(),
     "nada/files": {"nada/errors"},
@@ -30,6 +30,7 @@ MAY_IMPORT = {  # layer -> the layers it may import besides itself; the most spe
     "nada": {*NETWORKS, *BASE, "nada/losses", "nada/layer_freeze", "nada/checkpoint"},
     "nada/commands": {"nada", *NETWORKS, *BASE, "nada/checkpoint"},
     "nada/edit_commands": {"nada", "nada/commands", *BASE, "nada/stylegan2"},
+    "nada/evaluate_command": {"nada", "nada/commands", *NETWORKS, *BASE, "nada/checkpoint"},
     "nada/edit_cli": {"nada", "nada/arguments", "nada/commands", "nada/edit_commands"},
     "nada/training": {"nada", "nada/commands", *NETWORKS, *BASE, "nada/checkpoint"},
     "nada/arguments": {"nada"},
@@ -51,6 +52,7 @@ PACKAGES = {  # layer -> packages it may use besides the standard library
     "nada/commands": {*TORCH, "tqdm"},
     "nada/edit_commands": {*TORCH, "tqdm", "safetensors"},
     "nada/edit_cli": set(),
+    "nada/evaluate_command": TORCH,
     "nada/training": {*TORCH, "tqdm", "PIL"},
     "nada/arguments": set(),
     "nada/cli": {*TORCH, "tqdm"},

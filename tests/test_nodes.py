@@ -21,6 +21,7 @@ from stub_comfyui import ROOT, Cancelled
 import nada
 from nada import UsageError, generate, sample_latents
 
+CONFIG = nada.AdaptConfig("photo", "sketch", iterations=4, batch=1)
 NODE_IDS = {"LoadStyleGAN2", "NADALoadCLIP", "NADATextAdapt", "SampleLatents", "GenerateImages", "NADASaveGenerator"}
 NODE_IDS |= {"NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid"}
 NODE_IDS |= {"NADALoadStyle", "NADAApplyStyle", "NADASaveStyle"}
@@ -181,7 +182,9 @@ def test_previews_come_when_asked_and_end_with_the_result(host, small, clip):
 def test_cancel_stops_at_the_next_step_and_holds_nothing(host, small, clip, monkeypatch):
     runs = []
     adapt = host.nodes.adapt.adapt
-    monkeypatch.setattr(host.nodes.adapt, "adapt", lambda *args: runs.append(weakref.ref(r := adapt(*args))) or r)
+    monkeypatch.setattr(
+        host.nodes.adapt, "adapt", lambda *args, **more: runs.append(weakref.ref(r := adapt(*args, **more))) or r
+    )
     host.cancel_after = 2
     options = {"source": "photo", "target": "sketch", "iterations": 9, "batch": 1, "learning_rate": 0.0}
     with pytest.raises(Cancelled) as held:
@@ -348,3 +351,43 @@ def test_clip_paths_stay_in_their_folder(host, custom):
 def test_times_in_words(host):
     words = [host.nodes.adapt.duration(seconds) for seconds in (0.4, 59.7, 95, 7500)]
     assert words == ["0 s", "1 min 0 s", "1 min 35 s", "2 h 5 min"]
+
+
+def train(host, small, clip, **changes):
+    settings = {"source": "photo", "target": "sketch", "iterations": 4, "batch": 1, "learning_rate": 0.0} | changes
+    return host.nodes.NADATextAdapt.execute(small, clip, preview_every=0, preview_images=1, **settings).args[0]
+
+
+def test_a_cancelled_run_goes_on_and_a_finished_one_is_not_repeated(host, small, clip, monkeypatch):
+    (whole,) = [step.generator for step in nada.adapt(small, clip, CONFIG)][-1:]
+    host.cancel_after = 2
+    with pytest.raises(stub_comfyui.Cancelled):
+        train(host, small, clip)
+    assert "cancelled after step 3; the next run goes on" in host.texts[-1]  # the third update raises
+    host.cancel_after, host.progress[:] = None, []
+    resumed = train(host, small, clip)
+    assert "goes on after step 3" in host.texts
+    assert [done for done, _ in host.progress] == [4, 4]
+    assert resumed.fingerprint() == whole.fingerprint()
+
+    monkeypatch.setattr(nada.Adaptation, "train_step", lambda self: pytest.fail("trained again"))
+    assert train(host, small, clip).fingerprint() == whole.fingerprint()
+    assert "was trained before" in host.texts[-1]
+
+
+def test_only_the_same_run_goes_on(host, small, clip):
+    first = train(host, small, clip)
+    assert train(host, small, clip, iterations=6).metadata["adaptations"][-1]["iterations_done"] == 6
+    assert "goes on after step 4" in host.texts
+    host.texts.clear()
+    shorter, other = train(host, small, clip, iterations=2), train(host, small, clip, seed=1)
+    assert not any("goes on" in text or "before" in text for text in host.texts)
+    assert len({g.fingerprint() for g in (first, shorter, other)}) == 3
+
+
+def test_a_damaged_state_costs_only_the_time(host, small, clip, caplog):
+    first = train(host, small, clip)
+    (path,) = (host.folder / "models" / "stylegan_runs").glob("*.safetensors")
+    path.write_bytes(b"not a state")
+    assert train(host, small, clip).fingerprint() == first.fingerprint()
+    assert "no use" in caplog.text

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import CheckpointError, NadaError
-from ..files import atomic_path
+from ..files import atomic_path, prune
 from ..stylegan2 import Generator
 from .saving import save_generator
 
@@ -63,7 +63,7 @@ class Cache:
                 save_generator(generator, copy)
             with atomic_path(self._note(source)) as temp:
                 temp.write_text(sha256, "ascii")
-            self._prune(copy)
+            prune(self.folder, f"*{_ENDING}", self.limit, copy)
         except (NadaError, OSError) as error:
             log.warning("no converted copy of %s was kept: %s", source.name, error)
 
@@ -79,15 +79,6 @@ class Cache:
 
     def _note(self, source: Path) -> Path:
         return self.folder / f"{file_stamp(source)}.sha256"
-
-    def _prune(self, kept: Path) -> None:
-        """Delete the copies that were unused for longest, beyond the limit; never the one just kept."""
-        copies = [path for path in self.folder.glob(f"*{_ENDING}") if path != kept and not path.name.startswith(".")]
-        room = self.limit - kept.stat().st_size
-        for path in sorted(copies, key=lambda path: path.stat().st_mtime, reverse=True):
-            room -= path.stat().st_size
-            if room < 0:
-                self.drop(path)
 
 
 def file_stamp(source: str | os.PathLike) -> str:
