@@ -84,7 +84,7 @@ CLAIMS = (
     Claim(
         "layers",
         "Training only the k layers that the target moves most keeps more of the original (section 4.2).",
-        (*_styles("sketch"), *_species("pig")),
+        (*_styles("sketch"), *_species("pig", "cat")),
         {"k = 2": {"layers": 2}, "k = 4": {"layers": 4}, "k = 6": {"layers": 6}, "all": {}},
     ),
     Claim(
@@ -247,7 +247,7 @@ def write_page(path: Path, claims: list[Claim], bench: Bench, folder: Path, seed
         if sheet := picture(claim, bench, folder):
             image = path.with_name(f"{path.stem}_{claim.name}.jpg")
             with atomic_path(image) as temporary:
-                sheet.save(temporary, "JPEG", quality=82)
+                sheet.save(temporary, "JPEG", quality=72)
             lines += ["", f"![Above each pair of rows what was asked for: before, after]({image.name})"]
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
