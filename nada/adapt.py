@@ -8,8 +8,7 @@ layers that matter (`layer_freeze`), then trains only those.
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,8 +18,9 @@ from torch import Tensor
 from . import layer_freeze
 from .clip import ClipEnsemble
 from .config import AdaptConfig
-from .errors import NadaError, UsageError
+from .errors import UsageError
 from .latents import device_of, mix_latents, seeded
+from .loop import TrainingLoop
 from .losses import global_loss
 from .pairs import LOSSES, Pair
 from .resume import RunState, clip_probes, optimizer_tensors, refuse_another, restore_optimizer
@@ -86,7 +86,7 @@ def adapt(
     return Adaptation(generator, clip, config, style_images, goal, resume)
 
 
-class Adaptation:
+class Adaptation(TrainingLoop[AdaptStep]):
     """A run under way: an iterator of `AdaptStep`. Made by `adapt`.
 
     Attributes:
@@ -108,6 +108,7 @@ class Adaptation:
     ):
         if generator.config.img_channels != 3:
             raise UsageError(f"this generator makes {generator.config.img_channels} channels; CLIP needs RGB images")
+        super().__init__(config.iterations)
         self.config, self.clip, self.frozen = config, clip, generator
         self.k = config.layer_count(generator)
         self.layers = config.trained_layers(generator)
@@ -125,7 +126,6 @@ class Adaptation:
         # Layers without a gradient are skipped and keep their state: a layer that was frozen for a while goes on as
         # it left off. (PyTorch before 2.0 let Adam's averages decay meanwhile, so that it came back with larger steps.)
         self.optimizer = torch.optim.Adam(self.trainable.leaves.values(), lr=self.rate, betas=BETAS)
-        self.iteration, self._loss = 0, torch.zeros([])
         self._previous = generator.metadata.get("adaptations", [])
         self._known = {"learning_rate": self.rate, "clip": clip.describe(), "base": generator.fingerprint()}
         if tell_goal:  # the texts alone would not lead here again
@@ -134,32 +134,19 @@ class Adaptation:
             self._known["source_found"] = self.goal.source
         if resume:
             self._restore(resume)
-        self._clock = time.perf_counter()
+        self.start_clock()
 
-    def __len__(self) -> int:
-        return self.config.iterations
+    def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
+        """One iteration: choose the layers that matter, where that is due, then train them."""
+        if self.k is not None and self.iteration % self.config.select_every == 0:
+            self.layers = (*self.select_layers(), *self.extra)
+        self.trainable.free(self.layers)
+        return self.train_layers()
 
-    def __iter__(self) -> Iterator[AdaptStep]:
-        return self
-
-    def __next__(self) -> AdaptStep:
-        # One step late, when the value is there anyway: reading it at once would make the device wait.
-        if not torch.isfinite(self._loss):
-            raise NadaError(f"the loss is not finite after {self.iteration} steps; use a smaller learning rate")
-        if self.iteration >= self.config.iterations:
-            raise StopIteration
-        # Entered per step: a generator function would leak the mode into its consumer between two steps.
-        with torch.inference_mode(False), torch.enable_grad():
-            if self.k is not None and self.iteration % self.config.select_every == 0:
-                self.layers = (*self.select_layers(), *self.extra)
-            self.trainable.free(self.layers)
-            losses, self._loss = self.train_step()
+    def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> AdaptStep:
         self.trained.requires_grad_(False)
-        self.iteration += 1
         self.trained.metadata["adaptations"] = [*self._previous, self.recipe()]
-        now = time.perf_counter()
-        seconds, self._clock = now - self._clock, now
-        return AdaptStep(self.iteration, self._loss, losses, self.layers, seconds, self.trained)
+        return AdaptStep(self.iteration, loss, losses, self.layers, seconds, self.trained)
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -201,7 +188,7 @@ class Adaptation:
         scores = layer_freeze.measure(self.synthesis, ws, loss, self.config.select_steps)
         return layer_freeze.choose(self.synthesis, scores, self.k)
 
-    def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
+    def train_layers(self) -> tuple[dict[str, Tensor], Tensor]:
         """The second half: one step of Adam on the chosen layers. Returns the losses and what was minimized."""
         codes = self.draw_codes(self.config.batch, self.config.mixing)
         # The same noise and views for both: only their weights may differ.

@@ -25,6 +25,10 @@ class TrainingLoop(ABC, Generic[Record]):
     def __init__(self, iterations: int):
         self.iterations, self.iteration = iterations, 0
         self._loss = torch.zeros([])
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """The first step's time begins now."""
         self._clock = time.perf_counter()
 
     @abstractmethod
