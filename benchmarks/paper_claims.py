@@ -201,7 +201,7 @@ def _cell(values: list[float | None]) -> str:
     if None in values:
         return "-"
     found = interval(values)
-    return f"{found['mean']:.3f}" + (f" ± {found['high'] - found['mean']:.3f}" if "high" in found else "")
+    return f"{found['mean']:.3f}" + (f" +- {found['high'] - found['mean']:.3f}" if "high" in found else "")
 
 
 def picture(claim: Claim, bench: Bench, folder: Path) -> Image.Image | None:
@@ -229,7 +229,7 @@ def write_page(path: Path, claims: list[Claim], bench: Bench, folder: Path, seed
         "# The paper's claims on the demo world",
         "",
         f"Written by `python benchmarks/paper_claims.py`: {count} images of the demo generator per run, untruncated, "
-        f"{seeds} seeds of the training, mean ± half the 95 % interval. Unless a row says otherwise: "
+        f"{seeds} seeds of the training, mean +- half the 95 % interval. Unless a row says otherwise: "
         + ", ".join(f"{name} {value}" for name, value in BASE_SETTINGS.items())
         + ".",
         "",
@@ -241,7 +241,7 @@ def write_page(path: Path, claims: list[Claim], bench: Bench, folder: Path, seed
     lines += ["", notes.strip()] if notes.strip() else []
     for claim in claims:
         rows = table(claim, bench, folder, seeds)
-        if len(rows) == 2:
+        if len(rows) < 2 + min(2, len(claim.variants)):  # nothing to compare yet
             continue
         lines += ["", f"## {claim.name}", "", claim.says, "", *rows]
         if sheet := picture(claim, bench, folder):
