@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .clip import ClipEnsemble, ClipModel
-from .config import option
+from .config import check_ranges, option
 from .directions import imagenet_templates
 from .errors import NadaError, UsageError
 from .judge import POSE, Judge
@@ -27,7 +27,7 @@ from .perceptual import lpips_distances
 from .stylegan2 import Generator
 
 LPIPS_IMAGES = 100  # of the first seed: the pairs grow with the square
-MIXERS = 1 << 31  # added to a seed for the second latents of style mixing (on the CPU, 2^32 would change nothing)
+MIXERS = 1 << 31  # added to a seed for the second latents of style mixing
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,7 @@ class EvaluateConfig:
     batch: int = option(16, "Images at a time.", 1)
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
-            if low is not None and not low <= value <= (high or float("inf")):
-                raise UsageError(
-                    f"{f.name} is {value}; it must be {f'in {low}..{high}' if high else f'at least {low}'}"
-                )
+        check_ranges(self)
         if not self.target.strip():
             raise UsageError("the target text is empty; write what the images shall look like")
         if missing := [t for t in self.prompts if "{}" not in t]:

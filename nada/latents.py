@@ -8,12 +8,15 @@ from torch import Tensor
 from .errors import UsageError
 from .stylegan2 import NOISE_MODES, Generator, Label
 
-SEEDS = 1 << 64  # torch's generators take 64-bit seeds
+SEEDS = 1 << 64  # as many as ComfyUI has
+SPREAD = 0x9E3779B1  # 2^32 times the golden ratio, odd
 
 
 def seeded(seed: int) -> torch.Generator:
     """A CPU random generator: the same numbers on every device."""
-    return torch.Generator().manual_seed(seed % SEEDS)
+    seed %= SEEDS
+    seed += (seed >> 32) * SPREAD  # PyTorch ignores the upper half of the 64 bits
+    return torch.Generator().manual_seed(seed % (1 << 32))
 
 
 def device_of(generator: Generator) -> torch.device:

@@ -13,6 +13,13 @@ from nada.latents import generate, mix_latents, sample_latents
 from nada.stylegan2 import GeneratorConfig
 
 
+def test_all_bits_of_a_seed_count(small):
+    seeds = (0, 1 << 32, 1 << 40, (1 << 64) - 1)
+    codes = [sample_latents(small, 1, seed) for seed in seeds]
+    for i in range(4):
+        assert not any(torch.equal(codes[i], other) for other in codes[i + 1 :])
+
+
 def test_classes_are_chosen_by_number():
     generator = alive(GeneratorConfig(8, (8, 8), z_dim=6, w_dim=6, mapping_layers=2, c_dim=3))
     codes = [sample_latents(generator, 2, label=i) for i in range(3)]
