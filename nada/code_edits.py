@@ -14,11 +14,9 @@ from .clip import ClipEnsemble, ClipModel
 from .config import check_ranges, option
 from .errors import UsageError
 from .latents import seeded
-from .losses import embedding_norm_loss, global_loss, unit
+from .losses import global_loss, relative_norm_loss, unit
 from .stylegan2 import Generator
 from .views import random_views
-
-LENGTH = 10.0  # of the image embeddings of OpenAI's ViT-B/32, roughly, which the authors' weight of 0.5 is for
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,6 @@ class EditJudge:
     def losses(self, ws: Tensor, edited: Tensor, norm: bool) -> dict[str, Tensor]:
         """The CLIP losses of codes [N, num_ws, w_dim], each summed over the models with their weights, [].
 
-        How long embeddings are differs between CLIP models by a factor of 25 and more; the embedding-norm loss is
-        given for embeddings of length 10 before the edit, so that one weight serves all.
-
         Args:
             ws, edited: the codes before and after; gradients flow to the latter.
             norm: whether "norm", the embedding-norm loss, is wanted beside "clip"; it costs the images before.
@@ -110,8 +105,7 @@ class EditJudge:
             if before is not None:
                 with torch.no_grad():
                     source = model.encode_image(before)
-                unit_length = LENGTH / source.norm(dim=-1).mean()
-                terms["norm"] = embedding_norm_loss(source * unit_length, embedded * unit_length)
+                terms["norm"] = relative_norm_loss(source, embedded)
             for name, term in terms.items():
                 losses[name] = losses.get(name, 0) + model.weight * term
         return losses

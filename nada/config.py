@@ -99,8 +99,7 @@ class AdaptConfig:
     )
     norm_weight: float = option(
         0.0,
-        "Weight of the embedding-norm loss, which holds back overdrawn pictures. The paper has 0.5 for ViT-B/32 and "
-        "the latent mapper; its size goes with the square of the length of CLIP's embeddings.",
+        "Weight of the embedding-norm loss, which holds back overdrawn pictures. The paper's latent mapper has 0.5.",
         0,
     )
     angle_weight: float = option(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .clip import ClipModel
-from .losses import directional_loss, embedding_norm_loss, global_loss, within_domain_loss
+from .losses import directional_loss, global_loss, relative_norm_loss, within_domain_loss
 
 
 class Pair:
@@ -61,7 +61,7 @@ class Pair:
 LOSSES: dict[str, Callable[[Pair], Tensor]] = {  # their weights are the configuration's NAME_weight
     "directional": lambda pair: directional_loss(pair.source, pair.adapted, pair.direction),
     "global": lambda pair: global_loss(pair.adapted, pair.target),
-    "norm": lambda pair: embedding_norm_loss(pair.source, pair.adapted),
+    "norm": lambda pair: relative_norm_loss(pair.source, pair.adapted),
     "angle": lambda pair: within_domain_loss(pair.source, pair.adapted),
     # The whole phrase's direction for every part: what changes everywhere, such as a style, changes in each of them.
     "patch": lambda pair: directional_loss(pair.source_parts, pair.adapted_parts, pair.direction),

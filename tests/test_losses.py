@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nada.losses import directional_loss, embedding_norm_loss, global_loss, unit, within_domain_loss
+from nada.losses import directional_loss, embedding_norm_loss, global_loss, relative_norm_loss, unit, within_domain_loss
 
 
 def rows(x):
@@ -63,6 +63,9 @@ def test_embedding_norm_loss_is_the_formula_and_knows_no_direction():
     loss = embedding_norm_loss(source, adapted)
     assert abs(float(loss) - np.mean((lengths[0] - lengths[1]) ** 2)) < 1e-6
     assert float(embedding_norm_loss(source, -source)) == 0
+    relative = [relative_norm_loss(source * scale, adapted * scale) for scale in (1, 400)]
+    assert abs(float(relative[0]) - 100 * float(loss) / lengths[0].mean() ** 2) < 1e-4
+    assert torch.allclose(*relative, rtol=1e-4)
 
 
 def test_within_domain_loss_compares_all_pairs():

@@ -103,9 +103,9 @@ class Step:
             before, after = (self.embed(model, x) for x in images)
             totals["directional"] += weight * self.directional(model, before, after)
             totals["global"] += weight * self.global_loss(model, after)
-            totals["norm"] += (
-                weight * sum((b.norm() - a.norm()) ** 2 for a, b in zip(before, after, strict=True)) / BATCH
-            )
+            tenth = sum(a.norm() for a in before) / BATCH / 10
+            changes = [(b.norm() - a.norm()) / tenth for a, b in zip(before, after, strict=True)]
+            totals["norm"] += weight * sum(change**2 for change in changes) / BATCH
             totals["angle"] += weight * self.angle(before, after)
             if crops:
                 parts = [self.embed(model, self.cut(x, crops)) for x in images]

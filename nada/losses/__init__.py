@@ -1,8 +1,8 @@
 """The losses of StyleGAN-NADA (arXiv 2108.00946) and of its successors, pure functions of CLIP embeddings."""
 
 from .directional import directional_loss
-from .embedding_norm import embedding_norm_loss
+from .embedding_norm import embedding_norm_loss, relative_norm_loss
 from .similarity import global_loss, unit
 from .within_domain import within_domain_loss
 
-__all__ = ["directional_loss", "embedding_norm_loss", "global_loss", "unit", "within_domain_loss"]
+__all__ = ["directional_loss", "embedding_norm_loss", "global_loss", "relative_norm_loss", "unit", "within_domain_loss"]
