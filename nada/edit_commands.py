@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from .checkpoint.saving import write_safetensors
 from .clip import DEMO, PAPER_SPEC, ClipEnsemble, load_clip
 from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device
-from .files import atomic_path
 from .images import before_after, filmstrip, plot
 from .interrupt import Interrupt
 from .latents import generate, sample_latents
@@ -82,8 +81,7 @@ def run_optimize(
     run = optimize_latents(base, _load_judge(base, generator, clip, place), ws, config)
     record = _follow(run, folder, ws, lambda: run.codes.detach(), progress)
     path = out / f"{slug(config.target)}_codes.safetensors"
-    with atomic_path(path) as temporary:
-        save_file({"ws": run.codes.detach().cpu()}, temporary)
+    write_safetensors({"ws": run.codes.detach().cpu().contiguous()}, {}, path)
     return _finish(folder, {"codes": path}, run, record)
 
 

@@ -38,7 +38,9 @@ class EvaluateConfig:
         UsageError: a value is out of range.
     """
 
-    target: str = option(MISSING, "The phrase that the images shall look like.")
+    target: str = option(
+        MISSING, "The phrase that the images shall look like. On the command line, that of the adaptation if left out."
+    )
     source: str = option("", "The phrase for what the base makes; only recorded.")
     count: int = option(200, "Images per seed.", 2)
     seeds: int = option(5, "Repetitions with other latents; confidence intervals are over them.", 1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from .arguments import add_config, given
 from .checkpoint import load_generator
 from .clip import DEMO, PAPER_SPEC, load_clip
 from .commands import load_base, pick_device
@@ -37,15 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge", default=AUTO, metavar="FILE", help="of the demo world; 'auto' for demo models only, or 'none'"
     )
-    for f in fields(EvaluateConfig):
-        needed = f.name == "target"
-        parser.add_argument(
-            f"--{f.name.replace('_', '-')}",
-            type={"str": str, "int": int, "float": float}[f.type],
-            default=None if f.default is MISSING else f.default,
-            metavar="TEXT" if f.type == "str" else "N",
-            help=f.metadata["help"] + (" Default: that of its adaptation." if needed else f" (default: {f.default!r})"),
-        )
+    add_config(parser, "measurement", EvaluateConfig)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
 
 
@@ -54,11 +46,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     place = pick_device(args.device)
     generator = load_base(args.generator).to(place)
     recipe = (generator.metadata.get("adaptations") or [{}])[-1]
-    values = {f.name: getattr(args, f.name) for f in fields(EvaluateConfig)}
-    values["target"] = values["target"] or recipe.get("target")
+    values = given(args, EvaluateConfig)
+    values["target"] = values.get("target") or recipe.get("target")
     if not values["target"]:
         raise UsageError(f"{args.generator} does not tell what it was adapted to; give --target")
-    values["source"] = values["source"] or recipe.get("source", "")
+    values["source"] = values.get("source") or recipe.get("source", "")
     config = EvaluateConfig(**values)
     base = _find_base(args.base, recipe)
     demo = generator.metadata.get("source", {}).get("format") == DEMO_WORLD

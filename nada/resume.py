@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from .checkpoint.saving import write_safetensors
 from .clip import ClipEnsemble
 from .errors import NadaError, UsageError
-from .files import atomic_path
 
 KEY, VERSION = "nada-run", 1
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam knows of a tensor
@@ -106,8 +105,7 @@ def save_state(state: RunState, path: str | os.PathLike) -> None:
     """Write a state as safetensors; the file appears whole or not at all."""
     described = {"recipe": state.recipe, "goal": state.goal, "layers": list(state.layers), "notes": state.notes}
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {KEY: json.dumps({"format": VERSION, **described})})
+    write_safetensors(tensors, {KEY: json.dumps({"format": VERSION, **described})}, path)
 
 
 def load_state(path: str | os.PathLike) -> RunState:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from comfy_api.latest import io
 
 from ..nada import PHASES, PRESETS, AdaptConfig
-from .sockets import ADVANCED, MAX_SEED, NADAClip, NADAGenerator
+from .sockets import ADVANCED, NADAClip, NADAGenerator, preview_every, preview_images, training_seed
 
 CONFIG = {field.name: field for field in fields(AdaptConfig)}
 COUNT = "count"  # of `layers`: as many as layer_count says
@@ -62,21 +62,8 @@ def main_inputs() -> list[io.Input]:
             tooltip="Size of the steps; 0 for the rate that suits the generator's width (0.0016 for 512 features, as "
             "in the paper). Raise it if hardly anything changes, lower it if pictures break.",
         ),
-        io.Int.Input(
-            "seed",
-            default=CONFIG["seed"].default,
-            min=0,
-            max=MAX_SEED,
-            control_after_generate=False,
-            tooltip="Of everything random in the training. It stays as it is, since each other seed trains anew.",
-        ),
-        io.Int.Input(
-            "preview_every",
-            default=10,
-            min=0,
-            max=1000,
-            tooltip="Show before and after on the node every so many steps; 0 only at the end.",
-        ),
+        training_seed(),
+        preview_every(),
     ]
 
 
@@ -106,15 +93,7 @@ def advanced_inputs() -> list[io.Input]:
         _setting(io.Int, "select_every", 1000),
         _setting(io.Int, "select_batch", 64),
         _setting(io.Float, "mixing", 1.0),
-        io.Int.Input(
-            "preview_images",
-            default=4,
-            min=1,
-            max=36,
-            optional=True,
-            tooltip="How many pictures the preview shows before and after.",
-            extra_dict=ADVANCED,
-        ),
+        preview_images(),
         _setting(io.Int, "views", 16),
         io.Combo.Input(
             "train",

@@ -113,6 +113,11 @@ def relative_to_output(path: Path) -> str:
     return os.path.relpath(path, os.path.dirname(folder_paths.get_output_directory()))
 
 
+def saved(path: Path) -> str:
+    """What to say of a file just saved: "saved stylegan/sketch_00001_.safetensors (1.2 MB)"."""
+    return f"saved {relative_to_output(path)} ({path.stat().st_size / 1e6:.1f} MB)"
+
+
 def normal_tensors() -> torch.inference_mode:
     """A context in which tensors can be trained: ComfyUI runs nodes in inference mode, whose tensors never can."""
     return torch.inference_mode(False)

@@ -207,6 +207,6 @@ class NADASaveGenerator(io.ComfyNode):
     def execute(cls, generator, filename_prefix: str) -> io.NodeOutput:
         path = host.next_save_path(filename_prefix)
         save_generator(generator, path)
-        text = f"saved {host.relative_to_output(path)} ({path.stat().st_size / 1e6:.1f} MB)"
+        text = host.saved(path)
         host.say(text)
         return io.NodeOutput(ui=ui.PreviewText(text))

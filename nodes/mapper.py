@@ -23,7 +23,18 @@ from ..nada import (
 from ..nada.images import before_after
 from . import host
 from .adapt import Clock
-from .sockets import ADVANCED, CATEGORY, MAX_SEED, NADAClip, NADAGenerator, NADALatents, NADAMapper, known_options
+from .sockets import (
+    ADVANCED,
+    CATEGORY,
+    NADAClip,
+    NADAGenerator,
+    NADALatents,
+    NADAMapper,
+    known_options,
+    preview_every,
+    preview_images,
+    training_seed,
+)
 
 CONFIG = {field.name: field for field in fields(MapperConfig)}
 BANDS = ["coarse,middle,fine", "coarse,middle", "middle,fine", "coarse", "middle", "fine"]
@@ -91,21 +102,8 @@ def _main_inputs() -> list[io.Input]:
             step=0.01,
             tooltip="First step size; 0 for the one that suits the size of the codes. Raise it if nothing changes.",
         ),
-        io.Int.Input(
-            "seed",
-            default=CONFIG["seed"].default,
-            min=0,
-            max=MAX_SEED,
-            control_after_generate=False,
-            tooltip="Of everything random in the training. It stays as it is, since each other seed trains anew.",
-        ),
-        io.Int.Input(
-            "preview_every",
-            default=10,
-            min=0,
-            max=1000,
-            tooltip="Show before and after on the node every so many steps; 0 only at the end.",
-        ),
+        training_seed(),
+        preview_every(),
     ]
 
 
@@ -123,15 +121,7 @@ def _advanced_inputs() -> list[io.Input]:
         _number(io.Float, "norm_weight", 100.0, ADVANCED),
         _number(io.Float, "psi", 1.0, ADVANCED),
         _number(io.Int, "views", 16, ADVANCED),
-        io.Int.Input(
-            "preview_images",
-            default=4,
-            min=1,
-            max=36,
-            optional=True,
-            tooltip="How many pictures the preview shows before and after.",
-            extra_dict=ADVANCED,
-        ),
+        preview_images(),
     ]
 
 
@@ -245,7 +235,7 @@ class NADASaveMapper(io.ComfyNode):
     def execute(cls, mapper: LatentMapper, filename_prefix: str) -> io.NodeOutput:
         path = host.next_save_path(filename_prefix, host.MAPPERS)
         save_mapper(mapper, path)
-        text = f"saved {host.relative_to_output(path)} ({path.stat().st_size / 1e6:.1f} MB)"
+        text = host.saved(path)
         host.say(text)
         return io.NodeOutput(ui=ui.PreviewText(text))
 

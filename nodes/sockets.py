@@ -30,6 +30,42 @@ ADVANCED = {"advanced": True}
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 
+def training_seed() -> io.Input:
+    """Of a training; it has no control after generate."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=MAX_SEED,
+        control_after_generate=False,
+        tooltip="Of everything random in the training. It stays as it is, since each other seed trains anew.",
+    )
+
+
+def preview_every() -> io.Input:
+    """How often a training shows what it has come to."""
+    return io.Int.Input(
+        "preview_every",
+        default=10,
+        min=0,
+        max=1000,
+        tooltip="Show before and after on the node every so many steps; 0 only at the end.",
+    )
+
+
+def preview_images() -> io.Input:
+    """On how many pictures."""
+    return io.Int.Input(
+        "preview_images",
+        default=4,
+        min=1,
+        max=36,
+        optional=True,
+        tooltip="How many pictures the preview shows before and after.",
+        extra_dict=ADVANCED,
+    )
+
+
 def known_options(**options: Any) -> dict[str, Any]:
     """Those options of a schema that this ComfyUI has: an unknown one would keep the whole pack from loading."""
     known = {field.name for field in fields(io.Schema)}

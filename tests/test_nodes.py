@@ -16,6 +16,7 @@ import weakref
 import pytest
 import stub_comfyui
 import torch
+from safetensors import SafetensorError
 from stub_comfyui import ROOT, Cancelled
 
 import nada
@@ -391,3 +392,12 @@ def test_a_damaged_state_costs_only_the_time(host, small, clip, caplog):
     path.write_bytes(b"not a state")
     assert train(host, small, clip).fingerprint() == first.fingerprint()
     assert "no use" in caplog.text
+
+
+def test_a_full_disk_costs_the_continuation_and_not_the_result(host, small, clip, monkeypatch, caplog):
+    def full(*args):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("nada.checkpoint.saving.save_file", full)
+    assert train(host, small, clip).metadata["adaptations"]
+    assert "the disk is full" in caplog.text

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, NadaError, UsageError
-from ..files import atomic_path
 from .network import LatentMapper
 
 KEY = "nada_mapper"
@@ -39,8 +38,7 @@ def save_mapper(mapper: LatentMapper, path: str | os.PathLike) -> None:
     except (TypeError, ValueError) as error:
         raise NadaError(f"the mapper's metadata cannot be saved as JSON: {error}") from error
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in mapper.state_dict().items()}
-    with atomic_path(path) as temp:
-        save_file(tensors, temp, {KEY: text})
+    write_safetensors(tensors, {KEY: text}, path)
 
 
 @torch.inference_mode(False)
