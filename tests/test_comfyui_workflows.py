@@ -19,6 +19,7 @@ from nada.stylegan2 import Generator, GeneratorConfig
 PUBLISHED = {"sketch": "ffhq-1024", "pixar": "ffhq-1024", "dog_to_pig": "afhqdog-512"}
 CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # of config-f, from 4 px up
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+LIMIT = 600  # seconds for a run
 TINY = "tiny"  # a CLIP of random weights
 SHORT = {
     "NADATextAdapt": {"iterations": 2, "batch": 1, "select_batch": 1, "preview_every": 0, "preview_images": 1},
@@ -57,18 +58,23 @@ def put_generator(models: Path, name: str) -> None:
         path.write_bytes(torch_bytes(rosinality_checkpoint(Generator(GeneratorConfig(model.resolution, channels)))))
 
 
-def prompt_of(server, name: str, changes: dict[str, dict]) -> dict:
+@pytest.fixture(scope="module")
+def offered(server, models) -> dict:
+    """The nodes that the server has, with what there is to choose from."""
+    return server.get("/object_info")
+
+
+def prompt_of(server, offered: dict, name: str, changes: dict[str, dict]) -> dict:
     """A template as a prompt, with other values in nodes of some types."""
-    prompt = to_prompt(server.template(name), server.get("/object_info"))
+    prompt = to_prompt(server.template(name), offered)
     for node in prompt.values():
         node["inputs"] |= changes.get(node["class_type"], {})
     return prompt
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_is_valid(server, models, name):
-    offered = server.get("/object_info")
-    prompt = prompt_of(server, name, {})
+def test_is_valid(server, offered, name):
+    prompt = prompt_of(server, offered, name, {})
     for node in prompt.values():
         kind, inputs = node["class_type"], dict(node["inputs"])
         groups = offered[kind]["input"]
@@ -98,7 +104,7 @@ def check(what: str, value: object, spec: list, prompt: dict, offered: dict) -> 
 
 
 def run(server, prompt: dict, **options: object) -> dict:
-    result = server.result(server.queue(prompt, **options))
+    result = server.result(server.queue(prompt, **options), LIMIT)
     assert result["status"]["status_str"] == "success", result["status"]
     return result
 
@@ -112,8 +118,8 @@ def saved(server, prompt: dict, result: dict) -> list[Image.Image]:
 
 
 @pytest.mark.parametrize("name", sorted(NAMES - PUBLISHED.keys() - {"chain_into_img2img", "latent_walk_video"}))
-def test_runs_without_a_download(server, name):
-    prompt = prompt_of(server, name, SHORT)
+def test_runs_without_a_download(server, offered, name):
+    prompt = prompt_of(server, offered, name, SHORT)
     result = run(server, prompt)
     pictures = saved(server, prompt, result)
     assert len(pictures) == (1 if name == "compare" else 2)
@@ -121,17 +127,17 @@ def test_runs_without_a_download(server, name):
     assert all(server.pictures(result, grid) for grid in grids)
 
 
-def test_walks_into_a_video(server):
-    prompt = prompt_of(server, "latent_walk_video", SHORT)
+def test_walks_into_a_video(server, offered):
+    prompt = prompt_of(server, offered, "latent_walk_video", SHORT)
     run(server, prompt)
     videos = list((server.base / "output" / "stylegan-nada").glob("latent_walk_video*.mp4"))
     assert videos
     assert videos[0].stat().st_size > 1000
 
 
-def test_goes_as_far_as_the_checkpoint(server, models):
+def test_goes_as_far_as_the_checkpoint(server, offered):
     """The checkpoint here is empty, so what comes after it stays unrun."""
-    prompt = prompt_of(server, "chain_into_img2img", SHORT)
+    prompt = prompt_of(server, offered, "chain_into_img2img", SHORT)
     goal = next(k for k, n in prompt.items() if n["inputs"].get("filename_prefix", "").endswith("_in"))
     result = run(server, prompt, partial_execution_targets=[goal])
     assert [picture.size for picture in saved(server, prompt, result)] == [(512, 512)] * 2
@@ -139,9 +145,9 @@ def test_goes_as_far_as_the_checkpoint(server, models):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
-def test_runs_with_a_generator_of_the_published_shape(server, models, name):
+def test_runs_with_a_generator_of_the_published_shape(server, offered, models, name):
     put_generator(models, PUBLISHED[name])
-    prompt = prompt_of(server, name, SHORTEST)
+    prompt = prompt_of(server, offered, name, SHORTEST)
     result = run(server, prompt)
     side = find_published(PUBLISHED[name]).resolution
     pictures = saved(server, prompt, result)
