@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..nada import PUBLISHED, UsageError, download, file_stamp, load_clip, load_generator, save_generator
 from . import host
-from .sockets import ADVANCED, CATEGORY, NADAClip, NADAGenerator, known_options
+from .sockets import ADVANCED, LOADING, SAVING, NADAClip, NADAGenerator, known_options
 
 DEMO, CUSTOM = "demo", "custom"
 DOWNLOADS = {f"(download) {model.label}": model for model in PUBLISHED}
@@ -29,7 +29,7 @@ class LoadStyleGAN2(io.ComfyNode):
         return io.Schema(
             node_id="LoadStyleGAN2",
             display_name="Load StyleGAN2",
-            category=CATEGORY,
+            category=LOADING,
             description="Loads a StyleGAN2 generator: from models/stylegan, from output/stylegan (where Save StyleGAN2 "
             "writes), or the small demo that comes with the pack. Files are read without executing anything in them.",
             inputs=[
@@ -109,7 +109,7 @@ class NADALoadCLIP(io.ComfyNode):
         return io.Schema(
             node_id="NADALoadCLIP",
             display_name="Load CLIP for NADA",
-            category=CATEGORY,
+            category=LOADING,
             description="Loads the CLIP models that judge images by text while a generator is adapted. These are whole "
             "CLIP models (text and image), not the text encoders of Stable Diffusion.",
             inputs=[
@@ -185,7 +185,7 @@ class NADASaveGenerator(io.ComfyNode):
         return io.Schema(
             node_id="NADASaveGenerator",
             display_name="Save StyleGAN2",
-            category=CATEGORY,
+            category=SAVING,
             description="Saves a generator as .safetensors in output/stylegan, with the recipe of its adaptation. "
             "Load StyleGAN2 lists it after pressing R.",
             inputs=[
