@@ -31,6 +31,7 @@ NODES += ("NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACo
 NODES += ("NADALoadStyle", "NADAApplyStyle", "NADASaveStyle")
 NODES += ("NADAImageAdapt", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate")
 NODES += ("NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
+FILMSTRIP = f"/extensions/{PACK}/filmstrip.js"
 TEXT_EVENT, PREVIEW_EVENTS = 3, {1, 4}
 START_LIMIT, RUN_LIMIT = 180, 240  # seconds
 
@@ -150,7 +151,7 @@ def test_loads_and_serves_its_files(server):
     assert "IMPORT FAILED" not in server.log_text()
     assert "Traceback" not in server.log_text()
     assert PACK in server.get("/workflow_templates")
-    for path in (f"/api/workflow_templates/{PACK}/quickstart.jpg", f"/extensions/{PACK}/docs/{ADAPT}.md"):
+    for path in (f"/api/workflow_templates/{PACK}/quickstart.jpg", f"/extensions/{PACK}/docs/{ADAPT}.md", FILMSTRIP):
         assert server.bytes(path)
 
 
