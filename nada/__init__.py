@@ -13,20 +13,25 @@ images = nada.generate(step.generator, ws)  # [4, 3, R, R] in about [-1, 1]
 """
 
 from .adapt import Adaptation, AdaptStep, adapt
+from .blending import blend_generators
 from .catalog import PUBLISHED, Published, find_published
-from .checkpoint import file_stamp, inspect_file, load_generator, save_generator
+from .checkpoint import EMBEDDED, file_stamp, inspect_file, load_generator, save_generator
 from .clip import ClipEnsemble, load_clip
 from .config import AdaptConfig
 from .downloading import download
 from .edits import Directions, edit_latents, load_direction, principal_directions
 from .errors import CheckpointError, NadaError, UsageError
+from .evaluate import EvaluateConfig, evaluate, image_count, report
+from .judge import judge_for
+from .kept_run import KeptRun
 from .latents import blend_latents, generate, mix_latents, sample_latents
 from .layer_freeze import PHASES
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from .optimize import OptimizeConfig, optimize_latents
 from .presets import PRESETS, Preset
 from .resume import RunState, load_state, save_state
-from .run_store import RunStore
+from .run_folder import result_name
+from .snapshots import Snapshot, Snapshots
 from .style import Style, apply_style
 from .style_files import load_style, save_style
 from .style_preview import preview_of, preview_picture
@@ -36,6 +41,7 @@ from .walks import EASINGS, METHODS, interpolate_latents
 
 __all__ = [
     "EASINGS",
+    "EMBEDDED",
     "METHODS",
     "PHASES",
     "PRESETS",
@@ -46,9 +52,11 @@ __all__ = [
     "CheckpointError",
     "ClipEnsemble",
     "Directions",
+    "EvaluateConfig",
     "Generator",
     "GeneratorConfig",
     "Goal",
+    "KeptRun",
     "LatentMapper",
     "MapperConfig",
     "NadaError",
@@ -56,19 +64,24 @@ __all__ = [
     "Preset",
     "Published",
     "RunState",
-    "RunStore",
+    "Snapshot",
+    "Snapshots",
     "Style",
     "UsageError",
     "adapt",
     "apply_style",
+    "blend_generators",
     "blend_latents",
     "download",
     "edit_latents",
+    "evaluate",
     "file_stamp",
     "find_published",
     "generate",
+    "image_count",
     "inspect_file",
     "interpolate_latents",
+    "judge_for",
     "load_clip",
     "load_direction",
     "load_generator",
@@ -80,6 +93,8 @@ __all__ = [
     "preview_of",
     "preview_picture",
     "principal_directions",
+    "report",
+    "result_name",
     "sample_latents",
     "save_generator",
     "save_mapper",

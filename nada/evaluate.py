@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from .perceptual import lpips_distances
 from .stylegan2 import Generator
 
 LPIPS_IMAGES = 100  # of the first seed: the pairs grow with the square
+SETTING = ("target", "count", "seeds", "psi", "mixing", "templates")  # named above the table
 MIXERS = 1 << 31  # added to a seed for the second latents of style mixing
 
 
@@ -69,6 +71,7 @@ def evaluate(
     config: EvaluateConfig,
     base: Generator | None = None,
     judge: Judge | None = None,
+    progress: Callable[[int], None] = lambda made: None,
 ) -> dict[str, Any]:
     """Measure an adapted generator, or any other.
 
@@ -78,6 +81,7 @@ def evaluate(
         config: see `EvaluateConfig`.
         base: what it was adapted from, on the same device; without it, nothing is compared with the source.
         judge: for models of the demo world.
+        progress: called with the number of images just made, of `image_count` in all; what it raises ends this.
 
     Returns:
         JSON-able. `setting`; `measures`, {name: {"mean", "low", "high"}}, 95 % intervals over the seeds; `left_out`,
@@ -91,8 +95,8 @@ def evaluate(
     rows, first = [], None
     for repetition in range(config.seeds):
         ws = sample_codes(base or generator, config, config.first_seed + repetition * config.count)
-        after = generate(generator, ws, batch=config.batch)
-        before = None if base is None else generate(base, ws, batch=config.batch)
+        after = generate(generator, ws, batch=config.batch, progress=progress)
+        before = None if base is None else generate(base, ws, batch=config.batch, progress=progress)
         first = after if first is None else first
         row = {}
         for model, text in zip(clip, texts, strict=True):
@@ -113,9 +117,29 @@ def evaluate(
         "measures": measures,
         "left_out": left_out,
         "seconds": round(seconds, 2),
-        "images_per_second": round(config.count * config.seeds * (1 if base is None else 2) / seconds, 2),
+        "images_per_second": round(image_count(config, base) / seconds, 2),
         "peak_memory_mb": _peak_memory(device),
     }
+
+
+def report(result: dict[str, Any]) -> str:
+    """A result of `evaluate` as a table."""
+    setting = result["setting"]
+    encoders = ", ".join(entry["name"] for entry in setting["encoders"])
+    lines = [", ".join(f"{name} {setting[name]!r}" for name in SETTING), f"encoders {encoders}", ""]
+    width = max(map(len, result["measures"]))
+    for name, found in result["measures"].items():
+        spread = f"  {found['low']:.4f} .. {found['high']:.4f}" if "low" in found else ""
+        lines.append(f"  {name:{width}}  {found['mean']:.4f}{spread}")
+    lines += ["", *(f"left out: {name}: {reason}" for name, reason in result["left_out"].items())]
+    memory = f", at most {result['peak_memory_mb']} MB in use" if result["peak_memory_mb"] else ""
+    lines.append(f"{result['seconds']:.1f} s, {result['images_per_second']:.1f} images/s{memory}")
+    return "\n".join(lines)
+
+
+def image_count(config: EvaluateConfig, base: Generator | None) -> int:
+    """How many images `evaluate` makes."""
+    return config.count * config.seeds * (1 if base is None else 2)
 
 
 @torch.no_grad()

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import add_config, given
-from .checkpoint import load_generator
+from .checkpoint.loading import EMBEDDED
 from .clip import DEMO, PAPER_SPEC, load_clip
 from .commands import load_base, pick_device
 from .errors import UsageError
-from .evaluate import EvaluateConfig, evaluate
-from .judge import load_judge
+from .evaluate import EvaluateConfig, evaluate, report
+from .judge import judge_for, load_judge
 from .stylegan2 import Generator
 
 AUTO, NONE = "auto", "none"
-DEMO_WORLD = "demo world"  # what the demo generators name as their format
-SETTING = ("target", "count", "seeds", "psi", "mixing", "templates")  # named above the table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +51,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     values["source"] = values.get("source") or recipe.get("source", "")
     config = EvaluateConfig(**values)
     base = _find_base(args.base, recipe)
-    demo = generator.metadata.get("source", {}).get("format") == DEMO_WORLD
-    judge = None
-    if args.judge not in (AUTO, NONE):
-        judge = load_judge(args.judge, place)
-    elif args.judge == AUTO and demo:
-        judge = load_judge(device=place)
+    demo = judge_for(generator, place)
+    judge = {AUTO: demo, NONE: None}[args.judge] if args.judge in (AUTO, NONE) else load_judge(args.judge, place)
     clip = load_clip(args.clip or (DEMO if demo else PAPER_SPEC), place)
     result = evaluate(generator, clip, config, None if base is None else base.to(place), judge)
     return {"generator": args.generator, "device": str(place), **result}
@@ -66,25 +60,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _find_base(choice: str, recipe: dict[str, Any]) -> Generator | None:
     if choice == AUTO:
-        demo = load_generator(DEMO)
-        return demo if recipe.get("base") == demo.fingerprint() else None
+        known = (load_base(name) for name in EMBEDDED)
+        return next((base for base in known if base.fingerprint() == recipe.get("base")), None)
     if choice == NONE:
         return None
-    if not (choice == DEMO or Path(choice).is_file()):
-        raise UsageError(f"the base {choice!r} is no file; give one, or 'demo', or 'none'")
+    if not (choice in EMBEDDED or Path(choice).is_file()):
+        names = ", ".join(map(repr, EMBEDDED))
+        raise UsageError(f"the base {choice!r} is no file; give one, or {names}, or 'none'")
     return load_base(choice)
 
 
 def show(result: dict[str, Any]) -> str:
     """The result as a table."""
-    setting = result["setting"]
-    encoders = ", ".join(entry["name"] for entry in setting["encoders"])
-    lines = [", ".join(f"{name} {setting[name]!r}" for name in SETTING), f"encoders {encoders}", ""]
-    width = max(map(len, result["measures"]))
-    for name, found in result["measures"].items():
-        spread = f"  {found['low']:.4f} .. {found['high']:.4f}" if "low" in found else ""
-        lines.append(f"  {name:{width}}  {found['mean']:.4f}{spread}")
-    lines += ["", *(f"left out: {name}: {reason}" for name, reason in result["left_out"].items())]
-    memory = f", at most {result['peak_memory_mb']} MB in use" if result["peak_memory_mb"] else ""
-    lines.append(f"{result['seconds']:.1f} s, {result['images_per_second']:.1f} images/s{memory} ({result['device']})")
-    return "\n".join(lines)
+    return f"{report(result)} ({result['device']})"

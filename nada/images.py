@@ -159,6 +159,16 @@ def layer_map(names: Sequence[str], chosen: Sequence[Collection[str]], width: in
     return picture
 
 
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures one above the other."""
+    column = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), PAPER)
+    y = 0
+    for p in pictures:
+        column.paste(p, (0, y))
+        y += p.height
+    return column
+
+
 def _tiles(images: Tensor) -> list[Image.Image]:
     if not len(images):
         raise ValueError("there are no images to show; a picture needs at least one")

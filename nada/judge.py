@@ -18,8 +18,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from .errors import NadaError
+from .stylegan2 import Generator
 
 DEMO_JUDGE = Path(__file__).parent / "demo" / "judge.safetensors"
+DEMO_WORLD = "demo world"  # what its generators name as their format
 KEY = "judge"  # of its description in the file's metadata
 SIZE, WIDTHS, HIDDEN = 64, (24, 48, 80, 112), 160
 GROUPS = 8  # of the normalization
@@ -117,3 +119,10 @@ def load_judge(path: str | os.PathLike = DEMO_JUDGE, device: str | torch.device 
             f"{path} cannot be read as a judge: {str(error)[:200]}; leave it out for the one on board"
         ) from error
     return judge.eval().requires_grad_(False).to(device)
+
+
+def judge_for(generator: Generator, device: str | torch.device = "cpu") -> Judge | None:
+    """The judge that comes along, for generators of the demo world; None for others, which it does not know."""
+    source = generator.metadata.get("source")
+    demo = isinstance(source, dict) and source.get("format") == DEMO_WORLD
+    return load_judge(device=device) if demo else None

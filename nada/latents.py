@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -83,7 +85,14 @@ def blend_latents(first: Tensor, second: Tensor, coarse: float, middle: float, f
 
 
 @torch.no_grad()
-def generate(generator: Generator, ws: Tensor, noise: str = "const", seed: int = 0, batch: int = 8) -> Tensor:
+def generate(
+    generator: Generator,
+    ws: Tensor,
+    noise: str = "const",
+    seed: int = 0,
+    batch: int = 8,
+    progress: Callable[[int], None] = lambda made: None,
+) -> Tensor:
     """Images of latent codes, in pieces.
 
     Args:
@@ -92,6 +101,7 @@ def generate(generator: Generator, ws: Tensor, noise: str = "const", seed: int =
         noise: "const" (the generator's stored maps), "random" (image i draws its own from seed + i) or "none".
         seed: for "random".
         batch: images at a time; less takes less memory.
+        progress: called with the number of images just made; what it raises ends this.
 
     Returns:
         [N, 3, R, R] float32 on the CPU, about in [-1, 1] (not clamped).
@@ -105,6 +115,7 @@ def generate(generator: Generator, ws: Tensor, noise: str = "const", seed: int =
         codes = ws[start : start + batch].to(device_of(generator))
         maps = _random_noise(generator, range(start, start + len(codes)), seed) if noise == "random" else noise
         images.append(generator.synthesis(codes, maps).float().cpu())
+        progress(len(codes))
     return torch.cat(images) if images else torch.empty(0)
 
 

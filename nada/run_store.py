@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,16 +21,20 @@ from .config import AdaptConfig
 from .errors import NadaError
 from .files import prune
 from .resume import RunState, clip_probes, load_state, save_state
+from .snapshots import Snapshot
+from .style import Style
+from .style_files import load_style, save_style
 from .stylegan2 import Generator
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 4 << 30  # of all states; the ones unused for longest go first
+MAX_BYTES = 4 << 30  # of all states and snapshots; the ones unused for longest go first
 ENDING = ".safetensors"
+MOMENTS = "snapshots"  # the note in a state about those that were taken
 
 
 class RunStore:
-    """The states of one run, at different iterations, in a folder that other runs share.
+    """The states and snapshots of one run, at different iterations, in a folder that other runs share.
 
     Args:
         folder: used for nothing else; it may be deleted at any time.
@@ -64,14 +69,51 @@ class RunStore:
                 log.warning("a stored run is of no use: %s", error)
         return None
 
-    def keep(self, state: RunState) -> None:
-        """Store a state; a failure costs a line in the log, and the run its continuation."""
-        path = self.folder / f"{self.key}-{state.recipe['iterations_done']}{ENDING}"
+    def keep(self, state: RunState, replaces: int = 0) -> None:
+        """Store a state; a failure costs a line in the log, and the run its continuation.
+
+        Args:
+            state: of the run.
+            replaces: iteration of an earlier state that is of no more use; 0 for none.
+        """
+        if self._write(save_state, state, self._state_path(state.recipe["iterations_done"])) and replaces:
+            self._state_path(replaces).unlink(missing_ok=True)
+
+    def keep_snapshot(self, snapshot: Snapshot) -> None:
+        """Store a snapshot's style; its figures belong into the notes of the states (see `describe`)."""
+        self._write(save_style, snapshot.style, self._style_path(snapshot.iteration))
+
+    def snapshots(self, state: RunState) -> list[Snapshot]:
+        """Those that a state speaks of, as far as they are still there."""
+        found = []
+        for figures in state.notes.get(MOMENTS, ()):
+            path = self._style_path(figures["iteration"])
+            try:
+                found.append(Snapshot(style=load_style(path), **figures))
+                os.utime(path)
+            except (NadaError, OSError) as error:
+                log.warning("a stored snapshot is of no use: %s", error)
+        return found
+
+    def _write(self, save: Callable[..., None], content: RunState | Style, path: Path) -> bool:
         try:
-            save_state(state, path)
+            save(content, path)
             prune(self.folder, f"*{ENDING}", self.limit, path)
         except (NadaError, OSError) as error:
             log.warning("the run cannot go on later: %s", error)
+            return False
+        return True
+
+    def _state_path(self, iteration: int) -> Path:
+        return self.folder / f"{self.key}-{iteration}{ENDING}"
+
+    def _style_path(self, iteration: int) -> Path:
+        return self.folder / f"{self.key}.at-{iteration}{ENDING}"
+
+
+def describe(snapshots: Iterable[Snapshot]) -> dict[str, list[dict[str, float]]]:
+    """Their figures, as a note for a state."""
+    return {MOMENTS: [{name: getattr(s, name) for name in ("iteration", "agreement", "variety")} for s in snapshots]}
 
 
 def _key(generator: Generator, clip: ClipEnsemble, config: AdaptConfig, style_images: Tensor | None) -> str:

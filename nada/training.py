@@ -15,14 +15,15 @@ from tqdm import tqdm
 
 from .adapt import Adaptation, AdaptStep, adapt
 from .checkpoint import load_generator, save_generator
-from .clip import DEMO, PAPER_SPEC, load_clip
-from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device
+from .clip import DEMO, load_clip
+from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
 from .config import AdaptConfig
 from .errors import UsageError
-from .images import before_after, filmstrip, layer_map, load_pictures, plot
+from .history import History
+from .images import before_after, filmstrip, load_pictures
 from .interrupt import Interrupt
 from .latents import device_of, generate, sample_latents
-from .resume import load_state
+from .resume import RunState, load_state
 from .run_folder import STATE, RunFolder, find_snapshots, result_name
 from .style_commands import leave_style
 
@@ -66,7 +67,7 @@ def run_adapt(
     config.trained_layers(base)
     pictures = load_pictures(style_images, base.config.resolution) if style_images else None
     folder = RunFolder(out, overwrite)
-    spec = clip or (DEMO if generator == DEMO else PAPER_SPEC)
+    spec = clip or usual_clip(generator)
     run = adapt(base, load_clip(spec, place), config, None if pictures is None else pictures.to(place))
     notes = {"generator": generator, "clip": spec, "style_images": [str(path) for path in style_images]}
     return Keeper(run, folder, {**notes, "snapshot_every": every, "device": str(place)}).train(progress)
@@ -124,7 +125,7 @@ class Keeper:
 
     def __init__(self, run: Adaptation, folder: RunFolder, notes: dict[str, Any]):
         self.run, self.folder, self.notes = run, folder, notes
-        self.history = notes.setdefault("history", {"losses": [], "layers": [], "seconds": 0.0})
+        self.history = History(run, notes.pop("history", None))
 
     def train(self, progress: bool = True) -> dict[str, Any]:
         """Iterate to the end or to Ctrl-C; returns the record."""
@@ -146,38 +147,34 @@ class Keeper:
 
     def keep(self, step: AdaptStep) -> None:
         """Write down a step; where it is one for it, save snapshot and state."""
-        self.history["losses"].append({name: float(loss) for name, loss in step.losses.items()})
-        self.history["layers"].append(list(step.layers))
-        self.history["seconds"] += step.seconds
+        self.history.add(step)
         every = self.notes["snapshot_every"]
         if every and step.iteration % every == 0 and step.iteration < len(self.run):
             self.folder.save_snapshot(step.generator, step.iteration)
-            self.folder.save_state(self.run.state(**self.notes))
+            self.folder.save_state(self.state())
 
     def finish(self, interrupted: bool) -> dict[str, Any]:
         """Save the result, its pictures and the record."""
         run, folder = self.run, self.folder
         folder.save_generator(run.trained, result_name(run.recipe()))
-        folder.save_state(run.state(**self.notes))
+        folder.save_state(self.state())
         ws = sample_latents(run.frozen, PREVIEWS, run.config.seed, PREVIEW_PSI)
         before, after = generate(run.frozen, ws), generate(run.trained, ws)
         style = folder.path / f"{result_name(run.recipe())}.style.safetensors"
         folder.files["style"] = leave_style(run.frozen, run.trained, before, after, style)
         folder.save_picture(before_after(before, after, run.labels), "before_after")
         folder.save_picture(self.filmstrip(ws[:STRIP_ROWS]), "filmstrip")
-        folder.save_picture(plot(self.curves()), "loss")
-        folder.save_picture(layer_map(run.config.trained_layers(run.frozen), self.history["layers"]), "layers")
+        folder.save_picture(self.history.loss_plot(), "loss")
+        folder.save_picture(self.history.layer_map(), "layers")
         record = {"recipe": run.recipe(), "folder": str(folder.path), "files": folder.files, **self.notes}
-        record |= record.pop("history")
+        record |= self.history.packed()
         record |= {"seconds": round(record["seconds"], 3), "interrupted": interrupted}
         folder.save_record(record)
         return record
 
-    def curves(self) -> dict[str, list[float]]:
-        """What each loss adds to the sum that is minimized: their own values may differ by orders of magnitude."""
-        weights = self.run.config.loss_weights
-        losses = self.history["losses"]
-        return {f"{name} x {weight:g}": [weight * step[name] for step in losses] for name, weight in weights.items()}
+    def state(self) -> RunState:
+        """All that is needed to go on."""
+        return self.run.state(**self.notes, history=self.history.packed())
 
     def filmstrip(self, ws: Tensor) -> Image.Image:
         """The start, up to five of the snapshots at even distances, and the result."""

@@ -5,27 +5,34 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import host
-from .adapt import NADATextAdapt
+from .adapt import NADAImageAdapt, NADATextAdapt
+from .blend import NADABlendGenerators
 from .compare import NADACompareGrid
+from .evaluate import NADAEvaluate
 from .latents import NADAEditLatents, NADAInterpolateLatents, NADAMixLatents
 from .load import LoadStyleGAN2, NADALoadCLIP, NADASaveGenerator
 from .mapper import NADAApplyMapper, NADALoadMapper, NADASaveMapper, NADATrainMapper
 from .sample import GenerateImages, SampleLatents
+from .snapshots import NADAPickSnapshot
 from .style import NADAApplyStyle, NADALoadStyle, NADASaveStyle
 
 NODES = (
     LoadStyleGAN2,
     NADALoadCLIP,
     NADATextAdapt,
+    NADAImageAdapt,
+    NADAPickSnapshot,
     SampleLatents,
     NADAMixLatents,
     NADAInterpolateLatents,
     NADAEditLatents,
     GenerateImages,
     NADACompareGrid,
+    NADAEvaluate,
     NADASaveGenerator,
     NADALoadStyle,
     NADAApplyStyle,
+    NADABlendGenerators,
     NADASaveStyle,
     NADATrainMapper,
     NADAApplyMapper,

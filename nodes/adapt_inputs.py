@@ -1,4 +1,4 @@
-"""The inputs of the node that adapts, drawn from the library's configuration."""
+"""The inputs of the nodes that adapt, drawn from the library's configuration."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ COUNT = "count"  # of `layers`: as many as layer_count says
 NO_PRESET = "none"
 
 
-def main_inputs() -> list[io.Input]:
-    """The ones that everybody sees."""
+def text_inputs() -> list[io.Input]:
+    """The models, and what to adapt to in words."""
     return [
         io.Combo.Input(
             "preset",
@@ -24,8 +24,7 @@ def main_inputs() -> list[io.Input]:
             tooltip="Settings for the examples of the paper, and for kinds of change in general. They go before the "
             "widgets: texts, iterations, layers, mixing and others. With none, the widgets count.",
         ),
-        NADAGenerator.Input("generator", tooltip="The generator to start from; it is not changed."),
-        NADAClip.Input("clip", tooltip="The CLIP models that judge: demo for the demo generator, OpenAI's for photos."),
+        *_models(),
         io.String.Input(
             "source",
             default="photo",
@@ -38,9 +37,53 @@ def main_inputs() -> list[io.Input]:
             tooltip="Change this first: what it shall make, said as the counterpart of the source. photo -> sketch, "
             "photo -> watercolor painting, dog -> pig. Blends: sketch:2 | watercolor:1.",
         ),
+    ]
+
+
+def image_inputs() -> list[io.Input]:
+    """The models, and what to adapt to in pictures."""
+    return [
+        *_models(),
+        io.Image.Input(
+            "style_images",
+            tooltip="Change this first: pictures of what it shall make, about three, as a batch (Batch Images joins "
+            "them). The square in the middle of each counts.",
+        ),
+        io.String.Input(
+            "target",
+            default="",
+            tooltip="What matters in the pictures, such as sketch. Empty: all of it, which may include what they show.",
+        ),
+        io.Float.Input(
+            "image_share",
+            default=0.5,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            tooltip="With a target text: the pictures' part of the target; the text has the rest.",
+        ),
+        io.String.Input(
+            "source",
+            default="",
+            tooltip="What the generator makes now, the counterpart of the target text: photo, dog, human. Empty: CLIP "
+            "finds a word for the generator's pictures.",
+        ),
+    ]
+
+
+def _models() -> list[io.Input]:
+    return [
+        NADAGenerator.Input("generator", tooltip="The generator to start from; it is not changed."),
+        NADAClip.Input("clip", tooltip="The CLIP models that judge: demo for the demo generator, OpenAI's for photos."),
+    ]
+
+
+def training_inputs(iterations: int | None = None, batch: int | None = None) -> list[io.Input]:
+    """How long, and in what steps; with other defaults than the configuration's."""
+    return [
         io.Int.Input(
             "iterations",
-            default=CONFIG["iterations"].default,
+            default=iterations or CONFIG["iterations"].default,
             min=1,
             max=100_000,
             tooltip="Training steps. Too weak: more; losing shape and variety: fewer. A style takes 200-400, a change "
@@ -48,7 +91,7 @@ def main_inputs() -> list[io.Input]:
         ),
         io.Int.Input(
             "batch",
-            default=CONFIG["batch"].default,
+            default=batch or CONFIG["batch"].default,
             min=1,
             max=64,
             tooltip="Images per step. 4 is steadier and slower; 1 if the memory does not suffice.",
@@ -67,13 +110,13 @@ def main_inputs() -> list[io.Input]:
     ]
 
 
-def advanced_inputs() -> list[io.Input]:
-    """Those that the frontend folds away, and the pictures."""
+def advanced_inputs(layers: str = "auto") -> list[io.Input]:
+    """Those that the frontend folds away."""
     return [
         io.Combo.Input(
             "layers",
             options=["auto", "all", COUNT, *PHASES],
-            default="auto",
+            default=layers,
             optional=True,
             tooltip="Which layers each step trains. 'auto' picks the two thirds that the target text moves most; 'all' "
             "trains every layer without picking (faster; for styles); 'count' picks as many as layer_count says. The "
@@ -106,20 +149,14 @@ def advanced_inputs() -> list[io.Input]:
         _setting(io.Int, "rank", 128),
         *(_switch(name) for name in ("train_torgb", "train_const", "train_mapping")),
         *(_setting(io.Float, f"{loss}_weight", 100.0) for loss in ("angle", "norm", "patch")),
-        io.Image.Input(
-            "style_images",
+        io.Int.Input(
+            "snapshots",
+            default=6,
+            min=1,
+            max=24,
             optional=True,
-            tooltip="Pictures of what it shall make, about three, instead of the target text or beside it.",
-        ),
-        io.Float.Input(
-            "image_share",
-            default=0.5,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            optional=True,
-            tooltip="With style_images: their part of the target; the target text has the rest. Without a target text "
-            "they are all of it.",
+            tooltip="How many moments to keep for NADA Pick Snapshot, at even distances. Each takes about half of the "
+            "generator's file in memory and on disk.",
             extra_dict=ADVANCED,
         ),
     ]

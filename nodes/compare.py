@@ -9,7 +9,7 @@ from ..nada import UsageError, generate
 from ..nada.images import filmstrip
 from . import host
 from .sample import check_latents
-from .sockets import CATEGORY, NADAGenerator, NADALatents, known_options
+from .sockets import IMAGES, NADAGenerator, NADALatents, known_options
 
 LETTERS = "abcdef"
 
@@ -26,7 +26,7 @@ class NADACompareGrid(io.ComfyNode):
         return io.Schema(
             node_id="NADACompareGrid",
             display_name="Compare Generators",
-            category=CATEGORY,
+            category=IMAGES,
             description="One labelled picture: a row for each latent, a column for each generator.",
             inputs=[
                 sockets[0],

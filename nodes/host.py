@@ -108,6 +108,11 @@ def next_save_path(prefix: str, kind: str = GENERATORS) -> Path:
     return Path(folder) / f"{name}_{counter:05}_.safetensors"
 
 
+def saved_path(name: str, kind: str) -> Path:
+    """The path output/<kind>/<name>.safetensors, whether or not there is such a file."""
+    return Path(_saved_folder(kind)) / f"{name}.safetensors"
+
+
 def relative_to_output(path: Path) -> str:
     """How to call a saved file on the node: below ComfyUI's output folder."""
     return os.path.relpath(path, os.path.dirname(folder_paths.get_output_directory()))

@@ -17,7 +17,7 @@ from ..nada import (
     principal_directions,
 )
 from . import host
-from .sockets import ADVANCED, CATEGORY, NADAGenerator, NADALatents, known_options
+from .sockets import ADVANCED, LATENTS, NADAGenerator, NADALatents, known_options
 
 PRINCIPAL = "principal direction"
 LATENTS_HELP = "Latent codes, from Sample Latents."
@@ -37,7 +37,7 @@ class NADAMixLatents(io.ComfyNode):
         return io.Schema(
             node_id="NADAMixLatents",
             display_name="Mix Latents (StyleGAN)",
-            category=f"{CATEGORY}/latents",
+            category=LATENTS,
             description="Takes pose from one picture, features or colors from another: style mixing in three bands.",
             inputs=[
                 NADALatents.Input("first", tooltip="The codes to start from."),
@@ -77,7 +77,7 @@ class NADAInterpolateLatents(io.ComfyNode):
         return io.Schema(
             node_id="NADAInterpolateLatents",
             display_name="Interpolate Latents (StyleGAN)",
-            category=f"{CATEGORY}/latents",
+            category=LATENTS,
             description="A walk from code to code. Its images, one after another, are a video: Generate Images, then "
             "Create Video.",
             inputs=[
@@ -128,7 +128,7 @@ class NADAEditLatents(io.ComfyNode):
         return io.Schema(
             node_id="NADAEditLatents",
             display_name="Edit Latents (StyleGAN)",
-            category=f"{CATEGORY}/latents",
+            category=LATENTS,
             description="Moves every picture along one direction: a principal direction of the generator, found in a "
             "second, or a saved boundary (age, smile, pose).",
             inputs=[

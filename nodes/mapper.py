@@ -22,10 +22,12 @@ from ..nada import (
 )
 from ..nada.images import before_after
 from . import host
-from .adapt import Clock
 from .sockets import (
     ADVANCED,
-    CATEGORY,
+    LATENTS,
+    LOADING,
+    SAVING,
+    TRAINING,
     NADAClip,
     NADAGenerator,
     NADALatents,
@@ -35,6 +37,7 @@ from .sockets import (
     preview_images,
     training_seed,
 )
+from .training import Clock
 
 CONFIG = {field.name: field for field in fields(MapperConfig)}
 BANDS = ["coarse,middle,fine", "coarse,middle", "middle,fine", "coarse", "middle", "fine"]
@@ -49,7 +52,7 @@ class NADATrainMapper(io.ComfyNode):
         return io.Schema(
             node_id="NADATrainMapper",
             display_name="NADA Train Latent Mapper",
-            category=CATEGORY,
+            category=TRAINING,
             description="Trains a small network that moves latent codes to where a generator shows the target text. "
             "For adapted generators that show it only sometimes, such as dogs among the pigs. Cancel stops it at the "
             "next step.",
@@ -179,7 +182,7 @@ class NADAApplyMapper(io.ComfyNode):
         return io.Schema(
             node_id="NADAApplyMapper",
             display_name="NADA Apply Latent Mapper",
-            category=CATEGORY,
+            category=LATENTS,
             description="Moves latent codes to where the generator that the mapper was trained with shows the target.",
             inputs=[
                 NADALatents.Input("latents", tooltip="Latent codes from Sample Latents."),
@@ -213,7 +216,7 @@ class NADASaveMapper(io.ComfyNode):
         return io.Schema(
             node_id="NADASaveMapper",
             display_name="Save Latent Mapper",
-            category=CATEGORY,
+            category=SAVING,
             description="Saves a latent mapper as .safetensors in output/stylegan_mappers, with its recipe. Load "
             "Latent Mapper lists it after pressing R.",
             inputs=[
@@ -249,7 +252,7 @@ class NADALoadMapper(io.ComfyNode):
         return io.Schema(
             node_id="NADALoadMapper",
             display_name="Load Latent Mapper",
-            category=CATEGORY,
+            category=LOADING,
             description="Loads a latent mapper that Save Latent Mapper or `nada mapper` wrote.",
             inputs=[
                 io.Combo.Input(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..nada import Generator, UsageError, generate, sample_latents
 from . import host
-from .sockets import ADVANCED, CATEGORY, MAX_SEED, NADAGenerator, NADALatents, known_options
+from .sockets import ADVANCED, IMAGES, LATENTS, MAX_SEED, NADAGenerator, NADALatents, known_options
 
 CHUNK_BYTES = 2 << 30  # what the images made at once may take
 LIVE_MAPS = 10  # feature maps of the largest block that are alive at once, roughly
@@ -22,7 +22,7 @@ class SampleLatents(io.ComfyNode):
         return io.Schema(
             node_id="SampleLatents",
             display_name="Sample Latents (StyleGAN)",
-            category=CATEGORY,
+            category=LATENTS,
             description="Draws random latent codes: who or what is in the pictures. The same codes give matching "
             "pictures in a generator and in everything adapted from it.",
             inputs=[
@@ -90,7 +90,7 @@ class GenerateImages(io.ComfyNode):
         return io.Schema(
             node_id="GenerateImages",
             display_name="Generate Images (StyleGAN)",
-            category=CATEGORY,
+            category=IMAGES,
             description="Makes the images of latent codes with a generator, adapted or not. Its output goes into any "
             "ComfyUI node: upscale, save, image to image, video.",
             inputs=[

@@ -8,6 +8,9 @@ from typing import Any
 from comfy_api.latest import io
 
 CATEGORY = "StyleGAN-NADA"
+LOADING, TRAINING, LATENTS, GENERATORS, IMAGES, SAVING = (
+    f"{CATEGORY}/{room}" for room in ("loading", "training", "latents", "generators", "images", "saving")
+)
 
 NADAGenerator = io.Custom("NADA_GENERATOR")
 """A `nada.Generator` on the CPU, its tensors fit for training. Nodes never change the one they are given."""
@@ -23,6 +26,9 @@ NADAStyle = io.Custom("NADA_STYLE")
 
 NADAMapper = io.Custom("NADA_MAPPER")
 """A `nada.LatentMapper` on the CPU, without gradients. Nodes never change the one they are given."""
+
+NADASnapshots = io.Custom("NADA_SNAPSHOTS")
+"""`nada.Snapshots` of a training, on the CPU."""
 
 ADVANCED = {"advanced": True}
 """For an input's `extra_dict`: folds it away where the frontend can. The keyword `advanced` needs ComfyUI 0.10."""

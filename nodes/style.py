@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from ..nada import Style, UsageError, apply_style, file_stamp, load_style, preview_of, preview_picture, save_style
 from . import host
 from .sample import image_bytes
-from .sockets import ADVANCED, CATEGORY, NADAGenerator, NADAStyle, known_options
+from .sockets import ADVANCED, GENERATORS, LOADING, SAVING, NADAGenerator, NADAStyle, known_options
 
 NO_FILES = "(no style yet: make one with Save Style)"
 PRECISIONS = {"half": torch.float16, "full": torch.float32}
@@ -25,7 +25,7 @@ class NADALoadStyle(io.ComfyNode):
         return io.Schema(
             node_id="NADALoadStyle",
             display_name="Load Style (StyleGAN)",
-            category=CATEGORY,
+            category=LOADING,
             description="Loads a style: an adaptation as a small file with a strength, like a LoRA for generators. "
             "Shows its picture, before above and after below, and how it was trained.",
             inputs=[
@@ -67,7 +67,7 @@ class NADASaveStyle(io.ComfyNode):
         return io.Schema(
             node_id="NADASaveStyle",
             display_name="Save Style (StyleGAN)",
-            category=CATEGORY,
+            category=SAVING,
             description="Saves what an adaptation changed as a style in output/stylegan_styles: smaller than the "
             "generator, with a strength, and it mixes with other styles. Works for any two generators of which one was "
             "trained from the other.",
@@ -130,7 +130,7 @@ class NADAApplyStyle(io.ComfyNode):
         return io.Schema(
             node_id="NADAApplyStyle",
             display_name="Apply Style (StyleGAN)",
-            category=CATEGORY,
+            category=GENERATORS,
             description="Adds a style to a generator, with a strength. Put several in a row to mix styles. The given "
             "generator is not changed.",
             inputs=[

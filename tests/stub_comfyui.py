@@ -106,7 +106,12 @@ def modules(host: Host) -> dict[str, ModuleType]:
         Boolean=comfy_type("BOOLEAN"),
         Combo=SimpleNamespace(Input=combo),
     )
-    ui = SimpleNamespace(PreviewImage=lambda image, cls: image, PreviewText=lambda text: text)
+
+    class Shown(torch.Tensor):
+        def as_dict(self) -> dict[str, Any]:
+            return {"images": [self]}
+
+    ui = SimpleNamespace(PreviewImage=lambda image, cls: image.as_subclass(Shown), PreviewText=lambda text: text)
     memory = module(
         "comfy.model_management",
         get_torch_device=lambda: torch.device("cpu"),

@@ -17,7 +17,9 @@ ADAPT, SAVE_IMAGE, SAVE_GENERATOR = "NADATextAdapt", "SaveImage", "NADASaveGener
 NODES = ("LoadStyleGAN2", "NADALoadCLIP", ADAPT, "SampleLatents", "GenerateImages", SAVE_GENERATOR)
 NODES += ("NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid")
 NODES += ("NADALoadStyle", "NADAApplyStyle", "NADASaveStyle")
+NODES += ("NADAImageAdapt", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate")
 NODES += ("NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
+FILMSTRIP = f"/extensions/{PACK}/filmstrip.js"
 TEXT_EVENT, PREVIEW_EVENTS = 3, {1, 4}
 
 pytestmark = pytest.mark.skipif(not HOME, reason="COMFYUI_PATH does not name a checkout of ComfyUI")
@@ -36,7 +38,7 @@ def test_loads_and_serves_its_files(server):
     assert "IMPORT FAILED" not in server.log_text()
     assert "Traceback" not in server.log_text()
     assert PACK in server.get("/workflow_templates")
-    for path in (f"/api/workflow_templates/{PACK}/quickstart.jpg", f"/extensions/{PACK}/docs/{ADAPT}.md"):
+    for path in (f"/api/workflow_templates/{PACK}/quickstart.jpg", f"/extensions/{PACK}/docs/{ADAPT}.md", FILMSTRIP):
         assert server.bytes(path)
 
 

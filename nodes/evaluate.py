@@ -1,0 +1,106 @@
+"""What an adaptation is worth, in figures."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from comfy_api.latest import io, ui
+
+from ..nada import EvaluateConfig, evaluate, image_count, judge_for, report
+from . import host
+from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAClip, NADAGenerator, known_options
+
+CONFIG = {field.name: field for field in fields(EvaluateConfig)}
+
+
+class NADAEvaluate(io.ComfyNode):
+    """The measures of the literature, and of the judge on the demo world."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADAEvaluate",
+            display_name="NADA Evaluate",
+            category=IMAGES,
+            description="Measures a generator: how well its pictures fit the target (Quality), how much they differ "
+            "(Diversity), and whether each is still the picture it came from. With 95 % intervals.",
+            inputs=[
+                NADAGenerator.Input("generator", tooltip="The adapted generator."),
+                NADAClip.Input(
+                    "clip",
+                    tooltip="The CLIP models that measure. Those that it was trained with flatter it; for real models "
+                    "take another, such as ViT-L/14.",
+                ),
+                io.String.Input(
+                    "target",
+                    default="sketch",
+                    tooltip="Change this first: what the pictures shall look like, usually the target of the "
+                    "adaptation.",
+                ),
+                io.Int.Input(
+                    "count", default=50, min=2, max=5000, tooltip="Pictures per repetition. Published figures use 1000."
+                ),
+                io.Int.Input(
+                    "repetitions", default=3, min=1, max=50, tooltip="With other latents; the intervals are over them."
+                ),
+                NADAGenerator.Input(
+                    "base",
+                    optional=True,
+                    tooltip="What it was adapted from; needed for everything that compares before and after.",
+                ),
+                io.Float.Input(
+                    "truncation_psi",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip=CONFIG["psi"].metadata["help"],
+                    extra_dict=ADVANCED,
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=CONFIG["first_seed"].default,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=False,
+                    optional=True,
+                    tooltip=CONFIG["first_seed"].metadata["help"],
+                    extra_dict=ADVANCED,
+                ),
+            ],
+            outputs=[io.String.Output("report", tooltip="The table, with everything that the figures depend on.")],
+            is_output_node=True,
+            **known_options(search_aliases=["metrics", "quality", "diversity", "clip score", "benchmark", "fid"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, target: str | None = None) -> bool | str:
+        if target is not None and not target.strip():  # None: it comes through a link
+            return "the target text is empty; write what the pictures shall look like"
+        return True
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        generator,
+        clip,
+        target: str,
+        count: int,
+        repetitions: int,
+        base=None,
+        truncation_psi: float = 1.0,
+        seed: int = CONFIG["first_seed"].default,
+    ) -> io.NodeOutput:
+        config = EvaluateConfig(target, count=count, seeds=repetitions, first_seed=seed, psi=truncation_psi, batch=4)
+        progress, made = host.Progress(image_count(config, base)), 0
+
+        def show(images: int) -> None:
+            nonlocal made
+            made += images
+            progress.update(made)
+
+        with host.on_device(generator, clip, *(() if base is None else (base,))) as device:
+            text = report(evaluate(generator, clip, config, base, judge_for(base or generator, device), show))
+        return io.NodeOutput(text, ui=ui.PreviewText(text))
