@@ -21,15 +21,17 @@ CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # of config-f, from 4 px
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 LIMIT = 600  # seconds for a run
 TINY = "tiny"  # a CLIP of random weights
+TRAINING = {"iterations": 2, "batch": 1, "select_batch": 1, "preview_every": 0, "preview_images": 1}
 SHORT = {
-    "NADATextAdapt": {"iterations": 2, "batch": 1, "select_batch": 1, "preview_every": 0, "preview_images": 1},
+    "NADATextAdapt": TRAINING,
+    "NADAImageAdapt": TRAINING,
     "NADATrainMapper": {"iterations": 2, "batch": 1, "preview_every": 0, "preview_images": 1},
     "SampleLatents": {"count": 2},
     "NADAInterpolateLatents": {"frames": 4},
 }
 # One step is enough where each takes seconds; a preset would say otherwise.
 SHORTEST = copy.deepcopy(SHORT)
-SHORTEST["NADATextAdapt"] |= {"iterations": 1, "preset": "none", "layers": "all"}
+SHORTEST["NADATextAdapt"] = {**TRAINING, "iterations": 1, "preset": "none", "layers": "all"}
 SHORTEST["NADATrainMapper"] |= {"iterations": 1}
 SHORTEST["SampleLatents"] |= {"count": 1}
 SHORTEST["NADALoadCLIP"] = {"clip_name": TINY}

@@ -16,9 +16,18 @@ from comfyui_server import CONTROL, ROOT
 from PIL import Image
 
 NAMES = {"quickstart", "sketch", "pixar", "dog_to_pig", "sketch_demo", "pixar_demo", "dog_to_pig_demo"}
-NAMES |= {"mix_styles", "latent_walk_video", "compare", "chain_into_img2img"}
+NAMES |= {"mix_styles", "latent_walk_video", "compare", "chain_into_img2img", "style_images"}
 CORE = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "ImageScale", "SaveImage", "CreateVideo", "SaveVideo"}
-CORE |= {"CheckpointLoaderSimple", "CLIPTextEncode", "VAEEncode", "VAEDecode", "KSampler"}
+CORE |= {
+    "PreviewImage",
+    "Canny",
+    "ImageInvert",
+    "CheckpointLoaderSimple",
+    "CLIPTextEncode",
+    "VAEEncode",
+    "VAEDecode",
+    "KSampler",
+}
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 TITLE = 30  # px, drawn above a node's position
 LARGEST_THUMBNAIL = 300_000  # bytes
@@ -165,13 +174,13 @@ def test_what_it_downloads_is_named(path):
 
 
 def test_what_notes_name_exists(schemas):
-    """A note sends to other workflows in bold, and to nodes in italics."""
-    titles = {schema.display_name for schema in schemas.values()}
+    """Bold snake case names another template or an input; italics that begin like a node's title name a node."""
+    inputs = {socket.id for schema in schemas.values() for socket in schema.inputs}
+    titles = {schema.display_name.removesuffix(" (StyleGAN)") for schema in schemas.values()}
+    titles |= {"Load Image", "Load Checkpoint"}
     for path in WORKFLOWS:
         note = read(path)["nodes"][0]["widgets_values"][0]
         for name in re.findall(r"\*\*([a-z0-9]+(?:_[a-z0-9]+)+)\*\*", note):
-            widgets = {socket.id for schema in schemas.values() for socket in schema.inputs}
-            assert name in NAMES | widgets, f"{path.stem} names {name}"
-        for name in re.findall(r"(?<!\*)\*((?:NADA|Load|Save|Sample|Apply|Generate|Compare) [^*]+)\*(?!\*)", note):
-            short = {re.sub(r" \((?:StyleGAN|LoRA)\)", "", title) for title in titles}
-            assert name in titles | short | {"Load CLIP", "Load Checkpoint"}, f"{path.stem} names {name}"
+            assert name in NAMES | inputs, f"{path.stem} names {name}"
+        for name in re.findall(r"\*((?:NADA|Load|Save|Sample|Apply|Interpolate|Compare) [^*]+)\*", note):
+            assert name in titles, f"{path.stem} names {name}"

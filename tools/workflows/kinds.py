@@ -78,6 +78,9 @@ CORE_KINDS = (
         ],
         "IMAGE",
     ),
+    _core("PreviewImage", [_image("images")]),
+    _core("Canny", [_image(), Socket("low_threshold", "FLOAT", 0.4), Socket("high_threshold", "FLOAT", 0.8)], "IMAGE"),
+    _core("ImageInvert", [_image()], "IMAGE"),
     _core("ImageScaleBy", [_image(), METHOD, Socket("scale_by", "FLOAT", 4)], "IMAGE"),
     _core(
         "ImageScale",

@@ -19,7 +19,8 @@ CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 CHECKPOINT_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{CHECKPOINT}"
 TEMPLATES: dict[str, Callable[[Start], Graph]] = {}
 
-# What looks good on the demo's generator, where it differs from the quickstart.
+# What looks good on the demo's generators, where it differs from the quickstart.
+DEMO_FACES = {"iterations": 75}
 DEMO_PIXAR = {"target": "3d render in the style of Pixar", "iterations": 40}
 DEMO_PIG = {"source": "dog", "target": "pig", "layers": "auto"}
 
@@ -46,9 +47,9 @@ def template(build: Callable[[Start], Graph]) -> Callable[[Start], Graph]:
     return build
 
 
-def demo_models(graph: Graph) -> tuple[Node, Node]:
-    """The demo's generator and CLIP."""
-    return graph.add("LoadStyleGAN2", room=SAID), graph.add("NADALoadCLIP", room=SAID)
+def demo_models(graph: Graph, generator: str = "demo") -> tuple[Node, Node]:
+    """One of the demo's generators, of dogs or of people, and its CLIP."""
+    return graph.add("LoadStyleGAN2", room=SAID, generator_name=generator), graph.add("NADALoadCLIP", room=SAID)
 
 
 def published_models(graph: Graph, name: str) -> tuple[Node, Node]:
@@ -107,8 +108,10 @@ def quickstart(start: Start) -> Graph:
     return graph
 
 
-def style_example(graph: Graph, start: Start, base: Node, adapted: Node, latents: Node, heading: str, scale: int = 1):
-    """What follows the adaptation to a style: the comparison, the style as a file, the pictures."""
+def style_example(graph: Graph, start: Start, base: Node, training: Node, latents: Node, heading: str, scale: int = 1):
+    """What follows the adaptation to a style: a moment of it, the comparison, the pictures, the style as a file."""
+    picked = graph.add("NADAPickSnapshot", room=PICTURE + 120, snapshots=training, pick="last")
+    adapted = picked["generator"]
     grid = graph.add(
         "NADACompareGrid",
         room=640,
@@ -117,14 +120,15 @@ def style_example(graph: Graph, start: Start, base: Node, adapted: Node, latents
         labels=f"photo | {heading}",
         generator_b=adapted,
     )
-    style = graph.add("NADASaveStyle", room=PICTURE, base=base, adapted=adapted, filename_prefix=start.name)
     images = graph.add("GenerateImages", generator=adapted, latents=latents)
     enlarged = [graph.add("ImageScaleBy", image=images, scale_by=scale)] if scale > 1 else []
     save = graph.add("SaveImage", room=450, images=enlarged[0] if enlarged else images, filename_prefix=start.title)
-    graph.column(WIDE, Group("2 Adapt", ORANGE, [adapted]))
-    graph.column(WIDE, Group("3 Compare", GREEN, [grid]))
-    graph.column(LARGE, Group("4 Use the pictures", PURPLE, [images, *enlarged, save]))
-    graph.column(NARROW, Group("5 Keep the style", GRAY, [style]))
+    style = graph.add("NADASaveStyle", room=PICTURE, base=base, adapted=adapted, filename_prefix=start.name)
+    graph.column(WIDE, Group("2 Adapt", ORANGE, [training]))
+    graph.column(LARGE, Group("3 Pick a moment", ORANGE, [picked]))
+    graph.column(WIDE, Group("4 Compare", GREEN, [grid]))
+    graph.column(LARGE, Group("5 Use the pictures", PURPLE, [images, *enlarged, save]))
+    graph.column(NARROW, Group("6 Keep the style", GRAY, [style]))
     return graph
 
 
@@ -139,10 +143,10 @@ def faces(start: Start, preset: str, heading: str) -> Graph:
 def faces_twin(start: Start, heading: str, **settings: Any) -> Graph:
     """The same with the demo models."""
     graph = start.graph()
-    base, clip = demo_models(graph)
-    latents = models_and_latents(graph, base, clip, "dogs", count=6)
-    adapted = demo_adapt(graph, base, clip, **settings)
-    return style_example(graph, start, base, adapted, latents, heading, scale=4)
+    base, clip = demo_models(graph, "demo-person")
+    latents = models_and_latents(graph, base, clip, "faces", count=6)
+    training = demo_adapt(graph, base, clip, **settings)
+    return style_example(graph, start, base, training, latents, heading, scale=4)
 
 
 @template
@@ -152,7 +156,7 @@ def sketch(start: Start) -> Graph:
 
 @template
 def sketch_demo(start: Start) -> Graph:
-    return faces_twin(start, "sketch")
+    return faces_twin(start, "sketch", **DEMO_FACES)
 
 
 @template
@@ -168,6 +172,7 @@ def pixar_demo(start: Start) -> Graph:
 def pigs(graph: Graph, start: Start, clip: Node, base: Node, adapted: Node, latents: Node, scale: int = 1, **mapping):
     """What follows the adaptation of dogs: the mapper, and three pictures of each latent."""
     mapper = graph.add("NADATrainMapper", room=PICTURE, generator=adapted, clip=clip, target="pig", **mapping)
+    charts = graph.add("PreviewImage", "Losses and layers", room=PICTURE, images=adapted["charts"])
     moved = graph.add("NADAApplyMapper", latents=latents, mapper=mapper)
     before = graph.add("GenerateImages", "Dogs", generator=base, latents=latents)
     after = graph.add("GenerateImages", "Adapted", generator=adapted, latents=latents)
@@ -178,8 +183,16 @@ def pigs(graph: Graph, start: Start, clip: Node, base: Node, adapted: Node, late
     save = graph.add("SaveImage", room=450, images=enlarged[0] if enlarged else row, filename_prefix=start.title)
     keep = graph.add("NADASaveMapper", mode=MUTED, mapper=mapper, filename_prefix="pig")
     graph.column(WIDE, Group("2 Adapt: dog to pig", ORANGE, [adapted]))
-    graph.column(WIDE, Group("3 Map: find the pigs", ORANGE, [mapper]), Group("Keep (switched off)", GRAY, [keep]))
-    graph.column(NARROW, Group("4 The same codes, three times", GREEN, [moved, before, after, mapped]))
+    graph.column(
+        WIDE,
+        Group("3 Map: find the pigs", ORANGE, [mapper]),
+        Group("How step 2 went: losses and layers", GRAY, [charts]),
+    )
+    graph.column(
+        NARROW,
+        Group("4 The same codes, three times", GREEN, [moved, before, after, mapped]),
+        Group("Keep (switched off)", GRAY, [keep]),
+    )
     graph.column(LARGE, Group("5 Compare", PURPLE, [pair, row, *enlarged, save]))
     return graph
 
@@ -297,4 +310,36 @@ def chain_into_img2img(start: Start) -> Graph:
     graph.column(WIDE, Group("4 Image to image: any checkpoint", PURPLE, [model, positive, negative]))
     graph.column(NARROW, Group("Over-paint it a little", PURPLE, [encoded, sampled, decoded]))
     graph.column(LARGE, Group("5 Use", PURPLE, [save]))
+    return graph
+
+
+@template
+def style_images(start: Start) -> Graph:
+    graph = start.graph()
+    base, clip = demo_models(graph)
+    latents = models_and_latents(graph, base, clip, "dogs", count=6)
+    others = graph.add("SampleLatents", "Three others", generator=base, seed=100, count=3)
+    images = graph.add("GenerateImages", generator=base, latents=others)
+    large = graph.add("ImageScaleBy", image=images, scale_by=2)
+    edges = graph.add("Canny", image=large, low_threshold=0.1, high_threshold=0.3)
+    pictures = graph.add("ImageInvert", image=edges)
+    seen = graph.add("PreviewImage", "The pictures", room=PICTURE, images=pictures)
+    settings = {name: DEMO_SETTINGS[name] for name in ("iterations", "learning_rate", "views")}
+    adapted = graph.add("NADAImageAdapt", room=PICTURE, generator=base, clip=clip, style_images=pictures, **settings)
+    grid = graph.add(
+        "NADACompareGrid",
+        room=640,
+        generator_a=base,
+        latents=latents,
+        labels="photo | like the pictures",
+        generator_b=adapted,
+    )
+    after = graph.add("GenerateImages", generator=adapted, latents=latents)
+    enlarged = graph.add("ImageScaleBy", image=after)
+    save = graph.add("SaveImage", room=450, images=enlarged, filename_prefix=start.title)
+    graph.column(NARROW, Group("2 Pictures of the target", GREEN, [others, images, large, edges, pictures]))
+    graph.column(NARROW, Group("That is", GREEN, [seen]))
+    graph.column(WIDE, Group("3 Adapt to them", ORANGE, [adapted]))
+    graph.column(WIDE, Group("4 Compare", GREEN, [grid]))
+    graph.column(LARGE, Group("5 Use the pictures", PURPLE, [after, enlarged, save]))
     return graph

@@ -99,6 +99,7 @@ MADE = {
     "dog_to_pig_demo": rows(1, 2, 5),
     "mix_styles": comparison(4),
     "compare": comparison(4),
+    "style_images": comparison(2),
     "latent_walk_video": frames(0, 15, 30, 45, 60, 75, 90, 105),
     "chain_into_img2img": rows(0),
 }
