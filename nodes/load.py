@@ -39,8 +39,9 @@ class LoadStyleGAN2(io.ComfyNode):
                     default=DEMO,
                     tooltip="Change this first. 'demo' draws dogs and 'demo-person' people, at 64 px and without a "
                     "download. Other entries are files in models/stylegan and output/stylegan: .safetensors of this "
-                    "pack, rosinality .pt, NVIDIA StyleGAN2 .pkl (PyTorch and TensorFlow), e4e .pt. After adding a file "
-                    "press R. Entries with (download) are fetched into models/stylegan when they first run; mind their licenses.",
+                    "pack, rosinality .pt, NVIDIA StyleGAN2 .pkl (PyTorch and TensorFlow), e4e .pt. After adding a "
+                    "file press R. Entries with (download) are fetched into models/stylegan when they first run; mind "
+                    "their licenses.",
                 )
             ],
             outputs=[
