@@ -28,7 +28,7 @@ from .stylegan2 import Generator
 from .stylegan2.layers import Mapping
 from .targets import STYLE_IMAGES, Goal, make_goal
 from .trainable import Trainable
-from .views import random_crops, random_views
+from .views import random_crops, random_views, view_count
 
 BETAS = (0.0, 0.99**0.8)  # StyleGAN2's (0, 0.99) with its factor 4/5 for lazy regularization, as the authors use them
 
@@ -120,14 +120,19 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.goal.refuse_other_models(clip)
         self.trained = copy.deepcopy(generator).eval().requires_grad_(False)
         self.synthesis = self.trained.synthesis
-        self.rate = config.rate(generator)
+        self.rate, self.views = config.rate(generator), view_count(config.views, clip)
         self.random = seeded(config.seed)
         self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, self.random)
         # Layers without a gradient are skipped and keep their state: a layer that was frozen for a while goes on as
         # it left off. (PyTorch before 2.0 let Adam's averages decay meanwhile, so that it came back with larger steps.)
         self.optimizer = torch.optim.Adam(self.trainable.leaves.values(), lr=self.rate, betas=BETAS)
         self._previous = generator.metadata.get("adaptations", [])
-        self._known = {"learning_rate": self.rate, "clip": clip.describe(), "base": generator.fingerprint()}
+        self._known = {
+            "learning_rate": self.rate,
+            "views": self.views,
+            "clip": clip.describe(),
+            "base": generator.fingerprint(),
+        }
         if tell_goal:  # the texts alone would not lead here again
             self._known["goal"] = self.goal.packed()
         if self.goal.source and not config.source.strip():
@@ -193,7 +198,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         codes = self.draw_codes(self.config.batch, self.config.mixing)
         # The same noise and views for both: only their weights may differ.
         noise = self.synthesis.sample_noise(self.config.batch, self.random)
-        show = random_views(self.config.views, self.config.batch, self.random)
+        show = random_views(self.views, self.config.batch, self.random)
         with torch.no_grad():
             ws = codes(self.frozen.mapping)
             before = show(self.frozen.synthesis(ws, noise))

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 DEMO = "demo"
 DEMO_FOLDERS = {f"{DEMO}-{kind}": Path(__file__).parent / "demo" / f"clip_{kind}" for kind in ("conv", "vit")}
 PAPER_SPEC = "ViT-B/32,ViT-B/16"  # the paper's ensemble
+SMALL = 20e6  # parameters
 CONFIG_FILE = "open_clip_config.json"
 Fetch = Callable[[PublishedClip], Path]
 SAFE_TORCH = (2, 10)  # the first release whose tensor-only reading of pickled files has no known hole
@@ -100,6 +101,11 @@ class ClipEnsemble(nn.Module):
 
     def __len__(self) -> int:
         return len(self.models)
+
+    @property
+    def small(self) -> bool:
+        """Whether all of them are far smaller than any published one (ViT-B/32 has 151 million parameters)."""
+        return all(sum(p.numel() for p in model.parameters()) < SMALL for model in self)
 
     def describe(self) -> list[dict[str, Any]]:
         """Names and weights, JSON-able, for recipes."""
