@@ -14,6 +14,7 @@ from .config import GeneratorConfig
 from .layers import Residual, SynthesisLayer, ToRGB
 
 NOISE_MODES = ("const", "random", "none")
+CHANNELS_LAST = 64  # pixels from which that memory layout is faster on a CPU (docs/speed.md)
 SUM_GAIN = 0.5**0.5  # keeps the variance of a sum of two
 Noise = str | MappingABC  # one of NOISE_MODES, or {layer name: [N or 1, 1, r, r]}
 
@@ -47,13 +48,15 @@ class Block(nn.Module):
         if x is None:
             x = self.const.expand(len(styles[name + "conv1"]), -1, -1, -1)
         else:
+            if x.device.type == "cpu" and self.resolution >= CHANNELS_LAST:
+                x = x.contiguous(memory_format=torch.channels_last)
             x = self.conv0(x, styles[name + "conv0"], noise.get(name + "conv0"))
         x = self.conv1(x, styles[name + "conv1"], noise.get(name + "conv1"))
         if self.skip is not None:
             x = (x + self.skip(below)) * SUM_GAIN
         if self.torgb is None:
             return x, None
-        rgb = self.torgb(x, styles[name + "torgb"])
+        rgb = self.torgb(x, styles[name + "torgb"]).contiguous()
         return x, rgb if image is None else rgb + ops.upsample(image, self.up_filter)
 
 
