@@ -46,6 +46,7 @@ class ClipModel(nn.Module):
         self.name, self.weight = name, weight
         self.model = model.eval().requires_grad_(False)
         self.tokenize = tokenize
+        _length_first(model.visual)
         size = model.visual.image_size
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         preprocess = model.visual.preprocess_cfg
@@ -85,6 +86,19 @@ class ClipModel(nn.Module):
                 f"the text {text[:60]!r} is {excess} tokens long; {self.name} reads {limit}. Use fewer words"
             )
         return self.model.encode_text(self.tokenize(list(texts)).to(self.mean.device)).float()
+
+
+def _length_first(visual: nn.Module) -> None:
+    """Let open_clip's own transformers keep tokens as [L, N, D], the layout that attention works in.
+
+    Otherwise each attention transposes them, and its first matrix product, which then multiplies image by image, takes
+    ten times as long (docs/speed.md).
+    """
+    transformer = getattr(visual, "transformer", None)
+    if getattr(transformer, "batch_first", False):
+        for module in transformer.modules():
+            if hasattr(module, "batch_first"):
+                module.batch_first = False
 
 
 class ClipEnsemble(nn.Module):
