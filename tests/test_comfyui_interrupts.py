@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from test_comfyui import ADAPT, HOME, Server
+from comfyui_server import HOME, Server
+from test_comfyui import ADAPT
 
 TIMES, WARM_UP = 50, 10
 GROWTH = 100 << 20  # bytes; one run holds more while it trains
