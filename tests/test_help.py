@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
 
 import pytest
@@ -26,6 +27,14 @@ def test_every_page_has_a_picture_with_a_description(path):
     for description, target in pictures:
         assert len(description) > 15, f"{target} is not described"
         assert (DOCS / target).is_file(), "the help panel looks for pictures beside the pages"
+
+
+def test_translated_pages_name_every_socket(host):
+    schemas = {node.__name__: node.define_schema() for node in asyncio.run(host.nodes.NADAExtension().get_node_list())}
+    for path in DOCS.glob("*/*.md"):
+        text, schema = path.read_text("utf-8"), schemas[path.parent.name]
+        for socket in [*schema.inputs, *schema.outputs]:
+            assert f"`{socket.id}`" in text, f"{path.parent.name}/{path.name} does not mention {socket.id}"
 
 
 def test_pictures_are_small_and_shown():
