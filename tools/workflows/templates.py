@@ -8,7 +8,7 @@ from typing import Any
 
 from graph import BLUE, GRAY, GREEN, MUTED, ORANGE, PURPLE, Graph, Group, Kind, Node
 
-from nada.catalog import PUBLISHED_CLIPS, Published, find_published
+from nada.catalog import PUBLISHED_CLIPS, find_published
 from nada.presets import DEMO_SETTINGS, PRESETS
 
 NOTES = Path(__file__).parent / "notes"
@@ -55,7 +55,6 @@ def demo_models(graph: Graph, generator: str = "demo") -> tuple[Node, Node]:
 def published_models(graph: Graph, name: str) -> tuple[Node, Node]:
     """A published generator and OpenAI's CLIP models."""
     model = find_published(name)
-    assert isinstance(model, Published)
     file = {"name": model.file, "url": model.url, "directory": "stylegan"}
     clips = [{"name": clip.file, "url": clip.url, "directory": "open_clip"} for clip in PUBLISHED_CLIPS]
     generator = graph.add("LoadStyleGAN2", room=SAID, generator_name=f"(download) {model.label}", models=[file])
