@@ -15,7 +15,7 @@ images = nada.generate(step.generator, ws)  # [4, 3, R, R] in about [-1, 1]
 from .adapt import Adaptation, AdaptStep, adapt
 from .blending import blend_generators
 from .catalog import PUBLISHED, Published, find_published
-from .checkpoint import file_stamp, inspect_file, load_generator, save_generator
+from .checkpoint import EMBEDDED, file_stamp, inspect_file, load_generator, save_generator
 from .clip import ClipEnsemble, load_clip
 from .config import AdaptConfig
 from .downloading import download
@@ -41,6 +41,7 @@ from .walks import EASINGS, METHODS, interpolate_latents
 
 __all__ = [
     "EASINGS",
+    "EMBEDDED",
     "METHODS",
     "PHASES",
     "PRESETS",

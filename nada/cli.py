@@ -16,7 +16,7 @@ from . import evaluate_command
 from .arguments import add_config, given, show_presets
 from .checkpoint import inspect_file
 from .clip import DEMO
-from .commands import explain, run_convert, run_generate, run_models
+from .commands import explain, run_convert, run_generate, run_models, usual_clip
 from .config import AdaptConfig
 from .edit_cli import add_edit_commands
 from .errors import NadaError, UsageError
@@ -28,7 +28,7 @@ from .training import run_adapt, run_pick, run_resume
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 
-GENERATOR_HELP = "a StyleGAN2 file (.safetensors, rosinality .pt, NVIDIA .pkl), or 'demo' for the one that comes along"
+GENERATOR_HELP = "a StyleGAN2 file (.safetensors, rosinality .pt, NVIDIA .pkl), 'demo' or 'demo-person'"
 CLIP_HELP = (
     "CLIP models with optional weights: NAME[:WEIGHT],... where NAME is 'demo', an open_clip architecture such as "
     "ViT-B/32 (OpenAI's weights, downloaded on first use), ARCHITECTURE@TAG, ARCHITECTURE@FILE, or a folder with "
@@ -206,7 +206,7 @@ def _adapt(args: argparse.Namespace) -> dict[str, Any]:
     if not settings["target"].strip() and not args.style_images:
         raise UsageError("--target is missing; give a phrase for what the generator shall make, or --style-images")
     config = AdaptConfig(**settings)
-    clip = args.clip or (preset.clip if preset and args.generator != DEMO else None)
+    clip = args.clip or (preset.clip if preset and usual_clip(args.generator) != DEMO else None)
     name = "nada-demo" if args.command == "demo" else f"nada-{result_name(settings)}"
     return run_adapt(
         config,

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from .catalog import PUBLISHED, PUBLISHED_CLIPS, find_published
 from .checkpoint import load_generator, save_generator, save_rosinality
+from .checkpoint.loading import EMBEDDED
+from .clip import DEMO, PAPER_SPEC
 from .downloading import download
 from .errors import UsageError
 from .files import CACHE
@@ -49,8 +51,13 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_base(source: str) -> Generator:
-    """A generator from a file or "demo", on the CPU; a slow format leaves a copy that loads fast the next time."""
+    """A generator from a file or of the package, on the CPU; a slow format leaves a copy that loads fast next time."""
     return load_generator(source, CONVERTED.expanduser())
+
+
+def usual_clip(generator: str) -> str:
+    """The CLIP models to adapt a generator with if nothing else is said: the demo's for those of the package."""
+    return DEMO if generator in EMBEDDED else PAPER_SPEC
 
 
 def run_generate(

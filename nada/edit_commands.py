@@ -12,8 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .checkpoint.saving import write_safetensors
-from .clip import DEMO, PAPER_SPEC, ClipEnsemble, load_clip
-from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device
+from .clip import DEMO, ClipEnsemble, load_clip
+from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
 from .images import before_after, filmstrip, plot
 from .interrupt import Interrupt
 from .latents import generate, sample_latents
@@ -91,7 +91,7 @@ def _load_judge(base: Generator, generator: str, clip: str | None, place: torch.
         case [*_, {"clip": [{"name": str(), "weight": float()}, *_] as models}]:
             known = ",".join(f"{model['name']}:{model['weight']}" for model in models)
         case _:
-            known = DEMO if generator == DEMO else PAPER_SPEC
+            known = usual_clip(generator)
     return load_clip(clip or known, place)
 
 

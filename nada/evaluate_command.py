@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import add_config, given
-from .checkpoint import load_generator
+from .checkpoint.loading import EMBEDDED
 from .clip import DEMO, PAPER_SPEC, load_clip
 from .commands import load_base, pick_device
 from .errors import UsageError
@@ -60,12 +60,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _find_base(choice: str, recipe: dict[str, Any]) -> Generator | None:
     if choice == AUTO:
-        demo = load_generator(DEMO)
-        return demo if recipe.get("base") == demo.fingerprint() else None
+        known = (load_base(name) for name in EMBEDDED)
+        return next((base for base in known if base.fingerprint() == recipe.get("base")), None)
     if choice == NONE:
         return None
-    if not (choice == DEMO or Path(choice).is_file()):
-        raise UsageError(f"the base {choice!r} is no file; give one, or 'demo', or 'none'")
+    if not (choice in EMBEDDED or Path(choice).is_file()):
+        names = ", ".join(map(repr, EMBEDDED))
+        raise UsageError(f"the base {choice!r} is no file; give one, or {names}, or 'none'")
     return load_base(choice)
 
 

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from .adapt import Adaptation, AdaptStep, adapt
 from .checkpoint import load_generator, save_generator
-from .clip import DEMO, PAPER_SPEC, load_clip
-from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device
+from .clip import DEMO, load_clip
+from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
 from .config import AdaptConfig
 from .errors import UsageError
 from .history import History
@@ -67,7 +67,7 @@ def run_adapt(
     config.trained_layers(base)
     pictures = load_pictures(style_images, base.config.resolution) if style_images else None
     folder = RunFolder(out, overwrite)
-    spec = clip or (DEMO if generator == DEMO else PAPER_SPEC)
+    spec = clip or usual_clip(generator)
     run = adapt(base, load_clip(spec, place), config, None if pictures is None else pictures.to(place))
     notes = {"generator": generator, "clip": spec, "style_images": [str(path) for path in style_images]}
     return Keeper(run, folder, {**notes, "snapshot_every": every, "device": str(place)}).train(progress)

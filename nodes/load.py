@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from comfy_api.latest import io, ui
 
-from ..nada import PUBLISHED, UsageError, download, file_stamp, load_clip, load_generator, save_generator
+from ..nada import EMBEDDED, PUBLISHED, UsageError, download, file_stamp, load_clip, load_generator, save_generator
 from . import host
 from .sockets import ADVANCED, LOADING, SAVING, NADAClip, NADAGenerator, known_options
 
@@ -31,16 +31,17 @@ class LoadStyleGAN2(io.ComfyNode):
             display_name="Load StyleGAN2",
             category=LOADING,
             description="Loads a StyleGAN2 generator: from models/stylegan, from output/stylegan (where Save StyleGAN2 "
-            "writes), or the small demo that comes with the pack. Files are read without executing anything in them.",
+            "writes), or a small demo that comes with the pack. Files are read without executing anything in them.",
             inputs=[
                 io.Combo.Input(
                     "generator_name",
-                    options=[DEMO, *host.files(host.GENERATORS), *DOWNLOADS],
+                    options=[*EMBEDDED, *host.files(host.GENERATORS), *DOWNLOADS],
                     default=DEMO,
-                    tooltip="Change this first. 'demo' draws dogs at 64 px and needs no download. Other entries are "
-                    "files in models/stylegan and output/stylegan: .safetensors of this pack, rosinality .pt, NVIDIA "
-                    "StyleGAN2 .pkl (PyTorch and TensorFlow), e4e .pt. After adding a file press R. Entries with "
-                    "(download) are fetched into models/stylegan when they first run; mind their licenses.",
+                    tooltip="Change this first. 'demo' draws dogs and 'demo-person' people, at 64 px and without a "
+                    "download. Other entries are files in models/stylegan and output/stylegan: .safetensors of this "
+                    "pack, rosinality .pt, NVIDIA StyleGAN2 .pkl (PyTorch and TensorFlow), e4e .pt. After adding a "
+                    "file press R. Entries with (download) are fetched into models/stylegan when they first run; mind "
+                    "their licenses.",
                 )
             ],
             outputs=[
@@ -54,8 +55,8 @@ class LoadStyleGAN2(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, generator_name: str) -> str:
-        if generator_name == DEMO:
-            return DEMO
+        if generator_name in EMBEDDED:
+            return generator_name
         if generator_name in DOWNLOADS:
             path = host.download_folder() / DOWNLOADS[generator_name].file
             return file_stamp(path) if path.is_file() else "absent"
@@ -74,8 +75,8 @@ class LoadStyleGAN2(io.ComfyNode):
 
 def _generator_source(name: str) -> tuple[str, list[str]]:
     """What `nada.load_generator` takes for an entry of the list, downloaded if need be, and what to say of it."""
-    if name == DEMO:
-        return DEMO, []
+    if name in EMBEDDED:
+        return name, []
     if name not in DOWNLOADS:
         return host.file_path(host.GENERATORS, name), []
     model = DOWNLOADS[name]

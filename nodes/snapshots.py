@@ -61,10 +61,13 @@ class NADAPickSnapshot(io.ComfyNode):
     def execute(cls, snapshots: Snapshots, pick: str, step: int, rows: int = 3) -> io.NodeOutput:
         picked = choose(snapshots, pick, step)
         frames = frames_of(snapshots, rows)
-        host.say(" | ".join(f"{'> ' if s is picked else ''}{describe(s)}" for s in snapshots.moments))
+        host.say(f"step {picked.iteration}: agreement {picked.agreement:.2f}, variety {picked.variety:.0%}")
         strip = host.picture_to_image(filmstrip(frames))
-        columns = {"moments": [s.iteration for s in snapshots.moments], "picked": [picked.iteration]}
-        shown = ui.PreviewImage(strip, cls=cls).as_dict() | columns
+        shown = {  # for web/filmstrip.js, in place of an ordinary preview
+            "filmstrip": ui.PreviewImage(strip, cls=cls).as_dict()["images"],
+            "moments": [s.iteration for s in snapshots.moments],
+            "picked": [picked.iteration],
+        }
         return io.NodeOutput(snapshots.generator(picked), strip, picked.iteration, ui=shown)
 
 
@@ -73,11 +76,6 @@ def choose(snapshots: Snapshots, pick: str, step: int) -> Snapshot:
     if pick == STEP:
         return snapshots.nearest(step)
     return snapshots.best if pick == BEST else snapshots.last
-
-
-def describe(snapshot: Snapshot) -> str:
-    """A moment and its figures: "step 100: agreement 0.82, variety 66 %"."""
-    return f"step {snapshot.iteration}: agreement {snapshot.agreement:.2f}, variety {snapshot.variety:.0%}"
 
 
 def frames_of(snapshots: Snapshots, rows: int) -> list[tuple[str, Tensor]]:

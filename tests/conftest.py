@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+import comfyui_server
 import pytest
 import stub_comfyui
 import torch
@@ -103,3 +104,11 @@ def host(tmp_path, monkeypatch):
     asyncio.run(host.nodes.NADAExtension().get_node_list())
     yield host
     stub_comfyui.forget_pack()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """A real ComfyUI with nothing in it but this pack."""
+    server = comfyui_server.Server(tmp_path_factory.mktemp("comfyui"))
+    yield server
+    server.stop()

@@ -3,144 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import os
 import re
-import socket
 import struct
-import subprocess
-import sys
 import time
 import urllib.error
-import urllib.request
-from pathlib import Path
 
 import pytest
-from PIL import Image, ImageChops
+from comfyui_server import HOME, PACK, RUN_LIMIT, to_prompt
+from PIL import ImageChops
 
-ROOT = Path(__file__).parents[1]
-HOME = os.environ.get("COMFYUI_PATH")
-PACK = "StyleGAN-NADA.test"  # a dot and a hyphen: names that no absolute import survives
-CONTROL = {"fixed", "increment", "decrement", "randomize"}
-WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-MUTED, BYPASSED = 2, 4
 ADAPT, SAVE_IMAGE, SAVE_GENERATOR = "NADATextAdapt", "SaveImage", "NADASaveGenerator"
 NODES = ("LoadStyleGAN2", "NADALoadCLIP", ADAPT, "SampleLatents", "GenerateImages", SAVE_GENERATOR)
 NODES += ("NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid")
 NODES += ("NADALoadStyle", "NADAApplyStyle", "NADASaveStyle")
 NODES += ("NADAImageAdapt", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate")
 NODES += ("NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
+FILMSTRIP = f"/extensions/{PACK}/filmstrip.js"
 TEXT_EVENT, PREVIEW_EVENTS = 3, {1, 4}
-START_LIMIT, RUN_LIMIT = 180, 240  # seconds
 
 pytestmark = pytest.mark.skipif(not HOME, reason="COMFYUI_PATH does not name a checkout of ComfyUI")
-
-
-class Server:
-    """A running ComfyUI with nothing in it but this pack."""
-
-    def __init__(self, base: Path):
-        self.base, self.log = base, base / "log.txt"
-        (base / "custom_nodes").mkdir(parents=True)
-        (base / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        command = [sys.executable, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", self.address.split(":")[1]]
-        command += ["--disable-auto-launch", "--disable-api-nodes", "--base-directory", str(base)]
-        command += ["--database-url", f"sqlite:///{base}/comfyui.db"]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, cwd=HOME, stdout=log, stderr=subprocess.STDOUT)
-        self.wait_until_up()
-
-    def wait_until_up(self) -> None:
-        limit = time.monotonic() + START_LIMIT
-        while time.monotonic() < limit and self.process.poll() is None:
-            try:
-                self.get("/system_stats")
-                return
-            except OSError:
-                time.sleep(0.5)
-        self.stop()
-        pytest.fail(f"ComfyUI did not start:\n{self.log_text()[-3000:]}")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-
-    def log_text(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def bytes(self, path: str, data: dict | None = None) -> bytes:
-        body = None if data is None else json.dumps(data).encode()
-        request = urllib.request.Request(f"http://{self.address}{path}", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.read()
-
-    def get(self, path: str) -> dict:
-        return json.loads(self.bytes(path))
-
-    def queue(self, prompt: dict, client: str = "test") -> str:
-        return json.loads(self.bytes("/prompt", {"prompt": prompt, "client_id": client}))["prompt_id"]
-
-    def result(self, prompt_id: str) -> dict:
-        """The history of a prompt once it is over."""
-        limit = time.monotonic() + RUN_LIMIT
-        while time.monotonic() < limit:
-            if history := self.get(f"/history/{prompt_id}"):
-                return history[prompt_id]
-            time.sleep(0.2)
-        pytest.fail(f"the prompt did not end:\n{self.log_text()[-3000:]}")
-
-    def pictures(self, result: dict, node: str) -> list[Image.Image]:
-        found = []
-        for image in result["outputs"][node]["images"]:
-            query = f"filename={image['filename']}&subfolder={image['subfolder']}&type={image['type']}"
-            found.append(Image.open(io.BytesIO(self.bytes(f"/view?{query}"))).convert("RGB"))
-        return found
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("comfyui"))
-    yield server
-    server.stop()
-
-
-def to_prompt(workflow: dict, object_info: dict) -> dict:
-    """A workflow as the editor saves it -> a prompt as the server runs it."""
-    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
-    prompt = {}
-    for node in workflow["nodes"]:
-        if node["type"] not in object_info or node["mode"] in (MUTED, BYPASSED):
-            continue
-        inputs = widget_inputs(list(node["widgets_values"]), object_info[node["type"]]["input"])
-        inputs |= {i["name"]: sources[i["link"]] for i in node["inputs"] if i.get("link")}
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
-    return prompt
-
-
-def widget_inputs(values: list, groups: dict) -> dict:
-    """Values lie in the order of the inputs; a seed's is followed by what to do with it after a run."""
-    inputs = {}
-    for name, spec in [*groups.get("required", {}).items(), *groups.get("optional", {}).items()]:
-        if not values or not (isinstance(spec[0], list) or spec[0] in WIDGETS):
-            continue
-        inputs[name] = values.pop(0)
-        if len(spec) > 1 and spec[1].get("control_after_generate") and values and values[0] in CONTROL:
-            values.pop(0)
-    return inputs
 
 
 @pytest.fixture
 def quickstart(server):
     """The template as a prompt, shortened; and the ids of its nodes by type."""
-    workflow = json.loads(server.bytes(f"/api/workflow_templates/{PACK}/quickstart.json"))
-    prompt = to_prompt(workflow, server.get("/object_info"))
+    prompt = to_prompt(server.template("quickstart"), server.get("/object_info"))
     ids = {node["class_type"]: name for name, node in prompt.items()}
     prompt[ids[ADAPT]]["inputs"] |= {"iterations": 4, "batch": 1, "preview_every": 2, "select_batch": 2}
     return prompt, ids
@@ -150,7 +38,7 @@ def test_loads_and_serves_its_files(server):
     assert "IMPORT FAILED" not in server.log_text()
     assert "Traceback" not in server.log_text()
     assert PACK in server.get("/workflow_templates")
-    for path in (f"/api/workflow_templates/{PACK}/quickstart.jpg", f"/extensions/{PACK}/docs/{ADAPT}.md"):
+    for path in (f"/api/workflow_templates/{PACK}/quickstart.jpg", f"/extensions/{PACK}/docs/{ADAPT}.md", FILMSTRIP):
         assert server.bytes(path)
 
 

@@ -15,6 +15,7 @@ import nada
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "nada" / "demo"
 SPECIES = ("dog", "cat", "pig", "bear", "rabbit", "fox", "person")
+GENERATORS = (("demo", "dog"), ("demo-person", "person"))
 STYLE_NAMES = {
     "photo": "photo",
     "sketch": "sketch",
@@ -73,7 +74,7 @@ def accuracy(clip, pictures, phrases, key):
 
 def test_models_are_small():
     files = [f for f in FOLDER.rglob("*") if f.is_file()]
-    assert {"dog_photo.safetensors", "judge.safetensors"} <= {f.name for f in files}
+    assert {"dog_photo.safetensors", "person_photo.safetensors", "judge.safetensors"} <= {f.name for f in files}
     assert sum(f.stat().st_size for f in files) < 20e6
 
 
@@ -128,23 +129,25 @@ def test_unknown_words_are_ignored(clip):
     assert F.cosine_similarity(plain, odd, dim=0) > 0.7
 
 
-def test_generator_makes_dog_photos(clip):
-    """Almost all of its pictures pass for dogs and for photos, and they are not all the same dog."""
-    generator = nada.load_generator("demo")
+@pytest.mark.parametrize(("name", "species"), GENERATORS)
+def test_generator_makes_photos(clip, name, species):
+    """Almost all of its pictures pass for photos of the species, and they are not all of the same one."""
+    generator = nada.load_generator(name)
     ws = nada.sample_latents(generator, 32, seed=1, truncation_psi=1.0)
     images = nada.generate(generator, ws)
     assert images.shape == (32, 3, 64, 64)
-    for key, phrases, truth in ((0, STYLE_NAMES, "photo"), (1, {a: a for a in SPECIES}, "dog")):
+    for key, phrases, truth in ((0, STYLE_NAMES, "photo"), (1, {a: a for a in SPECIES}, species)):
         assert accuracy(clip, {(truth, truth): images}, phrases, key) > 0.85
     assert images.std(0).mean() > 0.1
 
 
-def test_generator_draws_the_dog_that_the_latent_describes(world):
+@pytest.mark.parametrize(("name", "species"), GENERATORS)
+def test_generator_draws_the_face_that_the_latent_describes(world, name, species):
     """The world knows which photo belongs to a latent; the generator's own is closer to it than to another's."""
-    generator = nada.load_generator("demo")
+    generator = nada.load_generator(name)
     rng = torch.Generator().manual_seed(5)
     z = torch.randn(16, generator.config.z_dim, generator=rng)
-    true = world.draw(world.parameters_from_latents(z), "dog", "photo", rng, grain=0.0) * 2 - 1
+    true = world.draw(world.parameters_from_latents(z), species, "photo", rng, grain=0.0) * 2 - 1
     with torch.no_grad():
         made = generator.synthesis(generator.mapping(z))
     own = (made - true).abs().mean()

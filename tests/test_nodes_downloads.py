@@ -36,9 +36,9 @@ ENTRY = f"(download) {PUBLISHED[0].label}"
 
 def test_the_list_names_published_models_after_the_users_files(host):
     (options,) = (s.options["options"] for s in host.nodes.LoadStyleGAN2.define_schema().inputs)
-    assert options[0] == "demo"
+    assert options[:2] == ["demo", "demo-person"]
     assert ENTRY in options
-    assert len(options) == 1 + len(PUBLISHED)
+    assert len(options) == 2 + len(PUBLISHED)
     assert "133 MB, NVIDIA, non-commercial" in ENTRY
 
 

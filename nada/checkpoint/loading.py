@@ -20,8 +20,9 @@ from .document import Document
 from .formats import Format, detect
 from .window import Window
 
+DEMO_FOLDER = Path(__file__).parents[1] / "demo"
 # Generators that are part of the package, by name.
-EMBEDDED = {"demo": Path(__file__).parents[1] / "demo" / "dog_photo.safetensors"}
+EMBEDDED = {"demo": DEMO_FOLDER / "dog_photo.safetensors", "demo-person": DEMO_FOLDER / "person_photo.safetensors"}
 
 
 def load_generator(source: str | os.PathLike, cache: str | os.PathLike | None = None) -> Generator:
@@ -30,7 +31,7 @@ def load_generator(source: str | os.PathLike, cache: str | os.PathLike | None = 
     Args:
         source: a file as rosinality/stylegan2-pytorch, NVlabs/stylegan2, stylegan2-ada, stylegan2-ada-pytorch and
             stylegan3, the encoders pSp, e4e and ReStyle, or this project write them, recognized by its content; or
-            "demo" for the small generator of dogs that is included.
+            "demo" and "demo-person" for the small generators of dogs and of people that are included.
         cache: a folder for converted copies of others' files, which load faster the second time; None for none.
 
     Returns:

@@ -1,0 +1,238 @@
+"""Workflows as code: nodes with their values and links by name, laid out in columns of groups."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+ACTIVE, MUTED = 0, 2
+BLUE, ORANGE, GREEN, PURPLE, GRAY = "#3f789e", "#b06634", "#8A8", "#a1309b", "#555"
+NOTE, CORE, PACK = "MarkdownNote", "comfy-core", "stylegan-nada"
+WIDGETS = ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN")
+TITLE, SLOT, WIDGET, EDGE = 30, 20, 24, 14  # px, as the editor draws nodes
+SLACK = 28  # px below the last widget
+BADGE = 50  # px between nodes: the name of the pack is drawn above the title
+NOTE_WIDTH, LETTERS, LINE, PARAGRAPH = 420, 58, 18, 9  # px, letters in a line, and px
+INSIDE, BETWEEN, HEADER = 20, 40, 80  # px from group to node, from group to group, and above a group's first node
+
+
+@dataclass(frozen=True)
+class Socket:
+    """An input or output of a kind of node."""
+
+    name: str
+    type: str
+    default: Any = None
+    optional: bool = False
+    control: bool = False
+    """Whether the editor adds what to do with the value after a run."""
+
+    @property
+    def is_widget(self) -> bool:
+        return self.type in WIDGETS
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of node."""
+
+    name: str
+    inputs: tuple[Socket, ...]
+    """Those that are required first, as the editor orders them."""
+    outputs: tuple[Socket, ...]
+    origin: str = PACK
+
+
+@dataclass(eq=False)
+class Node:
+    """A node of a graph."""
+
+    id: int
+    kind: Kind
+    title: str | None
+    values: dict[str, Any]
+    links: dict[str, Output]
+    room: int
+    """Height in px for what appears on it: a text, a picture."""
+    mode: int
+    models: Sequence[dict[str, str]]
+    """Files to download: name, url and directory."""
+    place: tuple[int, int] = (0, 0)
+    width: int = 0
+
+    def __getitem__(self, name: str) -> Output:
+        """One of its outputs."""
+        return Output(self, [socket.name for socket in self.kind.outputs].index(name))
+
+    @property
+    def height(self) -> int:
+        """In px, without the title."""
+        sockets = max(sum(not socket.is_widget for socket in self.kind.inputs), len(self.kind.outputs))
+        widgets = sum(1 + socket.control for socket in self.kind.inputs if socket.is_widget)
+        return SLOT * sockets + WIDGET * widgets + EDGE + SLACK + self.room
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a link begins."""
+
+    node: Node
+    slot: int
+
+    @property
+    def socket(self) -> Socket:
+        return self.node.kind.outputs[self.slot]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes below one another in a frame."""
+
+    title: str
+    color: str
+    nodes: Sequence[Node]
+    box: list[int] = field(default_factory=list)
+    """Left, top, width and height in px, once it has a place."""
+
+
+class Graph:
+    """A workflow in the making.
+
+    Args:
+        kinds: what there is to add, by name.
+        note: Markdown beside the graph.
+    """
+
+    def __init__(self, kinds: Mapping[str, Kind], note: str):
+        self.kinds, self.nodes, self.groups, self.right = kinds, [], [], 0
+        start = self.add(NOTE, "Start here", room=text_height(note), text=note)
+        start.width = NOTE_WIDTH
+        self.right = start.width + BETWEEN + INSIDE // 2
+
+    def add(
+        self,
+        kind: str,
+        title: str | None = None,
+        room: int = 0,
+        mode: int = ACTIVE,
+        models: Sequence[dict[str, str]] = (),
+        **inputs: Any,
+    ) -> Node:
+        """A node. Inputs are values, outputs of other nodes, or nodes that have one output of the fitting type."""
+        known = {socket.name: socket for socket in self.kinds[kind].inputs}
+        if odd := inputs.keys() - known.keys():
+            raise ValueError(f"{kind} has no input {sorted(odd)[0]!r}; it has {', '.join(known)}")
+        links, values = {}, {}
+        for name, socket in known.items():
+            given = inputs.get(name, socket.default)
+            if isinstance(given, (Node, Output)):
+                links[name] = _output(given, socket.type)
+            elif socket.is_widget:
+                values[name] = given
+        node = Node(len(self.nodes) + 1, self.kinds[kind], title, values, links, room, mode, models)
+        self.nodes.append(node)
+        return node
+
+    def column(self, width: int, *groups: Group) -> None:
+        """Put groups below one another, right of those before, their nodes so many px wide."""
+        top = -BETWEEN
+        for group in groups:
+            bottom = top + HEADER - TITLE - BADGE
+            for node in group.nodes:
+                node.place, node.width = (self.right + INSIDE, bottom + TITLE + BADGE), width
+                bottom = node.place[1] + node.height
+            group.box.extend((self.right, top, width + 2 * INSIDE, bottom + INSIDE - top))
+            self.groups.append(group)
+            top = bottom + 2 * INSIDE
+        self.right += width + 2 * INSIDE + BETWEEN
+
+    def to_json(self, name: str) -> dict[str, Any]:
+        """As the editor saves it (version 0.4)."""
+        links, nodes = [], []
+        for order, node in enumerate(self.nodes):
+            nodes.append(_node_json(node, order))
+            for slot, socket in enumerate(nodes[-1]["inputs"]):
+                if output := node.links.get(socket["name"]):
+                    socket["link"] = len(links) + 1
+                    links.append([len(links) + 1, output.node.id, output.slot, node.id, slot, socket["type"]])
+                    nodes[output.node.id - 1]["outputs"][output.slot]["links"].append(len(links))
+        return {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK}/{name}")),
+            "revision": 0,
+            "last_node_id": len(nodes),
+            "last_link_id": len(links),
+            "nodes": nodes,
+            "links": links,
+            "groups": [_group_json(number, group) for number, group in enumerate(self.groups, 1)],
+            "config": {},
+            "extra": {"ds": {"scale": 0.6, "offset": [60, 80]}},
+            "version": 0.4,
+        }
+
+
+def text_height(markdown: str) -> int:
+    """Of a note in px, with some to spare: paragraphs and their lines, without the addresses of links."""
+    paragraphs = [line for line in re.sub(r"\]\([^)]*\)", "]", markdown).splitlines() if line]
+    return sum(ceil(len(line) / LETTERS) * LINE + PARAGRAPH for line in paragraphs)
+
+
+def _output(given: Node | Output, kind: str) -> Output:
+    if isinstance(given, Output):
+        return given
+    fitting = [slot for slot, socket in enumerate(given.kind.outputs) if socket.type == kind]
+    if len(fitting) != 1:
+        raise ValueError(f"{given.kind.name} has {len(fitting)} outputs of type {kind}; name one")
+    return Output(given, fitting[0])
+
+
+def _node_json(node: Node, order: int) -> dict[str, Any]:
+    sockets = [socket for socket in node.kind.inputs if not socket.is_widget]
+    made = {
+        "id": node.id,
+        "type": node.kind.name,
+        "pos": list(node.place),
+        "size": [node.width, node.height],
+        "flags": {},
+        "order": order,
+        "mode": node.mode,
+        "inputs": [_input_json(socket) for socket in sockets],
+        "outputs": [{"name": s.name, "type": s.type, "links": []} for s in node.kind.outputs],
+        "properties": {"Node name for S&R": node.kind.name, "cnr_id": node.kind.origin},
+        "widgets_values": _widget_values(node),
+    }
+    if node.models:
+        made["properties"]["models"] = list(node.models)
+    if node.title:
+        made["title"] = node.title
+    if node.kind.name == NOTE:
+        made |= {"properties": {}, "color": "#432", "bgcolor": "#653"}
+    return made
+
+
+def _input_json(socket: Socket) -> dict[str, Any]:
+    shape = {"shape": 7} if socket.optional else {}  # a hollow dot
+    return {"name": socket.name, "type": socket.type, "link": None, **shape}
+
+
+def _widget_values(node: Node) -> list[Any]:
+    values = []
+    for socket in (s for s in node.kind.inputs if s.is_widget):
+        values.append(node.values[socket.name])
+        if socket.control:
+            values.append("fixed")
+    return values
+
+
+def _group_json(number: int, group: Group) -> dict[str, Any]:
+    return {
+        "id": number,
+        "title": group.title,
+        "bounding": group.box,
+        "color": group.color,
+        "font_size": 24,
+        "flags": {},
+    }

@@ -1,0 +1,127 @@
+"""Run the workflows in a ComfyUI and make the pictures that its template browser shows.
+
+    python tools/workflows/thumbnails.py --server 127.0.0.1:8188 [name ...]
+
+Python needs what ComfyUI needs. Published models are not run: the picture of such a workflow is that of its demo twin,
+and its note says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+from PIL.Image import Resampling
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests")]
+
+from comfyui_server import Client, to_prompt  # noqa: E402  as the tests convert and run them
+
+SIDE, GAP, QUALITY = 540, 16, 88  # px of a thumbnail, about, and between pictures in it
+LIMIT = 1800  # seconds for a workflow
+LABEL, ROW = 28, 132  # px of the headings of a comparison, and of each of its rows
+
+
+class Run:
+    """What a workflow made.
+
+    Args:
+        client: of a running ComfyUI.
+        name: of the workflow.
+        goal: save nothing but what has this filename_prefix; None for everything.
+    """
+
+    def __init__(self, client: Client, name: str, goal: str | None = None):
+        self.client = client
+        workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+        self.prompt = to_prompt(workflow, client.get("/object_info"))
+        goals = [key for key, node in self.prompt.items() if goal and node["inputs"].get("filename_prefix") == goal]
+        options = {"partial_execution_targets": goals} if goal else {}
+        self.result = client.result(client.queue(self.prompt, **options), LIMIT)
+
+    def node(self, kind: str) -> str:
+        """The one of a type that has made something."""
+        return next(key for key in self.result["outputs"] if self.prompt[key]["class_type"] == kind)
+
+    def pictures(self, kind: str = "SaveImage") -> list[Image.Image]:
+        """Of the node of a type."""
+        return self.client.pictures(self.result, self.node(kind))
+
+
+def rows(*which: int) -> Callable[[Run], Image.Image]:
+    """Some of the saved pictures, below one another."""
+    return lambda run: stacked([run.pictures()[i] for i in which], 1)
+
+
+def comparison(count: int) -> Callable[[Run], Image.Image]:
+    """The first rows of the grid."""
+
+    def top(run: Run) -> Image.Image:
+        grid = run.pictures("NADACompareGrid")[0]
+        return grid.crop((0, 0, grid.width, LABEL + count * ROW))
+
+    return top
+
+
+def frames(*which: int) -> Callable[[Run], Image.Image]:
+    """Some moments of the video, two in a row."""
+
+    def moments(run: Run) -> Image.Image:
+        import av
+
+        data = run.client.files(run.result, run.node("SaveVideo"))[0]
+        with av.open(io.BytesIO(data)) as video:
+            decoded = [frame.to_image() for frame in video.decode(video=0)]
+        return stacked([decoded[i] for i in which], 2)
+
+    return moments
+
+
+def stacked(pictures: list[Image.Image], columns: int) -> Image.Image:
+    """Pictures of one size, row by row."""
+    width, height = pictures[0].width + GAP, pictures[0].height + GAP
+    sheet = Image.new("RGB", (columns * width - GAP, -(-len(pictures) // columns) * height - GAP), "white")
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture, (i % columns * width, i // columns * height))
+    return sheet
+
+
+MADE = {
+    "quickstart": rows(0, 2),
+    "sketch_demo": comparison(2),
+    "pixar_demo": comparison(2),
+    "dog_to_pig_demo": rows(1, 2, 5),
+    "mix_styles": comparison(4),
+    "compare": comparison(4),
+    "style_images": comparison(2),
+    "latent_walk_video": frames(0, 15, 30, 45, 60, 75, 90, 105),
+    "chain_into_img2img": rows(0),
+}
+GOALS = {"chain_into_img2img": "stylegan-nada/chain_into_img2img_in"}  # what it needs no checkpoint for
+TWINS = {"sketch_demo": "sketch", "pixar_demo": "pixar", "dog_to_pig_demo": "dog_to_pig"}
+
+
+def save(picture: Image.Image, name: str) -> None:
+    """As the template browser looks for it."""
+    scale = SIDE / min(picture.size)
+    sized = picture.resize([round(side * scale) for side in picture.size], Resampling.LANCZOS)
+    sized.save(ROOT / "workflows" / f"{name}.jpg", quality=QUALITY, optimize=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--server", default="127.0.0.1:8188", help="host and port (default: %(default)s)")
+    parser.add_argument("names", nargs="*", metavar="name", help="workflows (default: all that need no download)")
+    options = parser.parse_args()
+    for name in options.names or MADE:
+        picture = MADE[name](Run(Client(options.server), name, GOALS.get(name)))
+        for target in (name, TWINS.get(name)):
+            if target:
+                save(picture, target)
+        print(name)

@@ -1,0 +1,91 @@
+/**
+ * The filmstrip of NADA Pick Snapshot: a column for each moment of a training; a click on one picks it.
+ * The server sends the strip as one picture, whose columns are equally wide (nada/images.py, `filmstrip`).
+ */
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+
+const NODE = "NADAPickSnapshot";
+const GAP = 12; // pixels of the picture between two columns
+const EMPTY_HEIGHT = 24;
+
+app.registerExtension({
+  name: "StyleGAN-NADA.Filmstrip",
+  nodeCreated(node) {
+    if (node.comfyClass === NODE) addFilmstrip(node);
+  },
+});
+
+function addFilmstrip(node) {
+  const strip = document.createElement("div");
+  Object.assign(strip.style, { width: "100%", color: "var(--descrip-text)", fontSize: "12px" });
+  strip.textContent = "Run, then click a column to pick it.";
+  const height = () => (strip.shape ? (node.size[0] - 20) / strip.shape : EMPTY_HEIGHT);
+  const widget = node.addDOMWidget("filmstrip", "filmstrip", strip, {
+    serialize: false, // neither in the workflow nor in the prompt
+    hideOnZoom: false,
+    getMinHeight: height,
+    getMaxHeight: height,
+  });
+  widget.serialize = false;
+
+  const widgetNamed = (name) => node.widgets.find((candidate) => candidate.name === name);
+  const pick = (moment) => {
+    widgetNamed("pick").value = "step";
+    widgetNamed("step").value = moment;
+    node.graph?.setDirtyCanvas(true, true);
+    mark(strip, moment);
+  };
+
+  const executed = node.onExecuted;
+  node.onExecuted = function (output) {
+    executed?.apply(this, arguments);
+    if (!output?.filmstrip?.length) return;
+    const picture = new Image();
+    picture.onload = () => {
+      strip.shape = picture.naturalWidth / picture.naturalHeight;
+      show(strip, picture, output.moments, pick);
+      mark(strip, output.picked[0]);
+      const [width, needed] = [node.size[0], node.computeSize()[1]];
+      if (node.size[1] < needed) node.setSize([width, needed]);
+      node.graph?.setDirtyCanvas(true, true);
+    };
+    picture.src = api.apiURL(`/view?${new URLSearchParams(output.filmstrip[0])}`);
+  };
+
+  const removed = node.onRemoved;
+  node.onRemoved = function () {
+    strip.replaceChildren(); // with the listeners and the picture
+    removed?.apply(this, arguments);
+  };
+}
+
+/** The picture, and over each of its columns but the first, which is the start, a button. */
+function show(strip, picture, moments, pick) {
+  Object.assign(picture.style, { width: "100%", display: "block" });
+  const columns = moments.length + 1;
+  const pitch = (picture.naturalWidth + GAP) / columns;
+  const percent = (pixels) => `${(100 * pixels) / picture.naturalWidth}%`;
+  const buttons = moments.map((moment, i) => {
+    const button = document.createElement("button");
+    button.title = `Pick step ${moment}`;
+    button.dataset.moment = moment;
+    Object.assign(button.style, {
+      position: "absolute", top: 0, height: "100%", left: percent((i + 1) * pitch), width: percent(pitch - GAP),
+      padding: 0, background: "none", border: "3px solid transparent", cursor: "pointer", boxSizing: "border-box",
+    });
+    button.onclick = () => pick(moment);
+    return button;
+  });
+  const frame = document.createElement("div"); // as high as the picture, whatever height the node gives the strip
+  frame.style.position = "relative";
+  frame.append(picture, ...buttons);
+  strip.replaceChildren(frame);
+}
+
+/** Frame the column that is picked. */
+function mark(strip, moment) {
+  for (const button of strip.querySelectorAll("button")) {
+    button.style.borderColor = Number(button.dataset.moment) === moment ? "#3b82f6" : "transparent";
+  }
+}
