@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,12 +24,14 @@ from .latents import device_of, mix_latents, seeded
 from .loop import TrainingLoop
 from .losses import global_loss
 from .pairs import LOSSES, Pair
+from .pieces import in_pieces, slices
 from .resume import RunState, clip_probes, optimizer_tensors, refuse_another, restore_optimizer
 from .stylegan2 import Generator
 from .stylegan2.layers import Mapping
+from .stylegan2.synthesis import Synthesis
 from .targets import STYLE_IMAGES, Goal, make_goal
 from .trainable import Trainable
-from .views import random_crops, random_views
+from .views import random_crops, random_views, view_count
 
 BETAS = (0.0, 0.99**0.8)  # StyleGAN2's (0, 0.99) with its factor 4/5 for lazy regularization, as the authors use them
 
@@ -94,6 +97,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         trained: its twin, as trained so far.
         iteration: steps done.
         goal: what it aims at, in CLIP space.
+        pieces: that each batch is computed in: 1 is the fastest, more take less memory. Steps come to the same.
     """
 
     @torch.inference_mode(False)
@@ -120,14 +124,20 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.goal.refuse_other_models(clip)
         self.trained = copy.deepcopy(generator).eval().requires_grad_(False)
         self.synthesis = self.trained.synthesis
-        self.rate = config.rate(generator)
+        self.pieces = 1
+        self.rate, self.views = config.rate(generator), view_count(config.views, clip)
         self.random = seeded(config.seed)
         self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, self.random)
         # Layers without a gradient are skipped and keep their state: a layer that was frozen for a while goes on as
         # it left off. (PyTorch before 2.0 let Adam's averages decay meanwhile, so that it came back with larger steps.)
         self.optimizer = torch.optim.Adam(self.trainable.leaves.values(), lr=self.rate, betas=BETAS)
         self._previous = generator.metadata.get("adaptations", [])
-        self._known = {"learning_rate": self.rate, "clip": clip.describe(), "base": generator.fingerprint()}
+        self._known = {
+            "learning_rate": self.rate,
+            "views": self.views,
+            "clip": clip.describe(),
+            "base": generator.fingerprint(),
+        }
         if tell_goal:  # the texts alone would not lead here again
             self._known["goal"] = self.goal.packed()
         if self.goal.source and not config.source.strip():
@@ -137,16 +147,50 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.start_clock()
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
-        """One iteration: choose the layers that matter, where that is due, then train them."""
-        if self.k is not None and self.iteration % self.config.select_every == 0:
-            self.layers = (*self.select_layers(), *self.extra)
-        self.trainable.free(self.layers)
-        return self.train_layers()
+        """One iteration: choose the layers that matter, where that is due, then train them.
+
+        If it fails, such as for want of memory, nothing has happened: `next` does the same step again.
+        """
+        random, layers = self.random.get_state(), self.layers
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            if self.k is not None and self.iteration % self.config.select_every == 0:
+                self.layers = (*self.select_layers(), *self.extra)
+            self.trainable.free(self.layers)
+            return self.train_layers()
+        except BaseException:
+            self.random.set_state(random)
+            self.layers = layers
+            self.trained.zero_grad(set_to_none=True)
+            raise
+
+    def spare_memory(self) -> bool:
+        """Take about half as much memory for the steps to come, and more time; their results stay the same.
+
+        For use after a step that failed for want of memory: `while run.spare_memory()`, try `next(run)` again. First
+        the batches go through in twice as many pieces. Where pieces are single images, blocks of the network are
+        computed one by one too.
+
+        Returns:
+            False if a step takes as little as it can already.
+        """
+        if self.pieces < self.config.batch * max(self.views, 1):
+            self.pieces *= 2
+        elif not self.synthesis.recompute:
+            self.synthesis.recompute = True
+        else:
+            return False
+        return True
 
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> AdaptStep:
         self.trained.requires_grad_(False)
         self.trained.metadata["adaptations"] = [*self._previous, self.recipe()]
         return AdaptStep(self.iteration, loss, losses, self.layers, seconds, self.trained)
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images there is memory for at once, as far as the steps have shown."""
+        return max(1, self.config.batch // self.pieces)
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -177,45 +221,63 @@ class Adaptation(TrainingLoop[AdaptStep]):
     def select_layers(self) -> tuple[str, ...]:
         """The first half of an iteration: which convolutions the target moves most (section 4.2)."""
         self.trained.requires_grad_(False)
-        ws = self.draw_codes(self.config.select_batch)(self.trained.mapping)
-        noise = self.synthesis.sample_noise(len(ws), self.random)
-
-        def loss(codes: Tensor) -> Tensor:
-            images = self.synthesis(codes, noise)
-            pairs = zip(self.clip, self.goal.targets, strict=True)
-            return sum(m.weight * global_loss(m.encode_image(images), target) for m, target in pairs)
-
-        scores = layer_freeze.measure(self.synthesis, ws, loss, self.config.select_steps)
+        count = self.config.select_batch
+        ws = self.draw_codes(count)(self.trained.mapping)
+        noise = self.synthesis.sample_noise(count, self.random)
+        scores = torch.zeros_like(ws[0, :, 0])
+        for part in slices(count, self.pieces):
+            share = len(ws[part]) / count
+            loss = partial(self._distance, noise=_cut(noise, part), share=share)
+            scores += share * layer_freeze.measure(self.synthesis, ws[part], loss, self.config.select_steps)
         return layer_freeze.choose(self.synthesis, scores, self.k)
+
+    def _distance(self, codes: Tensor, noise: dict[str, Tensor], share: float) -> Tensor:
+        """What codes [N, num_ws, w_dim] that are `share` of a batch add to its mean distance from the target."""
+        images = self.synthesis(codes, noise)
+        pairs = zip(self.clip, self.goal.targets, strict=True)
+        return share * sum(m.weight * global_loss(m.encode_image(images), target) for m, target in pairs)
 
     def train_layers(self) -> tuple[dict[str, Tensor], Tensor]:
         """The second half: one step of Adam on the chosen layers. Returns the losses and what was minimized."""
         codes = self.draw_codes(self.config.batch, self.config.mixing)
         # The same noise and views for both: only their weights may differ.
         noise = self.synthesis.sample_noise(self.config.batch, self.random)
-        show = random_views(self.config.views, self.config.batch, self.random)
+        show = random_views(self.views, self.config.batch, self.random)
         with torch.no_grad():
             ws = codes(self.frozen.mapping)
-            before = show(self.frozen.synthesis(ws, noise))
+            before = show(self._images(self.frozen.synthesis, ws, noise))
         if "mapping" in self.layers:
             ws = codes(self.trained.mapping)
-        losses = self.losses(before, show(self.synthesis(ws, noise)))
-        total = sum(self.config.loss_weights[name] * loss for name, loss in losses.items())
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        after = show(self._images(self.synthesis, ws, noise))
+        losses, gradient = self.losses(before, after.detach())
+        after.backward(gradient)
         self.trainable.step(self.optimizer)
-        return {name: loss.detach() for name, loss in losses.items()}, total.detach()
+        return losses, sum(self.config.loss_weights[name] * loss for name, loss in losses.items())
 
-    def losses(self, before: Tensor, after: Tensor) -> dict[str, Tensor]:
-        """The losses with a weight, each added up over the CLIP models, of images [N, 3, R, R] of both twins."""
+    def _images(self, synthesis: Synthesis, ws: Tensor, noise: dict[str, Tensor]) -> Tensor:
+        return in_pieces(lambda part: synthesis(ws[part], _cut(noise, part)), len(ws), self.pieces)
+
+    def losses(self, before: Tensor, after: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses with a weight, each added up over the CLIP models, and where they lead.
+
+        One CLIP model is done before the next one begins, so that only one takes the memory of a backward pass.
+
+        Args:
+            before, after: [N, 3, R, R] images of the frozen and of the trained generator.
+
+        Returns:
+            {loss: []}, and the gradient [N, 3, R, R] of their weighted sum with regard to `after`.
+        """
         weights = self.config.loss_weights
         crop = random_crops(len(before), self.random) if "patch" in weights else None
-        losses = dict.fromkeys(weights, 0.0)
+        after = after.requires_grad_(True)
+        losses, gradient = dict.fromkeys(weights, 0.0), 0.0
         for model, direction, target in zip(self.clip, self.goal.directions, self.goal.targets, strict=True):
-            pair = Pair(model, before, after, crop, direction, target)
-            for name in losses:
-                losses[name] = losses[name] + model.weight * LOSSES[name](pair)
-        return losses
+            pair = Pair(model, before, after, crop, direction, target, self.pieces)
+            found = {name: model.weight * LOSSES[name](pair) for name in weights}
+            gradient = gradient + torch.autograd.grad(sum(weights[name] * found[name] for name in weights), after)[0]
+            losses = {name: losses[name] + loss.detach() for name, loss in found.items()}
+        return losses, gradient
 
     def draw_codes(self, batch: int, mixing: float = 0.0) -> Callable[[Mapping], Tensor]:
         """Random z and classes, and whether and where two mix; the result lets a mapping network make their codes.
@@ -229,3 +291,8 @@ class Adaptation(TrainingLoop[AdaptStep]):
         if torch.rand([], generator=self.random) < mixing:
             crossover = int(torch.randint(1, crossover, [], generator=self.random))
         return lambda mapping: mix_latents(*mapping(z, label=labels).split(batch), crossover)
+
+
+def _cut(noise: dict[str, Tensor], part: slice) -> dict[str, Tensor]:
+    """The noise maps of a part of the batch."""
+    return {name: maps[part] for name, maps in noise.items()}

@@ -26,7 +26,8 @@ def add_config(
         defaults: shown instead of the configuration's own.
         required: fields that must be given.
     """
-    kinds = {"str": str, "int": int, "float": float, "float | None": float, "str | int": _layers}
+    kinds = {"str": str, "int": int, "float": float, "str | int": _layers}
+    kinds |= {"int | None": int, "float | None": float}
     group = parser.add_argument_group(title)
     for f in fields(config):
         default = (defaults or {}).get(f.name, f.default)

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 DEMO = "demo"
 DEMO_FOLDERS = {f"{DEMO}-{kind}": Path(__file__).parent / "demo" / f"clip_{kind}" for kind in ("conv", "vit")}
 PAPER_SPEC = "ViT-B/32,ViT-B/16"  # the paper's ensemble
+SMALL = 20e6  # parameters
 CONFIG_FILE = "open_clip_config.json"
 Fetch = Callable[[PublishedClip], Path]
 SAFE_TORCH = (2, 10)  # the first release whose tensor-only reading of pickled files has no known hole
@@ -45,6 +46,7 @@ class ClipModel(nn.Module):
         self.name, self.weight = name, weight
         self.model = model.eval().requires_grad_(False)
         self.tokenize = tokenize
+        _length_first(model.visual)
         size = model.visual.image_size
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         preprocess = model.visual.preprocess_cfg
@@ -86,6 +88,19 @@ class ClipModel(nn.Module):
         return self.model.encode_text(self.tokenize(list(texts)).to(self.mean.device)).float()
 
 
+def _length_first(visual: nn.Module) -> None:
+    """Let open_clip's own transformers keep tokens as [L, N, D], the layout that attention works in.
+
+    Otherwise each attention transposes them, and its first matrix product, which then multiplies image by image, takes
+    ten times as long (docs/speed.md).
+    """
+    transformer = getattr(visual, "transformer", None)
+    if getattr(transformer, "batch_first", False):
+        for module in transformer.modules():
+            if hasattr(module, "batch_first"):
+                module.batch_first = False
+
+
 class ClipEnsemble(nn.Module):
     """Several CLIP models, whose weighted losses are added (StyleGAN-NADA, supplementary); iterates over them."""
 
@@ -100,6 +115,11 @@ class ClipEnsemble(nn.Module):
 
     def __len__(self) -> int:
         return len(self.models)
+
+    @property
+    def small(self) -> bool:
+        """Whether all of them are far smaller than any published one (ViT-B/32 has 151 million parameters)."""
+        return all(sum(p.numel() for p in model.parameters()) < SMALL for model in self)
 
     def describe(self) -> list[dict[str, Any]]:
         """Names and weights, JSON-able, for recipes."""

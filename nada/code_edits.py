@@ -16,7 +16,7 @@ from .errors import UsageError
 from .latents import seeded
 from .losses import global_loss, relative_norm_loss, unit
 from .stylegan2 import Generator
-from .views import random_views
+from .views import random_views, view_count
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class EditConfig:
 
     target: str = option(MISSING, "A phrase for what the images shall show, such as 'pig'.")
     iterations: int = option(300, "Training steps.", 1)
-    views: int = option(
-        0,
-        "Show CLIP so many randomly moved copies of each image instead of the image. 0 is the paper; 2 keeps small "
-        "CLIP models from being fooled.",
+    views: int | None = option(
+        None,
+        "Show CLIP so many randomly moved copies of each image instead of the image. 0 is the paper; None takes 2 for "
+        "small CLIP models, which are easily fooled, and 0 for others.",
         0,
     )
     templates: str = option("", "Prompts with {} for the phrase, separated by |. Empty for the phrase alone.")
@@ -83,6 +83,7 @@ class EditJudge:
         if generator.config.img_channels != 3:
             raise UsageError(f"this generator makes {generator.config.img_channels} channels; CLIP needs RGB images")
         self.clip, self.config, self.random = clip, config, seeded(config.seed)
+        self.views = view_count(config.views, clip)
         self.targets = [text_embedding(model, config.target, config.prompts) for model in clip]
         self.synthesis = copy.deepcopy(generator.synthesis).eval().requires_grad_(False)
         self._base = generator.fingerprint()
@@ -94,7 +95,7 @@ class EditJudge:
             ws, edited: the codes before and after; gradients flow to the latter.
             norm: whether "norm", the embedding-norm loss, is wanted beside "clip"; it costs the images before.
         """
-        show = random_views(self.config.views, len(ws), self.random)
+        show = random_views(self.views, len(ws), self.random)
         after = show(self.synthesis(edited))
         with torch.no_grad():
             before = show(self.synthesis(ws)) if norm else None
@@ -114,6 +115,7 @@ class EditJudge:
         """All that is needed to do this again, JSON-able: configuration, CLIP models, generator, and steps done."""
         return {
             **asdict(self.config),
+            "views": self.views,
             "clip": self.clip.describe(),
             "base": self._base,
             "iterations_done": iterations_done,

@@ -119,10 +119,10 @@ class AdaptConfig:
         1,
     )
     mixing: float = option(0.0, "Probability of style mixing; both generators see the same mixture.", 0, 1)
-    views: int = option(
-        0,
+    views: int | None = option(
+        None,
         "Show CLIP so many randomly moved copies of each image, the same of both generators, instead of the image. "
-        "0 is the paper; 2 keeps small CLIP models from being fooled.",
+        "0 is the paper; None takes 2 for small CLIP models, which are easily fooled, and 0 for others.",
         0,
     )
     templates: str = option(
@@ -138,7 +138,7 @@ class AdaptConfig:
             raise UsageError("learning_rate is 0; nothing would be learned. Leave it out for the default")
         if not self.loss_weights.keys() & {"directional", "global", "patch"}:  # the others only hold back
             raise UsageError("directional_weight, global_weight and patch_weight are all 0; one of them must count")
-        if self.angle_weight and self.batch * max(self.views, 1) < 2:
+        if self.angle_weight and self.batch * (self.views or 1) < 2:
             raise UsageError("angle_weight compares the images of a batch with each other; set batch to at least 2")
         if isinstance(self.layers, int) and self.layers < 1:
             raise UsageError(f"layers is {self.layers}; it must be 'auto', 'all' or a number from 1")

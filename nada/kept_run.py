@@ -48,6 +48,7 @@ class KeptRun(Iterator[AdaptStep]):
         state = self.store.find()
         self.run = adapt(generator, clip, config, style_images, resume=state)
         self.begin = self._stored = self.run.iteration
+        self._unfinished = self.begin < state.recipe["iterations"] if state else False
         self.history = History(self.run, state.notes.get("history") if state else None)
         self._taken = self.store.snapshots(state) if state else []
         self._moments = evenly(config.iterations, moments)
@@ -71,9 +72,10 @@ class KeptRun(Iterator[AdaptStep]):
         done = self.run.iteration
         if done == self._stored:
             return
-        ours = self._stored if self._stored > self.begin else 0  # a state that was there before stays
-        self.store.keep(self.run.state(history=self.history.packed(), **describe(self._taken)), replaces=ours)
-        self._stored = done
+        state = self.run.state(history=self.history.packed(), **describe(self._taken))
+        # The end of a shorter run is worth keeping, and the state of one that was stopped is not, once it goes on.
+        self.store.keep(state, replaces=self._stored if self._unfinished else 0)
+        self._stored, self._unfinished = done, done < self.run.config.iterations
 
     def _take_snapshot(self) -> None:
         self._photographer = self._photographer or Photographer(self.run)

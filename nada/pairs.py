@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .clip import ClipModel
 from .losses import directional_loss, global_loss, relative_norm_loss, within_domain_loss
+from .pieces import in_pieces
 
 
 class Pair:
@@ -21,6 +22,7 @@ class Pair:
         crop: shows the same random part of both, for the patch loss.
         direction: [D] of length 1, the change to learn.
         target: [D], what to resemble.
+        pieces: that the model sees the batch in.
     """
 
     def __init__(
@@ -31,31 +33,35 @@ class Pair:
         crop: Callable[[Tensor], Tensor],
         direction: Tensor,
         target: Tensor,
+        pieces: int = 1,
     ):
         self.model, self.before, self.after, self.crop = model, before, after, crop
-        self.direction, self.target = direction, target
+        self.direction, self.target, self.pieces = direction, target, pieces
 
     @cached_property
     def source(self) -> Tensor:
         """[N, D] embeddings of the frozen generator's images."""
         with torch.no_grad():
-            return self.model.encode_image(self.before)
+            return self._embed(self.before)
 
     @cached_property
     def adapted(self) -> Tensor:
         """[N, D] those of the trained generator's."""
-        return self.model.encode_image(self.after)
+        return self._embed(self.after)
 
     @cached_property
     def source_parts(self) -> Tensor:
         """[N, D] embeddings of random parts of the frozen generator's images."""
         with torch.no_grad():
-            return self.model.encode_image(self.crop(self.before))
+            return self._embed(self.crop(self.before))
 
     @cached_property
     def adapted_parts(self) -> Tensor:
         """[N, D] those of the same parts of the trained generator's."""
-        return self.model.encode_image(self.crop(self.after))
+        return self._embed(self.crop(self.after))
+
+    def _embed(self, images: Tensor) -> Tensor:
+        return in_pieces(lambda part: self.model.encode_image(images[part]), len(images), self.pieces)
 
 
 LOSSES: dict[str, Callable[[Pair], Tensor]] = {  # their weights are the configuration's NAME_weight

@@ -121,10 +121,10 @@ class Photographer:
         return Snapshot(run.iteration, style, agreement, variety)
 
     def _images(self, generator: Generator, codes: Tensor) -> Tensor:
-        return generate(generator, codes, batch=self.run.config.batch)
+        return generate(generator, codes, batch=self.run.images_at_once)
 
     def _embedded(self, images: Tensor) -> list[Tensor]:
-        return [embed_images(model, images, self.run.config.batch) for model in self.run.clip]
+        return [embed_images(model, images, self.run.images_at_once) for model in self.run.clip]
 
 
 def evenly(iterations: int, count: int) -> Sequence[int]:

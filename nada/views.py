@@ -9,8 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .clip import ClipEnsemble
+
+SMALL_CLIP_VIEWS = 2
 PART = 0.5  # side of a crop, of the image's
 TURN, ZOOM, SHIFT = 0.16, (0.83, 1.15), 0.2  # radians; times; in units of half the image's side
+
+
+def view_count(count: int | None, clip: ClipEnsemble) -> int:
+    """`count`, or for None what suits CLIP models: `SMALL_CLIP_VIEWS` for small ones, none for others."""
+    return count if count is not None else SMALL_CLIP_VIEWS if clip.small else 0
 
 
 def random_views(count: int, batch: int, random: torch.Generator) -> Callable[[Tensor], Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..nada import PRESETS, AdaptConfig, ClipEnsemble, Generator
 from . import host
 from .adapt_inputs import COUNT, NO_PRESET, advanced_inputs, image_inputs, text_inputs, training_inputs
-from .sockets import TRAINING, NADAGenerator, NADASnapshots, known_options
+from .sockets import AUTO, TRAINING, NADAGenerator, NADASnapshots, known_options
 from .training import train
 
 
@@ -60,7 +60,7 @@ class NADAImageAdapt(io.ComfyNode):
             description="Trains a copy of a generator until its pictures differ from the original's as a few pictures "
             "of the target do; about three are enough. For a look that words do not name. A target text may say what "
             "matters in them.",
-            inputs=[*image_inputs(), *training_inputs(iterations=400, batch=4), *advanced_inputs(layers="all")],
+            inputs=[*image_inputs(), *training_inputs(iterations=400, batch=4), *advanced_inputs()],
             outputs=outputs(),
             is_output_node=True,
             **known_options(
@@ -95,6 +95,7 @@ def configure(preset: str = NO_PRESET, layers: str = "auto", layer_count: int = 
     """The configuration of the widgets; a preset's settings go before theirs."""
     options |= {"layers": layer_count if layers == COUNT else layers}
     options["learning_rate"] = options["learning_rate"] or None
+    options["views"] = None if options.get("views", AUTO) == AUTO else options["views"]
     if preset != NO_PRESET:
         options |= PRESETS[preset].settings
     return AdaptConfig(**options)

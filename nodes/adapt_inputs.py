@@ -7,7 +7,7 @@ from dataclasses import fields
 from comfy_api.latest import io
 
 from ..nada import PHASES, PRESETS, AdaptConfig
-from .sockets import ADVANCED, NADAClip, NADAGenerator, preview_every, preview_images, training_seed
+from .sockets import ADVANCED, NADAClip, NADAGenerator, preview_every, preview_images, training_seed, views
 
 CONFIG = {field.name: field for field in fields(AdaptConfig)}
 COUNT = "count"  # of `layers`: as many as layer_count says
@@ -110,17 +110,17 @@ def training_inputs(iterations: int | None = None, batch: int | None = None) -> 
     ]
 
 
-def advanced_inputs(layers: str = "auto") -> list[io.Input]:
+def advanced_inputs() -> list[io.Input]:
     """Those that the frontend folds away."""
     return [
         io.Combo.Input(
             "layers",
             options=["auto", "all", COUNT, *PHASES],
-            default=layers,
+            default="all",
             optional=True,
-            tooltip="Which layers each step trains. 'auto' picks the two thirds that the target text moves most; 'all' "
-            "trains every layer without picking (faster; for styles); 'count' picks as many as layer_count says. The "
-            "others are fixed sets, after the authors' code.",
+            tooltip="Which layers each step trains. 'all' trains every layer without picking: for styles, and fastest. "
+            "'auto' picks the two thirds that the target text moves most: for another subject, such as dog -> pig. "
+            "'count' picks as many as layer_count says. The others are fixed sets, after the authors' code.",
             extra_dict=ADVANCED,
         ),
         io.Int.Input(
@@ -137,7 +137,7 @@ def advanced_inputs(layers: str = "auto") -> list[io.Input]:
         _setting(io.Int, "select_batch", 64),
         _setting(io.Float, "mixing", 1.0),
         preview_images(),
-        _setting(io.Int, "views", 16),
+        views(),
         io.Combo.Input(
             "train",
             options=list(CONFIG["train"].metadata["choices"]),

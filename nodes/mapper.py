@@ -24,6 +24,7 @@ from ..nada.images import before_after
 from . import host
 from .sockets import (
     ADVANCED,
+    AUTO,
     LATENTS,
     LOADING,
     SAVING,
@@ -36,6 +37,7 @@ from .sockets import (
     preview_every,
     preview_images,
     training_seed,
+    views,
 )
 from .training import Clock
 
@@ -77,6 +79,7 @@ class NADATrainMapper(io.ComfyNode):
     @host.explained
     def execute(cls, generator, clip, preview_every=10, preview_images=4, **options) -> io.NodeOutput:
         options["learning_rate"] = options["learning_rate"] or None
+        options["views"] = None if options.get("views", AUTO) == AUTO else options["views"]
         config = MapperConfig(**options)
         with host.on_device(generator, clip):
             mapper, picture = train(generator, clip, config, preview_every, preview_images)
@@ -123,7 +126,7 @@ def _advanced_inputs() -> list[io.Input]:
         _number(io.Float, "l2_weight", 100.0, ADVANCED),
         _number(io.Float, "norm_weight", 100.0, ADVANCED),
         _number(io.Float, "psi", 1.0, ADVANCED),
-        _number(io.Int, "views", 16, ADVANCED),
+        views(),
         preview_images(),
     ]
 

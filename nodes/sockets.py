@@ -33,6 +33,9 @@ NADASnapshots = io.Custom("NADA_SNAPSHOTS")
 ADVANCED = {"advanced": True}
 """For an input's `extra_dict`: folds it away where the frontend can. The keyword `advanced` needs ComfyUI 0.10."""
 
+AUTO = -1
+"""Of `views`: as suits the CLIP models."""
+
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 
@@ -68,6 +71,20 @@ def preview_images() -> io.Input:
         max=36,
         optional=True,
         tooltip="How many pictures the preview shows before and after.",
+        extra_dict=ADVANCED,
+    )
+
+
+def views() -> io.Input:
+    """How often CLIP sees each image."""
+    return io.Int.Input(
+        "views",
+        default=AUTO,
+        min=AUTO,
+        max=16,
+        optional=True,
+        tooltip="Show CLIP so many randomly moved copies of each image instead of the image. 0 is the paper. -1 takes "
+        "2 for small CLIP models such as the demo's, which are easily fooled, and 0 for others.",
         extra_dict=ADVANCED,
     )
 

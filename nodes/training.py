@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from PIL import Image
@@ -11,6 +12,7 @@ from torch import Tensor
 from ..nada import (
     Adaptation,
     AdaptConfig,
+    AdaptStep,
     ClipEnsemble,
     Generator,
     KeptRun,
@@ -59,7 +61,7 @@ def train(
         clock = Clock(config.iterations, kept.begin)
         if kept.begin:
             host.say(f"goes on after step {kept.begin}")
-        for step in kept:
+        for step in sparing(kept):
             done = step.iteration
             shown = preview_every and done % preview_every == 0 and done < config.iterations
             progress.update(done, comparison(kept.run, before, codes) if shown else None)
@@ -81,10 +83,26 @@ def train(
     except Exception as error:
         if not host.is_out_of_memory(error):
             raise
-        host.say("out of memory: lower batch, then select_batch; or set layers to all")
+        host.say("out of memory, even one image at a time: close other programs, or take a smaller generator or CLIP")
         raise error.with_traceback(None) from None  # the frames below hold what there is no memory for
     finally:
         kept = step = None  # a cancellation still holds this frame; it must not hold the device's memory too
+
+
+def sparing(kept: KeptRun) -> Iterator[AdaptStep]:
+    """The steps of a run; one that the memory does not suffice for is repeated in smaller pieces."""
+    while True:
+        try:
+            yield next(kept)
+        except StopIteration:
+            return
+        except Exception as error:
+            if not (host.is_out_of_memory(error) and kept.run.spare_memory()):
+                raise
+        else:
+            continue
+        host.soft_empty_cache()  # here the failed attempt is gone with its exception
+        host.say(f"out of memory; goes on in {kept.run.pieces} pieces, which takes longer")
 
 
 def save_best(snapshots: Snapshots) -> str:
@@ -102,7 +120,7 @@ def save_best(snapshots: Snapshots) -> str:
 
 def comparison(run: Adaptation, before: Tensor, codes: Tensor) -> Image.Image:
     """Before and after, labelled with the texts. A batch for which training has the memory fits without it too."""
-    return before_after(before, generate(run.trained, codes, batch=run.config.batch), run.labels)
+    return before_after(before, generate(run.trained, codes, batch=run.images_at_once), run.labels)
 
 
 class Clock:

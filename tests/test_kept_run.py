@@ -82,6 +82,13 @@ def test_only_the_last_state_of_a_run_stays(small, clip, tmp_path):
         pass
     states = [p.stem for p in tmp_path.glob("*-*") if ".at-" not in p.stem]
     assert sorted(stem[-2:] for stem in states) == ["-6", "-8"], "the shorter run's is still of use"
+    stopped = KeptRun(tmp_path, small, clip, config(iterations=12), moments=1)
+    next(stopped)
+    stopped.keep()
+    for _ in KeptRun(tmp_path, small, clip, config(iterations=12), moments=1):
+        pass
+    states = [p.stem for p in tmp_path.glob("*-*") if ".at-" not in p.stem]
+    assert sorted(stem.rpartition("-")[2] for stem in states) == ["12", "6", "8"], "that of step 9 is not"
 
 
 def test_a_lost_snapshot_costs_only_itself(small, clip, tmp_path, caplog):

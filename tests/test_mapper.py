@@ -20,7 +20,7 @@ CODES = {"coarse": range(4), "middle": range(4, 8), "fine": range(8, 10)}
 
 
 def config(**changes) -> MapperConfig:
-    return MapperConfig(**{"target": "sketch", "iterations": 3, "batch": 2} | changes)
+    return MapperConfig(**{"views": 0, "target": "sketch", "iterations": 3, "batch": 2} | changes)
 
 
 @pytest.fixture

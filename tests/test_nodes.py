@@ -150,7 +150,30 @@ def test_out_of_memory_gives_advice_and_frees_what_it_held(host, small, clip, mo
         host.nodes.NADATextAdapt.execute(small, clip, source="a", target="b", iterations=1, batch=1, learning_rate=0.0)
     assert caught.value.__traceback__
     assert held[0]() is None
-    assert host.texts[-1].startswith("out of memory: lower batch")
+    assert host.texts[-1].startswith("out of memory, even one image at a time")
+
+
+def test_a_step_too_large_for_the_memory_is_repeated_in_pieces(host, small, clip, monkeypatch):
+    def with_room_for(images):
+        synthesis = type(small.synthesis)
+        forward = synthesis.forward
+
+        def checked(self, ws, *rest):
+            if len(ws) > images:
+                raise torch.OutOfMemoryError("out of memory")
+            return forward(self, ws, *rest)
+
+        monkeypatch.setattr(synthesis, "forward", checked)
+
+    options = {"source": "a", "target": "b", "iterations": 3, "batch": 4, "learning_rate": 0.0, "preview_images": 1}
+    whole = host.nodes.NADATextAdapt.execute(small, clip, **options, seed=5).args[0]
+    for path in (host.folder / "models" / "stylegan_runs").iterdir():
+        path.unlink()
+    with_room_for(2)
+    pieces = host.nodes.NADATextAdapt.execute(small, clip, **options, seed=5).args[0]
+    assert any(text.startswith("out of memory; goes on in 2 pieces") for text in host.texts)
+    for name, tensor in whole.state_dict().items():
+        assert torch.allclose(tensor, pieces.state_dict()[name], atol=1e-4), name
 
 
 def test_layers_come_from_the_mode_or_the_count(host, small, clip, monkeypatch):

@@ -14,7 +14,7 @@ from nada.optimize import OptimizeConfig, optimize_latents
 
 
 def config(**changes) -> OptimizeConfig:
-    return OptimizeConfig(**{"target": "sketch", "iterations": 4} | changes)
+    return OptimizeConfig(**{"views": 0, "target": "sketch", "iterations": 4} | changes)
 
 
 def test_step_size_rises_stays_and_falls():

@@ -28,7 +28,7 @@ def judge(clip_folder):
 def config(**changes) -> AdaptConfig:
     defaults = {"layers": "all", "batch": BATCH, "select_batch": SELECT_BATCH, "learning_rate": 0.01, "iterations": 2}
     defaults["templates"] = "|".join(TEMPLATES)
-    return AdaptConfig(**{"source": "photo", "target": "sketch", "seed": 11} | defaults | changes)
+    return AdaptConfig(**{"source": "photo", "target": "sketch", "seed": 11, "views": 0} | defaults | changes)
 
 
 class Step:

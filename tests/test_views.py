@@ -8,7 +8,7 @@ from conftest import alive
 from nada.adapt import adapt
 from nada.config import AdaptConfig
 from nada.stylegan2 import GeneratorConfig
-from nada.views import random_crops, random_views
+from nada.views import random_crops, random_views, view_count
 
 
 def test_both_twins_are_moved_alike_and_views_differ():
@@ -45,3 +45,18 @@ def test_both_twins_are_cropped_alike_and_crops_lie_inside():
     assert {row for row, _ in corners} == set(range(5)), "from the upper edge to the lower one"
     assert {column for _, column in corners} <= set(range(7))
     assert all(torch.equal(part[0] - part[0, 0, 0], y[:5, :6]) for part in parts), "a crop is one piece"
+
+
+def test_only_small_clip_models_get_views_unasked(clip):
+    assert clip.small
+    assert [view_count(count, clip) for count in (None, 0, 5)] == [2, 0, 5]
+    with torch.device("meta"):  # as large as a published one, without its memory
+        clip.models[0].large = torch.nn.Linear(10_000, 10_000)
+    assert not clip.small
+    assert [view_count(count, clip) for count in (None, 0, 5)] == [0, 0, 5]
+
+
+def test_the_record_says_how_many_views_there_were(small, clip):
+    for asked, expected in ((None, 2), (0, 0)):
+        (step,) = adapt(small, clip, AdaptConfig("photo", "sketch", iterations=1, layers="all", views=asked))
+        assert step.generator.metadata["adaptations"][0]["views"] == expected

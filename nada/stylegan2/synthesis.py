@@ -6,6 +6,7 @@ from collections.abc import Mapping as MappingABC
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import UsageError
 from . import ops
@@ -13,6 +14,7 @@ from .config import GeneratorConfig
 from .layers import Residual, SynthesisLayer, ToRGB
 
 NOISE_MODES = ("const", "random", "none")
+CHANNELS_LAST = 64  # pixels from which that memory layout is faster on a CPU (docs/speed.md)
 SUM_GAIN = 0.5**0.5  # keeps the variance of a sum of two
 Noise = str | MappingABC  # one of NOISE_MODES, or {layer name: [N or 1, 1, r, r]}
 
@@ -46,22 +48,30 @@ class Block(nn.Module):
         if x is None:
             x = self.const.expand(len(styles[name + "conv1"]), -1, -1, -1)
         else:
+            if x.device.type == "cpu" and self.resolution >= CHANNELS_LAST:
+                x = x.contiguous(memory_format=torch.channels_last)
             x = self.conv0(x, styles[name + "conv0"], noise.get(name + "conv0"))
         x = self.conv1(x, styles[name + "conv1"], noise.get(name + "conv1"))
         if self.skip is not None:
             x = (x + self.skip(below)) * SUM_GAIN
         if self.torgb is None:
             return x, None
-        rgb = self.torgb(x, styles[name + "torgb"])
+        rgb = self.torgb(x, styles[name + "torgb"]).contiguous()
         return x, rgb if image is None else rgb + ops.upsample(image, self.up_filter)
 
 
 class Synthesis(nn.Module):
-    """g: W+ -> images. Layers are addressed by name ("b4.conv1", "b8.conv0", ..., "b8.torgb")."""
+    """g: W+ -> images. Layers are addressed by name ("b4.conv1", "b8.conv0", ..., "b8.torgb").
+
+    Attributes:
+        recompute: keep nothing of a block for its gradient but what enters it, and compute it once more when that is
+            due (Chen et al., arXiv 1604.06174): less memory for the same numbers, and more time.
+    """
 
     def __init__(self, config: GeneratorConfig):
         super().__init__()
         self.num_ws, self.w_dim = config.num_ws, config.w_dim
+        self.recompute = False
         for i, r in enumerate(config.resolutions):
             setattr(self, f"b{r}", Block(config, i))
         self.latent_of = self._latent_indices(config)
@@ -136,7 +146,11 @@ class Synthesis(nn.Module):
         maps = self._noise(noise, len(styles["b4.conv1"]), generator)
         x = image = None
         for block in self.children():
-            x, image = block(x, image, styles, maps)
+            if self.recompute and torch.is_grad_enabled():
+                again = {"use_reentrant": False, "preserve_rng_state": False}
+                x, image = checkpoint(block, x, image, styles, maps, **again)
+            else:
+                x, image = block(x, image, styles, maps)
         return image
 
     def forward(self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None) -> Tensor:

@@ -1,0 +1,44 @@
+"""What is computed in another way to save time comes to the same as the plain way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import TINY_CLIP
+
+from nada.stylegan2 import synthesis
+
+
+@pytest.mark.parametrize("first", [4, 16])
+def test_memory_layout_changes_no_number(small, monkeypatch, first):
+    """In float64: images, and gradients of weights and codes."""
+    network = small.double().synthesis.requires_grad_(True)
+    noise, ws = network.sample_noise(2), torch.randn(2, 8, 20).double().requires_grad_(True)
+
+    def results(layout_from):
+        monkeypatch.setattr(synthesis, "CHANNELS_LAST", layout_from)
+        images = network(ws, noise)
+        gradients = torch.autograd.grad(images.square().sum(), [ws, *network.parameters()])
+        return images, *gradients
+
+    plain, other = results(1 << 20), results(first)
+    assert other[0].is_contiguous()
+    for expected, found in zip(plain, other, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-6, atol=1e-9 * float(expected.detach().abs().max()))
+
+
+def test_tokens_in_another_order_change_no_number(clip):
+    (model,) = clip
+    images = torch.randn(3, 3, 32, 32, requires_grad=True)
+
+    def results():
+        embeddings = model.encode_image(images)
+        return embeddings, torch.autograd.grad(embeddings.square().sum(), images)[0]
+
+    found = results()
+    changed = [m for m in model.model.visual.transformer.modules() if getattr(m, "batch_first", True) is False]
+    assert len(changed) == 1 + TINY_CLIP["model_cfg"]["vision_cfg"]["layers"]
+    for module in changed:
+        module.batch_first = True
+    for ours, plain in zip(found, results(), strict=True):
+        assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-6 * float(plain.detach().abs().max()))

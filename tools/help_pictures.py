@@ -1,0 +1,135 @@
+"""Makes those pictures of the help pages that show what a node does to the demo models' images.
+
+    python tools/help_pictures.py
+
+They go to web/docs/images. Pictures of the nodes themselves come from the editor.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import nada  # noqa: E402  (after the path)
+from nada.images import before_after, filmstrip, make_grid  # noqa: E402
+
+IMAGES = ROOT / "web" / "docs" / "images"
+WIDEST = 800  # pixels
+SETTINGS = {"iterations": 150, "batch": 4, "learning_rate": 0.006, "layers": "all", "views": 2}  # the quickstart's
+ROWS = 3  # latents that most pictures follow
+
+BANDS = ("coarse", "middle", "fine")
+BASE, CLIP = nada.load_generator("demo"), nada.load_clip("demo")
+CODES = nada.sample_latents(BASE, ROWS, seed=1)
+
+
+def main() -> None:
+    """Train what is needed, and make all pictures."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    sampling()
+    codes()
+    run = nada.KeptRun(ROOT / "build" / "help_runs", BASE, CLIP, nada.AdaptConfig("photo", "sketch", **SETTINGS))
+    for _ in run:
+        pass
+    training(run.run.trained, run.snapshots)
+    mixing(run.run.trained, adapted("photo", "watercolor painting"))
+    mapper()
+
+
+def sampling() -> None:
+    """Generators and random codes."""
+    save("LoadStyleGAN2", make_grid(images(BASE, nada.sample_latents(BASE, 12)), columns=6))
+    columns = [(f"psi {psi:g}", nada.sample_latents(BASE, ROWS, 1, psi)) for psi in (0, 0.5, 0.7, 1)]
+    save("SampleLatents", strip([(label, BASE, ws) for label, ws in columns]))
+
+
+def codes() -> None:
+    """What can be done with codes."""
+    second = nada.sample_latents(BASE, 1, seed=15, truncation_psi=1.0).expand_as(CODES)
+    mixed = [(band, nada.blend_latents(CODES, second, *(b == band for b in BANDS))) for band in BANDS]
+    save("NADAMixLatents", strip([(label, BASE, ws) for label, ws in [("first", CODES), ("second", second), *mixed]]))
+    walk = nada.interpolate_latents(CODES, 18, loop=False)
+    frames = [walk[[i, i + 6, i + 12]] for i in range(6)]
+    save("NADAInterpolateLatents", strip([(f"+{i}", BASE, ws) for i, ws in enumerate(frames)]))
+    step = nada.principal_directions(BASE, 2).vectors[1]
+    amounts = (-3, -1.5, 0, 1.5, 3)
+    save("NADAEditLatents", strip([(f"{a:g}", BASE, nada.edit_latents(CODES, step, a)) for a in amounts]))
+
+
+def training(sketch: nada.Generator, snapshots: nada.Snapshots) -> None:
+    """What a training gives."""
+    nine = nada.sample_latents(BASE, 9)
+    save("GenerateImages", before_after(images(BASE, nine), images(sketch, nine), ("photo", "sketch")))
+    moments = [(str(moment.iteration), snapshots.generator(moment)) for moment in snapshots.moments]
+    save("NADAPickSnapshot", strip([(label, g, CODES) for label, g in [("start", BASE), *moments]]))
+    pictures = images(sketch, nada.sample_latents(BASE, 3, seed=50))
+    config = nada.AdaptConfig("photo", "sketch", image_share=0.5, **SETTINGS)
+    styled = last(nada.adapt(BASE, CLIP, config, style_images=pictures)).generator
+    shown = [("style images", pictures), ("before", images(BASE, CODES)), ("after", images(styled, CODES))]
+    save("NADAImageAdapt", filmstrip(shown))
+
+
+def mixing(sketch: nada.Generator, watercolor: nada.Generator) -> None:
+    """What can be done with adapted generators."""
+    generators = [("photo", BASE), ("sketch", sketch), ("watercolor", watercolor)]
+    save("NADACompareGrid", strip([(label, g, CODES) for label, g in generators]))
+    style = nada.Style.between(BASE, sketch, name="sketch")
+    styled = [(f"strength {s:g}", nada.apply_style(BASE, style, s)) for s in (0, 0.5, 1, 1.5)]
+    styled.append(("only fine", nada.apply_style(BASE, style, 1, 0, 0, 1)))
+    save("NADAApplyStyle", strip([(label, g, CODES) for label, g in styled]))
+    blends = [(f"share {s:g}", nada.blend_generators(sketch, watercolor, s, 4)) for s in (0, 0.33, 0.67, 1)]
+    blends.append(("1 from 32", nada.blend_generators(sketch, watercolor, 1, 32)))
+    save("NADABlendGenerators", strip([(label, g, CODES) for label, g in blends]))
+
+
+def mapper() -> None:
+    """Codes that a mapper moves."""
+    config = nada.MapperConfig("black dog", iterations=100, views=2, l2_weight=0.2, norm_weight=0.0)
+    found = last(nada.train_mapper(BASE, CLIP, config)).mapper
+    four = nada.sample_latents(BASE, 4)
+    save("NADATrainMapper", before_after(images(BASE, four), images(BASE, found(four)), ("before", config.target)))
+    moved = [(f"strength {s:g}", BASE, found(four[:ROWS], s)) for s in (0, 0.5, 1, 1.5)]
+    save("NADAApplyMapper", strip(moved))
+
+
+def adapted(source: str, target: str) -> nada.Generator:
+    """The demo generator, trained from one text to another."""
+    return last(nada.adapt(BASE, CLIP, nada.AdaptConfig(source, target, **SETTINGS))).generator
+
+
+def last(run: Iterable[Any]) -> Any:
+    """The last record of a training."""
+    return deque(run, maxlen=1).pop()
+
+
+def images(generator: nada.Generator, ws: Tensor) -> Tensor:
+    """[N, 3, R, R]."""
+    return nada.generate(generator, ws.detach())
+
+
+def strip(columns: list[tuple[str, nada.Generator, Tensor]]) -> Image.Image:
+    """A labelled column for each generator and its codes."""
+    return filmstrip([(label, images(generator, ws)) for label, generator, ws in columns])
+
+
+def save(node: str, picture: Image.Image) -> None:
+    """As the picture of a node's page."""
+    if picture.width > WIDEST:
+        size = WIDEST, round(picture.height * WIDEST / picture.width)
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    path = IMAGES / f"{node}.webp"
+    picture.save(path, quality=82, method=6)
+    print(f"{path.name}: {picture.width} x {picture.height}, {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Writes locales/en from the schemas of the nodes, and says what is missing or left over in the other languages.
+
+    python tools/locales.py
+
+ComfyUI looks a text up as nodeDefs.<node>.inputs.<id>.tooltip and the like, and shows the schema's own where there is
+none. Choices of a combo are never looked up: they are shown as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+LOCALES = ROOT / "locales"
+SYNTAX = re.compile(r"[{}@|]")  # of the frontend's messages: a text with one of these would come out cut or not at all
+
+
+def main() -> None:
+    """Write locales/en, and compare the others with it."""
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    schemas = read_schemas()
+    write("en", "nodeDefs", english(schemas))
+    write("en", "main", {"nodeCategories": {part: part for part in categories(schemas)}})
+    wanted = {*flat(texts(schemas)), *flat({"nodeCategories": dict.fromkeys(categories(schemas), "")})}
+    for folder in sorted(path for path in LOCALES.iterdir() if path.name != "en"):
+        found = {*flat(read(folder.name, "nodeDefs")), *flat(read(folder.name, "main"))}
+        for what, names in (("lacks", wanted - found), ("has left over", found - wanted)):
+            print(f"{folder.name} {what} {len(names)} texts", *sorted(names), sep="\n  ")
+
+
+def read_schemas() -> list[Any]:
+    """Those of all nodes, made in the tests' stand-in for ComfyUI, where no files of a user are listed."""
+    import stub_comfyui
+
+    with tempfile.TemporaryDirectory() as folder:
+        sys.modules |= stub_comfyui.modules(stub_comfyui.Host(Path(folder)))
+        stub_comfyui.load_pack()
+        extension = importlib.import_module(f"{stub_comfyui.PACK}.nodes").NADAExtension()
+        return [node.define_schema() for node in asyncio.run(extension.get_node_list())]
+
+
+def texts(schemas: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    """Everything that ComfyUI looks up: {node: {"display_name", "description", "inputs", "outputs"}}."""
+    return {
+        schema.node_id: {
+            "display_name": schema.display_name,
+            "description": schema.description,
+            "inputs": {socket.id: _socket(socket) for socket in schema.inputs},
+            "outputs": {str(i): _socket(socket) for i, socket in enumerate(schema.outputs)},
+        }
+        for schema in schemas
+    }
+
+
+def _socket(socket: Any) -> dict[str, str]:
+    return {"name": socket.id, "tooltip": socket.options["tooltip"]}
+
+
+def english(schemas: Iterable[Any]) -> dict[str, Any]:
+    """The texts of the schemas, but for those that the frontend would garble."""
+    return _speakable(texts(schemas))
+
+
+def _speakable(tree: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _speakable(value) if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if isinstance(value, dict) or not SYNTAX.search(value)
+    }
+
+
+def categories(schemas: Iterable[Any]) -> list[str]:
+    """The parts of the nodes' categories, each once; the frontend translates them one by one."""
+    return list(dict.fromkeys(part for schema in schemas for part in schema.category.split("/")))
+
+
+def flat(tree: dict[str, Any], path: tuple[str, ...] = ()) -> dict[str, str]:
+    """{"node.inputs.seed.tooltip": text} of nested dictionaries."""
+    return {".".join(keys): text for keys, text in _leaves(tree, path)}
+
+
+def _leaves(tree: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def read(language: str, name: str) -> dict[str, Any]:
+    """A file of a language, such as "zh" and "nodeDefs"."""
+    return json.loads((LOCALES / language / f"{name}.json").read_text("utf-8"))
+
+
+def write(language: str, name: str, content: dict[str, Any]) -> None:
+    """Write such a file."""
+    path = LOCALES / language / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
