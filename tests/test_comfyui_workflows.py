@@ -34,6 +34,7 @@ SHORTEST = copy.deepcopy(SHORT)
 SHORTEST["NADATextAdapt"] = {**TRAINING, "iterations": 1, "preset": "none", "layers": "all"}
 SHORTEST["NADATrainMapper"] |= {"iterations": 1}
 SHORTEST["SampleLatents"] |= {"count": 1}
+SHORTEST["NADAPickSnapshot"] = {"rows": 1}
 SHORTEST["NADALoadCLIP"] = {"clip_name": TINY}
 
 pytestmark = pytest.mark.skipif(not HOME, reason="COMFYUI_PATH does not name a checkout of ComfyUI")
