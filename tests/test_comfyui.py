@@ -154,7 +154,9 @@ def test_saved_style_is_listed_and_has_a_strength(server, quickstart):
     assert server.pictures(first, "style"), "the node shows before and after"
 
     spec = server.get("/object_info/NADALoadStyle")["NADALoadStyle"]["input"]["required"]["style_name"]
-    prompt["file"] = {"class_type": "NADALoadStyle", "inputs": {"style_name": spec[1]["options"][0]}}
+    name = os.path.join("test", "sketch_00001_.safetensors")
+    assert name in spec[1]["options"]
+    prompt["file"] = {"class_type": "NADALoadStyle", "inputs": {"style_name": name}}
     apply("everything", "file", 1.0)
     second = server.result(server.queue(prompt))
     assert second["status"]["status_str"] == "success", second["status"]
