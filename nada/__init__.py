@@ -30,7 +30,8 @@ from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_
 from .optimize import OptimizeConfig, optimize_latents
 from .presets import PRESETS, Preset
 from .resume import RunState, load_state, save_state
-from .run_folder import result_name
+from .run_folder import result_name, slug
+from .run_store import MapperStore
 from .snapshots import Snapshot, Snapshots
 from .style import Style, apply_style
 from .style_files import load_style, save_style
@@ -59,6 +60,7 @@ __all__ = [
     "KeptRun",
     "LatentMapper",
     "MapperConfig",
+    "MapperStore",
     "NadaError",
     "OptimizeConfig",
     "Preset",
@@ -100,6 +102,7 @@ __all__ = [
     "save_mapper",
     "save_state",
     "save_style",
+    "slug",
     "train_mapper",
 ]
 

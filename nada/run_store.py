@@ -10,9 +10,10 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from .clip import ClipEnsemble
 from .config import AdaptConfig
 from .errors import NadaError
 from .files import prune
+from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper
 from .resume import RunState, clip_probes, load_state, save_state
 from .snapshots import Snapshot
 from .style import Style
@@ -53,7 +55,8 @@ class RunStore:
     ):
         self.folder, self.limit = Path(folder), limit
         self.iterations = config.iterations
-        self.key = _key(generator, clip, config, style_images)
+        settings = {name: value for name, value in asdict(config).items() if name != "iterations"}
+        self.key = run_key(generator, clip, settings, style_images)
 
     def find(self) -> RunState | None:
         """The state to go on from: the furthest one that has not gone too far; None if there is none."""
@@ -116,9 +119,50 @@ def describe(snapshots: Iterable[Snapshot]) -> dict[str, list[dict[str, float]]]
     return {MOMENTS: [{name: getattr(s, name) for name in ("iteration", "agreement", "variety")} for s in snapshots]}
 
 
-def _key(generator: Generator, clip: ClipEnsemble, config: AdaptConfig, style_images: Tensor | None) -> str:
-    """What decides about each step of a run, as 32 hexadecimal digits. How many steps there are does not."""
-    settings = {name: value for name, value in asdict(config).items() if name != "iterations"}
+class MapperStore:
+    """The result of one training of a mapper, in the same folder; whose steps all depend on how many there shall be.
+
+    Args:
+        folder, limit: see `RunStore`.
+        generator, clip, config: as for `train_mapper`.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        generator: Generator,
+        clip: ClipEnsemble,
+        config: MapperConfig,
+        limit: int = MAX_BYTES,
+    ):
+        self.folder, self.limit = Path(folder), limit
+        self.path = self.folder / f"{run_key(generator, clip, asdict(config))}.mapper{ENDING}"
+
+    def find(self) -> LatentMapper | None:
+        """The mapper, if it has been trained before."""
+        if not self.path.is_file():
+            return None
+        try:
+            mapper = load_mapper(self.path)
+            os.utime(self.path)  # was used now
+            return mapper
+        except (NadaError, OSError) as error:
+            log.warning("a stored mapper is of no use: %s", error)
+            return None
+
+    def keep(self, mapper: LatentMapper) -> None:
+        """Store it; a failure costs a line in the log."""
+        try:
+            save_mapper(mapper, self.path)
+            prune(self.folder, f"*{ENDING}", self.limit, self.path)
+        except (NadaError, OSError) as error:
+            log.warning("the mapper must be trained again next time: %s", error)
+
+
+def run_key(
+    generator: Generator, clip: ClipEnsemble, settings: Mapping[str, Any], style_images: Tensor | None = None
+) -> str:
+    """What decides about each step of a training, as 32 hexadecimal digits."""
     digest = hashlib.sha256(json.dumps([settings, generator.fingerprint(), clip.describe()], sort_keys=True).encode())
     for tensor in (*clip_probes(clip).values(), *(() if style_images is None else (style_images,))):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

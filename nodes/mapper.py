@@ -13,11 +13,14 @@ from ..nada import (
     Generator,
     LatentMapper,
     MapperConfig,
+    MapperStore,
+    NadaError,
     file_stamp,
     generate,
     load_mapper,
     sample_latents,
     save_mapper,
+    slug,
     train_mapper,
 )
 from ..nada.images import before_after
@@ -57,7 +60,7 @@ class NADATrainMapper(io.ComfyNode):
             category=TRAINING,
             description="Trains a small network that moves latent codes to where a generator shows the target text. "
             "For adapted generators that show it only sometimes, such as dogs among the pigs. Cancel stops it at the "
-            "next step.",
+            "next step and saves what there is.",
             inputs=[*_main_inputs(), *_advanced_inputs()],
             outputs=[
                 NADAMapper.Output("mapper", tooltip="The trained mapper, for NADA Apply Latent Mapper."),
@@ -151,8 +154,14 @@ def train(
     codes = sample_latents(generator, preview_images, config.seed, config.psi)
     before = generate(generator, codes, batch=config.batch)
     progress, clock = host.Progress(config.iterations), Clock(config.iterations)
+    store = MapperStore(host.runs_folder(), generator, clip, config)
     run = step = None
     try:
+        if mapper := store.find():
+            picture = comparison(config, generator, before, mapper(codes.cpu()))
+            progress.update(config.iterations, picture)
+            host.say("was trained before")
+            return mapper, picture
         run = train_mapper(generator, clip, config)
         for step in run:
             done, last = step.iteration, step.iteration == config.iterations
@@ -161,8 +170,13 @@ def train(
             progress.update(done, picture)
             if last or progress.text_is_due():
                 host.say(f"step {done}/{config.iterations} | loss {float(step.loss):.3f} | {clock.text(done)}")
+        store.keep(step.mapper)
         with host.normal_tensors():
             return step.mapper.requires_grad_(False).cpu(), picture
+    except host.Cancelled:
+        if step:
+            host.say(f"cancelled after step {step.iteration}{save_cancelled(step.mapper, config)}")
+        raise
     except Exception as error:
         if not host.is_out_of_memory(error):
             raise
@@ -170,6 +184,16 @@ def train(
         raise error.with_traceback(None) from None  # the frames below hold what there is no memory for
     finally:
         run = step = None  # a cancellation still holds this frame; it must not hold the device's memory too
+
+
+def save_cancelled(mapper: LatentMapper, config: MapperConfig) -> str:
+    """Save what there is where Load Latent Mapper lists it, in place of an earlier one of that target."""
+    name = f"cancelled/{slug(config.target)}"
+    try:
+        save_mapper(mapper, host.saved_path(name, host.MAPPERS))
+    except NadaError as error:
+        return f" | {error}"
+    return f" | as far as it came, it is saved as the mapper {name}"
 
 
 def comparison(config: MapperConfig, generator: Generator, before: Tensor, codes: Tensor) -> Image.Image:

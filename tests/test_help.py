@@ -25,7 +25,7 @@ def test_every_page_has_a_picture_with_a_description(path):
     pictures = PICTURE.findall(path.read_text("utf-8"))
     assert pictures
     for description, target in pictures:
-        assert len(description) > 15, f"{target} is not described"
+        assert len(description) > 10, f"{target} is not described"
         assert (DOCS / target).is_file(), "the help panel looks for pictures beside the pages"
 
 

@@ -43,6 +43,30 @@ def test_cancel_stops_and_holds_nothing(host, small, clip, monkeypatch):
         host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS)
     assert len(host.progress) == 2
     assert runs[0]() is None
+    saved = host.folder / "output" / "stylegan_mappers" / "cancelled" / "sketch.safetensors"
+    assert nada.load_mapper(saved).metadata["iterations_done"] == 3  # the third update raises
+    assert "saved as the mapper cancelled/sketch" in host.texts[-1]
+
+
+def test_a_finished_training_is_not_repeated(host, small, clip, monkeypatch):
+    first, _ = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS).args
+    longer, _ = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS | {"iterations": 4}).args
+    assert longer.metadata["iterations_done"] == 4
+    monkeypatch.setattr(nada.mapper.MapperTraining, "train_step", lambda self: pytest.fail("trained again"))
+    with torch.inference_mode():
+        again, image = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS).args
+    assert host.texts[-1] == "was trained before"
+    assert image.shape[-1] == 3
+    assert not any(p.is_inference() or p.requires_grad for p in again.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    (path,) = (
+        p
+        for p in (host.folder / "models" / "stylegan_runs").iterdir()
+        if nada.load_mapper(p).metadata["iterations_done"] == 3
+    )
+    path.write_bytes(b"damaged")
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS)
 
 
 def test_out_of_memory_gives_advice(host, small, clip, monkeypatch):

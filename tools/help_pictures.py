@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -47,7 +48,9 @@ def main() -> None:
 
 def sampling() -> None:
     """Generators and random codes."""
-    save("LoadStyleGAN2", make_grid(images(BASE, nada.sample_latents(BASE, 12)), columns=6))
+    people = nada.load_generator("demo-person")
+    both = [images(g, nada.sample_latents(g, 6)) for g in (BASE, people)]
+    save("LoadStyleGAN2", make_grid(torch.cat(both), columns=6))
     columns = [(f"psi {psi:g}", nada.sample_latents(BASE, ROWS, 1, psi)) for psi in (0, 0.5, 0.7, 1)]
     save("SampleLatents", strip([(label, BASE, ws) for label, ws in columns]))
 

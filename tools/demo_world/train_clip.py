@@ -1,7 +1,6 @@
 """Train the demo CLIPs on the demo world.
 
-    python tools/demo_world/train_clip.py --architecture conv --out nada/demo/clip \\
-        --generator dog=nada/demo/dog_photo.safetensors
+    python tools/demo_world/train_clip.py --out nada/demo --generator dog=nada/demo/dog_photo.safetensors
 
 The models are open_clip's CLIP with a small image tower (a ModifiedResNet, or a vision transformer) and a small text
 transformer over the usual vocabulary. Each step draws a few animals as some species in some styles and asks, through
@@ -12,8 +11,8 @@ worth following:
   shall be readable from the embedding, so that a change that makes all animals alike is no pure change of style;
 * the change of an embedding from one style (or species) to another shall agree with that of the text's, and changes
   that go part of the way (partial.py) only in part;
-* after --warm steps, an adversary (adversary.py) adapts generators with the model as it is; the model learns how far
-  those have really come.
+* after --warm steps, an adversary (adversary.py) adapts generators with the models as they are, together, as an
+  adaptation does; the models learn how far those have really come, and which way the truth lies from there.
 """
 
 from __future__ import annotations
@@ -25,23 +24,37 @@ import math
 import random
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from adversary import Adversary, Attempt
+from adversary import Adversary, Attempt, Retoucher
 from augment import augment
 from captions import BACKGROUND_WORDS, SPECIES_WORDS, STYLE_WORDS, TEMPLATES, sample_captions, vocabulary
+from clip_losses import (
+    AGREEMENT,
+    Cells,
+    adversary_loss,
+    caption_loss,
+    direction_cosines,
+    half_way_loss,
+    instance_loss,
+    partial_loss,
+)
 from open_clip import SimpleTokenizer
 from open_clip.model import CLIP
 from partial import Partial, partial_changes
 from safetensors.torch import load_file, save_file
+from shapes import blur
 from torch import Tensor, nn
 from world import PARAMETERS, SPECIES, STYLES, draw, random_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from nada import load_generator
+from nada.views import random_views
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.3, 0.3, 0.3)
 TOWERS = {
@@ -49,18 +62,8 @@ TOWERS = {
     "vit": {"image_size": 64, "layers": 3, "width": 128, "head_width": 32, "patch_size": 8, "pool_type": "avg"},
 }
 TEXT = {"context_length": 32, "vocab_size": 49408, "width": 48, "heads": 2, "layers": 3}
-DIMENSIONS, PATCH_DROPOUT = 128, 0.5
-ANIMALS, SHOWN_STYLES, SHOWN_SPECIES = 2, 4, 3  # a step's pictures: every animal in some styles as some species
-QUESTIONS = {
-    "style": (len(STYLES), 1.5),
-    "species": (len(SPECIES), 1.5),
-    "both": (len(STYLES) * len(SPECIES), 1.0),
-    "coat": (5 * len(SPECIES), 0.3),
-    "background": (len(BACKGROUND_WORDS), 0.1),
-}  # answers, and weight of the loss
-AGREEMENT = 0.93  # cosine wanted between a full change of the picture and that of the text
-
-Cells = list[tuple[int, int, int]]  # (animal, style, species) of pictures
+DIMENSIONS = 128
+ANIMALS, SHOWN_STYLES, SHOWN_SPECIES = 2, 3, 2  # a step's pictures: every animal in some styles as some species
 
 
 def config(architecture: str) -> dict:
@@ -73,8 +76,7 @@ def config(architecture: str) -> dict:
 
 def build_model(architecture: str, tokenizer: SimpleTokenizer, start: Path | None = None) -> CLIP:
     """A fresh CLIP, or one that goes on from a model folder; embeddings of words that no caption uses stay zero."""
-    tower = TOWERS[architecture] | ({"patch_dropout": PATCH_DROPOUT} if architecture == "vit" else {})
-    model = CLIP(DIMENSIONS, tower, TEXT)
+    model = CLIP(DIMENSIONS, TOWERS[architecture], TEXT)
     used = torch.zeros(TEXT["vocab_size"], dtype=torch.bool)
     used[tokenizer(vocabulary()).flatten().unique()] = True
     words = model.token_embedding.weight.data
@@ -121,82 +123,6 @@ def answers(cells: Cells, p: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def caption_loss(image: Tensor, text: dict[str, Tensor], truth: dict[str, Tensor], scale: Tensor) -> Tensor:
-    """Weighted cross-entropy over the captions of each question.
-
-    image [N, D] and text {question: [answers, D]} of unit length, truth {question: [N]}, -1 for no answer.
-    """
-    total = image.new_zeros(())
-    for name, (_, weight) in QUESTIONS.items():
-        known = truth[name] >= 0
-        if known.any():
-            logits = scale * image[known] @ text[name].T
-            total = total + weight * F.cross_entropy(logits, truth[name][known], label_smoothing=0.03)
-    return total
-
-
-def half_way_loss(image: Tensor, text: dict[str, Tensor], cells: Cells, part: Partial, scale: Tensor) -> Tensor:
-    """Cross-entropy of pictures between two styles or species: the answers are as likely as the change went far."""
-    total = image.new_zeros(())
-    for group, column in (("style", 1), ("species", 2)):
-        own = torch.tensor([cells[int(i)][column] for i in part.start], device=image.device)
-        changed = torch.tensor([g == group for g in part.group], device=image.device)
-        far = (part.progress * changed).unsqueeze(1)
-        count = QUESTIONS[group][0]
-        wanted = F.one_hot(own, count) * (1 - far) + F.one_hot(torch.where(changed, part.goal, own), count) * far
-        total = total + F.cross_entropy(scale * image @ text[group].T, wanted)
-    return total
-
-
-def direction_cosines(image: Tensor, cells: Cells, text: dict[str, Tensor]) -> Tensor:
-    """cos(change of image, change of text) for all pairs of pictures that differ in nothing but style or species."""
-    animal, style, species = torch.tensor(cells, device=image.device).T
-    same_animal = animal[:, None] == animal
-    found = []
-    for group, index, other in (("style", style, species), ("species", species, style)):
-        pairs = same_animal & (other[:, None] == other) & (index[:, None] < index)
-        a, b = pairs.nonzero().T
-        found.append(F.cosine_similarity(image[b] - image[a], text[group][index[b]] - text[group][index[a]], dim=-1))
-    return torch.cat(found)
-
-
-def partial_loss(change: Tensor, cells: Cells, part: Partial, text: dict[str, Tensor]) -> Tensor:
-    """Who went a part p of the way is sqrt(p) along it, by the cosine; squared error. change [N, D]."""
-    error = change.new_zeros(())
-    for group, column in (("style", 1), ("species", 2)):
-        rows = [i for i, g in enumerate(part.group) if g == group and part.progress[i] > 0]
-        if rows:
-            own = [cells[int(part.start[i])][column] for i in rows]
-            along = F.cosine_similarity(change[rows], text[group][part.goal[rows]] - text[group][own], dim=-1)
-            error = error + (along - AGREEMENT * part.progress[rows].sqrt()).square().sum()
-    return error / len(change)
-
-
-def pretense_loss(embedding: Tensor, attempts: list[Attempt], text: dict[str, Tensor]) -> Tensor:
-    """How far an adversary's changes seem to have come, above or below how far they did; squared.
-
-    embedding [len(attempts) * 2 * B, D]: for each attempt B pictures before and B after the change. A little more than
-    the truth is allowed, so that the first steps are encouraged.
-    """
-    error = []
-    for pair, attempt in zip(embedding.chunk(len(attempts)), attempts, strict=True):
-        before, after = pair.chunk(2)
-        wanted = text[attempt.group][attempt.goal] - text[attempt.group][attempt.start]
-        along = F.cosine_similarity(after - before, wanted[None], dim=-1)
-        far = attempt.progress.sqrt()
-        above, below = (along - 0.45 - 0.55 * far).clamp_min(0), (0.85 * far - along).clamp_min(0)
-        error.append(above.square() + below.square())
-    return torch.cat(error).mean()
-
-
-def instance_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Which of all other pictures is the second view of this one? [N, D] twice."""
-    both = torch.cat([first, second])
-    similarity = (both @ both.T / 0.15).fill_diagonal_(-1e9)
-    partner = torch.arange(len(both), device=both.device).roll(len(first))
-    return F.cross_entropy(similarity, partner)
-
-
 def normalize(images: Tensor) -> Tensor:
     return (images - images.new_tensor(MEAN).view(3, 1, 1)) / images.new_tensor(STD).view(3, 1, 1)
 
@@ -212,10 +138,58 @@ def encode_captions(model: CLIP, tokenizer, captions: dict[str, list[str]], devi
     return dict(zip(captions, embedding.split([len(group) for group in captions.values()]), strict=True))
 
 
-def training_losses(
-    model: CLIP, reader: nn.Linear, tokenizer, adversary: Adversary | None, seed: int, device
-) -> dict[str, Tensor]:
-    """The losses of one step, on pictures drawn from `seed` and, if there is one, the adversary's."""
+@dataclass
+class Lesson:
+    """The pictures of one step, [N, 3, 64, 64] in 0..1, and what is known of them."""
+
+    cells: Cells
+    parameters: dict[str, Tensor]
+    part: Partial
+    views: list[Tensor]
+    captions: dict[str, list[str]]
+    attempt: Attempt | None
+    way: Tensor
+
+
+class Student:
+    """A CLIP in training, with its optimizer and its moving average."""
+
+    def __init__(self, architecture: str, args: argparse.Namespace, tokenizer: SimpleTokenizer):
+        self.architecture, self.tokenizer, self.device = architecture, tokenizer, args.device
+        start = args.start / f"clip_{architecture}" if args.start else None
+        self.model = build_model(architecture, tokenizer, start).to(args.device)
+        self.average = copy.deepcopy(self.model)
+        self.reader = nn.Linear(DIMENSIONS, len(PARAMETERS)).to(args.device)  # only for training
+        weights = [*self.model.parameters(), *self.reader.parameters()]
+        self.optimizer = torch.optim.AdamW(weights, lr=args.lr, betas=(0.9, 0.98), weight_decay=0.02)
+
+    def parts(self) -> dict:
+        names = ("model", "average", "reader", "optimizer")
+        return {f"{self.architecture} {name}": getattr(self, name) for name in names}
+
+    def see(self, images: Tensor) -> Tensor:
+        """Unit embeddings [N, D] of images [N, 3, 64, 64] in 0..1."""
+        return encode_pictures(self.model, images)
+
+    def read(self, captions: dict[str, list[str]]) -> dict[str, Tensor]:
+        return encode_captions(self.model, self.tokenizer, captions, self.device)
+
+    def step(self, lesson: Lesson, text: dict[str, Tensor], number: int) -> dict[str, float]:
+        """Learn from one lesson whose captions are embedded as `text`; `number` steps were before."""
+        losses = training_losses(self.model, self.reader, lesson, text)
+        self.optimizer.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
+        self.optimizer.step()
+        self.model.logit_scale.data.clamp_(0, math.log(100))
+        update_average(self.average, self.model, min(0.98, (number + 1) / (number + 10)))
+        return {name: value.item() for name, value in losses.items()}
+
+
+def prepare(
+    students: list[Student], adversaries: Sequence[Adversary | Retoucher], seed: int, device
+) -> tuple[Lesson, list[dict]]:
+    """A lesson, drawn from `seed` and, if there are any, the adversaries'; and each student's embedded captions."""
     pick, noise = random.Random(seed), torch.Generator().manual_seed(seed)
     cells = choose_cells(pick)
     with torch.no_grad():
@@ -228,17 +202,35 @@ def training_losses(
         views += [augment(part.images, noise), augment(images, noise)]
         grain = 0.06 * torch.rand(len(images), 1, 1, 1, generator=noise)
         views[2] = views[2] + (grain * torch.randn(images.shape, generator=noise)).to(device)
-    text = encode_captions(model, tokenizer, sample_captions(pick), device)
-    attempts = []
-    if adversary:
-        fixed = {name: t.detach() for name, t in text.items()}
-        attempts = adversary.step(lambda x: encode_pictures(model, (x + 1) / 2), fixed)
-        views += [picture for a in attempts for picture in (a.before, a.after)]
-    n, scale = len(images), model.logit_scale.exp()
-    embedding = encode_pictures(model, torch.cat(views))
+    captions = sample_captions(pick)
+    texts = [student.read(captions) for student in students]
+    attempt, way = None, torch.empty(0)
+    if adversaries:
+        fixed = [{name: t.detach() for name, t in text.items()} for text in texts]
+        attempt = Attempt.joined([a.step([student.see for student in students], fixed) for a in adversaries])
+        way = torch.rand(len(attempt.goals), generator=noise).to(device)
+        views += shown(attempt, way, pick, noise)
+    return Lesson(cells, p, part, views, captions, attempt, way), texts
+
+
+def shown(attempt: Attempt, way: Tensor, pick: random.Random, noise: torch.Generator) -> list[Tensor]:
+    """The four groups of pictures of `adversary_loss`, all of them moved and softened alike."""
+    further = torch.lerp(attempt.after, attempt.wanted, way.view(-1, 1, 1, 1))
+    groups = [attempt.before, attempt.after, further, attempt.wanted]
+    count = len(way)
+    show = random_views(pick.choice((0, 1)), count, noise)
+    amount = (torch.rand(count, 1, 1, 1, generator=noise) - 0.5).clamp_min(0).to(way)
+    return [torch.lerp(x, blur(x, 3), 2 * amount) for x in (show(group) for group in groups)]
+
+
+def training_losses(model: CLIP, reader: nn.Linear, lesson: Lesson, text: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The losses of one step; text {question: [answers, D]}."""
+    cells, part = lesson.cells, lesson.part
+    n, scale = len(cells), model.logit_scale.exp()
+    embedding = encode_pictures(model, torch.cat(lesson.views))
     first, changed, second, tried = embedding.split([n, n, n, len(embedding) - 3 * n])
-    truth = {name: t.repeat(2) for name, t in answers(cells, p).items()}
-    known = torch.cat([value.flatten(1) for value in p.values()], 1)[[cell[0] for cell in cells]]
+    truth = {name: t.repeat(2) for name, t in answers(cells, lesson.parameters).items()}
+    known = torch.cat([value.flatten(1) for value in lesson.parameters.values()], 1)[[cell[0] for cell in cells]]
     losses = {
         "captions": caption_loss(torch.cat([first, second]), text, truth, scale),
         "half way": 0.5 * half_way_loss(changed, text, cells, part, scale),
@@ -247,8 +239,8 @@ def training_losses(
         "instance": 0.25 * instance_loss(first, second),
         "reading": 4.0 * F.mse_loss(reader(torch.cat([first, second])), known.repeat(2, 1)),
     }
-    if attempts:
-        losses["pretense"] = 2.0 * pretense_loss(tried, attempts, text)
+    if lesson.attempt:
+        losses["adversary"] = 4.0 * adversary_loss(tried, lesson.attempt, lesson.way, text)
     return losses
 
 
@@ -310,13 +302,17 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for open_clip_config.json and the weights")
-    parser.add_argument("--architecture", choices=TOWERS, default="conv", help="image tower (default %(default)s)")
-    parser.add_argument("--start", type=Path, help="model folder of the same architecture to begin with")
+    parser.add_argument("--out", type=Path, required=True, help="folder for clip_ARCHITECTURE, for open_clip")
+    parser.add_argument("--architecture", choices=TOWERS, nargs="+", default=list(TOWERS), help="default: both")
+    parser.add_argument("--start", type=Path, help="folder with clip_ARCHITECTURE to begin with")
     parser.add_argument("--steps", type=int, default=3000, help="training steps (default %(default)s)")
     parser.add_argument("--warm", type=int, default=400, help="steps before the adversary starts (default %(default)s)")
     parser.add_argument(
-        "--generator", action="append", default=[], metavar="SPECIES=FILE", help="photo generator for an adversary"
+        "--generator",
+        action="append",
+        default=[],
+        metavar="SPECIES=FILE",
+        help="photos for an adversary; repeat",
     )
     parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
@@ -330,43 +326,37 @@ def main() -> None:
     args = parse()
     torch.manual_seed(args.seed)
     tokenizer = SimpleTokenizer(context_length=TEXT["context_length"])
-    model = build_model(args.architecture, tokenizer, args.start).to(args.device)
-    average = copy.deepcopy(model)
-    reader = nn.Linear(DIMENSIONS, len(PARAMETERS)).to(args.device)  # only for training
-    optimizer = torch.optim.AdamW(
-        [*model.parameters(), *reader.parameters()], lr=args.lr, betas=(0.9, 0.98), weight_decay=0.02
-    )
-    parts = {"model": model, "average": average, "reader": reader, "optimizer": optimizer}
+    students = [Student(architecture, args, tokenizer) for architecture in args.architecture]
+    parts = {name: part for student in students for name, part in student.parts().items()}
     first = 0
     if args.resume and args.resume.exists():
         state = torch.load(args.resume, map_location=args.device, weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         first = state["step"]
-    adversaries = []
+    rivals = []
     for i, (species, file) in enumerate(entry.split("=", 1) for entry in args.generator):
-        adversaries.append(Adversary(load_generator(file).to(args.device), species, seed=args.seed + first + i))
+        generator, seed = load_generator(file).to(args.device), args.seed + first + i
+        rivals.append((Adversary(generator, species, seed=seed), Retoucher(generator, species, seed=seed)))
     start = time.time()
     for step in range(first, args.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.steps, args.lr)
-        # After --warm steps batch statistics stay: training sees what use will see.
-        model.train(step < args.warm or args.architecture == "vit")
-        rival = adversaries[step % len(adversaries)] if adversaries and step >= args.warm else None
-        losses = training_losses(model, reader, tokenizer, rival, args.seed * 10**7 + step, args.device)
-        optimizer.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 2.0)
-        optimizer.step()
-        model.logit_scale.data.clamp_(0, math.log(100))
-        update_average(average, model, min(0.98, (step + 1) / (step + 10)))
-        if step % 20 == 0:
-            text = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
-            print(f"step {step} {text} {time.time() - start:.0f} s", flush=True)
+        for student in students:
+            student.optimizer.param_groups[0]["lr"] = learning_rate(step, args.steps, args.lr)
+            # After --warm steps batch statistics stay: training sees what use will see.
+            student.model.train(step < args.warm)
+        against = rivals[step % len(rivals)] if rivals and step >= args.warm else ()
+        lesson, texts = prepare(students, against, args.seed * 10**7 + step, args.device)
+        for student, text in zip(students, texts, strict=True):
+            losses = student.step(lesson, text, step)
+            if step % 20 == 0:
+                report = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+                print(f"step {step} {student.architecture} {report} {time.time() - start:.0f} s", flush=True)
         if (step + 1) % args.every == 0 or step + 1 == args.steps:
-            scores = evaluate(average, tokenizer, args.device)
-            print(f"step {step + 1} " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
-            export(average, args.architecture, args.out)
+            for student in students:
+                scores = evaluate(student.average, tokenizer, args.device)
+                report = ", ".join(f"{k} {v:.3f}" for k, v in scores.items())
+                print(f"step {step + 1} {student.architecture} {report}", flush=True)
+                export(student.average, student.architecture, args.out / f"clip_{student.architecture}")
             if args.resume:
                 torch.save({"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}, args.resume)
 
