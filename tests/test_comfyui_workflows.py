@@ -19,7 +19,7 @@ from nada.stylegan2 import Generator, GeneratorConfig
 PUBLISHED = {"sketch": "ffhq-1024", "pixar": "ffhq-1024", "dog_to_pig": "afhqdog-512"}
 CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # of config-f, from 4 px up
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
-LIMIT = 600  # seconds for a run
+LIMIT = 1800  # seconds for a run; large generators take minutes on a CPU
 TINY = "tiny"  # a CLIP of random weights
 TRAINING = {"iterations": 2, "batch": 1, "select_batch": 1, "preview_every": 0, "preview_images": 1}
 SHORT = {
