@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import ceil
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from . import layer_freeze
-from .clip import ClipEnsemble
+from .clip import ClipEnsemble, ClipModel
 from .config import AdaptConfig
 from .errors import UsageError
 from .latents import device_of, mix_latents, seeded
@@ -125,7 +126,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.goal.refuse_other_models(clip)
         self.trained = copy.deepcopy(generator).eval().requires_grad_(False)
         self.synthesis = self.trained.synthesis
-        self.pieces = 1
+        self.pieces, self.half = 1, config.precision == "half"
         self.rate = config.rate(generator)
         self.random = seeded(config.seed)
         self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, self.random)
@@ -226,9 +227,9 @@ class Adaptation(TrainingLoop[AdaptStep]):
 
     def _distance(self, codes: Tensor, noise: dict[str, Tensor], share: float) -> Tensor:
         """What codes [N, num_ws, w_dim] that are `share` of a batch add to its mean distance from the target."""
-        images = self.synthesis(codes, noise)
+        images = self.synthesis(codes, noise, half=self.half)
         pairs = zip(self.clip, self.goal.targets, strict=True)
-        return share * sum(m.weight * global_loss(m.encode_image(images), target) for m, target in pairs)
+        return share * sum(m.weight * global_loss(self._embed(m, images), target) for m, target in pairs)
 
     def train_layers(self) -> tuple[dict[str, Tensor], Tensor]:
         """The second half: one step of Adam on the chosen layers. Returns the losses and what was minimized."""
@@ -248,7 +249,13 @@ class Adaptation(TrainingLoop[AdaptStep]):
         return losses, sum(self.config.loss_weights[name] * loss for name, loss in losses.items())
 
     def _images(self, synthesis: Synthesis, ws: Tensor, noise: dict[str, Tensor]) -> Tensor:
-        return in_pieces(lambda part: synthesis(ws[part], _cut(noise, part)), len(ws), self.pieces)
+        render = lambda part: synthesis(ws[part], _cut(noise, part), half=self.half)
+        return in_pieces(render, len(ws), self.pieces)
+
+    def _embed(self, model: ClipModel, images: Tensor) -> Tensor:
+        kind = images.device.type
+        with torch.autocast(kind, torch.bfloat16) if self.half else nullcontext():
+            return in_pieces(lambda part: model.encode_image(images[part]), len(images), self.pieces)
 
     def losses(self, before: Tensor, after: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The losses with a weight, each added up over the CLIP models, and where they lead.
@@ -266,7 +273,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         after = after.requires_grad_(True)
         losses, gradient = dict.fromkeys(weights, 0.0), 0.0
         for model, direction, target in zip(self.clip, self.goal.directions, self.goal.targets, strict=True):
-            pair = Pair(model, before, after, crop, direction, target, self.pieces)
+            pair = Pair(partial(self._embed, model), before, after, crop, direction, target)
             found = {name: model.weight * LOSSES[name](pair) for name in weights}
             gradient = gradient + torch.autograd.grad(sum(weights[name] * found[name] for name in weights), after)[0]
             losses = {name: losses[name] + loss.detach() for name, loss in found.items()}
