@@ -77,12 +77,12 @@ GROUPS: dict[str, Callable[..., dict[str, list[Case]]]] = {
 }
 
 
-def parts(size: int, base: Case, rounds: int) -> dict[str, dict]:
+def parts(size: int, base: Case, rounds: int, warmup: int) -> dict[str, dict]:
     """Where the time goes, and the floor by arithmetic, without and with the choice of layers."""
     found = {}
     for layers in ("all", PAPER_LAYERS[size]):
         case = base.on(size=size, layers=layers, name="ours")
-        (row,) = in_turns([case], rounds, ("parts", "floor"))
+        (row,) = in_turns([case], rounds, warmup, ("parts", "floor"))
         found[f"layers {layers}, {size} px"] = row
     return found
 
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="256", help="pixels, such as 256,512,1024 (default: %(default)s)")
     parser.add_argument("--groups", default="parts,layers,memory", help=f"of parts, {', '.join(GROUPS)}; or all")
     parser.add_argument("--iterations", type=int, default=2, help="timed, of each case (default: %(default)s)")
+    parser.add_argument("--warmup", type=int, default=1, help="iterations before, not timed (default: %(default)s)")
     parser.add_argument(
         "--reference", metavar="PATH", help="a checkout of the public StyleGAN-nada, to run beside ours"
     )
@@ -104,11 +105,11 @@ def main() -> None:
     for size in map(int, args.sizes.split(",")):
         for name in names:
             if name == "parts":
-                results["parts"] |= parts(size, base, args.iterations)
+                results["parts"] |= parts(size, base, args.iterations, args.warmup)
             elif name != "reference" or args.reference:
                 extra = [args.reference] if name == "reference" else []
                 for title, cases in GROUPS[name](size, base, *extra).items():
-                    results["comparisons"][title] = in_turns(cases, args.iterations)
+                    results["comparisons"][title] = in_turns(cases, args.iterations, args.warmup)
                     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
             PAGE.write_text(page(results))

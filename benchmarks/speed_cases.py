@@ -180,12 +180,13 @@ def workers(cases: list[Case]) -> Iterator[list[Worker]]:
             worker.close()
 
 
-def in_turns(cases: list[Case], rounds: int, then: Sequence[str] = ()) -> list[dict[str, Any]]:
+def in_turns(cases: list[Case], rounds: int, warmup: int = 1, then: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Time cases in turns, so that what else the machine does falls on all of them.
 
     Args:
         cases: the first is what the others are compared with.
-        rounds: timed iterations of each, after one that is not.
+        rounds: timed iterations of each.
+        warmup: iterations before them that are not.
         then: methods of `Timed` to call on each afterwards.
 
     Returns:
@@ -193,9 +194,9 @@ def in_turns(cases: list[Case], rounds: int, then: Sequence[str] = ()) -> list[d
         gave.
     """
     with workers(cases) as running:
-        steps = [[worker.ask("step") for worker in running] for _ in range(rounds + 1)]
+        steps = [[worker.ask("step") for worker in running] for _ in range(warmup + rounds)]
         rows = []
         for i, worker in enumerate(running):
             after = {method: worker.ask(method) for method in then}
-            rows.append({**asdict(worker.case), "steps": [turn[i] for turn in steps[1:]], **after})
+            rows.append({**asdict(worker.case), "steps": [turn[i] for turn in steps[warmup:]], **after})
         return rows
