@@ -77,10 +77,10 @@ GROUPS: dict[str, Callable[..., dict[str, list[Case]]]] = {
 }
 
 
-def parts(size: int, base: Case, rounds: int, warmup: int) -> dict[str, dict]:
-    """Where the time goes, and the floor by arithmetic, without and with the choice of layers."""
+def parts(size: int, base: Case, layers_of: list[str | int], rounds: int, warmup: int) -> dict[str, dict]:
+    """Where the time goes, and the floor by arithmetic, for each number of layers."""
     found = {}
-    for layers in ("all", PAPER_LAYERS[size]):
+    for layers in layers_of:
         case = base.on(size=size, layers=layers, name="ours")
         (row,) = in_turns([case], rounds, warmup, ("parts", "floor"))
         found[f"layers {layers}, {size} px"] = row
@@ -91,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="256", help="pixels, such as 256,512,1024 (default: %(default)s)")
     parser.add_argument("--groups", default="parts,layers,memory", help=f"of parts, {', '.join(GROUPS)}; or all")
+    parser.add_argument("--layers", default="all,12", help="of the group parts (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=2, help="timed, of each case (default: %(default)s)")
     parser.add_argument("--warmup", type=int, default=1, help="iterations before, not timed (default: %(default)s)")
     parser.add_argument(
@@ -101,11 +102,12 @@ def main() -> None:
     args = parser.parse_args()
     base = Case("", device=args.device, threads=args.threads)
     names = ["parts", *GROUPS] if args.groups == "all" else args.groups.split(",")
+    layers = [int(name) if name.isdigit() else name for name in args.layers.split(",")]
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"parts": {}, "comparisons": {}}
     for size in map(int, args.sizes.split(",")):
         for name in names:
             if name == "parts":
-                results["parts"] |= parts(size, base, args.iterations, args.warmup)
+                results["parts"] |= parts(size, base, layers, args.iterations, args.warmup)
             elif name != "reference" or args.reference:
                 extra = [args.reference] if name == "reference" else []
                 for title, cases in GROUPS[name](size, base, *extra).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,6 +21,7 @@ The reference is the public implementation of the authors, on the same machine, 
 
 No GPU was at hand. The script runs there unchanged (`--device cuda`); nothing here says how fast that is.
 """
+NOTES = Path(__file__).with_name("speed_notes.md")  # written by hand, appended
 COLUMNS = ("", "s / iteration", "images / s", "x faster", "peak memory, GB", "of the first")
 
 
@@ -30,7 +32,7 @@ def page(results: dict[str, Any]) -> str:
         sections += ["## Comparisons\n", *(comparison(*item) for item in results["comparisons"].items())]
     if results["parts"]:
         sections += ["## Where the time goes\n", *(parts(*item) for item in results["parts"].items())]
-    return "\n".join(sections)
+    return "\n".join([*sections, NOTES.read_text(encoding="utf-8")])
 
 
 def seconds(row: dict[str, Any]) -> list[float]:
