@@ -155,7 +155,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
             if self.k is not None and self.iteration % self.config.select_every == 0:
                 self.layers = (*self.select_layers(), *self.extra)
             self.trainable.free(self.layers)
-            return self.train_layers()
+            return self.train_layers()  # moves weights last, when the memory of all else is free again
         except BaseException:
             self.random.set_state(random)
             self.layers = layers
@@ -218,7 +218,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         ws = self.draw_codes(count)(self.trained.mapping)
         noise = self.synthesis.sample_noise(count, self.random)
         scores = torch.zeros_like(ws[0, :, 0])
-        # No more images at a time than a training step has: it costs next to nothing, and memory would be for nothing.
+        # Never more images at a time than a training step has: that takes no longer, and half the memory (measured).
         for part in slices(count, self.pieces * ceil(count / self.config.batch)):
             share = len(ws[part]) / count
             loss = partial(self._distance, noise=_cut(noise, part), share=share)
@@ -243,7 +243,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         if "mapping" in self.layers:
             ws = codes(self.trained.mapping)
         after = show(self._images(self.synthesis, ws, noise))
-        losses, gradient = self.losses(before, after.detach())
+        losses, gradient = self.losses(before, after)
         after.backward(gradient)
         self.trainable.step(self.optimizer)
         return losses, sum(self.config.loss_weights[name] * loss for name, loss in losses.items())
@@ -253,8 +253,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         return in_pieces(render, len(ws), self.pieces)
 
     def _embed(self, model: ClipModel, images: Tensor) -> Tensor:
-        kind = images.device.type
-        with torch.autocast(kind, torch.bfloat16) if self.half else nullcontext():
+        with torch.autocast(images.device.type, torch.bfloat16) if self.half else nullcontext():
             return in_pieces(lambda part: model.encode_image(images[part]), len(images), self.pieces)
 
     def losses(self, before: Tensor, after: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -270,7 +269,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         """
         weights = self.config.loss_weights
         crop = random_crops(len(before), self.random) if "patch" in weights else None
-        after = after.requires_grad_(True)
+        after = after.detach().requires_grad_(True)
         losses, gradient = dict.fromkeys(weights, 0.0), 0.0
         for model, direction, target in zip(self.clip, self.goal.directions, self.goal.targets, strict=True):
             pair = Pair(partial(self._embed, model), before, after, crop, direction, target)
