@@ -119,6 +119,12 @@ class AdaptConfig:
         1,
     )
     mixing: float = option(0.0, "Probability of style mixing; both generators see the same mixture.", 0, 1)
+    precision: str = option(
+        "full",
+        "'half' computes CLIP and the generator from 64 px on in bfloat16, weights and losses in float32. Meant for "
+        "GPUs, and not measured on one; this project's CPUs take longer that way.",
+        choices=("full", "half"),
+    )
     views: int | None = option(
         None,
         "Show CLIP so many randomly moved copies of each image, the same of both generators, instead of the image. "

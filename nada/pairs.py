@@ -8,60 +8,53 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .clip import ClipModel
 from .losses import directional_loss, global_loss, relative_norm_loss, within_domain_loss
-from .pieces import in_pieces
 
 
 class Pair:
     """A batch of both twins through one CLIP model; each embedding is made when a loss first asks for it.
 
     Args:
-        model: the CLIP model.
+        embed: images [N, 3, H, W] -> [N, D], what the CLIP model sees.
         before, after: [N, 3, R, R] images of the frozen and of the trained generator.
         crop: shows the same random part of both, for the patch loss.
         direction: [D] of length 1, the change to learn.
         target: [D], what to resemble.
-        pieces: that the model sees the batch in.
     """
 
     def __init__(
         self,
-        model: ClipModel,
+        embed: Callable[[Tensor], Tensor],
         before: Tensor,
         after: Tensor,
         crop: Callable[[Tensor], Tensor],
         direction: Tensor,
         target: Tensor,
-        pieces: int = 1,
     ):
-        self.model, self.before, self.after, self.crop = model, before, after, crop
-        self.direction, self.target, self.pieces = direction, target, pieces
+        self.embed, self.before, self.after, self.crop = embed, before, after, crop
+        self.direction, self.target = direction, target
 
     @cached_property
     def source(self) -> Tensor:
         """[N, D] embeddings of the frozen generator's images."""
         with torch.no_grad():
-            return self._embed(self.before)
+            return self.embed(self.before)
 
     @cached_property
     def adapted(self) -> Tensor:
         """[N, D] those of the trained generator's."""
-        return self._embed(self.after)
+        return self.embed(self.after)
 
     @cached_property
     def source_parts(self) -> Tensor:
         """[N, D] embeddings of random parts of the frozen generator's images."""
         with torch.no_grad():
-            return self._embed(self.crop(self.before))
+            return self.embed(self.crop(self.before))
 
     @cached_property
     def adapted_parts(self) -> Tensor:
         """[N, D] those of the same parts of the trained generator's."""
-        return self._embed(self.crop(self.after))
-
-    def _embed(self, images: Tensor) -> Tensor:
-        return in_pieces(lambda part: self.model.encode_image(images[part]), len(images), self.pieces)
+        return self.embed(self.crop(self.after))
 
 
 LOSSES: dict[str, Callable[[Pair], Tensor]] = {  # their weights are the configuration's NAME_weight

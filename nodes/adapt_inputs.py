@@ -138,14 +138,7 @@ def advanced_inputs() -> list[io.Input]:
         _setting(io.Float, "mixing", 1.0),
         preview_images(),
         views(),
-        io.Combo.Input(
-            "train",
-            options=list(CONFIG["train"].metadata["choices"]),
-            default=CONFIG["train"].default,
-            optional=True,
-            tooltip=CONFIG["train"].metadata["help"],
-            extra_dict=ADVANCED,
-        ),
+        _choice("train"),
         _setting(io.Int, "rank", 128),
         *(_switch(name) for name in ("train_torgb", "train_const", "train_mapping")),
         *(_setting(io.Float, f"{loss}_weight", 100.0) for loss in ("angle", "norm", "patch")),
@@ -159,7 +152,21 @@ def advanced_inputs() -> list[io.Input]:
             "generator's file in memory and on disk.",
             extra_dict=ADVANCED,
         ),
+        _choice("precision"),
     ]
+
+
+def _choice(name: str) -> io.Input:
+    """One of several words of the configuration."""
+    field = CONFIG[name]
+    return io.Combo.Input(
+        name,
+        options=list(field.metadata["choices"]),
+        default=field.default,
+        optional=True,
+        tooltip=field.metadata["help"],
+        extra_dict=ADVANCED,
+    )
 
 
 def _switch(name: str) -> io.Input:

@@ -158,10 +158,10 @@ def test_a_step_too_large_for_the_memory_is_repeated_in_pieces(host, small, clip
         synthesis = type(small.synthesis)
         forward = synthesis.forward
 
-        def checked(self, ws, *rest):
+        def checked(self, ws, *rest, **options):
             if len(ws) > images:
                 raise torch.OutOfMemoryError("out of memory")
-            return forward(self, ws, *rest)
+            return forward(self, ws, *rest, **options)
 
         monkeypatch.setattr(synthesis, "forward", checked)
 

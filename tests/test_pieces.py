@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 from conftest import alive
@@ -132,6 +134,23 @@ def test_pieces_take_less_memory():
     assert kept(lambda: in_pieces(make, 4, 4)) < 0.2 * whole
     generator.synthesis.recompute = True
     assert kept(lambda: make(slice(0, 4))) < 0.5 * whole
+
+
+def test_memory_does_not_grow_with_the_steps(small, judge):
+    """Bytes of all tensors that live between steps, layers chosen or not."""
+
+    def living() -> int:
+        gc.collect()
+        tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
+        return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+    run = adapt(small, judge, config(iterations=20, layers="all"))
+    sizes = []
+    for step in run:
+        run.select_layers()
+        if step.iteration % 5 == 0:
+            sizes.append(living())
+    assert len(set(sizes)) == 1
 
 
 @pytest.mark.parametrize(("count", "pieces", "sizes"), [(8, 3, [2, 3, 3]), (2, 5, [1, 1]), (4, 1, [4])])

@@ -6,6 +6,8 @@ import pytest
 import torch
 from conftest import TINY_CLIP
 
+from nada.adapt import adapt
+from nada.config import AdaptConfig
 from nada.stylegan2 import synthesis
 
 
@@ -42,3 +44,26 @@ def test_tokens_in_another_order_change_no_number(clip):
         module.batch_first = True
     for ours, plain in zip(found, results(), strict=True):
         assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-6 * float(plain.detach().abs().max()))
+
+
+def test_half_precision_leads_the_same_way(small, clip, monkeypatch):
+    monkeypatch.setattr(synthesis, "HALF", 8)
+    settings = {"layers": "all", "batch": 4, "iterations": 2, "learning_rate": 0.01}
+
+    def second_step(precision):
+        run = adapt(small, clip, AdaptConfig("photo", "sketch", precision=precision, **settings))
+        next(run)
+        run.trained.load_state_dict(parted)
+        step = next(run)
+        gradients = [p.grad.flatten() for p in step.generator.parameters() if p.grad is not None]
+        assert all(g.dtype == torch.float32 for g in gradients)
+        return float(step.loss), torch.cat(gradients)
+
+    run = adapt(small, clip, AdaptConfig("photo", "sketch", **settings | {"iterations": 20}))
+    *_, last = run
+    parted = {name: tensor.clone() for name, tensor in last.generator.state_dict().items()}
+    (loss, full), (near, half) = second_step("full"), second_step("half")
+    assert near == pytest.approx(loss, abs=0.05)
+    assert near != loss
+    assert torch.cosine_similarity(full, half, dim=0) > 0.95
+    assert small.synthesis(torch.randn(2, 8, 20), half=True).dtype == torch.float32

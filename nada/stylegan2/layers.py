@@ -139,7 +139,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, H, W] -> [N, C_out, 2H, 2W]."""
-        return ops.upsample(F.conv2d(x, self.weight * self.weight_gain), self.up_filter)
+        return ops.upsample(F.conv2d(x, (self.weight * self.weight_gain).to(x.dtype)), self.up_filter)
 
 
 class ToRGB(nn.Module):

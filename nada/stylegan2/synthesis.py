@@ -14,6 +14,7 @@ from .config import GeneratorConfig
 from .layers import Residual, SynthesisLayer, ToRGB
 
 NOISE_MODES = ("const", "random", "none")
+HALF = 64  # pixels from which half precision is used on demand; smaller blocks cost little
 CHANNELS_LAST = 64  # pixels from which that memory layout is faster on a CPU (docs/speed.md)
 SUM_GAIN = 0.5**0.5  # keeps the variance of a sum of two
 Noise = str | MappingABC  # one of NOISE_MODES, or {layer name: [N or 1, 1, r, r]}
@@ -41,22 +42,30 @@ class Block(nn.Module):
         self.torgb = ToRGB(c, config.img_channels, config.w_dim, config.conv_clamp) if has_rgb else None
 
     def forward(
-        self, x: Tensor | None, image: Tensor | None, styles: MappingABC[str, Tensor], noise: MappingABC[str, Tensor]
+        self,
+        x: Tensor | None,
+        image: Tensor | None,
+        styles: MappingABC[str, Tensor],
+        noise: MappingABC[str, Tensor],
+        half: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Features and image of the block below (None at 4x4) -> those of this one."""
-        name, below = f"b{self.resolution}.", x
+        """Features and image of the block below (None at 4x4) -> those of this one; see `Synthesis.forward`."""
+        name, below = f"b{self.resolution}.", None
         if x is None:
             x = self.const.expand(len(styles[name + "conv1"]), -1, -1, -1)
         else:
             if x.device.type == "cpu" and self.resolution >= CHANNELS_LAST:
                 x = x.contiguous(memory_format=torch.channels_last)
+            if half and self.resolution >= HALF:
+                x = x.bfloat16()
+            below = x
             x = self.conv0(x, styles[name + "conv0"], noise.get(name + "conv0"))
         x = self.conv1(x, styles[name + "conv1"], noise.get(name + "conv1"))
         if self.skip is not None:
             x = (x + self.skip(below)) * SUM_GAIN
         if self.torgb is None:
             return x, None
-        rgb = self.torgb(x, styles[name + "torgb"]).contiguous()
+        rgb = self.torgb(x, styles[name + "torgb"]).contiguous()  # in full precision again, by its bias
         return x, rgb if image is None else rgb + ops.upsample(image, self.up_filter)
 
 
@@ -140,20 +149,26 @@ class Synthesis(nn.Module):
         raise UsageError(f"noise is {noise!r}; it must be one of {', '.join(NOISE_MODES)}, or a dict of noise maps")
 
     def render(
-        self, styles: MappingABC[str, Tensor], noise: Noise = "const", generator: torch.Generator | None = None
+        self,
+        styles: MappingABC[str, Tensor],
+        noise: Noise = "const",
+        generator: torch.Generator | None = None,
+        half: bool = False,
     ) -> Tensor:
-        """Images from styles {layer name: [N, C_in]}; see `forward` for the noise."""
+        """Images from styles {layer name: [N, C_in]}; see `forward` for the rest."""
         maps = self._noise(noise, len(styles["b4.conv1"]), generator)
         x = image = None
         for block in self.children():
             if self.recompute and torch.is_grad_enabled():
                 again = {"use_reentrant": False, "preserve_rng_state": False}
-                x, image = checkpoint(block, x, image, styles, maps, **again)
+                x, image = checkpoint(block, x, image, styles, maps, half, **again)
             else:
-                x, image = block(x, image, styles, maps)
+                x, image = block(x, image, styles, maps, half)
         return image
 
-    def forward(self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None, half: bool = False
+    ) -> Tensor:
         """Images from latent codes.
 
         Args:
@@ -161,8 +176,9 @@ class Synthesis(nn.Module):
             noise: "const" uses the stored maps (the same detail every time), "random" draws new ones from `generator`,
                 "none" leaves it out; or explicit maps {layer name: [N or 1, 1, r, r]}, as `sample_noise` makes them.
             generator: for "random"; None takes PyTorch's global one.
+            half: compute the blocks from 64 px on in bfloat16; styles, demodulation and the image stay as they are.
 
         Returns:
             [N, img_channels, H, W], about in [-1, 1] (not clamped); H = W = R but for the generators of other forms.
         """
-        return self.render(self.styles(ws), noise, generator)
+        return self.render(self.styles(ws), noise, generator, half)

@@ -37,7 +37,7 @@ def modulated_conv2d(
     """Convolve each image with its own modulated weights (equation 1), "same" padding.
 
     Args:
-        x: [N, I, H, W].
+        x: [N, I, H, W]; its precision is that of the convolution.
         weight: [O, I, k, k], shared by the batch.
         styles: [N, I], scales of the input channels.
         demod: [N, O], scales of the output channels; None for none (to-RGB layers).
@@ -46,9 +46,10 @@ def modulated_conv2d(
     Returns:
         [N, O, H, W], or [N, O, 2H, 2W] with `up_filter`.
     """
+    styles, weight = styles.to(x.dtype), weight.to(x.dtype)
     x = x * styles[:, :, None, None]
     if up_filter is None:
         x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
     else:
         x = blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=UP), up_filter)
-    return x if demod is None else x * demod[:, :, None, None]
+    return x if demod is None else x * demod.to(x.dtype)[:, :, None, None]

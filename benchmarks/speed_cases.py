@@ -1,0 +1,202 @@
+"""What `speed.py` times: one way to do the work per process, so that each has its own peak of memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from speed_parts import Stopwatch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nada import AdaptConfig, Generator, adapt
+from nada.clip import ClipEnsemble, ClipModel
+from nada.stylegan2 import GeneratorConfig, standard_channels
+from nada.targets import Goal
+
+CLIPS = {"ViT-B/32": "ViT-B-32-quickgelu", "ViT-B/16": "ViT-B-16-quickgelu"}  # of the paper, with random weights
+WIDTH = 512  # of their embeddings
+GEMM = 2048  # side of the matrices that the machine's speed is taken from
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to adapt a generator."""
+
+    name: str
+    """What the tables call it."""
+    size: int = 256
+    """Pixels."""
+    layers: str | int = "all"
+    """As in AdaptConfig."""
+    batch: int = 2
+    select_batch: int = 8
+    select_every: int = 1
+    train: str = "weights"
+    precision: str = "full"
+    pieces: int = 1
+    """As in Adaptation."""
+    recompute: bool = False
+    """As in Synthesis."""
+    reference: str | None = None
+    """A checkout of the public implementation, to time instead."""
+    device: str = "cpu"
+    threads: int = 1
+
+    def on(self, **changes: Any) -> Case:
+        """The same with changes."""
+        return replace(self, **changes)
+
+
+class Timed:
+    """Something that takes steps: seconds of each, and the memory that it has had at most."""
+
+    def __init__(self, case: Case):
+        torch.set_num_threads(case.threads)
+        torch.manual_seed(0)
+        self.case, self.device = case, torch.device(case.device)
+        generator = Generator(GeneratorConfig(case.size, standard_channels(case.size))).eval().requires_grad_(False)
+        clip = ClipEnsemble([random_clip(name) for name in CLIPS]).to(self.device)
+        self.prepare(generator.to(self.device), clip)
+
+    def prepare(self, generator: Generator, clip: ClipEnsemble) -> None:
+        """Make a run of the models."""
+        case = self.case
+        settings = {"layers": case.layers, "select_batch": case.select_batch, "select_every": case.select_every}
+        settings |= {"batch": case.batch, "train": case.train, "iterations": 1_000_000}
+        ends = tuple(F.normalize(torch.randn(WIDTH), dim=0) for _ in CLIPS)
+        config = AdaptConfig("photo", "sketch", **settings)
+        self.run = adapt(generator, clip, config, goal=Goal(ends, ends, "photo"))
+        self.run.pieces, self.run.synthesis.recompute = case.pieces, case.recompute
+
+    def work(self) -> None:
+        """One iteration."""
+        next(self.run)
+
+    def step(self) -> dict[str, float]:
+        """Wall and processor seconds of an iteration, and the peak of memory so far in bytes.
+
+        Where the layers are chosen every n-th iteration it is the mean of n, with one choice among them.
+        """
+        began, count = (time.perf_counter(), time.process_time()), self.case.select_every
+        for _ in range(count):
+            self.work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        wall, processor = time.perf_counter() - began[0], time.process_time() - began[1]
+        return {"wall": wall / count, "processor": processor / count, "memory": peak_memory(self.device)}
+
+    def parts(self) -> dict[str, float]:
+        """Seconds of each part of an iteration, and of a preview of four images."""
+        return Stopwatch(self.run, self.device).iteration()
+
+    def floor(self) -> dict[str, float]:
+        """Floating point operations of an iteration, and how many this machine does in a second."""
+        with FlopCounterMode(display=False) as counter:
+            self.work()
+        return {"operations": counter.get_total_flops(), "per second": gemm_speed(self.device)}
+
+
+def random_clip(name: str) -> ClipModel:
+    """A CLIP model of the true architecture."""
+    model = open_clip.create_model(CLIPS[name], pretrained=None)
+    return ClipModel(name, 1.0, model, open_clip.get_tokenizer(CLIPS[name]))
+
+
+def clock(device: torch.device) -> float:
+    """Seconds. On a CPU those of this process, which others on the machine hardly change (with one thread)."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time() / torch.get_num_threads()
+
+
+def gemm_speed(device: torch.device) -> float:
+    """Operations per second of a large matrix product, the best of five."""
+    a, b = torch.randn(2, GEMM, GEMM, device=device)
+    best = float("inf")
+    for _ in range(5):
+        began = clock(device)
+        a @ b
+        best = min(best, clock(device) - began)
+    return 2 * GEMM**3 / best
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes in use at most: on CUDA PyTorch's, else the whole process's (Linux)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def serve(case: Case, connection) -> None:
+    """What a process does: make the case, then what the other end of the connection asks for, until that is None."""
+    if case.reference:
+        from speed_reference import Reference as Kind
+    else:
+        Kind = Timed
+    timed = Kind(case)
+    while method := connection.recv():
+        connection.send(getattr(timed, method)())
+
+
+class Worker:
+    """A case in a process of its own."""
+
+    def __init__(self, case: Case):
+        context = multiprocessing.get_context("spawn")
+        self.case, (self.connection, other) = case, context.Pipe()
+        self.process = context.Process(target=serve, args=(case, other), daemon=True)
+        self.process.start()
+        other.close()
+
+    def ask(self, method: str) -> dict[str, float]:
+        """The result of a method of `Timed`."""
+        self.connection.send(method)
+        return self.connection.recv()
+
+    def close(self) -> None:
+        """End the process."""
+        self.connection.send(None)
+        self.process.join()
+
+
+@contextmanager
+def workers(cases: list[Case]) -> Iterator[list[Worker]]:
+    """Processes for cases that are to be compared."""
+    started = [Worker(case) for case in cases]
+    try:
+        yield started
+    finally:
+        for worker in started:
+            worker.close()
+
+
+def in_turns(cases: list[Case], rounds: int, warmup: int = 1, then: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Time cases in turns, so that what else the machine does falls on all of them.
+
+    Args:
+        cases: the first is what the others are compared with.
+        rounds: timed iterations of each.
+        warmup: iterations before them that are not.
+        then: methods of `Timed` to call on each afterwards.
+
+    Returns:
+        For each case its fields, "steps" (a list of what `Timed.step` gives), and under their names what the methods
+        gave.
+    """
+    with workers(cases) as running:
+        steps = [[worker.ask("step") for worker in running] for _ in range(warmup + rounds)]
+        rows = []
+        for i, worker in enumerate(running):
+            after = {method: worker.ask(method) for method in then}
+            rows.append({**asdict(worker.case), "steps": [turn[i] for turn in steps[warmup:]], **after})
+        return rows
