@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -193,8 +194,7 @@ def load_clip(
 
 
 def _load(spec: ClipSpec, fetch: Fetch) -> ClipModel:
-    import open_clip  # seconds of imports, so only when a model is wanted
-
+    open_clip = _open_clip()
     architecture, weights = _resolve(spec.source, fetch)
     try:
         model = open_clip.create_model(architecture, pretrained=weights, require_pretrained=True, weights_only=True)
@@ -207,6 +207,22 @@ def _load(spec: ClipSpec, fetch: Fetch) -> ClipModel:
             f"with {CONFIG_FILE} and weights, or ARCHITECTURE@FILE, or 'demo'"
         ) from error
     return ClipModel(spec.source, spec.weight, model, tokenize)
+
+
+def _open_clip() -> ModuleType:
+    """The module: it takes seconds to import, so only when a model is wanted.
+
+    Raises:
+        NadaError: it is missing, or what it imports does not fit together.
+    """
+    try:
+        import open_clip
+    except (ImportError, RuntimeError) as error:  # torchvision raises the latter if it was built for another torch
+        raise NadaError(
+            f"open_clip cannot be imported ({str(error)[:200]}). Install this project's requirements with the Python "
+            "that runs it; if torchvision is named, install torch and torchvision anew together"
+        ) from error
+    return open_clip
 
 
 def _resolve(source: str, fetch: Fetch) -> tuple[str, str | None]:

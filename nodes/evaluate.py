@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import islice
 
 from comfy_api.latest import io, ui
 
@@ -10,6 +11,7 @@ from ..nada import EvaluateConfig, evaluate, image_count, judge_for, report
 from . import host
 from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAClip, NADAGenerator, known_options
 
+SHOWN = 4  # figures on the node; all of them are in the report
 CONFIG = {field.name: field for field in fields(EvaluateConfig)}
 
 
@@ -102,5 +104,8 @@ class NADAEvaluate(io.ComfyNode):
             progress.update(made)
 
         with host.on_device(generator, clip, *(() if base is None else (base,))) as device:
-            text = report(evaluate(generator, clip, config, base, judge_for(base or generator, device), show))
+            result = evaluate(generator, clip, config, base, judge_for(base or generator, device), show)
+        text = report(result)
+        figures = (f"{name} {found['mean']:.3f}" for name, found in result["measures"].items())
+        host.say(" | ".join(islice(figures, SHOWN)))
         return io.NodeOutput(text, ui=ui.PreviewText(text))

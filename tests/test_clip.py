@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -118,3 +119,16 @@ def test_texts_must_say_something_and_fit(clip):
     with pytest.raises(UsageError, match=r"42 tokens long; .* reads 40"):
         model.encode_text(["cat " * 40])
     assert model.encode_text(["cat " * 38]).shape == (1, 24)
+
+
+@pytest.mark.parametrize("missing", [ImportError("No module named 'open_clip'"), RuntimeError("torchvision::nms")])
+def test_an_installation_that_does_not_fit_is_a_sentence(monkeypatch, missing):
+    class Refuse:
+        def find_spec(self, name, *rest):
+            if name == "open_clip":
+                raise missing
+
+    monkeypatch.delitem(sys.modules, "open_clip", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Refuse(), *sys.meta_path])
+    with pytest.raises(NadaError, match="cannot be imported .*install torch and torchvision anew"):
+        load_clip("demo")
