@@ -58,9 +58,9 @@ def by_batch(size: int, base: Case) -> dict[str, list[Case]]:
 
 def by_memory(size: int, base: Case) -> dict[str, list[Case]]:
     """The steps down that `Adaptation.spare_memory` takes."""
-    whole = base.on(size=size, layers=PAPER_LAYERS[size])
+    whole = base.on(size=size)
     return {
-        f"memory, choosing {whole.layers} layers, {size} px": [
+        f"memory, all layers, {size} px": [
             whole.on(name="whole batches"),
             whole.on(name="two pieces", pieces=2),
             whole.on(name="two pieces, block by block", pieces=2, recompute=True),

@@ -198,5 +198,6 @@ def in_turns(cases: list[Case], rounds: int, warmup: int = 1, then: Sequence[str
         rows = []
         for i, worker in enumerate(running):
             after = {method: worker.ask(method) for method in then}
-            rows.append({**asdict(worker.case), "steps": [turn[i] for turn in steps[warmup:]], **after})
+            case = asdict(worker.case) | {"reference": worker.case.reference is not None}  # not where it lies
+            rows.append({**case, "steps": [turn[i] for turn in steps[warmup:]], **after})
         return rows

@@ -54,7 +54,7 @@ def line(*cells: str) -> str:
 def comparison(title: str, rows: list[dict[str, Any]]) -> str:
     """A table of cases, the first of which is what the others are compared with."""
     first = rows[0]
-    lines = [heading(f"{title} ({len(first['steps'])} turns)"), line(*COLUMNS), "|---" * len(COLUMNS) + "|"]
+    lines = [heading(f"{title} (turns: {len(first['steps'])})"), line(*COLUMNS), "|---" * len(COLUMNS) + "|"]
     for row in rows:
         typical = median(seconds(row))
         faster = median(theirs / own for theirs, own in zip(seconds(first), seconds(row), strict=True))

@@ -8,7 +8,7 @@ from conftest import TINY_CLIP
 
 from nada.adapt import adapt
 from nada.config import AdaptConfig
-from nada.stylegan2 import synthesis
+from nada.stylegan2 import ops, synthesis
 
 
 @pytest.mark.parametrize("first", [4, 16])
@@ -27,6 +27,18 @@ def test_memory_layout_changes_no_number(small, monkeypatch, first):
     assert other[0].is_contiguous()
     for expected, found in zip(plain, other, strict=True):
         assert torch.allclose(found, expected, rtol=1e-6, atol=1e-9 * float(expected.detach().abs().max()))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_colors_equal_a_convolution(layout):
+    x = torch.randn(3, 7, 6, 4).double().contiguous(memory_format=layout).requires_grad_(True)
+    weight, styles = (torch.randn(*shape).double().requires_grad_(True) for shape in ((3, 7, 1, 1), (3, 7)))
+    plain = torch.cat([torch.conv2d(x[i : i + 1], weight * styles[i][:, None, None]) for i in range(3)])
+    found = ops.modulated_conv1x1(x, weight, styles)
+    assert torch.allclose(found, plain, rtol=1e-12)
+    slopes = [torch.autograd.grad((y * y.detach().sin()).sum(), (x, weight, styles)) for y in (found, plain)]
+    for ours, expected in zip(*slopes, strict=True):
+        assert torch.allclose(ours, expected, rtol=1e-10)
 
 
 def test_tokens_in_another_order_change_no_number(clip):

@@ -155,5 +155,5 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, styles: Tensor) -> Tensor:
         """[N, C_in, H, W], styles [N, C_in] -> [N, img_channels, H, W]."""
-        x = ops.modulated_conv2d(x, self.weight, styles * self.weight_gain) + self.bias[:, None, None]
+        x = ops.modulated_conv1x1(x, self.weight, styles * self.weight_gain) + self.bias[:, None, None]
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)

@@ -6,6 +6,7 @@ the same numbers, needs no grouped convolution, and spares the weight gradient o
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -28,11 +29,7 @@ def demodulation(weight: Tensor, styles: Tensor, eps: float) -> Tensor:
 
 
 def modulated_conv2d(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    demod: Tensor | None = None,
-    up_filter: Tensor | None = None,
+    x: Tensor, weight: Tensor, styles: Tensor, demod: Tensor, up_filter: Tensor | None = None
 ) -> Tensor:
     """Convolve each image with its own modulated weights (equation 1), "same" padding.
 
@@ -40,16 +37,36 @@ def modulated_conv2d(
         x: [N, I, H, W]; its precision is that of the convolution.
         weight: [O, I, k, k], shared by the batch.
         styles: [N, I], scales of the input channels.
-        demod: [N, O], scales of the output channels; None for none (to-RGB layers).
+        demod: [N, O], scales of the output channels.
         up_filter: [1, 1, 4, 4] doubles the resolution first (transposed convolution, then this filter); None keeps it.
 
     Returns:
         [N, O, H, W], or [N, O, 2H, 2W] with `up_filter`.
     """
-    styles, weight = styles.to(x.dtype), weight.to(x.dtype)
+    styles, weight, demod = styles.to(x.dtype), weight.to(x.dtype), demod.to(x.dtype)
     x = x * styles[:, :, None, None]
     if up_filter is None:
         x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
     else:
         x = blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=UP), up_filter)
-    return x if demod is None else x * demod.to(x.dtype)[:, :, None, None]
+    return x * demod[:, :, None, None]
+
+
+def modulated_conv1x1(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
+    """The same for 1x1 weights without demodulation, to few channels (to-RGB layers).
+
+    One matrix product for each image: nothing as large as `x` is made, or kept for the gradient.
+
+    Args:
+        x: [N, I, H, W]; its precision is that of the product.
+        weight: [O, I, 1, 1].
+        styles: [N, I].
+
+    Returns:
+        [N, O, H, W].
+    """
+    kernels = (weight[:, :, 0, 0] * styles[:, None]).to(x.dtype)  # [N, O, I]
+    if x.is_contiguous(memory_format=torch.channels_last):  # so that the gradient has that layout too
+        pixels = x.movedim(1, 3).flatten(1, 2)  # [N, H * W, I]
+        return (pixels @ kernels.mT).mT.unflatten(2, x.shape[2:])
+    return (kernels @ x.flatten(2)).unflatten(2, x.shape[2:])
