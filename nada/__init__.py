@@ -33,6 +33,7 @@ from .resume import RunState, load_state, save_state
 from .run_folder import result_name, slug
 from .run_store import MapperStore
 from .snapshots import Snapshot, Snapshots
+from .sparing import sparing
 from .style import Style, apply_style
 from .style_files import load_style, save_style
 from .style_preview import preview_of, preview_picture
@@ -103,6 +104,7 @@ __all__ = [
     "save_state",
     "save_style",
     "slug",
+    "sparing",
     "train_mapper",
 ]
 

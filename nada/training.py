@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -25,6 +26,7 @@ from .interrupt import Interrupt
 from .latents import device_of, generate, sample_latents
 from .resume import RunState, load_state
 from .run_folder import STATE, RunFolder, find_snapshots, result_name
+from .sparing import sparing
 from .style_commands import leave_style
 
 log = logging.getLogger(__name__)
@@ -132,7 +134,7 @@ class Keeper:
         total, interrupted = len(self.run), False
         try:
             with Interrupt() as interrupt, tqdm(total=total, initial=self.run.iteration, disable=not progress) as bar:
-                for step in self.run:
+                for step in sparing(self.run, self.run, spared):
                     bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
                     bar.update()
                     self.keep(step)
@@ -184,6 +186,12 @@ class Keeper:
         for iteration, path in files[stride - 1 :: stride]:
             frames.append((str(iteration), generate(load_generator(path).to(device_of(self.run.frozen)), ws)))
         return filmstrip([*frames, (str(self.run.iteration), generate(self.run.trained, ws))])
+
+
+def spared(sentence: str) -> None:
+    """Out of memory, and with smaller pieces on again."""
+    torch.cuda.empty_cache()  # does nothing where there is no CUDA
+    log.warning(sentence)
 
 
 def run_pick(path: Path, iteration: int, out: Path | None = None, overwrite: bool = False) -> dict[str, Any]:

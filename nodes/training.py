@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from PIL import Image
@@ -12,7 +11,6 @@ from torch import Tensor
 from ..nada import (
     Adaptation,
     AdaptConfig,
-    AdaptStep,
     ClipEnsemble,
     Generator,
     KeptRun,
@@ -22,6 +20,7 @@ from ..nada import (
     result_name,
     sample_latents,
     save_style,
+    sparing,
 )
 from ..nada.images import before_after
 from . import host
@@ -61,7 +60,7 @@ def train(
         clock = Clock(config.iterations, kept.begin)
         if kept.begin:
             host.say(f"goes on after step {kept.begin}")
-        for step in sparing(kept):
+        for step in sparing(kept, kept.run, spared, host.is_out_of_memory):
             done = step.iteration
             shown = preview_every and done % preview_every == 0 and done < config.iterations
             progress.update(done, comparison(kept.run, before, codes) if shown else None)
@@ -89,20 +88,10 @@ def train(
         kept = step = None  # a cancellation still holds this frame; it must not hold the device's memory too
 
 
-def sparing(kept: KeptRun) -> Iterator[AdaptStep]:
-    """The steps of a run; one that the memory does not suffice for is repeated in smaller pieces."""
-    while True:
-        try:
-            yield next(kept)
-        except StopIteration:
-            return
-        except Exception as error:
-            if not (host.is_out_of_memory(error) and kept.run.spare_memory()):
-                raise
-        else:
-            continue
-        host.soft_empty_cache()  # here the failed attempt is gone with its exception
-        host.say(f"out of memory; goes on in {kept.run.pieces} pieces, which takes longer")
+def spared(sentence: str) -> None:
+    """Out of memory, and with smaller pieces on again."""
+    host.soft_empty_cache()
+    host.say(sentence)
 
 
 def save_best(snapshots: Snapshots) -> str:

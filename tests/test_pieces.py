@@ -12,6 +12,7 @@ from nada.adapt import adapt
 from nada.clip import load_clip
 from nada.config import AdaptConfig
 from nada.pieces import in_pieces, slices
+from nada.sparing import sparing
 from nada.stylegan2 import GeneratorConfig
 
 EVERY_LOSS = {"global_weight": 0.5, "norm_weight": 0.5, "angle_weight": 0.5, "patch_weight": 0.5}
@@ -159,3 +160,31 @@ def test_parts_are_even(count, pieces, sizes):
     assert [part.stop - part.start for part in parts] == sizes
     assert parts[0].start == 0
     assert parts[-1].stop == count
+
+
+def test_a_run_that_is_out_of_memory_goes_on_in_pieces(small, judge):
+    def few(run):
+        forward = run.synthesis.forward
+
+        def limited(ws, *rest, **options):
+            if len(ws) > 1:
+                raise torch.OutOfMemoryError("out of memory")
+            return forward(ws, *rest, **options)
+
+        run.synthesis.forward = limited
+        return run
+
+    settings, said = config(batch=3, iterations=3, layers="all", views=0), []
+    *_, whole = adapt(small, judge, settings)
+    run = few(adapt(small, judge, settings))
+    *_, last = sparing(run, run, said.append)
+    assert said == [
+        "out of memory; goes on in 2 pieces, which takes longer",
+        "out of memory; goes on in 4 pieces, which takes longer",
+    ]
+    for name, tensor in whole.generator.state_dict().items():
+        assert torch.allclose(tensor, last.generator.state_dict()[name], atol=1e-4), name
+    broken = few(adapt(small, judge, settings))
+    broken.spare_memory = lambda: False
+    with pytest.raises(torch.OutOfMemoryError):
+        next(sparing(broken, broken, said.append))
