@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -24,7 +24,6 @@ from .files import prune
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper
 from .resume import RunState, clip_probes, load_state, save_state
 from .snapshots import Snapshot
-from .style import Style
 from .style_files import load_style, save_style
 from .stylegan2 import Generator
 
@@ -32,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 4 << 30  # of all states and snapshots; the ones unused for longest go first
 ENDING = ".safetensors"
+Content = TypeVar("Content")
 MOMENTS = "snapshots"  # the note in a state about those that were taken
 
 
@@ -64,12 +64,8 @@ class RunStore:
         for iteration in sorted(done, reverse=True):
             if iteration > self.iterations:
                 continue
-            try:
-                state = load_state(done[iteration])
-                os.utime(done[iteration])  # was used now
+            if state := _read(load_state, done[iteration], "run"):
                 return state
-            except (NadaError, OSError) as error:
-                log.warning("a stored run is of no use: %s", error)
         return None
 
     def keep(self, state: RunState, replaces: int = 0) -> None:
@@ -79,33 +75,22 @@ class RunStore:
             state: of the run.
             replaces: iteration of an earlier state that is of no more use; 0 for none.
         """
-        if self._write(save_state, state, self._state_path(state.recipe["iterations_done"])) and replaces:
+        path = self._state_path(state.recipe["iterations_done"])
+        if _write(save_state, state, path, self.limit, "the run cannot go on later:") and replaces:
             self._state_path(replaces).unlink(missing_ok=True)
 
     def keep_snapshot(self, snapshot: Snapshot) -> None:
         """Store a snapshot's style; its figures belong into the notes of the states (see `describe`)."""
-        self._write(save_style, snapshot.style, self._style_path(snapshot.iteration))
+        path = self._style_path(snapshot.iteration)
+        _write(save_style, snapshot.style, path, self.limit, "the snapshot cannot be picked later:")
 
     def snapshots(self, state: RunState) -> list[Snapshot]:
         """Those that a state speaks of, as far as they are still there."""
         found = []
         for figures in state.notes.get(MOMENTS, ()):
-            path = self._style_path(figures["iteration"])
-            try:
-                found.append(Snapshot(style=load_style(path), **figures))
-                os.utime(path)
-            except (NadaError, OSError) as error:
-                log.warning("a stored snapshot is of no use: %s", error)
+            if style := _read(load_style, self._style_path(figures["iteration"]), "snapshot"):
+                found.append(Snapshot(style=style, **figures))
         return found
-
-    def _write(self, save: Callable[..., None], content: RunState | Style, path: Path) -> bool:
-        try:
-            save(content, path)
-            prune(self.folder, f"*{ENDING}", self.limit, path)
-        except (NadaError, OSError) as error:
-            log.warning("the run cannot go on later: %s", error)
-            return False
-        return True
 
     def _state_path(self, iteration: int) -> Path:
         return self.folder / f"{self.key}-{iteration}{ENDING}"
@@ -135,28 +120,16 @@ class MapperStore:
         config: MapperConfig,
         limit: int = MAX_BYTES,
     ):
-        self.folder, self.limit = Path(folder), limit
-        self.path = self.folder / f"{run_key(generator, clip, asdict(config))}.mapper{ENDING}"
+        self.limit = limit
+        self.path = Path(folder) / f"{run_key(generator, clip, asdict(config))}.mapper{ENDING}"
 
     def find(self) -> LatentMapper | None:
         """The mapper, if it has been trained before."""
-        if not self.path.is_file():
-            return None
-        try:
-            mapper = load_mapper(self.path)
-            os.utime(self.path)  # was used now
-            return mapper
-        except (NadaError, OSError) as error:
-            log.warning("a stored mapper is of no use: %s", error)
-            return None
+        return _read(load_mapper, self.path, "mapper") if self.path.is_file() else None
 
     def keep(self, mapper: LatentMapper) -> None:
         """Store it; a failure costs a line in the log."""
-        try:
-            save_mapper(mapper, self.path)
-            prune(self.folder, f"*{ENDING}", self.limit, self.path)
-        except (NadaError, OSError) as error:
-            log.warning("the mapper must be trained again next time: %s", error)
+        _write(save_mapper, mapper, self.path, self.limit, "the mapper must be trained again next time:")
 
 
 def run_key(
@@ -167,3 +140,25 @@ def run_key(
     for tensor in (*clip_probes(clip).values(), *(() if style_images is None else (style_images,))):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
+
+
+def _read(load: Callable[[Path], Content], path: Path, what: str) -> Content | None:
+    """A stored file, which counts as used now; None, and a line in the log, if it is gone or damaged."""
+    try:
+        content = load(path)
+        os.utime(path)
+        return content
+    except (NadaError, OSError) as error:
+        log.warning("a stored %s is of no use: %s", what, error)
+        return None
+
+
+def _write(save: Callable[[Content, Path], None], content: Content, path: Path, limit: int, loss: str) -> bool:
+    """Store a file, and make room for it; whether that worked. If not, the log says `loss` and why."""
+    try:
+        save(content, path)
+        prune(path.parent, f"*{ENDING}", limit, path)
+        return True
+    except (NadaError, OSError) as error:
+        log.warning("%s %s", loss, error)
+        return False

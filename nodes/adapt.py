@@ -8,7 +8,7 @@ from torch import Tensor
 from ..nada import PRESETS, AdaptConfig, ClipEnsemble, Generator
 from . import host
 from .adapt_inputs import COUNT, NO_PRESET, advanced_inputs, image_inputs, text_inputs, training_inputs
-from .sockets import AUTO, TRAINING, NADAGenerator, NADASnapshots, known_options
+from .sockets import TRAINING, NADAGenerator, NADASnapshots, known_options, resolved
 from .training import train
 
 
@@ -93,9 +93,7 @@ def outputs() -> list[io.Output]:
 
 def configure(preset: str = NO_PRESET, layers: str = "auto", layer_count: int = 1, **options) -> AdaptConfig:
     """The configuration of the widgets; a preset's settings go before theirs."""
-    options |= {"layers": layer_count if layers == COUNT else layers}
-    options["learning_rate"] = options["learning_rate"] or None
-    options["views"] = None if options.get("views", AUTO) == AUTO else options["views"]
+    options = resolved(options) | {"layers": layer_count if layers == COUNT else layers}
     if preset != NO_PRESET:
         options |= PRESETS[preset].settings
     return AdaptConfig(**options)

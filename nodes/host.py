@@ -108,9 +108,17 @@ def next_save_path(prefix: str, kind: str = GENERATORS) -> Path:
     return Path(folder) / f"{name}_{counter:05}_.safetensors"
 
 
-def saved_path(name: str, kind: str) -> Path:
-    """The path output/<kind>/<name>.safetensors, whether or not there is such a file."""
-    return Path(_saved_folder(kind)) / f"{name}.safetensors"
+def save_cancelled(save: Callable[[Any, Path], None], content: Any, name: str, kind: str, words: str) -> str:
+    """Save what a cancelled training came to where the loader of its kind lists it, in place of an earlier `name`.
+
+    Returns:
+        For the end of a line on the node: the words and where it is, or why it was not saved.
+    """
+    try:
+        save(content, Path(_saved_folder(kind)) / "cancelled" / f"{name}.safetensors")
+    except NadaError as error:
+        return f" | {error}"
+    return f" | {words} cancelled/{name}"
 
 
 def relative_to_output(path: Path) -> str:

@@ -14,7 +14,6 @@ from ..nada import (
     LatentMapper,
     MapperConfig,
     MapperStore,
-    NadaError,
     file_stamp,
     generate,
     load_mapper,
@@ -27,7 +26,6 @@ from ..nada.images import before_after
 from . import host
 from .sockets import (
     ADVANCED,
-    AUTO,
     LATENTS,
     LOADING,
     SAVING,
@@ -39,6 +37,7 @@ from .sockets import (
     known_options,
     preview_every,
     preview_images,
+    resolved,
     training_seed,
     views,
 )
@@ -81,9 +80,7 @@ class NADATrainMapper(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(cls, generator, clip, preview_every=10, preview_images=4, **options) -> io.NodeOutput:
-        options["learning_rate"] = options["learning_rate"] or None
-        options["views"] = None if options.get("views", AUTO) == AUTO else options["views"]
-        config = MapperConfig(**options)
+        config = MapperConfig(**resolved(options))
         with host.on_device(generator, clip):
             mapper, picture = train(generator, clip, config, preview_every, preview_images)
         image = host.picture_to_image(picture)
@@ -175,7 +172,9 @@ def train(
             return step.mapper.requires_grad_(False).cpu(), picture
     except host.Cancelled:
         if step:
-            host.say(f"cancelled after step {step.iteration}{save_cancelled(step.mapper, config)}")
+            words = "as far as it came, it is saved as the mapper"
+            saved = host.save_cancelled(save_mapper, step.mapper, slug(config.target), host.MAPPERS, words)
+            host.say(f"cancelled after step {step.iteration}{saved}")
         raise
     except Exception as error:
         if not host.is_out_of_memory(error):
@@ -184,16 +183,6 @@ def train(
         raise error.with_traceback(None) from None  # the frames below hold what there is no memory for
     finally:
         run = step = None  # a cancellation still holds this frame; it must not hold the device's memory too
-
-
-def save_cancelled(mapper: LatentMapper, config: MapperConfig) -> str:
-    """Save what there is where Load Latent Mapper lists it, in place of an earlier one of that target."""
-    name = f"cancelled/{slug(config.target)}"
-    try:
-        save_mapper(mapper, host.saved_path(name, host.MAPPERS))
-    except NadaError as error:
-        return f" | {error}"
-    return f" | as far as it came, it is saved as the mapper {name}"
 
 
 def comparison(config: MapperConfig, generator: Generator, before: Tensor, codes: Tensor) -> Image.Image:

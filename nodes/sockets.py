@@ -89,6 +89,15 @@ def views() -> io.Input:
     )
 
 
+def resolved(options: dict[str, Any]) -> dict[str, Any]:
+    """Widgets' values as a configuration has them: None for the numbers that leave the choice to it."""
+    views = options.get("views", AUTO)
+    return options | {
+        "learning_rate": options["learning_rate"] or None,
+        "views": None if views == AUTO else views,
+    }
+
+
 def known_options(**options: Any) -> dict[str, Any]:
     """Those options of a schema that this ComfyUI has: an unknown one would keep the whole pack from loading."""
     known = {field.name for field in fields(io.Schema)}

@@ -14,7 +14,6 @@ from ..nada import (
     ClipEnsemble,
     Generator,
     KeptRun,
-    NadaError,
     Snapshots,
     generate,
     result_name,
@@ -95,16 +94,12 @@ def spared(sentence: str) -> None:
 
 
 def save_best(snapshots: Snapshots) -> str:
-    """Save the suggestion of a cancelled run where Load Style lists it, in place of an earlier one of those texts."""
+    """Save the suggestion of a cancelled run as a style; what to say of it."""
     if not snapshots.moments:
         return ""
     best = snapshots.best
-    name = result_name(best.style.recipe)
-    try:
-        save_style(best.style, host.saved_path(f"cancelled/{name}", host.STYLES))
-    except NadaError as error:
-        return f" | {error}"
-    return f" | the best so far, step {best.iteration}, is saved as the style cancelled/{name}"
+    words = f"the best so far, step {best.iteration}, is saved as the style"
+    return host.save_cancelled(save_style, best.style, result_name(best.style.recipe), host.STYLES, words)
 
 
 def comparison(run: Adaptation, before: Tensor, codes: Tensor) -> Image.Image:
