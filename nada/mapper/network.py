@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..latents import BANDS
 from ..stylegan2.layers import FullyConnected
-from ..stylegan2.ops.activation import GAIN, SLOPE
+from ..stylegan2.ops import GAIN, SLOPE
 
 LAYERS, LR_MULTIPLIER = 4, 0.01
 SCALE = 0.1  # of what a band adds to a code

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from . import ops
 from .config import GeneratorConfig
-from .ops.activation import GAIN, SLOPE
+from .ops import GAIN, SLOPE
 
 DEMOD_EPS = 1e-8
 Label = int | Tensor  # the class of a conditional generator's images; see `Mapping.forward`
@@ -123,9 +123,8 @@ class SynthesisLayer(nn.Module):
         """[N, C_in, H, W], styles [N, C_in], noise [N or 1, 1, H', W'] or None -> [N, C_out, H', W']."""
         styles = styles * self.weight_gain
         demod = ops.demodulation(self.weight, styles, self.eps) * GAIN
-        x = ops.modulated_conv2d(x, self.weight, styles, demod, self.up_filter)
         noise = None if noise is None else noise * (self.noise_strength * GAIN)
-        return ops.noise_bias_lrelu(x, noise, self.bias * GAIN, self.clamp)
+        return ops.styled_conv2d(x, self.weight, styles, demod, noise, self.bias * GAIN, self.up_filter, self.clamp)
 
 
 class Residual(nn.Module):

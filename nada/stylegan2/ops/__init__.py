@@ -1,16 +1,15 @@
 """The operations that StyleGAN2 is made of, in plain PyTorch: they run on any device and differentiate as usual."""
 
-from .activation import noise_bias_lrelu
-from .modulated_conv import demodulation, modulated_conv1x1, modulated_conv2d
-from .resample import FILTER_TAPS, blur, resample_filter, upsample
+from .resample import FILTER_TAPS, resample_filter, upsample
+from .styled_conv import GAIN, SLOPE, demodulation, modulated_conv1x1, styled_conv2d
 
 __all__ = [
     "FILTER_TAPS",
-    "blur",
+    "GAIN",
+    "SLOPE",
     "demodulation",
     "modulated_conv1x1",
-    "modulated_conv2d",
-    "noise_bias_lrelu",
     "resample_filter",
+    "styled_conv2d",
     "upsample",
 ]

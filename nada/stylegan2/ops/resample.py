@@ -26,6 +26,11 @@ def blur(x: Tensor, kernel: Tensor) -> Tensor:
     return F.conv2d(x, _depthwise(kernel, x), padding=1, groups=x.shape[1])
 
 
+def blur_backward(slope: Tensor, kernel: Tensor) -> Tensor:
+    """The gradient of `blur` with regard to its input: [N, C, H, W] -> [N, C, H + 1, W + 1]."""
+    return F.conv_transpose2d(slope, _depthwise(kernel, slope), padding=1, groups=slope.shape[1])
+
+
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     """Double the resolution: [N, C, H, W] -> [N, C, 2H, 2W].
 
