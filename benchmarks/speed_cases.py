@@ -41,6 +41,7 @@ class Case:
     select_every: int = 1
     train: str = "weights"
     precision: str = "full"
+    clips: tuple[str, ...] = tuple(CLIPS)
     pieces: int = 1
     """As in Adaptation."""
     recompute: bool = False
@@ -63,15 +64,15 @@ class Timed:
         torch.manual_seed(0)
         self.case, self.device = case, torch.device(case.device)
         generator = Generator(GeneratorConfig(case.size, standard_channels(case.size))).eval().requires_grad_(False)
-        clip = ClipEnsemble([random_clip(name) for name in CLIPS]).to(self.device)
+        clip = ClipEnsemble([random_clip(name) for name in case.clips]).to(self.device)
         self.prepare(generator.to(self.device), clip)
 
     def prepare(self, generator: Generator, clip: ClipEnsemble) -> None:
         """Make a run of the models."""
         case = self.case
         settings = {"layers": case.layers, "select_batch": case.select_batch, "select_every": case.select_every}
-        settings |= {"batch": case.batch, "train": case.train, "iterations": 1_000_000}
-        ends = tuple(F.normalize(torch.randn(WIDTH), dim=0) for _ in CLIPS)
+        settings |= {"batch": case.batch, "train": case.train, "precision": case.precision, "iterations": 1_000_000}
+        ends = tuple(F.normalize(torch.randn(WIDTH), dim=0) for _ in clip)
         config = AdaptConfig("photo", "sketch", **settings)
         self.run = adapt(generator, clip, config, goal=Goal(ends, ends, "photo"))
         self.run.pieces, self.run.synthesis.recompute = case.pieces, case.recompute
@@ -105,8 +106,8 @@ class Timed:
 
 
 def random_clip(name: str) -> ClipModel:
-    """A CLIP model of the true architecture."""
-    model = open_clip.create_model(CLIPS[name], pretrained=None)
+    """A CLIP model of the true architecture; like OpenAI's weights, its are numbers of half precision."""
+    model = open_clip.create_model(CLIPS[name], pretrained=None).half().float()
     return ClipModel(name, 1.0, model, open_clip.get_tokenizer(CLIPS[name]))
 
 
@@ -131,10 +132,17 @@ def gemm_speed(device: torch.device) -> float:
 
 def peak_memory(device: torch.device) -> int:
     """Bytes in use at most: on CUDA PyTorch's, else the whole process's (Linux)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _of_process("VmHWM")
+
+
+def memory_now(device: torch.device) -> int:
+    """Bytes in use, likewise."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _of_process("VmRSS")
+
+
+def _of_process(entry: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(entry))
 
 
 def serve(case: Case, connection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import median
+from statistics import linear_regression, median
 from typing import Any
 
 HEAD = """# Speed and memory
@@ -18,7 +18,8 @@ and CLIP included (on CUDA: what PyTorch had allocated). "x faster" compares wit
 turn.
 
 The reference is the public implementation of the authors, on the same machine, PyTorch and CLIP modules.
-
+"""
+NO_GPU = """
 No GPU was at hand. The script runs there unchanged (`--device cuda`); nothing here says how fast that is.
 """
 NOTES = Path(__file__).with_name("speed_notes.md")  # written by hand, appended
@@ -27,11 +28,17 @@ COLUMNS = ("", "s / iteration", "images / s", "x faster", "peak memory, GB", "of
 
 def page(results: dict[str, Any]) -> str:
     """The page in Markdown."""
-    sections = [HEAD]
-    if results["comparisons"]:
-        sections += ["## Comparisons\n", *(comparison(*item) for item in results["comparisons"].items())]
-    if results["parts"]:
-        sections += ["## Where the time goes\n", *(parts(*item) for item in results["parts"].items())]
+    compared = results.get("comparisons", {})
+    on_gpu = any(row["device"].startswith("cuda") for rows in compared.values() for row in rows)
+    sections = [HEAD if on_gpu else HEAD + NO_GPU]
+    kinds = {
+        "## Comparisons": [comparison(*item) for item in compared.items()],
+        "## Where the time goes": [parts(*item) for item in results.get("parts", {}).items()],
+        "## How the cost grows": [growth(*item) for item in results.get("growth", {}).items()],
+        "## Long runs": [long_run(*item) for item in results.get("long", {}).items()],
+    }
+    for title, tables in kinds.items():
+        sections += [f"{title}\n", *tables] if tables else []
     return "\n".join([*sections, NOTES.read_text(encoding="utf-8")])
 
 
@@ -62,6 +69,29 @@ def comparison(title: str, rows: list[dict[str, Any]]) -> str:
         figures = [f"{typical:.2f}", f"{row['batch'] / typical:.3f}", f"{faster:.2f}", f"{peak / 1e9:.1f}"]
         lines.append(line(row["name"], *figures, f"{peak / whole:.0%}"))
     return "\n".join(lines) + "\n"
+
+
+def growth(title: str, rows: list[dict[str, Any]]) -> str:
+    """A table of cases whose names, or operations, are numbers, beside the line of least squares through them."""
+    by_work = "floor" in rows[0]
+    x = [row["floor"]["operations"] / 1e9 if by_work else float(row["name"]) for row in rows]
+    y = [median(seconds(row)) for row in rows]
+    slope, start = linear_regression(x, y)
+    columns = ("", title, "s / iteration", "line", "off the line", "peak memory, GB")
+    columns = columns if by_work else columns[1:]
+    lines = [heading(f"by {title}"), line(*columns), "|---" * len(columns) + "|"]
+    for row, at, typical in zip(rows, x, y, strict=True):
+        fitted, peak = start + slope * at, max(step["memory"] for step in row["steps"])
+        cells = [f"{at:.0f}", f"{typical:.2f}", f"{fitted:.2f}", f"{typical / fitted - 1:+.0%}", f"{peak / 1e9:.1f}"]
+        lines.append(line(*([row["name"]] if by_work else []), *cells))
+    lines.append(f"\nThe line: {start:.2f} s + {slope:.4g} s each.\n")
+    return "\n".join(lines)
+
+
+def long_run(title: str, rows: list[dict[str, int]]) -> str:
+    """A table of the memory in use after so many iterations."""
+    lines = [heading(title), line("after iterations", "memory, MB"), "|---|---|"]
+    return "\n".join([*lines, *(line(str(row["iteration"]), f"{row['memory'] / 1e6:.0f}") for row in rows)]) + "\n"
 
 
 def parts(title: str, row: dict[str, Any]) -> str:

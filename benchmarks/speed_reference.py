@@ -69,6 +69,7 @@ class OpenAI(nn.Module):
 
     def __init__(self, model: nn.Module):
         super().__init__()
+        model.float()
         self.encode_image, self.encode_text = model.encode_image, model.encode_text
 
     def forward(self, images: torch.Tensor, texts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,6 +25,7 @@ from .errors import UsageError
 from .latents import device_of, mix_latents, seeded
 from .loop import TrainingLoop
 from .losses import global_loss
+from .noise import NoisePool
 from .pairs import LOSSES, Pair
 from .pieces import in_pieces, slices
 from .resume import RunState, clip_probes, optimizer_tensors, refuse_another, restore_optimizer
@@ -129,6 +130,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.pieces, self.half = 1, config.precision == "half"
         self.rate, self.views = config.rate(generator), view_count(config.views, clip)
         self.random = seeded(config.seed)
+        self.noise = NoisePool(self.synthesis, self.random)
         self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, self.random)
         # Layers without a gradient are skipped and keep their state: a layer that was frozen for a while goes on as
         # it left off. (PyTorch before 2.0 let Adam's averages decay meanwhile, so that it came back with larger steps.)
@@ -226,7 +228,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.trained.requires_grad_(False)
         count = self.config.select_batch
         ws = self.draw_codes(count)(self.trained.mapping)
-        noise = self.synthesis.sample_noise(count, self.random)
+        noise = self.noise.draw(count, self.random)
         scores = torch.zeros_like(ws[0, :, 0])
         # Never more images at a time than a training step has: that takes no longer, and half the memory (measured).
         for part in slices(count, self.pieces * ceil(count / self.config.batch)):
@@ -245,7 +247,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         """The second half: one step of Adam on the chosen layers. Returns the losses and what was minimized."""
         codes = self.draw_codes(self.config.batch, self.config.mixing)
         # The same noise and views for both: only their weights may differ.
-        noise = self.synthesis.sample_noise(self.config.batch, self.random)
+        noise = self.noise.draw(self.config.batch, self.random)
         show = random_views(self.views, self.config.batch, self.random)
         with torch.no_grad():
             ws = codes(self.frozen.mapping)

@@ -139,6 +139,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     generate.add_argument("--batch", type=int, default=8, help="images at a time (default: %(default)s)")
     generate.add_argument(
+        "--precision",
+        choices=("full", "half"),
+        default="full",
+        help="half computes in bfloat16 from 64 px on, for GPUs (default: %(default)s)",
+    )
+    generate.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)"
     )
     _add_device(generate)
@@ -243,7 +249,7 @@ def _pick(args: argparse.Namespace) -> dict[str, Any]:
 def _generate(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or unused(Path("nada-images"))
     images = (args.count, args.seed, args.psi, args.label, args.noise, args.batch, args.device)
-    return run_generate(args.generator, out, *images, args.style, args.mapper)
+    return run_generate(args.generator, out, *images, args.style, args.mapper, args.precision == "half")
 
 
 def _inspect(args: argparse.Namespace) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class ClipModel(nn.Module):
         self.name, self.weight = name, weight
         self.model = model.eval().requires_grad_(False)
         self.tokenize = tokenize
+        self._words = [part for name, part in model.named_children() if name != "visual"]
+        self._rest()
         _length_first(model.visual)
         size = model.visual.image_size
         self.size = (size, size) if isinstance(size, int) else tuple(size)
@@ -72,6 +74,8 @@ class ClipModel(nn.Module):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embed texts: [len(texts), D] float32, not normalized.
 
+        The text tower, 40 % of a model, is only then where the images are judged, and in full precision.
+
         Raises:
             UsageError: a text is empty or longer than the model reads.
         """
@@ -86,7 +90,19 @@ class ClipModel(nn.Module):
             raise UsageError(
                 f"the text {text[:60]!r} is {excess} tokens long; {self.name} reads {limit}. Use fewer words"
             )
-        return self.model.encode_text(self.tokenize(list(texts)).to(self.mean.device)).float()
+        device = self.mean.device
+        try:
+            for part in self._words:
+                part.to(device, torch.float32)
+            return self.model.encode_text(self.tokenize(list(texts)).to(device)).float()
+        finally:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Let the text tower wait on the CPU, in half precision if that loses nothing (so OpenAI's are published)."""
+        for part in self._words:
+            exact = all(torch.equal(p.half().float(), p) for p in part.parameters())
+            part.to("cpu", torch.float16 if exact else torch.float32)
 
 
 def _length_first(visual: nn.Module) -> None:

@@ -72,6 +72,7 @@ def run_generate(
     device: str,
     styles: Sequence[str] = (),
     mapper: str | None = None,
+    half: bool = False,
 ) -> dict[str, Any]:
     """Write `count` images of a generator and a grid of them into a new folder. Image i is that of seed + i.
 
@@ -85,7 +86,7 @@ def run_generate(
     if mapper:
         ws = _mapped(ws, mapper, base)
     folder = RunFolder(out)
-    images = generate(model, ws, noise, seed, batch)
+    images = generate(model, ws, noise, seed, batch, half=half)
     for i, picture in enumerate(to_pil(images)):
         folder.save_picture(picture, f"seed_{seed + i:06d}")
     folder.save_picture(make_grid(images), "grid")

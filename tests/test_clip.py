@@ -37,6 +37,29 @@ def test_gradients_reach_the_image(clip):
     assert (image.grad != 0).float().mean() > 0.9
 
 
+def test_the_text_tower_waits_on_the_cpu(clip, monkeypatch):
+    (model,) = clip
+    places = []
+    monkeypatch.setattr(model.model.transformer, "to", lambda device, dtype: places.append(device))
+    model.encode_text(["a photo"])
+    assert places == [model.mean.device, "cpu"]
+
+
+@pytest.mark.parametrize("published", [torch.float16, torch.float32])
+def test_the_text_tower_waits_in_half_precision_only_if_that_loses_nothing(clip, published):
+    (model,) = clip
+    tower = model.model.transformer
+    tower.float()
+    for p in tower.parameters():
+        p.copy_(torch.randn_like(p).to(published))
+    first = model.encode_text(["a photo"])
+    assert all(p.dtype == published for p in tower.parameters())
+    weights = {name: p.float() for name, p in tower.named_parameters()}
+    assert torch.equal(model.encode_text(["a photo"]), first)
+    assert all(torch.equal(p.float(), weights[name]) for name, p in tower.named_parameters())
+    assert first.dtype == torch.float32
+
+
 def test_direction_is_the_mean_of_normalized_differences(clip):
     """Each prompt's embeddings are normalized first, subtracted, averaged, and only then normalized again."""
     (model,) = clip

@@ -73,11 +73,7 @@ class StyledConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, styles, demod, noise, bias, up_filter, clamp):
         y = _convolve(x * _per_channel(styles, x), weight.to(x.dtype), up_filter)
-        y = y.mul_(_per_channel(demod, x))
-        if noise is not None:
-            y = y.add_(noise)
-        y = F.leaky_relu(y.add_(bias[:, None, None]), SLOPE, inplace=True)
-        y = y if clamp is None else y.clamp_(-clamp, clamp)
+        y = finish(y, demod, noise, bias, clamp)
         ctx.save_for_backward(x, y, weight, styles, demod, noise, bias, up_filter)
         ctx.clamp = clamp
         return y
@@ -85,40 +81,66 @@ class StyledConv(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, slope):
-        """With z the leaky ReLU's input, sum(dz * z) is sum(dy * y): so the sum that `demod` wants, over dz times the
-        convolution's result (z - noise - bias) / demod, needs neither."""
         x, y, weight, styles, demod, noise, bias, up_filter = ctx.saved_tensors
-        full = demod.dtype  # of sums, where x is of half the precision
-        wants_x, wants_weight, wants_styles, wants_demod, wants_noise, wants_bias, *_ = ctx.needs_input_grad
-        if ctx.clamp is not None:
-            slope = slope.masked_fill(y.abs() >= ctx.clamp, 0)
-        dz = slope * y
-        whole = dz.sum((2, 3), dtype=full)
-        dz = torch.ops.aten.leaky_relu_backward.grad_input(slope, y, SLOPE, True, grad_input=dz)  # in the same memory
-        d_noise = d_bias = d_demod = d_x = d_weight = d_styles = None
-        if wants_noise:
-            d_noise = dz.sum(1, keepdim=True, dtype=full)
-            d_noise = d_noise.sum(0, keepdim=True) if len(noise) < len(dz) else d_noise
-        if wants_bias or wants_demod:
-            per_channel = dz.sum((2, 3), dtype=full)
-            d_bias = per_channel.sum(0)
-        if wants_demod:
-            others = per_channel * bias
-            if noise is not None:
-                maps = noise.to(dz.dtype).expand(len(dz), -1, -1, -1).flatten(2)
-                others = others + (dz.flatten(2) @ maps.mT)[:, :, 0]
-            d_demod = (whole - others) / demod
-        dz = dz.mul_(_per_channel(demod, dz))
+        wants_x, wants_weight, wants_styles, _, wants_noise, *_ = ctx.needs_input_grad
+        slope, d_demod, d_noise, d_bias = finish_backward(slope, y, demod, noise, bias, ctx.clamp, wants_noise)
         if up_filter is not None:
-            dz = blur_backward(dz, up_filter)
+            slope = blur_backward(slope, up_filter)
+        d_x = d_weight = d_styles = None
         if wants_weight:
-            d_weight = _convolve_backward(dz, x * _per_channel(styles, x), weight.to(x.dtype), up_filter is not None, 1)
+            d_weight = _convolve_backward(
+                slope, x * _per_channel(styles, x), weight.to(x.dtype), up_filter is not None, 1
+            )
         if wants_x or wants_styles:
-            d_x = _convolve_backward(dz, x, weight.to(x.dtype), up_filter is not None, 0)
-            del dz
-            d_styles = (d_x * x).sum((2, 3), dtype=full) if wants_styles else None
-            d_x = d_x.mul_(_per_channel(styles, x))
+            d_x = _convolve_backward(slope, x, weight.to(x.dtype), up_filter is not None, 0)
+            del slope  # before more memory is needed
+            d_x, d_styles = scale_backward(d_x, x, styles)
         return d_x, d_weight, d_styles, d_demod, d_noise, d_bias, None, None
+
+
+def finish(y: Tensor, demod: Tensor, noise: Tensor | None, bias: Tensor, clamp: float | None) -> Tensor:
+    """What follows the convolution, in its result's memory."""
+    y = y.mul_(_per_channel(demod, y))
+    if noise is not None:
+        y = y.add_(noise)
+    y = F.leaky_relu(y.add_(bias[:, None, None]), SLOPE, inplace=True)
+    return y if clamp is None else y.clamp_(-clamp, clamp)
+
+
+def finish_backward(
+    slope: Tensor,
+    y: Tensor,
+    demod: Tensor,
+    noise: Tensor | None,
+    bias: Tensor,
+    clamp: float | None,
+    wants_noise: bool,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """The gradient of `finish`, from its result y: with regard to the convolution's result, demod, noise and bias.
+
+    With z the input of the leaky ReLU, sum(dz * z) is sum(dy * y). So the sum that demod wants, of dz times the
+    convolution's result (z - noise - bias) / demod, needs neither z nor that.
+    """
+    full = demod.dtype  # of sums, where y is of half the precision
+    if clamp is not None:
+        slope = slope.masked_fill(y.abs() >= clamp, 0)
+    whole = (slope * y).sum((2, 3), dtype=full)
+    dz = torch.ops.aten.leaky_relu_backward(slope, y, SLOPE, True)
+    per_channel = dz.sum((2, 3), dtype=full)
+    rest = per_channel * bias
+    d_noise = None
+    if noise is not None:
+        maps = noise.to(dz.dtype).expand(len(dz), -1, -1, -1).flatten(2)
+        rest = rest + (dz.flatten(2) @ maps.mT)[:, :, 0]
+        if wants_noise:
+            d_noise = dz.sum(1, keepdim=True, dtype=full).sum_to_size(noise.shape)
+    return dz.mul_(_per_channel(demod, dz)), (whole - rest) / demod, d_noise, per_channel.sum(0)
+
+
+def scale_backward(slope: Tensor, x: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of x * styles, the first in the slope's memory."""
+    d_styles = (slope * x).sum((2, 3), dtype=styles.dtype)
+    return slope.mul_(_per_channel(styles, slope)), d_styles
 
 
 def _per_channel(factors: Tensor, x: Tensor) -> Tensor:
