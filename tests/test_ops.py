@@ -1,4 +1,4 @@
-"""The operation of a synthesis layer, and the gradient written for it, against finite differences and plain autograd."""
+"""The operation of a synthesis layer, and its own gradient, against finite differences and plain autograd."""
 
 from __future__ import annotations
 
