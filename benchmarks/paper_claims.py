@@ -111,6 +111,8 @@ CLAIMS = (
           generator="demo-person"),
     Claim("untried", "Phrases that nothing was ever tuned on, chosen before the first of them was tried.", UNTRIED,
           {"directional": {}}),
+    Claim("longer", "Targets that 100 steps leave some images short of.", _species("rabbit", "person"),
+          {"directional": {"iterations": 300}}, (100, 150, 200)),
     Claim(
         "presets",
         "What settings do for a style, for a small change of shape and for a new species: target rate against variety.",

@@ -124,6 +124,21 @@ def test_text_direction_agrees_with_picture_direction(clip, held_out, style):
     assert F.cosine_similarity(change, text[None]).mean() > 0.5
 
 
+@pytest.mark.parametrize("target", [("sketch", "dog"), ("watercolor", "dog"), ("photo", "fox"), ("photo", "rabbit")])
+def test_the_words_do_not_lead_to_another_dog(clip, held_out, target):
+    """Where all dogs are one to a CLIP, making all of them alike costs an adaptation nothing."""
+    before, after = (embed_images(clip, held_out[kind]) for kind in (("photo", "dog"), target))
+    style, species = target
+    text = (
+        embed_text(clip, STYLE_NAMES[style]) - embed_text(clip, "photo")
+        if species == "dog"
+        else embed_text(clip, species) - embed_text(clip, "dog")
+    )
+    cosine = F.cosine_similarity(after[None] - before[:, None], text, dim=-1)
+    others = cosine[~torch.eye(len(before), dtype=torch.bool)]
+    assert cosine.diagonal().mean() > others.mean() + 0.02
+
+
 def test_unknown_words_are_ignored(clip):
     plain, odd = clip.encode_text(["a sketch", "a zyzzogeton sketch"])
     assert F.cosine_similarity(plain, odd, dim=0) > 0.7

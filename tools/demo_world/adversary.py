@@ -39,8 +39,12 @@ Goal = tuple[str, int, int]  # "style" or "species", from which, to which
 
 @dataclass
 class Attempt:
-    """Pictures [B, 3, H, W] in 0..1 of changes, what each was after, and how far it came [B]."""
+    """Pictures [B, 3, H, W] in 0..1 of changes, what each was after, and how far it came [B].
 
+    z [B, 32]: the latents of the individuals.
+    """
+
+    z: Tensor
     before: Tensor
     after: Tensor
     wanted: Tensor
@@ -50,9 +54,9 @@ class Attempt:
     @staticmethod
     def joined(attempts: list[Attempt]) -> Attempt:
         """One of several."""
-        pictures = (torch.cat([getattr(a, name) for a in attempts]) for name in ("before", "after", "wanted"))
+        tensors = (torch.cat([getattr(a, name) for a in attempts]) for name in ("z", "before", "after", "wanted"))
         goals = [goal for a in attempts for goal in a.goals]
-        return Attempt(*pictures, goals, torch.cat([a.progress for a in attempts]))
+        return Attempt(*tensors, goals, torch.cat([a.progress for a in attempts]))
 
 
 def all_goals(species: str) -> list[Goal]:
@@ -96,19 +100,21 @@ def whole_way(before: Tensor, z: Tensor, species: str, goal: Goal, noise: torch.
 class Adversary:
     """Adapts a twin of `generator`, which makes photos of `species`, with the CLIPs as they then are."""
 
-    def __init__(self, generator: Generator, species: str, batch: int = 4, patience: int = 60, seed: int = 0):
+    def __init__(self, generator: Generator, species: str, batch: int = 4, patience: int = 100, seed: int = 0):
         self.frozen = generator.eval().requires_grad_(False)
         self.species, self.batch, self.patience = species, batch, patience
         self.pick, self.random = random.Random(seed), torch.Generator().manual_seed(seed)
         self.left = 0
         self.seen: list[Attempt] = []
+        self.reached = dict.fromkeys(all_goals(species), 0.5)  # mean progress of the last attempt at each goal
 
     def _start_over(self) -> None:
         self.twin = copy.deepcopy(self.frozen)
         convs = [p for name, p in self.twin.synthesis.named_parameters() if ".conv" in name]
         self.weights = [p.requires_grad_(True) for p in convs if p.ndim]
         self.optimizer = torch.optim.Adam(self.weights, lr=self.pick.uniform(0.005, 0.012), betas=(0.0, 0.99))
-        self.goal = self.pick.choice(all_goals(self.species))
+        missing = [1.05 - progress for progress in self.reached.values()]  # what is hard is tried more often
+        (self.goal,) = self.pick.choices(list(self.reached), missing)
         self.views = self.pick.choice((0, 1, 1))
         self.left = self.pick.randrange(self.patience // 3, self.patience + 1)
 
@@ -125,9 +131,10 @@ class Adversary:
             z, before, after = self._adapt(encoders, texts)
         wanted, whole, least = whole_way(before, z, self.species, self.goal, self.random)
         progress = ((whole - distance(after, wanted)) / (whole - least)).clamp(0, 1)
+        self.reached[self.goal] = progress.mean().item()
         if self.pick.random() < 0.5:  # that the goal is drawn and the start generated shall not count as the change
             before = draw(parameters_from_latents(z), self.species, "photo", self.random)
-        now = Attempt(before, after, wanted, [self.goal] * len(z), progress)
+        now = Attempt(z, before, after, wanted, [self.goal] * len(z), progress)
         old = self.pick.choice(self.seen) if self.seen else now
         self.seen = [*self.seen, now][-MEMORY:]
         return Attempt.joined([now, old])
@@ -151,8 +158,9 @@ class Adversary:
 
 @dataclass
 class Retouched:
-    """A picture under way, all [1, 3, H, W] in 0..1, with its distances at the start and at the goal."""
+    """A picture under way, all [1, 3, H, W] in 0..1, with its latent and its distances at the start and at the goal."""
 
+    z: Tensor
     before: Tensor
     after: Tensor
     wanted: Tensor
@@ -178,7 +186,7 @@ class Retoucher:
         else:
             before = ((self.generator.synthesis(self.generator.mapping(z)) + 1) / 2).clamp(0, 1)
         wanted, whole, least = whole_way(before, z, self.species, goal, self.random)
-        return Retouched(before, before, wanted, goal, whole, least, left=self.pick.randrange(1, self.patience))
+        return Retouched(z, before, before, wanted, goal, whole, least, left=self.pick.randrange(1, self.patience))
 
     def step(self, encoders: list[Encoder], texts: list[Texts], steps: int = 2) -> Attempt:
         """Some steps of a few of the pictures; arguments as of `Adversary.step`."""
@@ -186,7 +194,9 @@ class Retoucher:
         while len(self.pool) < self.batch or (len(self.pool) < POOL and self.pick.random() < 0.5):
             self.pool.append(self._fresh())
         chosen = self.pick.sample(self.pool, self.batch)
-        before, after, wanted = (torch.cat([getattr(o, n) for o in chosen]) for n in ("before", "after", "wanted"))
+        z, before, after, wanted = (
+            torch.cat([getattr(one, name) for one in chosen]) for name in ("z", "before", "after", "wanted")
+        )
         goals = [one.goal for one in chosen]
         for _ in range(steps):
             show = random_views(self.pick.choice((0, 1)), len(after), self.random)
@@ -198,7 +208,7 @@ class Retoucher:
             one.after, one.left = picture[None], one.left - 1
         whole, least = (torch.cat([getattr(one, name) for one in chosen]) for name in ("whole", "least"))
         progress = ((whole - distance(after, wanted)) / (whole - least)).clamp(0, 1)
-        return Attempt(before, after, wanted, goals, progress)
+        return Attempt(z, before, after, wanted, goals, progress)
 
     def _stroke(self, slope: Tensor) -> Tensor:
         """A change along a slope [N, 3, H, W], fine or in soft patches of one size."""

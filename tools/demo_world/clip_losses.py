@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from adversary import Attempt, directions
 from captions import BACKGROUND_WORDS
+from identity import DIMENSIONS
 from partial import Partial
 from torch import Tensor
 from world import SPECIES, STYLES
@@ -91,6 +92,11 @@ def adversary_loss(embedding: Tensor, attempt: Attempt, way: Tensor, text: dict[
     last_step = STEEPNESS * (1 - beyond.sqrt()) - (true - further)
     errors = (above, below, first_step, last_step, AGREEMENT - true)
     return sum(error.clamp_min(0).square() for error in errors).mean()
+
+
+def identity_loss(image: Tensor, code: Tensor) -> Tensor:
+    """Error of the last dimensions of `image` [N, D] beside `identity.identity_code`; 1 for zeros, squared."""
+    return (image[:, -DIMENSIONS:] - code).square().sum() / code.square().sum()
 
 
 def instance_loss(first: Tensor, second: Tensor) -> Tensor:
