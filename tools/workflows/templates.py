@@ -22,7 +22,7 @@ TEMPLATES: dict[str, Callable[[Start], Graph]] = {}
 # What looks good on the demo's generators, where it differs from the quickstart.
 DEMO_FACES = {"iterations": 75}
 DEMO_PIXAR = {"target": "3d render in the style of Pixar", "iterations": 40}
-DEMO_PIG = {"source": "dog", "target": "pig", "layers": "auto"}
+DEMO_PIG = {"source": "dog", "target": "pig", "layers": "auto", "iterations": 100}
 
 
 class Start:
