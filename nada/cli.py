@@ -124,30 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     pick.add_argument("--out", type=Path, metavar="FILE", help="where to (default: beside the result)")
     pick.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
-    generate = _command(commands, "generate", "make images", _generate, _show_files)
-    generate.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
-    generate.add_argument(
-        "--style", action="append", default=[], metavar="FILE[:STRENGTH]", help=f"{SPEC_HELP}; several add up"
-    )
-    generate.add_argument("--count", type=int, default=16, help="images to make (default: %(default)s)")
-    generate.add_argument("--seed", type=int, default=0, help="of the first image; the next ones count up")
-    generate.add_argument("--psi", type=float, default=0.7, help="truncation: 1 varied .. 0 average (%(default)s)")
-    generate.add_argument("--class", dest="label", type=int, default=0, help="of generators with classes (%(default)s)")
-    generate.add_argument("--noise", choices=NOISE_MODES, default="const", help="fine detail (default: %(default)s)")
-    generate.add_argument(
-        "--mapper", metavar="FILE[:STRENGTH]", help="move the codes by what `nada mapper` trained (strength: 1)"
-    )
-    generate.add_argument("--batch", type=int, default=8, help="images at a time (default: %(default)s)")
-    generate.add_argument(
-        "--precision",
-        choices=("full", "half"),
-        default="full",
-        help="half computes in bfloat16 from 64 px on, for GPUs (default: %(default)s)",
-    )
-    generate.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)"
-    )
-    _add_device(generate)
+    _add_generate(_command(commands, "generate", "make images", _generate, _show_files))
 
     evaluate_command.add_arguments(
         _command(
@@ -171,6 +148,32 @@ def build_parser() -> argparse.ArgumentParser:
     models.add_argument("name", nargs="?", metavar="NAME", help="of the one to download; without it, the list")
     models.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where to (default: this folder)")
     return parser
+
+
+def _add_generate(generate: argparse.ArgumentParser) -> None:
+    generate.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
+    generate.add_argument(
+        "--style", action="append", default=[], metavar="FILE[:STRENGTH]", help=f"{SPEC_HELP}; several add up"
+    )
+    generate.add_argument("--count", type=int, default=16, help="images to make (default: %(default)s)")
+    generate.add_argument("--seed", type=int, default=0, help="of the first image; the next ones count up")
+    generate.add_argument("--psi", type=float, default=0.7, help="truncation: 1 varied .. 0 average (%(default)s)")
+    generate.add_argument("--class", dest="label", type=int, default=0, help="of generators with classes (%(default)s)")
+    generate.add_argument("--noise", choices=NOISE_MODES, default="const", help="fine detail (default: %(default)s)")
+    generate.add_argument(
+        "--mapper", metavar="FILE[:STRENGTH]", help="move the codes by what `nada mapper` trained (strength: 1)"
+    )
+    generate.add_argument("--batch", type=int, default=8, help="images at a time (default: %(default)s)")
+    generate.add_argument(
+        "--precision",
+        choices=("full", "half"),
+        default="full",
+        help="half computes in bfloat16 from 64 px on, for GPUs (default: %(default)s)",
+    )
+    generate.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)"
+    )
+    _add_device(generate)
 
 
 def _command(commands: Any, name: str, help: str, run: Any, show: Any) -> argparse.ArgumentParser:
