@@ -156,6 +156,8 @@ class Bench:
         self.before = generate(self.base, self.ws)
         weights = hashlib.sha256(self.base.fingerprint().encode())
         for tensor in self.clip.state_dict().values():
+            # The text towers may wait in half precision: the same numbers.
+            tensor = tensor.float() if tensor.is_floating_point() else tensor
             weights.update(tensor.contiguous().numpy().tobytes())
         self.models = f"{weights.hexdigest()[:16]} {count}"
 
