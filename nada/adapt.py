@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from math import ceil
 from typing import Any
 
@@ -208,12 +208,17 @@ class Adaptation(TrainingLoop[AdaptStep]):
 
     def state(self, **notes: Any) -> RunState:
         """All that `adapt` needs to go on from here, with notes of the caller's to keep beside it."""
-        tensors = {"random": self.random.get_state(), **clip_probes(self.clip)}
+        tensors = {"random": self.random.get_state(), **self._probes}
         tensors |= optimizer_tensors(self.optimizer, self.trainable.leaves)
         return RunState(tensors, self.recipe(), self.goal.packed(), self.layers, notes)
 
+    @cached_property
+    def _probes(self) -> dict[str, Tensor]:
+        """The same in every state of a run, and each takes a text through CLIP: so once."""
+        return clip_probes(self.clip)
+
     def _restore(self, state: RunState) -> None:
-        refuse_another(state, self.recipe(), self.clip)
+        refuse_another(state, self.recipe(), self._probes)
         self.iteration = state.recipe["iterations_done"]
         if self.iteration > self.config.iterations:
             raise UsageError(f"the run has done {self.iteration} iterations, more than {self.config.iterations}")

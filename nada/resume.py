@@ -81,8 +81,8 @@ def clip_probes(clip: ClipEnsemble) -> dict[str, Tensor]:
     return probes
 
 
-def refuse_another(state: RunState, recipe: Mapping[str, Any], clip: ClipEnsemble) -> None:
-    """Make sure that a run may go on from a state.
+def refuse_another(state: RunState, recipe: Mapping[str, Any], probes: Mapping[str, Tensor]) -> None:
+    """Make sure that a run may go on from a state, with CLIP models of these `clip_probes`.
 
     Raises:
         UsageError: it started from another generator, has other CLIP models or other settings.
@@ -94,7 +94,7 @@ def refuse_another(state: RunState, recipe: Mapping[str, Any], clip: ClipEnsembl
     if names:
         changes = ", ".join(f"{name} is {ours.get(name)!r} instead of {theirs.get(name)!r}" for name in names)
         raise UsageError(f"the run was started otherwise: {changes}. Only iterations may change")
-    for name, probe in clip_probes(clip).items():
+    for name, probe in probes.items():
         saved = state.tensors.get(name)
         same = saved is not None and saved.shape == probe.shape
         if not same or torch.cosine_similarity(probe, saved, dim=0) < ALIKE:

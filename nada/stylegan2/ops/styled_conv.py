@@ -84,15 +84,14 @@ class StyledConv(torch.autograd.Function):
         x, y, weight, styles, demod, noise, bias, up_filter = ctx.saved_tensors
         wants_x, wants_weight, wants_styles, _, wants_noise, *_ = ctx.needs_input_grad
         slope, d_demod, d_noise, d_bias = finish_backward(slope, y, demod, noise, bias, ctx.clamp, wants_noise)
-        if up_filter is not None:
+        up = up_filter is not None
+        if up:
             slope = blur_backward(slope, up_filter)
         d_x = d_weight = d_styles = None
         if wants_weight:
-            d_weight = _convolve_backward(
-                slope, x * _per_channel(styles, x), weight.to(x.dtype), up_filter is not None, 1
-            )
+            d_weight = _convolve_backward(slope, x * _per_channel(styles, x), weight.to(x.dtype), up, 1)
         if wants_x or wants_styles:
-            d_x = _convolve_backward(slope, x, weight.to(x.dtype), up_filter is not None, 0)
+            d_x = _convolve_backward(slope, x, weight.to(x.dtype), up, 0)
             del slope  # before more memory is needed
             d_x, d_styles = scale_backward(d_x, x, styles)
         return d_x, d_weight, d_styles, d_demod, d_noise, d_bias, None, None
