@@ -23,7 +23,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from PIL import Image, ImageDraw
 
-from nada import AdaptConfig, adapt, generate, load_clip, load_generator, sample_latents
+from nada import (
+    AdaptConfig,
+    Generator,
+    MapperConfig,
+    adapt,
+    generate,
+    load_clip,
+    load_generator,
+    sample_latents,
+    train_mapper,
+)
 from nada.evaluate import clip_measures, judge_measures
 from nada.files import atomic_path
 from nada.images import to_pil
@@ -73,6 +83,7 @@ def _species(*targets: str) -> tuple[tuple[str, str], ...]:
     return tuple(("dog", target) for target in targets)
 
 
+MAPPER = "mapper"  # in the settings: steps of a mapper's training after that of the generator; 0 for none
 GLOBAL = {"directional_weight": 0.0, "global_weight": 1.0}
 CLAIMS = (
     Claim(
@@ -104,6 +115,19 @@ CLAIMS = (
     Claim("views", "Not in the paper: moved views keep a small CLIP from being fooled.",
           (*_styles("sketch"), *_species("pig")), {"0": {"views": 0}, "2": {}}),
     Claim("batch", "A batch of 2 is enough.", _styles("sketch"), {"2": {"batch": 2}, "4": {}, "8": {"batch": 8}}),
+    Claim(
+        "selection",
+        "Layers need not be chosen anew in every step, nor on 8 images.",
+        (*_styles("sketch"), *_species("pig", "bear")),
+        {
+            "k = 6, every step, 8 images": {"layers": 6},
+            "k = 6, every 4th step, 4 images": {"layers": 6, "select_every": 4, "select_batch": 4},
+        },
+    ),
+    Claim("precision", "Not in the paper: half precision, from 64 pixels on and in CLIP, leads to the same pictures.",
+          (*_styles("sketch"), *_species("pig")), {"full": {}, "half": {"precision": "half"}}),
+    Claim("mapper", "A latent mapper finds the codes that show the target (section 4.3).", _species("cat", "rabbit"),
+          {"none": {}, "after 150 steps": {MAPPER: 150}}),
     Claim("norm", "The embedding-norm loss holds back overdrawn pictures.", _species("pig"),
           {"0": {}, "0.5": {"norm_weight": 0.5}}),
     Claim("people", "Another generator, of people, with the same settings.",
@@ -155,7 +179,7 @@ class Bench:
         self.ws = sample_latents(self.base, count, FIRST_SEED, 1.0)
         self.before = generate(self.base, self.ws)
         weights = hashlib.sha256(self.base.fingerprint().encode())
-        for tensor in self.clip.state_dict().values():
+        for tensor in (*self.clip.state_dict().values(), *self.judge.state_dict().values()):
             # The text towers may wait in half precision: the same numbers.
             tensor = tensor.float() if tensor.is_floating_point() else tensor
             weights.update(tensor.contiguous().numpy().tobytes())
@@ -163,11 +187,16 @@ class Bench:
 
     def measure(self, run: Run, folder: Path) -> dict[str, Any]:
         """Train and measure; pictures of the end lie beside the record."""
-        config = AdaptConfig(source=run.source, target=run.target, **dict(run.settings))
+        settings = dict(run.settings)
+        mapper_steps = settings.pop(MAPPER, 0)
+        config = AdaptConfig(source=run.source, target=run.target, **settings)
         began, moments = time.perf_counter(), {}
         for step in adapt(self.base, self.clip, config):
             if step.iteration in run.moments:
-                images = generate(step.generator, self.ws)
+                ws = self.ws
+                if mapper_steps and step.iteration == config.iterations:
+                    ws = self.mapped(step.generator, MapperConfig(run.target, mapper_steps, psi=1.0, seed=config.seed))
+                images = generate(step.generator, ws)
                 moments[str(step.iteration)] = self.judge_images(run.target, images)
         path = run.file(folder, self.models)
         rows = torch.cat([self.before[:PICTURES], images[:PICTURES]])
@@ -175,6 +204,12 @@ class Bench:
             strip(rows).save(temporary, "PNG")
         total = time.perf_counter() - began
         return {"run": [run.source, run.target, dict(run.settings)], "moments": moments, "seconds": total}
+
+    def mapped(self, adapted: Generator, config: MapperConfig) -> torch.Tensor:
+        """The codes of the source images, moved by a mapper that is trained on the adapted generator."""
+        *_, last = train_mapper(adapted, self.clip, config)
+        with torch.no_grad():
+            return last.mapper(self.ws)
 
     def judge_images(self, target: str, images: torch.Tensor) -> dict[str, float]:
         left_out: dict[str, str] = {}
@@ -209,7 +244,7 @@ def strip(images: torch.Tensor) -> Image.Image:
 
 def planned(claims: list[Claim], seeds: int) -> Iterator[tuple[Claim, tuple[str, str], str, Run]]:
     """Every run, seed by seed, so that an early stop leaves all comparisons with fewer repetitions."""
-    known = {f.name for f in fields(AdaptConfig)}
+    known = {MAPPER, *(f.name for f in fields(AdaptConfig))}
     for seed in range(seeds):
         for claim in claims:
             for pair in claim.pairs:

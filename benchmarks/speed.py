@@ -59,6 +59,13 @@ def by_precision(size: int, base: Case) -> dict[str, list[Case]]:
     return {f"precision, {size} px": [base.on(size=size, name=kind, precision=kind) for kind in ("full", "half")]}
 
 
+def by_card(size: int, base: Case) -> dict[str, list[Case]]:
+    """What only a GPU has: kernels, and multiplications that are shorter than full ones."""
+    plain = base.on(size=size, name="plain", fused=False)
+    ways = [plain, plain.on(name="fused", fused=True), plain.on(name="fused, TF32", fused=True, tf32=True)]
+    return {f"on the card, {size} px": ways} if torch.device(base.device).type == "cuda" else {}
+
+
 def by_memory(size: int, base: Case) -> dict[str, list[Case]]:
     """The steps down that `Adaptation.spare_memory` takes."""
     whole = base.on(size=size)
@@ -76,6 +83,7 @@ GROUPS: dict[str, Callable[..., dict[str, list[Case]]]] = {
     "layers": by_layers,
     "kinds": by_kind,
     "precision": by_precision,
+    "card": by_card,
     "memory": by_memory,
 }
 

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nada import AdaptConfig, Generator, adapt
 from nada.clip import ClipEnsemble, ClipModel
 from nada.stylegan2 import GeneratorConfig, standard_channels
+from nada.stylegan2.ops import kernels
 from nada.targets import Goal
 
 CLIPS = {"ViT-B/32": "ViT-B-32-quickgelu", "ViT-B/16": "ViT-B-16-quickgelu"}  # of the paper, with random weights
@@ -46,6 +47,10 @@ class Case:
     """As in Adaptation."""
     recompute: bool = False
     """As in Synthesis."""
+    fused: bool = True
+    """Whether kernels may be used, where they are faster."""
+    tf32: bool = False
+    """Whether matrix products may use TensorFloat-32, as PyTorch lets convolutions do anyway."""
     reference: str | None = None
     """A checkout of the public implementation, to time instead."""
     device: str = "cpu"
@@ -62,6 +67,7 @@ class Timed:
     def __init__(self, case: Case):
         torch.set_num_threads(case.threads)
         torch.manual_seed(0)
+        kernels.enabled, torch.backends.cuda.matmul.allow_tf32 = case.fused, case.tf32
         self.case, self.device = case, torch.device(case.device)
         generator = Generator(GeneratorConfig(case.size, standard_channels(case.size))).eval().requires_grad_(False)
         clip = ClipEnsemble([random_clip(name) for name in case.clips]).to(self.device)

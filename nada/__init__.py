@@ -37,7 +37,7 @@ from .sparing import sparing
 from .style import Style, apply_style
 from .style_files import load_style, save_style
 from .style_preview import preview_of, preview_picture
-from .stylegan2 import Generator, GeneratorConfig
+from .stylegan2 import PRECISIONS, Generator, GeneratorConfig
 from .targets import Goal
 from .walks import EASINGS, METHODS, interpolate_latents
 
@@ -46,6 +46,7 @@ __all__ = [
     "EMBEDDED",
     "METHODS",
     "PHASES",
+    "PRECISIONS",
     "PRESETS",
     "PUBLISHED",
     "AdaptConfig",

@@ -23,7 +23,7 @@ from .errors import NadaError, UsageError
 from .presets import DEMO_SETTINGS, PRESETS
 from .run_folder import result_name, unused
 from .style_commands import SPEC_HELP, add_commands
-from .stylegan2 import NOISE_MODES
+from .stylegan2 import NOISE_MODES, PRECISIONS
 from .training import run_adapt, run_pick, run_resume
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
@@ -166,7 +166,7 @@ def _add_generate(generate: argparse.ArgumentParser) -> None:
     generate.add_argument("--batch", type=int, default=8, help="images at a time (default: %(default)s)")
     generate.add_argument(
         "--precision",
-        choices=("full", "half"),
+        choices=PRECISIONS,
         default="full",
         help="half computes in bfloat16 from 64 px on, for GPUs (default: %(default)s)",
     )

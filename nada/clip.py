@@ -48,6 +48,8 @@ class ClipModel(nn.Module):
         self.model = model.eval().requires_grad_(False)
         self.tokenize = tokenize
         self._words = [part for name, part in model.named_children() if name != "visual"]
+        exact = all(torch.equal(p.half().float(), p) for part in self._words for p in part.parameters())
+        self._resting = torch.float16 if exact else torch.float32
         self._rest()
         _length_first(model.visual)
         size = model.visual.image_size
@@ -101,8 +103,7 @@ class ClipModel(nn.Module):
     def _rest(self) -> None:
         """Let the text tower wait on the CPU, in half precision if that loses nothing (so OpenAI's are published)."""
         for part in self._words:
-            exact = all(torch.equal(p.half().float(), p) for p in part.parameters())
-            part.to("cpu", torch.float16 if exact else torch.float32)
+            part.to("cpu", self._resting)
 
 
 def _length_first(visual: nn.Module) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import layer_freeze
 from .errors import UsageError
-from .stylegan2 import Generator
+from .stylegan2 import PRECISIONS, Generator
 from .trainable import KINDS
 
 PAPER_RATE, PAPER_WIDTH = 0.0016, 512  # Adam's 0.002 with StyleGAN2's factor 4/5 for lazy regularization, 512 features
@@ -123,7 +123,7 @@ class AdaptConfig:
         "full",
         "'half' computes CLIP and the generator from 64 px on in bfloat16, weights and losses in float32. Meant for "
         "GPUs, and not measured on one; this project's CPUs take longer that way.",
-        choices=("full", "half"),
+        choices=PRECISIONS,
     )
     views: int | None = option(
         None,

@@ -185,7 +185,8 @@ def judge_measures(
     }
     kinds = [(style, species), (name, species) if group == "style" else (style, name)]
     readable = set(judge.readable_parameters(*kinds[0])) & set(judge.readable_parameters(*kinds[1]))
-    r, spread = correlations(was.parameters, now.parameters), spread_kept(was.parameters, now.parameters)
+    read = [judge.in_proportion(seen.parameters, *kind) for seen, kind in zip((was, now), kinds, strict=True)]
+    r, spread = correlations(*read), spread_kept(*read)
     for title, indices in (
         ("parameters", sorted(readable)),
         ("pose", [i for i in sorted(readable) if judge.parameter_names[i] in POSE]),

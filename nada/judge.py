@@ -48,6 +48,8 @@ class Judge(nn.Module):
         style_names, species_names, parameter_names: what it tells, in order.
         words: {phrase: ("style" or "species", name)}, what people call them.
         readable: {"style species": [correlation of each parameter]} with the truth, on drawings it was not trained on.
+        spreads: {"style species": [standard deviation of what is read]} on the same drawings. What is hard to tell is
+            read as about the same in all of them: less varied than it is.
     """
 
     def __init__(self, description: dict):
@@ -56,7 +58,7 @@ class Judge(nn.Module):
         self.parameter_names = tuple(description["parameters"])
         self.sizes = [len(self.style_names), len(self.species_names), len(self.parameter_names)]
         self.words = {phrase: tuple(meaning) for phrase, meaning in description["words"].items()}
-        self.readable = dict(description.get("readable", {}))
+        self.readable, self.spreads = (dict(description.get(name, {})) for name in ("readable", "spreads"))
         self.stem = nn.Conv2d(3, WIDTHS[0], 5, stride=2, padding=2)
         pairs = pairwise(WIDTHS)
         self.stages = nn.ModuleList(Stage(narrow, wide) for narrow, wide in pairs)
@@ -88,6 +90,11 @@ class Judge(nn.Module):
     def readable_parameters(self, style: str, species: str) -> list[int]:
         """Indices of the parameters that can be told from drawings of that kind."""
         return [i for i, r in enumerate(self.readable.get(f"{style} {species}", ())) if r >= READABLE]
+
+    def in_proportion(self, parameters: Tensor, style: str, species: str) -> Tensor:
+        """Readings [N, parameters] of pictures of that kind, by how much those of true drawings vary."""
+        spread = self.spreads.get(f"{style} {species}")
+        return parameters if spread is None else parameters / torch.tensor(spread)
 
 
 class Stage(nn.Module):

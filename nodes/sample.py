@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..nada import Generator, UsageError, generate, sample_latents
+from ..nada import PRECISIONS, Generator, UsageError, generate, sample_latents
 from . import host
 from .sockets import ADVANCED, IMAGES, LATENTS, MAX_SEED, NADAGenerator, NADALatents, known_options
 
@@ -118,7 +118,7 @@ class GenerateImages(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "precision",
-                    options=["full", "half"],
+                    options=list(PRECISIONS),
                     default="full",
                     optional=True,
                     tooltip="'half' computes in bfloat16 from 64 px on and takes less memory, for changes that the eye "

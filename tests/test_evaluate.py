@@ -55,6 +55,14 @@ def test_the_judge_counts_targets_and_compares_what_can_be_read():
     assert not left_out
 
 
+def test_what_true_drawings_seem_to_vary_less_in_is_not_held_against_a_generator():
+    blue = torch.linspace(-1, 1, 20)
+    judge = Oracle(DESCRIPTION | {"spreads": {"photo dog": [0.3, 0.3], "sketch dog": [0.2, 0.3]}})
+    found = judge_measures(judge, "sketch", pictures(-1, -1, blue), pictures(1, -1, blue / 2), {})
+    assert found["parameters spread kept"] == pytest.approx(0.75, abs=1e-5)
+    assert found["parameters correlation"] == pytest.approx(1, abs=1e-5)
+
+
 def test_the_judge_says_which_words_it_knows():
     left_out = {}
     assert judge_measures(Oracle(DESCRIPTION), "zebra", pictures(0, 0, torch.zeros(2)), None, left_out) == {}

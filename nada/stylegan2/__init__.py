@@ -2,6 +2,6 @@
 
 from .generator import Generator, GeneratorConfig, standard_channels
 from .layers import Label
-from .synthesis import NOISE_MODES, Noise
+from .synthesis import NOISE_MODES, PRECISIONS, Noise
 
-__all__ = ["NOISE_MODES", "Generator", "GeneratorConfig", "Label", "Noise", "standard_channels"]
+__all__ = ["NOISE_MODES", "PRECISIONS", "Generator", "GeneratorConfig", "Label", "Noise", "standard_channels"]

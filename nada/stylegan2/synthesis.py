@@ -14,6 +14,7 @@ from .config import GeneratorConfig
 from .layers import Residual, SynthesisLayer, ToRGB
 
 NOISE_MODES = ("const", "random", "none")
+PRECISIONS = ("full", "half")
 HALF = 64  # pixels from which half precision is used on demand; smaller blocks cost little
 CHANNELS_LAST = 64  # pixels from which that memory layout is faster on a CPU (docs/speed.md)
 SUM_GAIN = 0.5**0.5  # keeps the variance of a sum of two

@@ -10,6 +10,7 @@ what the pictures say to them, stay as they are.
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from pathlib import Path
 
@@ -36,10 +37,10 @@ class Album:
         drawn = [[draw(self.parameters, a, s, noise).mul(255).byte() for a in SPECIES] for s in STYLES]
         self.pictures = torch.stack([torch.stack(row, 1) for row in drawn], 1)  # [animals, styles, species, 3, 64, 64]
 
-    def pairs(self, noise: torch.Generator) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    def pairs(self, noise: torch.Generator, device) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Pictures [2 * SHOWN, 3, 64, 64] in 0..1, the second half of the same animals changed in style or in species.
 
-        Also the style and the species [2 * SHOWN] of each, and the parameters of the animals.
+        Also the style and the species [2 * SHOWN] of each, and the parameters of the animals. All of it on `device`.
         """
         animals = torch.randperm(len(self.pictures), generator=noise)[:SHOWN]
         style, species = (torch.randint(n, (SHOWN,), generator=noise) for n in (len(STYLES), len(SPECIES)))
@@ -48,8 +49,9 @@ class Album:
         new_style[:half] += torch.randint(1, len(STYLES), (half,), generator=noise)
         new_species[half:] += torch.randint(1, len(SPECIES), (SHOWN - half,), generator=noise)
         style, species = torch.cat([style, new_style % len(STYLES)]), torch.cat([species, new_species % len(SPECIES)])
-        parameters = {name: value[animals].repeat(2, 1, 1) for name, value in self.parameters.items()}
-        return self.pictures[animals.repeat(2), style, species].float() / 255, style, species, parameters
+        parameters = {name: value[animals].repeat(2, 1, 1).to(device) for name, value in self.parameters.items()}
+        pictures = self.pictures[animals.repeat(2), style, species].to(device).float() / 255
+        return pictures, style.to(device), species.to(device), parameters
 
 
 class Pupil:
@@ -57,16 +59,18 @@ class Pupil:
 
     def __init__(self, architecture: str, args: argparse.Namespace, tokenizer: SimpleTokenizer):
         self.architecture = architecture
-        start = args.start / f"clip_{architecture}" if args.start else None
-        model, average = (build_model(architecture, tokenizer, start) for _ in range(2))
-        self.model, self.average = model.to(memory_format=torch.channels_last), average
-        for clip in (self.model, self.average):
-            clip.text_projection.data[:, -DIMENSIONS:] = 0  # words are of kinds, not of individuals
+        model = build_model(architecture, tokenizer, args.start / f"clip_{architecture}")
+        model.text_projection.data[:, -DIMENSIONS:] = 0  # words are of kinds, not of individuals
+        self.model = model.to(args.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.model)
         self.style, self.species = (
-            template_embedding(self.model, tokenizer, [words[name][0] for name in names], "cpu")
+            template_embedding(self.model, tokenizer, [words[name][0] for name in names], args.device)
             for words, names in ((STYLE_WORDS, STYLES), (SPECIES_WORDS, SPECIES))
         )
         self.optimizer = torch.optim.AdamW(self.model.visual.parameters(), betas=(0.9, 0.98), weight_decay=0.02)
+
+    def parts(self) -> dict:
+        return {f"{self.architecture} {name}": getattr(self, name) for name in ("model", "average", "optimizer")}
 
     def step(self, pictures: Tensor, style: Tensor, species: Tensor, code: Tensor, rate: float) -> dict[str, float]:
         self.optimizer.param_groups[0]["lr"] = rate
@@ -95,12 +99,12 @@ class Pupil:
 
 
 @torch.no_grad()
-def knowledge(model: CLIP, album: Album, noise: torch.Generator) -> Tensor:
+def knowledge(model: CLIP, album: Album, noise: torch.Generator, device) -> Tensor:
     """Explained share of the variance of each dimension of the code [DIMENSIONS], moved pictures of new animals."""
     model.eval()
     errors, spread = [], []
     for _ in range(12):
-        pictures, _, _, parameters = album.pairs(noise)
+        pictures, _, _, parameters = album.pairs(noise, device)
         shown, moves = augment(pictures, list(range(SHOWN)) * 2, noise)
         code = identity_code(parameters, moves)
         errors.append((encode_pictures(model, shown)[:, -DIMENSIONS:] - code).square().mean(0))
@@ -117,7 +121,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--animals", type=int, default=600, help="in the album (default %(default)s)")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--every", type=int, default=500, help="steps between reports and exports")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--resume", type=Path, help="training state: gone on from if there, written every --every")
+    parser.add_argument("--every", type=int, default=500, help="steps between reports, exports and states")
     return parser.parse_args()
 
 
@@ -126,12 +132,20 @@ def main() -> None:
     noise = torch.Generator().manual_seed(args.seed)
     tokenizer = SimpleTokenizer(context_length=TEXT["context_length"])
     pupils = [Pupil(architecture, args, tokenizer) for architecture in args.architecture]
+    parts = {name: part for pupil in pupils for name, part in pupil.parts().items()}
     album, strangers = Album(args.animals, noise), Album(2 * SHOWN, noise)
+    first = 0
+    if args.resume and args.resume.exists():
+        state = torch.load(args.resume, map_location=args.device, weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        first = state["step"]
     began = time.time()
-    for step in range(args.steps):
+    for step in range(first, args.steps):
+        noise = torch.Generator().manual_seed(args.seed * 10**7 + step)
         done = step / args.steps
         rate = args.lr * min(1.0, (step + 1) / 100) * (1 - 0.95 * done)
-        pictures, style, species, parameters = album.pairs(noise)
+        pictures, style, species, parameters = album.pairs(noise, args.device)
         animals = list(range(SHOWN)) * 2
         shown, moves = augment(pictures, animals, noise, unmoved=max(0.2, 1 - 2.5 * done))  # what is moved is harder
         code = identity_code(parameters, moves)
@@ -143,9 +157,11 @@ def main() -> None:
         if (step + 1) % args.every == 0 or step + 1 == args.steps:
             for pupil in pupils:
                 export(pupil.average, pupil.architecture, args.out / f"clip_{pupil.architecture}")
-                known = " ".join(f"{share:.2f}" for share in knowledge(pupil.average, strangers, noise))
-                scores = ", ".join(f"{k} {v:.3f}" for k, v in evaluate(pupil.average, tokenizer).items())
+                known = " ".join(f"{share:.2f}" for share in knowledge(pupil.average, strangers, noise, args.device))
+                scores = ", ".join(f"{k} {v:.3f}" for k, v in evaluate(pupil.average, tokenizer, args.device).items())
                 print(f"step {step + 1} {pupil.architecture} known {known}, {scores}", flush=True)
+            if args.resume:
+                torch.save({"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}, args.resume)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from nada.files import atomic_path
 from nada.judge import KEY, Judge
+from nada.metrics import correlations
 
 SEED = 77_000_000
 PER_DRAW = 2  # pictures of one kind drawn at once
@@ -100,23 +101,25 @@ def against(judge: Judge, images: Tensor, *truth: Tensor, size: float = 0.03) ->
 
 @torch.no_grad()
 def examine(judge: Judge, faces: int, seed: int = 2 * SEED) -> dict:
-    """Accuracy on drawings nobody trained on, plain and disturbed, and the correlation of each parameter by kind."""
+    """On drawings nobody trained on: accuracy, plain and disturbed; by kind, what can be read, and how varied it seems.
+
+    See the attributes of `Judge` for the latter.
+    """
     noise = torch.Generator().manual_seed(seed)
-    right, readable = {"style": [], "species": [], "disturbed style": [], "disturbed species": []}, {}
+    right, readable, spreads = {"style": [], "species": [], "disturbed style": [], "disturbed species": []}, {}, {}
     for s, style in enumerate(STYLES):
         for a, species in enumerate(SPECIES):
             p = random_parameters(faces, noise)
             images = draw(p, species, style, noise)
-            for name, shown in (("", images), ("disturbed ", disturb(images, noise))):
+            for name, shown in (("disturbed ", disturb(images, noise)), ("", images)):
                 reading = judge.read(shown * 2 - 1)
                 right[f"{name}style"].append((reading.styles.argmax(1) == s).float().mean().item())
                 right[f"{name}species"].append((reading.species.argmax(1) == a).float().mean().item())
-                if not name:
-                    known = torch.cat([value.flatten(1) for value in p.values()], 1)
-                    pairs = zip(reading.parameters.T, known.T, strict=True)
-                    table = [torch.corrcoef(torch.stack(pair))[0, 1].item() for pair in pairs]
-                    readable[f"{style} {species}"] = [0.0 if math.isnan(r) else round(r, 2) for r in table]
-    return {"accuracy": {name: round(sum(x) / len(x), 4) for name, x in right.items()}, "readable": readable}
+            known = torch.cat([value.flatten(1) for value in p.values()], 1)
+            readable[f"{style} {species}"] = [round(r, 2) for r in correlations(reading.parameters, known).tolist()]
+            spreads[f"{style} {species}"] = [round(x, 4) for x in reading.parameters.std(0).tolist()]
+    accuracy = {name: round(sum(x) / len(x), 4) for name, x in right.items()}
+    return {"accuracy": accuracy, "readable": readable, "spreads": spreads}
 
 
 def save(judge: Judge, path: Path, results: dict) -> None:
@@ -129,18 +132,19 @@ def save(judge: Judge, path: Path, results: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
-    parser.add_argument("--steps", type=int, default=2500, help="training steps (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=6000, help="training steps (default %(default)s)")
     parser.add_argument("--kinds", type=int, default=16, help=f"kinds a step, {PER_DRAW} pictures each (%(default)s)")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (default %(default)s)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--resume", type=Path, help="training state: gone on from if there, written every 250 steps")
     args = parser.parse_args()
     torch.manual_seed(SEED)
-    judge = Judge(description())
+    judge = Judge(description()).to(args.device)
     print(f"{sum(v.numel() for v in judge.parameters()):,} parameters", flush=True)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=args.lr, weight_decay=0.01)
     first = 0
     if args.resume and args.resume.exists():
-        state = torch.load(args.resume, weights_only=True)
+        state = torch.load(args.resume, map_location=args.device, weights_only=True)
         judge.load_state_dict(state["judge"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
@@ -150,7 +154,7 @@ def main() -> None:
             group["lr"] = args.lr * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
         noise = torch.Generator().manual_seed(SEED + step)
         images, *truth = draw_batch(args.kinds, noise)
-        images = disturb(images, noise)
+        images, truth = disturb(images, noise).to(args.device), [t.to(args.device) for t in truth]
         half = len(images) // 4
         misled = against(judge, images[:half], *(t[:half] for t in truth))
         loss = judge_loss(judge, torch.cat([misled, images[half:]]), *truth)
@@ -160,7 +164,7 @@ def main() -> None:
         if step % 50 == 0:
             print(f"step {step} loss {loss.item():.3f} {time.time() - start:.0f} s", flush=True)
         if (step + 1) % 250 == 0 or step + 1 == args.steps:
-            results = examine(judge, 60 if step + 1 == args.steps else 12)
+            results = examine(judge, 150 if step + 1 == args.steps else 12)
             print(results["accuracy"], flush=True)
             save(judge, args.out, results)
             if args.resume:

@@ -1,7 +1,8 @@
-"""The operations that StyleGAN2 is made of, in plain PyTorch: they run on any device, and are differentiable once."""
+"""The operations that StyleGAN2 is made of: they run on any device, and are differentiable once."""
 
+from .passes import SLOPE
 from .resample import FILTER_TAPS, resample_filter, upsample
-from .styled_conv import GAIN, SLOPE, demodulation, modulated_conv1x1, styled_conv2d
+from .styled_conv import GAIN, demodulation, modulated_conv1x1, styled_conv2d
 
 __all__ = [
     "FILTER_TAPS",

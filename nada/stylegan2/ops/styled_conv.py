@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .resample import UP, blur, blur_backward
+from .kernels import passes_for
+from .passes import per_channel
+from .resample import UP
 
-SLOPE = 0.2
 GAIN = 2**0.5  # keeps the variance through the leaky ReLU
 
 
@@ -72,8 +73,8 @@ class StyledConv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, styles, demod, noise, bias, up_filter, clamp):
-        y = _convolve(x * _per_channel(styles, x), weight.to(x.dtype), up_filter)
-        y = finish(y, demod, noise, bias, clamp)
+        y = _convolve(x * per_channel(styles, x), weight.to(x.dtype), up_filter is not None)
+        y = passes_for(y).finish(y, up_filter, demod, noise, bias, clamp)
         ctx.save_for_backward(x, y, weight, styles, demod, noise, bias, up_filter)
         ctx.clamp = clamp
         return y
@@ -83,73 +84,24 @@ class StyledConv(torch.autograd.Function):
     def backward(ctx, slope):
         x, y, weight, styles, demod, noise, bias, up_filter = ctx.saved_tensors
         wants_x, wants_weight, wants_styles, _, wants_noise, *_ = ctx.needs_input_grad
-        slope, d_demod, d_noise, d_bias = finish_backward(slope, y, demod, noise, bias, ctx.clamp, wants_noise)
-        up = up_filter is not None
-        if up:
-            slope = blur_backward(slope, up_filter)
+        passes, up = passes_for(y), up_filter is not None
+        found = passes.finish_backward(slope, y, up_filter, demod, noise, bias, ctx.clamp, wants_noise)
+        slope, d_demod, d_noise, d_bias = found
         d_x = d_weight = d_styles = None
         if wants_weight:
-            d_weight = _convolve_backward(slope, x * _per_channel(styles, x), weight.to(x.dtype), up, 1)
+            d_weight = _convolve_backward(slope, x * per_channel(styles, x), weight.to(x.dtype), up, 1)
         if wants_x or wants_styles:
             d_x = _convolve_backward(slope, x, weight.to(x.dtype), up, 0)
-            del slope  # before more memory is needed
-            d_x, d_styles = scale_backward(d_x, x, styles)
+            del slope, found  # before more memory is needed
+            d_x, d_styles = passes.scale_backward(d_x, x, styles)
         return d_x, d_weight, d_styles, d_demod, d_noise, d_bias, None, None
 
 
-def finish(y: Tensor, demod: Tensor, noise: Tensor | None, bias: Tensor, clamp: float | None) -> Tensor:
-    """What follows the convolution, in its result's memory."""
-    y = y.mul_(_per_channel(demod, y))
-    if noise is not None:
-        y = y.add_(noise)
-    y = F.leaky_relu(y.add_(bias[:, None, None]), SLOPE, inplace=True)
-    return y if clamp is None else y.clamp_(-clamp, clamp)
-
-
-def finish_backward(
-    slope: Tensor,
-    y: Tensor,
-    demod: Tensor,
-    noise: Tensor | None,
-    bias: Tensor,
-    clamp: float | None,
-    wants_noise: bool,
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """The gradient of `finish`, from its result y: with regard to the convolution's result, demod, noise and bias.
-
-    With z the input of the leaky ReLU, sum(dz * z) is sum(dy * y). So the sum that demod wants, of dz times the
-    convolution's result (z - noise - bias) / demod, needs neither z nor that.
-    """
-    full = demod.dtype  # of sums, where y is of half the precision
-    if clamp is not None:
-        slope = slope.masked_fill(y.abs() >= clamp, 0)
-    whole = (slope * y).sum((2, 3), dtype=full)
-    dz = torch.ops.aten.leaky_relu_backward(slope, y, SLOPE, True)
-    per_channel = dz.sum((2, 3), dtype=full)
-    rest = per_channel * bias
-    d_noise = None
-    if noise is not None:
-        maps = noise.to(dz.dtype).expand(len(dz), -1, -1, -1).flatten(2)
-        rest = rest + (dz.flatten(2) @ maps.mT)[:, :, 0]
-        if wants_noise:
-            d_noise = dz.sum(1, keepdim=True, dtype=full).sum_to_size(noise.shape)
-    return dz.mul_(_per_channel(demod, dz)), (whole - rest) / demod, d_noise, per_channel.sum(0)
-
-
-def scale_backward(slope: Tensor, x: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient of x * styles, the first in the slope's memory."""
-    d_styles = (slope * x).sum((2, 3), dtype=styles.dtype)
-    return slope.mul_(_per_channel(styles, slope)), d_styles
-
-
-def _per_channel(factors: Tensor, x: Tensor) -> Tensor:
-    return factors.to(x.dtype)[:, :, None, None]
-
-
-def _convolve(x: Tensor, weight: Tensor, up_filter: Tensor | None) -> Tensor:
-    if up_filter is None:
-        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-    return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=UP), up_filter)
+def _convolve(x: Tensor, weight: Tensor, up: bool) -> Tensor:
+    """[N, I, H, W] -> [N, O, H, W], or with `up`, not yet filtered, [N, O, 2H + 1, 2W + 1]."""
+    if up:
+        return F.conv_transpose2d(x, weight.transpose(0, 1), stride=UP)
+    return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
 
 def _convolve_backward(slope: Tensor, x: Tensor, weight: Tensor, up: bool, wanted: int) -> Tensor:
