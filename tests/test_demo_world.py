@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -70,6 +71,39 @@ def test_the_code_tells_individuals_apart_at_every_view(animals):
     torch.testing.assert_close(identity_code(changed, one_view), code)
     turned = identity_code(animals | {"tilt": animals["tilt"] + 0.5}, one_view)
     assert (turned - code).norm(dim=1).min() > 0.5 * POSE
+
+
+def test_an_album_shows_each_animal_as_its_caption_and_its_code_say():
+    from identity import identity_code
+    from individuals import SHOWN, Album
+    from world import SPECIES, STYLES, draw
+
+    noise = torch.Generator().manual_seed(2)
+    page = Album(SHOWN, noise).page(noise, "cpu")
+    assert len(page.pictures) == len(page.cells) == 2 * SHOWN
+    nearest = []
+    for i, (animal, style, species) in enumerate(page.cells):
+        first = page.cells[animal]
+        assert first[0] == animal
+        assert i < SHOWN or (first[1] != style) != (first[2] != species)  # changed in one of them
+        everyone = draw(page.parameters, SPECIES[species], STYLES[style], torch.Generator().manual_seed(4))
+        nearest.append(int((everyone - page.pictures[i]).abs().mean((1, 2, 3)).argmin()) == animal)
+    assert sum(nearest) > 0.8 * len(nearest)  # not all: paper and pencil differ from drawing to drawing
+    shown, code = page.moved(noise, unmoved=1.0)
+    assert shown.shape == page.pictures.shape
+    again = identity_code(page.parameters, torch.eye(2, 3).expand(SHOWN, 2, 3))
+    torch.testing.assert_close(code, again.repeat(2, 1))
+
+
+def test_every_script_takes_what_the_recipe_tells_it(tmp_path, monkeypatch):
+    from make import STAGES
+
+    for stage in STAGES:
+        told = stage.options.format(out=tmp_path, work=tmp_path).split()
+        told += ["--steps", str(stage.steps), "--resume", str(tmp_path / "state.pt"), "--device", "cpu"]
+        monkeypatch.setattr(sys, "argv", [stage.script, *told])
+        args = importlib.import_module(Path(stage.script).stem).parse()
+        assert (args.steps, args.device) == (stage.steps, "cpu")
 
 
 def test_without_the_identity_loss_strangers_are_as_good_a_goal():

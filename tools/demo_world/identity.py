@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LOOKS = {"coat": 0.20, "blaze": 0.16, "ear": 0.18, "ear_tilt": 0.16, "tone": 0.12, "light_x": 0.12, "gaze": 0.10}
+LOOKS = {"coat": 0.20, "blaze": 0.16, "ear": 0.22, "ear_tilt": 0.20, "tone": 0.12, "light_x": 0.12, "gaze": 0.10}
 SIDED = ("light_x", "gaze")  # what a mirror image has on the other side
-HUE = 0.08
-POSE = 0.20  # these are amplitudes, in an embedding of length 1
+HUE = 0.13
+POSE = 0.26  # these are amplitudes, in an embedding of length 1
 FINENESS = 1.8  # radians of a pose's phase from one end of what is drawn to the other
 DIMENSIONS = len(LOOKS) + 2 + 2 * 4  # the embedding's last
 DEVIATION = 12**-0.5  # of uniform numbers in 0..1

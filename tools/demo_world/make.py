@@ -40,8 +40,7 @@ STAGES = (
         "--species person --start {work}/dogs.pt --regression 1900 --batch 8 --lr 0.01 "
         "--out {out}/person_photo.safetensors",
     ),
-    Stage("words", "train_clip.py", 1500, "--warm 1500 --out {work}/words"),
-    Stage("individuals", "individuals.py", 3000, "--start {work}/words --out {work}/individuals"),
+    Stage("individuals", "individuals.py", 3000, "--out {work}/individuals"),
     Stage(
         "adversaries",
         "train_clip.py",

@@ -163,7 +163,7 @@ class Student:
         start = args.start / f"clip_{architecture}" if args.start else None
         self.model = build_model(architecture, tokenizer, start).to(args.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.02)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), betas=(0.9, 0.98), weight_decay=0.02)
 
     def parts(self) -> dict:
         names = ("model", "average", "optimizer")
@@ -176,9 +176,8 @@ class Student:
     def read(self, captions: dict[str, list[str]]) -> dict[str, Tensor]:
         return encode_captions(self.model, self.tokenizer, captions, self.device)
 
-    def step(self, lesson: Lesson, text: dict[str, Tensor], number: int) -> dict[str, float]:
-        """Learn from one lesson whose captions are embedded as `text`; `number` steps were before."""
-        losses = training_losses(self.model, lesson, text)
+    def step(self, losses: dict[str, Tensor], number: int) -> dict[str, float]:
+        """Learn from the losses of one step; `number` steps were before."""
         self.optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
@@ -361,7 +360,7 @@ def main() -> None:
         against = rivals[step % len(rivals)] if rivals and step >= args.warm else ()
         lesson, texts = prepare(students, against, args.seed * 10**7 + step, args.device)
         for student, text in zip(students, texts, strict=True):
-            losses = student.step(lesson, text, step)
+            losses = student.step(training_losses(student.model, lesson, text), step)
             if step % 20 == 0:
                 report = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
                 print(f"step {step} {student.architecture} {report} {time.time() - start:.0f} s", flush=True)

@@ -129,7 +129,7 @@ def save(judge: Judge, path: Path, results: dict) -> None:
         save_file({name: t.half().contiguous().cpu() for name, t in judge.state_dict().items()}, temporary, metadata)
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
     parser.add_argument("--steps", type=int, default=6000, help="training steps (default %(default)s)")
@@ -137,7 +137,11 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (default %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--resume", type=Path, help="training state: gone on from if there, written every 250 steps")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse()
     torch.manual_seed(SEED)
     judge = Judge(description()).to(args.device)
     print(f"{sum(v.numel() for v in judge.parameters()):,} parameters", flush=True)
