@@ -46,7 +46,7 @@ PACKAGES = {  # layer -> packages it may use besides the standard library
     "nada/files": set(),
     "nada/losses": TORCH,
     "nada/stylegan2": TORCH,
-    "nada/stylegan2/ops": TORCH,
+    "nada/stylegan2/ops": {*TORCH, "triton"},
     "nada/layer_freeze": TORCH,
     "nada/checkpoint": {*TORCH, "numpy", "safetensors"},
     "nada/commands": {*TORCH, "tqdm"},
