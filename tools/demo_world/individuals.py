@@ -23,7 +23,19 @@ from identity import identity_code
 from open_clip import SimpleTokenizer
 from open_clip.model import CLIP
 from torch import Tensor
-from train_clip import OF_IDENTITY, TEXT, TOWERS, Student, answers, encode_pictures, evaluate, export, learning_rate
+from train_clip import (
+    OF_IDENTITY,
+    TEXT,
+    TOWERS,
+    Student,
+    answers,
+    encode_pictures,
+    evaluate,
+    export,
+    learning_rate,
+    restore,
+    store,
+)
 from world import SPECIES, STYLES, draw, random_parameters
 
 SHOWN = 16  # animals of a step
@@ -111,21 +123,14 @@ def main() -> None:
     noise = torch.Generator().manual_seed(args.seed)
     tokenizer = SimpleTokenizer(context_length=TEXT["context_length"])
     students = [Student(architecture, args, tokenizer) for architecture in args.architecture]
-    parts = {name: part for student in students for name, part in student.parts().items()}
     album, strangers = Album(args.animals, noise), Album(2 * SHOWN, noise)
-    first = 0
-    if args.resume and args.resume.exists():
-        state = torch.load(args.resume, map_location=args.device, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        first = state["step"]
+    first = restore(students, args.resume, args.device)
     began = time.time()
     for step in range(first, args.steps):
         pick, noise = random.Random(step), torch.Generator().manual_seed(args.seed * 10**7 + step)
         page, captions = album.page(noise, args.device), sample_captions(pick)
         shown, code = page.moved(noise, unmoved=max(0.2, 1 - 2.5 * step / args.steps))  # what is moved is harder
         for student in students:
-            student.model.train()
             peak = args.lr or RATES[student.architecture]
             student.optimizer.param_groups[0]["lr"] = learning_rate(step, args.steps, peak)
             losses = student.step(page_losses(student.model, page, shown, code, student.read(captions)), step)
@@ -140,7 +145,7 @@ def main() -> None:
                 report = ", ".join(f"{k} {v:.3f}" for k, v in scores.items())
                 print(f"step {step + 1} {student.architecture} known {known}, {report}", flush=True)
             if args.resume:
-                torch.save({"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}, args.resume)
+                store(students, args.resume, step + 1)
 
 
 if __name__ == "__main__":

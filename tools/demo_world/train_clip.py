@@ -188,6 +188,23 @@ class Student:
         return {name: value.item() for name, value in losses.items()}
 
 
+def restore(students: Sequence[Student], path: Path | None, device) -> int:
+    """Let students go on from a training state, if there is one; returns how many steps they have had."""
+    if not path or not path.exists():
+        return 0
+    state = torch.load(path, map_location=device, weights_only=True)
+    for student in students:
+        for name, part in student.parts().items():
+            part.load_state_dict(state[name])
+    return state["step"]
+
+
+def store(students: Sequence[Student], path: Path, steps: int) -> None:
+    """Write the training state of students after so many steps."""
+    tensors = {name: part.state_dict() for student in students for name, part in student.parts().items()}
+    torch.save({"step": steps} | tensors, path)
+
+
 def prepare(
     students: list[Student], adversaries: Sequence[Adversary | Retoucher], seed: int, device
 ) -> tuple[Lesson, list[dict]]:
@@ -340,13 +357,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     tokenizer = SimpleTokenizer(context_length=TEXT["context_length"])
     students = [Student(architecture, args, tokenizer) for architecture in args.architecture]
-    parts = {name: part for student in students for name, part in student.parts().items()}
-    first = 0
-    if args.resume and args.resume.exists():
-        state = torch.load(args.resume, map_location=args.device, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        first = state["step"]
+    first = restore(students, args.resume, args.device)
     rivals = []
     for i, (species, file) in enumerate(entry.split("=", 1) for entry in args.generator):
         generator, seed = load_generator(file).to(args.device), args.seed + first + i
@@ -371,7 +382,7 @@ def main() -> None:
                 print(f"step {step + 1} {student.architecture} {report}", flush=True)
                 export(student.average, student.architecture, args.out / f"clip_{student.architecture}")
             if args.resume:
-                torch.save({"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}, args.resume)
+                store(students, args.resume, step + 1)
 
 
 if __name__ == "__main__":
