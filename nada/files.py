@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,8 +40,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temp = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        mode = _mode(target, temp)
         yield temp
         _flush(temp)
+        os.chmod(temp, mode)
         os.replace(temp, target)
         _flush_folder(target.parent)
     except OSError as error:
@@ -66,6 +69,16 @@ def prune(folder: Path, pattern: str, limit: int, kept: Path) -> None:
         if room < 0:
             with suppress(OSError):
                 path.unlink()
+
+
+def _mode(target: Path, probe: Path) -> int:
+    """Permissions: those of the file to replace, else what new files get here. safetensors makes its own private."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    return mode
 
 
 def _flush(temp: Path) -> None:

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from nada.errors import NadaError
 from nada.files import atomic_path
@@ -25,6 +27,22 @@ def test_creates_folders_and_replaces(tmp_path):
             assert not path.exists() or path.read_text() == "first"
         assert path.read_text() == text
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs permissions")
+@pytest.mark.parametrize("mode", [None, 0o640, 0o444])
+def test_permissions_are_those_of_any_other_file(tmp_path, mode):
+    """safetensors makes what it writes private; what was there before keeps what its owner gave it."""
+    path, usual = tmp_path / "a.safetensors", tmp_path / "usual"
+    usual.touch()
+    if mode is not None:
+        path.touch()
+        path.chmod(mode)
+        usual.chmod(mode)
+    with atomic_path(path) as temp:
+        assert not temp.exists()
+        save_file({"x": torch.ones(1)}, temp)
+    assert path.stat().st_mode == usual.stat().st_mode
 
 
 def write_half(path: Path, failure: BaseException) -> None:
