@@ -23,7 +23,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     Use as ``with atomic_path(path) as temp: write(temp)``. The temporary file lies in the same folder (a
     rename is only atomic within one file system) and has the same suffix (writers that choose a format by it
-    still do). Missing parent folders are created; a symbolic link stays one, and its target is replaced.
+    still do). Missing parent folders are created; a symbolic link stays one, and its target is replaced. Permissions
+    are those of the file replaced, else those that new files get here.
 
     Args:
         path: the file to create or replace.
@@ -43,7 +44,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         mode = _mode(target, temp)
         yield temp
         _flush(temp)
-        os.chmod(temp, mode)
+        with suppress(OSError):  # some network drives refuse it, and the content counts for more
+            os.chmod(temp, mode)
         os.replace(temp, target)
         _flush_folder(target.parent)
     except OSError as error:
@@ -72,7 +74,7 @@ def prune(folder: Path, pattern: str, limit: int, kept: Path) -> None:
 
 
 def _mode(target: Path, probe: Path) -> int:
-    """Permissions: those of the file to replace, else what new files get here. safetensors makes its own private."""
+    """Permissions that the file shall have; writers such as that of safetensors make theirs private."""
     if target.exists():
         return stat.S_IMODE(target.stat().st_mode)
     probe.touch()

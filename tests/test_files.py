@@ -45,6 +45,17 @@ def test_permissions_are_those_of_any_other_file(tmp_path, mode):
     assert path.stat().st_mode == usual.stat().st_mode
 
 
+def test_a_drive_without_permissions_is_written_to(tmp_path, monkeypatch):
+    def refuse(*_args, **_options):
+        raise PermissionError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    path = tmp_path / "a.txt"
+    with atomic_path(path) as temp:
+        temp.write_text("whole")
+    assert path.read_text() == "whole"
+
+
 def write_half(path: Path, failure: BaseException) -> None:
     with atomic_path(path) as temp:
         temp.write_text("half")
