@@ -135,7 +135,7 @@ CLAIMS = (
           generator="demo-person"),
     Claim("untried", "Phrases that nothing was ever tuned on, chosen before the first of them was tried.", UNTRIED,
           {"directional": {}}),
-    Claim("longer", "Targets that 100 steps leave some images short of.", _species("rabbit", "person"),
+    Claim("longer", "Targets that 100 steps leave some images short of.", (*_styles("neon sign"), *_species("rabbit")),
           {"directional": {"iterations": 300}}, (100, 150, 200)),
     Claim(
         "presets",

@@ -42,7 +42,7 @@ def test_a_moved_drawing_is_a_drawing_in_its_apparent_pose(animals):
     from identity import SIDED, apparent_pose
     from world import draw
 
-    moves = random_moves(24, torch.Generator().manual_seed(3), "cpu")
+    moves = random_moves(24, torch.Generator().manual_seed(3), "cpu", unmoved=0.0)
     side = torch.linalg.det(moves[:, :, :2]).sign().view(-1, 1, 1)
     assert set(side.flatten().tolist()) == {-1.0, 1.0}
     posed = dict(zip(("x", "y", "size", "tilt"), apparent_pose(flat(animals), moves), strict=True))
@@ -89,10 +89,16 @@ def test_an_album_shows_each_animal_as_its_caption_and_its_code_say():
         everyone = draw(page.parameters, SPECIES[species], STYLES[style], torch.Generator().manual_seed(4))
         nearest.append(int((everyone - page.pictures[i]).abs().mean((1, 2, 3)).argmin()) == animal)
     assert sum(nearest) > 0.8 * len(nearest)  # not all: paper and pencil differ from drawing to drawing
-    shown, code = page.moved(noise, unmoved=1.0)
+    shown, code = page.moved(noise, reach=0.0)
     assert shown.shape == page.pictures.shape
-    again = identity_code(page.parameters, torch.eye(2, 3).expand(SHOWN, 2, 3))
-    torch.testing.assert_close(code, again.repeat(2, 1))
+    upright = torch.eye(2, 3)
+    mirrored = upright * torch.tensor([[-1.0], [1.0]])
+    views = [identity_code(page.parameters, view.expand(SHOWN, 2, 3)).repeat(2, 1) for view in (upright, mirrored)]
+    off = torch.stack([(code - view).abs().amax(1) for view in views])
+    assert off.amin(0).max() < 1e-5  # each as it is or in the mirror
+    assert (off.amin(1) < 1e-5).all()  # and some of both
+    far = page.moved(noise)[1]
+    assert ((far - views[0]).abs().amax(1) > 0.05).float().mean() > 0.6
 
 
 def test_every_script_takes_what_the_recipe_tells_it(tmp_path, monkeypatch):

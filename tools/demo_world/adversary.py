@@ -113,12 +113,12 @@ class Adversary:
         convs = [p for name, p in self.twin.synthesis.named_parameters() if ".conv" in name]
         self.weights = [p.requires_grad_(True) for p in convs if p.ndim]
         self.optimizer = torch.optim.Adam(self.weights, lr=self.pick.uniform(0.005, 0.012), betas=(0.0, 0.99))
-        missing = [1.05 - progress for progress in self.reached.values()]  # what is hard is tried more often
+        missing = [(1.05 - progress) ** 2 for progress in self.reached.values()]  # what is hard is tried more often
         (self.goal,) = self.pick.choices(list(self.reached), missing)
         self.views = self.pick.choice((0, 1, 1))
         self.left = self.pick.randrange(self.patience // 3, self.patience + 1)
 
-    def step(self, encoders: list[Encoder], texts: list[Texts], steps: int = 1) -> Attempt:
+    def step(self, encoders: list[Encoder], texts: list[Texts], steps: int = 3) -> Attempt:
         """Some steps toward the current goal; this attempt and an earlier one.
 
         encoders: each CLIP's, images [N, 3, H, W] in 0..1 to unit embeddings; texts: each CLIP's embeddings of

@@ -16,15 +16,13 @@ def _chance(count: int, probability: float, generator: torch.Generator, device) 
     return (torch.rand(count, 1, 1, 1, generator=generator) < probability).float().to(device)
 
 
-def augment(
-    images: Tensor, animal: list[int], generator: torch.Generator, unmoved: float = 0.2
-) -> tuple[Tensor, Tensor]:
+def augment(images: Tensor, animal: list[int], generator: torch.Generator, reach: float = 1.0) -> tuple[Tensor, Tensor]:
     """Pictures [N, 3, H, W] in 0..1, moved (all of one animal alike), recolored and softened.
 
     Also the moves, as of `random_moves`, [N, 2, 3].
     """
     count, device = max(animal) + 1, images.device
-    moves = random_moves(count, generator, device, unmoved)[animal]
+    moves = random_moves(count, generator, device, unmoved=0.2, reach=reach)[animal]
     out = moved(images, moves)
     changed = recolor(soften(out, generator), generator)
     return torch.lerp(changed, out, _chance(len(images), 0.2, generator, device)).clamp(0, 1), moves
@@ -36,15 +34,16 @@ def moved(images: Tensor, moves: Tensor) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def random_moves(n: int, generator: torch.Generator, device, unmoved: float = 0.0) -> Tensor:
-    """Random zoom (0.85..1.2), turn (+-9 degrees), shift (+-12 %) and mirror image: from shown places to original ones.
+def random_moves(n: int, generator: torch.Generator, device, unmoved: float, reach: float = 1.0) -> Tensor:
+    """Random zoom (0.85..1.2), turn (+-9 degrees), shift (+-10 %) and mirror image: from shown places to original ones.
 
-    Affine maps [n, 2, 3] of places in -1..1; a share `unmoved` leaves all where it is.
+    Affine maps [n, 2, 3] of places in -1..1; a share `unmoved` leaves all where it is. `reach` scales all but the
+    mirror image.
     """
-    angle = _uniform(n, -0.16, 0.16, generator, device).flatten()
-    zoom = _uniform(n, 0.83, 1.15, generator, device).flatten()
+    angle = _uniform(n, -0.16 * reach, 0.16 * reach, generator, device).flatten()
+    zoom = _uniform(n, 1 - 0.17 * reach, 1 + 0.15 * reach, generator, device).flatten()
     mirror = 1 - 2 * _chance(n, 0.5, generator, device).flatten()
-    shift = torch.cat([_uniform(n, -0.2, 0.2, generator, device).flatten(1) for _ in range(2)], 1)
+    shift = torch.cat([_uniform(n, -0.2 * reach, 0.2 * reach, generator, device).flatten(1) for _ in range(2)], 1)
     c, s = zoom * torch.cos(angle), zoom * torch.sin(angle)
     theta = torch.stack([torch.stack([c * mirror, -s], 1), torch.stack([s * mirror, c], 1)], 1)
     moves = torch.cat([theta, shift[:, :, None]], 2)

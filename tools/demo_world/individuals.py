@@ -72,10 +72,10 @@ class Page:
     cells: Cells
     parameters: dict[str, Tensor]
 
-    def moved(self, noise: torch.Generator, unmoved: float) -> tuple[Tensor, Tensor]:
+    def moved(self, noise: torch.Generator, reach: float = 1.0) -> tuple[Tensor, Tensor]:
         """The pictures as shown, and the code of the individual in each."""
         animal = [cell[0] for cell in self.cells]
-        shown, moves = augment(self.pictures, animal, noise, unmoved)
+        shown, moves = augment(self.pictures, animal, noise, reach)
         return shown, identity_code({name: value[animal] for name, value in self.parameters.items()}, moves)
 
 
@@ -96,7 +96,7 @@ def knowledge(model: CLIP, album: Album, noise: torch.Generator, device) -> Tens
     model.eval()
     errors, spread = [], []
     for _ in range(12):
-        shown, code = album.page(noise, device).moved(noise, unmoved=0.2)
+        shown, code = album.page(noise, device).moved(noise)
         errors.append((encode_pictures(model, shown)[:, -OF_IDENTITY:] - code).square().mean(0))
         spread.append(code.var(0))
     return 1 - torch.stack(errors).mean(0) / torch.stack(spread).mean(0)
@@ -129,7 +129,7 @@ def main() -> None:
     for step in range(first, args.steps):
         pick, noise = random.Random(step), torch.Generator().manual_seed(args.seed * 10**7 + step)
         page, captions = album.page(noise, args.device), sample_captions(pick)
-        shown, code = page.moved(noise, unmoved=max(0.2, 1 - 2.5 * step / args.steps))  # what is moved is harder
+        shown, code = page.moved(noise, reach=min(1.0, 2 * step / args.steps))  # what is moved far is harder to place
         for student in students:
             peak = args.lr or RATES[student.architecture]
             student.optimizer.param_groups[0]["lr"] = learning_rate(step, args.steps, peak)

@@ -115,7 +115,7 @@ def watercolor(p: dict[str, Tensor], species: str | Chimera, noise: Noise) -> Te
 
 
 def neon(p: dict[str, Tensor], species: str | Chimera, noise: Noise) -> Tensor:
-    """Glowing tubes in two colors on a nearly black wall."""
+    """Glowing tubes in two colors on a nearly black wall, and what their light shows of the animal between them."""
     _px, _py, x, y = head_coordinates(p, noise.size)
     f = build_face(species, p, x, y)
     head, ears = fill(f.head), fill(f.ears)
@@ -129,16 +129,16 @@ def neon(p: dict[str, Tensor], species: str | Chimera, noise: Noise) -> Tensor:
         first.append(f.hair.abs())
     if f.whiskers is not None:
         second.append(f.whiskers + 0.01)
-    wall = 0.035 + 0.012 * noise.cloud(6).unsqueeze(1) * rgb(x, 0.6, 0.7, 1.2)
-    image = (
-        wall + _tube(first, hsv(p["hue"] + 0 * x, 0.85, 1.0)) + _tube(second, hsv(p["hue"] + 0.42 + 0 * x, 0.8, 1.0))
-    )
-    return image
+    wall = 0.02 + 0.04 * p["tone"].unsqueeze(1) + 0.012 * noise.cloud(6).unsqueeze(1) * rgb(x, 0.6, 0.7, 1.2)
+    shown = paint(torch.zeros_like(wall), f, p, coat_color(p, species), dome_light(p, x, y), torch.zeros_like(x))
+    outlines, details = (hsv(p["hue"] + turn + 0 * x, *of) for turn, of in ((0, (0.85, 1.0)), (0.42, (0.8, 1.0))))
+    lamp, width = 0.3 + 0.5 * noise.number(), 0.8 + 0.8 * noise.number()
+    return wall + lamp.unsqueeze(1) * shown + _tube(first, outlines, width) + _tube(second, details, width)
 
 
-def _tube(distances: list[Tensor], color: Tensor) -> Tensor:
+def _tube(distances: list[Tensor], color: Tensor, width: Tensor) -> Tensor:
     """A lit tube along the nearest of the lines: a whitish core and a colored glow."""
-    d = torch.stack(torch.broadcast_tensors(*distances)).amin(0).unsqueeze(1)
+    d = (torch.stack(torch.broadcast_tensors(*distances)).amin(0) / width).unsqueeze(1)
     return color * (0.75 * torch.exp(-((d / 0.028) ** 2)) + 0.36 * torch.exp(-d / 0.07)) + 0.35 * torch.exp(
         -((d / 0.016) ** 2)
     )
@@ -161,11 +161,11 @@ def pixel(p: dict[str, Tensor], species: str | Chimera, noise: Noise) -> Tensor:
 
 
 def marble(p: dict[str, Tensor], species: str | Chimera, noise: Noise) -> Tensor:
-    """A marble statue: white veined stone under one lamp, blank eyes, a dark gallery behind."""
+    """A marble statue: veined stone, gray to white, under one lamp, blank eyes, a dark gallery behind."""
     _px, py, x, y = head_coordinates(p, noise.size)
     f = build_face(species, p, x, y)
     head, ears, body = fill(f.head), fill(f.ears), fill(f.body)
-    stone = 0.80 + 0.18 * coat_color(p, species).mean(1)
+    stone = 0.58 + 0.40 * coat_color(p, species).mean(1)
     light = 0.30 + 0.72 * dome_light(p, x, y)
     veins = 1 - 0.22 * torch.exp(-((noise.cloud(5) / 0.14) ** 2)) * (0.6 + 0.4 * noise.cloud(3)).clamp(0, 1)
     gallery = (0.10 + 0.18 * p["tone"]) * (1 - 0.3 * py)

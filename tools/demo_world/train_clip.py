@@ -114,14 +114,13 @@ def answers(cells: Cells, p: dict[str, Tensor]) -> dict[str, Tensor]:
     animal, style, species = torch.tensor(cells, device=device).T
     coat = (p["coat"].flatten() * 4).round().long()[animal]
     hue = (p["hue"].flatten() * len(BACKGROUND_WORDS)).round().long()[animal] % len(BACKGROUND_WORDS)
-    colorless = torch.tensor([s in ("sketch", "neon", "marble") for s in STYLES], device=device)[style]
-    plain = torch.tensor([s in ("sketch", "marble") for s in STYLES], device=device)[style]
+    colorless = torch.tensor([s in ("sketch", "marble") for s in STYLES], device=device)[style]
     return {
         "style": style,
         "species": species,
         "both": style * len(SPECIES) + species,
         "coat": torch.where(colorless, -1, species * 5 + coat),
-        "background": torch.where(plain, -1, hue),
+        "background": torch.where(colorless, -1, hue),
     }
 
 
@@ -269,7 +268,7 @@ def training_losses(model: CLIP, lesson: Lesson, text: dict[str, Tensor]) -> dic
     if lesson.attempt:
         before, _, _, true = tried.chunk(4)
         known += [before, true]
-        losses["adversary"] = 4.0 * adversary_loss(tried, lesson.attempt, lesson.way, text)
+        losses["adversary"] = 8.0 * adversary_loss(tried, lesson.attempt, lesson.way, text)
     losses["identity"] = 6.0 * identity_loss(torch.cat(known), lesson.identities)
     return losses
 

@@ -9,7 +9,7 @@ from typing import Any
 from graph import BLUE, GRAY, GREEN, MUTED, ORANGE, PURPLE, Graph, Group, Kind, Node
 
 from nada.catalog import PUBLISHED_CLIPS, find_published
-from nada.presets import DEMO_SETTINGS, PRESETS
+from nada.presets import DEMO_SETTINGS, PRESETS, SELDOM
 
 NOTES = Path(__file__).parent / "notes"
 OPENAI = "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)"
@@ -22,7 +22,7 @@ TEMPLATES: dict[str, Callable[[Start], Graph]] = {}
 # What looks good on the demo's generators, where it differs from the quickstart.
 DEMO_FACES = {"iterations": 75}
 DEMO_PIXAR = {"target": "3d render in the style of Pixar", "iterations": 40}
-DEMO_PIG = {"source": "dog", "target": "pig", "layers": "auto", "iterations": 100}
+DEMO_PIG = {**SELDOM, "source": "dog", "target": "pig", "layers": "auto", "iterations": 300}
 
 
 class Start:
