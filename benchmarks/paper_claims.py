@@ -2,7 +2,8 @@
 
 Each claim is a comparison of settings, repeated over seeds of the training, on the demo generator: what the judge sees
 in freshly sampled images of the result, beside Quality and Diversity. A run that is done is kept in --runs and not done
-again; stop and go on as you like. `--page` writes the tables and the pictures of what is there.
+again; stop and go on as you like. `--page` writes the tables and the pictures of what is there; claims without runs
+keep what the page had.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -145,6 +147,9 @@ CLAIMS = (
             "all layers": {"iterations": 150},
             "k = 6": {"iterations": 150, "layers": 6},
             "within-domain 4": {"iterations": 150, "angle_weight": 4.0},
+            "half the step size": {"iterations": 150, "learning_rate": 0.003},
+            "twice the step size": {"iterations": 150, "learning_rate": 0.012},
+            "batch 2": {"iterations": 150, "batch": 2},
         },
         (50, 75, 100),
     ),
@@ -310,19 +315,26 @@ def write_page(path: Path, claims: list[Claim], benches: Benches, folder: Path, 
         "the adaptation was trained with, *found again* the share of images whose own source is the nearest one.",
     ]
     lines += ["", notes.strip()] if notes.strip() else []
-    for claim in claims:
-        bench = benches[claim.generator]
-        rows = table(claim, bench, folder, seeds)
-        if len(rows) < 2 + min(2, len(claim.variants)):  # nothing to compare yet
+    known = sections(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for claim in CLAIMS:
+        rows = table(claim, benches[claim.generator], folder, seeds) if claim in claims else []
+        if len(rows) < 2 + min(2, len(claim.variants)):  # nothing to compare
+            lines += ["", known[claim.name]] if claim.name in known else []
             continue
         lines += ["", f"## {claim.name}", "", claim.says, "", *rows]
-        if sheet := picture(claim, bench, folder):
+        if sheet := picture(claim, benches[claim.generator], folder):
             image = path.with_name(f"{path.stem}_{claim.name}.jpg")
             with atomic_path(image) as temporary:
                 sheet.save(temporary, "JPEG", quality=72)
             lines += ["", f"![Above each pair of rows what was asked for: before, after]({image.name})"]
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def sections(page: str) -> dict[str, str]:
+    """The claims of a page by name, with heading, table and picture."""
+    parts = (part.strip() for part in re.split(r"^(?=## )", page, flags=re.MULTILINE)[1:])
+    return {part.splitlines()[0].removeprefix("## "): part for part in parts}
 
 
 def main() -> None:

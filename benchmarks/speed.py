@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from speed_cases import Case, in_turns, memory_now
+from speed_count import by_count
 from speed_page import page
 
 from nada import AdaptConfig, adapt, load_clip, load_generator
@@ -60,9 +61,15 @@ def by_precision(size: int, base: Case) -> dict[str, list[Case]]:
 
 
 def by_card(size: int, base: Case) -> dict[str, list[Case]]:
-    """What only a GPU has: kernels, and multiplications that are shorter than full ones."""
-    plain = base.on(size=size, name="plain", fused=False)
-    ways = [plain, plain.on(name="fused", fused=True), plain.on(name="fused, TF32", fused=True, tf32=True)]
+    """What only a GPU has: shorter products, fused kernels, recordings; each beside those before it."""
+    plain = base.on(size=size, name="plain", fused=False, tf32=False)
+    ways = [
+        plain,
+        plain.on(name="TF32", tf32=True),
+        plain.on(name="TF32, fused", tf32=True, fused=True),
+        plain.on(name="TF32, fused, CUDA graphs", tf32=True, fused=True, cuda_graphs=True),
+        plain.on(name="half, fused, CUDA graphs", precision="half", fused=True, cuda_graphs=True),
+    ]
     return {f"on the card, {size} px": ways} if torch.device(base.device).type == "cuda" else {}
 
 
@@ -112,7 +119,7 @@ def long_run(device: str) -> list[dict[str, int]]:
     return [{"iteration": i, "memory": memory_now(torch.device(device))} for i in steps if i in LONG_RUN]
 
 
-ALL = ("parts", *GROUPS, "growth", "resolution", "long")
+ALL = ("parts", *GROUPS, "growth", "resolution", "long", "count")
 
 
 def parts(size: int, base: Case, layers_of: list[str | int], rounds: int, warmup: int) -> dict[str, dict]:
@@ -130,8 +137,8 @@ def main() -> None:
     parser.add_argument("--sizes", default="256", help="pixels, such as 256,512,1024 (default: %(default)s)")
     parser.add_argument("--groups", default="parts,layers,memory", help=f"of {', '.join(ALL)}; or all")
     parser.add_argument("--layers", default="all,12", help="of the group parts (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=2, help="timed, of each case (default: %(default)s)")
-    parser.add_argument("--warmup", type=int, default=1, help="iterations before, not timed (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, help="timed, of each case (default: 2, on a GPU 20)")
+    parser.add_argument("--warmup", type=int, help="iterations before, not timed (default: 1, on a GPU 5)")
     parser.add_argument(
         "--reference", metavar="PATH", help="a checkout of the public StyleGAN-nada, to run beside ours"
     )
@@ -142,7 +149,7 @@ def main() -> None:
     names = ALL if args.groups == "all" else args.groups.split(",")
     layers = [int(name) if name.isdigit() else name for name in args.layers.split(",")]
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    turns = (args.iterations, args.warmup)
+    turns = (args.iterations or (2 if args.device == "cpu" else 20), args.warmup or (1 if args.device == "cpu" else 5))
 
     def keep(kind: str, found: dict) -> None:
         results.setdefault(kind, {}).update(found)
@@ -157,6 +164,8 @@ def main() -> None:
                 extra = [args.reference] if name == "reference" else []
                 for title, cases in GROUPS[name](size, base, *extra).items():
                     keep("comparisons", {title: in_turns(cases, *turns)})
+        if "count" in names:
+            keep("counted", {f"{size} px": by_count(size, base)})
         if "growth" in names:
             for title, cases in growth(size, base).items():
                 keep("growth", {title: in_turns(cases, *turns)})

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from speed_parts import Stopwatch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nada import AdaptConfig, Generator, adapt
+from nada import AdaptConfig, Generator, adapt, precision
 from nada.clip import ClipEnsemble, ClipModel
 from nada.stylegan2 import GeneratorConfig, standard_channels
 from nada.stylegan2.ops import kernels
@@ -49,8 +49,9 @@ class Case:
     """As in Synthesis."""
     fused: bool = True
     """Whether kernels may be used, where they are faster."""
-    tf32: bool = False
+    tf32: bool = True
     """Whether matrix products may use TensorFloat-32, as PyTorch lets convolutions do anyway."""
+    cuda_graphs: bool = False
     reference: str | None = None
     """A checkout of the public implementation, to time instead."""
     device: str = "cpu"
@@ -67,7 +68,7 @@ class Timed:
     def __init__(self, case: Case):
         torch.set_num_threads(case.threads)
         torch.manual_seed(0)
-        kernels.enabled, torch.backends.cuda.matmul.allow_tf32 = case.fused, case.tf32
+        kernels.enabled, precision.enabled = case.fused, case.tf32
         self.case, self.device = case, torch.device(case.device)
         generator = Generator(GeneratorConfig(case.size, standard_channels(case.size))).eval().requires_grad_(False)
         clip = ClipEnsemble([random_clip(name) for name in case.clips]).to(self.device)
@@ -78,6 +79,7 @@ class Timed:
         case = self.case
         settings = {"layers": case.layers, "select_batch": case.select_batch, "select_every": case.select_every}
         settings |= {"batch": case.batch, "train": case.train, "precision": case.precision, "iterations": 1_000_000}
+        settings |= {"cuda_graphs": case.cuda_graphs}
         ends = tuple(F.normalize(torch.randn(WIDTH), dim=0) for _ in clip)
         config = AdaptConfig("photo", "sketch", **settings)
         self.run = adapt(generator, clip, config, goal=Goal(ends, ends, "photo"))

@@ -36,6 +36,7 @@ def page(results: dict[str, Any]) -> str:
         "## Where the time goes": [parts(*item) for item in results.get("parts", {}).items()],
         "## How the cost grows": [growth(*item) for item in results.get("growth", {}).items()],
         "## Long runs": [long_run(*item) for item in results.get("long", {}).items()],
+        "## What a GPU would have to do": [counted(*item) for item in results.get("counted", {}).items()],
     }
     for title, tables in kinds.items():
         sections += [f"{title}\n", *tables] if tables else []
@@ -92,6 +93,18 @@ def long_run(title: str, rows: list[dict[str, int]]) -> str:
     """A table of the memory in use after so many iterations."""
     lines = [heading(title), line("after iterations", "memory, MB"), "|---|---|"]
     return "\n".join([*lines, *(line(str(row["iteration"]), f"{row['memory'] / 1e6:.0f}") for row in rows)]) + "\n"
+
+
+def counted(title: str, rows: list[dict[str, Any]]) -> str:
+    """A table of what steps ask of a GPU, and the least that cards take for it."""
+    cards = list(rows[0]["seconds"])
+    columns = ("", "kernels", "GFLOP", "GB moved", "memory, GB", *(f"{card}, ms" for card in cards))
+    lines = [heading(title), line(*columns), "|---" * len(columns) + "|"]
+    for row in rows:
+        figures = [f"{row['kernels']}", f"{row['operations'] / 1e9:.0f}"]
+        figures += [f"{row['bytes'] / 1e9:.1f}", f"{row['memory'] / 1e9:.2f}"]
+        lines.append(line(row["name"], *figures, *(f"{1e3 * row['seconds'][card]:.1f}" for card in cards)))
+    return "\n".join(lines) + "\n"
 
 
 def parts(title: str, row: dict[str, Any]) -> str:

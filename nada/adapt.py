@@ -16,25 +16,28 @@ from math import ceil
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import layer_freeze
 from .clip import ClipEnsemble, ClipModel
 from .config import AdaptConfig
 from .errors import UsageError
-from .latents import device_of, mix_latents, seeded
+from .latents import device_of, seeded
 from .loop import TrainingLoop
 from .losses import global_loss
 from .noise import NoisePool
 from .pairs import LOSSES, Pair
 from .pieces import in_pieces, slices
+from .precision import tensor_float32
+from .recording import Function, Recording, Tensors
 from .resume import RunState, clip_probes, optimizer_tensors, refuse_another, restore_optimizer
 from .stylegan2 import Generator
 from .stylegan2.layers import Mapping
 from .stylegan2.synthesis import Synthesis
 from .targets import STYLE_IMAGES, Goal, make_goal
 from .trainable import Trainable
-from .views import random_crops, random_views, view_count
+from .views import moved, random_crops, random_moves, view_count
 
 BETAS = (0.0, 0.99**0.8)  # StyleGAN2's (0, 0.99) with its factor 4/5 for lazy regularization, as the authors use them
 
@@ -131,6 +134,9 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.rate, self.views = config.rate(generator), view_count(config.views, clip)
         self.random = seeded(config.seed)
         self.noise = NoisePool(self.synthesis, self.random)
+        # Where random parts are cut out is a matter of the CPU, which a recording does not repeat.
+        recorded = config.cuda_graphs and device_of(generator).type == "cuda" and not config.patch_weight
+        self.recordings = {"scores": Recording(), "gradients": Recording()} if recorded else {}
         self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, self.random)
         # Layers without a gradient are skipped and keep their state: a layer that was frozen for a while goes on as
         # it left off. (PyTorch before 2.0 let Adam's averages decay meanwhile, so that it came back with larger steps.)
@@ -159,10 +165,10 @@ class Adaptation(TrainingLoop[AdaptStep]):
         random, layers = self.random.get_state(), self.layers
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            if self.k is not None and self.iteration % self.config.select_every == 0:
-                self.layers = (*self.select_layers(), *self.extra)
-            self.trainable.free(self.layers)
-            return self.train_layers()  # moves weights last, when the memory of all else is free again
+            with tensor_float32(device_of(self.frozen)):
+                if self.k is not None and self.iteration % self.config.select_every == 0:
+                    self.layers = (*self.select_layers(), *self.extra)
+                return self.train_layers()  # moves weights last, when the memory of all else is free again
         except BaseException:
             self.random.set_state(random)
             self.layers = layers
@@ -185,6 +191,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
             self.synthesis.recompute = True
         else:
             return False
+        self.recordings = {name: Recording() for name in self.recordings}
         return True
 
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> AdaptStep:
@@ -232,15 +239,20 @@ class Adaptation(TrainingLoop[AdaptStep]):
         """The first half of an iteration: which convolutions the target moves most (section 4.2)."""
         self.trained.requires_grad_(False)
         count = self.config.select_batch
-        ws = self.draw_codes(count)(self.trained.mapping)
-        noise = self.noise.draw(count, self.random)
-        scores = torch.zeros_like(ws[0, :, 0])
+        drawn = self.draw_codes(count) | self.noise.draw(count, self.random)
+        scores = self._repeated("scores", self._scores, drawn)["scores"]
+        return layer_freeze.choose(self.synthesis, scores, self.k)
+
+    def _scores(self, drawn: Tensors) -> Tensors:
+        """How far each of the codes drawn moves towards the target: [num_ws], as "scores"."""
+        ws, noise = self.codes(self.trained.mapping, drawn), self._noise(drawn)
+        scores, count = torch.zeros_like(ws[0, :, 0]), len(ws)
         # Never more images at a time than a training step has: that takes no longer, and half the memory (measured).
         for part in slices(count, self.pieces * ceil(count / self.config.batch)):
             share = len(ws[part]) / count
             loss = partial(self._distance, noise=_cut(noise, part), share=share)
             scores += share * layer_freeze.measure(self.synthesis, ws[part], loss, self.config.select_steps)
-        return layer_freeze.choose(self.synthesis, scores, self.k)
+        return {"scores": scores}
 
     def _distance(self, codes: Tensor, noise: dict[str, Tensor], share: float) -> Tensor:
         """What codes [N, num_ws, w_dim] that are `share` of a batch add to its mean distance from the target."""
@@ -250,20 +262,38 @@ class Adaptation(TrainingLoop[AdaptStep]):
 
     def train_layers(self) -> tuple[dict[str, Tensor], Tensor]:
         """The second half: one step of Adam on the chosen layers. Returns the losses and what was minimized."""
-        codes = self.draw_codes(self.config.batch, self.config.mixing)
-        # The same noise and views for both: only their weights may differ.
-        noise = self.noise.draw(self.config.batch, self.random)
-        show = random_views(self.views, self.config.batch, self.random)
+        batch, weights = self.config.batch, self.config.loss_weights
+        # The same noise, views and parts for both twins: only their weights may differ.
+        drawn = self.draw_codes(batch, self.config.mixing) | self.noise.draw(batch, self.random)
+        if self.views:
+            drawn["moves"] = random_moves(self.views, batch, self.random).to(device_of(self.frozen))
+        crop = random_crops(batch * max(self.views, 1), self.random) if "patch" in weights else None
+        # A recording always has the gradients of all layers: one serves for whichever are chosen.
+        self.trainable.free(tuple(self.trainable.parameters) if self.recordings else self.layers)
+        found = self._repeated("gradients", partial(self._gradients, crop=crop), drawn)
+        self.trainable.step(self.optimizer, found, self.layers)
+        losses = {name: found[name].clone() for name in weights}
+        return losses, sum(weights[name] * loss for name, loss in losses.items())
+
+    def _gradients(self, drawn: Tensors, crop: Callable[[Tensor], Tensor] | None = None) -> Tensors:
+        """Each loss of what was drawn, and the gradient of all of them for each parameter that is free."""
+        noise = self._noise(drawn)
+        show = partial(moved, moves=drawn["moves"]) if self.views else lambda images: images
         with torch.no_grad():
-            ws = codes(self.frozen.mapping)
+            ws = self.codes(self.frozen.mapping, drawn)
             before = show(self._images(self.frozen.synthesis, ws, noise))
         if "mapping" in self.layers:
-            ws = codes(self.trained.mapping)
+            ws = self.codes(self.trained.mapping, drawn)
         after = show(self._images(self.synthesis, ws, noise))
-        losses, gradient = self.losses(before, after)
-        after.backward(gradient)
-        self.trainable.step(self.optimizer)
-        return losses, sum(self.config.loss_weights[name] * loss for name, loss in losses.items())
+        losses, slope = self.losses(before, after, crop)
+        return losses | self.trainable.gradients(after, slope)
+
+    def _repeated(self, name: str, function: Function, tensors: Tensors) -> Tensors:
+        """What a function makes of tensors, from a recording if there is to be one."""
+        return self.recordings[name](function, tensors) if self.recordings else function(tensors)
+
+    def _noise(self, drawn: Tensors) -> dict[str, Tensor]:
+        return {name: drawn[name] for name in self.noise.shapes}
 
     def _images(self, synthesis: Synthesis, ws: Tensor, noise: dict[str, Tensor]) -> Tensor:
         render = lambda part: synthesis(ws[part], _cut(noise, part), half=self.half)
@@ -273,19 +303,21 @@ class Adaptation(TrainingLoop[AdaptStep]):
         with torch.autocast(images.device.type, torch.bfloat16) if self.half else nullcontext():
             return in_pieces(lambda part: model.encode_image(images[part]), len(images), self.pieces)
 
-    def losses(self, before: Tensor, after: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def losses(
+        self, before: Tensor, after: Tensor, crop: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """The losses with a weight, each added up over the CLIP models, and where they lead.
 
         One CLIP model is done before the next one begins, so that only one takes the memory of a backward pass.
 
         Args:
             before, after: [N, 3, R, R] images of the frozen and of the trained generator.
+            crop: cuts the same random parts out of both, for the patch loss.
 
         Returns:
             {loss: []}, and the gradient [N, 3, R, R] of their weighted sum with regard to `after`.
         """
         weights = self.config.loss_weights
-        crop = random_crops(len(before), self.random) if "patch" in weights else None
         after = after.detach().requires_grad_(True)
         losses, gradient = dict.fromkeys(weights, 0.0), 0.0
         for model, direction, target in zip(self.clip, self.goal.directions, self.goal.targets, strict=True):
@@ -295,18 +327,27 @@ class Adaptation(TrainingLoop[AdaptStep]):
             losses = {name: losses[name] + loss.detach() for name, loss in found.items()}
         return losses, gradient
 
-    def draw_codes(self, batch: int, mixing: float = 0.0) -> Callable[[Mapping], Tensor]:
-        """Random z and classes, and whether and where two mix; the result lets a mapping network make their codes.
-
-        Its codes [batch, num_ws, w_dim] are not truncated. Both twins get the same z and the same mixture.
-        """
-        z = torch.randn(2 * batch, self.frozen.config.z_dim, generator=self.random).to(device_of(self.frozen))
-        classes = self.frozen.config.c_dim
-        labels = torch.randint(classes, (2 * batch,), generator=self.random) if classes else 0
-        crossover = self.frozen.num_ws
+    def draw_codes(self, batch: int, mixing: float = 0.0) -> Tensors:
+        """Random z and classes, and whether and where the codes of two z mix: what `codes` makes codes of."""
+        z = torch.randn(2 * batch, self.frozen.config.z_dim, generator=self.random)
+        drawn, classes, num_ws = {"z": z}, self.frozen.config.c_dim, self.frozen.num_ws
+        if classes:
+            labels = torch.randint(classes, (2 * batch,), generator=self.random)
+            drawn["label"] = F.one_hot(labels, classes).to(z)
+        crossover = num_ws
         if torch.rand([], generator=self.random) < mixing:
             crossover = int(torch.randint(1, crossover, [], generator=self.random))
-        return lambda mapping: mix_latents(*mapping(z, label=labels).split(batch), crossover)
+        drawn["second"] = torch.arange(num_ws) >= crossover
+        return {name: tensor.to(device_of(self.frozen)) for name, tensor in drawn.items()}
+
+    @staticmethod
+    def codes(mapping: Mapping, drawn: Tensors) -> Tensor:
+        """The codes [batch, num_ws, w_dim] that a mapping network makes of what was drawn, not truncated.
+
+        Both twins get the same z and the same mixture.
+        """
+        first, second = mapping(drawn["z"], label=drawn.get("label", 0)).chunk(2)
+        return torch.where(drawn["second"][:, None], second, first)
 
 
 def _cut(noise: dict[str, Tensor], part: slice) -> dict[str, Tensor]:

@@ -125,6 +125,11 @@ class AdaptConfig:
         "GPUs, and not measured on one; this project's CPUs take longer that way.",
         choices=PRECISIONS,
     )
+    cuda_graphs: bool = option(
+        False,
+        "On a CUDA card, record a step and replay it, where launching kernels takes longer than they do. A recording "
+        "is held to an ordinary step first and used only if it is faster. Not tried on a card yet.",
+    )
     views: int | None = option(
         None,
         "Show CLIP so many randomly moved copies of each image, the same of both generators, instead of the image. "

@@ -19,7 +19,7 @@ from .errors import NadaError, UsageError
 
 KEY, VERSION = "nada-run", 1
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam knows of a tensor
-PROGRESS = {"iterations", "iterations_done"}  # of a recipe: may differ between a run and its continuation
+FREE = {"iterations", "iterations_done", "cuda_graphs"}  # of a recipe: may differ between a run and its continuation
 ALIKE = 0.999  # cosine above which embeddings are those of the same CLIP, on whatever device
 
 
@@ -90,10 +90,10 @@ def refuse_another(state: RunState, recipe: Mapping[str, Any], probes: Mapping[s
     if state.recipe.get("base") != recipe["base"]:
         raise UsageError("the run started from another base generator; give the one that it was started with")
     ours, theirs = dict(recipe), state.recipe
-    names = [name for name in ours | theirs if name not in PROGRESS and ours.get(name) != theirs.get(name)]
+    names = [name for name in ours | theirs if name not in FREE and ours.get(name) != theirs.get(name)]
     if names:
         changes = ", ".join(f"{name} is {ours.get(name)!r} instead of {theirs.get(name)!r}" for name in names)
-        raise UsageError(f"the run was started otherwise: {changes}. Only iterations may change")
+        raise UsageError(f"the run was started otherwise: {changes}. Only iterations and cuda_graphs may change")
     for name, probe in probes.items():
         saved = state.tensors.get(name)
         same = saved is not None and saved.shape == probe.shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 
 import torch
@@ -37,6 +38,11 @@ def random_views(count: int, batch: int, random: torch.Generator) -> Callable[[T
     """
     if count == 0:
         return lambda images: images
+    return partial(moved, moves=random_moves(count, batch, random))
+
+
+def random_moves(count: int, batch: int, random: torch.Generator) -> Tensor:
+    """The moves of `random_views`: [count * batch, 2, 3] on the CPU, maps of places in the view to the image's."""
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count * batch, generator=random)
@@ -45,14 +51,14 @@ def random_views(count: int, batch: int, random: torch.Generator) -> Callable[[T
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
     x = torch.stack([cos * mirror, -sin, uniform(-SHIFT, SHIFT)], 1)
     y = torch.stack([sin * mirror, cos, uniform(-SHIFT, SHIFT)], 1)
-    moves = torch.stack([x, y], 1)
+    return torch.stack([x, y], 1)
 
-    def show(images: Tensor) -> Tensor:
-        images = images.repeat(count, 1, 1, 1)
-        grid = F.affine_grid(moves.to(images), list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
-    return show
+def moved(images: Tensor, moves: Tensor) -> Tensor:
+    """Images [N, C, H, W] as each of so many moves shows them: [M, C, H, W], where M is a multiple of N."""
+    images = images.repeat(len(moves) // len(images), 1, 1, 1)
+    grid = F.affine_grid(moves.to(images), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
 def random_crops(batch: int, random: torch.Generator) -> Callable[[Tensor], Tensor]:

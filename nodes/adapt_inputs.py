@@ -153,6 +153,7 @@ def advanced_inputs() -> list[io.Input]:
             extra_dict=ADVANCED,
         ),
         _choice("precision"),
+        _switch("cuda_graphs"),
     ]
 
 

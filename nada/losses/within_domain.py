@@ -21,6 +21,6 @@ def within_domain_loss(source: Tensor, adapted: Tensor) -> Tensor:
     Returns:
         [] in 0..4.
     """
-    i, j = torch.triu_indices(len(source), len(source), offset=1)
+    i, j = torch.triu_indices(len(source), len(source), offset=1, device=source.device)
     before, after = ((x @ x.T)[i, j] for x in (unit(source), unit(adapted)))
     return (after - before).square().mean()

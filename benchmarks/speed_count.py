@@ -1,0 +1,191 @@
+"""What a step asks of a GPU - kernels, arithmetic, bytes, memory - counted on tensors without data, so without one.
+
+The run is moved to PyTorch's "meta" device, which only knows shapes. As a GPU's, its tensors are somewhere else: code
+that would wait for a value, or read one, fails there.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from speed_cases import Case, Timed
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from nada import Adaptation
+from nada.stylegan2.ops import passes, styled_conv
+
+NOWHERE = torch.device("meta")
+FREE = {"detach", "_unsafe_view", "empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided"}
+CARDS = {  # name: TFLOP/s of fp32 matrix products (TF32 where there is that), TB/s; both as published
+    "V100": (15.7, 0.9),
+    "RTX 3090": (35.6, 0.936),
+    "RTX 4090": (82.6, 1.008),
+    "H200": (494.0, 4.8),
+}
+
+
+@dataclass
+class Kernel:
+    """One launch: its operations, and the bytes it reads and writes."""
+
+    flop: float
+    bytes: int
+
+    def seconds(self, card: str) -> float:
+        """The least it takes, by arithmetic or by memory."""
+        operations, bandwidth = CARDS[card]
+        return max(self.flop / (operations * 1e12), self.bytes / (bandwidth * 1e12))
+
+
+class Count(TorchDispatchMode):
+    """Counts what is done with tensors on the device.
+
+    Attributes:
+        kernels: in order.
+        crossings: how many tensors came to the device, or took part in an operation there from the CPU.
+        peak: bytes of the tensors made meanwhile, at most, beside those that were there before.
+    """
+
+    def __init__(self, kept: list[Tensor]):
+        super().__init__()
+        self.kernels: list[Kernel] = []
+        self.crossings = self.live = self.peak = 0
+        self.quiet = False
+        self.known = {id(storage): storage for storage in map(Tensor.untyped_storage, kept)}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        given, made = ([x for x in tree_leaves(tree) if isinstance(x, Tensor)] for tree in ((args, kwargs), result))
+        for tensor in made:
+            self.watch(tensor)
+        name = function.overloadpacket.__name__
+        if not self.quiet and any(x.device == NOWHERE for x in (*given, *made)):
+            self.crossings += sum(x.device.type == "cpu" and x.ndim > 0 for x in given)
+            if not function.is_view and name not in FREE:
+                formula = flop_registry.get(function.overloadpacket)
+                flop = formula(*args, **kwargs, out_val=result) if formula else 0
+                self.kernels.append(Kernel(flop, _bytes(given) + _bytes(made)))
+        return result
+
+    def watch(self, tensor: Tensor) -> None:
+        """Count its memory until it is gone."""
+        storage = tensor.untyped_storage()
+        if tensor.device != NOWHERE or id(storage) in self.known:
+            return
+        self.known[id(storage)] = None
+        self.live += storage.nbytes()
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self.forget, id(storage), storage.nbytes())
+
+    def forget(self, key: int, size: int) -> None:
+        """Its memory is free again."""
+        del self.known[key]
+        self.live -= size
+
+    def as_one(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function as a single kernel, which reads what it is given and writes its results."""
+
+        @wraps(function)
+        def fused(*args: Any) -> Any:
+            self.quiet = True
+            result = function(*args)
+            self.quiet = False
+            tensors = [x for x in tree_leaves((args, result)) if isinstance(x, Tensor)]
+            self.kernels.append(Kernel(0, _bytes(tensors)))
+            return result
+
+        return fused
+
+
+def _bytes(tensors: list[Tensor]) -> int:
+    return sum(x.numel() * x.element_size() for x in tensors)
+
+
+def by_count(size: int, base: Case) -> list[dict[str, Any]]:
+    """What the ways to do a step on a GPU ask of it."""
+    case = base.on(size=size, device="cpu")
+    ways = {
+        "plain": (case, False),
+        "fused kernels": (case, True),
+        "fused, two pieces": (case.on(pieces=2), True),
+        "fused, two pieces, block by block": (case.on(pieces=2, recompute=True), True),
+    }
+    return [{"name": name, **count(Timed(way).run, fused)} for name, (way, fused) in ways.items()]
+
+
+def count(run: Adaptation, fused: bool) -> dict[str, Any]:
+    """What the second step of a run counts; it is of no use afterwards.
+
+    Args:
+        fused: count the passes beside a layer's convolution as single kernels, as Triton makes them.
+    """
+    without_data(run)
+    next(run)
+    run._loss = torch.zeros([])  # the one value that is waited for, when it has long been there
+    kept = tensors_of(run)
+    with efficient_attention(), Count(kept) as counted:
+        names = ("finish", "finish_backward", "scale_backward") if fused else ()
+        single = SimpleNamespace(**{name: counted.as_one(getattr(passes, name)) for name in names})
+        with mock.patch.object(styled_conv, "passes_for", return_value=single if fused else passes):
+            next(run)
+    return {
+        "kernels": len(counted.kernels),
+        "crossings": counted.crossings,
+        "operations": sum(kernel.flop for kernel in counted.kernels),
+        "bytes": sum(kernel.bytes for kernel in counted.kernels),
+        "memory": _bytes(kept) + counted.peak,
+        "seconds": {card: sum(kernel.seconds(card) for kernel in counted.kernels) for card in CARDS},
+    }
+
+
+def without_data(run: Adaptation) -> None:
+    """Move all that a step works with to where only shapes are known, and leave the models that it was given."""
+    run.frozen, run.clip = copy.deepcopy(run.frozen), copy.deepcopy(run.clip)
+    torch.__future__.set_swap_module_params_on_conversion(True)  # so that parameters stay the ones that train
+    try:
+        for module in (run.frozen, run.trained, *(model.model.visual for model in run.clip)):
+            module.to(NOWHERE)
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+    for pair in run.trainable.factors.values():
+        pair.base = pair.base.to(NOWHERE)
+        for factor in (pair.up, pair.down):
+            torch.utils.swap_tensors(factor, factor.to(NOWHERE))
+    for model in run.clip:
+        model.mean, model.std = model.mean.to(NOWHERE), model.std.to(NOWHERE)
+    run.goal, run.noise.numbers = run.goal.to(NOWHERE), run.noise.numbers.to(NOWHERE)
+    for group in run.optimizer.param_groups:
+        group |= {"fused": False, "foreach": True}  # PyTorch's choice on CUDA
+
+
+def tensors_of(run: Adaptation) -> list[Tensor]:
+    """What lies on the device between two steps."""
+    modules = (run.frozen, run.trained, *run.clip)
+    tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    tensors += [value for state in run.optimizer.state.values() for value in state.values()]
+    return [tensor for tensor in (*tensors, run.noise.numbers) if tensor.device == NOWHERE]
+
+
+@contextmanager
+def efficient_attention() -> Iterator[None]:
+    """Attention as CUDA computes it in full precision, instead of step by step."""
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> Tensor:
+        return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, True)[0]
+
+    with mock.patch.object(F, "scaled_dot_product_attention", attention):
+        yield
