@@ -99,6 +99,14 @@ def test_other_settings_are_refused(small, clip, changes, words):
         adapt(small, clip, config(**changes), resume=stopped(small, clip, config()))
 
 
+def test_how_it_is_computed_may_change(small, clip):
+    state = stopped(small, clip, config())
+    assert (
+        next(adapt(small, clip, config(cuda_graphs=True), resume=state)).iteration
+        == state.recipe["iterations_done"] + 1
+    )
+
+
 def test_other_models_are_refused(small, clip, clip_folder):
     state = stopped(small, clip, config())
     with pytest.raises(UsageError, match="another base generator"):
