@@ -269,7 +269,8 @@ class Adaptation(TrainingLoop[AdaptStep]):
             drawn["moves"] = random_moves(self.views, batch, self.random).to(device_of(self.frozen))
         crop = random_crops(batch * max(self.views, 1), self.random) if "patch" in weights else None
         # A recording always has the gradients of all layers: one serves for whichever are chosen.
-        self.trainable.free(tuple(self.trainable.parameters) if self.recordings else self.layers)
+        recorded = self.recordings and not self.recordings["gradients"].given_up
+        self.trainable.free(tuple(self.trainable.parameters) if recorded else self.layers)
         found = self._repeated("gradients", partial(self._gradients, crop=crop), drawn)
         self.trainable.step(self.optimizer, found, self.layers)
         losses = {name: found[name].clone() for name in weights}

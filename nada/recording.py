@@ -33,11 +33,14 @@ class Recording:
 
     Args:
         record: (function, its tensors) -> the function that replays it. Its results are overwritten by the next call.
+
+    Attributes:
+        given_up: whether all calls to come are ordinary ones.
     """
 
     def __init__(self, record: Callable[[Function, Tensors], Function] | None = None):
         self._record = record or cuda_graph
-        self._calls, self._replay = 0, None
+        self._calls, self._replay, self.given_up = 0, None, False
 
     def __call__(self, function: Function, tensors: Tensors) -> Tensors:
         """`function(tensors)`: the same function, and tensors of the same names and shapes, at each call."""
@@ -47,6 +50,7 @@ class Recording:
         self._calls += 1
         if self._calls == WARM_UP:
             self._replay = self._begin(function, tensors, found)
+            self.given_up = self._replay is None
         return found
 
     def _begin(self, function: Function, tensors: Tensors, wanted: Tensors) -> Function | None:

@@ -93,8 +93,8 @@ def traced(function, tensors):
     "settings",
     [
         {"views": 2, "mixing": 0.5, "angle_weight": 0.5, "norm_weight": 0.1},
-        {"layers": 3, "select_every": 2, "mixing": 0.5},
-        {"layers": 3, "select_steps": 2, "train": "lora", "train_torgb": True},
+        {"layers": 3, "select_batch": 2, "mixing": 0.5},
+        {"layers": 3, "select_batch": 2, "select_steps": 2, "train": "lora", "train_torgb": True},
         {"train_mapping": True, "train_const": True},
         {"train": "stylespace", "precision": "half", "classes": 3},
     ],
@@ -104,7 +104,7 @@ def test_a_recorded_run_is_the_ordinary_one(clip, monkeypatch, settings):
     settings = dict(settings)
     classes = settings.pop("classes", 0)
     base = alive(GeneratorConfig(32, (12, 12, 10, 8), 12, 12, mapping_layers=2, c_dim=classes))
-    config = AdaptConfig(**{"source": "photo", "target": "sketch", "iterations": 10, "layers": "all"} | settings)
+    config = AdaptConfig(**{"source": "photo", "target": "sketch", "iterations": 7, "layers": "all"} | settings)
     take(monkeypatch, 2.0, 1.0)
     ordinary, recorded = adapt(base, clip, config), adapt(base, clip, config)
     recorded.recordings = {name: Recording(traced) for name in ("scores", "gradients")}
@@ -121,6 +121,16 @@ def test_a_recorded_run_is_the_ordinary_one(clip, monkeypatch, settings):
         moved += float((end - tensor).abs().sum())
         assert torch.allclose(end, other_end, rtol=1e-3, atol=1e-4 * float(tensor.abs().max() + 1)), name
     assert moved > 0
+
+
+def test_a_run_without_the_recording_it_wanted_computes_no_more_than_it_needs(small, clip):
+    run = adapt(small, clip, AdaptConfig("photo", "sketch", layers=2, select_batch=2))
+    run.recordings = {name: Recording() for name in ("scores", "gradients")}  # CUDA graphs, on the CPU
+    free, plain = [], run.trainable.free
+    run.trainable.free = lambda names: free.append(names) or plain(names)
+    steps = [next(run) for _ in range(WARM_UP + 1)]
+    assert free[:-1] == WARM_UP * [run.config.trained_layers(small)]
+    assert free[-1] == steps[-1].layers
 
 
 def test_smaller_pieces_are_recorded_anew(small, clip, monkeypatch):
