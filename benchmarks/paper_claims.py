@@ -141,6 +141,13 @@ CLAIMS = (
           {"directional": {}}),
     Claim("longer", "Targets that 100 steps leave some images short of.", (*_styles("neon sign"), *_species("rabbit")),
           {"directional": {"iterations": 300}}, (100, 150, 200)),
+    Claim("neon", "Attempts at keeping more variety of the target that loses the most.", _styles("neon sign"),
+          {
+              "all layers": {"iterations": 300},
+              "layers from 32 px on": {"iterations": 300, "layers": "b32-b64"},
+              "within-domain 16": {"iterations": 300, "angle_weight": 16.0},
+          },
+          (100, 200)),
     Claim(
         "presets",
         "What settings do for a style, for a small change of shape and for a new species. *: on the front; of the rows "
