@@ -29,8 +29,8 @@ DEMO_SETTINGS: Mapping[str, Any] = MappingProxyType(
 
 # A style changes every layer a little, so none is frozen. Another identity or species must change shape but not break
 # the rest: fewer layers. They are chosen anew in every 4th step on 4 images: on the demo models that leads as far as
-# the paper's choice in each step on 8 (docs/paper_claims.md), for a fraction of the time (docs/speed.md). The step size is
-# left to the configuration: there, half of it only takes longer, and twice of it keeps less of another species.
+# the paper's choice in each step on 8 (docs/paper_claims.md), for a fraction of the time (docs/speed.md). The step
+# size is left to the configuration: there, half of it only takes longer, and twice of it keeps less of another species.
 SELDOM = {"select_every": 4, "select_batch": 4}
 STYLE = {"layers": "all", "iterations": 300}
 PERSON = {"layers": "all", "iterations": 200}
