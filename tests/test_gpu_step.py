@@ -26,11 +26,11 @@ def counting(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "crossing"),
     [
-        ({}, "z second"),
-        ({"views": 2, "mixing": 1.0, "angle_weight": 0.5, "norm_weight": 0.1}, "z second moves"),
-        ({"train": "lora", "train_mapping": True, "batch": 3}, "z second"),
-        ({"layers": 3, "global_weight": 0.2}, "z second z second"),  # to choose the layers, and to train them
-        ({"classes": 4}, "z label second"),
+        ({}, "z crossover"),
+        ({"views": 2, "mixing": 1.0, "angle_weight": 0.5, "norm_weight": 0.1}, "z crossover moves"),
+        ({"train": "lora", "train_mapping": True, "batch": 3}, "z crossover"),
+        ({"layers": 3, "global_weight": 0.2}, "z crossover z crossover"),  # to choose the layers, and to train them
+        ({"classes": 4}, "z label crossover"),
     ],
 )
 def test_a_step_waits_for_nothing_and_moves_only_what_was_drawn(clip, counting, monkeypatch, settings, crossing):
@@ -76,3 +76,13 @@ def test_fused_passes_are_one_kernel_each_and_move_less(small, clip, counting):
     assert fused["kernels"] < plain["kernels"]
     assert fused["bytes"] < plain["bytes"]
     assert fused["memory"] == plain["memory"]
+
+
+def test_smaller_pieces_and_blocks_keep_less(clip, counting):
+    def memory(pieces, recompute):
+        base = alive(GeneratorConfig(64, (24, 24, 24, 24, 24), 12, 12, mapping_layers=2))
+        run = adapt(base, clip, AdaptConfig("photo", "sketch", layers="all", views=0, batch=4))
+        run.pieces, run.synthesis.recompute = pieces, recompute
+        return counting.count(run, fused=False)["memory"]
+
+    assert memory(1, False) > memory(2, False) > memory(4, False) > memory(4, True)
