@@ -149,7 +149,8 @@ def main() -> None:
     names = ALL if args.groups == "all" else args.groups.split(",")
     layers = [int(name) if name.isdigit() else name for name in args.layers.split(",")]
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    turns = (args.iterations or (2 if args.device == "cpu" else 20), args.warmup or (1 if args.device == "cpu" else 5))
+    usual = (2, 1) if args.device == "cpu" else (20, 5)
+    turns = [n if given is None else given for given, n in zip((args.iterations, args.warmup), usual, strict=True)]
 
     def keep(kind: str, found: dict) -> None:
         results.setdefault(kind, {}).update(found)

@@ -52,6 +52,7 @@ class Case:
     tf32: bool = True
     """Whether matrix products may use TensorFloat-32, as PyTorch lets convolutions do anyway."""
     cuda_graphs: bool = False
+    """As in AdaptConfig."""
     reference: str | None = None
     """A checkout of the public implementation, to time instead."""
     device: str = "cpu"

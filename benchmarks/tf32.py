@@ -35,7 +35,7 @@ SHOWN = ("target rate", "parameters correlation", "parameters spread kept", "qua
 def rounded(x: Tensor) -> Tensor:
     """float32 to the nearest number with 10 bits of mantissa."""
     bits = x.contiguous().view(torch.int32)
-    return ((bits + (1 << (CUT - 1))) >> CUT << CUT).view(torch.float32).as_strided(x.shape, x.contiguous().stride())
+    return ((bits + (1 << (CUT - 1))) >> CUT << CUT).view(torch.float32)
 
 
 class TensorFloat32(TorchDispatchMode):

@@ -23,7 +23,7 @@ from . import layer_freeze
 from .clip import ClipEnsemble, ClipModel
 from .config import AdaptConfig
 from .errors import UsageError
-from .latents import device_of, seeded
+from .latents import device_of, mix_latents, seeded
 from .loop import TrainingLoop
 from .losses import global_loss
 from .noise import NoisePool
@@ -279,7 +279,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
     def _gradients(self, drawn: Tensors, crop: Callable[[Tensor], Tensor] | None = None) -> Tensors:
         """Each loss of what was drawn, and the gradient of all of them for each parameter that is free."""
         noise = self._noise(drawn)
-        show = partial(moved, moves=drawn["moves"]) if self.views else lambda images: images
+        show = partial(moved, moves=drawn.get("moves"))
         with torch.no_grad():
             ws = self.codes(self.frozen.mapping, drawn)
             before = show(self._images(self.frozen.synthesis, ws, noise))
@@ -331,14 +331,14 @@ class Adaptation(TrainingLoop[AdaptStep]):
     def draw_codes(self, batch: int, mixing: float = 0.0) -> Tensors:
         """Random z and classes, and whether and where the codes of two z mix: what `codes` makes codes of."""
         z = torch.randn(2 * batch, self.frozen.config.z_dim, generator=self.random)
-        drawn, classes, num_ws = {"z": z}, self.frozen.config.c_dim, self.frozen.num_ws
+        drawn, classes = {"z": z}, self.frozen.config.c_dim
         if classes:
             labels = torch.randint(classes, (2 * batch,), generator=self.random)
             drawn["label"] = F.one_hot(labels, classes).to(z)
-        crossover = num_ws
+        crossover = self.frozen.num_ws
         if torch.rand([], generator=self.random) < mixing:
             crossover = int(torch.randint(1, crossover, [], generator=self.random))
-        drawn["second"] = torch.arange(num_ws) >= crossover
+        drawn["crossover"] = torch.tensor([crossover])
         return {name: tensor.to(device_of(self.frozen)) for name, tensor in drawn.items()}
 
     @staticmethod
@@ -347,8 +347,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
 
         Both twins get the same z and the same mixture.
         """
-        first, second = mapping(drawn["z"], label=drawn.get("label", 0)).chunk(2)
-        return torch.where(drawn["second"][:, None], second, first)
+        return mix_latents(*mapping(drawn["z"], label=drawn.get("label", 0)).chunk(2), drawn["crossover"])
 
 
 def _cut(noise: dict[str, Tensor], part: slice) -> dict[str, Tensor]:

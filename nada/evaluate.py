@@ -206,11 +206,7 @@ def sample_codes(generator: Generator, config: EvaluateConfig, seed: int) -> Ten
     random = seeded(seed)
     mixed = torch.rand(config.count, generator=random) < config.mixing
     crossovers = torch.randint(1, generator.num_ws, (config.count,), generator=random)
-    rows = [
-        mix_latents(ws[i : i + 1], others[i : i + 1], int(crossovers[i])) if mixed[i] else ws[i : i + 1]
-        for i in range(config.count)
-    ]
-    return torch.cat(rows)
+    return mix_latents(ws, others, torch.where(mixed, crossovers, generator.num_ws))
 
 
 @torch.no_grad()

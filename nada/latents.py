@@ -54,14 +54,16 @@ def sample_latents(
     return generator.mapping(z.to(device_of(generator)), truncation_psi, truncation_cutoff, label)
 
 
-def mix_latents(coarse: Tensor, fine: Tensor, crossover: int) -> Tensor:
+def mix_latents(coarse: Tensor, fine: Tensor, crossover: int | Tensor) -> Tensor:
     """Style mixing (StyleGAN section 3.1): codes below `crossover` from one, the rest from the other.
 
     Args:
         coarse, fine: [N, num_ws, w_dim].
-        crossover: 0 (all from `fine`) .. num_ws (all from `coarse`).
+        crossover: 0 (all from `fine`) .. num_ws (all from `coarse`); one number, [1], or one for each image, [N].
     """
-    return torch.cat([coarse[:, :crossover], fine[:, crossover:]], dim=1)
+    crossover = torch.as_tensor(crossover, device=coarse.device).view(-1, 1, 1)
+    place = torch.arange(coarse.shape[1], device=coarse.device)[:, None]
+    return torch.where(place < crossover, coarse, fine)
 
 
 BANDS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, None)}

@@ -6,7 +6,7 @@ synthesis network starts from, and "mapping".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -92,26 +92,22 @@ class Trainable:
 
     def gradients(self, output: Tensor, slope: Tensor) -> dict[str, Tensor]:
         """{"layer.part": gradient} of the parameters that are free, where `slope` is that of an output of theirs."""
-        free = {name: p for name, p in self._named().items() if p.requires_grad}
+        names = ((f"{layer}.{part}", p) for layer, parts in self.parameters.items() for part, p in parts.items())
+        free = {name: parameter for name, parameter in names if parameter.requires_grad}
         for parameter in free.values():
             parameter.grad = None
         output.backward(slope)  # lays gradients out as their parameters are, which the optimizer counts on
         return {name: parameter.grad for name, parameter in free.items()}
 
-    def step(self, optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor], layers: Iterable[str]) -> None:
+    def step(self, optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor], layers: tuple[str, ...]) -> None:
         """Let an optimizer over `leaves` move the named layers, by gradients under the names that `gradients` gives."""
-        moving = self._named(layers)
-        for name, parameter in self._named().items():
-            parameter.grad = gradients[name] if name in moving else None
+        for layer, parts in self.parameters.items():
+            for part, parameter in parts.items():
+                parameter.grad = gradients[f"{layer}.{part}"] if layer in layers else None
         for pair in self.factors.values():
             pair.pull()
         optimizer.step()
         self.push()
-
-    def _named(self, layers: Iterable[str] | None = None) -> dict[str, nn.Parameter]:
-        """{"layer.part": parameter} of the network, of all layers or of these."""
-        layers = self.parameters if layers is None else layers
-        return {f"{layer}.{part}": p for layer in layers for part, p in self.parameters[layer].items()}
 
     def push(self) -> None:
         """Bring the generator up to date with the factors."""

@@ -36,9 +36,7 @@ def random_views(count: int, batch: int, random: torch.Generator) -> Callable[[T
     Returns:
         [batch, C, H, W] -> [count * batch, C, H, W], the same moves at every call.
     """
-    if count == 0:
-        return lambda images: images
-    return partial(moved, moves=random_moves(count, batch, random))
+    return partial(moved, moves=random_moves(count, batch, random) if count else None)
 
 
 def random_moves(count: int, batch: int, random: torch.Generator) -> Tensor:
@@ -54,8 +52,10 @@ def random_moves(count: int, batch: int, random: torch.Generator) -> Tensor:
     return torch.stack([x, y], 1)
 
 
-def moved(images: Tensor, moves: Tensor) -> Tensor:
-    """Images [N, C, H, W] as each of so many moves shows them: [M, C, H, W], where M is a multiple of N."""
+def moved(images: Tensor, moves: Tensor | None) -> Tensor:
+    """Images [N, C, H, W] as each of so many moves shows them: [M, C, H, W], M a multiple of N; None: as is."""
+    if moves is None:
+        return images
     images = images.repeat(len(moves) // len(images), 1, 1, 1)
     grid = F.affine_grid(moves.to(images), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
