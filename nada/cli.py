@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from . import evaluate_command
+from .adapt_command import run_adapt, run_pick, run_resume
 from .arguments import add_config, given, show_presets
 from .checkpoint import inspect_file
 from .clip import DEMO
@@ -24,7 +25,6 @@ from .presets import DEMO_SETTINGS, PRESETS
 from .run_folder import result_name, unused
 from .style_commands import SPEC_HELP, add_commands
 from .stylegan2 import NOISE_MODES, PRECISIONS
-from .training import run_adapt, run_pick, run_resume
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 

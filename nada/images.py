@@ -16,8 +16,10 @@ from .errors import UsageError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 TILE_MIN, TILE_MAX = 128, 256  # shown size of one image in pixels
-GAP, LABEL_HEIGHT, FONT_SIZE, SMALL, ROW = 4, 28, 16, 12, 18
-PAPER, INK, FAINT = (255, 255, 255), (32, 32, 32), (220, 220, 220)
+GAP, LABEL_HEIGHT, FONT_SIZE = 4, 28, 16
+SMALL, ROW = 12, 18
+PAPER, INK = (255, 255, 255), (32, 32, 32)
+FAINT = (220, 220, 220)
 CURVES = ((31, 119, 180), (214, 96, 20), (44, 140, 44), (170, 50, 120), (120, 90, 60))
 
 
