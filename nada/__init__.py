@@ -17,14 +17,15 @@ from .blending import blend_generators
 from .catalog import PUBLISHED, Published, find_published
 from .checkpoint import EMBEDDED, file_stamp, inspect_file, load_generator, save_generator
 from .clip import ClipEnsemble, load_clip
-from .config import AdaptConfig
 from .downloading import download
-from .edits import Directions, edit_latents, load_direction, principal_directions
 from .errors import CheckpointError, NadaError, UsageError
 from .evaluate import EvaluateConfig, evaluate, image_count, report
 from .judge import judge_for
 from .kept_run import KeptRun
-from .latents import blend_latents, generate, mix_latents, sample_latents
+from .latents.directions import Directions, edit_latents, load_direction, principal_directions
+from .latents.rendering import generate
+from .latents.sampling import blend_latents, mix_latents, sample_latents
+from .latents.walks import EASINGS, METHODS, interpolate_latents
 from .layer_freeze import PHASES
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from .optimize import OptimizeConfig, optimize_latents
@@ -39,7 +40,7 @@ from .style_files import load_style, save_style
 from .style_preview import preview_of, preview_picture
 from .stylegan2 import PRECISIONS, Generator, GeneratorConfig
 from .targets import Goal
-from .walks import EASINGS, METHODS, interpolate_latents
+from .training.config import AdaptConfig
 
 __all__ = [
     "EASINGS",

@@ -21,9 +21,8 @@ from torch import Tensor
 
 from . import layer_freeze
 from .clip import ClipEnsemble, ClipModel
-from .config import AdaptConfig
 from .errors import UsageError
-from .latents import device_of, mix_latents, seeded
+from .latents.sampling import device_of, mix_latents
 from .loop import TrainingLoop
 from .losses import global_loss
 from .noise import NoisePool
@@ -32,11 +31,13 @@ from .pieces import in_pieces, slices
 from .precision import tensor_float32
 from .recording import Function, Recording, Tensors
 from .resume import RunState, clip_probes, optimizer_tensors, refuse_another, restore_optimizer
+from .seeding import seeded
 from .stylegan2 import Generator
 from .stylegan2.layers import Mapping
 from .stylegan2.synthesis import Synthesis
 from .targets import STYLE_IMAGES, Goal, make_goal
 from .trainable import Trainable
+from .training.config import AdaptConfig
 from .views import moved, random_crops, random_moves, view_count
 
 BETAS = (0.0, 0.99**0.8)  # StyleGAN2's (0, 0.99) with its factor 4/5 for lazy regularization, as the authors use them

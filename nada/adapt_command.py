@@ -18,16 +18,17 @@ from .adapt import Adaptation, AdaptStep, adapt
 from .checkpoint import load_generator, save_generator
 from .clip import DEMO, load_clip
 from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
-from .config import AdaptConfig
 from .errors import UsageError
 from .history import History
 from .images import before_after, filmstrip, load_pictures
 from .interrupt import Interrupt
-from .latents import device_of, generate, sample_latents
+from .latents.rendering import generate
+from .latents.sampling import device_of, sample_latents
 from .resume import RunState, load_state
 from .run_folder import STATE, RunFolder, find_snapshots, result_name
 from .sparing import sparing
 from .style_commands import leave_style
+from .training.config import AdaptConfig
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from .config import AdaptConfig
+from .training.config import AdaptConfig
 
 
 def add_config(

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from .clip import ClipEnsemble, ClipModel
-from .config import check_ranges, option
 from .errors import UsageError
-from .latents import seeded
 from .losses import global_loss, relative_norm_loss, unit
+from .seeding import seeded
+from .settings import check_ranges, option
 from .stylegan2 import Generator
 from .views import random_views, view_count
 

@@ -19,7 +19,8 @@ from .downloading import download
 from .errors import UsageError
 from .files import CACHE
 from .images import make_grid, to_pil
-from .latents import generate, sample_latents
+from .latents.rendering import generate
+from .latents.sampling import sample_latents
 from .mapper import load_mapper
 from .run_folder import RunFolder
 from .style_commands import split_spec, styled

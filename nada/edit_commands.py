@@ -16,7 +16,8 @@ from .clip import DEMO, ClipEnsemble, load_clip
 from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
 from .images import before_after, filmstrip, plot
 from .interrupt import Interrupt
-from .latents import generate, sample_latents
+from .latents.rendering import generate
+from .latents.sampling import sample_latents
 from .mapper import MapperConfig, MapperTraining, save_mapper, train_mapper
 from .optimize import Optimization, OptimizeConfig, optimize_latents
 from .run_folder import RunFolder, slug

@@ -17,14 +17,16 @@ import torch
 from torch import Tensor
 
 from .clip import ClipEnsemble, ClipModel
-from .config import check_ranges, option
 from .directions import imagenet_templates
 from .errors import NadaError, UsageError
 from .judge import POSE, Judge
-from .latents import device_of, generate, mix_latents, sample_latents, seeded
+from .latents.rendering import generate
+from .latents.sampling import device_of, mix_latents, sample_latents
 from .losses import unit
 from .metrics import correlations, correspondence, diversity, interval, intra_cluster, quality, spread_kept
 from .perceptual import lpips_distances
+from .seeding import seeded
+from .settings import check_ranges, option
 from .stylegan2 import Generator
 
 LPIPS_IMAGES = 100  # of the first seed: the pairs grow with the square

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from .adapt import AdaptStep, adapt
 from .clip import ClipEnsemble
-from .config import AdaptConfig
 from .errors import UsageError
 from .history import History
 from .run_store import RunStore, describe
 from .snapshots import Photographer, Snapshots, evenly
 from .stylegan2 import Generator
+from .training.config import AdaptConfig
 
 
 class KeptRun(Iterator[AdaptStep]):

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from .clip import ClipEnsemble
-from .config import AdaptConfig
 from .errors import NadaError
 from .files import prune
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper
@@ -26,6 +25,7 @@ from .resume import RunState, clip_probes, load_state, save_state
 from .snapshots import Snapshot
 from .style_files import load_style, save_style
 from .stylegan2 import Generator
+from .training.config import AdaptConfig
 
 log = logging.getLogger(__name__)
 

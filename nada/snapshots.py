@@ -15,7 +15,8 @@ from torch import Tensor
 from .adapt import Adaptation
 from .errors import UsageError
 from .evaluate import embed_images
-from .latents import generate, sample_latents
+from .latents.rendering import generate
+from .latents.sampling import sample_latents
 from .losses import directional_loss
 from .metrics import diversity
 from .style import Style, apply_style

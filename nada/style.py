@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .config import AdaptConfig
 from .errors import NadaError, UsageError
 from .low_rank import LowRank, compressed, truncated
 from .stylegan2 import Generator
 from .targets import Goal
+from .training.config import AdaptConfig
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from .errors import CheckpointError
 from .images import make_grid
-from .latents import generate, sample_latents
+from .latents.rendering import generate
+from .latents.sampling import sample_latents
 from .stylegan2 import Generator
 
 COLUMNS, PSI = 4, 0.7

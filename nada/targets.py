@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from .clip import ClipEnsemble, ClipModel
-from .config import AdaptConfig
 from .directions import SAME, imagenet_templates, text_direction
 from .errors import NadaError, UsageError
-from .latents import generate, seeded
+from .latents.rendering import generate
 from .losses import unit
+from .seeding import seeded
 from .stylegan2 import Generator
+from .training.config import AdaptConfig
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from conftest import alive
 
 from nada.adapt import adapt
 from nada.clip import load_clip
-from nada.config import AdaptConfig
 from nada.directions import text_direction
 from nada.errors import NadaError, UsageError
 from nada.losses import directional_loss, global_loss
 from nada.stylegan2 import GeneratorConfig
+from nada.training.config import AdaptConfig
 
 
 def config(**changes) -> AdaptConfig:

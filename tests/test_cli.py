@@ -17,7 +17,8 @@ from PIL import Image
 
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
-from nada.latents import generate, sample_latents
+from nada.latents.rendering import generate
+from nada.latents.sampling import sample_latents
 from nada.resume import load_state
 from nada.run_folder import slug, unused
 

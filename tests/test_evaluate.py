@@ -13,7 +13,7 @@ from nada.cli import main
 from nada.errors import NadaError, UsageError
 from nada.evaluate import EvaluateConfig, evaluate, judge_measures, sample_codes
 from nada.judge import Judge, load_judge
-from nada.latents import sample_latents
+from nada.latents.sampling import sample_latents
 
 DESCRIPTION = {
     "styles": ["photo", "sketch"],

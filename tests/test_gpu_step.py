@@ -10,8 +10,8 @@ from conftest import alive
 
 from nada import layer_freeze
 from nada.adapt import adapt
-from nada.config import AdaptConfig
 from nada.stylegan2 import GeneratorConfig
+from nada.training.config import AdaptConfig
 
 
 @pytest.fixture

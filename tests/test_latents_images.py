@@ -9,7 +9,8 @@ from conftest import alive
 
 from nada.errors import UsageError
 from nada.images import before_after, filmstrip, make_grid, plot, to_uint8
-from nada.latents import generate, mix_latents, sample_latents
+from nada.latents.rendering import generate
+from nada.latents.sampling import mix_latents, sample_latents
 from nada.stylegan2 import GeneratorConfig
 
 

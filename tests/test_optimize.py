@@ -9,7 +9,7 @@ import torch
 
 from nada.clip import load_clip
 from nada.errors import UsageError
-from nada.latents import sample_latents
+from nada.latents.sampling import sample_latents
 from nada.optimize import OptimizeConfig, optimize_latents
 
 

@@ -16,9 +16,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from nada import recording
 from nada.adapt import adapt
-from nada.config import AdaptConfig
 from nada.recording import WARM_UP, Recording
 from nada.stylegan2 import GeneratorConfig
+from nada.training.config import AdaptConfig
 
 
 def double(tensors):

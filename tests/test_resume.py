@@ -10,9 +10,9 @@ from conftest import alive
 
 from nada.adapt import adapt
 from nada.clip import load_clip
-from nada.config import AdaptConfig
 from nada.errors import NadaError, UsageError
 from nada.resume import load_state, save_state
+from nada.training.config import AdaptConfig
 
 
 def config(**changes) -> AdaptConfig:

@@ -7,8 +7,8 @@ import torch
 from conftest import TINY_CLIP
 
 from nada.adapt import adapt
-from nada.config import AdaptConfig
 from nada.stylegan2 import ops, synthesis
+from nada.training.config import AdaptConfig
 
 
 @pytest.mark.parametrize("first", [4, 16])

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from nada.adapt import adapt
 from nada.clip import load_clip
-from nada.config import AdaptConfig
-from nada.latents import seeded
+from nada.seeding import seeded
+from nada.training.config import AdaptConfig
 
 BATCH, SELECT_BATCH = 3, 4
 CODE_OF = {"b4.conv1": 0, "b8.conv0": 1, "b8.conv1": 2, "b16.conv0": 3, "b16.conv1": 4, "b32.conv0": 5, "b32.conv1": 6}

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from nada.adapt import adapt
-from nada.config import AdaptConfig
 from nada.directions import imagenet_templates, text_direction
 from nada.errors import NadaError, UsageError
-from nada.latents import seeded
+from nada.seeding import seeded
 from nada.targets import PHRASES, SAMPLES, Goal, guess_source, make_goal, sample_images
+from nada.training.config import AdaptConfig
 
 
 def config(**changes) -> AdaptConfig:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from nada.adapt import adapt
-from nada.config import AdaptConfig
 from nada.errors import UsageError
-from nada.latents import seeded
+from nada.seeding import seeded
 from nada.trainable import LowRank, Trainable
+from nada.training.config import AdaptConfig
 
 
 def config(**changes) -> AdaptConfig:

@@ -6,8 +6,8 @@ import torch
 from conftest import alive
 
 from nada.adapt import adapt
-from nada.config import AdaptConfig
 from nada.stylegan2 import GeneratorConfig
+from nada.training.config import AdaptConfig
 from nada.views import random_crops, random_views, view_count
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nada.edits import edit_latents, load_direction, principal_directions
 from nada.errors import NadaError, UsageError
-from nada.latents import blend_latents
-from nada.walks import EASINGS, METHODS, interpolate_latents
+from nada.latents.directions import edit_latents, load_direction, principal_directions
+from nada.latents.sampling import blend_latents
+from nada.latents.walks import EASINGS, METHODS, interpolate_latents
 
 
 @pytest.fixture

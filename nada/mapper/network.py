@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..latents import BANDS
+from ..latents.sampling import BANDS
 from ..stylegan2.layers import FullyConnected
 from ..stylegan2.ops import GAIN, SLOPE
 

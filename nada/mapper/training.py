@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..clip import ClipEnsemble
 from ..code_edits import EditConfig, EditJudge
-from ..config import option
 from ..errors import UsageError
-from ..latents import device_of
+from ..latents.sampling import device_of
 from ..loop import TrainingLoop
+from ..settings import option
 from ..stylegan2 import Generator
 from .network import SCALE, LatentMapper
 

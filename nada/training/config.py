@@ -4,46 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from . import layer_freeze
-from .errors import UsageError
-from .stylegan2 import PRECISIONS, Generator
-from .trainable import KINDS
+from .. import layer_freeze
+from ..errors import UsageError
+from ..settings import check_ranges, option
+from ..stylegan2 import PRECISIONS, Generator
+from ..trainable import KINDS
 
 PAPER_RATE, PAPER_WIDTH = 0.0016, 512  # Adam's 0.002 with StyleGAN2's factor 4/5 for lazy regularization, 512 features
-
 # Step sizes in units of that for weights: the smallest that get about as far on the demo generator (photo -> sketch,
 # 150 iterations, batch 4; stylespace and affine with the to-RGB layers). StyleDomain (arXiv 2212.10229) has 31 for
 # style offsets of a 1024 px generator.
 RATE_OF = {"weights": 1, "affine": 5, "stylespace": 40, "lora": 3}
-
-
-def option(
-    default: Any,
-    help: str,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    """A configuration field that knows its explanation and its range, both ends included, or its choices."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
-
-
-def check_ranges(config: Any) -> None:
-    """Compare the fields of a configuration with their ranges and choices.
-
-    Raises:
-        UsageError: a value is out of range.
-    """
-    for f in fields(config):
-        value, low, high, choices = getattr(config, f.name), *(f.metadata[key] for key in ("low", "high", "choices"))
-        if isinstance(value, (int, float)) and low is not None and not low <= value <= (high or float("inf")):
-            limit = f"at least {low}" if high is None else f"in {low}..{high}"
-            raise UsageError(f"{f.name} is {value}; it must be {limit}")
-        if choices and value not in choices:
-            raise UsageError(f"{f.name} is {value!r}; it must be one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)

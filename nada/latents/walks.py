@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .errors import UsageError
+from ..errors import UsageError
 
 EASINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda t: t,

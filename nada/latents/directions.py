@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .errors import NadaError, UsageError
-from .latents import device_of, seeded
-from .stylegan2 import Generator
+from ..errors import NadaError, UsageError
+from ..seeding import seeded
+from ..stylegan2 import Generator
+from .sampling import device_of
 
 SAMPLES = 10_000
 MAX_BYTES = 16 << 20  # of a file with directions; one of 18 x 512 numbers has 72 kB

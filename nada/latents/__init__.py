@@ -1,0 +1,1 @@
+"""Latent codes without text: sampling, mixing, walks, directions, and their images."""
