@@ -14,10 +14,8 @@ images = nada.generate(step.generator, ws)  # [4, 3, R, R] in about [-1, 1]
 
 from .adapt import Adaptation, AdaptStep, adapt
 from .blending import blend_generators
-from .catalog import PUBLISHED, Published, find_published
 from .checkpoint import EMBEDDED, file_stamp, inspect_file, load_generator, save_generator
 from .clip import ClipEnsemble, load_clip
-from .downloading import download
 from .errors import CheckpointError, NadaError, UsageError
 from .evaluate import EvaluateConfig, evaluate, image_count, report
 from .judge import judge_for
@@ -30,6 +28,8 @@ from .layer_freeze import PHASES
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from .optimize import OptimizeConfig, optimize_latents
 from .presets import PRESETS, Preset
+from .published.catalog import PUBLISHED, Published, find_published
+from .published.download import download
 from .resume import RunState, load_state, save_state
 from .run_folder import result_name, slug
 from .run_store import MapperStore

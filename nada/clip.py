@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .catalog import PUBLISHED_CLIPS, PublishedClip
-from .downloading import Progress, clip_file
 from .errors import NadaError, UsageError
 from .files import CACHE
+from .published.catalog import PUBLISHED_CLIPS, PublishedClip
+from .published.download import Progress, clip_file
 
 log = logging.getLogger(__name__)
 

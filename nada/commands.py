@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .catalog import PUBLISHED, PUBLISHED_CLIPS, find_published
 from .checkpoint import load_generator, save_generator, save_rosinality
 from .checkpoint.loading import EMBEDDED
 from .clip import DEMO, PAPER_SPEC
-from .downloading import download
 from .errors import UsageError
 from .files import CACHE
 from .images import make_grid, to_pil
 from .latents.rendering import generate
 from .latents.sampling import sample_latents
 from .mapper import load_mapper
+from .published.catalog import PUBLISHED, PUBLISHED_CLIPS, find_published
+from .published.download import download
 from .run_folder import RunFolder
 from .style_commands import split_spec, styled
 from .stylegan2 import Generator

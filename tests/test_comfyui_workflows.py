@@ -13,7 +13,7 @@ from comfyui_server import CHOICE, HOME, WIDGETS, all_inputs, to_prompt
 from PIL import Image
 from test_workflows import NAMES
 
-from nada.catalog import find_published
+from nada.published.catalog import find_published
 from nada.stylegan2 import Generator, GeneratorConfig
 
 PUBLISHED = {"sketch": "ffhq-1024", "pixar": "ffhq-1024", "dog_to_pig": "afhqdog-512"}

@@ -13,12 +13,21 @@ import pytest
 import torch
 from checkpoint_files import rosinality_checkpoint, small_generator, torch_bytes
 
-from nada import downloading
-from nada.catalog import MIT, NVIDIA, PUBLISHED, PUBLISHED_CLIPS, Published, PublishedClip, agrees, find_published
 from nada.checkpoint import load_generator
 from nada.clip import load_clip
-from nada.downloading import clip_file, download
 from nada.errors import NadaError, UsageError
+from nada.published import download as downloading
+from nada.published.catalog import (
+    MIT,
+    NVIDIA,
+    PUBLISHED,
+    PUBLISHED_CLIPS,
+    Published,
+    PublishedClip,
+    agrees,
+    find_published,
+)
+from nada.published.download import clip_file, download
 
 DATA = torch_bytes(rosinality_checkpoint(small_generator()))
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -10,13 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..checkpoint import inspect_file
+from ..errors import CheckpointError, NadaError
+from ..files import atomic_path
 from .catalog import HUB_FILE, Published, PublishedClip, agrees
-from .checkpoint import inspect_file
-from .errors import CheckpointError, NadaError
-from .files import atomic_path
 
 log = logging.getLogger(__name__)
-
 HUB = "https://huggingface.co"
 RESERVE = 64 << 20  # bytes that shall stay free on the disk
 Progress = Callable[[int, int], None]

@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from .errors import UsageError
+from ..errors import UsageError
 
 NVIDIA = "NVIDIA Source Code License: research and evaluation only"
 UNSTATED = "not stated by the publisher"
 MIT = "MIT"
-
 _ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained"
 _NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files"
 _TENSORFLOW = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks"
@@ -79,7 +78,6 @@ _ADA_FFHQ = "a205a346e86a9ddaae702e118097d014b7b8bd719491396a162cca438f2f524c"
 _NGC_FFHQ_512 = "d2b1c92f41ce8a64c55f7a75ef06c4c0eef9e17b1eb29aae8c10fb37b3e60478"
 _NGC_CAT = "17a83abee464242f8bb40dc6363d33c2fb087066b68fc0147677fdbf21f7a7a9"
 _TF_FFHQ = "adf127ea7bb8a7788c8bdeda3c9937f7310b669b09ecf799ca53a631ff46948d"
-
 # Copies with the names of rosinality's code: the generator alone, a third of NVIDIA's files.
 _MIRRORS = (
     _row("ffhq-1024", 1024, _FACES, f"{_MIRROR}/stylegan2-ffhq-config-f.pt", 132_717_355, sha256=_FFHQ),
@@ -101,7 +99,6 @@ _MIRRORS = (
     _row("ffhq-1024-e4e", 1024, f"{_FACES}; the generator in the encoder e4e", f"{_STYLEGENE}/e4e_ffhq_encode.pt",
          1_201_649_680, sha256=_E4E, form="e4e .pt"),
 )  # fmt: skip
-
 _PICKLED = (
     *(
         _row(f"{name}-nvidia", resolution, content, f"{_ADA}/{name.partition('-')[0]}.pkl", size, sha256=sha256,
@@ -156,13 +153,11 @@ _PICKLED = (
         )
     ),
 )  # fmt: skip
-
 # What the authors of StyleGAN-NADA made of FFHQ. The publisher says MIT; NVIDIA's license binds derivatives.
 _STYLES = tuple(
     _row(f"nada-{style}-1024", 1024, f"faces as {style} (adapted from FFHQ)", f"{_ADAPTED}/{style}.pt", 132_724_587)
     for style in ("anime", "elf", "ghibli", "pixar", "ssj", "thanos")
 )
-
 PUBLISHED: tuple[Published, ...] = (*_MIRRORS, *_STYLES, *_PICKLED)
 """Generators, the smaller files first."""
 

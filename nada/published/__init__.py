@@ -1,0 +1,1 @@
+"""Published models: the catalog, and downloads."""
