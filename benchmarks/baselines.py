@@ -33,8 +33,8 @@ from nada import (
     train_mapper,
 )
 from nada.commands import pick_device
-from nada.images import filmstrip
 from nada.losses import unit
+from nada.pictures.grids import filmstrip
 
 ROWS = 6  # latents in the picture
 

@@ -38,10 +38,10 @@ from nada import (
 )
 from nada.evaluate import clip_measures, judge_measures
 from nada.files import atomic_path
-from nada.images import to_pil
 from nada.judge import load_judge
 from nada.losses import unit
 from nada.metrics import interval
+from nada.pictures.convert import to_pil
 
 PIXAR = "3d render in the style of Pixar"
 STYLES = ("sketch", PIXAR, "watercolor painting", "neon sign", "pixel art", "marble statue")

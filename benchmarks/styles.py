@@ -33,9 +33,9 @@ from nada import (
 )
 from nada.commands import pick_device
 from nada.evaluate import clip_measures, judge_measures
-from nada.images import filmstrip
 from nada.judge import load_judge
 from nada.losses import unit
+from nada.pictures.grids import filmstrip
 from nada.presets import DEMO_SETTINGS
 
 TARGETS = ("sketch", "neon sign", "watercolor painting")

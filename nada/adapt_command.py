@@ -20,10 +20,11 @@ from .clip import DEMO, load_clip
 from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
 from .errors import UsageError
 from .history import History
-from .images import before_after, filmstrip, load_pictures
 from .interrupt import Interrupt
 from .latents.rendering import generate
 from .latents.sampling import device_of, sample_latents
+from .pictures.convert import load_pictures
+from .pictures.grids import before_after, filmstrip
 from .resume import RunState, load_state
 from .run_folder import STATE, RunFolder, find_snapshots, result_name
 from .sparing import sparing

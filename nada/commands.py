@@ -16,10 +16,11 @@ from .checkpoint.loading import EMBEDDED
 from .clip import DEMO, PAPER_SPEC
 from .errors import UsageError
 from .files import CACHE
-from .images import make_grid, to_pil
 from .latents.rendering import generate
 from .latents.sampling import sample_latents
 from .mapper import load_mapper
+from .pictures.convert import to_pil
+from .pictures.grids import make_grid
 from .published.catalog import PUBLISHED, PUBLISHED_CLIPS, find_published
 from .published.download import download
 from .run_folder import RunFolder

@@ -14,12 +14,13 @@ from tqdm import tqdm
 from .checkpoint.saving import write_safetensors
 from .clip import DEMO, ClipEnsemble, load_clip
 from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
-from .images import before_after, filmstrip, plot
 from .interrupt import Interrupt
 from .latents.rendering import generate
 from .latents.sampling import sample_latents
 from .mapper import MapperConfig, MapperTraining, save_mapper, train_mapper
 from .optimize import Optimization, OptimizeConfig, optimize_latents
+from .pictures.charts import plot
+from .pictures.grids import before_after, filmstrip
 from .run_folder import RunFolder, slug
 from .stylegan2 import Generator
 

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from .adapt import Adaptation, AdaptStep
-from .images import layer_map, plot, stacked
+from .pictures.charts import layer_map, plot, stacked
 
 
 class History:

@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from .errors import CheckpointError
-from .images import make_grid
 from .latents.rendering import generate
 from .latents.sampling import sample_latents
+from .pictures.grids import make_grid
 from .stylegan2 import Generator
 
 COLUMNS, PSI = 4, 0.7

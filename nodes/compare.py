@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..nada import UsageError, generate
-from ..nada.images import filmstrip
+from ..nada.pictures.grids import filmstrip
 from . import host
 from .sample import check_latents
 from .sockets import IMAGES, NADAGenerator, NADALatents, known_options

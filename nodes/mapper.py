@@ -22,7 +22,7 @@ from ..nada import (
     slug,
     train_mapper,
 )
-from ..nada.images import before_after
+from ..nada.pictures.grids import before_after
 from . import host
 from .sockets import (
     ADVANCED,

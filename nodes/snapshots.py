@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..nada import Snapshot, Snapshots, generate, sample_latents
-from ..nada.images import filmstrip
+from ..nada.pictures.grids import filmstrip
 from . import host
 from .sockets import TRAINING, NADAGenerator, NADASnapshots, known_options
 

@@ -21,7 +21,7 @@ from ..nada import (
     save_style,
     sparing,
 )
-from ..nada.images import before_after
+from ..nada.pictures.grids import before_after
 from . import host
 
 

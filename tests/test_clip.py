@@ -13,7 +13,7 @@ from PIL import Image
 from nada.clip import ClipModel, ClipSpec, load_clip
 from nada.directions import imagenet_templates, text_direction
 from nada.errors import NadaError, UsageError
-from nada.images import to_uint8
+from nada.pictures.convert import to_uint8
 
 
 def test_preprocessing_equals_open_clips_own(clip, clip_folder):

@@ -8,9 +8,11 @@ import torch
 from conftest import alive
 
 from nada.errors import UsageError
-from nada.images import before_after, filmstrip, make_grid, plot, to_uint8
 from nada.latents.rendering import generate
 from nada.latents.sampling import mix_latents, sample_latents
+from nada.pictures.charts import plot
+from nada.pictures.convert import to_uint8
+from nada.pictures.grids import before_after, filmstrip, make_grid
 from nada.stylegan2 import GeneratorConfig
 
 

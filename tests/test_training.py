@@ -13,7 +13,8 @@ from PIL import Image
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.errors import UsageError
-from nada.images import layer_map, load_pictures
+from nada.pictures.charts import layer_map
+from nada.pictures.convert import load_pictures
 from nada.presets import PRESETS
 from nada.resume import load_state
 from nada.training.config import AdaptConfig

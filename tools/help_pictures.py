@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import nada  # noqa: E402  (after the path)
-from nada.images import before_after, filmstrip, make_grid  # noqa: E402
+from nada.pictures.grids import before_after, filmstrip, make_grid  # noqa: E402
 
 IMAGES = ROOT / "web" / "docs" / "images"
 WIDEST = 800  # pixels

@@ -1,0 +1,1 @@
+"""Pictures for people: conversion, grids, filmstrips and charts."""
