@@ -17,7 +17,7 @@ from speed_parts import Stopwatch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nada import AdaptConfig, Generator, adapt, precision
-from nada.clip import ClipEnsemble, ClipModel
+from nada.clip.models import ClipEnsemble, ClipModel
 from nada.stylegan2 import GeneratorConfig, standard_channels
 from nada.stylegan2.ops import kernels
 from nada.targets import Goal

@@ -20,7 +20,7 @@ from speed_cases import CLIPS, WIDTH, Timed
 from torch import nn
 
 from nada import Generator
-from nada.clip import ClipEnsemble
+from nada.clip.models import ClipEnsemble
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

@@ -15,7 +15,8 @@ images = nada.generate(step.generator, ws)  # [4, 3, R, R] in about [-1, 1]
 from .adapt import Adaptation, AdaptStep, adapt
 from .blending import blend_generators
 from .checkpoint import EMBEDDED, file_stamp, inspect_file, load_generator, save_generator
-from .clip import ClipEnsemble, load_clip
+from .clip.loading import load_clip
+from .clip.models import ClipEnsemble
 from .errors import CheckpointError, NadaError, UsageError
 from .evaluate import EvaluateConfig, evaluate, image_count, report
 from .judge import judge_for

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import layer_freeze
-from .clip import ClipEnsemble, ClipModel
+from .clip.models import ClipEnsemble, ClipModel
+from .clip.views import moved, random_crops, random_moves, view_count
 from .errors import UsageError
 from .latents.sampling import device_of, mix_latents
 from .loop import TrainingLoop
@@ -38,7 +39,6 @@ from .stylegan2.synthesis import Synthesis
 from .targets import STYLE_IMAGES, Goal, make_goal
 from .trainable import Trainable
 from .training.config import AdaptConfig
-from .views import moved, random_crops, random_moves, view_count
 
 BETAS = (0.0, 0.99**0.8)  # StyleGAN2's (0, 0.99) with its factor 4/5 for lazy regularization, as the authors use them
 

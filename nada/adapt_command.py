@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .adapt import Adaptation, AdaptStep, adapt
 from .checkpoint import load_generator, save_generator
-from .clip import DEMO, load_clip
+from .clip.loading import DEMO, load_clip
 from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
 from .errors import UsageError
 from .history import History

@@ -16,7 +16,7 @@ from . import evaluate_command
 from .adapt_command import run_adapt, run_pick, run_resume
 from .arguments import add_config, given, show_presets
 from .checkpoint import inspect_file
-from .clip import DEMO
+from .clip.loading import DEMO
 from .commands import explain, run_convert, run_generate, run_models, usual_clip
 from .edit_cli import add_edit_commands
 from .errors import NadaError, UsageError

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .checkpoint import load_generator, save_generator, save_rosinality
 from .checkpoint.loading import EMBEDDED
-from .clip import DEMO, PAPER_SPEC
+from .clip.loading import DEMO, PAPER_SPEC
 from .errors import UsageError
 from .files import CACHE
 from .latents.rendering import generate

@@ -12,7 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .checkpoint.saving import write_safetensors
-from .clip import DEMO, ClipEnsemble, load_clip
+from .clip.loading import DEMO, load_clip
+from .clip.models import ClipEnsemble
 from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
 from .interrupt import Interrupt
 from .latents.rendering import generate

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clip import ClipEnsemble, ClipModel
-from .directions import imagenet_templates
+from .clip.directions import imagenet_templates
+from .clip.embedding import embed_images
+from .clip.models import ClipEnsemble, ClipModel
 from .errors import NadaError, UsageError
 from .judge import POSE, Judge
 from .latents.rendering import generate
@@ -209,14 +210,6 @@ def sample_codes(generator: Generator, config: EvaluateConfig, seed: int) -> Ten
     mixed = torch.rand(config.count, generator=random) < config.mixing
     crossovers = torch.randint(1, generator.num_ws, (config.count,), generator=random)
     return mix_latents(ws, others, torch.where(mixed, crossovers, generator.num_ws))
-
-
-@torch.no_grad()
-def embed_images(model: ClipModel, images: Tensor, batch: int = 16) -> Tensor:
-    """Unit embeddings [N, D] on the CPU of images [N, 3, H, W] in [-1, 1], clamped as a picture file would be."""
-    device = model.mean.device
-    parts = [unit(model.encode_image(part.clamp(-1, 1).to(device))).cpu() for part in images.split(batch)]
-    return torch.cat(parts)
 
 
 def _embed_text(model: ClipModel, config: EvaluateConfig) -> Tensor:

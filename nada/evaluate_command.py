@@ -8,7 +8,7 @@ from typing import Any
 
 from .arguments import add_config, given
 from .checkpoint.loading import EMBEDDED
-from .clip import DEMO, PAPER_SPEC, load_clip
+from .clip.loading import DEMO, PAPER_SPEC, load_clip
 from .commands import load_base, pick_device
 from .errors import UsageError
 from .evaluate import EvaluateConfig, evaluate, report

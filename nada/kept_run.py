@@ -9,7 +9,7 @@ from contextlib import suppress
 from torch import Tensor
 
 from .adapt import AdaptStep, adapt
-from .clip import ClipEnsemble
+from .clip.models import ClipEnsemble
 from .errors import UsageError
 from .history import History
 from .run_store import RunStore, describe

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clip import ClipEnsemble
+from .clip.models import ClipEnsemble
 from .code_edits import EditConfig, EditJudge
 from .errors import UsageError
 from .loop import TrainingLoop

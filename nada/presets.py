@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
-from .clip import PAPER_SPEC
+from .clip.loading import PAPER_SPEC
 
 README = "settings from the authors' README"
 AUTHORS = "settings from an answer of the authors to users"

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .checkpoint.saving import write_safetensors
-from .clip import ClipEnsemble
+from .clip.models import ClipEnsemble
 from .errors import NadaError, UsageError
 
 KEY, VERSION = "nada-run", 1

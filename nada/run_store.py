@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from .clip import ClipEnsemble
+from .clip.models import ClipEnsemble
 from .errors import NadaError
 from .files import prune
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from .adapt import Adaptation
+from .clip.embedding import embed_images
 from .errors import UsageError
-from .evaluate import embed_images
 from .latents.rendering import generate
 from .latents.sampling import sample_latents
 from .losses import directional_loss

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clip import ClipEnsemble, ClipModel
-from .directions import SAME, imagenet_templates, text_direction
+from .clip.directions import SAME, imagenet_templates, text_direction
+from .clip.embedding import mean_embedding
+from .clip.models import ClipEnsemble, ClipModel
 from .errors import NadaError, UsageError
 from .latents.rendering import generate
 from .losses import unit
@@ -21,7 +22,6 @@ from .stylegan2 import Generator
 from .training.config import AdaptConfig
 
 log = logging.getLogger(__name__)
-
 STYLE_IMAGES = "style images"  # where there is no target text
 SAMPLES = 16  # images of the generator that stand for its domain, as in the authors' code
 PHRASES = (  # what generators are published for, and what adaptations start from
@@ -164,12 +164,6 @@ def sample_images(generator: Generator, seed: int) -> Tensor:
     """Images of the generator's domain: [SAMPLES, 3, R, R] on the CPU, of untruncated codes."""
     z = torch.randn(SAMPLES, generator.config.z_dim, generator=seeded(seed))
     return generate(generator, generator.mapping(z.to(generator.mapping.w_avg)))
-
-
-@torch.no_grad()
-def mean_embedding(model: ClipModel, images: Tensor) -> Tensor:
-    """The mean of the images' embeddings, each of length 1 before: [D]."""
-    return torch.cat([unit(model.encode_image(part.to(model.mean))) for part in images.split(8)]).mean(dim=0)
 
 
 @torch.no_grad()

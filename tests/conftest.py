@@ -14,7 +14,8 @@ import pytest
 import stub_comfyui
 import torch
 
-from nada.clip import ClipEnsemble, load_clip
+from nada.clip.loading import load_clip
+from nada.clip.models import ClipEnsemble
 from nada.stylegan2 import Generator, GeneratorConfig
 
 TINY_CLIP = {

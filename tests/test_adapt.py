@@ -9,8 +9,8 @@ import torch
 from conftest import alive
 
 from nada.adapt import adapt
-from nada.clip import load_clip
-from nada.directions import text_direction
+from nada.clip.directions import text_direction
+from nada.clip.loading import load_clip
 from nada.errors import NadaError, UsageError
 from nada.losses import directional_loss, global_loss
 from nada.stylegan2 import GeneratorConfig

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from nada.clip import ClipModel, ClipSpec, load_clip
-from nada.directions import imagenet_templates, text_direction
+from nada.clip.directions import imagenet_templates, text_direction
+from nada.clip.loading import ClipSpec, load_clip
+from nada.clip.models import ClipModel
 from nada.errors import NadaError, UsageError
 from nada.pictures.convert import to_uint8
 

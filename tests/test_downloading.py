@@ -14,7 +14,7 @@ import torch
 from checkpoint_files import rosinality_checkpoint, small_generator, torch_bytes
 
 from nada.checkpoint import load_generator
-from nada.clip import load_clip
+from nada.clip.loading import load_clip
 from nada.errors import NadaError, UsageError
 from nada.published import download as downloading
 from nada.published.catalog import (

@@ -10,7 +10,7 @@ import torch
 from conftest import alive
 
 import nada
-from nada.clip import load_clip
+from nada.clip.loading import load_clip
 from nada.code_edits import text_embedding
 from nada.errors import CheckpointError, NadaError, UsageError
 from nada.mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper

@@ -7,7 +7,7 @@ from math import cos, pi
 import pytest
 import torch
 
-from nada.clip import load_clip
+from nada.clip.loading import load_clip
 from nada.errors import UsageError
 from nada.latents.sampling import sample_latents
 from nada.optimize import OptimizeConfig, optimize_latents

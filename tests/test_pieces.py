@@ -9,7 +9,7 @@ import torch
 from conftest import alive
 
 from nada.adapt import adapt
-from nada.clip import load_clip
+from nada.clip.loading import load_clip
 from nada.pieces import in_pieces, slices
 from nada.sparing import sparing
 from nada.stylegan2 import GeneratorConfig

@@ -9,7 +9,7 @@ import torch
 from conftest import alive
 
 from nada.adapt import adapt
-from nada.clip import load_clip
+from nada.clip.loading import load_clip
 from nada.errors import NadaError, UsageError
 from nada.resume import load_state, save_state
 from nada.training.config import AdaptConfig

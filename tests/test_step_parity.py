@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from nada.adapt import adapt
-from nada.clip import load_clip
+from nada.clip.loading import load_clip
 from nada.seeding import seeded
 from nada.training.config import AdaptConfig
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nada.adapt import adapt
-from nada.directions import imagenet_templates, text_direction
+from nada.clip.directions import imagenet_templates, text_direction
 from nada.errors import NadaError, UsageError
 from nada.seeding import seeded
 from nada.targets import PHRASES, SAMPLES, Goal, guess_source, make_goal, sample_images

@@ -6,9 +6,9 @@ import torch
 from conftest import alive
 
 from nada.adapt import adapt
+from nada.clip.views import random_crops, random_views, view_count
 from nada.stylegan2 import GeneratorConfig
 from nada.training.config import AdaptConfig
-from nada.views import random_crops, random_views, view_count
 
 
 def test_both_twins_are_moved_alike_and_views_differ():

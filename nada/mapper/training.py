@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..clip import ClipEnsemble
+from ..clip.models import ClipEnsemble
 from ..code_edits import EditConfig, EditJudge
 from ..errors import UsageError
 from ..latents.sampling import device_of

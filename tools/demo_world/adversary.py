@@ -26,7 +26,7 @@ from world import SPECIES, STYLES, draw, parameters_from_latents
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from nada import Generator
-from nada.views import random_views
+from nada.clip.views import random_views
 
 MEMORY = 300  # batches of old attempts that are shown again: the CLIP shall not forget what once fooled it
 POOL = 120  # pictures under way

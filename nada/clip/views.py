@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .clip import ClipEnsemble
+from .models import ClipEnsemble
 
 SMALL_CLIP_VIEWS = 2
 PART = 0.5  # side of a crop, of the image's

@@ -7,9 +7,9 @@ from functools import cache
 
 from torch import Tensor
 
-from .clip import ClipModel
-from .errors import UsageError
-from .losses import unit
+from ..errors import UsageError
+from ..losses import unit
+from .models import ClipModel
 
 PLURAL = "a photo of many {}."  # the one ImageNet prompt that StyleGAN-NADA leaves out: a generator shows one object
 SAME = 1e-4  # length below which two texts say the same; CLIP embeddings carry about 1e-6 of round-off

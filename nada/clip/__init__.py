@@ -1,0 +1,1 @@
+"""CLIP: models that score images by text, their embeddings and directions."""

@@ -1,0 +1,23 @@
+"""Embeddings of many images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..losses import unit
+from .models import ClipModel
+
+
+@torch.no_grad()
+def embed_images(model: ClipModel, images: Tensor, batch: int = 16) -> Tensor:
+    """Unit embeddings [N, D] on the CPU of images [N, 3, H, W] in [-1, 1], clamped as a picture file would be."""
+    device = model.mean.device
+    parts = [unit(model.encode_image(part.clamp(-1, 1).to(device))).cpu() for part in images.split(batch)]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def mean_embedding(model: ClipModel, images: Tensor) -> Tensor:
+    """The mean of the images' embeddings, each of length 1 before: [D]."""
+    return torch.cat([unit(model.encode_image(part.to(model.mean))) for part in images.split(8)]).mean(dim=0)

@@ -1,0 +1,124 @@
+"""CLIP models that score images by text, one or several with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UsageError
+
+SMALL = 20e6  # parameters
+
+
+class ClipModel(nn.Module):
+    """One CLIP model with its tokenizer, preprocessing and weight in the ensemble. Frozen.
+
+    Attributes:
+        name: as the user wrote it.
+        weight: factor of its losses.
+    """
+
+    def __init__(self, name: str, weight: float, model: nn.Module, tokenize: Callable[..., Tensor]):
+        super().__init__()
+        self.name, self.weight = name, weight
+        self.model = model.eval().requires_grad_(False)
+        self.tokenize = tokenize
+        self._words = [part for name, part in model.named_children() if name != "visual"]
+        exact = all(torch.equal(p.half().float(), p) for part in self._words for p in part.parameters())
+        self._resting = torch.float16 if exact else torch.float32
+        self._rest()
+        _length_first(model.visual)
+        size = model.visual.image_size
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        preprocess = model.visual.preprocess_cfg
+        for key in ("mean", "std"):
+            self.register_buffer(key, torch.tensor(preprocess[key]).view(3, 1, 1), persistent=False)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Embed images; gradients flow back to them.
+
+        Args:
+            images: [N, 3, H, W], about in [-1, 1] (not clamped), RGB.
+
+        Returns:
+            [N, D] float32, not normalized.
+        """
+        if images.shape[-2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bicubic", antialias=True, align_corners=False)
+        x = ((images + 1) / 2 - self.mean) / self.std
+        return self.model.encode_image(x).float()
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts: [len(texts), D] float32, not normalized.
+
+        The text tower, 40 % of a model, is only then where the images are judged, and in full precision.
+
+        Raises:
+            UsageError: a text is empty or longer than the model reads.
+        """
+        limit = self.tokenize.context_length
+        for text in texts:
+            if not text.strip():
+                raise UsageError("a text is empty; write a word or a phrase")
+        longest = self.tokenize(list(texts), context_length=4 * limit)
+        lengths = (longest != longest[:, -1:]).sum(dim=1)  # the padding repeats to the end
+        if (excess := int(lengths.max())) > limit:
+            text = texts[int(lengths.argmax())]
+            raise UsageError(
+                f"the text {text[:60]!r} is {excess} tokens long; {self.name} reads {limit}. Use fewer words"
+            )
+        device = self.mean.device
+        try:
+            for part in self._words:
+                part.to(device, torch.float32)
+            return self.model.encode_text(self.tokenize(list(texts)).to(device)).float()
+        finally:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Let the text tower wait on the CPU, in half precision if that loses nothing (so OpenAI's are published)."""
+        for part in self._words:
+            part.to("cpu", self._resting)
+
+
+def _length_first(visual: nn.Module) -> None:
+    """Let open_clip's own transformers keep tokens as [L, N, D], the layout that attention works in.
+
+    Otherwise each attention transposes them, and its first matrix product, which then multiplies image by image, takes
+    ten times as long (docs/speed.md).
+    """
+    transformer = getattr(visual, "transformer", None)
+    if getattr(transformer, "batch_first", False):
+        for module in transformer.modules():
+            if hasattr(module, "batch_first"):
+                module.batch_first = False
+
+
+class ClipEnsemble(nn.Module):
+    """Several CLIP models, whose weighted losses are added (StyleGAN-NADA, supplementary); iterates over them."""
+
+    def __init__(self, models: Sequence[ClipModel]):
+        super().__init__()
+        if not models:
+            raise UsageError("an ensemble needs at least one CLIP model")
+        self.models = nn.ModuleList(models)
+
+    def __iter__(self) -> Iterator[ClipModel]:
+        return iter(self.models)
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    @property
+    def small(self) -> bool:
+        """Whether all of them are far smaller than any published one (ViT-B/32 has 151 million parameters)."""
+        return all(sum(p.numel() for p in model.parameters()) < SMALL for model in self)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Names and weights, JSON-able, for recipes."""
+        return [{"name": m.name, "weight": m.weight} for m in self]
