@@ -13,7 +13,6 @@ images = nada.generate(step.generator, ws)  # [4, 3, R, R] in about [-1, 1]
 """
 
 from .adapt import Adaptation, AdaptStep, adapt
-from .blending import blend_generators
 from .checkpoint import EMBEDDED, file_stamp, inspect_file, load_generator, save_generator
 from .clip.loading import load_clip
 from .clip.models import ClipEnsemble
@@ -36,10 +35,11 @@ from .run_folder import result_name, slug
 from .run_store import MapperStore
 from .snapshots import Snapshot, Snapshots
 from .sparing import sparing
-from .style import Style, apply_style
-from .style_files import load_style, save_style
-from .style_preview import preview_of, preview_picture
 from .stylegan2 import PRECISIONS, Generator, GeneratorConfig
+from .styles.blending import blend_generators
+from .styles.files import load_style, save_style
+from .styles.preview import preview_of, preview_picture
+from .styles.style import Style, apply_style
 from .targets import Goal
 from .training.config import AdaptConfig
 

@@ -23,8 +23,8 @@ from .files import prune
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper
 from .resume import RunState, clip_probes, load_state, save_state
 from .snapshots import Snapshot
-from .style_files import load_style, save_style
 from .stylegan2 import Generator
+from .styles.files import load_style, save_style
 from .training.config import AdaptConfig
 
 log = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ from .latents.rendering import generate
 from .latents.sampling import sample_latents
 from .losses import directional_loss
 from .metrics import diversity
-from .style import Style, apply_style
-from .style_preview import PSI, encode
 from .stylegan2 import Generator
+from .styles.preview import PSI, encode
+from .styles.style import Style, apply_style
 
 IMAGES = 16  # that the figures are from
 NEARLY = 0.03  # of the highest agreement may be missing

@@ -13,10 +13,10 @@ from torch import Tensor
 from .checkpoint import load_generator, save_generator
 from .errors import UsageError
 from .files import atomic_path
-from .style import Style, apply_style
-from .style_files import load_style, save_style
-from .style_preview import encode, preview_of, preview_picture
 from .stylegan2 import Generator
+from .styles.files import load_style, save_style
+from .styles.preview import encode, preview_of, preview_picture
+from .styles.style import Style, apply_style
 
 ENDING = ".safetensors"
 DTYPES = {"float16": torch.float16, "float32": torch.float32}

@@ -24,7 +24,7 @@ from nada import (
     save_generator,
     save_style,
 )
-from nada.low_rank import LowRank
+from nada.styles.low_rank import LowRank
 
 CONV = "synthesis.b16.conv1.weight"
 

@@ -11,7 +11,7 @@ import torch
 from conftest import alive, moved
 
 from nada import Generator, GeneratorConfig, NadaError, Style, UsageError, apply_style, generate, sample_latents
-from nada.low_rank import LowRank, compressed, truncated
+from nada.styles.low_rank import LowRank, compressed, truncated
 
 CONV = "synthesis.b16.conv1.weight"
 

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint.blueprint import MAX_ELEMENTS, MAX_TENSORS, make_config
-from .checkpoint.containers import read_document
-from .checkpoint.document import Document
-from .checkpoint.loading import opened, resolve
-from .checkpoint.own import KEY, STYLE_KEY
-from .checkpoint.saving import write_safetensors
-from .checkpoint.tensors import TensorView
-from .checkpoint.window import Window
-from .errors import CheckpointError, NadaError, UsageError
+from ..checkpoint.blueprint import MAX_ELEMENTS, MAX_TENSORS, make_config
+from ..checkpoint.containers import read_document
+from ..checkpoint.document import Document
+from ..checkpoint.loading import opened, resolve
+from ..checkpoint.own import KEY, STYLE_KEY
+from ..checkpoint.saving import write_safetensors
+from ..checkpoint.tensors import TensorView
+from ..checkpoint.window import Window
+from ..errors import CheckpointError, NadaError, UsageError
 from .low_rank import LowRank
 from .style import MAX_NAME, Style
 

@@ -18,14 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import NadaError, UsageError
+from ..errors import NadaError, UsageError
+from ..stylegan2 import Generator
+from ..targets import Goal
+from ..training.config import AdaptConfig
 from .low_rank import LowRank, compressed, truncated
-from .stylegan2 import Generator
-from .targets import Goal
-from .training.config import AdaptConfig
 
 log = logging.getLogger(__name__)
-
 STRENGTHS = (-1.0, 2.0)
 MIDDLE, FINE = 16, 64  # px from which a band begins (StyleGAN section 3.1: coarse 4-8, middle 16-32, fine 64 and up)
 HALF_RANGE = (1e-4, 6e4)  # largest magnitudes of a tensor that half precision keeps to a few parts in 10000

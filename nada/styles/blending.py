@@ -8,8 +8,8 @@ import re
 import torch
 from torch import nn
 
-from .errors import UsageError
-from .stylegan2 import Generator
+from ..errors import UsageError
+from ..stylegan2 import Generator
 
 
 @torch.inference_mode(False)

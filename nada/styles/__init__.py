@@ -1,0 +1,1 @@
+"""Styles: adaptations as differences of weights, and their files."""
