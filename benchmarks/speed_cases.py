@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from speed_parts import Stopwatch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nada import AdaptConfig, Generator, adapt, precision
+from nada import AdaptConfig, Generator, adapt
 from nada.clip.models import ClipEnsemble, ClipModel
 from nada.stylegan2 import GeneratorConfig, standard_channels
 from nada.stylegan2.ops import kernels
-from nada.targets import Goal
+from nada.training import precision
+from nada.training.goal import Goal
 
 CLIPS = {"ViT-B/32": "ViT-B-32-quickgelu", "ViT-B/16": "ViT-B-16-quickgelu"}  # of the paper, with random weights
 WIDTH = 512  # of their embeddings

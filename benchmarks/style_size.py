@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nada import Generator, GeneratorConfig, Style, save_generator, save_style
 from nada.stylegan2 import standard_channels
-from nada.trainable import PARTS
+from nada.training.trainable import PARTS
 
 RANK = 8
 

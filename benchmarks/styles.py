@@ -36,7 +36,7 @@ from nada.evaluate import clip_measures, judge_measures
 from nada.judge import load_judge
 from nada.losses import unit
 from nada.pictures.grids import filmstrip
-from nada.presets import DEMO_SETTINGS
+from nada.training.presets import DEMO_SETTINGS
 
 TARGETS = ("sketch", "neon sign", "watercolor painting")
 KINDS = {"weights": {}, "stylespace": {"train": "stylespace", "train_torgb": True, "learning_rate": None}}

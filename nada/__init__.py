@@ -27,10 +27,8 @@ from .latents.walks import EASINGS, METHODS, interpolate_latents
 from .layer_freeze import PHASES
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from .optimize import OptimizeConfig, optimize_latents
-from .presets import PRESETS, Preset
 from .published.catalog import PUBLISHED, Published, find_published
 from .published.download import download
-from .resume import RunState, load_state, save_state
 from .run_folder import result_name, slug
 from .run_store import MapperStore
 from .snapshots import Snapshot, Snapshots
@@ -40,8 +38,10 @@ from .styles.blending import blend_generators
 from .styles.files import load_style, save_style
 from .styles.preview import preview_of, preview_picture
 from .styles.style import Style, apply_style
-from .targets import Goal
 from .training.config import AdaptConfig
+from .training.goal import Goal
+from .training.presets import PRESETS, Preset
+from .training.state import RunState, load_state, save_state
 
 __all__ = [
     "EASINGS",

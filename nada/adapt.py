@@ -24,21 +24,21 @@ from .clip.models import ClipEnsemble, ClipModel
 from .clip.views import moved, random_crops, random_moves, view_count
 from .errors import UsageError
 from .latents.sampling import device_of, mix_latents
-from .loop import TrainingLoop
 from .losses import global_loss
-from .noise import NoisePool
-from .pairs import LOSSES, Pair
-from .pieces import in_pieces, slices
-from .precision import tensor_float32
-from .recording import Function, Recording, Tensors
-from .resume import RunState, clip_probes, optimizer_tensors, refuse_another, restore_optimizer
 from .seeding import seeded
 from .stylegan2 import Generator
 from .stylegan2.layers import Mapping
 from .stylegan2.synthesis import Synthesis
-from .targets import STYLE_IMAGES, Goal, make_goal
-from .trainable import Trainable
 from .training.config import AdaptConfig
+from .training.cuda_graphs import Function, Recording, Tensors
+from .training.goal import STYLE_IMAGES, Goal, make_goal
+from .training.loop import TrainingLoop
+from .training.noise_pool import NoisePool
+from .training.objective import LOSSES, Pair
+from .training.pieces import in_pieces, slices
+from .training.precision import tensor_float32
+from .training.state import RunState, clip_probes, optimizer_tensors, refuse_another, restore_optimizer
+from .training.trainable import Trainable
 
 BETAS = (0.0, 0.99**0.8)  # StyleGAN2's (0, 0.99) with its factor 4/5 for lazy regularization, as the authors use them
 

@@ -25,11 +25,11 @@ from .latents.rendering import generate
 from .latents.sampling import device_of, sample_latents
 from .pictures.convert import load_pictures
 from .pictures.grids import before_after, filmstrip
-from .resume import RunState, load_state
 from .run_folder import STATE, RunFolder, find_snapshots, result_name
 from .sparing import sparing
 from .style_commands import leave_style
 from .training.config import AdaptConfig
+from .training.state import RunState, load_state
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from PIL import Image
 from .checkpoint import save_generator
 from .errors import UsageError
 from .files import atomic_path
-from .resume import RunState, save_state
 from .stylegan2 import Generator
-from .targets import STYLE_IMAGES
+from .training.goal import STYLE_IMAGES
+from .training.state import RunState, save_state
 
 RECORD, STATE, SNAPSHOTS = "record.json", "resume.safetensors", "snapshots"
 

@@ -19,8 +19,8 @@ from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.latents.rendering import generate
 from nada.latents.sampling import sample_latents
-from nada.resume import load_state
 from nada.run_folder import slug, unused
+from nada.training.state import load_state
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from nada.noise import NoisePool
 from nada.seeding import seeded
+from nada.training.noise_pool import NoisePool
 
 
 def test_maps_have_the_shapes_of_drawn_ones_and_are_noise(small):

@@ -10,10 +10,10 @@ from conftest import alive
 
 from nada.adapt import adapt
 from nada.clip.loading import load_clip
-from nada.pieces import in_pieces, slices
 from nada.sparing import sparing
 from nada.stylegan2 import GeneratorConfig
 from nada.training.config import AdaptConfig
+from nada.training.pieces import in_pieces, slices
 
 EVERY_LOSS = {"global_weight": 0.5, "norm_weight": 0.5, "angle_weight": 0.5, "patch_weight": 0.5}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nada import precision
-from nada.precision import tensor_float32
+from nada.training import precision
+from nada.training.precision import tensor_float32
 
 CUDA, MATMUL = torch.device("cuda"), torch.backends.cuda.matmul
 NAME, OFF, ON = ("fp32_precision", "ieee", "tf32") if hasattr(MATMUL, "fp32_precision") else ("allow_tf32", False, True)

@@ -14,11 +14,11 @@ import torch
 from conftest import alive
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from nada import recording
 from nada.adapt import adapt
-from nada.recording import WARM_UP, Recording
 from nada.stylegan2 import GeneratorConfig
+from nada.training import cuda_graphs as recording
 from nada.training.config import AdaptConfig
+from nada.training.cuda_graphs import WARM_UP, Recording
 
 
 def double(tensors):

@@ -11,8 +11,8 @@ from conftest import alive
 from nada.adapt import adapt
 from nada.clip.loading import load_clip
 from nada.errors import NadaError, UsageError
-from nada.resume import load_state, save_state
 from nada.training.config import AdaptConfig
+from nada.training.state import load_state, save_state
 
 
 def config(**changes) -> AdaptConfig:

@@ -12,8 +12,8 @@ from nada.adapt import adapt
 from nada.clip.directions import imagenet_templates, text_direction
 from nada.errors import NadaError, UsageError
 from nada.seeding import seeded
-from nada.targets import PHRASES, SAMPLES, Goal, guess_source, make_goal, sample_images
 from nada.training.config import AdaptConfig
+from nada.training.goal import PHRASES, SAMPLES, Goal, guess_source, make_goal, sample_images
 
 
 def config(**changes) -> AdaptConfig:

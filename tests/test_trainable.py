@@ -8,8 +8,8 @@ import torch
 from nada.adapt import adapt
 from nada.errors import UsageError
 from nada.seeding import seeded
-from nada.trainable import LowRank, Trainable
 from nada.training.config import AdaptConfig
+from nada.training.trainable import LowRank, Trainable
 
 
 def config(**changes) -> AdaptConfig:

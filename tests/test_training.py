@@ -15,9 +15,9 @@ from nada.cli import main
 from nada.errors import UsageError
 from nada.pictures.charts import layer_map
 from nada.pictures.convert import load_pictures
-from nada.presets import PRESETS
-from nada.resume import load_state
 from nada.training.config import AdaptConfig
+from nada.training.presets import PRESETS
+from nada.training.state import load_state
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from ..errors import NadaError, UsageError
 from ..stylegan2 import Generator
-from ..targets import Goal
 from ..training.config import AdaptConfig
+from ..training.goal import Goal
 from .low_rank import LowRank, compressed, truncated
 
 log = logging.getLogger(__name__)

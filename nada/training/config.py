@@ -11,7 +11,7 @@ from .. import layer_freeze
 from ..errors import UsageError
 from ..settings import check_ranges, option
 from ..stylegan2 import PRECISIONS, Generator
-from ..trainable import KINDS
+from .trainable import KINDS
 
 PAPER_RATE, PAPER_WIDTH = 0.0016, 512  # Adam's 0.002 with StyleGAN2's factor 4/5 for lazy regularization, 512 features
 # Step sizes in units of that for weights: the smallest that get about as far on the demo generator (photo -> sketch,

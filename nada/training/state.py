@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .checkpoint.saving import write_safetensors
-from .clip.models import ClipEnsemble
-from .errors import NadaError, UsageError
+from ..checkpoint.saving import write_safetensors
+from ..clip.models import ClipEnsemble
+from ..errors import NadaError, UsageError
 
 KEY, VERSION = "nada-run", 1
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam knows of a tensor

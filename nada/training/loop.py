@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from .errors import NadaError
+from ..errors import NadaError
 
 Record = TypeVar("Record")
 

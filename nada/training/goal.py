@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clip.directions import SAME, imagenet_templates, text_direction
-from .clip.embedding import mean_embedding
-from .clip.models import ClipEnsemble, ClipModel
-from .errors import NadaError, UsageError
-from .latents.rendering import generate
-from .losses import unit
-from .seeding import seeded
-from .stylegan2 import Generator
-from .training.config import AdaptConfig
+from ..clip.directions import SAME, imagenet_templates, text_direction
+from ..clip.embedding import mean_embedding
+from ..clip.models import ClipEnsemble, ClipModel
+from ..errors import NadaError, UsageError
+from ..latents.rendering import generate
+from ..losses import unit
+from ..seeding import seeded
+from ..stylegan2 import Generator
+from .config import AdaptConfig
 
 log = logging.getLogger(__name__)
 STYLE_IMAGES = "style images"  # where there is no target text

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .losses import directional_loss, global_loss, relative_norm_loss, within_domain_loss
+from ..losses import directional_loss, global_loss, relative_norm_loss, within_domain_loss
 
 
 class Pair:

@@ -7,14 +7,13 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
-from .clip.loading import PAPER_SPEC
+from ..clip.loading import PAPER_SPEC
 
 README = "settings from the authors' README"
 AUTHORS = "settings from an answer of the authors to users"
 TEXTS = "texts from the authors' project page; the other settings are ours, by their rules of thumb"
 OURS = "settings of this project"
 B32 = "ViT-B/32"
-
 DEMO_SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
         "source": "photo",
@@ -26,7 +25,6 @@ DEMO_SETTINGS: Mapping[str, Any] = MappingProxyType(
         "views": 2,
     }
 )
-
 # A style changes every layer a little, so none is frozen. Another identity or species must change shape but not break
 # the rest: fewer layers. They are chosen anew in every 4th step on 4 images: on the demo models that leads as far as
 # the paper's choice in each step on 8 (docs/paper_claims.md), for a fraction of the time (docs/speed.md). The step

@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 
 log = logging.getLogger(__name__)
-
 Tensors = dict[str, Tensor]
 Function = Callable[[Tensors], Tensors]
-
 WARM_UP = 3  # ordinary calls first, in which libraries build kernels, choose algorithms and take their memory
 ROUNDS = 3  # that a recording and the ordinary way are timed in
 ALIKE = 0.02  # of the results' length: sums in another order, in half precision

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .stylegan2.synthesis import Synthesis
+from ..stylegan2.synthesis import Synthesis
 
 LARGEST_MAPS = 4  # that the pool has numbers for
 

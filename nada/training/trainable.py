@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from .stylegan2 import Generator
+from ..stylegan2 import Generator
 
 PARTS = {  # what of a layer trains; of a constant and of a mapping network it is everything
     "weights": ("weight", "bias", "noise_strength", "affine.weight", "affine.bias"),
