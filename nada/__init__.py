@@ -26,7 +26,6 @@ from .latents.sampling import blend_latents, mix_latents, sample_latents
 from .latents.walks import EASINGS, METHODS, interpolate_latents
 from .layer_freeze import PHASES
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
-from .optimize import OptimizeConfig, optimize_latents
 from .published.catalog import PUBLISHED, Published, find_published
 from .published.download import download
 from .run_folder import result_name, slug
@@ -38,6 +37,7 @@ from .styles.blending import blend_generators
 from .styles.files import load_style, save_style
 from .styles.preview import preview_of, preview_picture
 from .styles.style import Style, apply_style
+from .text_edits.optimize import OptimizeConfig, optimize_latents
 from .training.config import AdaptConfig
 from .training.goal import Goal
 from .training.presets import PRESETS, Preset

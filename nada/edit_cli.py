@@ -11,8 +11,8 @@ from .arguments import add_config, given
 from .commands import PREVIEW_PSI, PREVIEWS
 from .edit_commands import run_mapper, run_optimize
 from .mapper import MapperConfig
-from .optimize import OptimizeConfig
 from .run_folder import slug, unused
+from .text_edits.optimize import OptimizeConfig
 
 MAPPER = "teach a network to move a generator's latent codes to where its images show a text"
 OPTIMIZE = "move the latent codes of a few images to where they show a text (StyleCLIP), the generator unchanged"

@@ -19,11 +19,11 @@ from .interrupt import Interrupt
 from .latents.rendering import generate
 from .latents.sampling import sample_latents
 from .mapper import MapperConfig, MapperTraining, save_mapper, train_mapper
-from .optimize import Optimization, OptimizeConfig, optimize_latents
 from .pictures.charts import plot
 from .pictures.grids import before_after, filmstrip
 from .run_folder import RunFolder, slug
 from .stylegan2 import Generator
+from .text_edits.optimize import Optimization, OptimizeConfig, optimize_latents
 
 
 def run_mapper(

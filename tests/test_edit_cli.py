@@ -83,7 +83,7 @@ def test_optimize_leaves_codes_and_pictures(command, tmp_path, capsys, base):
 
 
 def test_ctrl_c_keeps_what_was_trained(command, tmp_path, capsys, monkeypatch):
-    from nada.mapper.training import MapperTraining
+    from nada.text_edits.mapper_training import MapperTraining
 
     step = MapperTraining.train_step
 

@@ -11,10 +11,10 @@ from conftest import alive
 
 import nada
 from nada.clip.loading import load_clip
-from nada.code_edits import text_embedding
 from nada.errors import CheckpointError, NadaError, UsageError
 from nada.mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from nada.stylegan2 import GeneratorConfig
+from nada.text_edits.objective import text_embedding
 
 CODES = {"coarse": range(4), "middle": range(4, 8), "fine": range(8, 10)}
 

@@ -10,7 +10,7 @@ import torch
 from nada.clip.loading import load_clip
 from nada.errors import UsageError
 from nada.latents.sampling import sample_latents
-from nada.optimize import OptimizeConfig, optimize_latents
+from nada.text_edits.optimize import OptimizeConfig, optimize_latents
 
 
 def config(**changes) -> OptimizeConfig:

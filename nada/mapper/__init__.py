@@ -1,8 +1,8 @@
 """The latent mapper of StyleGAN-NADA and StyleCLIP: its network, its training, its files."""
 
-from .files import load_mapper, save_mapper
-from .network import LatentMapper
-from .training import MapperConfig, MapperStep, MapperTraining, train_mapper
+from ..text_edits.mapper import LatentMapper
+from ..text_edits.mapper_files import load_mapper, save_mapper
+from ..text_edits.mapper_training import MapperConfig, MapperStep, MapperTraining, train_mapper
 
 __all__ = [
     "LatentMapper",

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..clip.models import ClipEnsemble
-from ..code_edits import EditConfig, EditJudge
 from ..errors import UsageError
 from ..latents.sampling import device_of
 from ..settings import option
 from ..stylegan2 import Generator
 from ..training.loop import TrainingLoop
-from .network import SCALE, LatentMapper
+from .mapper import SCALE, LatentMapper
+from .objective import EditConfig, EditJudge
 
 RATE, WIDTH = 1.0, 512  # Adam's step size for codes of 512 features; weights are stored with a deviation of 100
 

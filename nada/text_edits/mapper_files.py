@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, NadaError, UsageError
-from .network import LatentMapper
+from .mapper import LatentMapper
 
 KEY = "nada_mapper"
 VERSION = 1

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clip.models import ClipEnsemble
-from .code_edits import EditConfig, EditJudge
-from .errors import UsageError
-from .settings import option
-from .stylegan2 import Generator
-from .training.loop import TrainingLoop
+from ..clip.models import ClipEnsemble
+from ..errors import UsageError
+from ..settings import option
+from ..stylegan2 import Generator
+from ..training.loop import TrainingLoop
+from .objective import EditConfig, EditJudge
 
 RAMP_DOWN, RAMP_UP = 0.25, 0.05  # parts of the run during which the step size falls and rises
 

@@ -1,0 +1,1 @@
+"""Latent codes moved by a text: the latent mapper, and StyleCLIP's optimization."""
