@@ -36,11 +36,11 @@ from nada import (
     sample_latents,
     train_mapper,
 )
-from nada.evaluate import clip_measures, judge_measures
 from nada.files import atomic_path
-from nada.judge import load_judge
 from nada.losses import unit
-from nada.metrics import interval
+from nada.measure.demo_judge import load_judge
+from nada.measure.evaluate import clip_measures, judge_measures
+from nada.measure.metrics import interval
 from nada.pictures.convert import to_pil
 
 PIXAR = "3d render in the style of Pixar"

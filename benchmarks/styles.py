@@ -32,9 +32,9 @@ from nada import (
     train_mapper,
 )
 from nada.commands import pick_device
-from nada.evaluate import clip_measures, judge_measures
-from nada.judge import load_judge
 from nada.losses import unit
+from nada.measure.demo_judge import load_judge
+from nada.measure.evaluate import clip_measures, judge_measures
 from nada.pictures.grids import filmstrip
 from nada.training.presets import DEMO_SETTINGS
 

@@ -17,8 +17,6 @@ from .checkpoint import EMBEDDED, file_stamp, inspect_file, load_generator, save
 from .clip.loading import load_clip
 from .clip.models import ClipEnsemble
 from .errors import CheckpointError, NadaError, UsageError
-from .evaluate import EvaluateConfig, evaluate, image_count, report
-from .judge import judge_for
 from .kept_run import KeptRun
 from .latents.directions import Directions, edit_latents, load_direction, principal_directions
 from .latents.rendering import generate
@@ -26,6 +24,8 @@ from .latents.sampling import blend_latents, mix_latents, sample_latents
 from .latents.walks import EASINGS, METHODS, interpolate_latents
 from .layer_freeze import PHASES
 from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
+from .measure.demo_judge import judge_for
+from .measure.evaluate import EvaluateConfig, evaluate, image_count, report
 from .published.catalog import PUBLISHED, Published, find_published
 from .published.download import download
 from .run_folder import result_name, slug

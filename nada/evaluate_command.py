@@ -11,8 +11,8 @@ from .checkpoint.loading import EMBEDDED
 from .clip.loading import DEMO, PAPER_SPEC, load_clip
 from .commands import load_base, pick_device
 from .errors import UsageError
-from .evaluate import EvaluateConfig, evaluate, report
-from .judge import judge_for, load_judge
+from .measure.demo_judge import judge_for, load_judge
+from .measure.evaluate import EvaluateConfig, evaluate, report
 from .stylegan2 import Generator
 
 AUTO, NONE = "auto", "none"

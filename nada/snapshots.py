@@ -18,7 +18,7 @@ from .errors import UsageError
 from .latents.rendering import generate
 from .latents.sampling import sample_latents
 from .losses import directional_loss
-from .metrics import diversity
+from .measure.metrics import diversity
 from .stylegan2 import Generator
 from .styles.preview import PSI, encode
 from .styles.style import Style, apply_style

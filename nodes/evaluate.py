@@ -7,7 +7,8 @@ from itertools import islice
 
 from comfy_api.latest import io, ui
 
-from ..nada import EvaluateConfig, evaluate, image_count, judge_for, report
+from ..nada import EvaluateConfig, image_count, judge_for, report
+from ..nada.measure import evaluate
 from . import host
 from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAClip, NADAGenerator, known_options
 

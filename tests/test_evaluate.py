@@ -11,9 +11,9 @@ import torch
 import nada
 from nada.cli import main
 from nada.errors import NadaError, UsageError
-from nada.evaluate import EvaluateConfig, evaluate, judge_measures, sample_codes
-from nada.judge import Judge, load_judge
 from nada.latents.sampling import sample_latents
+from nada.measure.demo_judge import Judge, load_judge
+from nada.measure.evaluate import EvaluateConfig, evaluate, judge_measures, sample_codes
 
 DESCRIPTION = {
     "styles": ["photo", "sketch"],

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nada.judge import load_judge
-from nada.metrics import correlations
+from nada.measure.demo_judge import load_judge
+from nada.measure.metrics import correlations
 
 FOLDER = Path(__file__).resolve().parents[1] / "tools" / "demo_world"
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nada.errors import UsageError
-from nada.metrics import correlations, correspondence, diversity, interval, intra_cluster, quality, spread_kept
+from nada.measure.metrics import correlations, correspondence, diversity, interval, intra_cluster, quality, spread_kept
 
 
 def embeddings(count, dimensions=12, seed=0):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nada.errors import NadaError
-from nada.perceptual import BACKBONE, lpips_distances
+from nada.measure.lpips_distance import BACKBONE, lpips_distances
 
 
 class Difference(torch.nn.Module):

@@ -26,8 +26,8 @@ from world import PARAMETERS, SPECIES, STYLES, draw, random_parameters
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from nada.files import atomic_path
-from nada.judge import KEY, Judge
-from nada.metrics import correlations
+from nada.measure.demo_judge import KEY, Judge
+from nada.measure.metrics import correlations
 
 SEED = 77_000_000
 PER_DRAW = 2  # pictures of one kind drawn at once

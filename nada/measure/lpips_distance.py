@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import NadaError
+from ..errors import NadaError
 
 BACKBONE = "vgg16-397923af.pth"  # torchvision's file name of the weights that LPIPS-VGG stands on
 SIDE = 256  # pixels at which images are compared

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .errors import UsageError
-from .losses import unit
+from ..errors import UsageError
+from ..losses import unit
 
 # Student's t for a two-sided 95 % interval, by degrees of freedom from 1; beyond the table 2 is close enough.
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)

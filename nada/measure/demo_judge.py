@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from .errors import NadaError
-from .stylegan2 import Generator
+from ..errors import NadaError
+from ..stylegan2 import Generator
 
 DEMO_JUDGE = Path(__file__).parent / "demo" / "judge.safetensors"
 DEMO_WORLD = "demo world"  # what its generators name as their format

@@ -16,19 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clip.directions import imagenet_templates
-from .clip.embedding import embed_images
-from .clip.models import ClipEnsemble, ClipModel
-from .errors import NadaError, UsageError
-from .judge import POSE, Judge
-from .latents.rendering import generate
-from .latents.sampling import device_of, mix_latents, sample_latents
-from .losses import unit
+from ..clip.directions import imagenet_templates
+from ..clip.embedding import embed_images
+from ..clip.models import ClipEnsemble, ClipModel
+from ..errors import NadaError, UsageError
+from ..latents.rendering import generate
+from ..latents.sampling import device_of, mix_latents, sample_latents
+from ..losses import unit
+from ..seeding import seeded
+from ..settings import check_ranges, option
+from ..stylegan2 import Generator
+from .demo_judge import POSE, Judge
+from .lpips_distance import lpips_distances
 from .metrics import correlations, correspondence, diversity, interval, intra_cluster, quality, spread_kept
-from .perceptual import lpips_distances
-from .seeding import seeded
-from .settings import check_ranges, option
-from .stylegan2 import Generator
 
 LPIPS_IMAGES = 100  # of the first seed: the pairs grow with the square
 SETTING = ("target", "count", "seeds", "psi", "mixing", "templates")  # named above the table
