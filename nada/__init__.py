@@ -17,7 +17,6 @@ from .checkpoint import EMBEDDED, file_stamp, inspect_file, load_generator, save
 from .clip.loading import load_clip
 from .clip.models import ClipEnsemble
 from .errors import CheckpointError, NadaError, UsageError
-from .kept_run import KeptRun
 from .latents.directions import Directions, edit_latents, load_direction, principal_directions
 from .latents.rendering import generate
 from .latents.sampling import blend_latents, mix_latents, sample_latents
@@ -28,10 +27,11 @@ from .measure.demo_judge import judge_for
 from .measure.evaluate import EvaluateConfig, evaluate, image_count, report
 from .published.catalog import PUBLISHED, Published, find_published
 from .published.download import download
-from .run_folder import result_name, slug
-from .run_store import MapperStore
-from .snapshots import Snapshot, Snapshots
-from .sparing import sparing
+from .runs.kept_run import KeptRun
+from .runs.names import result_name, slug
+from .runs.out_of_memory import sparing
+from .runs.snapshots import Snapshot, Snapshots
+from .runs.store import MapperStore
 from .stylegan2 import PRECISIONS, Generator, GeneratorConfig
 from .styles.blending import blend_generators
 from .styles.files import load_style, save_style

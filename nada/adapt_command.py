@@ -19,14 +19,15 @@ from .checkpoint import load_generator, save_generator
 from .clip.loading import DEMO, load_clip
 from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
 from .errors import UsageError
-from .history import History
 from .interrupt import Interrupt
 from .latents.rendering import generate
 from .latents.sampling import device_of, sample_latents
 from .pictures.convert import load_pictures
 from .pictures.grids import before_after, filmstrip
-from .run_folder import STATE, RunFolder, find_snapshots, result_name
-from .sparing import sparing
+from .runs.folder import STATE, RunFolder, find_snapshots
+from .runs.history import History
+from .runs.names import result_name
+from .runs.out_of_memory import sparing
 from .style_commands import leave_style
 from .training.config import AdaptConfig
 from .training.state import RunState, load_state

@@ -20,7 +20,7 @@ from .clip.loading import DEMO
 from .commands import explain, run_convert, run_generate, run_models, usual_clip
 from .edit_cli import add_edit_commands
 from .errors import NadaError, UsageError
-from .run_folder import result_name, unused
+from .runs.names import result_name, unused
 from .style_commands import SPEC_HELP, add_commands
 from .stylegan2 import NOISE_MODES, PRECISIONS
 from .training.config import AdaptConfig

@@ -23,7 +23,7 @@ from .pictures.convert import to_pil
 from .pictures.grids import make_grid
 from .published.catalog import PUBLISHED, PUBLISHED_CLIPS, find_published
 from .published.download import download
-from .run_folder import RunFolder
+from .runs.folder import RunFolder
 from .style_commands import split_spec, styled
 from .stylegan2 import Generator
 

@@ -11,7 +11,7 @@ from .arguments import add_config, given
 from .commands import PREVIEW_PSI, PREVIEWS
 from .edit_commands import run_mapper, run_optimize
 from .mapper import MapperConfig
-from .run_folder import slug, unused
+from .runs.names import slug, unused
 from .text_edits.optimize import OptimizeConfig
 
 MAPPER = "teach a network to move a generator's latent codes to where its images show a text"

@@ -21,7 +21,8 @@ from .latents.sampling import sample_latents
 from .mapper import MapperConfig, MapperTraining, save_mapper, train_mapper
 from .pictures.charts import plot
 from .pictures.grids import before_after, filmstrip
-from .run_folder import RunFolder, slug
+from .runs.folder import RunFolder
+from .runs.names import slug
 from .stylegan2 import Generator
 from .text_edits.optimize import Optimization, OptimizeConfig, optimize_latents
 

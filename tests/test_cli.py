@@ -19,7 +19,7 @@ from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.latents.rendering import generate
 from nada.latents.sampling import sample_latents
-from nada.run_folder import slug, unused
+from nada.runs.names import slug, unused
 from nada.training.state import load_state
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from conftest import moved
 
 import nada
 from nada import AdaptConfig, KeptRun, UsageError, apply_style, generate, sample_latents
-from nada.snapshots import Photographer, Snapshot, Snapshots, evenly
+from nada.runs.snapshots import Photographer, Snapshot, Snapshots, evenly
 
 
 def config(**changes) -> AdaptConfig:

@@ -10,7 +10,7 @@ from conftest import alive
 
 from nada.adapt import adapt
 from nada.clip.loading import load_clip
-from nada.sparing import sparing
+from nada.runs.out_of_memory import sparing
 from nada.stylegan2 import GeneratorConfig
 from nada.training.config import AdaptConfig
 from nada.training.pieces import in_pieces, slices

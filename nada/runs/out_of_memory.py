@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from .adapt import Adaptation, AdaptStep
+from ..adapt import Adaptation, AdaptStep
 
 
 def sparing(

@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from .adapt import Adaptation, AdaptStep
-from .pictures.charts import layer_map, plot, stacked
+from ..adapt import Adaptation, AdaptStep
+from ..pictures.charts import layer_map, plot, stacked
 
 
 class History:

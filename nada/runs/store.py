@@ -17,18 +17,17 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from .clip.models import ClipEnsemble
-from .errors import NadaError
-from .files import prune
-from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper
+from ..clip.models import ClipEnsemble
+from ..errors import NadaError
+from ..files import prune
+from ..mapper import LatentMapper, MapperConfig, load_mapper, save_mapper
+from ..stylegan2 import Generator
+from ..styles.files import load_style, save_style
+from ..training.config import AdaptConfig
+from ..training.state import RunState, clip_probes, load_state, save_state
 from .snapshots import Snapshot
-from .stylegan2 import Generator
-from .styles.files import load_style, save_style
-from .training.config import AdaptConfig
-from .training.state import RunState, clip_probes, load_state, save_state
 
 log = logging.getLogger(__name__)
-
 MAX_BYTES = 4 << 30  # of all states and snapshots; the ones unused for longest go first
 ENDING = ".safetensors"
 Content = TypeVar("Content")

@@ -8,14 +8,14 @@ from contextlib import suppress
 
 from torch import Tensor
 
-from .adapt import AdaptStep, adapt
-from .clip.models import ClipEnsemble
-from .errors import UsageError
+from ..adapt import AdaptStep, adapt
+from ..clip.models import ClipEnsemble
+from ..errors import UsageError
+from ..stylegan2 import Generator
+from ..training.config import AdaptConfig
 from .history import History
-from .run_store import RunStore, describe
 from .snapshots import Photographer, Snapshots, evenly
-from .stylegan2 import Generator
-from .training.config import AdaptConfig
+from .store import RunStore, describe
 
 
 class KeptRun(Iterator[AdaptStep]):

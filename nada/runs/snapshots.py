@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .adapt import Adaptation
-from .clip.embedding import embed_images
-from .errors import UsageError
-from .latents.rendering import generate
-from .latents.sampling import sample_latents
-from .losses import directional_loss
-from .measure.metrics import diversity
-from .stylegan2 import Generator
-from .styles.preview import PSI, encode
-from .styles.style import Style, apply_style
+from ..adapt import Adaptation
+from ..clip.embedding import embed_images
+from ..errors import UsageError
+from ..latents.rendering import generate
+from ..latents.sampling import sample_latents
+from ..losses import directional_loss
+from ..measure.metrics import diversity
+from ..stylegan2 import Generator
+from ..styles.preview import PSI, encode
+from ..styles.style import Style, apply_style
 
 IMAGES = 16  # that the figures are from
 NEARLY = 0.03  # of the highest agreement may be missing

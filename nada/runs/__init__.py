@@ -1,0 +1,1 @@
+"""Files of a run: snapshots, states to resume from, history and results."""
