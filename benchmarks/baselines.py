@@ -32,7 +32,7 @@ from nada import (
     sample_latents,
     train_mapper,
 )
-from nada.commands import pick_device
+from nada.cli.shared import pick_device
 from nada.losses import unit
 from nada.pictures.grids import filmstrip
 

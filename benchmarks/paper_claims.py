@@ -38,8 +38,8 @@ from nada import (
 )
 from nada.files import atomic_path
 from nada.losses import unit
-from nada.measure.demo_judge import load_judge
-from nada.measure.evaluate import clip_measures, judge_measures
+from nada.measure.demo_judge import judge_measures, load_judge
+from nada.measure.evaluate import clip_measures
 from nada.measure.metrics import interval
 from nada.pictures.convert import to_pil
 

@@ -17,7 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from nada import AdaptConfig, adapt, load_clip, load_generator
-from nada.commands import pick_device
+from nada.cli.shared import pick_device
 
 
 def seconds(work, device: torch.device) -> float:

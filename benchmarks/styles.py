@@ -31,12 +31,12 @@ from nada import (
     save_style,
     train_mapper,
 )
-from nada.commands import pick_device
+from nada.cli.shared import pick_device
+from nada.demo import SETTINGS as DEMO_SETTINGS
 from nada.losses import unit
-from nada.measure.demo_judge import load_judge
-from nada.measure.evaluate import clip_measures, judge_measures
+from nada.measure.demo_judge import judge_measures, load_judge
+from nada.measure.evaluate import clip_measures
 from nada.pictures.grids import filmstrip
-from nada.training.presets import DEMO_SETTINGS
 
 TARGETS = ("sketch", "neon sign", "watercolor painting")
 KINDS = {"weights": {}, "stylespace": {"train": "stylespace", "train_torgb": True, "learning_rate": None}}

@@ -13,16 +13,16 @@ images = nada.generate(step.generator, ws)  # [4, 3, R, R] in about [-1, 1]
 """
 
 from .adapt import Adaptation, AdaptStep, adapt
-from .checkpoint import EMBEDDED, file_stamp, inspect_file, load_generator, save_generator
+from .checkpoint import file_stamp, inspect_file, load_generator, save_generator
 from .clip.loading import load_clip
 from .clip.models import ClipEnsemble
+from .demo import GENERATORS as EMBEDDED
 from .errors import CheckpointError, NadaError, UsageError
 from .latents.directions import Directions, edit_latents, load_direction, principal_directions
 from .latents.rendering import generate
 from .latents.sampling import blend_latents, mix_latents, sample_latents
 from .latents.walks import EASINGS, METHODS, interpolate_latents
 from .layer_freeze import PHASES
-from .mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from .measure.demo_judge import judge_for
 from .measure.evaluate import EvaluateConfig, evaluate, image_count, report
 from .published.catalog import PUBLISHED, Published, find_published
@@ -37,6 +37,7 @@ from .styles.blending import blend_generators
 from .styles.files import load_style, save_style
 from .styles.preview import preview_of, preview_picture
 from .styles.style import Style, apply_style
+from .text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from .text_edits.optimize import OptimizeConfig, optimize_latents
 from .training.config import AdaptConfig
 from .training.goal import Goal

@@ -23,15 +23,15 @@ from . import layer_freeze
 from .clip.models import ClipEnsemble, ClipModel
 from .clip.views import moved, random_crops, random_moves, view_count
 from .errors import UsageError
-from .latents.sampling import device_of, mix_latents
+from .latents.sampling import mix_latents
 from .losses import global_loss
 from .seeding import seeded
 from .stylegan2 import Generator
 from .stylegan2.layers import Mapping
 from .stylegan2.synthesis import Synthesis
-from .training.config import AdaptConfig
+from .training.config import STYLE_IMAGES, AdaptConfig
 from .training.cuda_graphs import Function, Recording, Tensors
-from .training.goal import STYLE_IMAGES, Goal, make_goal
+from .training.goal import Goal, make_goal
 from .training.loop import TrainingLoop
 from .training.noise_pool import NoisePool
 from .training.objective import LOSSES, Pair
@@ -127,7 +127,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         if resume:
             goal = Goal.unpacked(resume.goal)
         tell_goal = "goal" in resume.recipe if resume else goal is not None or style_images is not None
-        self.goal = (goal or make_goal(generator, clip, config, style_images)).to(device_of(generator))
+        self.goal = (goal or make_goal(generator, clip, config, style_images)).to(generator.device)
         self.goal.refuse_other_models(clip)
         self.trained = copy.deepcopy(generator).eval().requires_grad_(False)
         self.synthesis = self.trained.synthesis
@@ -136,12 +136,12 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.random = seeded(config.seed)
         self.noise = NoisePool(self.synthesis, self.random)
         # Where random parts are cut out is a matter of the CPU, which a recording does not repeat.
-        recorded = config.cuda_graphs and device_of(generator).type == "cuda" and not config.patch_weight
+        recorded = config.cuda_graphs and generator.device.type == "cuda" and not config.patch_weight
         self.recordings = {"scores": Recording(), "gradients": Recording()} if recorded else {}
         self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, self.random)
         # Layers without a gradient are skipped and keep their state: a layer that was frozen for a while goes on as
         # it left off. (PyTorch before 2.0 let Adam's averages decay meanwhile, so that it came back with larger steps.)
-        fused = {"fused": True} if device_of(generator).type == "cpu" else {}  # a fifth of the time, measured
+        fused = {"fused": True} if generator.device.type == "cpu" else {}  # a fifth of the time, measured
         self.optimizer = torch.optim.Adam(self.trainable.leaves.values(), lr=self.rate, betas=BETAS, **fused)
         self._previous = generator.metadata.get("adaptations", [])
         self._known = {
@@ -166,7 +166,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         random, layers = self.random.get_state(), self.layers
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            with tensor_float32(device_of(self.frozen)):
+            with tensor_float32(self.frozen.device):
                 if self.k is not None and self.iteration % self.config.select_every == 0:
                     self.layers = (*self.select_layers(), *self.extra)
                 return self.train_layers()  # moves weights last, when the memory of all else is free again
@@ -267,7 +267,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         # The same noise, views and parts for both twins: only their weights may differ.
         drawn = self.draw_codes(batch, self.config.mixing) | self.noise.draw(batch, self.random)
         if self.views:
-            drawn["moves"] = random_moves(self.views, batch, self.random).to(device_of(self.frozen))
+            drawn["moves"] = random_moves(self.views, batch, self.random).to(self.frozen.device)
         crop = random_crops(batch * max(self.views, 1), self.random) if "patch" in weights else None
         # A recording always has the gradients of all layers: one serves for whichever are chosen.
         recorded = self.recordings and not self.recordings["gradients"].given_up
@@ -340,7 +340,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         if torch.rand([], generator=self.random) < mixing:
             crossover = int(torch.randint(1, crossover, [], generator=self.random))
         drawn["crossover"] = torch.tensor([crossover])
-        return {name: tensor.to(device_of(self.frozen)) for name, tensor in drawn.items()}
+        return {name: tensor.to(self.frozen.device) for name, tensor in drawn.items()}
 
     @staticmethod
     def codes(mapping: Mapping, drawn: Tensors) -> Tensor:

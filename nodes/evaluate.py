@@ -7,8 +7,7 @@ from itertools import islice
 
 from comfy_api.latest import io, ui
 
-from ..nada import EvaluateConfig, image_count, judge_for, report
-from ..nada.measure import evaluate
+from ..nada import EvaluateConfig, evaluate, image_count, judge_for, report
 from . import host
 from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAClip, NADAGenerator, known_options
 
@@ -105,7 +104,8 @@ class NADAEvaluate(io.ComfyNode):
             progress.update(made)
 
         with host.on_device(generator, clip, *(() if base is None else (base,))) as device:
-            result = evaluate(generator, clip, config, base, judge_for(base or generator, device), show)
+            judge = judge_for(base or generator, device)
+            result = evaluate(generator, clip, config, base, judge and judge.measures(config.target), show)
         text = report(result)
         figures = (f"{name} {found['mean']:.3f}" for name, found in result["measures"].items())
         host.say(" | ".join(islice(figures, SHOWN)))

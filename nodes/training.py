@@ -19,9 +19,9 @@ from ..nada import (
     result_name,
     sample_latents,
     save_style,
+    sparing,
 )
 from ..nada.pictures.grids import before_after
-from ..nada.runs import out_of_memory as sparing
 from . import host
 
 

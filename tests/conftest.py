@@ -36,7 +36,7 @@ def seeded_global_generator():
 @pytest.fixture(autouse=True)
 def no_copies_in_the_users_cache(tmp_path, monkeypatch):
     """The command line keeps converted copies of checkpoints; those of tests lie with the test."""
-    monkeypatch.setattr("nada.commands.CONVERTED", tmp_path / "converted")
+    monkeypatch.setattr("nada.cli.shared.CONVERTED", tmp_path / "converted")
 
 
 def alive(config: GeneratorConfig, seed: int = 0) -> Generator:

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 import nada
-import nada.images
 
 ROOT = Path(__file__).parents[1]
 PACK = "nada_pack_under_test"
@@ -170,7 +169,8 @@ def folder_module(module: Any, folder: Path) -> ModuleType:
 
 def load_pack(name: str = PACK) -> ModuleType:
     """The repository as ComfyUI imports it, under a name of ComfyUI's choice. The library stays the same one."""
-    sys.modules |= {f"{name}.nada": nada, f"{name}.nada.images": nada.images}
+    ours = {key: module for key, module in sys.modules.items() if key.split(".")[0] == nada.__name__}
+    sys.modules |= {f"{name}.{key}": module for key, module in ours.items()}
     spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     pack = importlib.util.module_from_spec(spec)
     sys.modules[name] = pack

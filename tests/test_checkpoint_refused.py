@@ -16,7 +16,8 @@ from checkpoint_files import nvidia_bytes, nvidia_package, rosinality_checkpoint
 from PIL import Image
 from safetensors.torch import save
 
-from nada.checkpoint import EMBEDDED, inspect_file, load_generator
+from nada.checkpoint import inspect_file, load_generator
+from nada.demo import GENERATORS
 from nada.errors import CheckpointError
 
 
@@ -207,7 +208,7 @@ def test_sources_that_are_not_files(tmp_path):
 
 
 def test_an_incomplete_installation(tmp_path, monkeypatch):
-    monkeypatch.setitem(EMBEDDED, "demo", tmp_path / "dog.safetensors")
+    monkeypatch.setitem(GENERATORS, "demo", tmp_path / "dog.safetensors")
     with pytest.raises(CheckpointError, match="missing from this installation"):
         load_generator("demo")
 
@@ -217,7 +218,7 @@ def test_names_of_embedded_generators(tmp_path, monkeypatch):
 
     generator = small_generator()
     save_generator(generator, tmp_path / "dog.safetensors")
-    monkeypatch.setitem(EMBEDDED, "demo", tmp_path / "dog.safetensors")
+    monkeypatch.setitem(GENERATORS, "demo", tmp_path / "dog.safetensors")
     assert load_generator("demo").fingerprint() == generator.fingerprint()
     assert inspect_file("demo")["file"] == "dog.safetensors"
 

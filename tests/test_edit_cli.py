@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.latents.sampling import sample_latents
-from nada.mapper import load_mapper
+from nada.text_edits import load_mapper
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import nada
 from nada.cli import main
 from nada.errors import NadaError, UsageError
 from nada.latents.sampling import sample_latents
-from nada.measure.demo_judge import Judge, load_judge
-from nada.measure.evaluate import EvaluateConfig, evaluate, judge_measures, sample_codes
+from nada.measure.demo_judge import Judge, judge_measures, load_judge
+from nada.measure.evaluate import EvaluateConfig, evaluate, sample_codes
 
 DESCRIPTION = {
     "styles": ["photo", "sketch"],

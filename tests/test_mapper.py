@@ -12,8 +12,8 @@ from conftest import alive
 import nada
 from nada.clip.loading import load_clip
 from nada.errors import CheckpointError, NadaError, UsageError
-from nada.mapper import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from nada.stylegan2 import GeneratorConfig
+from nada.text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
 from nada.text_edits.objective import text_embedding
 
 CODES = {"coarse": range(4), "middle": range(4, 8), "fine": range(8, 10)}
@@ -105,13 +105,13 @@ def test_one_step_equals_the_formulas_in_float64(small, clip):
     gradients = {name: p.grad.clone() for name, p in run.mapper.named_parameters()}
 
     (model,) = clip
-    run.judge.synthesis.double(), model.double(), run.mapper.double().zero_grad()
+    run.objective.synthesis.double(), model.double(), run.mapper.double().zero_grad()
     encode = lambda images: model.model.encode_image(((resize(images) + 1) / 2 - model.mean) / model.std)
     resize = lambda x: x if x.shape[-1] == model.size[0] else pytest.fail("the test's CLIP reads 32 px")
-    before, w = encode(run.judge.synthesis(ws.double())), ws.double()
+    before, w = encode(run.objective.synthesis(ws.double())), ws.double()
     moved = run.mapper(w)
-    after = encode(run.judge.synthesis(moved))
-    text = run.judge.targets[0].double()
+    after = encode(run.objective.synthesis(moved))
+    text = run.objective.targets[0].double()
     cosine = (after * text).sum(1) / (after.square().sum(1).sqrt() * text.square().sum().sqrt())
     lengths = [e.square().sum(1).sqrt() for e in (before, after)]
     tenth = lengths[0].mean() / 10
@@ -153,8 +153,8 @@ def test_works_under_inference_mode_with_inference_tensors(clip_folder):
 
 def test_losses_without_weight_cost_nothing(small, clip, monkeypatch):
     run = train_mapper(small, clip, config(l2_weight=0.0, norm_weight=0.0))
-    images, synthesize = [], run.judge.synthesis.forward
-    monkeypatch.setattr(run.judge.synthesis, "forward", lambda ws: images.append(len(ws)) or synthesize(ws))
+    images, synthesize = [], run.objective.synthesis.forward
+    monkeypatch.setattr(run.objective.synthesis, "forward", lambda ws: images.append(len(ws)) or synthesize(ws))
     assert set(next(run).losses) == {"clip"}
     assert len(images) == 1
 

@@ -52,7 +52,7 @@ def test_a_finished_training_is_not_repeated(host, small, clip, monkeypatch):
     first, _ = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS).args
     longer, _ = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS | {"iterations": 4}).args
     assert longer.metadata["iterations_done"] == 4
-    monkeypatch.setattr(nada.mapper.MapperTraining, "train_step", lambda self: pytest.fail("trained again"))
+    monkeypatch.setattr(nada.text_edits.MapperTraining, "train_step", lambda self: pytest.fail("trained again"))
     with torch.inference_mode():
         again, image = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS).args
     assert host.texts[-1] == "was trained before"
@@ -73,7 +73,7 @@ def test_out_of_memory_gives_advice(host, small, clip, monkeypatch):
     def too_large(run):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(nada.mapper.MapperTraining, "train_step", too_large)
+    monkeypatch.setattr(nada.text_edits.MapperTraining, "train_step", too_large)
     with pytest.raises(torch.OutOfMemoryError):
         host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS)
     assert host.texts[-1].startswith("out of memory: lower batch")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nada import GeneratorConfig, apply_style, load_generator, load_style, save_generator
 from nada.cli import main
-from nada.style_commands import split_spec
+from nada.cli.shared import split_spec
 
 
 @pytest.fixture

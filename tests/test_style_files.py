@@ -67,9 +67,9 @@ def test_the_recipe_in_the_file_trains_the_same_generator_again(small, clip, pat
             break
     save_style(Style.between(small, step.generator), path)
     style = load_style(path)
-    assert style.config.iterations == 4
+    assert AdaptConfig.from_style(style).iterations == 4
     assert style.recipe["base"] == style.base["fingerprint"] == small.fingerprint()
-    *_, again = adapt(small, clip, style.config)
+    *_, again = adapt(small, clip, AdaptConfig.from_style(style))
     assert again.generator.fingerprint() == step.generator.fingerprint()
 
 

@@ -195,10 +195,10 @@ def test_compression_finds_the_rank_of_the_signal():
 
 def test_a_style_without_a_recipe_says_so(small, adapted):
     with pytest.raises(UsageError, match="has no recipe"):
-        _ = Style.between(small, adapted).config
+        AdaptConfig.from_style(Style.between(small, adapted))
     strange = Style("x", {"a": torch.ones(1)}, {}, recipe={"iterations_done": 3})
     with pytest.raises(UsageError, match="no source and no target"):
-        _ = strange.config
+        AdaptConfig.from_style(strange)
 
 
 def test_a_sibling_takes_it_with_a_warning(small, adapted, caplog):

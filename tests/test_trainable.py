@@ -9,7 +9,7 @@ from nada.adapt import adapt
 from nada.errors import UsageError
 from nada.seeding import seeded
 from nada.training.config import AdaptConfig
-from nada.training.trainable import LowRank, Trainable
+from nada.training.trainable import LoraWeight, Trainable
 
 
 def config(**changes) -> AdaptConfig:
@@ -77,7 +77,7 @@ def test_low_rank_changes_have_their_rank(small, clip):
 
 def test_factors_get_the_gradient_that_autograd_gives_them():
     weight = torch.nn.Parameter(torch.randn(6, 4, 3, 3, dtype=torch.float64))
-    pair = LowRank(weight, 2, seeded(0))
+    pair = LoraWeight(weight, 2, seeded(0))
     pair.up.copy_(torch.randn(6, 2, dtype=torch.float64))
     pair.push()
     target = torch.randn_like(weight)
@@ -95,7 +95,7 @@ def test_factors_get_the_gradient_that_autograd_gives_them():
 def test_a_first_step_through_factors_is_about_as_large_as_without():
     weight = torch.nn.Parameter(torch.randn(64, 64, 3, 3))
     for rank in (1, 8, 32):
-        pair = LowRank(weight, rank, seeded(1))
+        pair = LoraWeight(weight, rank, seeded(1))
         optimizer = torch.optim.Adam([pair.up, pair.down], lr=0.01)
         weight.grad = torch.randn_like(weight)
         pair.pull()

@@ -70,7 +70,7 @@ def test_a_killed_run_goes_on_from_its_last_state(nada, tmp_path, monkeypatch):
         raise MemoryError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("nada.training.Keeper.finish", die)
+        patch.setattr("nada.cli.adapt.Keeper.finish", die)
         with pytest.raises(MemoryError):
             nada("adapt", *TEXTS, "--iterations", 6, "--out", tmp_path / "killed", "--snapshot-every", 4)
     assert not (tmp_path / "killed" / "record.json").exists()

@@ -7,7 +7,7 @@ generator.
 
 from .cache import file_stamp
 from .exporting import save_rosinality
-from .loading import EMBEDDED, inspect_file, load_generator
+from .loading import inspect_file, load_generator
 from .saving import save_generator
 
-__all__ = ["EMBEDDED", "file_stamp", "inspect_file", "load_generator", "save_generator", "save_rosinality"]
+__all__ = ["file_stamp", "inspect_file", "load_generator", "save_generator", "save_rosinality"]

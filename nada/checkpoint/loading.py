@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..demo import GENERATORS
 from ..errors import CheckpointError
 from ..stylegan2 import Generator
 from .blueprint import Blueprint
@@ -19,10 +20,6 @@ from .containers import read_document
 from .document import Document
 from .formats import Format, detect
 from .window import Window
-
-DEMO_FOLDER = Path(__file__).parents[1] / "demo"
-# Generators that are part of the package, by name.
-EMBEDDED = {"demo": DEMO_FOLDER / "dog_photo.safetensors", "demo-person": DEMO_FOLDER / "person_photo.safetensors"}
 
 
 def load_generator(source: str | os.PathLike, cache: str | os.PathLike | None = None) -> Generator:
@@ -107,8 +104,8 @@ def resolve(source: str | os.PathLike) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    if isinstance(source, str) and source in EMBEDDED:
-        path = EMBEDDED[source]
+    if isinstance(source, str) and source in GENERATORS:
+        path = GENERATORS[source]
         if not path.is_file():
             raise CheckpointError(
                 f"the generator {source!r} is missing from this installation ({path}); install it again"
@@ -124,7 +121,7 @@ def resolve(source: str | os.PathLike) -> Path:
         raise CheckpointError(f"{str(source)[:200]!r} is not the path of a file: {error.strerror}") from error
     if str(source).startswith(("http://", "https://", "http:/", "https:/")):
         raise CheckpointError(f"{source} is a web address; download the file, and give its path")
-    names = ", ".join(map(repr, EMBEDDED))
+    names = ", ".join(map(repr, GENERATORS))
     raise CheckpointError(
         f"there is no file {str(source)!r}; give the path of a checkpoint, or a generator's name: {names}"
     )

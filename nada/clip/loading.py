@@ -12,6 +12,7 @@ from types import ModuleType
 
 import torch
 
+from .. import demo
 from ..errors import NadaError, UsageError
 from ..files import CACHE
 from ..published.catalog import PUBLISHED_CLIPS, PublishedClip
@@ -19,8 +20,6 @@ from ..published.download import Progress, clip_file
 from .models import ClipEnsemble, ClipModel
 
 log = logging.getLogger(__name__)
-DEMO = "demo"
-DEMO_FOLDERS = {f"{DEMO}-{kind}": Path(__file__).parent / "demo" / f"clip_{kind}" for kind in ("conv", "vit")}
 PAPER_SPEC = "ViT-B/32,ViT-B/16"  # the paper's ensemble
 CONFIG_FILE = "open_clip_config.json"
 Fetch = Callable[[PublishedClip], Path]
@@ -60,9 +59,9 @@ class ClipSpec:
 
     def parts(self) -> list[ClipSpec]:
         """The entry itself; of `demo`, its models, which share its weight."""
-        if self.source != DEMO:
+        if self.source != demo.NAME:
             return [self]
-        return [ClipSpec(name, self.weight / len(DEMO_FOLDERS)) for name in DEMO_FOLDERS]
+        return [ClipSpec(name, self.weight / len(demo.CLIPS)) for name in demo.CLIPS]
 
 
 @torch.inference_mode(False)
@@ -129,7 +128,7 @@ def _resolve(source: str, fetch: Fetch) -> tuple[str, str | None]:
     """The architecture and weights that open_clip knows for an entry; a folder holds both."""
     from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
 
-    folder = DEMO_FOLDERS.get(source, Path(source))
+    folder = demo.CLIPS.get(source, Path(source))
     if folder.is_dir():
         if not (folder / CONFIG_FILE).is_file():
             raise UsageError(f"the folder {source!r} holds no {CONFIG_FILE}; it must, beside the weights")

@@ -14,7 +14,6 @@ from torch import Tensor
 from ..errors import NadaError, UsageError
 from ..seeding import seeded
 from ..stylegan2 import Generator
-from .sampling import device_of
 
 SAMPLES = 10_000
 MAX_BYTES = 16 << 20  # of a file with directions; one of 18 x 512 numbers has 72 kB
@@ -49,7 +48,7 @@ def principal_directions(generator: Generator, count: int = 10, samples: int = S
     random = seeded(seed)
     z = torch.randn(samples, generator.config.z_dim, generator=random)
     labels = torch.randint(classes, (samples,), generator=random) if classes else 0
-    w = generator.mapping.w(z.to(device_of(generator)), labels).double()
+    w = generator.mapping.w(z.to(generator.device), labels).double()
     values, vectors = torch.linalg.eigh(torch.cov(w.T))  # ascending
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1).T
     # An eigenvector's sign is arbitrary: let its largest component be positive, whatever the machine.

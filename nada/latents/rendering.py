@@ -10,7 +10,6 @@ from torch import Tensor
 from ..errors import UsageError
 from ..seeding import seeded
 from ..stylegan2 import NOISE_MODES, Generator
-from .sampling import device_of
 
 
 @torch.no_grad()
@@ -43,7 +42,7 @@ def generate(
         raise UsageError(f"batch is {batch}; it must be at least 1")
     images = []
     for start in range(0, len(ws), batch):
-        codes = ws[start : start + batch].to(device_of(generator))
+        codes = ws[start : start + batch].to(generator.device)
         maps = _random_noise(generator, range(start, start + len(codes)), seed) if noise == "random" else noise
         images.append(generator.synthesis(codes, maps, half=half).float().cpu())
         progress(len(codes))

@@ -10,11 +10,6 @@ from ..seeding import seeded
 from ..stylegan2 import Generator, Label
 
 
-def device_of(generator: Generator) -> torch.device:
-    """Where a generator's tensors live."""
-    return generator.mapping.w_avg.device
-
-
 @torch.no_grad()
 def sample_latents(
     generator: Generator,
@@ -40,7 +35,7 @@ def sample_latents(
     if count < 1:
         raise UsageError(f"count is {count}; ask for at least 1 latent code")
     z = torch.cat([torch.randn(1, generator.config.z_dim, generator=seeded(seed + i)) for i in range(count)])
-    return generator.mapping(z.to(device_of(generator)), truncation_psi, truncation_cutoff, label)
+    return generator.mapping(z.to(generator.device), truncation_psi, truncation_cutoff, label)
 
 
 def mix_latents(coarse: Tensor, fine: Tensor, crossover: int | Tensor) -> Tensor:

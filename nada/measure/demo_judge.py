@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from .. import demo
 from ..errors import NadaError
 from ..stylegan2 import Generator
+from .metrics import correlations, spread_kept
 
-DEMO_JUDGE = Path(__file__).parent / "demo" / "judge.safetensors"
-DEMO_WORLD = "demo world"  # what its generators name as their format
 KEY = "judge"  # of its description in the file's metadata
 SIZE, WIDTHS, HIDDEN = 64, (24, 48, 80, 112), 160
 GROUPS = 8  # of the normalization
@@ -83,6 +84,10 @@ class Judge(nn.Module):
         styles, species, parameters = (torch.cat(column).float().cpu() for column in zip(*parts, strict=True))
         return Reading(styles.softmax(1), species.softmax(1), parameters)
 
+    def measures(self, target: str) -> Callable[[Tensor, Tensor, dict[str, str]], dict[str, float]]:
+        """`judge_measures` for a target text, as `evaluate` takes it."""
+        return partial(judge_measures, self, target)
+
     def meaning(self, phrase: str) -> tuple[str, str] | None:
         """("style" or "species", name) of a phrase, or None if it is of neither."""
         return self.words.get(phrase.strip().lower())
@@ -111,7 +116,51 @@ class Stage(nn.Module):
         return x + self.conv(F.silu(self.norms[1](x)))
 
 
-def load_judge(path: str | os.PathLike = DEMO_JUDGE, device: str | torch.device = "cpu") -> Judge:
+def judge_measures(
+    judge: Judge, target: str, before: Tensor, after: Tensor, left_out: dict[str, str]
+) -> dict[str, float]:
+    """How many are what was asked for, and what is left of each face. Images [N, 3, R, R] of the same latents."""
+    meaning = judge.meaning(target)
+    if meaning is None:
+        left_out["target rate"] = f"the judge knows no {target!r}; it knows {', '.join(sorted(judge.words))}"
+        return {}
+    was, now = judge.read(before), judge.read(after)
+    style, species = (
+        names[_most(p)] for names, p in ((judge.style_names, was.styles), (judge.species_names, was.species))
+    )
+    group, name = meaning
+    said, names, kept, kept_names, other = (
+        (now.styles, judge.style_names, now.species, judge.species_names, species)
+        if group == "style"
+        else (now.species, judge.species_names, now.styles, judge.style_names, style)
+    )
+    found = {
+        "target rate": _rate(said, names.index(name)),
+        "rest kept": _rate(kept, kept_names.index(other)),
+    }
+    kinds = [(style, species), (name, species) if group == "style" else (style, name)]
+    readable = set(judge.readable_parameters(*kinds[0])) & set(judge.readable_parameters(*kinds[1]))
+    read = [judge.in_proportion(seen.parameters, *kind) for seen, kind in zip((was, now), kinds, strict=True)]
+    r, spread = correlations(*read), spread_kept(*read)
+    for title, indices in (
+        ("parameters", sorted(readable)),
+        ("pose", [i for i in sorted(readable) if judge.parameter_names[i] in POSE]),
+    ):
+        if indices:
+            found[f"{title} correlation"] = r[indices].mean().item()
+            found[f"{title} spread kept"] = spread[indices].mean().item()
+    return found
+
+
+def _most(probabilities: Tensor) -> int:
+    return int(probabilities.mean(0).argmax())
+
+
+def _rate(probabilities: Tensor, index: int) -> float:
+    return (probabilities.argmax(1) == index).float().mean().item()
+
+
+def load_judge(path: str | os.PathLike = demo.JUDGE, device: str | torch.device = "cpu") -> Judge:
     """The judge that comes along, or one that was trained by tools/demo_world/train_judge.py.
 
     Raises:
@@ -131,5 +180,5 @@ def load_judge(path: str | os.PathLike = DEMO_JUDGE, device: str | torch.device 
 def judge_for(generator: Generator, device: str | torch.device = "cpu") -> Judge | None:
     """The judge that comes along, for generators of the demo world; None for others, which it does not know."""
     source = generator.metadata.get("source")
-    demo = isinstance(source, dict) and source.get("format") == DEMO_WORLD
-    return load_judge(device=device) if demo else None
+    known = isinstance(source, dict) and source.get("format") == demo.WORLD
+    return load_judge(device=device) if known else None

@@ -2,7 +2,7 @@
 
 Quality and Diversity are those of HyperDomainNet (arXiv 2210.08884) and StyleDomain (arXiv 2212.10229), so that figures
 can be compared: with the encoder, the prompts, the number of images and the truncation in the result, because all of
-them count. On the demo world, the judge tells the truth beside them.
+them count. A caller may add measures of its own, as the demo world does.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ..clip.embedding import embed_images
 from ..clip.models import ClipEnsemble, ClipModel
 from ..errors import NadaError, UsageError
 from ..latents.rendering import generate
-from ..latents.sampling import device_of, mix_latents, sample_latents
+from ..latents.sampling import mix_latents, sample_latents
 from ..losses import unit
 from ..seeding import seeded
 from ..settings import check_ranges, option
 from ..stylegan2 import Generator
-from .demo_judge import POSE, Judge
 from .lpips_distance import lpips_distances
-from .metrics import correlations, correspondence, diversity, interval, intra_cluster, quality, spread_kept
+from .metrics import correspondence, diversity, interval, intra_cluster, quality
 
 LPIPS_IMAGES = 100  # of the first seed: the pairs grow with the square
 SETTING = ("target", "count", "seeds", "psi", "mixing", "templates")  # named above the table
+Extra = Callable[[Tensor, Tensor, dict[str, str]], dict[str, float]]
 MIXERS = 1 << 31  # added to a seed for the second latents of style mixing
 
 
@@ -73,7 +73,7 @@ def evaluate(
     clip: ClipEnsemble,
     config: EvaluateConfig,
     base: Generator | None = None,
-    judge: Judge | None = None,
+    extra: Extra | None = None,
     progress: Callable[[int], None] = lambda made: None,
 ) -> dict[str, Any]:
     """Measure an adapted generator, or any other.
@@ -83,7 +83,8 @@ def evaluate(
         clip: the encoders; each is reported by itself. The ones that it was trained with flatter it.
         config: see `EvaluateConfig`.
         base: what it was adapted from, on the same device; without it, nothing is compared with the source.
-        judge: for models of the demo world.
+        extra: further measures of images before and after, such as `Judge.measures` for models of the demo world. It
+            writes the reason for a measure that it leaves out into the dict it is given.
         progress: called with the number of images just made, of `image_count` in all; what it raises ends this.
 
     Returns:
@@ -92,7 +93,7 @@ def evaluate(
     """
     if base is not None and base.config.z_dim != generator.config.z_dim:
         raise UsageError("base and generator have latents of different lengths; give the base it was adapted from")
-    began, device = time.perf_counter(), device_of(generator)
+    began, device = time.perf_counter(), generator.device
     texts = [_embed_text(model, config) for model in clip]
     left_out = {} if base is not None else {"comparison with the source": "no base generator was given"}
     rows, first = [], None
@@ -106,8 +107,8 @@ def evaluate(
             prefix = f"{model.name} " if len(clip) > 1 else ""
             found = clip_measures(model, text, before, after, config.batch)
             row |= {prefix + name: value for name, value in found.items()}
-        if judge is not None and before is not None:
-            row |= judge_measures(judge, config.target, before, after, left_out)
+        if extra is not None and before is not None:
+            row |= extra(before, after, left_out)
         rows.append(row)
     measures = {name: interval([row[name] for row in rows]) for name in rows[0]}
     try:
@@ -164,42 +165,6 @@ def clip_measures(
     }
 
 
-def judge_measures(
-    judge: Judge, target: str, before: Tensor, after: Tensor, left_out: dict[str, str]
-) -> dict[str, float]:
-    """How many are what was asked for, and what is left of each face. Images [N, 3, R, R] of the same latents."""
-    meaning = judge.meaning(target)
-    if meaning is None:
-        left_out["target rate"] = f"the judge knows no {target!r}; it knows {', '.join(sorted(judge.words))}"
-        return {}
-    was, now = judge.read(before), judge.read(after)
-    style, species = (
-        names[_most(p)] for names, p in ((judge.style_names, was.styles), (judge.species_names, was.species))
-    )
-    group, name = meaning
-    said, names, kept, kept_names, other = (
-        (now.styles, judge.style_names, now.species, judge.species_names, species)
-        if group == "style"
-        else (now.species, judge.species_names, now.styles, judge.style_names, style)
-    )
-    found = {
-        "target rate": _rate(said, names.index(name)),
-        "rest kept": _rate(kept, kept_names.index(other)),
-    }
-    kinds = [(style, species), (name, species) if group == "style" else (style, name)]
-    readable = set(judge.readable_parameters(*kinds[0])) & set(judge.readable_parameters(*kinds[1]))
-    read = [judge.in_proportion(seen.parameters, *kind) for seen, kind in zip((was, now), kinds, strict=True)]
-    r, spread = correlations(*read), spread_kept(*read)
-    for title, indices in (
-        ("parameters", sorted(readable)),
-        ("pose", [i for i in sorted(readable) if judge.parameter_names[i] in POSE]),
-    ):
-        if indices:
-            found[f"{title} correlation"] = r[indices].mean().item()
-            found[f"{title} spread kept"] = spread[indices].mean().item()
-    return found
-
-
 def sample_codes(generator: Generator, config: EvaluateConfig, seed: int) -> Tensor:
     """Codes [count, num_ws, w_dim] of one repetition; the share `mixing` of them crosses over to other codes."""
     ws = sample_latents(generator, config.count, seed, config.psi)
@@ -216,14 +181,6 @@ def _embed_text(model: ClipModel, config: EvaluateConfig) -> Tensor:
     """The target's unit embedding [D]: the mean over the prompts."""
     prompts = [t.replace("{}", config.target) for t in config.prompts]
     return unit(unit(model.encode_text(prompts)).mean(0)).cpu()
-
-
-def _most(probabilities: Tensor) -> int:
-    return int(probabilities.mean(0).argmax())
-
-
-def _rate(probabilities: Tensor, index: int) -> float:
-    return (probabilities.argmax(1) == index).float().mean().item()
 
 
 def _peak_memory(device: torch.device) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..training.goal import STYLE_IMAGES
+from ..training.config import STYLE_IMAGES
 
 
 def slug(text: str) -> str:
@@ -21,7 +21,7 @@ def result_name(recipe: Mapping[str, Any]) -> str:
     return "_to_".join(slug(text) for text in texts if text)
 
 
-def unused(path: Path) -> Path:
+def free_path(path: Path) -> Path:
     """The path itself, or with the first of -2, -3, ... that does not exist yet."""
     candidate, n = path, 1
     while candidate.exists():

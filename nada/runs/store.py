@@ -20,9 +20,9 @@ from torch import Tensor
 from ..clip.models import ClipEnsemble
 from ..errors import NadaError
 from ..files import prune
-from ..mapper import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..stylegan2 import Generator
 from ..styles.files import load_style, save_style
+from ..text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..training.config import AdaptConfig
 from ..training.state import RunState, clip_probes, load_state, save_state
 from .snapshots import Snapshot

@@ -39,6 +39,11 @@ class Generator(nn.Module):
         """Latent codes per image."""
         return self.config.num_ws
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the generator's tensors."""
+        return self.mapping.w_avg.device
+
     def forward(
         self,
         z: Tensor,

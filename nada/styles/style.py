@@ -20,8 +20,6 @@ from torch import Tensor, nn
 
 from ..errors import NadaError, UsageError
 from ..stylegan2 import Generator
-from ..training.config import AdaptConfig
-from ..training.goal import Goal
 from .low_rank import LowRank, compressed, truncated
 
 log = logging.getLogger(__name__)
@@ -135,30 +133,6 @@ class Style:
         """Bytes of its numbers."""
         parts = (part for delta in self.deltas.values() for part in (delta if isinstance(delta, LowRank) else (delta,)))
         return sum(part.numel() * part.element_size() for part in parts)
-
-    @property
-    def config(self) -> AdaptConfig:
-        """The configuration that trains it again on its base, as far as it came.
-
-        Raises:
-            UsageError: it has no recipe, or one that this version does not understand.
-        """
-        if self.recipe is None:
-            raise UsageError(f"the style {self.name!r} has no recipe: it is a difference of generators that had none")
-        try:
-            return AdaptConfig.from_recipe({**self.recipe, "iterations": self.recipe["iterations_done"]})
-        except (TypeError, KeyError, AttributeError) as error:
-            raise UsageError(f"the recipe of the style {self.name!r} is not one of this version: {error}") from error
-
-    @property
-    def goal(self) -> Goal | None:
-        """What `adapt` needs beside `config` where style images were the target; None where the texts say it all.
-
-        Raises:
-            NadaError: it is damaged.
-        """
-        packed = (self.recipe or {}).get("goal")
-        return None if packed is None else Goal.unpacked(packed)
 
 
 def apply_style(

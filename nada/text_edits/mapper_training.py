@@ -11,12 +11,11 @@ from torch import Tensor
 
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
-from ..latents.sampling import device_of
 from ..settings import option
 from ..stylegan2 import Generator
 from ..training.loop import TrainingLoop
 from .mapper import SCALE, LatentMapper
-from .objective import EditConfig, EditJudge
+from .objective import EditConfig, TextObjective
 
 RATE, WIDTH = 1.0, 512  # Adam's step size for codes of 512 features; weights are stored with a deviation of 100
 
@@ -121,8 +120,8 @@ class MapperTraining(TrainingLoop[MapperStep]):
     def __init__(self, generator: Generator, clip: ClipEnsemble, config: MapperConfig):
         super().__init__(config.iterations)
         self.generator, self.config = generator, config
-        self.judge = EditJudge(generator, clip, config)
-        self.mapper = config.build(generator).draw(self.judge.random).to(device_of(generator))
+        self.objective = TextObjective(generator, clip, config)
+        self.mapper = config.build(generator).draw(self.objective.random).to(generator.device)
         self.rate = config.rate(generator)
         self.optimizer = torch.optim.Adam(self.mapper.parameters(), lr=self.rate)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.iterations)
@@ -141,14 +140,14 @@ class MapperTraining(TrainingLoop[MapperStep]):
     def losses(self, ws: Tensor) -> dict[str, Tensor]:
         """The losses with a weight, of codes [N, num_ws, w_dim] and what the mapper makes of them."""
         moved = self.mapper(ws)
-        losses = self.judge.losses(ws, moved, norm=self.config.norm_weight > 0)
+        losses = self.objective.losses(ws, moved, norm=self.config.norm_weight > 0)
         return losses | ({"l2": F.mse_loss(moved, ws)} if self.config.l2_weight else {})
 
     @torch.no_grad()
     def sample_codes(self, batch: int) -> Tensor:
         """Truncated codes [batch, num_ws, w_dim] of random z."""
-        z = torch.randn(batch, self.generator.config.z_dim, generator=self.judge.random)
-        return self.generator.mapping(z.to(device_of(self.generator)), self.config.psi)
+        z = torch.randn(batch, self.generator.config.z_dim, generator=self.objective.random)
+        return self.generator.mapping(z.to(self.generator.device), self.config.psi)
 
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> MapperStep:
         self.mapper.metadata = self.recipe()
@@ -156,4 +155,4 @@ class MapperTraining(TrainingLoop[MapperStep]):
 
     def recipe(self) -> dict[str, Any]:
         """All that is needed to do this again, JSON-able."""
-        return self.judge.recipe(self.iteration) | {"learning_rate": self.rate}
+        return self.objective.recipe(self.iteration) | {"learning_rate": self.rate}

@@ -62,7 +62,7 @@ def text_embedding(clip: ClipModel, text: str, templates: Sequence[str]) -> Tens
     return unit(clip.encode_text([t.replace("{}", text) for t in templates])).mean(dim=0)
 
 
-class EditJudge:
+class TextObjective:
     """Compares the images of latent codes before and after an edit. The generator's noise stays the same.
 
     Args:

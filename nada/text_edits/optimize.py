@@ -17,7 +17,7 @@ from ..errors import UsageError
 from ..settings import option
 from ..stylegan2 import Generator
 from ..training.loop import TrainingLoop
-from .objective import EditConfig, EditJudge
+from .objective import EditConfig, TextObjective
 
 RAMP_DOWN, RAMP_UP = 0.25, 0.05  # parts of the run during which the step size falls and rises
 
@@ -94,14 +94,14 @@ class Optimization(TrainingLoop[OptimizeStep]):
         if ws.ndim != 3 or not len(ws) or tuple(ws.shape[1:]) != expected:
             raise UsageError(f"ws has shape {list(ws.shape)}; this generator takes [N, {expected[0]}, {expected[1]}]")
         self.generator, self.config = generator, config
-        self.judge = EditJudge(generator, clip, config)
+        self.objective = TextObjective(generator, clip, config)
         self.start = ws.detach().clone()
         self.codes = self.start.clone().requires_grad_(True)
         self.optimizer = torch.optim.Adam([self.codes], lr=config.learning_rate)
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
         """One step of Adam on the codes. Returns the losses and what was minimized."""
-        losses = self.judge.losses(self.start, self.codes, norm=False)
+        losses = self.objective.losses(self.start, self.codes, norm=False)
         losses["l2"] = (self.codes - self.start).square().sum(dim=(1, 2)).mean()
         total = losses["clip"] + self.config.l2_weight * losses["l2"]
         self.optimizer.param_groups[0]["lr"] = self.config.rate(self.iteration)
@@ -115,4 +115,4 @@ class Optimization(TrainingLoop[OptimizeStep]):
 
     def recipe(self) -> dict[str, Any]:
         """All that is needed to do this again, JSON-able; but for the codes to start from."""
-        return self.judge.recipe(self.iteration)
+        return self.objective.recipe(self.iteration)

@@ -11,9 +11,12 @@ from .. import layer_freeze
 from ..errors import UsageError
 from ..settings import check_ranges, option
 from ..stylegan2 import PRECISIONS, Generator
+from ..styles.style import Style
 from .trainable import KINDS
 
 PAPER_RATE, PAPER_WIDTH = 0.0016, 512  # Adam's 0.002 with StyleGAN2's factor 4/5 for lazy regularization, 512 features
+STYLE_IMAGES = "style images"  # in place of the target text, where there is none
+
 # Step sizes in units of that for weights: the smallest that get about as far on the demo generator (photo -> sketch,
 # 150 iterations, batch 4; stylespace and affine with the to-RGB layers). StyleDomain (arXiv 2212.10229) has 31 for
 # style offsets of a 1024 px generator.
@@ -143,6 +146,20 @@ class AdaptConfig:
         if lacking := {"source", "target"} - known.keys():
             raise UsageError(f"this is not the recipe of an adaptation: it has no {' and no '.join(sorted(lacking))}")
         return cls(**known)
+
+    @classmethod
+    def from_style(cls, style: Style) -> AdaptConfig:
+        """The configuration that trains a style again on its base, for as many iterations as it has.
+
+        Raises:
+            UsageError: it has no recipe, or one that this version does not understand.
+        """
+        if style.recipe is None:
+            raise UsageError(f"the style {style.name!r} has no recipe: it is a difference of generators that had none")
+        try:
+            return cls.from_recipe({**style.recipe, "iterations": style.recipe["iterations_done"]})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise UsageError(f"the recipe of the style {style.name!r} is not one of this version: {error}") from error
 
     @property
     def loss_weights(self) -> dict[str, float]:

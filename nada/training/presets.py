@@ -14,17 +14,6 @@ AUTHORS = "settings from an answer of the authors to users"
 TEXTS = "texts from the authors' project page; the other settings are ours, by their rules of thumb"
 OURS = "settings of this project"
 B32 = "ViT-B/32"
-DEMO_SETTINGS: Mapping[str, Any] = MappingProxyType(
-    {
-        "source": "photo",
-        "target": "sketch",
-        "layers": "all",
-        "batch": 4,
-        "iterations": 150,
-        "learning_rate": 0.006,
-        "views": 2,
-    }
-)
 # A style changes every layer a little, so none is frozen. Another identity or species must change shape but not break
 # the rest: fewer layers. They are chosen anew in every 4th step on 4 images: on the demo models that leads as far as
 # the paper's choice in each step on 8 (docs/paper_claims.md), for a fraction of the time (docs/speed.md). The step

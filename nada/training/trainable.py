@@ -22,7 +22,7 @@ PARTS = {  # what of a layer trains; of a constant and of a mapping network it i
 KINDS = tuple(PARTS)
 
 
-class LowRank:
+class LoraWeight:
     """A weight that is base + up @ down, its factors trained in its place (LoRA, Hu et al., arXiv 2106.09685).
 
     The weight itself takes part in the network and receives the gradient; `pull` passes it on to the factors, `push`
@@ -74,12 +74,12 @@ class Trainable:
     def __init__(self, generator: Generator, layers: tuple[str, ...], kind: str, rank: int, random: torch.Generator):
         self.generator = generator
         self.parameters = {name: _parameters(generator, name, PARTS[kind]) for name in layers}
-        self.factors: dict[str, LowRank] = {}
+        self.factors: dict[str, LoraWeight] = {}
         self.leaves: dict[str, Tensor] = {}
         for layer, parameters in self.parameters.items():
             parts = dict(parameters)
             if kind == "lora" and layer in generator.synthesis.latent_of:
-                self.factors[layer] = pair = LowRank(parts.pop("weight"), rank, random)
+                self.factors[layer] = pair = LoraWeight(parts.pop("weight"), rank, random)
                 parts |= {"up": pair.up, "down": pair.down}
             self.leaves |= {f"{layer}.{part}": tensor for part, tensor in parts.items()}
 

@@ -22,8 +22,7 @@ from world import SPECIES, STYLES, draw, parameters_from_latents
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from nada import Generator, generate, load_generator, sample_latents
-from nada.measure.demo_judge import load_judge
-from nada.measure.evaluate import judge_measures
+from nada.measure.demo_judge import judge_measures, load_judge
 
 FIRST_SEED = 5_000_000  # of the images that are judged
 SHOWN = ("target rate", "rest kept", "parameters correlation", "parameters spread kept", "pose correlation")

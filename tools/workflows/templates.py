@@ -8,8 +8,9 @@ from typing import Any
 
 from graph import BLUE, GRAY, GREEN, MUTED, ORANGE, PURPLE, Graph, Group, Kind, Node
 
+from nada.demo import SETTINGS as DEMO_SETTINGS
 from nada.published.catalog import PUBLISHED_CLIPS, find_published
-from nada.training.presets import DEMO_SETTINGS, PRESETS, SELDOM
+from nada.training.presets import PRESETS, SELDOM
 
 NOTES = Path(__file__).parent / "notes"
 OPENAI = "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)"

@@ -3,72 +3,50 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from .checkpoint import load_generator, save_generator
-from .errors import UsageError
-from .files import atomic_path
-from .stylegan2 import Generator
-from .styles.files import load_style, save_style
-from .styles.preview import encode, preview_of, preview_picture
-from .styles.style import Style, apply_style
+from ..checkpoint import load_generator, save_generator
+from ..errors import UsageError
+from ..files import atomic_path
+from ..stylegan2 import Generator
+from ..styles.files import load_style, save_style
+from ..styles.preview import preview_of, preview_picture
+from ..styles.style import Style
+from .parsing import STYLE_HELP, add_command, show_tree
+from .shared import styled
 
 ENDING = ".safetensors"
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
-SPEC_HELP = "a style file, with a strength in -1..2 (default 1)"
 
 
-def add_commands(group: Any, command: Callable[..., argparse.ArgumentParser], show: Callable[[dict], str]) -> None:
-    """Add the command `style` with its own commands.
+def add(commands: Any) -> None:
+    """Add the verb `style` with verbs of its own."""
+    style = commands.add_parser("style", help="make, mix and show styles: adaptations as small files with a strength")
+    verbs = style.add_subparsers(dest="style_command", required=True, metavar="COMMAND")
 
-    Args:
-        group: the subparsers of the program.
-        command: makes a parser in a group: (group, name, help, run, show).
-        show: a result as text.
-    """
-    style = group.add_parser("style", help="make, mix and show styles: adaptations as small files with a strength")
-    commands = style.add_subparsers(dest="style_command", required=True, metavar="COMMAND")
-
-    diff = command(commands, "diff", "the difference of two generators as a style file", _diff, show)
+    diff = add_command(verbs, "diff", "the difference of two generators as a style file", _diff, show_tree)
     diff.add_argument("base", metavar="BASE", help="the generator that training started from, or 'demo'")
     diff.add_argument("adapted", metavar="ADAPTED", help="what became of it, in any format that can be read")
     diff.add_argument("target", type=Path, metavar="OUT.safetensors")
     diff.add_argument("--rank", type=int, metavar="R", help="keep each large matrix at this rank only; smaller, lossy")
-    diff.add_argument("--dtype", choices=DTYPES, default="float16", help="of the numbers (default: %(default)s)")
-    diff.add_argument("--name", default="", help="for people (default: the target text)")
+    diff.add_argument(
+        "--dtype", choices=DTYPES, default="float16", help="dtype of the stored weights (default: %(default)s)"
+    )
+    diff.add_argument("--name", default="", help="name shown to people (default: the target text)")
     diff.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
-    merge = command(commands, "merge", "a generator with styles as a new generator file", _merge, show)
+    merge = add_command(verbs, "merge", "a generator with styles as a new generator file", _merge, show_tree)
     merge.add_argument("base", metavar="BASE", help="the generator to apply them to, or 'demo'")
-    merge.add_argument("styles", nargs="+", metavar="STYLE[:STRENGTH]", help=SPEC_HELP)
+    merge.add_argument("styles", nargs="+", metavar="STYLE[:STRENGTH]", help=STYLE_HELP)
     merge.add_argument("--out", type=Path, required=True, metavar="OUT.safetensors", dest="target")
     merge.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
-    shown = command(commands, "show", "tell what a style is: recipe, base, size", _show, show)
+    shown = add_command(verbs, "show", "tell what a style is: recipe, base, size", _show, show_tree)
     shown.add_argument("file", type=Path, metavar="STYLE", help="a style file")
     shown.add_argument("--preview", type=Path, metavar="PNG", help="write its picture here: before above, after below")
-
-
-def styled(generator: Generator, specs: Iterable[str]) -> Generator:
-    """A generator with styles, each given as FILE or FILE:STRENGTH."""
-    for spec in specs:
-        path, strength = split_spec(spec)
-        generator = apply_style(generator, load_style(path), strength)
-    return generator
-
-
-def split_spec(spec: str) -> tuple[str, float]:
-    """FILE[:STRENGTH] -> path and strength; a colon before anything but a number belongs to the path."""
-    path, colon, number = spec.rpartition(":")
-    try:
-        return (path, float(number)) if colon and path else (spec, 1.0)
-    except ValueError:
-        return spec, 1.0
 
 
 def run_diff(
@@ -105,18 +83,6 @@ def run_show(file: Path, preview: Path | None) -> dict[str, Any]:
     with atomic_path(preview) as temp:
         preview_picture(style.preview).save(temp, "PNG")
     return {**result, "preview": str(preview)}
-
-
-def leave_style(base: Generator, adapted: Generator, before: Tensor, after: Tensor, path: Path) -> str:
-    """Write what a run has learned as a style; returns where.
-
-    Args:
-        base, adapted: before and after the run.
-        before, after: images of theirs, [N, 3, R, R] in [-1, 1], for the preview.
-        path: the file to create or replace.
-    """
-    save_style(Style.between(base, adapted, preview=encode(before, after)), path)
-    return str(path)
 
 
 def summary(style: Style) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The settings of configurations as arguments of the command line, and presets as a table."""
+"""Configuration fields as arguments of the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from .training.config import AdaptConfig
+from ..training.config import AdaptConfig
 
 
 def add_config(
@@ -50,23 +50,3 @@ def given(args: argparse.Namespace, config: type = AdaptConfig) -> dict[str, Any
 
 def _layers(text: str) -> str | int:
     return int(text) if text.lstrip("-").isdigit() else text
-
-
-def show_presets(presets: Mapping[str, Mapping[str, Any]]) -> str:
-    """Presets as text: a table, or all about a single one."""
-    if len(presets) == 1:
-        ((name, preset),) = presets.items()
-        settings = [f"  --{key.replace('_', '-')} {value}" for key, value in preset["settings"].items()]
-        facts = [f"{name}: {preset['why']}", f"for {preset['domain']}; {preset['evidence']}", "settings:"]
-        return "\n".join([*facts, *settings, f"  --clip {preset['clip']}"])
-    width = max(map(len, presets))
-    lines, kind = [], None
-    for name, preset in presets.items():
-        if preset["kind"] != kind:
-            kind = preset["kind"]
-            lines += ["", f"{kind}:"]
-        texts = " -> ".join(preset["settings"].get(key, "...") for key in ("source", "target"))
-        lines.append(f"  {name:{width}}  {preset['domain']:12} {texts}")
-    return "\n".join(
-        [*lines[1:], "", "`nada presets NAME` tells the settings and why; `nada adapt --preset NAME` uses them."]
-    )

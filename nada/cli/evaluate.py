@@ -6,20 +6,22 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .arguments import add_config, given
-from .checkpoint.loading import EMBEDDED
-from .clip.loading import DEMO, PAPER_SPEC, load_clip
-from .commands import load_base, pick_device
-from .errors import UsageError
-from .measure.demo_judge import judge_for, load_judge
-from .measure.evaluate import EvaluateConfig, evaluate, report
-from .stylegan2 import Generator
+from .. import demo
+from ..clip.loading import PAPER_SPEC, load_clip
+from ..errors import UsageError
+from ..measure.demo_judge import judge_for, load_judge
+from ..measure.evaluate import EvaluateConfig, evaluate, report
+from ..stylegan2 import Generator
+from .options import add_config, given
+from .parsing import add_command, add_device
+from .shared import load_base, pick_device
 
 AUTO, NONE = "auto", "none"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments: the generators, the encoders, and one for each field of `EvaluateConfig`."""
+def add(commands: Any) -> None:
+    """Add the verb."""
+    parser = add_command(commands, "evaluate", "measure what an adaptation is worth", run, show)
     parser.add_argument("--generator", required=True, metavar="FILE", help="the generator to measure")
     parser.add_argument(
         "--base",
@@ -33,10 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="encoders, as for nada adapt (default: the demo's for demo models, else the paper's)",
     )
     parser.add_argument(
-        "--judge", default=AUTO, metavar="FILE", help="of the demo world; 'auto' for demo models only, or 'none'"
+        "--judge",
+        default=AUTO,
+        metavar="FILE",
+        help="classifier of the demo world: FILE, 'auto' (demo models only) or 'none'",
     )
     add_config(parser, "measurement", EvaluateConfig)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -51,21 +56,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     values["source"] = values.get("source") or recipe.get("source", "")
     config = EvaluateConfig(**values)
     base = _find_base(args.base, recipe)
-    demo = judge_for(generator, place)
-    judge = {AUTO: demo, NONE: None}[args.judge] if args.judge in (AUTO, NONE) else load_judge(args.judge, place)
-    clip = load_clip(args.clip or (DEMO if demo else PAPER_SPEC), place)
-    result = evaluate(generator, clip, config, None if base is None else base.to(place), judge)
+    known = judge_for(generator, place)
+    judge = {AUTO: known, NONE: None}[args.judge] if args.judge in (AUTO, NONE) else load_judge(args.judge, place)
+    clip = load_clip(args.clip or (demo.NAME if known else PAPER_SPEC), place)
+    extra = judge.measures(config.target) if judge else None
+    result = evaluate(generator, clip, config, None if base is None else base.to(place), extra)
     return {"generator": args.generator, "device": str(place), **result}
 
 
 def _find_base(choice: str, recipe: dict[str, Any]) -> Generator | None:
     if choice == AUTO:
-        known = (load_base(name) for name in EMBEDDED)
+        known = (load_base(name) for name in demo.GENERATORS)
         return next((base for base in known if base.fingerprint() == recipe.get("base")), None)
     if choice == NONE:
         return None
-    if not (choice in EMBEDDED or Path(choice).is_file()):
-        names = ", ".join(map(repr, EMBEDDED))
+    if not (choice in demo.GENERATORS or Path(choice).is_file()):
+        names = ", ".join(map(repr, demo.GENERATORS))
         raise UsageError(f"the base {choice!r} is no file; give one, or {names}, or 'none'")
     return load_base(choice)
 

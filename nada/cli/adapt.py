@@ -1,7 +1,8 @@
-"""`nada adapt`: a training from start or state to a folder of results, as functions to a JSON-able record."""
+"""`nada adapt` and `nada demo`: a training from start or state to a folder of results."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,31 +15,112 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from .adapt import Adaptation, AdaptStep, adapt
-from .checkpoint import load_generator, save_generator
-from .clip.loading import DEMO, load_clip
-from .commands import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
-from .errors import UsageError
+from .. import demo
+from ..adapt import Adaptation, AdaptStep, adapt
+from ..checkpoint import load_generator
+from ..clip import load_clip
+from ..errors import UsageError
+from ..latents.rendering import generate
+from ..latents.sampling import sample_latents
+from ..pictures.convert import load_pictures
+from ..pictures.grids import before_after, filmstrip
+from ..runs.folder import STATE, RunFolder
+from ..runs.history import History
+from ..runs.names import free_path, result_name
+from ..runs.out_of_memory import sparing
+from ..styles.files import save_style
+from ..styles.preview import encode
+from ..styles.style import Style
+from ..training.config import AdaptConfig
+from ..training.presets import PRESETS
+from ..training.state import RunState, load_state
 from .interrupt import Interrupt
-from .latents.rendering import generate
-from .latents.sampling import device_of, sample_latents
-from .pictures.convert import load_pictures
-from .pictures.grids import before_after, filmstrip
-from .runs.folder import STATE, RunFolder, find_snapshots
-from .runs.history import History
-from .runs.names import result_name
-from .runs.out_of_memory import sparing
-from .style_commands import leave_style
-from .training.config import AdaptConfig
-from .training.state import RunState, load_state
+from .options import add_config, given
+from .parsing import CLIP_HELP, GENERATOR_HELP, add_command, add_run_options, show_run
+from .shared import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
 
 log = logging.getLogger(__name__)
+
+
+def add(commands: Any) -> None:
+    """Add the verbs."""
+    parser = add_command(commands, "adapt", "move a generator to a new domain", run, show)
+    parser.add_argument("--generator", metavar="FILE", help=GENERATOR_HELP)
+    parser.add_argument("--clip", metavar="SPEC", help=CLIP_HELP)
+    parser.add_argument("--preset", choices=PRESETS, metavar="NAME", help="settings to start from; see nada presets")
+    parser.add_argument(
+        "--style-images", type=Path, nargs="+", default=(), metavar="PATH", help="take the target from these pictures"
+    )
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="resume the run in DIR, with its own settings")
+    add_config(parser, "adaptation")
+    _add_run_options(parser, "a new folder named after the texts")
+
+    short = add_command(commands, "demo", "photo -> sketch on the models that are included", run, show)
+    short.set_defaults(generator=demo.NAME, clip=demo.NAME, style_images=(), resume=None, preset=None)
+    add_config(short, "adaptation", defaults=demo.SETTINGS)
+    _add_run_options(short, "a new folder nada-demo")
+
+
+def _add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
+    add_run_options(parser, default_out)
+    parser.add_argument(
+        "--snapshot-every",
+        type=int,
+        metavar="N",
+        help="save a snapshot, and what --resume needs, every N iterations; 0 never (default: for each column of the "
+        "filmstrip)",
+    )
+
+
+def show(record: dict[str, Any]) -> str:
+    """The record as text."""
+    return show_run(record, "adapted")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    settings = given(args)
+    if args.resume:
+        return _resume(args, settings)
+    if not args.generator:
+        raise UsageError("--generator is missing; give a StyleGAN2 file, or 'demo'")
+    preset = PRESETS.get(args.preset)
+    defaults = demo.SETTINGS if args.command == "demo" else preset.settings if preset else {}
+    if "train" in settings:  # what else is trained needs its own step size
+        defaults = {name: value for name, value in defaults.items() if name != "learning_rate"}
+    settings = {"source": "", "target": "", **defaults, **settings}
+    if not settings["target"].strip() and not args.style_images:
+        raise UsageError("--target is missing; give a phrase for what the generator shall make, or --style-images")
+    config = AdaptConfig(**settings)
+    clip = args.clip or (preset.clip if preset and usual_clip(args.generator) != demo.NAME else None)
+    name = "nada-demo" if args.command == "demo" else f"nada-{result_name(settings)}"
+    return run_adapt(
+        config,
+        args.out or free_path(Path(name)),
+        args.generator,
+        clip,
+        args.device,
+        args.snapshot_every,
+        args.overwrite,
+        not args.quiet,
+        args.style_images,
+    )
+
+
+def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    iterations = settings.pop("iterations", None)
+    names = [*settings, *(name for name in ("preset", "style_images", "out", "overwrite") if getattr(args, name))]
+    if names:
+        option = names[0].replace("_", "-")
+        raise UsageError(f"--{option} does not go with --resume: a run goes on as it began; --iterations may change")
+    return run_resume(
+        args.resume, iterations, args.generator, args.clip, args.device, args.snapshot_every, not args.quiet
+    )
 
 
 def run_adapt(
     config: AdaptConfig,
     out: Path,
-    generator: str = DEMO,
+    generator: str = demo.NAME,
     clip: str | None = None,
     device: str = "auto",
     snapshot_every: int | None = None,
@@ -166,7 +248,8 @@ class Keeper:
         ws = sample_latents(run.frozen, PREVIEWS, run.config.seed, PREVIEW_PSI)
         before, after = generate(run.frozen, ws), generate(run.trained, ws)
         style = folder.path / f"{result_name(run.recipe())}.style.safetensors"
-        folder.files["style"] = leave_style(run.frozen, run.trained, before, after, style)
+        save_style(Style.between(run.frozen, run.trained, preview=encode(before, after)), style)
+        folder.files["style"] = str(style)
         folder.save_picture(before_after(before, after, run.labels), "before_after")
         folder.save_picture(self.filmstrip(ws[:STRIP_ROWS]), "filmstrip")
         folder.save_picture(self.history.loss_plot(), "loss")
@@ -187,7 +270,7 @@ class Keeper:
         stride = max(ceil(len(files) / (STRIP_COLUMNS - 1)), 1)
         frames = [("start", generate(self.run.frozen, ws))]
         for iteration, path in files[stride - 1 :: stride]:
-            frames.append((str(iteration), generate(load_generator(path).to(device_of(self.run.frozen)), ws)))
+            frames.append((str(iteration), generate(load_generator(path).to(self.run.frozen.device), ws)))
         return filmstrip([*frames, (str(self.run.iteration), generate(self.run.trained, ws))])
 
 
@@ -195,28 +278,3 @@ def spared(sentence: str) -> None:
     """Out of memory, and with smaller pieces on again."""
     torch.cuda.empty_cache()  # does nothing where there is no CUDA
     log.warning(sentence)
-
-
-def run_pick(path: Path, iteration: int, out: Path | None = None, overwrite: bool = False) -> dict[str, Any]:
-    """Make a snapshot of a run a result of its own, beside the one that the run ended with.
-
-    Args:
-        path: the folder of the run.
-        iteration: of a snapshot.
-        out: the file to write; None for a name in that folder that says the iteration.
-        overwrite: replace the file.
-
-    Raises:
-        UsageError: there is no such snapshot, or the file exists.
-    """
-    snapshots = find_snapshots(path)
-    if iteration not in snapshots:
-        there = ", ".join(map(str, snapshots)) or "none"
-        raise UsageError(f"{path} has no snapshot of iteration {iteration}; there are: {there}")
-    picked = load_generator(snapshots[iteration])
-    recipe = picked.metadata["adaptations"][-1]
-    out = out or path / f"{result_name(recipe)}_at_{iteration}.safetensors"
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; choose another name, or add --overwrite to replace it")
-    save_generator(picked, out)
-    return {"iteration": iteration, "file": str(out), "bytes": out.stat().st_size}

@@ -1,0 +1,47 @@
+"""`nada inspect` and `nada convert`: what a checkpoint is, and the same generator in another format."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import inspect_file, load_generator, save_generator, save_rosinality
+from ..errors import UsageError
+from .parsing import GENERATOR_HELP, add_command, show_tree
+
+
+def add(commands: Any) -> None:
+    """Add the verbs."""
+    inspect = add_command(
+        commands, "inspect", "tell what a file is, without running anything in it", run_inspect, show_tree
+    )
+    inspect.add_argument("file", metavar="FILE", help="any file, or the name of a demo generator")
+
+    convert = add_command(
+        commands, "convert", "rewrite a generator as safetensors, or as rosinality .pt", run_convert, show_tree
+    )
+    convert.add_argument("source", metavar="IN", help=GENERATOR_HELP)
+    convert.add_argument("target", metavar="OUT.safetensors|OUT.pt", type=Path)
+    convert.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+
+
+def run_inspect(args: argparse.Namespace) -> dict[str, Any]:
+    """What a file is; see `inspect_file`."""
+    return inspect_file(args.file)
+
+
+def run_convert(args: argparse.Namespace) -> dict[str, Any]:
+    """Write any generator that can be read as safetensors, or as rosinality's .pt for other programs."""
+    target: Path = args.target
+    if target.suffix not in (".safetensors", ".pt"):
+        raise UsageError(f"{target} does not end in .safetensors or .pt; those are the formats written")
+    if target.exists() and not args.overwrite:
+        raise UsageError(f"{target} exists; choose another name, or add --overwrite to replace it")
+    generator = load_generator(args.source)
+    notes = generator.metadata.get("notes", [])
+    if target.suffix == ".pt":
+        notes = [*notes, *save_rosinality(generator, target)]
+    else:
+        save_generator(generator, target)
+    return {"source": args.source, "file": str(target), "bytes": target.stat().st_size, "notes": notes}

@@ -1,0 +1,95 @@
+"""Parse the command line, run one verb, and explain any failure in one line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from ..errors import NadaError, UsageError
+from . import adapt, evaluate, files, generate, models, pick, presets, styles, text_edits
+
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
+PACKAGE = __package__.rpartition(".")[0]  # "nada", or its name inside another program
+EPILOG = """\
+examples:
+  nada demo                                            the whole thing on the small models that come along
+  nada adapt --generator ffhq.pkl --source photo --target sketch --layers all
+  nada adapt --generator afhqdog.pkl --source dog --target pig --iterations 200
+  nada adapt --generator ffhq.pkl --preset sketch
+  nada adapt --generator ffhq.pkl --style-images three_pictures/ --preset style-images
+  nada adapt --resume nada-photo_to_sketch --iterations 400
+  nada pick nada-photo_to_sketch 200                   the state after 200 iterations becomes a result of its own
+  nada generate --generator nada-photo_to_sketch/photo_to_sketch.safetensors --count 16
+  nada evaluate --generator nada-photo_to_sketch/photo_to_sketch.safetensors
+  nada generate --generator demo --style nada-demo/photo_to_sketch.style.safetensors:0.5
+  nada style diff ffhq.pkl ffhq_sketch.pt sketch.safetensors     a published adaptation as a style
+  nada mapper --generator nada-dog_to_pig/dog_to_pig.safetensors --target pig
+  nada models                                          what is published; nada models ffhq-1024 downloads it
+  nada inspect ffhq.pkl
+  nada convert ffhq.pkl ffhq.safetensors
+
+exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted (what was trained is kept)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    _set_up_logging(args.command)
+    try:
+        result = args.run(args)
+    except UsageError as error:
+        return _fail(error, USAGE)
+    except (NadaError, OSError, torch.OutOfMemoryError) as error:  # anything else is a defect: its traceback helps
+        return _fail(error, FAILURE)
+    except KeyboardInterrupt:
+        return _fail(NadaError("interrupted before the end; the result was not saved"), INTERRUPTED)
+    print(json.dumps(result) if args.json else args.show(result))
+    return INTERRUPTED if result.get("interrupted") else 0
+
+
+def _fail(error: BaseException, code: int) -> int:
+    print(f"nada: {explain(error)}", file=sys.stderr)
+    return code
+
+
+def _set_up_logging(command: str) -> None:
+    """Our own messages on stderr; those of the libraries beneath end in our errors, or do not matter here."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("nada: %(message)s"))
+    logging.getLogger(PACKAGE).handlers = [handler]
+    logging.getLogger(PACKAGE).setLevel(logging.INFO)
+    logging.getLogger(PACKAGE).propagate = False
+    for name in (None, "huggingface_hub"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs; each sets `run` (arguments -> result) and `show` (result -> text)."""
+    parser = argparse.ArgumentParser(
+        prog="nada",
+        description="StyleGAN-NADA: adapt a StyleGAN2 generator to a new domain from two phrases.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for verb in (adapt, presets, pick, generate, evaluate, styles, text_edits, files, models):
+        verb.add(commands)
+    return parser
+
+
+def explain(error: BaseException) -> str:
+    """One sentence for any failure that a user can meet."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            "the device has not enough memory; use a smaller --batch or --select-batch, one CLIP model, or --device cpu"
+        )
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    return str(error)

@@ -1,0 +1,52 @@
+"""`nada models`: published models, as a list or as a download."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..published.catalog import PUBLISHED, PUBLISHED_CLIPS, find_published
+from ..published.download import download
+from .parsing import add_command, show_tree
+
+log = logging.getLogger(__name__)
+
+
+def add(commands: Any) -> None:
+    """Add the verb."""
+    models = add_command(commands, "models", "list published models, or download one", run, show)
+    models.add_argument("name", nargs="?", metavar="NAME", help="model to download; omit it to list all")
+    models.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where to (default: this folder)")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """The published models; with a name, download that one into a folder."""
+    if args.name is None:
+        rows = [{**asdict(m), "file": m.file} for m in PUBLISHED]
+        return {"generators": rows, "clips": [{**asdict(c), "file": c.file, "url": c.url} for c in PUBLISHED_CLIPS]}
+    model = find_published(args.name)
+    log.info("%s, %d MB, from %s; license: %s", model.name, model.megabytes, model.url, model.license)
+    path, notes = download(model, args.to)
+    size = path.stat().st_size
+    return {"name": model.name, "file": str(path), "bytes": size, "license": model.license, "notes": notes}
+
+
+def show(result: dict[str, Any]) -> str:
+    """The list as a table, or what was downloaded."""
+    if "generators" not in result:
+        return show_tree(result)
+    rows = [("NAME", "PX", "MB", "FROM", "WHAT IT MAKES")]
+    rows += [(g["name"], g["resolution"], g["megabytes"], g["form"], g["content"]) for g in result["generators"]]
+    width = max(len(row[0]) for row in rows)
+    lines = [f"{name:{width}} {px:>5} {mb:>5}  {form:21}  {content}" for name, px, mb, form, content in rows]
+    licenses: dict[str, list[str]] = {}
+    for g in result["generators"]:
+        licenses.setdefault(g["license"], []).append(g["name"])
+    most = max(licenses, key=lambda name: len(licenses[name]))
+    lines += ["", "`nada models NAME --to DIR` downloads one. Licenses:", f"  {most}: all but those below"]
+    lines += [f"  {name}: {', '.join(names)}" for name, names in licenses.items() if name != most]
+    clips = ", ".join(f"{c['name']} ({c['megabytes']} MB, {c['license']})" for c in result["clips"])
+    return "\n".join([*lines, f"CLIP models, downloaded when first used, or so too: {clips}"])

@@ -1,0 +1,83 @@
+"""Arguments and output texts that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Result = dict[str, Any]
+Verb = Callable[[argparse.Namespace], Result]
+Show = Callable[[Result], str]
+
+GENERATOR_HELP = "a StyleGAN2 file (.safetensors, rosinality .pt, NVIDIA .pkl), 'demo' or 'demo-person'"
+CLIP_HELP = (
+    "CLIP models with optional weights: NAME[:WEIGHT],... where NAME is 'demo', an open_clip architecture such as "
+    "ViT-B/32 (OpenAI's weights, downloaded on first use), ARCHITECTURE@TAG, ARCHITECTURE@FILE, or a folder with "
+    "open_clip_config.json and weights. Default: the paper's ViT-B/32,ViT-B/16; for the demo generator, demo"
+)
+STYLE_HELP = "a style file, with a strength in -1..2 (default 1)"
+DEVICE_HELP = "auto, cpu, cuda, cuda:1, mps (default: %(default)s)"
+
+
+def add_command(commands: Any, name: str, help: str, run: Verb, show: Show) -> argparse.ArgumentParser:
+    """Add a verb to argparse's subcommands.
+
+    Args:
+        commands: argparse's collection of subcommands.
+        name: the verb.
+        help: a line for the list of verbs.
+        run: the parsed arguments -> a JSON-able result.
+        show: the result -> text for people.
+    """
+    parser = commands.add_parser(name, help=help, description=f"nada {name}: {help}.")
+    parser.set_defaults(run=run, show=show)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    return parser
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+
+
+def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
+    """Add what every training takes: --out, --overwrite, --quiet and --device."""
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder for the results (default: {default_out})")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_device(parser)
+
+
+def show_run(record: Result, done: str) -> str:
+    """The record of a training as text: how it ended, and its files.
+
+    Args:
+        record: from a training verb.
+        done: the word for a run that reached its end, such as "adapted".
+    """
+    iterations, seconds = record["recipe"]["iterations_done"], record["seconds"]
+    head = "interrupted: kept the state after" if record["interrupted"] else f"{done} in"
+    return f"{head} {iterations} iterations, {seconds:.1f} s ({record['device']})\n{show_files(record)}"
+
+
+def show_files(record: dict[str, Any]) -> str:
+    """The files in a record, a line each."""
+    files = {k: v for k, v in record["files"].items() if not k.startswith("seed_")}
+    width = max(map(len, files), default=0)
+    lines = [f"  {name.replace('_', ' '):{width}}  {path}" for name, path in files.items()]
+    return "\n".join([f"results in {record['folder']}", *lines])
+
+
+def show_tree(value: Any, indent: str = "") -> str:
+    """Nested results as indented lines; empty values are left out."""
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            lines += [f"{indent}{key}:", show_tree(item, indent + "  ")]
+        elif isinstance(item, (list, tuple)) and item and isinstance(item[0], str):
+            lines += [f"{indent}{key}:", *(f"{indent}  - {part}" for part in item)]
+        elif item not in (None, [], (), {}):
+            lines.append(f"{indent}{key}: {item}")
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,41 @@
+"""`nada presets`: settings for the paper's examples."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from ..training.presets import PRESETS
+from .parsing import add_command
+
+
+def add(commands: Any) -> None:
+    """Add the verb."""
+    parser = add_command(commands, "presets", "list the settings for the paper's examples", run, show)
+    parser.add_argument("name", nargs="?", choices=PRESETS, metavar="NAME", help="preset to show in full")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """The presets, or the one that was named."""
+    return {name: preset.describe() for name, preset in PRESETS.items() if args.name in (None, name)}
+
+
+def show(presets: Mapping[str, Mapping[str, Any]]) -> str:
+    """Presets as text: a table, or all about a single one."""
+    if len(presets) == 1:
+        ((name, preset),) = presets.items()
+        settings = [f"  --{key.replace('_', '-')} {value}" for key, value in preset["settings"].items()]
+        facts = [f"{name}: {preset['why']}", f"for {preset['domain']}; {preset['evidence']}", "settings:"]
+        return "\n".join([*facts, *settings, f"  --clip {preset['clip']}"])
+    width = max(map(len, presets))
+    lines, kind = [], None
+    for name, preset in presets.items():
+        if preset["kind"] != kind:
+            kind = preset["kind"]
+            lines += ["", f"{kind}:"]
+        texts = " -> ".join(preset["settings"].get(key, "...") for key in ("source", "target"))
+        lines.append(f"  {name:{width}}  {preset['domain']:12} {texts}")
+    return "\n".join(
+        [*lines[1:], "", "`nada presets NAME` tells the settings and why; `nada adapt --preset NAME` uses them."]
+    )

@@ -1,0 +1,65 @@
+"""What several verbs do: choose a device, open generators and styles, and the layout of their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from .. import demo
+from ..checkpoint import load_generator
+from ..clip.loading import PAPER_SPEC
+from ..errors import UsageError
+from ..files import CACHE
+from ..stylegan2 import Generator
+from ..styles.files import load_style
+from ..styles.style import apply_style
+
+PREVIEWS = 12  # latents in the before-and-after picture
+STRIP_ROWS, STRIP_COLUMNS = 4, 6  # latents followed in the filmstrip, and moments shown after the start
+PREVIEW_PSI = 0.7
+CONVERTED = CACHE / "converted"  # copies of others' checkpoints
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is the GPU where there is one; anything else is PyTorch's name for a device.
+
+    Raises:
+        UsageError: PyTorch does not know the device, or cannot use it here.
+    """
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"the device {name!r} cannot be used here; try cpu, cuda or mps") from error
+    return device
+
+
+def load_base(source: str) -> Generator:
+    """A generator from a file or of the package, on the CPU; a slow format leaves a copy that loads fast next time."""
+    return load_generator(source, CONVERTED.expanduser())
+
+
+def usual_clip(generator: str) -> str:
+    """The CLIP models to adapt a generator with if nothing else is said: the demo's for those of the package."""
+    return demo.NAME if generator in demo.GENERATORS else PAPER_SPEC
+
+
+def split_spec(spec: str) -> tuple[str, float]:
+    """FILE[:STRENGTH] -> path and strength; a colon before anything but a number belongs to the path."""
+    path, colon, number = spec.rpartition(":")
+    try:
+        return (path, float(number)) if colon and path else (spec, 1.0)
+    except ValueError:
+        return spec, 1.0
+
+
+def styled(generator: Generator, specs: Iterable[str]) -> Generator:
+    """A generator with styles, each given as FILE or FILE:STRENGTH."""
+    for spec in specs:
+        path, strength = split_spec(spec)
+        generator = apply_style(generator, load_style(path), strength)
+    return generator

@@ -1,0 +1,150 @@
+"""`nada mapper` and `nada optimize`: latent codes moved to where the images show a text."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..checkpoint.saving import write_safetensors
+from ..clip import ClipEnsemble, load_clip
+from ..latents.rendering import generate
+from ..latents.sampling import sample_latents
+from ..pictures.charts import plot
+from ..pictures.grids import before_after, filmstrip
+from ..runs.folder import RunFolder
+from ..runs.names import free_path, slug
+from ..stylegan2 import Generator
+from ..text_edits import (
+    MapperConfig,
+    MapperTraining,
+    Optimization,
+    OptimizeConfig,
+    optimize_latents,
+    save_mapper,
+    train_mapper,
+)
+from .interrupt import Interrupt
+from .options import add_config, given
+from .parsing import add_command, add_run_options, show_run
+from .shared import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
+
+MAPPER = "teach a network to move a generator's latent codes to where its images show a text"
+OPTIMIZE = "move the latent codes of a few images to where they show a text (StyleCLIP), the generator unchanged"
+
+
+def add(commands: Any) -> None:
+    """Add the verbs."""
+    mapper = add_command(commands, "mapper", MAPPER, run_mapper, show)
+    _add_models(mapper)
+    add_config(mapper, "mapper", MapperConfig, required=["target"])
+
+    optimize = add_command(commands, "optimize", OPTIMIZE, run_optimize, show)
+    _add_models(optimize)
+    optimize.add_argument("--count", type=int, default=PREVIEWS, help="images to start from (default: %(default)s)")
+    optimize.add_argument("--first-seed", type=int, default=0, help="seed of the first image; image i uses seed + i")
+    optimize.add_argument(
+        "--psi", type=float, default=PREVIEW_PSI, help="truncation psi of the start images (default: %(default)s)"
+    )
+    add_config(optimize, "optimization", OptimizeConfig, required=["target"])
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--generator", required=True, metavar="FILE", help="as for `nada adapt`; usually its result")
+    parser.add_argument("--clip", metavar="SPEC", help="as for `nada adapt`; default: those of the adaptation")
+    add_run_options(parser, "a new folder named after the text")
+
+
+def show(record: dict[str, Any]) -> str:
+    """The record as text."""
+    return show_run(record, "trained")
+
+
+def run_mapper(args: argparse.Namespace) -> dict[str, Any]:
+    """Train a mapper and leave it in a folder with pictures. Ctrl-C ends it after the step under way and keeps it.
+
+    Returns:
+        The record: recipe, losses of each iteration, seconds, and the files written.
+    """
+    config = MapperConfig(**given(args, MapperConfig))
+    out = args.out or free_path(Path(f"nada-{slug(config.target)}-mapper"))
+    base, place = load_base(args.generator), pick_device(args.device)
+    config.build(base)  # refuse wrong bands before CLIP is loaded or downloaded
+    folder = RunFolder(out, args.overwrite)
+    run = train_mapper(base.to(place), _load_clip(base, args.generator, args.clip, place), config)
+    ws = sample_latents(base, PREVIEWS, config.seed, config.psi)
+    record = _follow(run, folder, ws, lambda: run.mapper(ws), not args.quiet)
+    path = out / f"{slug(config.target)}_mapper.safetensors"
+    save_mapper(run.mapper, path)
+    return _finish(folder, {"mapper": path}, run, record)
+
+
+def run_optimize(args: argparse.Namespace) -> dict[str, Any]:
+    """Optimize the latent codes of some images and leave codes and pictures in a folder; otherwise as `run_mapper`."""
+    config = OptimizeConfig(**given(args, OptimizeConfig))
+    out = args.out or free_path(Path(f"nada-{slug(config.target)}-optimized"))
+    base, place = load_base(args.generator), pick_device(args.device)
+    folder = RunFolder(out, args.overwrite)
+    ws = sample_latents(base.to(place), args.count, args.first_seed, args.psi)
+    run = optimize_latents(base, _load_clip(base, args.generator, args.clip, place), ws, config)
+    record = _follow(run, folder, ws, lambda: run.codes.detach(), not args.quiet)
+    path = out / f"{slug(config.target)}_codes.safetensors"
+    write_safetensors({"ws": run.codes.detach().cpu().contiguous()}, {}, path)
+    return _finish(folder, {"codes": path}, run, record)
+
+
+def _load_clip(base: Generator, generator: str, clip: str | None, place: torch.device) -> ClipEnsemble:
+    """The CLIP models that were asked for; else those that the generator was adapted with; else the usual ones."""
+    match base.metadata.get("adaptations"):
+        case [*_, {"clip": [{"name": str(), "weight": float()}, *_] as models}]:
+            known = ",".join(f"{model['name']}:{model['weight']}" for model in models)
+        case _:
+            known = usual_clip(generator)
+    return load_clip(clip or known, place)
+
+
+def _follow(
+    run: MapperTraining | Optimization,
+    folder: RunFolder,
+    ws: Tensor,
+    moved: Callable[[], Tensor],
+    progress: bool,
+) -> dict[str, Any]:
+    """Run to the end or to Ctrl-C, and save the pictures: of codes ws, and of what `moved` says they have become."""
+    base: Generator = run.generator
+    before = generate(base, ws)
+    frames = [("start", before[:STRIP_ROWS])]
+    losses: list[dict[str, float]] = []
+    began = time.perf_counter()
+    with Interrupt() as interrupt, tqdm(total=len(run), unit="it", disable=not progress) as bar:
+        for step in run:
+            losses.append({name: float(loss) for name, loss in step.losses.items()})
+            bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
+            bar.update()
+            if interrupt.requested:
+                break
+            if step.iteration % -(-len(run) // STRIP_COLUMNS) == 0 and step.iteration < len(run):
+                frames.append((str(step.iteration), generate(base, moved()[:STRIP_ROWS])))
+    seconds = round(time.perf_counter() - began, 3)
+    after = generate(base, moved())
+    frames.append((str(run.iteration), after[:STRIP_ROWS]))
+    folder.save_picture(before_after(before, after, ("before", run.config.target)), "before_after")
+    folder.save_picture(filmstrip(frames), "filmstrip")
+    folder.save_picture(plot({name: [step[name] for step in losses] for name in losses[0]}), "loss")
+    interrupted = run.iteration < len(run)
+    return {"device": str(ws.device), "losses": losses, "interrupted": interrupted, "seconds": seconds}
+
+
+def _finish(
+    folder: RunFolder, results: dict[str, Path], run: MapperTraining | Optimization, record: dict[str, Any]
+) -> dict[str, Any]:
+    folder.files = {**{name: str(path) for name, path in results.items()}, **folder.files}
+    record = {"recipe": run.recipe(), "folder": str(folder.path), "files": folder.files, **record}
+    folder.save_record(record)
+    return record
