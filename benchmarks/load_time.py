@@ -33,7 +33,7 @@ def peak_memory() -> int:
 
 def write(kind: str, generator: Generator, path: Path) -> None:
     """A file of one of the formats."""
-    from checkpoint_files import nvidia_bytes, rosinality_checkpoint, tensorflow_bytes, torch_bytes
+    from helpers.checkpoint_files import nvidia_bytes, rosinality_checkpoint, tensorflow_bytes, torch_bytes
 
     if kind == FORMATS[0]:
         path.write_bytes(torch_bytes(rosinality_checkpoint(generator)))

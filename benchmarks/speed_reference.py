@@ -33,7 +33,7 @@ class Reference(Timed):
     """An iteration of its training loop."""
 
     def prepare(self, generator: Generator, clip: ClipEnsemble) -> None:
-        from checkpoint_files import rosinality_checkpoint, torch_bytes
+        from helpers.checkpoint_files import rosinality_checkpoint, torch_bytes
 
         case = self.case
         model = import_model(Path(case.reference), case.device, clip)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from conftest import alive
+from helpers.models import alive
 
 from nada.adapt import adapt
 from nada.clip.directions import text_direction

@@ -38,7 +38,7 @@ def main() -> None:
 
 def read_schemas() -> list[Any]:
     """Those of all nodes, made in the tests' stand-in for ComfyUI, where no files of a user are listed."""
-    import stub_comfyui
+    from helpers import stub_comfyui
 
     with tempfile.TemporaryDirectory() as folder:
         sys.modules |= stub_comfyui.modules(stub_comfyui.Host(Path(folder)))

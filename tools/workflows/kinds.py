@@ -13,7 +13,7 @@ from graph import CORE, NOTE, Kind, Socket
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import stub_comfyui  # noqa: E402  the tests' stand-in for ComfyUI, so that none is needed
+from helpers import stub_comfyui  # noqa: E402  the tests' stand-in for ComfyUI, so that none is needed
 
 
 def kinds() -> dict[str, Kind]:

@@ -21,7 +21,7 @@ from PIL.Image import Resampling
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
 
-from comfyui_server import Client, to_prompt  # noqa: E402  as the tests convert and run them
+from helpers.comfyui_server import Client, to_prompt  # noqa: E402  as the tests convert and run them
 
 SIDE, GAP, QUALITY = 540, 16, 88  # px of a thumbnail, about, and between pictures in it
 LIMIT = 1800  # seconds for a workflow

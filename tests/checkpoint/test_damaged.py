@@ -1,0 +1,57 @@
+"""Files that were cut off or damaged by chance: a sentence, or a generator, and never anything else."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from helpers.checkpoint_files import nvidia_bytes, rosinality_checkpoint, small_generator, torch_bytes
+from safetensors.torch import save
+
+from nada.checkpoint import load_generator
+from nada.errors import CheckpointError
+
+SECONDS = 10  # of a slow machine
+SAMPLES = {
+    "torch zip": lambda generator: torch_bytes(rosinality_checkpoint(generator)),
+    "torch legacy": lambda generator: torch_bytes(rosinality_checkpoint(generator), legacy=True),
+    "pickle": nvidia_bytes,
+    "pickle of protocol 2": lambda generator: nvidia_bytes(generator, protocol=2),
+    "safetensors": lambda generator: save(generator.state_dict()),
+}
+
+
+def load(folder: Path, data: bytes) -> bool:
+    """Whether the bytes load; if not, they are refused."""
+    path = folder / "model"
+    path.write_bytes(data)
+    start = time.monotonic()
+    try:
+        load_generator(path)
+    except CheckpointError:
+        return False
+    finally:
+        assert time.monotonic() - start < SECONDS
+    return True
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_every_truncation_is_refused(tmp_path, kind):
+    data = SAMPLES[kind](small_generator(4))
+    assert load(tmp_path, data)
+    for size in [*range(0, 200, 7), *range(200, len(data), len(data) // 60), len(data) - 1]:
+        assert not load(tmp_path, data[:size])
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_random_damage_ends_in_a_sentence_or_a_generator(tmp_path, kind):
+    data, rng = SAMPLES[kind](small_generator(4)), random.Random(f"damage {kind}")
+    outcomes = []
+    for _ in range(150):
+        damaged = bytearray(data)
+        for _ in range(rng.choice([1, 2, 8])):
+            damaged[rng.randrange(len(data))] = rng.randrange(256)
+        outcomes.append(load(tmp_path, bytes(damaged)))
+    assert {*outcomes} == {True, False}

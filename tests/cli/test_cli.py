@@ -1,0 +1,233 @@
+"""The command line as its user meets it: files that appear, sentences and exit codes when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.checkpoint_files import nvidia_bytes, rosinality_checkpoint, small_generator, torch_bytes
+from PIL import Image
+
+from nada.checkpoint import load_generator, save_generator
+from nada.cli import main
+from nada.latents.rendering import generate
+from nada.latents.sampling import sample_latents
+from nada.runs.names import free_path, slug
+from nada.training.state import load_state
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def base(small, tmp_path) -> Path:
+    path = tmp_path / "base.safetensors"
+    save_generator(small, path)
+    return path
+
+
+@pytest.fixture
+def adapt(base, clip_folder, tmp_path):
+    """Runs `nada adapt` with small defaults; returns its exit code."""
+
+    def run(*more: str, out: str = "run") -> int:
+        texts = [] if "--source" in more else ["--source", "photo", "--target", "sketch"]
+        arguments = ["--generator", str(base), "--clip", str(clip_folder), "--out", str(tmp_path / out), "--quiet"]
+        return main(["adapt", *arguments, *texts, "--iterations", "4", "--device", "cpu", *more])
+
+    return run
+
+
+def test_adapt_leaves_everything_that_the_help_promises(adapt, tmp_path, capsys, small):
+    assert adapt("--snapshot-every", "2", "--layers", "3", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    run = tmp_path / "run"
+    assert json.loads((run / "record.json").read_text()) == record
+    assert len(record["losses"]) == len(record["layers"]) == 4
+    assert all(len(layers) == 3 for layers in record["layers"])
+    adapted = load_generator(run / "photo_to_sketch.safetensors")
+    assert adapted.metadata["adaptations"] == [record["recipe"]]
+    assert record["recipe"]["base"] == small.fingerprint() != adapted.fingerprint()
+    assert load_generator(run / "snapshots" / "iteration_00002.safetensors").fingerprint() != adapted.fingerprint()
+    for name in ("before_after", "filmstrip", "loss", "layers"):
+        assert Image.open(run / f"{name}.png").width > 300
+    assert not list(run.glob(".*")), "temporary files were left"
+
+
+def test_two_runs_write_the_same_generator(adapt, tmp_path):
+    assert adapt(out="a") == adapt(out="b") == 0
+    a, b = (load_generator(tmp_path / out / "photo_to_sketch.safetensors") for out in "ab")
+    assert a.fingerprint() == b.fingerprint()
+
+
+def test_both_foreign_formats_adapt_to_the_same_pictures(clip_folder, tmp_path):
+    generator = small_generator(32)
+    (tmp_path / "rosinality.bin").write_bytes(torch_bytes(rosinality_checkpoint(generator)))
+    (tmp_path / "nvidia.bin").write_bytes(nvidia_bytes(generator))
+    images = []
+    for name in ("rosinality", "nvidia"):
+        texts = ["--source", "photo", "--target", "sketch", "--iterations", "10", "--layers", "4", "--quiet"]
+        models = ["--generator", str(tmp_path / f"{name}.bin"), "--clip", str(clip_folder), "--device", "cpu"]
+        assert main(["adapt", *models, *texts, "--out", str(tmp_path / name)]) == 0
+        adapted = load_generator(tmp_path / name / "photo_to_sketch.safetensors")
+        images.append(generate(adapted, sample_latents(adapted, 4)))
+    base = generate(generator, sample_latents(generator, 4))
+    assert (images[0] - images[1]).abs().max() < 1e-4
+    assert (images[0] - base).abs().max() > 0.05, "nothing was adapted"
+
+
+def test_an_earlier_run_is_not_lost(adapt, tmp_path, capsys):
+    assert adapt("--snapshot-every", "2") == 0
+    first = (tmp_path / "run" / "photo_to_sketch.safetensors").read_bytes()
+    assert adapt() == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "run" / "photo_to_sketch.safetensors").read_bytes() == first
+    assert adapt("--overwrite", "--seed", "9", "--snapshot-every", "3") == 0
+    assert (tmp_path / "run" / "photo_to_sketch.safetensors").read_bytes() != first
+    assert [p.name for p in tmp_path.glob("run/snapshots/*")] == ["iteration_00003.safetensors"]
+
+
+def test_generate_writes_one_picture_per_seed(base, tmp_path, capsys):
+    out = tmp_path / "images"
+    command = ["generate", "--generator", str(base), "--seed", "7", "--out", str(out), "--device", "cpu"]
+    assert main([*command, "--count", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"]["grid"] == str(out / "grid.png")
+    assert sorted(p.name for p in out.glob("seed*")) == [f"seed_00000{n}.png" for n in (7, 8, 9)]
+    assert Image.open(out / "seed_000007.png").size == (32, 32)
+    assert main(command) == 2
+    assert "holds pictures" in capsys.readouterr().err
+
+
+def test_convert_and_inspect(base, tmp_path, capsys, small):
+    state = {"g_ema": {"not": torch.zeros(3)}}
+    torch.save(state, tmp_path / "odd.pt")
+    assert main(["convert", str(base), str(tmp_path / "copy.safetensors")]) == 0
+    assert load_generator(tmp_path / "copy.safetensors").fingerprint() == small.fingerprint()
+    assert main(["convert", str(base), str(tmp_path / "copy.safetensors")]) == 2
+    assert main(["convert", str(base), str(tmp_path / "copy.pt")]) == 2
+    assert main(["convert", str(tmp_path / "odd.pt"), str(tmp_path / "odd.safetensors")]) == 1
+    assert not (tmp_path / "odd.safetensors").exists()
+    capsys.readouterr()
+    assert main(["inspect", str(base), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["resolution"] == 32
+    assert main(["inspect", str(base)]) == 0
+    assert "resolution: 32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--batch", "0"], 2, "batch is 0"),
+        (["--layers", "9"], 2, "7 to choose from"),
+        (["--layers", "most"], 2, "'auto', 'all' or a number"),
+        (["--source", "photo", "--target", " "], 2, "--target is missing"),
+        (["--source", "photo", "--target", "far too " * 30], 2, "tokens long"),
+        (["--clip", "ViT-B/99"], 2, "no CLIP architecture"),
+        (["--generator", "nowhere.pkl"], None, "nowhere.pkl"),
+        (["--generator", __file__], 1, "test_cli.py"),
+        (["--device", "abacus"], 2, "abacus"),
+        (["--learning-rate", "1e30", "--snapshot-every", "0"], 1, "not finite"),
+        (["--snapshot-every", "-1"], 2, "snapshot_every is -1"),
+    ],
+)
+def test_mistakes_get_a_sentence_and_a_code(adapt, capsys, arguments, code, words):
+    result = adapt(*arguments)
+    error = capsys.readouterr().err
+    assert result == code if code else result in (1, 2)
+    assert words in error
+    assert "Traceback" not in error
+    assert error.count("\n") == 1, error
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or not Path("/dev/full").exists(), reason="needs a Unix system")
+def test_places_that_cannot_be_written(adapt, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert adapt(out="file/run") == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    if os.geteuid():  # the superuser may write anywhere
+        assert adapt(out="closed/run") == 1
+        assert "ermission" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_a_sentence_and_keeps_the_old_file(adapt, tmp_path, capsys, monkeypatch):
+    assert adapt() == 0
+    path = tmp_path / "run" / "photo_to_sketch.safetensors"
+    before = path.read_bytes()
+
+    def full(file):
+        if os.fstat(file).st_size:  # the empty file that tries whether the folder can be written still fits
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert adapt("--overwrite") == 1
+    error = capsys.readouterr().err
+    assert "disk is full" in error
+    assert error.count("\n") == 1
+    assert path.read_bytes() == before
+
+
+def start(base: Path, clip_folder: Path, out: Path, *more: str) -> subprocess.Popen:
+    texts = ["--source", "photo", "--target", "sketch", "--iterations", "100000", "--snapshot-every", "1"]
+    models = ["--generator", str(base), "--clip", str(clip_folder), "--device", "cpu", "--out", str(out)]
+    command = [sys.executable, "-m", "nada", "adapt", *models, *texts, *more]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    deadline = time.time() + 90
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.time() < deadline, f"{path.name} never appeared"
+        time.sleep(0.05)
+
+
+def test_ctrl_c_keeps_what_was_trained_and_says_where(base, clip_folder, tmp_path):
+    process = start(base, clip_folder, tmp_path / "run", "--quiet")
+    wait_for(tmp_path / "run" / "snapshots" / "iteration_00003.safetensors", process)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    kept = tmp_path / "run" / "photo_to_sketch.safetensors"
+    assert str(kept) in out
+    assert "interrupted" in out
+    done = load_generator(kept).metadata["adaptations"][-1]["iterations_done"]
+    assert 3 <= done < 100000
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["interrupted"] is True
+    assert load_state(tmp_path / "run" / "resume.safetensors").recipe["iterations_done"] == done
+
+
+def test_kill_leaves_only_whole_files(base, clip_folder, tmp_path):
+    process = start(base, clip_folder, tmp_path / "run", "--quiet")
+    wait_for(tmp_path / "run" / "snapshots" / "iteration_00002.safetensors", process)
+    process.kill()
+    process.communicate(timeout=60)
+    snapshots = sorted(tmp_path.glob("run/snapshots/iteration_*.safetensors"))
+    for path in snapshots[:2] + snapshots[-2:]:
+        load_generator(path)
+
+
+def test_names_of_folders_and_files(tmp_path):
+    assert slug("3d render in the style of Pixar!") == "3d_render_in_the_style_of_pixar"
+    assert slug("???") == "untitled"
+    assert slug("\u6c34\u58a8\u753b") == "\u6c34\u58a8\u753b"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run-2").mkdir()
+    assert free_path(tmp_path / "run").name == "run-3"
+    assert free_path(tmp_path / "new").name == "new"
+
+
+def test_help_teaches_every_option(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["adapt", "--help"])
+    assert exit.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("--source", "--target", "--layers", "--clip", "--snapshot-every", "ViT-B/32", "default: 300"):
+        assert word in text

@@ -1,0 +1,185 @@
+"""The pack in a real ComfyUI on the CPU: set COMFYUI_PATH to a checkout whose requirements this Python has."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import struct
+import time
+import urllib.error
+
+import pytest
+from helpers.comfyui_server import HOME, PACK, RUN_LIMIT, to_prompt
+from PIL import ImageChops
+
+ADAPT, SAVE_IMAGE, SAVE_GENERATOR = "NADATextAdapt", "SaveImage", "NADASaveGenerator"
+NODES = ("LoadStyleGAN2", "NADALoadCLIP", ADAPT, "SampleLatents", "GenerateImages", SAVE_GENERATOR)
+NODES += ("NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid")
+NODES += ("NADALoadStyle", "NADAApplyStyle", "NADASaveStyle")
+NODES += ("NADAImageAdapt", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate")
+NODES += ("NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
+FILMSTRIP = f"/extensions/{PACK}/filmstrip.js"
+TEXT_EVENT, PREVIEW_EVENTS = 3, {1, 4}
+
+pytestmark = pytest.mark.skipif(not HOME, reason="COMFYUI_PATH does not name a checkout of ComfyUI")
+
+
+@pytest.fixture
+def quickstart(server):
+    """The template as a prompt, shortened; and the ids of its nodes by type."""
+    prompt = to_prompt(server.template("quickstart"), server.get("/object_info"))
+    ids = {node["class_type"]: name for name, node in prompt.items()}
+    prompt[ids[ADAPT]]["inputs"] |= {"iterations": 4, "batch": 1, "preview_every": 2, "select_batch": 2}
+    return prompt, ids
+
+
+def test_loads_and_serves_its_files(server):
+    assert "IMPORT FAILED" not in server.log_text()
+    assert "Traceback" not in server.log_text()
+    assert PACK in server.get("/workflow_templates")
+    for path in (f"/api/workflow_templates/{PACK}/quickstart.jpg", f"/extensions/{PACK}/docs/{ADAPT}.md", FILMSTRIP):
+        assert server.bytes(path)
+
+
+def test_every_node_is_offered_with_its_tooltips(server):
+    offered = server.get("/object_info")
+    for name in NODES:
+        schema = offered[name]
+        inputs = {**schema["input"].get("required", {}), **schema["input"].get("optional", {})}
+        assert all(len(spec[1]["tooltip"]) > 10 for spec in inputs.values()), name
+        assert all(schema["output_tooltips"]), name
+
+
+def test_quickstart_runs(server, quickstart):
+    prompt, ids = quickstart
+    result = server.result(server.queue(prompt))
+    assert result["status"]["status_str"] == "success", result["status"]
+    before_after = server.pictures(result, ids[ADAPT])
+    assert len(before_after) == 1
+    pairs = server.pictures(result, ids[SAVE_IMAGE])
+    assert len(pairs) == prompt[ids["SampleLatents"]]["inputs"]["count"]
+    width, height = pairs[0].size
+    left, right = pairs[0].crop((0, 0, height, height)), pairs[0].crop((width - height, 0, width, height))
+    assert max(high for _, high in left.getextrema()) > 0
+    assert ImageChops.difference(left, right).getbbox(), "the adapted generator makes the same picture"
+
+
+def test_previews_and_texts_arrive(server, quickstart):
+    aiohttp = pytest.importorskip("aiohttp")
+    prompt, ids = quickstart
+    prompt[ids[ADAPT]]["inputs"]["seed"] = 1
+
+    async def listen() -> list[bytes]:
+        received = []
+        url = f"ws://{server.address}/ws?clientId=listener"
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as connection:
+            server.queue(prompt, "listener")
+            async for message in connection:
+                if message.type == aiohttp.WSMsgType.BINARY:
+                    received.append(message.data)
+                elif "execution_success" in message.data or "execution_error" in message.data:
+                    return received
+        return received
+
+    received = asyncio.run(asyncio.wait_for(listen(), RUN_LIMIT))
+    kinds = [struct.unpack(">I", data[:4])[0] for data in received]
+    assert sum(kind in PREVIEW_EVENTS for kind in kinds) == 2, "after steps 2 and 4"
+    texts = [data.decode(errors="replace") for data, kind in zip(received, kinds, strict=True) if kind == TEXT_EVENT]
+    assert any(re.search(r"step 4/4 \| loss \d\.\d+ \| .*it", text) for text in texts), texts
+
+
+def test_cancel_stops_at_once_and_the_next_run_works(server, quickstart):
+    prompt, ids = quickstart
+    server.result(server.queue(prompt))  # loads the models, so that the next run trains from the first second
+    prompt[ids[ADAPT]]["inputs"] |= {"iterations": 50_000, "seed": 2}
+    prompt_id = server.queue(prompt)
+    time.sleep(4)
+    assert not server.get(f"/history/{prompt_id}")
+    server.bytes("/interrupt", {})
+    asked = time.monotonic()
+    result = server.result(prompt_id)
+    assert time.monotonic() - asked < 10
+    assert any(name == "execution_interrupted" for name, _ in result["status"]["messages"])
+    prompt[ids[ADAPT]]["inputs"]["iterations"] = 2
+    assert server.result(server.queue(prompt))["status"]["status_str"] == "success"
+
+
+def test_saved_generator_makes_the_same_pictures(server, quickstart):
+    prompt, ids = quickstart
+    prompt["save"] = {
+        "class_type": SAVE_GENERATOR,
+        "inputs": {"generator": [ids[ADAPT], 0], "filename_prefix": "test/sketch"},
+    }
+    first = server.result(server.queue(prompt))
+    name = os.path.join("test", "sketch_00001_.safetensors")
+    assert (server.base / "output" / "stylegan" / name).is_file()
+    spec = server.get("/object_info/LoadStyleGAN2")["LoadStyleGAN2"]["input"]["required"]["generator_name"]
+    assert name in spec[1]["options"]
+
+    after = next(
+        n for n in prompt.values() if n["inputs"].get("generator") == [ids[ADAPT], 0] and "latents" in n["inputs"]
+    )
+    prompt["load"] = {"class_type": "LoadStyleGAN2", "inputs": {"generator_name": name}}
+    after["inputs"]["generator"] = ["load", 0]
+    del prompt["save"]
+    second = server.result(server.queue(prompt))
+    pairs = zip(server.pictures(first, ids[SAVE_IMAGE]), server.pictures(second, ids[SAVE_IMAGE]), strict=True)
+    assert not any(ImageChops.difference(a, b).getbbox() for a, b in pairs)
+
+
+def test_saved_style_is_listed_and_has_a_strength(server, quickstart):
+    prompt, ids = quickstart
+    adapt, latents = prompt[ids[ADAPT]], [ids["SampleLatents"], 0]
+    save = {"base": adapt["inputs"]["generator"], "adapted": [ids[ADAPT], 0], "filename_prefix": "test/sketch"}
+    prompt["style"] = {"class_type": "NADASaveStyle", "inputs": save}
+
+    def show(name: str, generator: list) -> None:
+        images = {"class_type": "GenerateImages", "inputs": {"generator": generator, "latents": latents}}
+        images["inputs"] |= {"noise": "const"}
+        prompt[f"{name} images"] = images
+        inputs = {"images": [f"{name} images", 0], "filename_prefix": name}
+        prompt[name] = {"class_type": SAVE_IMAGE, "inputs": inputs}
+
+    def apply(name: str, style: str, strength: float) -> None:
+        inputs = {"generator": adapt["inputs"]["generator"], "style": [style, 0], "strength": strength}
+        prompt[f"{name} style"] = {"class_type": "NADAApplyStyle", "inputs": inputs}
+        show(name, [f"{name} style", 0])
+
+    show("base", adapt["inputs"]["generator"])
+    show("adapted", [ids[ADAPT], 0])
+    apply("nothing", "style", 0.0)
+    first = server.result(server.queue(prompt))
+    assert first["status"]["status_str"] == "success", first["status"]
+    assert server.pictures(first, "style"), "the node shows before and after"
+
+    spec = server.get("/object_info/NADALoadStyle")["NADALoadStyle"]["input"]["required"]["style_name"]
+    name = os.path.join("test", "sketch_00001_.safetensors")
+    assert name in spec[1]["options"]
+    prompt["file"] = {"class_type": "NADALoadStyle", "inputs": {"style_name": name}}
+    apply("everything", "file", 1.0)
+    second = server.result(server.queue(prompt))
+    assert second["status"]["status_str"] == "success", second["status"]
+    assert server.pictures(second, "file")
+
+    def difference(one: str, other: str) -> int:
+        pairs = zip(server.pictures(second, one), server.pictures(second, other), strict=True)
+        return max(high for a, b in pairs for _, high in ImageChops.difference(a, b).getextrema())
+
+    assert difference("base", "nothing") == 0
+    assert difference("adapted", "everything") <= 1
+    assert difference("base", "adapted") > 1
+
+
+def test_mistakes_are_explained_on_the_node(server, quickstart):
+    prompt, ids = quickstart
+    prompt[ids[ADAPT]]["inputs"] |= {"layers": "count", "layer_count": 18}
+    status = server.result(server.queue(prompt))["status"]
+    error = next(content for name, content in status["messages"] if name == "execution_error")
+    assert error["node_type"] == ADAPT
+    assert "layers is 18" in error["exception_message"]
+
+    prompt[ids[ADAPT]]["inputs"]["target"] = " "
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.queue(prompt)
+    assert "the target text is empty" in refused.value.read().decode()

@@ -1,0 +1,157 @@
+"""Every template in a real ComfyUI on the CPU (COMFYUI_PATH): converted as `comfy run` does it, checked, and run."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.checkpoint_files import rosinality_checkpoint, torch_bytes
+from helpers.comfyui_server import CHOICE, HOME, TEMPLATES, WIDGETS, all_inputs, to_prompt
+from PIL import Image
+
+from nada.published.catalog import find_published
+from nada.stylegan2 import Generator, GeneratorConfig
+
+PUBLISHED = {"sketch": "ffhq-1024", "pixar": "ffhq-1024", "dog_to_pig": "afhqdog-512"}
+CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # of config-f, from 4 px up
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+LIMIT = 1800  # seconds for a run; large generators take minutes on a CPU
+TINY = "tiny"  # a CLIP of random weights
+TRAINING = {"iterations": 2, "batch": 1, "select_batch": 1, "preview_every": 0, "preview_images": 1}
+SHORT = {
+    "NADATextAdapt": TRAINING,
+    "NADAImageAdapt": TRAINING,
+    "NADATrainMapper": {"iterations": 2, "batch": 1, "preview_every": 0, "preview_images": 1},
+    "SampleLatents": {"count": 2},
+    "NADAInterpolateLatents": {"frames": 4},
+}
+# One step is enough where each takes seconds; a preset would say otherwise.
+SHORTEST = copy.deepcopy(SHORT)
+SHORTEST["NADATextAdapt"] = {**TRAINING, "iterations": 1, "preset": "none", "layers": "all"}
+SHORTEST["NADATrainMapper"] |= {"iterations": 1}
+SHORTEST["SampleLatents"] |= {"count": 1}
+SHORTEST["NADAPickSnapshot"] = {"rows": 1}
+SHORTEST["NADALoadCLIP"] = {"clip_name": TINY}
+
+pytestmark = pytest.mark.skipif(not HOME, reason="COMFYUI_PATH does not name a checkout of ComfyUI")
+
+
+@pytest.fixture(scope="module")
+def models(server, clip_folder) -> Path:
+    """ComfyUI's folder of models, with files of random weights where the templates want some."""
+    folder = server.base / "models"
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (folder / "checkpoints" / CHECKPOINT).touch()
+    shutil.copytree(clip_folder, folder / "open_clip" / TINY)
+    return folder
+
+
+def put_generator(models: Path, name: str) -> None:
+    """A file in the shape of a published one, where its download would lie."""
+    model = find_published(name)
+    path = models / "stylegan" / model.file
+    if not path.exists():
+        torch.manual_seed(0)
+        channels = CHANNELS[: model.resolution.bit_length() - 2]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(torch_bytes(rosinality_checkpoint(Generator(GeneratorConfig(model.resolution, channels)))))
+
+
+@pytest.fixture(scope="module")
+def offered(server, models) -> dict:
+    """The nodes that the server has, with what there is to choose from."""
+    return server.get("/object_info")
+
+
+def prompt_of(server, offered: dict, name: str, changes: dict[str, dict]) -> dict:
+    """A template as a prompt, with other values in nodes of some types."""
+    prompt = to_prompt(server.template(name), offered)
+    for node in prompt.values():
+        node["inputs"] |= changes.get(node["class_type"], {})
+    return prompt
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+def test_is_valid(server, offered, name):
+    prompt = prompt_of(server, offered, name, {})
+    for node in prompt.values():
+        kind, inputs = node["class_type"], dict(node["inputs"])
+        groups = offered[kind]["input"]
+        assert groups.get("required", {}).keys() <= inputs.keys(), f"{kind} lacks an input"
+        for key, spec in all_inputs(groups).items():
+            if key in inputs:
+                check(f"{kind}.{key}", inputs.pop(key), spec, prompt, offered)
+        assert all("." in key for key in inputs), f"{kind} has no input {', '.join(inputs)}"
+
+
+def check(what: str, value: object, spec: list, prompt: dict, offered: dict) -> None:
+    """A value that the server accepts for an input."""
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
+    if isinstance(value, list):
+        source, slot = value
+        assert offered[prompt[source]["class_type"]]["output"][slot] == kind, what
+    elif choices is not None:
+        assert value in choices, f"{what} is {value}"
+    elif kind == CHOICE:
+        assert value in [option["key"] for option in options["options"]], f"{what} is {value}"
+    else:
+        assert kind in WIDGETS, f"{what} needs a link"
+        assert isinstance(value, {"STRING": str, "BOOLEAN": bool, "INT": int, "FLOAT": (int, float)}[kind]), what
+        if kind in ("INT", "FLOAT"):
+            assert options["min"] <= value <= options["max"], f"{what} is {value}"
+
+
+def run(server, prompt: dict, **options: object) -> dict:
+    result = server.result(server.queue(prompt, **options), LIMIT)
+    assert result["status"]["status_str"] == "success", result["status"]
+    return result
+
+
+def saved(server, prompt: dict, result: dict) -> list[Image.Image]:
+    """The pictures that the nodes which save some have saved; none is of one color."""
+    nodes = [name for name, node in prompt.items() if node["class_type"] == "SaveImage" and name in result["outputs"]]
+    pictures = [picture for node in nodes for picture in server.pictures(result, node)]
+    assert all(any(low < high for low, high in picture.getextrema()) for picture in pictures)
+    return pictures
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES - PUBLISHED.keys() - {"chain_into_img2img", "latent_walk_video"}))
+def test_runs_without_a_download(server, offered, name):
+    prompt = prompt_of(server, offered, name, SHORT)
+    result = run(server, prompt)
+    pictures = saved(server, prompt, result)
+    assert len(pictures) == (1 if name == "compare" else 2)
+    grids = [key for key, node in prompt.items() if node["class_type"] == "NADACompareGrid"]
+    assert all(server.pictures(result, grid) for grid in grids)
+
+
+def test_walks_into_a_video(server, offered):
+    prompt = prompt_of(server, offered, "latent_walk_video", SHORT)
+    run(server, prompt)
+    videos = list((server.base / "output" / "stylegan-nada").glob("latent_walk_video*.mp4"))
+    assert videos
+    assert videos[0].stat().st_size > 1000
+
+
+def test_goes_as_far_as_the_checkpoint(server, offered):
+    """The checkpoint here is empty, so what comes after it stays unrun."""
+    prompt = prompt_of(server, offered, "chain_into_img2img", SHORT)
+    goal = next(k for k, n in prompt.items() if n["inputs"].get("filename_prefix", "").endswith("_in"))
+    result = run(server, prompt, partial_execution_targets=[goal])
+    assert [picture.size for picture in saved(server, prompt, result)] == [(512, 512)] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_runs_with_a_generator_of_the_published_shape(server, offered, models, name):
+    put_generator(models, PUBLISHED[name])
+    prompt = prompt_of(server, offered, name, SHORTEST)
+    result = run(server, prompt)
+    side = find_published(PUBLISHED[name]).resolution
+    pictures = saved(server, prompt, result)
+    assert len(pictures) == 1
+    assert pictures[0].height == side

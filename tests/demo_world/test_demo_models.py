@@ -1,0 +1,170 @@
+"""The shipped demo models: small, loadable, and good enough to steer an adaptation."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import nada
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "nada" / "demo"
+SPECIES = ("dog", "cat", "pig", "bear", "rabbit", "fox", "person")
+GENERATORS = (("demo", "dog"), ("demo-person", "person"))
+STYLE_NAMES = {
+    "photo": "photo",
+    "sketch": "sketch",
+    "pixar": "3d render in the style of Pixar",
+    "watercolor": "watercolor painting",
+    "neon": "neon sign",
+    "pixel": "pixel art",
+    "marble": "marble statue",
+}
+TEMPLATES = ("a photo of a {}.", "a rendering of the {}.", "a good photo of my {}.", "art of the {}.", "{}")
+
+
+@pytest.fixture(scope="module")
+def world():
+    """tools/demo_world/world.py, which is not part of the package."""
+    folder = ROOT / "tools" / "demo_world"
+    spec = importlib.util.spec_from_file_location("demo_world", folder / "world.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(folder))
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="module", params=["demo-conv", "demo-vit"])
+def clip(request):
+    return next(iter(nada.load_clip(request.param)))
+
+
+@pytest.fixture(scope="module")
+def held_out(world):
+    """Eight animals nobody trained on, each as every species in every style: {(style, species): [8, 3, 64, 64]}."""
+    rng = torch.Generator().manual_seed(2**31)
+    p = world.random_parameters(8, rng)
+    return {(s, a): world.draw(p, a, s, rng) * 2 - 1 for s in STYLE_NAMES for a in SPECIES}
+
+
+def embed_text(clip, phrase):
+    embeddings = F.normalize(clip.encode_text([t.format(phrase) for t in TEMPLATES]), dim=-1)
+    return embeddings.mean(0)
+
+
+def embed_images(clip, images):
+    with torch.no_grad():
+        return F.normalize(clip.encode_image(images), dim=-1)
+
+
+def accuracy(clip, pictures, phrases, key):
+    text = F.normalize(torch.stack([embed_text(clip, phrase) for phrase in phrases.values()]), dim=-1)
+    names = list(phrases)
+    hits = [(embed_images(clip, x) @ text.T).argmax(1) == names.index(k[key]) for k, x in pictures.items()]
+    return torch.cat(hits).float().mean().item()
+
+
+def test_models_are_small():
+    files = [f for f in FOLDER.rglob("*") if f.is_file()]
+    assert {"dog_photo.safetensors", "person_photo.safetensors", "judge.safetensors"} <= {f.name for f in files}
+    assert sum(f.stat().st_size for f in files) < 20e6
+
+
+def test_demo_is_both_models_at_half_the_weight():
+    described = nada.load_clip("demo:3").describe()
+    assert described == [{"name": "demo-conv", "weight": 1.5}, {"name": "demo-vit", "weight": 1.5}]
+    again = nada.load_clip(",".join(f"{model['name']}:{model['weight']}" for model in described))
+    assert again.describe() == described
+
+
+def test_world_is_reproducible(world):
+    def once(seed):
+        rng = torch.Generator().manual_seed(seed)
+        p = world.random_parameters(2, rng)
+        return torch.cat([world.draw(p, a, s, rng) for s in world.STYLES for a in world.SPECIES])
+
+    pictures = once(3)
+    assert pictures.shape == (98, 3, 64, 64)
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    assert torch.equal(pictures, once(3))
+    assert not torch.equal(pictures, once(4))
+
+
+def test_length_of_a_latent_changes_nothing(world):
+    z = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    near, far = world.parameters_from_latents(z), world.parameters_from_latents(5 * z)
+    for name in world.PARAMETERS:
+        torch.testing.assert_close(near[name], far[name], atol=1e-5, rtol=0)
+
+
+def test_world_names_what_it_cannot_draw(world):
+    p = world.random_parameters(1, torch.Generator())
+    with pytest.raises(ValueError, match="unicorn"):
+        world.draw(p, "unicorn", "photo")
+
+
+def test_clip_tells_styles_and_species_apart(clip, held_out):
+    assert accuracy(clip, held_out, STYLE_NAMES, 0) > 0.95
+    assert accuracy(clip, held_out, {a: a for a in SPECIES}, 1) > 0.9
+
+
+@pytest.mark.parametrize("style", ["sketch", "pixar", "watercolor", "neon", "pixel", "marble"])
+def test_text_direction_agrees_with_picture_direction(clip, held_out, style):
+    change = embed_images(clip, held_out[style, "dog"]) - embed_images(clip, held_out["photo", "dog"])
+    text = embed_text(clip, STYLE_NAMES[style]) - embed_text(clip, "photo")
+    assert F.cosine_similarity(change, text[None]).mean() > 0.5
+
+
+@pytest.mark.parametrize("target", [("sketch", "dog"), ("watercolor", "dog"), ("photo", "fox"), ("photo", "rabbit")])
+def test_the_words_do_not_lead_to_another_dog(clip, held_out, target):
+    """Where all dogs are one to a CLIP, making all of them alike costs an adaptation nothing."""
+    before, after = (embed_images(clip, held_out[kind]) for kind in (("photo", "dog"), target))
+    style, species = target
+    text = (
+        embed_text(clip, STYLE_NAMES[style]) - embed_text(clip, "photo")
+        if species == "dog"
+        else embed_text(clip, species) - embed_text(clip, "dog")
+    )
+    cosine = F.cosine_similarity(after[None] - before[:, None], text, dim=-1)
+    others = cosine[~torch.eye(len(before), dtype=torch.bool)]
+    assert cosine.diagonal().mean() > others.mean() + 0.02
+
+
+def test_unknown_words_are_ignored(clip):
+    plain, odd = clip.encode_text(["a sketch", "a zyzzogeton sketch"])
+    assert F.cosine_similarity(plain, odd, dim=0) > 0.7
+
+
+@pytest.mark.parametrize(("name", "species"), GENERATORS)
+def test_generator_makes_photos(clip, name, species):
+    """Almost all of its pictures pass for photos of the species, and they are not all of the same one."""
+    generator = nada.load_generator(name)
+    ws = nada.sample_latents(generator, 32, seed=1, truncation_psi=1.0)
+    images = nada.generate(generator, ws)
+    assert images.shape == (32, 3, 64, 64)
+    for key, phrases, truth in ((0, STYLE_NAMES, "photo"), (1, {a: a for a in SPECIES}, species)):
+        assert accuracy(clip, {(truth, truth): images}, phrases, key) > 0.85
+    assert images.std(0).mean() > 0.1
+
+
+@pytest.mark.parametrize(("name", "species"), GENERATORS)
+def test_generator_draws_the_face_that_the_latent_describes(world, name, species):
+    """The world knows which photo belongs to a latent; the generator's own is closer to it than to another's."""
+    generator = nada.load_generator(name)
+    rng = torch.Generator().manual_seed(5)
+    z = torch.randn(16, generator.config.z_dim, generator=rng)
+    true = world.draw(world.parameters_from_latents(z), species, "photo", rng, grain=0.0) * 2 - 1
+    with torch.no_grad():
+        made = generator.synthesis(generator.mapping(z))
+    own = (made - true).abs().mean()
+    others = (made - true.roll(1, 0)).abs().mean()
+    assert own < 0.5 * others

@@ -1,0 +1,239 @@
+"""A fuzzer of the readers: `python tests/checkpoint_fuzz.py --count 100000`.
+
+It takes honest files of every format, which it makes from random weights, damages them in the ways below, and loads the
+results through the usual door. Each load must end in a generator or in a CheckpointError, soon, without importing,
+compiling, starting or writing anything, and the process must not grow. The n-th file of a seed is always the same one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+from safetensors.torch import save
+
+from helpers.checkpoint_files import (
+    containers,
+    encoder_checkpoint,
+    nvidia_bytes,
+    rosinality_checkpoint,
+    rosinality_names,
+    small_generator,
+    tensorflow_bytes,
+    torch_bytes,
+)
+from nada.checkpoint import load_generator, save_generator
+from nada.errors import CheckpointError
+
+SECONDS = 10  # of a slow machine; ordinary files take some milliseconds
+MEGABYTES = 300  # by which the process may grow, however many files it reads
+FORBIDDEN = ("import", "exec", "compile", "os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen")
+FORBIDDEN += ("socket.connect", "socket.getaddrinfo", "ctypes.dlopen", "os.remove", "os.rename", "os.mkdir")
+
+# What damage inserts: instructions and names of pickles, sizes that lie, marks of containers.
+OPCODES = b"().012NKMJGXTUCBRbtl]}aesudqrhjcoQ0\x80\x81\x85\x88\x8a\x8e\x91\x92\x93\x94\x95\x96"
+TOKENS = [bytes([code]) for code in OPCODES]
+TOKENS += [b"cos\nsystem\n", b"cbuiltins\neval\n", b"X\x02\x00\x00\x00ls\x85R", b"h\x00", b"\x80\x04"]
+TOKENS += [b"(" * 50, b"}" * 50, b"torch\nFloatStorage\n", b"numpy\ndtype\n", b"dnnlib.tflib.network\nNetwork\n"]
+TOKENS += [b"\x8e" + b"\xff" * 8, b"X\xff\xff\xff\x7f", b"B\xff\xff\xff\xff", b"\xff" * 4, b"\0" * 8, b"\xff" * 8]
+TOKENS += [b"PK\1\2", b"PK\3\4", b"PK\5\6", b"PK\6\6", b"PK\6\7", b'"data_offsets":[0,9999999999]', b'"shape":[-1]']
+TOKENS += [b"[" * 200, b'{"a":' * 50, b"1e999", b"NaN"]
+
+
+def corpus(folder: Path) -> list[bytes]:
+    """Honest files of every format and container."""
+    generator = small_generator(8)
+    save_generator(generator, folder / "own")
+    checkpoint = rosinality_checkpoint(generator)
+    files = [torch_bytes(checkpoint, legacy) for legacy in (False, True)]
+    files += [torch_bytes(rosinality_checkpoint(small_generator(4), training=True), legacy) for legacy in (False, True)]
+    files += [torch_bytes(encoder_checkpoint(generator)), (folder / "own").read_bytes(), save(generator.state_dict())]
+    files += [save({name: tensor.clone() for name, tensor in rosinality_names(generator).items()})]
+    files += [containers(checkpoint)[0]]
+    files += [nvidia_bytes(generator, protocol) for protocol in (2, 3, 4, 5)]
+    files += [nvidia_bytes(small_generator(8, architecture="resnet", c_dim=3, conv_clamp=256.0))]
+    files += [tensorflow_bytes(generator, protocol) for protocol in (2, 3, 4)]
+    files += [tensorflow_bytes(small_generator(8, architecture="orig"), growing=True)]
+    return files
+
+
+def _place(data: bytearray, rng: random.Random) -> int:
+    """Anywhere, but twice as often near the ends, where containers describe themselves."""
+    edge = min(len(data), 3000)
+    where = rng.random()
+    if where < 1 / 3:
+        return rng.randrange(edge)
+    return rng.randrange(len(data) - edge, len(data)) if where < 2 / 3 else rng.randrange(len(data))
+
+
+def flip(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
+    """One bit."""
+    data[_place(data, rng)] ^= 1 << rng.randrange(8)
+
+
+def overwrite(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
+    """A few bytes, with anything."""
+    place = _place(data, rng)
+    data[place : place + rng.choice([1, 2, 4, 8])] = rng.randbytes(rng.choice([1, 2, 4, 8]))
+
+
+def count(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
+    """A number, a little more or less, or a large one."""
+    place, size = _place(data, rng), rng.choice([1, 2, 4, 8])
+    number = int.from_bytes(data[place : place + size], "little") + rng.choice([-1, 1, 16, 1 << 7, 1 << 15, 1 << 31])
+    data[place : place + size] = (number % (1 << 8 * size)).to_bytes(size, "little")
+
+
+def insert(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
+    """A token, sometimes many times."""
+    place = _place(data, rng)
+    data[place:place] = rng.choice(TOKENS) * rng.choice([1, 1, 1, 3, 1000])
+
+
+def replace(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
+    """A token in place of what was there."""
+    place, token = _place(data, rng), rng.choice(TOKENS)
+    data[place : place + len(token)] = token
+
+
+def delete(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
+    """A stretch."""
+    place = _place(data, rng)
+    del data[place : place + rng.choice([1, 4, 30, 500])]
+
+
+def repeat(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
+    """A stretch of the file once more, elsewhere."""
+    begin, place = _place(data, rng), _place(data, rng)
+    data[place:place] = data[begin : begin + rng.choice([4, 30, 500, 5000])]
+
+
+def splice(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
+    """A stretch of another file."""
+    other = rng.choice(others)
+    begin, place, size = rng.randrange(len(other)), _place(data, rng), rng.choice([30, 500, 5000])
+    data[place : place + size] = other[begin : begin + size]
+
+
+def cut(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
+    """The end."""
+    del data[_place(data, rng) :]
+
+
+Damage = Callable[[bytearray, random.Random, list[bytes]], None]
+DAMAGES: list[Damage] = [flip, overwrite, count, insert, replace, delete, repeat, splice, cut]
+
+
+def mutated(files: list[bytes], seed: int, number: int) -> bytes:
+    """The n-th file of a seed."""
+    rng = random.Random(f"{seed} {number}")
+    data = bytearray(rng.choice(files))
+    for _ in range(rng.choice([1, 1, 1, 2, 4])):
+        if data:
+            rng.choice(DAMAGES)(data, rng, files)
+    return bytes(data)
+
+
+class Guard:
+    """Watches for what a reader of data never does. Python keeps audit hooks forever, so there is one, switched on."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.seen: list[str] = []
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, arguments: tuple) -> None:
+        if self.on and (event.startswith(FORBIDDEN) or (event == "open" and _writes(arguments))):
+            self.seen.append(f"{event} {str(arguments)[:200]}")
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Switched on for a while."""
+        self.on = True
+        try:
+            yield
+        finally:
+            self.on = False
+
+
+def _writes(arguments: tuple) -> bool:
+    mode = arguments[1] if len(arguments) > 1 else None
+    return isinstance(mode, str) and any(letter in mode for letter in "wax+")
+
+
+def fuzz(count: int, seed: int = 0, first: int = 0, report: Callable[[int, Counter], None] | None = None) -> Counter:
+    """Load `count` files.
+
+    Args:
+        count: how many.
+        seed: of the damages.
+        first: number of the first one, to look at one again.
+        report: called every thousand files with how many were read and what became of them.
+
+    Returns:
+        How many ended how: {"generator": ..., "refused": ..., "slowest in ms": ..., "grown by MB": ...}.
+
+    Raises:
+        AssertionError: a file was slow, made the process grow, or made the reader do something it must not.
+        Exception: whatever else the reader let out; the message of its note has the file's number.
+    """
+    guard, outcomes = Guard(), Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        files = corpus(Path(folder))
+        path = Path(folder) / "model"
+        for data in files:  # honest ones load; this also imports what torch imports late
+            path.write_bytes(data)
+            load_generator(path)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for number in range(first, first + count):
+            path.write_bytes(mutated(files, seed, number))
+            began = time.monotonic()
+            try:
+                with guard.watching():
+                    load_generator(path)
+                outcomes["generator"] += 1
+            except CheckpointError as error:
+                outcomes["refused" if str(error).isprintable() else "refused, not in one line"] += 1
+            except BaseException as error:
+                error.args = (f"file {number} of seed {seed}: {error}",)
+                raise
+            seconds = time.monotonic() - began
+            assert seconds < SECONDS, f"file {number} of seed {seed} took {seconds:.1f} s"
+            assert not guard.seen, f"file {number} of seed {seed}: {guard.seen}"
+            assert not outcomes["refused, not in one line"], f"file {number} of seed {seed}"
+            outcomes["slowest in ms"] = max(outcomes["slowest in ms"], round(seconds * 1000))
+            if report and (number - first + 1) % 1000 == 0:
+                report(number - first + 1, outcomes)
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+        assert grown < MEGABYTES, f"the process grew by {grown} MB"
+        outcomes["grown by MB"] = grown
+    return outcomes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=10_000, help="files to read (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the damages (default: %(default)s)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first file (default: %(default)s)")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    outcomes = fuzz(args.count, args.seed, args.first, lambda done, so_far: print(done, dict(so_far), flush=True))
+    print(f"{args.count} files in {time.monotonic() - began:.0f} s (process {os.getpid()}): {dict(outcomes)}")
+
+
+if __name__ == "__main__":
+    main()

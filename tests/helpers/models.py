@@ -1,0 +1,42 @@
+"""Random models that every test can afford."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from nada.stylegan2 import Generator, GeneratorConfig
+
+TINY_CLIP = {
+    "model_cfg": {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 40, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+    },
+    "preprocess_cfg": {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28]},
+}
+
+
+def alive(config: GeneratorConfig, seed: int = 0) -> Generator:
+    """A random generator in which nothing is zero: biases, noise strengths and the average w count too."""
+    torch.manual_seed(seed)
+    generator = Generator(config)
+    with torch.no_grad():
+        for name, tensor in generator.named_parameters():
+            if name.endswith("bias"):
+                tensor.add_(torch.randn_like(tensor) * 0.3)
+            elif name.endswith("noise_strength"):
+                tensor.fill_(0.2)
+        generator.mapping.w_avg.copy_(torch.randn(config.w_dim) * 0.3)
+    return generator.eval().requires_grad_(False)
+
+
+def moved(base: Generator, names: str = "", size: float = 0.1, seed: int = 5) -> Generator:
+    """A copy whose synthesis parameters with `names` in their names are a little elsewhere."""
+    adapted, rng = copy.deepcopy(base), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in adapted.synthesis.named_parameters():
+            if names in name:
+                tensor.add_(size * torch.randn(tensor.shape, generator=rng))
+    return adapted

@@ -1,0 +1,184 @@
+"""Just enough of ComfyUI's modules to import the nodes and to call them, where there is no ComfyUI."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+
+import nada
+
+ROOT = Path(__file__).parents[2]
+PACK = "nada_pack_under_test"
+
+
+class Cancelled(BaseException):
+    """As ComfyUI's own: no Exception, so that only `finally` sees it."""
+
+
+@dataclass
+class Socket:
+    """An input or output of a schema."""
+
+    type: str
+    id: str
+    options: dict[str, Any]
+
+    @property
+    def is_widget(self) -> bool:
+        return self.type in ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN")
+
+
+@dataclass
+class Schema:
+    """The options that ComfyUI 0.8.0 has, so that a newer one would fail here."""
+
+    node_id: str
+    display_name: str = ""
+    category: str = ""
+    inputs: list = field(default_factory=list)
+    outputs: list = field(default_factory=list)
+    description: str = ""
+    is_output_node: bool = False
+
+
+class NodeOutput:
+    """What a node returns."""
+
+    def __init__(self, *args: Any, ui: Any = None):
+        self.args, self.ui = args, ui
+
+
+class Host:
+    """What the nodes did to the host, and what it does to them."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.texts, self.progress = folder, [], []
+        self.cancel_after: int | None = None  # progress updates
+
+    def check(self) -> None:
+        if self.cancel_after is not None and len(self.progress) >= self.cancel_after:
+            raise Cancelled
+
+
+def comfy_type(name: str) -> SimpleNamespace:
+    def make(id: str | None = None, **options: Any) -> Socket:
+        return Socket(name, id, options)
+
+    return SimpleNamespace(Input=make, Output=make)
+
+
+def combo(id: str, options: list[str], **rest: Any) -> Socket:
+    return Socket("COMBO", id, {"options": options, **rest})
+
+
+def modules(host: Host) -> dict[str, ModuleType]:
+    """The stand-ins by module name."""
+
+    def module(name: str, **contents: Any) -> ModuleType:
+        made = ModuleType(name)
+        vars(made).update(contents)
+        return made
+
+    class ProgressBar:
+        def __init__(self, total: int):
+            self.total = total
+
+        def update_absolute(self, value: int, total: int, preview: Any = None) -> None:
+            host.progress.append((value, preview))
+
+    io = SimpleNamespace(
+        ComfyNode=object,
+        Schema=Schema,
+        NodeOutput=NodeOutput,
+        Input=Socket,
+        Custom=comfy_type,
+        Image=comfy_type("IMAGE"),
+        Int=comfy_type("INT"),
+        Float=comfy_type("FLOAT"),
+        String=comfy_type("STRING"),
+        Boolean=comfy_type("BOOLEAN"),
+        Combo=SimpleNamespace(Input=combo),
+    )
+
+    class Shown(torch.Tensor):
+        def as_dict(self) -> dict[str, Any]:
+            return {"images": [self]}
+
+    ui = SimpleNamespace(PreviewImage=lambda image, cls: image.as_subclass(Shown), PreviewText=lambda text: text)
+    memory = module(
+        "comfy.model_management",
+        get_torch_device=lambda: torch.device("cpu"),
+        intermediate_device=lambda: torch.device("cpu"),
+        soft_empty_cache=lambda: None,
+        throw_exception_if_processing_interrupted=host.check,
+        InterruptProcessingException=Cancelled,
+        OOM_EXCEPTION=torch.OutOfMemoryError,
+    )
+    utils = module("comfy.utils", ProgressBar=ProgressBar)
+    server = SimpleNamespace(send_progress_text=lambda text, node: host.texts.append(text))
+    return {
+        "comfy": module("comfy", model_management=memory, utils=utils),
+        "comfy.model_management": memory,
+        "comfy.utils": utils,
+        "comfy_api": module("comfy_api"),
+        "comfy_api.latest": module("comfy_api.latest", io=io, ui=ui, ComfyExtension=object),
+        "comfy_execution": module("comfy_execution"),
+        "comfy_execution.utils": module(
+            "comfy_execution.utils", get_executing_context=lambda: SimpleNamespace(node_id="1")
+        ),
+        "folder_paths": folder_module(module, host.folder),
+        "server": module("server", PromptServer=SimpleNamespace(instance=server)),
+    }
+
+
+def folder_module(module: Any, folder: Path) -> ModuleType:
+    known: dict[str, tuple[list[str], set[str]]] = {}
+
+    def add(name: str, path: str) -> None:
+        known.setdefault(name, ([], set()))[0].append(path)
+
+    def listed(name: str) -> list[str]:
+        files = (p for root in known.get(name, ([], set()))[0] for p in Path(root).rglob("*") if p.is_file())
+        return sorted(p.name for p in files)
+
+    def save_path(prefix: str, root: str) -> tuple[str, str, int, str, str]:
+        target = Path(root, prefix)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return str(target.parent), target.name, 1, "", prefix
+
+    return module(
+        "folder_paths",
+        folder_names_and_paths=known,
+        models_dir=str(folder / "models"),
+        get_output_directory=lambda: str(folder / "output"),
+        add_model_folder_path=add,
+        get_folder_paths=lambda name: known[name][0],
+        get_filename_list=listed,
+        get_full_path_or_raise=lambda name, file: next(
+            str(path) for root in known[name][0] if (path := Path(root, file)).exists()
+        ),
+        get_save_image_path=save_path,
+    )
+
+
+def load_pack(name: str = PACK) -> ModuleType:
+    """The repository as ComfyUI imports it, under a name of ComfyUI's choice. The library stays the same one."""
+    ours = {key: module for key, module in sys.modules.items() if key.split(".")[0] == nada.__name__}
+    sys.modules |= {f"{name}.{key}": module for key, module in ours.items()}
+    spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    pack = importlib.util.module_from_spec(spec)
+    sys.modules[name] = pack
+    spec.loader.exec_module(pack)
+    return pack
+
+
+def forget_pack(name: str = PACK) -> None:
+    """Undo `load_pack`, so that the next one sees the modules anew."""
+    for key in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
+        del sys.modules[key]

@@ -1,0 +1,108 @@
+"""The loader node and the published models: listed, fetched when they run, kept, and noticed when they change."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+from helpers import stub_comfyui
+from helpers.checkpoint_files import nvidia_bytes, small_generator
+
+from nada import PUBLISHED, NadaError
+
+
+@pytest.fixture
+def fetched(host, monkeypatch):
+    """Downloads of the node, which write a file and report two steps."""
+    calls = []
+
+    def download(model, folder, progress):
+        calls.append(model.name)
+        path = folder / model.file
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            progress(50_000_000, 100_000_000)
+            path.write_bytes(nvidia_bytes(small_generator()))
+            progress(100_000_000, 100_000_000)
+        return path, ["The SHA-256 is the known one."]
+
+    monkeypatch.setattr(host.load, "download", download)
+    return calls
+
+
+ENTRY = f"(download) {PUBLISHED[0].label}"
+
+
+def test_the_list_names_published_models_after_the_users_files(host):
+    (options,) = (s.options["options"] for s in host.nodes.LoadStyleGAN2.define_schema().inputs)
+    assert options[:2] == ["demo", "demo-person"]
+    assert ENTRY in options
+    assert len(options) == 2 + len(PUBLISHED)
+    assert "133 MB, NVIDIA, non-commercial" in ENTRY
+
+
+def test_picking_one_downloads_it_with_progress_and_says_the_license(host, fetched):
+    assert host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY) == "absent"
+    generator = host.nodes.LoadStyleGAN2.execute(ENTRY).args[0]
+    assert generator.config.resolution == 16
+    assert fetched == [PUBLISHED[0].name]
+    assert [done for done, _ in host.progress] == [50_000_000, 100_000_000]
+    assert "NVIDIA Source Code License" in host.texts[0]
+    assert "SHA-256" in host.texts[-1]
+    assert PUBLISHED[0].file in host.nodes.host.files(host.nodes.host.GENERATORS)
+    assert host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY) != "absent"
+
+
+def test_cancelling_reaches_the_download(host, fetched):
+    host.cancel_after = 0
+    with pytest.raises(stub_comfyui.Cancelled):
+        host.nodes.LoadStyleGAN2.execute(ENTRY)
+
+
+def test_no_network_is_said_on_the_node(host, monkeypatch):
+    def download(model, folder, progress):
+        raise NadaError("there is no network")
+
+    monkeypatch.setattr(host.load, "download", download)
+    with pytest.raises(NadaError):
+        host.nodes.LoadStyleGAN2.execute(ENTRY)
+    assert host.texts[-1] == "there is no network"
+
+
+def test_converted_copies_lie_in_comfyuis_models_and_are_not_listed(host):
+    folder = host.folder / "models" / "stylegan"
+    folder.mkdir(parents=True)
+    (folder / "dogs.pkl").write_bytes(nvidia_bytes(small_generator()))
+    first, second = (host.nodes.LoadStyleGAN2.execute("dogs.pkl").args[0] for _ in range(2))
+    assert first.fingerprint() == second.fingerprint()
+    assert len(list((host.folder / "models" / "stylegan_converted").glob("*.safetensors"))) == 1
+    assert host.nodes.host.files(host.nodes.host.GENERATORS) == ["dogs.pkl"]
+
+
+def test_a_replaced_file_is_noticed_even_with_its_old_size_and_time(host):
+    path = host.folder / "models" / "stylegan" / "dogs.pkl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(nvidia_bytes(small_generator()))
+    before, stat = host.nodes.LoadStyleGAN2.fingerprint_inputs("dogs.pkl"), path.stat()
+    path.write_bytes(nvidia_bytes(small_generator(seed=2)))
+    assert path.stat().st_size == stat.st_size
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert host.nodes.LoadStyleGAN2.fingerprint_inputs("dogs.pkl") != before
+
+
+def test_openais_clip_is_downloaded_into_comfyuis_models_with_progress(host, monkeypatch):
+    seen = []
+
+    def load_clip(spec, folder, progress):
+        seen.append((spec, folder))
+        progress(300_000_000, 600_000_000)
+        progress(1_000_000, 599_000_000)  # the second model
+        return SimpleNamespace(describe=lambda: [{"name": "ViT-B/32", "weight": 1.0}])
+
+    monkeypatch.setattr(host.load, "load_clip", load_clip)
+    preset = next(name for name, spec in host.load.CLIP_PRESETS.items() if spec == "ViT-B/32,ViT-B/16")
+    host.nodes.NADALoadCLIP.execute(preset)
+    assert seen == [("ViT-B/32,ViT-B/16", host.folder / "models" / "open_clip")]
+    assert [done for done, _ in host.progress] == [300_000_000, 1_000_000]
+    assert "300 of 600 MB" in host.texts[0]

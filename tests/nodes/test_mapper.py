@@ -1,0 +1,114 @@
+"""The mapper's nodes against a stand-in for ComfyUI."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import weakref
+
+import pytest
+import torch
+from helpers.stub_comfyui import Cancelled
+
+import nada
+from nada import UsageError, sample_latents
+
+OPTIONS = {"target": "sketch", "iterations": 3, "batch": 1, "learning_rate": 0.0}
+
+
+@pytest.fixture
+def mapper(small):
+    return nada.LatentMapper(small.num_ws, small.config.w_dim).requires_grad_(False)
+
+
+def test_trains_in_inference_mode_and_leaves_the_generator(host, small, clip):
+    before = copy.deepcopy(small.state_dict())
+    with torch.inference_mode():  # as ComfyUI runs every node
+        result = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS, preview_every=2, bands="coarse")
+    mapper, image = result.args
+    assert all(torch.equal(before[name], tensor) for name, tensor in small.state_dict().items())
+    assert not any(p.is_inference() or p.requires_grad for p in mapper.parameters())
+    assert mapper.metadata["target"] == "sketch"
+    assert mapper.bands == ("coarse",)
+    assert torch.equal(result.ui, image)
+    assert [value for value, preview in host.progress if preview] == [2, 3]
+    assert host.texts[-1].startswith("step 3/3 | loss ")
+
+
+def test_cancel_stops_and_holds_nothing(host, small, clip, monkeypatch):
+    runs, train = [], host.nodes.mapper.train_mapper
+    monkeypatch.setattr(host.nodes.mapper, "train_mapper", lambda *a: runs.append(weakref.ref(r := train(*a))) or r)
+    host.cancel_after = 2
+    with pytest.raises(Cancelled):
+        host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS)
+    assert len(host.progress) == 2
+    assert runs[0]() is None
+    saved = host.folder / "output" / "stylegan_mappers" / "cancelled" / "sketch.safetensors"
+    assert nada.load_mapper(saved).metadata["iterations_done"] == 3  # the third update raises
+    assert "saved as the mapper cancelled/sketch" in host.texts[-1]
+
+
+def test_a_finished_training_is_not_repeated(host, small, clip, monkeypatch):
+    first, _ = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS).args
+    longer, _ = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS | {"iterations": 4}).args
+    assert longer.metadata["iterations_done"] == 4
+    monkeypatch.setattr(nada.text_edits.MapperTraining, "train_step", lambda self: pytest.fail("trained again"))
+    with torch.inference_mode():
+        again, image = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS).args
+    assert host.texts[-1] == "was trained before"
+    assert image.shape[-1] == 3
+    assert not any(p.is_inference() or p.requires_grad for p in again.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    (path,) = (
+        p
+        for p in (host.folder / "models" / "stylegan_runs").iterdir()
+        if nada.load_mapper(p).metadata["iterations_done"] == 3
+    )
+    path.write_bytes(b"damaged")
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS)
+
+
+def test_out_of_memory_gives_advice(host, small, clip, monkeypatch):
+    def too_large(run):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(nada.text_edits.MapperTraining, "train_step", too_large)
+    with pytest.raises(torch.OutOfMemoryError):
+        host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS)
+    assert host.texts[-1].startswith("out of memory: lower batch")
+
+
+def test_applies_with_a_strength(host, small, mapper):
+    ws = sample_latents(small, 2)
+    with torch.inference_mode():
+        moved = host.nodes.NADAApplyMapper.execute(ws, mapper, 0.5).args[0]
+    assert torch.equal(moved, mapper(ws, 0.5))
+    assert not moved.is_inference()
+    assert torch.equal(host.nodes.NADAApplyMapper.execute(ws, mapper, 0.0).args[0], ws)
+    with pytest.raises(UsageError, match="takes"):
+        host.nodes.NADAApplyMapper.execute(ws[:, :4], mapper, 1.0)
+
+
+def test_saved_mapper_is_listed_and_loads(host, small, mapper, monkeypatch):
+    mapper.metadata = {"target": "pig"}
+    host.nodes.NADASaveMapper.execute(mapper, "animals/pig")
+    path = host.folder / "output" / "stylegan_mappers" / "animals" / "pig_00001_.safetensors"
+    assert path.is_file()
+    assert host.nodes.host.files(host.nodes.host.MAPPERS) == [path.name]
+    assert path.name not in host.nodes.host.files(host.nodes.host.GENERATORS)
+    names = host.nodes.NADALoadMapper.define_schema().inputs[0].options["options"]
+    assert names == [path.name]
+    monkeypatch.setattr(sys.modules["folder_paths"], "get_full_path_or_raise", lambda kind, name: str(path))
+    loaded = host.nodes.NADALoadMapper.execute(path.name).args[0]
+    assert host.texts[-1] == "pig | coarse, middle | 8 codes of 20 numbers"
+    ws = sample_latents(small, 1)
+    assert torch.equal(loaded(ws), mapper(ws))
+    with pytest.raises(UsageError, match="below output/stylegan_mappers only"):
+        host.nodes.NADASaveMapper.execute(mapper, "../pig")
+
+
+def test_an_empty_text_is_refused_before_anything_runs(host):
+    check = host.nodes.NADATrainMapper.validate_inputs
+    assert check(None) is True
+    assert "target text is empty" in check(" ")

@@ -1,0 +1,90 @@
+"""The nodes that choose, blend and measure, and what a cancelled training leaves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.models import moved
+from helpers.stub_comfyui import Cancelled
+
+import nada
+from nada import UsageError
+
+
+def train(host, small, clip, **changes):
+    settings = {"source": "photo", "target": "sketch", "iterations": 6, "batch": 1, "learning_rate": 0.0} | changes
+    return host.nodes.NADATextAdapt.execute(small, clip, preview_every=0, preview_images=1, snapshots=3, **settings)
+
+
+@pytest.mark.parametrize(("pick", "step", "iteration"), [("last", 1, 6), ("step", 4, 4), ("step", 1, 2)])
+def test_a_snapshot_is_picked(host, small, clip, pick, step, iteration):
+    snapshots = train(host, small, clip).args[2]
+    with torch.inference_mode():
+        generator, strip, picked = host.nodes.NADAPickSnapshot.execute(snapshots, pick, step, rows=2).args
+    assert picked == iteration
+    snapshot = next(s for s in snapshots.moments if s.iteration == iteration)
+    assert generator.fingerprint() == snapshots.generator(snapshot).fingerprint()
+    assert not any(t.is_inference() for t in generator.state_dict().values())
+    assert strip.shape[2] > 4 * 128 > strip.shape[1], "four columns of two rows"
+    assert host.texts[-1].startswith(f"step {iteration}: agreement {snapshot.agreement:.2f}, variety")
+
+
+def test_the_frontend_learns_which_columns_there_are(host, small, clip):
+    snapshots = train(host, small, clip).args[2]
+    shown = host.nodes.NADAPickSnapshot.execute(snapshots, "last", 1).ui
+    assert len(shown["filmstrip"]) == 1
+    assert shown["moments"] == [2, 4, 6]
+    assert shown["picked"] == [6]
+
+
+def test_a_cancelled_training_leaves_its_best_moment_as_a_style(host, small, clip):
+    host.cancel_after = 4
+    with pytest.raises(Cancelled):
+        train(host, small, clip)
+    (path,) = (host.folder / "output" / "stylegan_styles").rglob("*.safetensors")
+    style = nada.load_style(path)
+    assert path.parent.name == "cancelled"
+    assert style.recipe["iterations_done"] in (2, 4)
+    assert f"the best so far, step {style.recipe['iterations_done']}, is saved as the style cancelled" in host.texts[-1]
+    assert path.name in host.nodes.host.files(host.nodes.host.STYLES)
+
+
+def test_snapshots_come_back_with_a_finished_training(host, small, clip, monkeypatch):
+    first = train(host, small, clip).args[2]
+    monkeypatch.setattr(nada.Adaptation, "train_step", lambda self: pytest.fail("trained again"))
+    again = train(host, small, clip).args[2]
+    assert [s.iteration for s in again.moments] == [2, 4, 6]
+    assert again.generator(again.last).fingerprint() == first.generator(first.last).fingerprint()
+
+
+def test_the_blend_node_blends(host, small):
+    other = moved(small)
+    blended = host.nodes.NADABlendGenerators.execute(small, other, 0.5, "16").args[0]
+    assert blended.fingerprint() == nada.blend_generators(small, other, 0.5, 16).fingerprint()
+
+
+def test_the_report_is_that_of_the_library(host, small, clip):
+    options = {"target": "sketch", "count": 4, "repetitions": 2, "base": small, "seed": 3}
+    report = host.nodes.NADAEvaluate.execute(moved(small), clip, **options).args[0]
+    config = nada.EvaluateConfig("sketch", count=4, seeds=2, first_seed=3)
+    measures = nada.evaluate(moved(small), clip, config, small)["measures"]
+    for name, found in measures.items():
+        assert f"{name}" in report
+        assert f"{found['mean']:.4f}" in report
+    assert [value for value, _ in host.progress] == [4, 8, 12, 16]
+
+
+def test_an_evaluation_can_be_cancelled(host, small, clip):
+    host.cancel_after = 1
+    with pytest.raises(Cancelled):
+        host.nodes.NADAEvaluate.execute(small, clip, target="sketch", count=4, repetitions=2)
+    assert "target text is empty" in host.nodes.NADAEvaluate.validate_inputs(target=" ")
+
+
+def test_pictures_of_the_target_are_enough(host, small, clip):
+    options = {"target": "", "source": "", "iterations": 2, "batch": 1, "learning_rate": 0.0, "image_share": 0.5}
+    adapted = host.nodes.NADAImageAdapt.execute(small, clip, torch.rand(2, 40, 30, 3), **options).args[0]
+    assert adapted.metadata["adaptations"][0]["image_share"] == 1.0
+    options |= {"target": "sketch", "image_share": 2.0}
+    with pytest.raises(UsageError, match=r"image_share is 2\.0"):
+        host.nodes.NADAImageAdapt.execute(small, clip, torch.rand(2, 40, 30, 3), **options)

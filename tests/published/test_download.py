@@ -1,0 +1,289 @@
+"""Downloads from a server on this machine: whole, broken off, resumed, wrong, and impossible."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from helpers.checkpoint_files import rosinality_checkpoint, small_generator, torch_bytes
+
+from nada.checkpoint import load_generator
+from nada.clip.loading import load_clip
+from nada.errors import NadaError, UsageError
+from nada.published import download as downloading
+from nada.published.catalog import (
+    MIT,
+    NVIDIA,
+    PUBLISHED,
+    PUBLISHED_CLIPS,
+    Published,
+    PublishedClip,
+    agrees,
+    find_published,
+)
+from nada.published.download import clip_file, download
+
+DATA = torch_bytes(rosinality_checkpoint(small_generator()))
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+class Server(SimpleHTTPRequestHandler):
+    """Serves files with ranges, as the publishers do; the class remembers what was asked for."""
+
+    asked: list = []  # noqa: RUF012
+    ranges = True
+
+    def do_GET(self):
+        path, start = self.translate_path(self.path), 0
+        try:
+            data = open(path, "rb").read()  # noqa: SIM115
+        except OSError:
+            return self.send_error(404, "Not Found")
+        asked = self.headers.get("Range") if self.ranges else None
+        Server.asked.append(asked)
+        if asked:
+            start = int(asked.removeprefix("bytes=").rstrip("-"))
+            if start >= len(data):
+                return self.send_error(416, "Range Not Satisfiable")
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start:])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A folder that a server on this machine offers, and its address."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "dogs.pt").write_bytes(DATA)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setattr(Server, "asked", [])
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def model(served):
+    return Published("dogs-16", 16, "dogs", f"{served[1]}/dogs.pt", MIT, 1, len(DATA), SHA256)
+
+
+def record(path) -> dict:
+    return json.loads(path.with_name(path.name + ".json").read_text())
+
+
+def test_a_download_is_verified_recorded_and_loadable(tmp_path, model):
+    seen = []
+    path, notes = download(model, tmp_path / "models", lambda done, total: seen.append((done, total)))
+    assert path == tmp_path / "models" / "dogs-16.pt"
+    assert path.read_bytes() == DATA
+    assert notes == ["The SHA-256 is the known one."]
+    assert seen[-1] == (len(DATA), len(DATA))
+    assert load_generator(path).config.resolution == 16
+    expected = {"name": "dogs-16", "url": model.url, "license": MIT, "size": len(DATA), "sha256": SHA256}
+    assert record(path) == expected | {"notes": notes}
+    assert sorted(p.name for p in path.parent.iterdir()) == ["dogs-16.pt", "dogs-16.pt.json"]
+
+
+def test_what_is_there_is_not_downloaded_again(tmp_path, model):
+    (tmp_path / "dogs-16.pt").write_bytes(b"mine")
+    path, notes = download(model, tmp_path)
+    assert path.read_bytes() == b"mine"
+    assert "not downloaded again" in notes[0]
+    assert Server.asked == []
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_download_goes_on_where_it_stopped(tmp_path, model, monkeypatch, ranges):
+    monkeypatch.setattr(Server, "ranges", ranges)
+    (tmp_path / "dogs-16.pt.part").write_bytes(DATA[:1000])
+    seen = []
+    path, _ = download(model, tmp_path, lambda done, total: seen.append(done))
+    assert path.read_bytes() == DATA
+    assert Server.asked == (["bytes=1000-"] if ranges else [None])
+    assert seen[-1] == len(DATA)
+
+
+def test_cancelling_keeps_what_arrived(tmp_path, model):
+    class Cancelled(Exception):
+        pass
+
+    def cancel(done, total):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        download(model, tmp_path, cancel)
+    assert not (tmp_path / "dogs-16.pt").exists()
+    part = tmp_path / "dogs-16.pt.part"
+    assert 0 < part.stat().st_size <= len(DATA)
+    assert download(model, tmp_path)[0].read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"sha256": "0" * 64}, "its SHA-256 is"),
+        ({"sha256": "00...00"}, "its SHA-256 is"),
+        ({"sha256": "", "size": None}, "it is a web page|web page saved"),
+    ],
+)
+def test_a_file_that_is_not_the_expected_one_is_deleted(tmp_path, served, model, change, what):
+    if not change["sha256"]:
+        (served[0] / "dogs.pt").write_bytes(b"<!DOCTYPE html><html>please log in</html>")
+    with pytest.raises(NadaError, match=what) as error:
+        download(replace(model, **change), tmp_path / "models")
+    assert model.url in str(error.value)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_shorter_file_than_announced_is_explained(tmp_path, served, model):
+    (served[0] / "dogs.pt").write_bytes(DATA[:-1])
+    with pytest.raises(NadaError, match="could not be downloaded"):
+        download(model, tmp_path)
+    assert not (tmp_path / "dogs-16.pt").exists()
+
+
+def test_an_unknown_hash_is_recorded_and_holds_from_then_on(tmp_path, served, model):
+    unknown = replace(model, sha256="", size=None)
+    path, notes = download(unknown, tmp_path)
+    assert "No SHA-256 was known" in notes[0]
+    assert record(path)["sha256"] == SHA256
+    path.unlink()
+    (served[0] / "dogs.pt").write_bytes(torch_bytes(rosinality_checkpoint(small_generator(seed=2))))
+    with pytest.raises(NadaError, match="not what was downloaded before"):
+        download(unknown, tmp_path)
+
+
+def test_the_ends_of_a_hash_count(tmp_path, model):
+    _, notes = download(replace(model, sha256=f"{SHA256[:8]}...{SHA256[-4:]}"), tmp_path)
+    assert "Only the ends" in notes[0]
+
+
+def test_absent_files_and_servers_are_explained(tmp_path, model, monkeypatch):
+    with pytest.raises(NadaError, match="404") as error:
+        download(replace(model, url=model.url + "x"), tmp_path)
+    assert "Check the network" in str(error.value)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    with pytest.raises(NadaError, match="could not be downloaded") as error:
+        download(replace(model, url="http://127.0.0.1:9/dogs.pt"), tmp_path)
+    assert "save it as" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.glob("*.p*")) == []  # nothing arrived, so nothing is kept
+
+
+def test_a_part_that_is_longer_than_the_file_is_thrown_away(tmp_path, model):
+    (tmp_path / "dogs-16.pt.part").write_bytes(DATA + b"more")
+    assert download(model, tmp_path)[0].read_bytes() == DATA
+    unknown = replace(model, size=None, url=model.url.replace("dogs.pt", "./dogs.pt"))
+    (tmp_path / "dogs-16.pt").rename(tmp_path / "dogs-16.pt.part")
+    with pytest.raises(NadaError, match="416"):
+        download(unknown, tmp_path)
+    assert download(unknown, tmp_path)[0].read_bytes() == DATA
+
+
+def test_a_full_disk_is_noticed_before(tmp_path, model, monkeypatch):
+    usage = type(downloading.shutil.disk_usage(tmp_path))(10, 10, 1000)
+    monkeypatch.setattr(downloading.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(NadaError, match=r"needs .* MB, and .* left"):
+        download(model, tmp_path)
+    assert Server.asked == []
+
+
+def test_the_catalog_is_sound():
+    names = [model.name for model in PUBLISHED]
+    assert len({*names}) == len(names)
+    assert len({model.file for model in PUBLISHED}) == len(names)
+    for model in PUBLISHED:
+        assert model.url.startswith("https://")
+        assert model.file.endswith((".pt", ".pkl", ".safetensors"))
+        assert 32 <= model.resolution <= 1024
+        assert model.license
+        assert "..." in model.sha256 or len(model.sha256) in (0, 64)
+        assert model.size is None or model.megabytes - 1 < model.size / 1e6 <= model.megabytes
+    assert {"ffhq-1024", "afhqdog-512", "metfaces-1024", "church-256"} <= {*names}
+    assert find_published("ffhq-1024").license == NVIDIA
+    for clip in PUBLISHED_CLIPS:
+        assert clip.license
+        assert len(clip.sha256) in (0, 64)
+        assert len(clip.revision) == 40
+        assert clip.size is None or clip.megabytes - 1 < clip.size / 1e6 <= clip.megabytes
+        assert find_published(clip.name) is clip
+    with pytest.raises(UsageError, match="ffhq-1024"):
+        find_published("ffhq")
+
+
+def test_hashes_agree_as_far_as_they_are_known():
+    assert agrees("", "ab" * 32)
+    assert agrees("ab...ab", "ab" * 32)
+    assert not agrees("ac...ab", "ab" * 32)
+    assert agrees("ab" * 32, "ab" * 32)
+    assert not agrees("ab", "ab" * 32)
+
+
+@pytest.fixture
+def small_clip(served, monkeypatch, tmp_path):
+    """A published CLIP that is small, on this machine instead of the hub; no other program has fetched it."""
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served[1])
+    path = served[0] / "someone" / "clip" / "resolve" / "main" / "open_clip_model.safetensors"
+    path.parent.mkdir(parents=True)
+    save_file({"visual.conv1.weight": torch.zeros(4, 3, 2, 2), "logit_scale": torch.zeros(())}, path)
+    data = path.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    clip = PublishedClip("RN50", "RN50-quickgelu", "someone/clip", "main", 1, len(data), sha256)
+    monkeypatch.setattr("nada.clip.loading.PUBLISHED_CLIPS", (clip,))
+    return clip
+
+
+def test_clip_weights_are_downloaded_once_verified_and_used(tmp_path, small_clip, monkeypatch):
+    seen, opened = [], []
+
+    def create_model(name, pretrained, **options):
+        opened.append((name, pretrained))
+        raise RuntimeError("these are no weights of that network")
+
+    monkeypatch.setattr("open_clip.create_model", create_model)
+    with pytest.raises(NadaError, match="cannot be read"):
+        load_clip("RN50", folder=tmp_path / "clips", progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (small_clip.size, small_clip.size)
+    path = tmp_path / "clips" / "RN50-quickgelu.openai.safetensors"
+    assert opened == [("RN50-quickgelu", str(path))]
+    assert record(path)["sha256"] == small_clip.sha256
+    asked = len(Server.asked)
+    assert clip_file(small_clip, tmp_path / "clips") == path
+    assert len(Server.asked) == asked
+
+
+def test_clip_weights_that_another_program_fetched_are_used(tmp_path, small_clip):
+    snapshot = tmp_path / "hub" / "models--someone--clip" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "open_clip_model.safetensors").write_bytes(b"theirs")
+    (tmp_path / "hub" / "models--someone--clip" / "refs").mkdir()
+    (tmp_path / "hub" / "models--someone--clip" / "refs" / "main").write_text("0" * 40)
+    assert clip_file(small_clip, tmp_path / "clips").read_bytes() == b"theirs"
+    assert Server.asked == []
+
+
+def test_a_generator_in_place_of_clip_weights_is_refused(tmp_path, served, small_clip):
+    path = served[0] / "someone" / "clip" / "resolve" / "main" / "open_clip_model.safetensors"
+    path.write_bytes(DATA)
+    with pytest.raises(NadaError, match="not the expected file"):
+        clip_file(replace(small_clip, size=None, sha256=""), tmp_path / "clips")

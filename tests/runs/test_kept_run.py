@@ -1,0 +1,127 @@
+"""A run with a store: it goes on after whatever stopped it, and its snapshots are what it was at those moments."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from helpers.models import moved
+
+import nada
+from nada import AdaptConfig, KeptRun, UsageError, apply_style, generate, sample_latents
+from nada.runs.snapshots import Photographer, Snapshot, Snapshots, evenly
+
+
+def config(**changes) -> AdaptConfig:
+    return AdaptConfig(
+        **{"source": "photo", "target": "sketch", "iterations": 6, "batch": 2, "layers": "all"} | changes
+    )
+
+
+def assert_same(a, b):
+    assert a.fingerprint() == b.fingerprint()
+
+
+def test_snapshots_are_the_generator_at_those_steps(small, clip, tmp_path):
+    kept = KeptRun(tmp_path, small, clip, config(), moments=3)
+    as_they_were = {step.iteration: copy.deepcopy(step.generator) for step in kept}
+    assert [s.iteration for s in kept.snapshots.moments] == [2, 4, 6]
+    ws = sample_latents(small, 3)
+    for snapshot in kept.snapshots.moments:
+        images = generate(kept.snapshots.generator(snapshot), ws)
+        expected = generate(as_they_were[snapshot.iteration], ws)
+        assert (images - expected).abs().max() < 2 / 255
+        assert (images - generate(small, ws)).abs().max() > 2 / 255
+        assert snapshot.style.recipe["iterations_done"] == snapshot.iteration
+
+
+def test_the_figures_are_those_of_an_independent_computation(small, clip):
+    run = nada.adapt(small, clip, config(iterations=3, batch=5))
+    for _ in run:
+        pass
+    snapshot = Photographer(run).take()
+    ws = sample_latents(small, 16, 0, truncation_psi=1.0)
+    (model,) = clip
+    before, after = (
+        torch.nn.functional.normalize(model.encode_image(generate(g, ws).clamp(-1, 1)), dim=1).detach().double()
+        for g in (small, run.trained)
+    )
+    cosines = torch.cosine_similarity(after - before, run.goal.directions[0].double()[None])
+    assert snapshot.agreement == pytest.approx(cosines.mean().item(), abs=1e-4)
+
+    def spread(x):
+        pairs = [1 - x[i] @ x[j] for i in range(len(x)) for j in range(i)]
+        return sum(pairs) / len(pairs)
+
+    assert snapshot.variety == pytest.approx((spread(after) / spread(before)).item(), rel=1e-3)
+
+
+def test_a_crash_costs_only_the_steps_since_the_last_snapshot(small, clip, tmp_path):
+    whole = KeptRun(tmp_path / "whole", small, clip, config(), moments=3)
+    losses = [float(step.loss) for step in whole]
+    crashed = iter(KeptRun(tmp_path / "store", small, clip, config(), moments=3))
+    for _ in range(5):
+        next(crashed)
+    rest = KeptRun(tmp_path / "store", small, clip, config(), moments=3)
+    assert rest.begin == 4
+    assert [float(step.loss) for step in rest] == losses[4:]
+    assert_same(rest.run.trained, whole.run.trained)
+    assert rest.history.packed()["losses"] == whole.history.packed()["losses"]
+    assert [s.iteration for s in rest.snapshots.moments] == [2, 4, 6]
+    for ours, theirs in zip(rest.snapshots.moments, whole.snapshots.moments, strict=True):
+        assert ours.agreement == pytest.approx(theirs.agreement)
+        assert_same(rest.snapshots.generator(ours), whole.snapshots.generator(theirs))
+
+
+def test_only_the_last_state_of_a_run_stays(small, clip, tmp_path):
+    for _ in KeptRun(tmp_path, small, clip, config(), moments=3):
+        pass
+    assert sorted(p.stem.partition("-")[2] for p in tmp_path.glob("*-*")) == ["2", "4", "6", "6"]  # styles and a state
+    for _ in KeptRun(tmp_path, small, clip, config(iterations=8), moments=1):
+        pass
+    states = [p.stem for p in tmp_path.glob("*-*") if ".at-" not in p.stem]
+    assert sorted(stem[-2:] for stem in states) == ["-6", "-8"], "the shorter run's is still of use"
+    stopped = KeptRun(tmp_path, small, clip, config(iterations=12), moments=1)
+    next(stopped)
+    stopped.keep()
+    for _ in KeptRun(tmp_path, small, clip, config(iterations=12), moments=1):
+        pass
+    states = [p.stem for p in tmp_path.glob("*-*") if ".at-" not in p.stem]
+    assert sorted(stem.rpartition("-")[2] for stem in states) == ["12", "6", "8"], "that of step 9 is not"
+
+
+def test_a_lost_snapshot_costs_only_itself(small, clip, tmp_path, caplog):
+    for _ in KeptRun(tmp_path, small, clip, config(), moments=3):
+        pass
+    (lost,) = tmp_path.glob("*.at-4.*")
+    lost.write_bytes(b"not a style")
+    again = KeptRun(tmp_path, small, clip, config(), moments=3)
+    assert list(again) == []
+    assert [s.iteration for s in again.snapshots.moments] == [2, 6]
+    assert "snapshot is of no use" in caplog.text
+
+
+def test_the_suggestion_is_the_most_varied_of_the_best(small):
+    style = nada.Style.between(small, moved(small))
+
+    def at(iteration, agreement, variety):
+        return Snapshot(iteration, style, agreement, variety)
+
+    moments = (at(50, 0.5, 1.2), at(100, 0.79, 0.8), at(150, 0.80, 0.6), at(200, 0.79, 0.3))
+    snapshots = Snapshots(small, moments)
+    assert snapshots.best.iteration == 100
+    assert snapshots.last.iteration == 200
+    assert [snapshots.nearest(i).iteration for i in (1, 90, 130, 999)] == [50, 100, 150, 200]
+    assert_same(snapshots.generator(snapshots.best), apply_style(small, style))
+    assert Snapshots(small, (at(1, -0.5, 1.0), at(2, -0.1, 0.1))).best.iteration == 2
+    with pytest.raises(UsageError, match="no snapshots"):
+        _ = Snapshots(small, ()).best
+
+
+@pytest.mark.parametrize(
+    ("iterations", "count", "expected"),
+    [(300, 6, [50, 100, 150, 200, 250, 300]), (10, 3, [3, 7, 10]), (2, 6, [1, 2]), (5, 1, [5])],
+)
+def test_moments_are_even_and_end_at_the_end(iterations, count, expected):
+    assert evenly(iterations, count) == expected

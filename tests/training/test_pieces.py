@@ -1,0 +1,190 @@
+"""Less memory for the same numbers: batches in pieces, blocks one by one, and steps that fail without a trace."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+from helpers.models import alive
+
+from nada.adapt import adapt
+from nada.clip.loading import load_clip
+from nada.runs.out_of_memory import sparing
+from nada.stylegan2 import GeneratorConfig
+from nada.training.config import AdaptConfig
+from nada.training.pieces import in_pieces, slices
+
+EVERY_LOSS = {"global_weight": 0.5, "norm_weight": 0.5, "angle_weight": 0.5, "patch_weight": 0.5}
+
+
+@pytest.fixture
+def judge(clip_folder):
+    """Two models with weights, so that each must be counted."""
+    return load_clip(f"{clip_folder}:1,{clip_folder}:0.5")
+
+
+def config(**changes) -> AdaptConfig:
+    defaults = {"layers": 4, "batch": 3, "select_batch": 5, "learning_rate": 0.01, "iterations": 2, "seed": 3}
+    return AdaptConfig(**{"source": "photo", "target": "sketch"} | defaults | changes)
+
+
+def gradients(generator):
+    return {name: p.grad.clone() for name, p in generator.named_parameters() if p.grad is not None}
+
+
+def second_step(generator, clip, settings, pieces=1, recompute=False):
+    """Losses, layers and gradients of a step after one that parted the twins."""
+    run = adapt(generator, clip, settings)
+    next(run)
+    run.pieces, run.synthesis.recompute = pieces, recompute
+    step = next(run)
+    return step, gradients(step.generator)
+
+
+@pytest.mark.parametrize(("pieces", "recompute"), [(2, False), (8, False), (2, True)])
+@pytest.mark.parametrize(
+    "changes", [EVERY_LOSS, {"views": 2}, {"train_mapping": True, "train_torgb": True, "layers": "all"}]
+)
+def test_pieces_add_up_to_the_whole(small, judge, changes, pieces, recompute):
+    whole, expected = second_step(small, judge, config(**changes))
+    step, found = second_step(small, judge, config(**changes), pieces, recompute)
+    assert step.layers == whole.layers
+    assert found.keys() == expected.keys()
+    for name, loss in whole.losses.items():
+        assert float(step.losses[name]) == pytest.approx(float(loss), rel=1e-4, abs=1e-6), name
+    largest = max(float(g.abs().max()) for g in expected.values())
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, rtol=1e-3, atol=1e-5 * largest), name
+
+
+@pytest.mark.parametrize(("pieces", "recompute"), [(2, False), (1, True), (3, True)])
+def test_gradients_in_pieces_are_exact(small, pieces, recompute):
+    """In float64, of a loss that compares the images with each other."""
+    small = small.double()
+    small.synthesis.requires_grad_(True)
+    ws, noise = small.mapping(torch.randn(3, 16).double()), small.synthesis.sample_noise(3)
+    make = lambda part: small.synthesis(ws[part], {name: maps[part] for name, maps in noise.items()})
+    angle = lambda images: torch.nn.functional.cosine_similarity(images[0], images[1:], dim=0).square().sum()
+    angle(make(slice(0, 3))).backward()
+    expected = gradients(small)
+    small.zero_grad()
+    small.synthesis.recompute = recompute
+    angle(in_pieces(make, 3, pieces)).backward()
+    for name, gradient in gradients(small).items():
+        assert torch.allclose(gradient, expected[name], rtol=1e-9, atol=1e-12 * float(expected[name].abs().max())), name
+
+
+@pytest.mark.parametrize("train", ["weights", "lora"])
+@pytest.mark.parametrize("place", ["choice", "images", "judgement", "gradient", "optimizer"])
+def test_a_step_that_fails_leaves_no_trace(small, judge, monkeypatch, place, train):
+    settings = config(train=train, iterations=4)
+    *_, undisturbed = adapt(small, judge, settings)
+    run = adapt(small, judge, settings)
+    next(run)
+
+    def fail(*_, **__):
+        raise MemoryError("no memory is left")
+
+    with monkeypatch.context() as broken:
+        if place == "choice":
+            broken.setattr(run.frozen.mapping.__class__, "forward", fail)
+        elif place == "images":
+            broken.setattr(run.synthesis.b32.conv1, "forward", fail)
+        elif place == "judgement":
+            broken.setattr(judge.models[1], "encode_image", fail)
+        elif place == "gradient":
+            broken.setattr(torch.Tensor, "backward", fail)
+        else:
+            broken.setattr(run.optimizer, "step", fail)
+        with pytest.raises(MemoryError):
+            next(run)
+    assert run.iteration == 1
+    assert not gradients(run.trained)
+    *_, last = run
+    assert last.iteration == 4
+    assert last.generator.fingerprint() == undisturbed.generator.fingerprint()
+
+
+def test_memory_is_spared_until_none_is_left_to_spare(small, judge):
+    run = adapt(small, judge, config(batch=3, iterations=9, views=0))
+    seen = []
+    while run.spare_memory():
+        seen.append((run.pieces, run.synthesis.recompute))
+        next(run)
+    assert seen == [(2, False), (4, False), (4, True)]
+    assert not run.spare_memory()
+
+
+def test_pieces_take_less_memory():
+    """What autograd keeps for a backward pass, counted where it is packed away."""
+    generator = alive(GeneratorConfig(32, (8, 8, 8, 8), 8, 8, mapping_layers=1))
+    generator.synthesis.requires_grad_(True)
+    ws = generator.mapping(torch.randn(4, 8))
+
+    def kept(work) -> int:
+        tensors = {}
+        count = lambda t: tensors.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage()) and t
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
+            result = work()
+        del result
+        return sum(storage.nbytes() for storage in tensors.values())
+
+    make = lambda part: generator.synthesis(ws[part])
+    whole = kept(lambda: make(slice(0, 4)))
+    assert kept(lambda: in_pieces(make, 4, 4)) < 0.2 * whole
+    generator.synthesis.recompute = True
+    assert kept(lambda: make(slice(0, 4))) < 0.5 * whole
+
+
+def test_memory_does_not_grow_with_the_steps(small, judge):
+    """Bytes of all tensors that live between steps, layers chosen or not."""
+
+    def living() -> int:
+        gc.collect()
+        tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
+        return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+    run = adapt(small, judge, config(iterations=20, layers="all"))
+    sizes = []
+    for step in run:
+        run.select_layers()
+        if step.iteration % 5 == 0:
+            sizes.append(living())
+    assert len(set(sizes)) == 1
+
+
+@pytest.mark.parametrize(("count", "pieces", "sizes"), [(8, 3, [2, 3, 3]), (2, 5, [1, 1]), (4, 1, [4])])
+def test_parts_are_even(count, pieces, sizes):
+    parts = slices(count, pieces)
+    assert [part.stop - part.start for part in parts] == sizes
+    assert parts[0].start == 0
+    assert parts[-1].stop == count
+
+
+def test_a_run_that_is_out_of_memory_goes_on_in_pieces(small, judge):
+    def few(run):
+        forward = run.synthesis.forward
+
+        def limited(ws, *rest, **options):
+            if len(ws) > 1:
+                raise torch.OutOfMemoryError("out of memory")
+            return forward(ws, *rest, **options)
+
+        run.synthesis.forward = limited
+        return run
+
+    settings, said = config(batch=3, iterations=3, layers="all", views=0), []
+    *_, whole = adapt(small, judge, settings)
+    run = few(adapt(small, judge, settings))
+    *_, last = sparing(run, run, said.append)
+    assert said == [
+        "out of memory; goes on in 2 pieces, which takes longer",
+        "out of memory; goes on in 4 pieces, which takes longer",
+    ]
+    for name, tensor in whole.generator.state_dict().items():
+        assert torch.allclose(tensor, last.generator.state_dict()[name], atol=1e-4), name
+    broken = few(adapt(small, judge, settings))
+    broken.spare_memory = lambda: False
+    with pytest.raises(torch.OutOfMemoryError):
+        next(sparing(broken, broken, said.append))

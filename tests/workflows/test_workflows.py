@@ -1,0 +1,184 @@
+"""The templates: what the tool writes, as the schemas have it, tidy on the canvas and with a picture."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import re
+import sys
+import uuid
+from collections.abc import Iterator
+from itertools import combinations
+
+import pytest
+from helpers.comfyui_server import CONTROL, ROOT, TEMPLATES
+from PIL import Image
+
+CORE = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "ImageScale", "SaveImage", "CreateVideo", "SaveVideo"}
+CORE |= {
+    "PreviewImage",
+    "Canny",
+    "ImageInvert",
+    "CheckpointLoaderSimple",
+    "CLIPTextEncode",
+    "VAEEncode",
+    "VAEDecode",
+    "KSampler",
+}
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+TITLE = 30  # px, drawn above a node's position
+LARGEST_THUMBNAIL = 300_000  # bytes
+DOWNLOADABLE = (".safetensors", ".sft", ".ckpt", ".pth", ".pt")  # what the frontend offers
+each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+
+
+def read(path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    """tools/workflows/build.py, which is not part of the package."""
+    folder = ROOT / "tools" / "workflows"
+    monkeypatch.syspath_prepend(folder)
+    yield importlib.import_module("build")
+    for path in folder.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def test_the_files_are_those_that_the_tool_writes(tool):
+    written = {path.stem: path.read_text(encoding="utf-8") for path in WORKFLOWS}
+    made = tool.texts()
+    assert written.keys() == made.keys() == TEMPLATES
+    for name, text in made.items():
+        assert written[name] == text, f"{name}.json is not up to date: python tools/workflows/build.py"
+
+
+@pytest.fixture
+def schemas(host):
+    nodes = asyncio.run(host.nodes.NADAExtension().get_node_list())
+    return {node.define_schema().node_id: node.define_schema() for node in nodes}
+
+
+@each_workflow
+def test_nodes_fit_the_schemas(path, schemas):
+    for node in read(path)["nodes"]:
+        if node["type"] in CORE:
+            continue
+        schema = schemas[node["type"]]
+        sockets = [s.id for s in schema.inputs if not s.is_widget]
+        assert [i["name"] for i in node["inputs"]] == sockets
+        assert [o["name"] for o in node["outputs"]] == [s.id for s in schema.outputs]
+        linked = {i["name"] for i in node["inputs"] if i["link"]}
+        assert {s.id for s in schema.inputs if not s.is_widget and not s.options.get("optional")} <= linked
+        values = list(node["widgets_values"])
+        for socket in (s for s in schema.inputs if s.is_widget):
+            check_value(socket, values.pop(0))
+            if socket.options.get("control_after_generate"):
+                assert values.pop(0) in CONTROL
+        assert not values, f"{node['type']} has more values than widgets"
+
+
+def check_value(socket, value) -> None:
+    options = socket.options
+    if socket.type == "COMBO":
+        assert value in options["options"]
+    elif socket.type in ("INT", "FLOAT"):
+        assert options["min"] <= value <= options["max"], f"{socket.id} is {value}"
+    else:
+        assert isinstance(value, bool if socket.type == "BOOLEAN" else str)
+
+
+@each_workflow
+def test_links_agree(path):
+    workflow = read(path)
+    assert workflow["version"] == 0.4
+    assert uuid.UUID(workflow["id"])
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    assert len(nodes) == len(workflow["nodes"])
+    for link, source, output, target, slot, kind in workflow["links"]:
+        end, start = nodes[target]["inputs"][slot], nodes[source]["outputs"][output]
+        assert end["link"] == link
+        assert link in start["links"]
+        assert end["type"] == start["type"] == kind
+        assert source < target, "nodes are in the order in which they run"
+    used = [i["link"] for n in nodes.values() for i in n["inputs"] if i["link"]]
+    begun = [link for n in nodes.values() for o in n["outputs"] for link in o["links"]]
+    assert sorted(used) == sorted(begun) == sorted(link[0] for link in workflow["links"])
+    assert workflow["last_node_id"] == max(nodes)
+    assert workflow["last_link_id"] >= max(used)
+
+
+def node_boxes(workflow: dict) -> Iterator[tuple]:
+    for node in workflow["nodes"]:
+        (x, y), (width, height) = node["pos"], node["size"]
+        yield node["type"], (x, y - TITLE, x + width, y + height)
+
+
+def group_boxes(workflow: dict) -> Iterator[tuple]:
+    for group in workflow["groups"]:
+        x, y, width, height = group["bounding"]
+        yield group["title"], (x, y, x + width, y + height)
+
+
+def apart(a: tuple, b: tuple) -> bool:
+    return a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+def inside(a: tuple, b: tuple) -> bool:
+    return b[0] <= a[0] and b[1] <= a[1] and a[2] <= b[2] and a[3] <= b[3]
+
+
+@each_workflow
+def test_nothing_overlaps(path):
+    workflow = read(path)
+    nodes, groups = list(node_boxes(workflow)), list(group_boxes(workflow))
+    for boxes in (nodes, groups):
+        for (one, a), (other, b) in combinations(boxes, 2):
+            assert apart(a, b), f"{one} and {other} overlap"
+    for name, box in nodes:
+        around = [title for title, group in groups if inside(box, group)]
+        assert all(apart(box, group) for title, group in groups if title not in around), f"a group cuts {name}"
+        assert around or name == "MarkdownNote", f"{name} is in no group"
+
+
+@each_workflow
+def test_has_a_note_and_a_picture(path):
+    note = next(node for node in read(path)["nodes"] if node["type"] == "MarkdownNote")
+    assert note["widgets_values"][0].startswith("# ")
+    thumbnail = path.with_suffix(".jpg")
+    assert thumbnail.stat().st_size < LARGEST_THUMBNAIL
+    with Image.open(thumbnail) as picture:
+        assert picture.format == "JPEG"
+        assert min(picture.size) >= 256
+
+
+@each_workflow
+def test_what_it_downloads_is_named(path):
+    """Each demo runs without a network, and the others say what they need and where it is."""
+    workflow = read(path)
+    models = [model for node in workflow["nodes"] for model in node.get("properties", {}).get("models", [])]
+    downloads = path.stem in ("sketch", "pixar", "dog_to_pig", "chain_into_img2img")
+    assert bool(models) == downloads
+    note = workflow["nodes"][0]["widgets_values"][0]
+    for model in models:
+        assert model["name"].endswith(DOWNLOADABLE)
+        repository = re.match(r"https://huggingface\.co/[^/]+/[^/]+", model["url"])[0]
+        assert repository in note
+        assert model["directory"] in ("stylegan", "open_clip", "checkpoints")
+    values = [str(value) for node in workflow["nodes"] for value in node["widgets_values"]]
+    assert downloads or not any("download" in value for value in values if not value.startswith("#"))
+
+
+def test_what_notes_name_exists(schemas):
+    """Bold snake case names another template or an input; italics that begin like a node's title name a node."""
+    inputs = {socket.id for schema in schemas.values() for socket in schema.inputs}
+    titles = {schema.display_name.removesuffix(" (StyleGAN)") for schema in schemas.values()}
+    titles |= {"Load Image", "Load Checkpoint"}
+    for path in WORKFLOWS:
+        note = read(path)["nodes"][0]["widgets_values"][0]
+        for name in re.findall(r"\*\*([a-z0-9]+(?:_[a-z0-9]+)+)\*\*", note):
+            assert name in TEMPLATES | inputs, f"{path.stem} names {name}"
+        for name in re.findall(r"\*((?:NADA|Load|Save|Sample|Apply|Interpolate|Compare) [^*]+)\*", note):
+            assert name in titles, f"{path.stem} names {name}"
