@@ -1,8 +1,8 @@
 """Adaptive layer freezing: measure which layers the target text moves, choose them, train only those.
 
-StyleGAN-NADA section 4.2. Every convolution of the synthesis network is a candidate; what is trained with it is its
-weight, bias, noise strength and the affine map of its style. The mapping network, the constant input and the to-RGB
-layers are trained only where the configuration says so.
+StyleGAN-NADA section 4.2. Every convolution of the synthesis network is a candidate; with it train its weight, bias,
+noise strength and the affine map of its style. The mapping network, the constant input and the to-RGB layers train only
+where the configuration says so.
 
 A layer's score is that of the latent code that drives it. (The authors' code reads the score of the next code, so from
 the third on it trains the layer before the one that moved.)
@@ -11,13 +11,13 @@ the third on it trains the layer before the one that moved.)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from .errors import UsageError
-from .stylegan2.synthesis import Synthesis
+from .generators import Layer, LayerKind
 
 # Sets of layers to train from the first step to the last, after the phases of the authors' code, which has them for
 # 1024 px. Smaller generators have the part of them that exists.
@@ -27,21 +27,21 @@ PHASES = {
     "shape_expanded": "b4.const, b4, b8, b16.conv0",
     "no_fine": "b4.const, b4-b128",
 }
-NAME = re.compile(r"mapping|b(\d+)(?:-b(\d+))?(?:\.(conv0|conv1|torgb|const))?")
+# A block or a range of blocks, with or without a part ("b8", "b8-b64.torgb"), or the name of one layer. Names of other
+# families begin with a capital letter, as StyleGAN3's "L0_36_512".
+BLOCKS = re.compile(r"b(\d+)(?:-b(\d+))?(?:\.(conv0|conv1|torgb|const))?")
+NAME = re.compile(rf"mapping|[A-Z]\w*|{BLOCKS.pattern}")
 
 
-def measure(
-    synthesis: Synthesis, ws: Tensor, loss: Callable[[Tensor], Tensor], steps: int = 1, step_size: float = 0.01
-) -> Tensor:
+def measure(ws: Tensor, loss: Callable[[Tensor], Tensor], steps: int = 1, step_size: float = 0.01) -> Tensor:
     """How far each latent code moves when the codes, not the weights, are optimized towards the target.
 
     With one step this is the gradient's magnitude, so the step size only matters from the second on. No weight takes
     part: freeze all of them first, or their gradients are computed in vain.
 
     Args:
-        synthesis: the trained twin's network.
         ws: [N, num_ws, w_dim] codes to start from.
-        loss: maps ws to a scalar (the global CLIP loss of the images that `synthesis` makes of them).
+        loss: maps ws to a scalar (the global CLIP loss of the images that the trained twin makes of them).
         steps: steps of plain gradient descent.
         step_size: their size.
 
@@ -55,39 +55,47 @@ def measure(
     return moved.abs().mean(dim=(0, 2))
 
 
-def choose(synthesis: Synthesis, scores: Tensor, k: int) -> tuple[str, ...]:
+def candidates(layers: Mapping[str, Layer]) -> dict[str, int]:
+    """{convolution: index of the code that drives it}, the layers that may be chosen, in the order of the network."""
+    return {
+        name: layer.code
+        for name, layer in layers.items()
+        if layer.kind is LayerKind.CONVOLUTION and layer.code is not None
+    }
+
+
+def choose(layers: Mapping[str, Layer], scores: Tensor, k: int) -> tuple[str, ...]:
     """The k convolutions with the highest scores, in the order of the network; of equals, the lower one.
 
     Args:
-        synthesis: the network that the scores were measured on.
+        layers: of the generator that the scores were measured on.
         scores: [num_ws] from `measure`.
-        k: number of layers, 1..len(synthesis.conv_layers).
+        k: number of layers, 1..len(candidates(layers)).
     """
-    per_code = scores.tolist()
-    ranked = sorted(synthesis.conv_layers, key=lambda name: -per_code[synthesis.latent_of[name]])
+    per_code, codes = scores.tolist(), candidates(layers)
+    ranked = sorted(codes, key=lambda name: -per_code[codes[name]])
     chosen = set(ranked[:k])
-    return tuple(name for name in synthesis.conv_layers if name in chosen)
+    return tuple(name for name in codes if name in chosen)
 
 
-def named(synthesis: Synthesis, text: str) -> tuple[str, ...]:
+def named(layers: Mapping[str, Layer], text: str) -> tuple[str, ...]:
     """The layers that a text names, in the order of the network.
 
     Args:
-        synthesis: the network.
+        layers: of the generator.
         text: a name of `PHASES`, or entries separated by commas: a layer ("b8.conv0", "b8.torgb", "b4.const",
             "mapping"), the convolutions of a resolution ("b8") or of several ("b8-b64"), one layer of each
             ("b8-b64.torgb").
 
     Raises:
-        UsageError: an entry is not of this form, or matches no layer of this network.
+        UsageError: an entry is not of this form, or matches no layer of this generator.
     """
-    known = ("mapping", "b4.const", *synthesis.latent_of)
-    found = set()
+    found: set[str] = set()
     for entry in entries(text):
-        if not (matches := {name for name in known if _matches(name, entry)}):
-            raise UsageError(f"there is no layer {entry!r}; the layers are {', '.join(known)}")
+        if not (matches := set(_matching(layers, entry))):
+            raise UsageError(f"there is no layer {entry!r}; the layers are {', '.join(layers)}")
         found |= matches
-    return tuple(name for name in known if name in found)
+    return tuple(name for name in layers if name in found)
 
 
 def entries(text: str) -> list[str]:
@@ -106,10 +114,16 @@ def entries(text: str) -> list[str]:
     return parts
 
 
-def _matches(name: str, entry: str) -> bool:
-    first, last, wanted = NAME.fullmatch(entry).groups()
-    if first is None or name == "mapping":
-        return name == entry
-    block, part = name.removeprefix("b").split(".")
-    inside = int(first) <= int(block) <= int(last or first)
-    return inside and (part == wanted if wanted else part.startswith("conv"))
+def _matching(layers: Mapping[str, Layer], entry: str) -> Iterator[str]:
+    """The layers that one entry names."""
+    if entry in layers:
+        yield entry
+        return
+    blocks = BLOCKS.fullmatch(entry)
+    if blocks is None:
+        return
+    first, last, part = blocks.groups()
+    for name, layer in layers.items():
+        inside = int(first) <= layer.resolution <= int(last or first)
+        if inside and (name.endswith(f".{part}") if part else layer.kind is LayerKind.CONVOLUTION):
+            yield name

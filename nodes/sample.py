@@ -154,9 +154,7 @@ def check_latents(generator: Generator, latents: Tensor) -> None:
 
 def image_bytes(generator: Generator) -> float:
     """Roughly what one image takes while it is made."""
-    config = generator.config
-    resolutions = (4 << i for i in range(len(config.channels)))
-    return 4 * LIVE_MAPS * max(c * r * r for c, r in zip(config.channels, resolutions, strict=True))
+    return 4 * LIVE_MAPS * generator.largest_map
 
 
 def in_chunks(generator: Generator, latents: Tensor, noise: str, seed: int, chunk: int, half: bool = False) -> Tensor:

@@ -9,9 +9,9 @@ from typing import Any
 from .. import demo
 from ..clip.loading import PAPER_SPEC, load_clip
 from ..errors import UsageError
+from ..generators import Generator
 from ..measure.demo_judge import judge_for, load_judge
 from ..measure.evaluate import EvaluateConfig, evaluate, report
-from ..stylegan2 import Generator
 from .options import add_config, given
 from .parsing import add_command, add_device
 from .shared import load_base, pick_device

@@ -10,13 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import UsageError
+from ..generators import NOISE_MODES, PRECISIONS, Generator
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
 from ..pictures.convert import to_pil
 from ..pictures.grids import make_grid
 from ..runs.folder import RunFolder
 from ..runs.names import free_path
-from ..stylegan2 import NOISE_MODES, PRECISIONS, Generator
 from ..text_edits import load_mapper
 from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_files
 from .shared import load_base, pick_device, split_spec, styled

@@ -11,7 +11,7 @@ from ..checkpoint import load_generator
 from ..clip.loading import PAPER_SPEC
 from ..errors import UsageError
 from ..files import CACHE
-from ..stylegan2 import Generator
+from ..generators import Generator
 from ..styles.files import load_style
 from ..styles.style import apply_style
 

@@ -11,7 +11,7 @@ import torch
 from ..checkpoint import load_generator, save_generator
 from ..errors import UsageError
 from ..files import atomic_path
-from ..stylegan2 import Generator
+from ..generators import Generator
 from ..styles.files import load_style, save_style
 from ..styles.preview import preview_of, preview_picture
 from ..styles.style import Style

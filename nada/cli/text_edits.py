@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from ..checkpoint.saving import write_safetensors
 from ..clip import ClipEnsemble, load_clip
+from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
 from ..pictures.charts import plot
 from ..pictures.grids import before_after, filmstrip
 from ..runs.folder import RunFolder
 from ..runs.names import free_path, slug
-from ..stylegan2 import Generator
 from ..text_edits import (
     MapperConfig,
     MapperTraining,

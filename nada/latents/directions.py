@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import NadaError, UsageError
+from ..generators import Generator
 from ..seeding import seeded
-from ..stylegan2 import Generator
 
 SAMPLES = 10_000
 MAX_BYTES = 16 << 20  # of a file with directions; one of 18 x 512 numbers has 72 kB

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from ..generators import NOISE_MODES, Generator
 from ..seeding import seeded
-from ..stylegan2 import NOISE_MODES, Generator
 
 
 @torch.no_grad()

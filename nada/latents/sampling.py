@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from ..generators import Generator, Label
 from ..seeding import seeded
-from ..stylegan2 import Generator, Label
 
 
 @torch.no_grad()

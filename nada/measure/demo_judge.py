@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .. import demo
 from ..errors import NadaError
-from ..stylegan2 import Generator
+from ..generators import Generator
 from .metrics import correlations, spread_kept
 
 KEY = "judge"  # of its description in the file's metadata

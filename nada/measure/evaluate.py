@@ -20,12 +20,12 @@ from ..clip.directions import imagenet_templates
 from ..clip.embedding import embed_images
 from ..clip.models import ClipEnsemble, ClipModel
 from ..errors import NadaError, UsageError
+from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import mix_latents, sample_latents
 from ..losses import unit
 from ..seeding import seeded
 from ..settings import check_ranges, option
-from ..stylegan2 import Generator
 from .lpips_distance import lpips_distances
 from .metrics import correspondence, diversity, interval, intra_cluster, quality
 

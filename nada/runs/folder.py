@@ -11,7 +11,7 @@ from PIL import Image
 from ..checkpoint import save_generator
 from ..errors import UsageError
 from ..files import atomic_path
-from ..stylegan2 import Generator
+from ..generators import Generator
 from ..training.state import RunState, save_state
 
 RECORD, STATE, SNAPSHOTS = "record.json", "resume.safetensors", "snapshots"

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..adapt import AdaptStep, adapt
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
-from ..stylegan2 import Generator
+from ..generators import Generator
 from ..training.config import AdaptConfig
 from .history import History
 from .snapshots import Photographer, Snapshots, evenly

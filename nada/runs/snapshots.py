@@ -15,11 +15,11 @@ from torch import Tensor
 from ..adapt import Adaptation
 from ..clip.embedding import embed_images
 from ..errors import UsageError
+from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
 from ..losses import directional_loss
 from ..measure.metrics import diversity
-from ..stylegan2 import Generator
 from ..styles.preview import PSI, encode
 from ..styles.style import Style, apply_style
 

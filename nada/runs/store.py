@@ -20,7 +20,7 @@ from torch import Tensor
 from ..clip.models import ClipEnsemble
 from ..errors import NadaError
 from ..files import prune
-from ..stylegan2 import Generator
+from ..generators import Generator
 from ..styles.files import load_style, save_style
 from ..text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..training.config import AdaptConfig

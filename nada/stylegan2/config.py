@@ -88,6 +88,11 @@ class GeneratorConfig:
         return height * resolution // 4, width * resolution // 4
 
     @property
+    def width(self) -> int:
+        """Feature maps of the widest block."""
+        return max(self.channels)
+
+    @property
     def num_ws(self) -> int:
         """Latent codes of the synthesis network, 2 log2(resolution) - 2: one per convolution, one for the last RGB."""
         return 2 * len(self.resolutions)

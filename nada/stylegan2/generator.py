@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import UsageError
+from ..generators import Label, Layer, LayerKind, Noise
 from .config import GeneratorConfig, standard_channels
-from .layers import Label, Mapping
-from .synthesis import Noise, Synthesis
+from .layers import Mapping
+from .synthesis import Synthesis
 
 __all__ = ["Generator", "GeneratorConfig", "standard_channels"]
 
+MAPPING, CONST = "mapping", "b4.const"  # names of the layers outside the style-modulated ones
 CHUNK = 1000  # latents mapped at a time where there are many, to spare memory
 
 
@@ -43,6 +49,45 @@ class Generator(nn.Module):
     def device(self) -> torch.device:
         """Device of the generator's tensors."""
         return self.mapping.w_avg.device
+
+    @cached_property
+    def layers(self) -> dict[str, Layer]:
+        """ "mapping", "b4.const", and the layers of the synthesis network such as "b8.conv0" and "b8.torgb"."""
+        layers = {
+            MAPPING: Layer(LayerKind.MAPPING, None, 0),
+            CONST: Layer(LayerKind.CONSTANT, None, self.config.resolutions[0]),
+        }
+        for name, code in self.synthesis.latent_of.items():
+            kind = LayerKind.COLOR if name.endswith("torgb") else LayerKind.CONVOLUTION
+            layers[name] = Layer(kind, code, int(name[1 : name.index(".")]))
+        return layers
+
+    @property
+    def largest_map(self) -> int:
+        """Numbers in the largest feature map of one image."""
+        sizes = (
+            c * prod(self.config.size(r)) for c, r in zip(self.config.channels, self.config.resolutions, strict=True)
+        )
+        return max(sizes)
+
+    def parameters_of(self, layer: str) -> dict[str, nn.Parameter]:
+        """Parameters of a layer by their names inside it, such as "weight" and "affine.bias".
+
+        Raises:
+            UsageError: there is no such layer.
+        """
+        if layer not in self.layers:
+            raise UsageError(f"there is no layer {layer!r}; the layers are {', '.join(self.layers)}")
+        if layer == MAPPING:
+            return dict(self.mapping.named_parameters())
+        if layer == CONST:
+            return {"const": self.synthesis.b4.const}
+        return dict(self.synthesis.layer(layer).named_parameters())
+
+    def resolution_of(self, tensor: str) -> int:
+        """Resolution of the block that a tensor of `state_dict` belongs to; 0 for the mapping network."""
+        block = re.match(r"synthesis\.b(\d+)\.", tensor)
+        return int(block[1]) if block else 0
 
     def forward(
         self,

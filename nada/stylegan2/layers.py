@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..generators import Label
 from . import ops
 from .config import GeneratorConfig
 from .ops import GAIN, SLOPE
 
 DEMOD_EPS = 1e-8
-Label = int | Tensor  # the class of a conditional generator's images; see `Mapping.forward`
 
 
 class FullyConnected(nn.Module):

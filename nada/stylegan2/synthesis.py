@@ -9,16 +9,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UsageError
+from ..generators import NOISE_MODES, Noise
 from . import ops
 from .config import GeneratorConfig
 from .layers import Residual, SynthesisLayer, ToRGB
 
-NOISE_MODES = ("const", "random", "none")
-PRECISIONS = ("full", "half")
 HALF = 64  # pixels from which half precision is used on demand; smaller blocks cost little
 CHANNELS_LAST = 64  # pixels from which that memory layout is faster on a CPU (docs/speed.md)
 SUM_GAIN = 0.5**0.5  # keeps the variance of a sum of two
-Noise = str | MappingABC  # one of NOISE_MODES, or {layer name: [N or 1, 1, r, r]}
 
 
 class Block(nn.Module):
@@ -86,6 +84,7 @@ class Synthesis(nn.Module):
             setattr(self, f"b{r}", Block(config, i))
         self.latent_of = self._latent_indices(config)
         self.conv_layers = tuple(name for name in self.latent_of if not name.endswith("torgb"))
+        self.noise_shapes = {name: config.size(int(name[1 : name.index(".")])) for name in self.conv_layers}
 
     @staticmethod
     def _latent_indices(config: GeneratorConfig) -> dict[str, int]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import re
 
 import torch
 from torch import nn
 
 from ..errors import UsageError
-from ..stylegan2 import Generator
+from ..generators import Generator
 
 
 @torch.inference_mode(False)
@@ -47,16 +46,10 @@ def blend_generators(first: Generator, second: Generator, share: float = 0.5, fr
                 f"the generators have different shapes ({resolution} and {second.config.resolution} px); blend two "
                 "that come from the same base"
             )
-        part = share if _resolution(name) >= from_resolution else 0.0
+        part = share if max(first.resolution_of(name), 4) >= from_resolution else 0.0
         data = tensor.detach().lerp(other.to(tensor), part) if part else tensor.detach()
         memo[id(tensor)] = nn.Parameter(data, requires_grad=False) if isinstance(tensor, nn.Parameter) else data
     blended = copy.deepcopy(first, memo)
     entry = {"with": second.fingerprint(), "share": share, "from_resolution": from_resolution}
     blended.metadata["blends"] = [*first.metadata.get("blends", []), entry]
     return blended
-
-
-def _resolution(name: str) -> int:
-    """That of a tensor's block; of the mapping network the lowest."""
-    block = re.match(r"synthesis\.b(\d+)\.", name)
-    return int(block[1]) if block else 4

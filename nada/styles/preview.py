@@ -9,10 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
 from ..pictures.grids import make_grid
-from ..stylegan2 import Generator
 
 COLUMNS, PSI = 4, 0.7
 SIZE, QUALITY = (512, 256), 85  # at most so many pixels, which is about 25 kB

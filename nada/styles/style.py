@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite, prod
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NadaError, UsageError
-from ..stylegan2 import Generator
+from ..generators import Generator
 from .low_rank import LowRank, compressed, truncated
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ HALF_RANGE = (1e-4, 6e4)  # largest magnitudes of a tensor that half precision k
 SMALL = 4096  # tensors with fewer numbers are never factored
 ROUNDING = 2.0**-23  # of float32, relative
 MAX_NAME = 200  # characters
-W_AVG, NOISE = "mapping.w_avg", ".noise_const"
+W_AVG = "mapping.w_avg"
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def apply_style(
     with torch.inference_mode(False), torch.no_grad():
         memo = {}
         for name, tensor in tensors.items():
-            data, scale = tensor.detach(), strength * _band(name, coarse, middle, fine)
+            data, scale = tensor.detach(), strength * _band(generator.resolution_of(name), coarse, middle, fine)
             if scale and name in style.deltas:
                 data = torch.add(data, _dense(style.deltas[name], data.shape).to(data), alpha=scale)
             memo[id(tensor)] = nn.Parameter(data, requires_grad=False) if isinstance(tensor, nn.Parameter) else data
@@ -198,7 +197,8 @@ def _changes(base: Generator, adapted: Generator) -> Iterator[tuple[str, Tensor,
             f"{odd[0]} is {shapes.get(odd[0], 'missing')} and {others.get(odd[0], 'missing')}; "
             "give a generator and what was trained from it"
         )
-    changed = [n for n in before if not n.endswith(NOISE) and not torch.equal(before[n].cpu(), after[n].cpu())]
+    learned = {*dict(base.named_parameters()), W_AVG}
+    changed = [name for name in before if name in learned and not torch.equal(before[name].cpu(), after[name].cpu())]
     if not any(name.startswith("mapping.") and name != W_AVG for name in changed):
         changed = [name for name in changed if name != W_AVG]
     for name in changed:
@@ -227,12 +227,10 @@ def _dense(delta: Tensor | LowRank, shape: torch.Size) -> Tensor:
     return delta.dense().reshape(shape) if isinstance(delta, LowRank) else delta.float()
 
 
-def _band(name: str, coarse: float, middle: float, fine: float) -> float:
-    """The factor of a tensor's band."""
-    block = re.match(r"synthesis\.b(\d+)\.", name)
-    if block is None:
+def _band(resolution: int, coarse: float, middle: float, fine: float) -> float:
+    """The factor of a band; of the mapping network (0 px), the mean of all."""
+    if not resolution:
         return (coarse + middle + fine) / 3
-    resolution = int(block[1])
     return coarse if resolution < MIDDLE else middle if resolution < FINE else fine
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
+from ..generators import Generator
 from ..settings import option
-from ..stylegan2 import Generator
 from ..training.loop import TrainingLoop
 from .mapper import SCALE, LatentMapper
 from .objective import EditConfig, TextObjective

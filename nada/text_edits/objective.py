@@ -13,10 +13,10 @@ from torch import Tensor
 from ..clip.models import ClipEnsemble, ClipModel
 from ..clip.views import random_views, view_count
 from ..errors import UsageError
+from ..generators import Generator
 from ..losses import global_loss, relative_norm_loss, unit
 from ..seeding import seeded
 from ..settings import check_ranges, option
-from ..stylegan2 import Generator
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
+from ..generators import Generator
 from ..settings import option
-from ..stylegan2 import Generator
 from ..training.loop import TrainingLoop
 from .objective import EditConfig, TextObjective
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from .. import layer_freeze
 from ..errors import UsageError
+from ..generators import PRECISIONS, Generator, LayerKind
 from ..settings import check_ranges, option
-from ..stylegan2 import PRECISIONS, Generator
 from ..styles.style import Style
 from .trainable import KINDS
 
@@ -205,7 +205,7 @@ class AdaptConfig:
         Raises:
             UsageError: more layers are asked for than the generator has codes (the paper counts those: 18 at 1024 px).
         """
-        convs = len(generator.synthesis.conv_layers)
+        convs = len(layer_freeze.candidates(generator.layers))
         if self.layers == "all" or self.fixed_layers:
             return None
         count = 2 * generator.num_ws // 3 if self.layers == "auto" else self.layers
@@ -220,18 +220,18 @@ class AdaptConfig:
         Raises:
             UsageError: a named layer does not exist.
         """
-        synthesis = generator.synthesis
-        layers = layer_freeze.named(synthesis, self.layers) if self.fixed_layers else synthesis.conv_layers
+        known = generator.layers
+        layers = layer_freeze.named(known, self.layers) if self.fixed_layers else tuple(layer_freeze.candidates(known))
         return (*layers, *(name for name in self.extra_layers(generator) if name not in layers))
 
     def extra_layers(self, generator: Generator) -> tuple[str, ...]:
         """The layers that train in every step because the configuration says so, beside those chosen."""
-        colors = [name for name in generator.synthesis.latent_of if name.endswith("torgb")]
-        return (
-            *(("mapping",) if self.train_mapping else ()),
-            *(("b4.const",) if self.train_const else ()),
-            *(colors if self.train_torgb else ()),
-        )
+        asked = {
+            LayerKind.MAPPING: self.train_mapping,
+            LayerKind.CONSTANT: self.train_const,
+            LayerKind.COLOR: self.train_torgb,
+        }
+        return tuple(name for name, layer in generator.layers.items() if asked.get(layer.kind))
 
     def rate(self, generator: Generator) -> float:
         """Adam's step size: `learning_rate`, or the paper's for 512 features times sqrt(512 / features).
@@ -239,5 +239,4 @@ class AdaptConfig:
         Adam moves every weight by about its step size. Over the n inputs of a layer, scaled by 1 / sqrt(n), those moves
         add up to step * sqrt(n), so a narrower generator needs larger steps to change as much.
         """
-        width = max(generator.config.channels)
-        return self.learning_rate or PAPER_RATE * (PAPER_WIDTH / width) ** 0.5 * RATE_OF[self.train]
+        return self.learning_rate or PAPER_RATE * (PAPER_WIDTH / generator.config.width) ** 0.5 * RATE_OF[self.train]

@@ -15,10 +15,10 @@ from ..clip.directions import SAME, imagenet_templates, text_direction
 from ..clip.embedding import mean_embedding
 from ..clip.models import ClipEnsemble, ClipModel
 from ..errors import NadaError, UsageError
+from ..generators import Generator
 from ..latents.rendering import generate
 from ..losses import unit
 from ..seeding import seeded
-from ..stylegan2 import Generator
 from .config import AdaptConfig
 
 log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ def middle_square(images: Tensor) -> Tensor:
 def sample_images(generator: Generator, seed: int) -> Tensor:
     """Images of the generator's domain: [SAMPLES, 3, R, R] on the CPU, of untruncated codes."""
     z = torch.randn(SAMPLES, generator.config.z_dim, generator=seeded(seed))
-    return generate(generator, generator.mapping(z.to(generator.mapping.w_avg)))
+    return generate(generator, generator.mapping(z.to(generator.device)))
 
 
 @torch.no_grad()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor
 
-from ..stylegan2.synthesis import Synthesis
+from ..generators import Generator
 
 LARGEST_MAPS = 4  # that the pool has numbers for
 
@@ -17,21 +19,20 @@ class NoisePool:
     on every device, and bringing them to a GPU would take longer than the rest of the step.
 
     Args:
-        synthesis: the network that they are for.
+        generator: the generator that they are for. One without noise maps gets none.
         random: a CPU generator.
     """
 
-    def __init__(self, synthesis: Synthesis, random: torch.Generator):
-        self.shapes = {name: synthesis.layer(name).noise_const.shape for name in synthesis.conv_layers}
-        largest = max(shape.numel() for shape in self.shapes.values())
-        like = synthesis.layer(synthesis.conv_layers[0]).noise_const
-        self.numbers = torch.randn(LARGEST_MAPS * largest, generator=random).to(like)
+    def __init__(self, generator: Generator, random: torch.Generator):
+        self.shapes = dict(generator.synthesis.noise_shapes)
+        largest = max((prod(shape) for shape in self.shapes.values()), default=0)
+        self.numbers = torch.randn(LARGEST_MAPS * largest, generator=random).to(generator.device)
 
     def draw(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
         """Maps {conv layer name: [batch, 1, r, r]}, of which `random` chooses the places."""
         maps = {}
         for name, shape in self.shapes.items():
-            starts = torch.randint(len(self.numbers) - shape.numel() + 1, (batch,), generator=random)
-            cuts = [self.numbers[start : start + shape.numel()] for start in starts.tolist()]
+            starts = torch.randint(len(self.numbers) - prod(shape) + 1, (batch,), generator=random)
+            cuts = [self.numbers[start : start + prod(shape)] for start in starts.tolist()]
             maps[name] = torch.stack(cuts).view(batch, 1, *shape)
         return maps

@@ -1,22 +1,29 @@
-"""The losses of a step: what each compares of a batch, as one CLIP model sees it before and after the change."""
+"""The objective of an adaptation: losses between the twins' images, as the CLIP models see them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from contextlib import nullcontext
+from functools import cached_property, partial, reduce
 
 import torch
 from torch import Tensor
 
+from ..clip.models import ClipEnsemble, ClipModel
 from ..losses import directional_loss, global_loss, relative_norm_loss, within_domain_loss
+from .goal import Goal
+from .pieces import in_pieces
+
+View = Callable[[Tensor], Tensor]
+"""Maps images [N, 3, H, W] to what CLIP sees of them, the same for both twins."""
 
 
 class Pair:
-    """A batch of both twins through one CLIP model; each embedding is made when a loss first asks for it.
+    """A batch of both twins through one CLIP model; each embedding is computed when a loss first asks for it.
 
     Args:
         embed: images [N, 3, H, W] -> [N, D], what the CLIP model sees.
-        before, after: [N, 3, R, R] images of the frozen and of the trained generator.
+        before, after: [N, 3, H, W] images of the frozen and of the trained generator.
         crop: shows the same random part of both, for the patch loss.
         direction: [D] of length 1, the change to learn.
         target: [D], what to resemble.
@@ -27,7 +34,7 @@ class Pair:
         embed: Callable[[Tensor], Tensor],
         before: Tensor,
         after: Tensor,
-        crop: Callable[[Tensor], Tensor],
+        crop: View | None,
         direction: Tensor,
         target: Tensor,
     ):
@@ -42,19 +49,24 @@ class Pair:
 
     @cached_property
     def adapted(self) -> Tensor:
-        """[N, D] those of the trained generator's."""
+        """[N, D] embeddings of the trained generator's images."""
         return self.embed(self.after)
 
     @cached_property
     def source_parts(self) -> Tensor:
         """[N, D] embeddings of random parts of the frozen generator's images."""
         with torch.no_grad():
-            return self.embed(self.crop(self.before))
+            return self.embed(self._cropped(self.before))
 
     @cached_property
     def adapted_parts(self) -> Tensor:
-        """[N, D] those of the same parts of the trained generator's."""
-        return self.embed(self.crop(self.after))
+        """[N, D] embeddings of the same parts of the trained generator's images."""
+        return self.embed(self._cropped(self.after))
+
+    def _cropped(self, images: Tensor) -> Tensor:
+        if self.crop is None:
+            raise ValueError("the patch loss needs a crop; pass one to Objective.losses")
+        return self.crop(images)
 
 
 LOSSES: dict[str, Callable[[Pair], Tensor]] = {  # their weights are the configuration's NAME_weight
@@ -65,3 +77,60 @@ LOSSES: dict[str, Callable[[Pair], Tensor]] = {  # their weights are the configu
     # The whole phrase's direction for every part: what changes everywhere, such as a style, changes in each of them.
     "patch": lambda pair: directional_loss(pair.source_parts, pair.adapted_parts, pair.direction),
 }
+
+
+class Objective:
+    """The weighted losses of a batch, summed over the CLIP models with their weights (StyleGAN-NADA section 4.1).
+
+    Args:
+        clip: the models that score images.
+        goal: directions and targets, one for each model.
+        weights: {name in `LOSSES`: weight}, those that count.
+        half: embed images in bfloat16.
+    """
+
+    def __init__(self, clip: ClipEnsemble, goal: Goal, weights: dict[str, float], half: bool = False):
+        self.clip, self.goal, self.weights, self.half = clip, goal, weights, half
+
+    def losses(
+        self, before: Tensor, after: Tensor, crop: View | None = None, pieces: int = 1
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses of images, and the gradient of their weighted sum.
+
+        The CLIP models are processed one after the other, so that only one at a time takes the memory of a backward
+        pass.
+
+        Args:
+            before, after: [N, 3, H, W] images of the frozen and of the trained generator.
+            crop: cuts the same random parts out of both, for the patch loss.
+            pieces: parts that each batch is embedded in; more take less memory.
+
+        Returns:
+            {loss: []} before their weights, and the gradient [N, 3, H, W] of their weighted sum with respect to `after`.
+        """
+        after = after.detach().requires_grad_(True)
+        losses: dict[str, Tensor] = {name: after.new_zeros([]) for name in self.weights}
+        gradient = torch.zeros_like(after)
+        for model, direction, target in zip(self.clip, self.goal.directions, self.goal.targets, strict=True):
+            pair = Pair(partial(self.embed, model, pieces=pieces), before, after, crop, direction, target)
+            found = {name: model.weight * LOSSES[name](pair) for name in self.weights}
+            gradient = gradient + torch.autograd.grad(self.weighted(found), after)[0]
+            losses = {name: losses[name] + loss.detach() for name, loss in found.items()}
+        return losses, gradient
+
+    def weighted(self, losses: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of losses, which is minimized: []."""
+        return reduce(torch.add, (weight * losses[name] for name, weight in self.weights.items()))
+
+    def distance(self, images: Tensor, pieces: int = 1) -> Tensor:
+        """Mean global loss of images [N, 3, H, W], by which layers are chosen (section 4.2): []."""
+        terms = [
+            model.weight * global_loss(self.embed(model, images, pieces=pieces), target)
+            for model, target in zip(self.clip, self.goal.targets, strict=True)
+        ]
+        return reduce(torch.add, terms)
+
+    def embed(self, model: ClipModel, images: Tensor, pieces: int = 1) -> Tensor:
+        """Embeddings [N, D] of images [N, 3, H, W] under one model, computed in pieces."""
+        with torch.autocast(images.device.type, torch.bfloat16) if self.half else nullcontext():
+            return in_pieces(lambda part: model.encode_image(images[part]), len(images), pieces)

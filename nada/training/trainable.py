@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..stylegan2 import Generator
+from ..generators import Generator
 
-PARTS = {  # what of a layer trains; of a constant and of a mapping network it is everything
-    "weights": ("weight", "bias", "noise_strength", "affine.weight", "affine.bias"),
+PARTS: dict[str, tuple[str, ...] | None] = {  # what of a layer trains; of constant and mapping network, everything
+    "weights": None,  # all of it
     "affine": ("affine.weight", "affine.bias"),
     "stylespace": ("affine.bias",),  # styles = affine(w), so its bias offsets each channel's style for all w
     "lora": ("weight", "bias"),  # the weight through its factors; without the few biases it learned less, measured
@@ -78,7 +78,7 @@ class Trainable:
         self.leaves: dict[str, Tensor] = {}
         for layer, parameters in self.parameters.items():
             parts = dict(parameters)
-            if kind == "lora" and layer in generator.synthesis.latent_of:
+            if kind == "lora" and generator.layers[layer].code is not None:
                 self.factors[layer] = pair = LoraWeight(parts.pop("weight"), rank, random)
                 parts |= {"up": pair.up, "down": pair.down}
             self.leaves |= {f"{layer}.{part}": tensor for part, tensor in parts.items()}
@@ -115,9 +115,8 @@ class Trainable:
             pair.push()
 
 
-def _parameters(generator: Generator, layer: str, parts: tuple[str, ...]) -> dict[str, nn.Parameter]:
-    if layer == "mapping":
-        return dict(generator.mapping.named_parameters())
-    if layer == "b4.const":
-        return {"const": generator.synthesis.b4.const}
-    return {part: p for part, p in generator.synthesis.layer(layer).named_parameters() if part in parts}
+def _parameters(generator: Generator, layer: str, parts: tuple[str, ...] | None) -> dict[str, nn.Parameter]:
+    found = generator.parameters_of(layer)
+    if parts is None or generator.layers[layer].code is None:
+        return found
+    return {part: parameter for part, parameter in found.items() if part in parts}

@@ -38,7 +38,7 @@ def test_a_step_waits_for_nothing_and_moves_only_what_was_drawn(clip, counting, 
     classes = settings.pop("classes", 0)
     base = alive(GeneratorConfig(32, (12, 12, 10, 8), 12, 12, mapping_layers=2, c_dim=classes))
     # The choice of layers, which the CPU makes, is the one thing that has to be waited for.
-    monkeypatch.setattr(layer_freeze, "choose", lambda synthesis, scores, k: synthesis.conv_layers[:k])
+    monkeypatch.setattr(layer_freeze, "choose", lambda layers, scores, k: tuple(layer_freeze.candidates(layers))[:k])
     run = adapt(base, clip, AdaptConfig("photo", "sketch", **settings))
     assert counting.count(run, fused=False)["crossings"] == len(crossing.split())
 

@@ -1,0 +1,77 @@
+"""Random latents, mixtures and noise of training steps, the same for both twins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..clip.views import random_crops, random_moves
+from ..generators import Generator, MappingNetwork
+from ..latents.sampling import mix_latents
+from ..seeding import seeded
+from .noise_pool import NoisePool
+
+Tensors = dict[str, Tensor]
+
+
+class Sampler:
+    """Draws everything random of a training from one seed, on the CPU, so that a seed means the same on every device.
+
+    Args:
+        generator: the base, whose latents and noise maps are drawn.
+        seed: of all draws.
+        views: views of each image that CLIP sees; 0 for the images themselves.
+
+    Attributes:
+        random: the CPU generator; its state is part of the state of a run.
+    """
+
+    def __init__(self, generator: Generator, seed: int, views: int = 0):
+        self.generator, self.views, self.random = generator, views, seeded(seed)
+        self.noise = NoisePool(generator, self.random)
+
+    def batch(self, count: int, mixing: float = 0.0) -> Tensors:
+        """Latents, classes, mixture and noise maps of `count` images, on the generator's device; see `codes`.
+
+        Args:
+            count: number of images.
+            mixing: probability that the codes of two latents are mixed (StyleGAN section 3.1).
+        """
+        config = self.generator.config
+        z = torch.randn(2 * count, config.z_dim, generator=self.random)
+        drawn = {"z": z}
+        if config.c_dim:
+            labels = torch.randint(config.c_dim, (2 * count,), generator=self.random)
+            drawn["label"] = F.one_hot(labels, config.c_dim).to(z)
+        crossover = self.generator.num_ws
+        if torch.rand([], generator=self.random) < mixing:
+            crossover = int(torch.randint(1, crossover, [], generator=self.random))
+        drawn["crossover"] = torch.tensor([crossover])
+        drawn = {name: tensor.to(self.generator.device) for name, tensor in drawn.items()}
+        return drawn | self.noise.draw(count, self.random)
+
+    def moves(self, count: int) -> Tensors:
+        """{"moves": the random views of `count` images}, on the generator's device; {} where there are no views."""
+        if not self.views:
+            return {}
+        return {"moves": random_moves(self.views, count, self.random).to(self.generator.device)}
+
+    def crop(self, count: int) -> Callable[[Tensor], Tensor]:
+        """A function that shows a random part of each view of `count` images."""
+        return random_crops(count * max(self.views, 1), self.random)
+
+    @staticmethod
+    def codes(mapping: MappingNetwork, drawn: Tensors) -> Tensor:
+        """Codes [count, num_ws, w_dim] that a mapping network makes of a batch, not truncated.
+
+        Both twins get the same z and the same mixture.
+        """
+        first, second = mapping(drawn["z"], label=drawn.get("label", 0)).chunk(2)
+        return mix_latents(first, second, drawn["crossover"])
+
+    def noise_maps(self, drawn: Tensors) -> Tensors:
+        """The noise maps of a batch, {layer: [count, 1, H, W]}."""
+        return {name: drawn[name] for name in self.noise.shapes}
