@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,6 +58,16 @@ class ClipSpec:
             raise UsageError(f"{text!r} gives every CLIP model the weight 0; at least one must count")
         return specs
 
+    @property
+    def name(self) -> str:
+        """The source, a path in it shortened to its last part: names are written into files that are shared."""
+        if self.source in demo.CLIPS:
+            return self.source
+        name, at, weights = self.source.partition("@")
+        if at and Path(weights).is_file():
+            return f"{name}@{Path(weights).name}"
+        return os.path.basename(os.path.abspath(self.source)) if Path(self.source).is_dir() else self.source
+
     def parts(self) -> list[ClipSpec]:
         """The entry itself; of `demo`, its models, which share its weight."""
         if self.source != demo.NAME:
@@ -105,7 +116,7 @@ def _load(spec: ClipSpec, fetch: Fetch) -> ClipModel:
             f"the CLIP model {spec.source!r} {reason}. Check the {'file' if local else 'network'}, or give a folder "
             f"with {CONFIG_FILE} and weights, or ARCHITECTURE@FILE, or 'demo'"
         ) from error
-    return ClipModel(spec.source, spec.weight, model, tokenize)
+    return ClipModel(spec.name, spec.weight, model, tokenize)
 
 
 def _open_clip() -> ModuleType:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,13 +14,14 @@ from torch import Tensor, nn
 from ..errors import UsageError
 
 SMALL = 20e6  # parameters
+SAMPLES = 1024  # numbers of each tensor that a fingerprint reads
 
 
 class ClipModel(nn.Module):
     """One CLIP model with its tokenizer, preprocessing and weight in the ensemble. Frozen.
 
     Attributes:
-        name: as the user wrote it.
+        name: a specification without folders: it is written into files that are shared.
         weight: factor of its losses.
     """
 
@@ -37,6 +40,22 @@ class ClipModel(nn.Module):
         preprocess = model.visual.preprocess_cfg
         for key in ("mean", "std"):
             self.register_buffer(key, torch.tensor(preprocess[key]).view(3, 1, 1), persistent=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what judges: weights (up to `SAMPLES` evenly spaced numbers a tensor), activation, mean and std.
+
+        The same on every device, and for weights loaded from a file, a folder or a download.
+        """
+        quick = any(type(module).__name__ == "QuickGELU" for module in self.model.modules())
+        digest = hashlib.sha256(b"QuickGELU" if quick else b"")
+        for name, tensor in [*sorted(self.model.state_dict().items()), ("mean", self.mean), ("std", self.std)]:
+            count = min(tensor.numel(), SAMPLES)
+            places = torch.arange(count, device=tensor.device) * tensor.numel() // max(count, 1)
+            numbers = tensor.detach().reshape(-1)[places].cpu().float()
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(numbers.numpy().tobytes())
+        return digest.hexdigest()
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed images; gradients flow back to them.
@@ -120,5 +139,5 @@ class ClipEnsemble(nn.Module):
         return all(sum(p.numel() for p in model.parameters()) < SMALL for model in self)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Names and weights, JSON-able, for recipes."""
-        return [{"name": m.name, "weight": m.weight} for m in self]
+        """Name, weight and fingerprint of each model, JSON-able, for recipes and keys. No path is among them."""
+        return [{"name": m.name, "weight": m.weight, "fingerprint": m.fingerprint} for m in self]

@@ -100,6 +100,64 @@ def test_architecture_with_a_weights_file(clip_folder, tmp_path):
     assert torch.equal(loaded.model.visual.conv1.weight, model.visual.conv1.weight)
 
 
+@pytest.mark.parametrize("form", ["{0}", "{0}/", "{1}", ".", "RN50@{0}/weights.pt", "RN50@weights.pt"])
+def test_names_hold_no_folder(tmp_path, monkeypatch, form):
+    folder = tmp_path / "my clip"
+    folder.mkdir()
+    (folder / "weights.pt").touch()
+    monkeypatch.chdir(folder)
+    (spec,) = ClipSpec.parse(form.format(folder, folder / ".." / folder.name))
+    assert spec.name == ("RN50@weights.pt" if "@" in form else "my clip")
+
+
+def test_the_fingerprint_follows_the_weights_and_not_their_place(clip_folder, tmp_path):
+    (first,) = load_clip(str(clip_folder))
+    copied = shutil.copytree(clip_folder, tmp_path / "elsewhere")
+    (second,) = ensemble = load_clip(f"{copied}:0.5")
+    assert second.fingerprint == first.fingerprint
+    assert ensemble.describe() == [{"name": "elsewhere", "weight": 0.5, "fingerprint": first.fingerprint}]
+    assert str(tmp_path) not in str(ensemble.describe())
+
+
+def _first_number(model):
+    next(model.model.visual.parameters()).view(-1)[0] += 1
+
+
+def _activation(model):
+    import open_clip
+
+    model.model.visual.act = open_clip.model.QuickGELU()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _first_number,
+        lambda model: model.model.ln_final.bias[-1:].add_(1),
+        lambda model: model.mean.add_(0.1),
+        _activation,
+    ],
+)
+def test_the_fingerprint_tells_models_apart_that_judge_differently(clip_folder, change):
+    (one,), (other,) = load_clip(str(clip_folder)), load_clip(str(clip_folder))
+    with torch.no_grad():
+        change(other)
+    assert one.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize("published", [torch.float16, torch.float32])
+def test_the_fingerprint_does_not_see_how_the_text_tower_waits(clip_folder, published):
+    (given,) = load_clip(str(clip_folder))
+    for p in given.model.parameters():
+        p.copy_(p.to(published))
+    model = ClipModel("halved", 1.0, given.model.float(), given.tokenize)
+    assert model.model.transformer.resblocks[0].ln_1.weight.dtype == published
+    waiting = model.fingerprint
+    model = ClipModel("halved", 1.0, given.model.float(), given.tokenize)
+    model.model.float()
+    assert model.fingerprint == waiting
+
+
 def test_windows_paths_are_not_taken_for_weights():
     assert ClipSpec.parse(r"C:\models\clip") == [ClipSpec(r"C:\models\clip")]
     assert ClipSpec.parse(r"C:\models\clip:0.5,ViT-B/32:1e-1") == [

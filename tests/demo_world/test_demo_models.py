@@ -80,7 +80,7 @@ def test_models_are_small():
 
 def test_demo_is_both_models_at_half_the_weight():
     described = nada.load_clip("demo:3").describe()
-    assert described == [{"name": "demo-conv", "weight": 1.5}, {"name": "demo-vit", "weight": 1.5}]
+    assert [(d["name"], d["weight"]) for d in described] == [("demo-conv", 1.5), ("demo-vit", 1.5)]
     again = nada.load_clip(",".join(f"{model['name']}:{model['weight']}" for model in described))
     assert again.describe() == described
 
