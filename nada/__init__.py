@@ -27,6 +27,7 @@ from .measure.demo_judge import judge_for
 from .measure.evaluate import EvaluateConfig, evaluate, image_count, report
 from .published.catalog import PUBLISHED, Published, find_published
 from .published.download import download
+from .runs.folder import RunFolder
 from .runs.kept_run import KeptRun
 from .runs.names import result_name, slug
 from .runs.out_of_memory import sparing
@@ -37,7 +38,7 @@ from .styles.blending import blend_generators
 from .styles.files import load_style, save_style
 from .styles.preview import preview_of, preview_picture
 from .styles.style import Style, apply_style
-from .text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper, train_mapper
+from .text_edits import LatentMapper, MapperConfig, MapperStep, load_mapper, save_mapper, train_mapper
 from .text_edits.optimize import OptimizeConfig, optimize_latents
 from .training.config import AdaptConfig
 from .training.goal import Goal
@@ -65,11 +66,13 @@ __all__ = [
     "KeptRun",
     "LatentMapper",
     "MapperConfig",
+    "MapperStep",
     "MapperStore",
     "NadaError",
     "OptimizeConfig",
     "Preset",
     "Published",
+    "RunFolder",
     "RunState",
     "Snapshot",
     "Snapshots",

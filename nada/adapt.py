@@ -18,7 +18,7 @@ from torch import Tensor
 from . import layer_freeze
 from .clip.models import ClipEnsemble
 from .clip.views import moved, view_count
-from .errors import UsageError
+from .errors import NadaError, UsageError
 from .generators import Generator, Synthesis
 from .training.config import STYLE_IMAGES, AdaptConfig
 from .training.cuda_graphs import Function, Recording, Tensors
@@ -215,12 +215,15 @@ class Adaptation(TrainingLoop[AdaptStep]):
         return RunState(tensors, self.recipe(), self.goal.packed(), self.trainer.layers, notes)
 
     def _restore(self, state: RunState) -> None:
-        refuse_another(state, self.recipe())
-        self.iteration = state.recipe["iterations_done"]
-        if self.iteration > self.config.iterations:
-            raise UsageError(f"the run has done {self.iteration} iterations, more than {self.config.iterations}")
-        self.trainer.restore(state.tensors, state.layers)
-        self.sampler.random.set_state(state.tensors["random"])
+        try:
+            refuse_another(state, self.recipe())
+            self.iteration = state.recipe["iterations_done"]
+            if self.iteration > self.config.iterations:
+                raise UsageError(f"the run has done {self.iteration} iterations, more than {self.config.iterations}")
+            self.trainer.restore(state.tensors, state.layers)
+            self.sampler.random.set_state(state.tensors["random"])
+        except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise NadaError(f"the state of the run is damaged: {str(error)[:200]}") from error
         self._describe()
 
     def _describe(self) -> None:

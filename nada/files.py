@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,22 +56,27 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             temp.unlink()  # after a success it has its new name, and there is nothing to remove
 
 
-def prune(folder: Path, pattern: str, limit: int, kept: Path) -> None:
-    """Delete the files of a folder that were unused for longest, until the rest fits.
+def prune(entries: Iterable[Path], limit: int, kept: Path) -> None:
+    """Delete the files and folders that were unused for longest, until the rest fits.
 
     Args:
-        folder: its own files only; hidden ones, which are being written, stay.
-        pattern: of their names.
+        entries: files, and folders with all that is in them.
         limit: bytes that all of them may take.
         kept: the one never to delete.
     """
-    others = [path for path in folder.glob(pattern) if path != kept and not path.name.startswith(".")]
-    room = limit - kept.stat().st_size
+    room = limit - _size(kept)
+    others = [path for path in entries if path != kept]
     for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
-        room -= path.stat().st_size
+        room -= _size(path)
         if room < 0:
             with suppress(OSError):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _mode(target: Path, probe: Path) -> int:

@@ -8,8 +8,9 @@ from torch import Tensor
 from ..nada import PRESETS, AdaptConfig, ClipEnsemble, Generator
 from . import host
 from .adapt_inputs import COUNT, NO_PRESET, advanced_inputs, image_inputs, text_inputs, training_inputs
+from .live import follow
 from .sockets import TRAINING, NADAGenerator, NADASnapshots, known_options, resolved
-from .training import train
+from .training import LiveAdaptation
 
 
 class NADATextAdapt(io.ComfyNode):
@@ -112,6 +113,7 @@ def adapted(
     """Train on ComfyUI's device; the node shows what the last preview shows."""
     with host.on_device(generator, clip) as device:
         pictures = None if style_images is None else style_images.to(device)
-        result = train(generator, clip, config, preview_every, preview_images, snapshots, pictures)
+        live = LiveAdaptation(generator, clip, config, preview_images, snapshots, pictures)
+        result = follow(live, preview_every)
     image, charts = host.picture_to_image(result.comparison), host.picture_to_image(result.charts)
     return io.NodeOutput(result.generator, image, result.snapshots, charts, ui=ui.PreviewImage(image, cls=cls))

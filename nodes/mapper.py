@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 
 from comfy_api.latest import io, ui
@@ -13,6 +14,7 @@ from ..nada import (
     Generator,
     LatentMapper,
     MapperConfig,
+    MapperStep,
     MapperStore,
     file_stamp,
     generate,
@@ -24,6 +26,7 @@ from ..nada import (
 )
 from ..nada.pictures.grids import before_after
 from . import host
+from .live import Live, follow
 from .sockets import (
     ADVANCED,
     LATENTS,
@@ -41,7 +44,6 @@ from .sockets import (
     training_seed,
     views,
 )
-from .training import Clock
 
 CONFIG = {field.name: field for field in fields(MapperConfig)}
 BANDS = ["coarse,middle,fine", "coarse,middle", "middle,fine", "coarse", "middle", "fine"]
@@ -82,7 +84,7 @@ class NADATrainMapper(io.ComfyNode):
     def execute(cls, generator, clip, preview_every=10, preview_images=4, **options) -> io.NodeOutput:
         config = MapperConfig(**resolved(options))
         with host.on_device(generator, clip):
-            mapper, picture = train(generator, clip, config, preview_every, preview_images)
+            mapper, picture = follow(LiveMapper(generator, clip, config, preview_images), preview_every)
         image = host.picture_to_image(picture)
         return io.NodeOutput(mapper, image, ui=ui.PreviewImage(image, cls=cls))
 
@@ -140,54 +142,46 @@ def _number(kind, name: str, high: float, extra: dict | None = None) -> io.Input
     return kind.Input(name, default=field.default, **options)
 
 
-def train(
-    generator: Generator, clip: ClipEnsemble, config: MapperConfig, preview_every: int, preview_images: int
-) -> tuple[LatentMapper, Image.Image]:
-    """Train on the device where the models are, with bar, pictures and text on the node.
+class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
+    """The training of a mapper on the device where the models are. One that was trained before is not repeated."""
 
-    Returns:
-        The mapper, on the CPU, and the picture of before and after.
-    """
-    codes = sample_latents(generator, preview_images, config.seed, config.psi)
-    before = generate(generator, codes, batch=config.batch)
-    progress, clock = host.Progress(config.iterations), Clock(config.iterations)
-    store = MapperStore(host.runs_folder(), generator, clip, config)
-    run = step = None
-    try:
-        if mapper := store.find():
-            picture = comparison(config, generator, before, mapper(codes.cpu()))
-            progress.update(config.iterations, picture)
-            host.say("was trained before")
-            return mapper, picture
-        run = train_mapper(generator, clip, config)
-        for step in run:
-            done, last = step.iteration, step.iteration == config.iterations
-            shown = last or (preview_every and done % preview_every == 0)
-            picture = comparison(config, generator, before, step.mapper(codes)) if shown else None
-            progress.update(done, picture)
-            if last or progress.text_is_due():
-                host.say(f"step {done}/{config.iterations} | loss {float(step.loss):.3f} | {clock.text(done)}")
-        store.keep(step.mapper)
+    advice = ": lower batch"
+
+    def __init__(self, generator: Generator, clip: ClipEnsemble, config: MapperConfig, preview_images: int):
+        self.total, self.config = config.iterations, config
+        self.codes = sample_latents(generator, preview_images, config.seed, config.psi)
+        self.before = generate(generator, self.codes, batch=config.batch)
+        self.generator: Generator | None = generator
+        self.store = MapperStore(host.runs_folder(), generator, clip, config)
+        self.mapper = self.store.find()
+        self.run = None if self.mapper else train_mapper(generator, clip, config)
+
+    def steps(self) -> Iterator[MapperStep]:
+        for step in self.run or ():
+            self.mapper = step.mapper
+            yield step
+
+    def picture(self) -> Image.Image:
+        """Images of random codes, and of what the mapper makes of them."""
+        moved = self.mapper(self.codes.to(next(self.mapper.parameters()).device))
+        after = generate(self.generator, moved, batch=self.config.batch)
+        return before_after(self.before, after, ("before", self.config.target))
+
+    def result(self, picture: Image.Image) -> tuple[LatentMapper, Image.Image]:
+        if self.run:
+            self.store.keep(self.mapper)
         with host.normal_tensors():
-            return step.mapper.requires_grad_(False).cpu(), picture
-    except host.Cancelled:
-        if step:
-            words = "as far as it came, it is saved as the mapper"
-            saved = host.save_cancelled(save_mapper, step.mapper, slug(config.target), host.MAPPERS, words)
-            host.say(f"cancelled after step {step.iteration}{saved}")
-        raise
-    except Exception as error:
-        if not host.is_out_of_memory(error):
-            raise
-        host.say("out of memory: lower batch")
-        raise error.with_traceback(None) from None  # the frames below hold what there is no memory for
-    finally:
-        run = step = None  # a cancellation still holds this frame; it must not hold the device's memory too
+            return self.mapper.requires_grad_(False).cpu(), picture
 
+    def keep(self) -> str:
+        if not self.run or not self.run.iteration:
+            return ""
+        words = "as far as it came, it is saved as the mapper"
+        saved = host.save_cancelled(save_mapper, self.run.mapper, slug(self.config.target), host.MAPPERS, words)
+        return f"cancelled after step {self.run.iteration}{saved}"
 
-def comparison(config: MapperConfig, generator: Generator, before: Tensor, codes: Tensor) -> Image.Image:
-    """Images of random codes, and of what the mapper makes of them."""
-    return before_after(before, generate(generator, codes, batch=config.batch), ("before", config.target))
+    def close(self) -> None:
+        self.run = self.mapper = self.generator = None
 
 
 class NADAApplyMapper(io.ComfyNode):

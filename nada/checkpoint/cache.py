@@ -63,7 +63,8 @@ class Cache:
                 save_generator(generator, copy)
             with atomic_path(self._note(source)) as temp:
                 temp.write_text(sha256, "ascii")
-            prune(self.folder, f"*{_ENDING}", self.limit, copy)
+            copies = [path for path in self.folder.glob(f"*{_ENDING}") if not path.name.startswith(".")]
+            prune(copies, self.limit, copy)
         except (NadaError, OSError) as error:
             log.warning("no converted copy of %s was kept: %s", source.name, error)
 

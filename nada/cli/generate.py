@@ -15,7 +15,7 @@ from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
 from ..pictures.convert import to_pil
 from ..pictures.grids import make_grid
-from ..runs.folder import RunFolder
+from ..runs.folder import ResultFolder
 from ..runs.names import free_path
 from ..text_edits import load_mapper
 from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_files
@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     ws = sample_latents(model, args.count, args.seed, args.psi, label=args.label)  # refuses a wrong class
     if args.mapper:
         ws = _mapped(ws, args.mapper, base)
-    folder = RunFolder(out)
+    folder = ResultFolder(out)
+    folder.prepare()
     images = generate(model, ws, args.noise, args.seed, args.batch, half=args.precision == "half")
     for i, picture in enumerate(to_pil(images)):
         folder.save_picture(picture, f"seed_{args.seed + i:06d}")

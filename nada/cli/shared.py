@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 
@@ -63,3 +64,13 @@ def styled(generator: Generator, specs: Iterable[str]) -> Generator:
         path, strength = split_spec(spec)
         generator = apply_style(generator, load_style(path), strength)
     return generator
+
+
+def demo_base(recipe: Mapping[str, Any]) -> str | None:
+    """Name of the demo generator that a recipe started from; None if it was another one."""
+    return next((name for name in demo.GENERATORS if load_base(name).fingerprint() == recipe.get("base")), None)
+
+
+def recipe_clip(recipe: Mapping[str, Any]) -> str:
+    """Specification of the CLIP models that a recipe names."""
+    return ",".join(f"{model['name']}:{model['weight']}" for model in recipe["clip"])

@@ -19,7 +19,7 @@ from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
 from ..pictures.charts import plot
 from ..pictures.grids import before_after, filmstrip
-from ..runs.folder import RunFolder
+from ..runs.folder import ResultFolder
 from ..runs.names import free_path, slug
 from ..text_edits import (
     MapperConfig,
@@ -76,13 +76,14 @@ def run_mapper(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or free_path(Path(f"nada-{slug(config.target)}-mapper"))
     base, place = load_base(args.generator), pick_device(args.device)
     config.build(base)  # refuse wrong bands before CLIP is loaded or downloaded
-    folder = RunFolder(out, args.overwrite)
-    run = train_mapper(base.to(place), _load_clip(base, args.generator, args.clip, place), config)
-    ws = sample_latents(base, PREVIEWS, config.seed, config.psi)
-    record = _follow(run, folder, ws, lambda: run.mapper(ws), not args.quiet)
-    path = out / f"{slug(config.target)}_mapper.safetensors"
-    save_mapper(run.mapper, path)
-    return _finish(folder, {"mapper": path}, run, record)
+    folder = ResultFolder(out)
+    with folder.claimed(args.overwrite):
+        run = train_mapper(base.to(place), _load_clip(base, args.generator, args.clip, place), config)
+        ws = sample_latents(base, PREVIEWS, config.seed, config.psi)
+        record = _follow(run, folder, ws, lambda: run.mapper(ws), not args.quiet)
+        path = out / f"{slug(config.target)}_mapper.safetensors"
+        save_mapper(run.mapper, path)
+        return _finish(folder, {"mapper": path}, run, record)
 
 
 def run_optimize(args: argparse.Namespace) -> dict[str, Any]:
@@ -90,13 +91,14 @@ def run_optimize(args: argparse.Namespace) -> dict[str, Any]:
     config = OptimizeConfig(**given(args, OptimizeConfig))
     out = args.out or free_path(Path(f"nada-{slug(config.target)}-optimized"))
     base, place = load_base(args.generator), pick_device(args.device)
-    folder = RunFolder(out, args.overwrite)
-    ws = sample_latents(base.to(place), args.count, args.first_seed, args.psi)
-    run = optimize_latents(base, _load_clip(base, args.generator, args.clip, place), ws, config)
-    record = _follow(run, folder, ws, lambda: run.codes.detach(), not args.quiet)
-    path = out / f"{slug(config.target)}_codes.safetensors"
-    write_safetensors({"ws": run.codes.detach().cpu().contiguous()}, {}, path)
-    return _finish(folder, {"codes": path}, run, record)
+    folder = ResultFolder(out)
+    with folder.claimed(args.overwrite):
+        ws = sample_latents(base.to(place), args.count, args.first_seed, args.psi)
+        run = optimize_latents(base, _load_clip(base, args.generator, args.clip, place), ws, config)
+        record = _follow(run, folder, ws, lambda: run.codes.detach(), not args.quiet)
+        path = out / f"{slug(config.target)}_codes.safetensors"
+        write_safetensors({"ws": run.codes.detach().cpu().contiguous()}, {}, path)
+        return _finish(folder, {"codes": path}, run, record)
 
 
 def _load_clip(base: Generator, generator: str, clip: str | None, place: torch.device) -> ClipEnsemble:
@@ -111,7 +113,7 @@ def _load_clip(base: Generator, generator: str, clip: str | None, place: torch.d
 
 def _follow(
     run: MapperTraining | Optimization,
-    folder: RunFolder,
+    folder: ResultFolder,
     ws: Tensor,
     moved: Callable[[], Tensor],
     progress: bool,
@@ -142,7 +144,7 @@ def _follow(
 
 
 def _finish(
-    folder: RunFolder, results: dict[str, Path], run: MapperTraining | Optimization, record: dict[str, Any]
+    folder: ResultFolder, results: dict[str, Path], run: MapperTraining | Optimization, record: dict[str, Any]
 ) -> dict[str, Any]:
     folder.files = {**{name: str(path) for name, path in results.items()}, **folder.files}
     record = {"recipe": run.recipe(), "folder": str(folder.path), "files": folder.files, **record}

@@ -1,56 +1,116 @@
-"""The folder that a run leaves behind: generators, pictures, and a record of how it went."""
+"""The folder of a run: states to resume from, snapshots as styles, results, and the record.
+
+record.json                                 what was asked and how it went; written last
+states/iteration_00300.safetensors          what is needed to resume
+snapshots/iteration_00050.style.safetensors
+*.safetensors, *.png                        results
+"""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from ..checkpoint import save_generator
-from ..errors import UsageError
+from ..errors import NadaError, UsageError
 from ..files import atomic_path
 from ..generators import Generator
-from ..training.state import RunState, save_state
+from ..styles.files import load_style, save_style
+from ..styles.style import Style
+from ..training.state import RunState, load_state, save_state
+from .snapshots import Snapshot, Snapshots
 
-RECORD, STATE, SNAPSHOTS = "record.json", "resume.safetensors", "snapshots"
+log = logging.getLogger(__name__)
+
+RECORD, STATES, SNAPSHOTS = "record.json", "states", "snapshots"
+EARLIER_STATE = "resume.safetensors"  # where version 0.1 kept the only state of a run
+STYLE_ENDING = ".style.safetensors"
+FINISHED = "finished"  # in a record: whether all results were written
 
 
-def find_snapshots(folder: Path) -> dict[int, Path]:
-    """{iteration: file} of the snapshots in the folder of a run, in their order."""
-    files = {p.stem.removeprefix("iteration_"): p for p in sorted(folder.glob(f"{SNAPSHOTS}/iteration_*.safetensors"))}
-    return {int(number): path for number, path in files.items() if number.isdigit()}
-
-
-class RunFolder:
-    """Where one run writes. Every file appears whole or not at all.
+class ResultFolder:
+    """A folder for the results of one command. Every file appears whole or not at all.
 
     Args:
-        path: the folder; made if it is missing.
-        overwrite: replace the results of an earlier run there.
-        resume: go on with the run that is there.
+        path: the folder; it need not exist.
 
-    Raises:
-        UsageError: it holds an earlier run, and `overwrite` is off.
-        NadaError: it cannot be written to.
+    Attributes:
+        files: {what it is: path} of the files written, for the record.
     """
 
-    def __init__(self, path: Path, overwrite: bool = False, resume: bool = False):
-        self.path = path
-        begun = (path / RECORD).exists() or (path / STATE).exists()
-        if begun and not overwrite and not resume:
-            raise UsageError(
-                f"{path} holds an earlier run; choose another folder, add --overwrite to replace it, or go on with "
-                "it by --resume"
-            )
-        self._earlier = set() if resume else set(find_snapshots(path).values())
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
         self.files: dict[str, str] = {}
-        # A run takes minutes: learn now, not at its end, that nothing can be written.
-        probe = path / ".writable"
+
+    def prepare(self) -> None:
+        """Create the folder, and make sure that it can be written to: a run takes minutes, so learn it now.
+
+        Raises:
+            NadaError: it cannot be written to.
+        """
+        probe = self.path / ".writable"
         with atomic_path(probe) as temporary:
             temporary.touch()
         probe.unlink()
+
+    @contextmanager
+    def claimed(self, overwrite: bool = False) -> Iterator[None]:
+        """Take the folder for a new run; give it up again if nothing was saved in it, so that the run can be repeated.
+
+        Of two commands that claim the same folder at once, one is refused.
+
+        Args:
+            overwrite: replace the results of an earlier run there, once this one has some.
+
+        Raises:
+            UsageError: it holds a run, and `overwrite` is off.
+            NadaError: it cannot be written to.
+        """
+        self.prepare()
+        if not overwrite:
+            self._begin_record()
+        try:
+            yield
+        finally:
+            if not overwrite and not self._holds_results():
+                with suppress(OSError):
+                    (self.path / RECORD).unlink()
+                    self.path.rmdir()  # only if it is empty
+
+    def _begin_record(self) -> None:
+        """Create the record of a run that has no results yet.
+
+        Raises:
+            UsageError: there is one.
+        """
+        try:
+            if self._holds_results():
+                raise FileExistsError
+            with open(self.path / RECORD, "x", encoding="utf-8") as file:
+                json.dump({FINISHED: False}, file)
+        except FileExistsError:
+            raise UsageError(
+                f"{self.path} holds an earlier run; choose another folder, add --overwrite to replace it, or continue "
+                "it by --resume"
+            ) from None
+
+    def _holds_results(self) -> bool:
+        """Whether a run has left something here that it can be resumed or judged by."""
+        return self.record() not in ({}, {FINISHED: False})
+
+    def record(self) -> dict[str, Any]:
+        """The record; {} if there is none that can be read."""
+        with suppress(OSError, ValueError, RecursionError):
+            found = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+            return found if isinstance(found, dict) else {}
+        return {}
 
     def save_generator(self, generator: Generator, name: str) -> Path:
         """Write a generator as NAME.safetensors."""
@@ -59,24 +119,11 @@ class RunFolder:
         self.files["generator"] = str(path)
         return path
 
-    def save_snapshot(self, generator: Generator, iteration: int) -> Path:
-        """Write the state after some iterations under snapshots/."""
-        path = self.path / SNAPSHOTS / f"iteration_{iteration:05d}.safetensors"
-        save_generator(generator, path)
-        self._earlier.discard(path)
-        self.files["last_snapshot"] = str(path)
-        return path
-
-    def snapshots(self) -> dict[int, Path]:
-        """{iteration: file} of this run's snapshots so far."""
-        return {number: path for number, path in find_snapshots(self.path).items() if path not in self._earlier}
-
-    def save_state(self, state: RunState) -> Path:
-        """Write what the run needs to go on. From now on the folder is this run's: snapshots of an earlier one go."""
-        path = self.path / STATE
-        save_state(state, path)
-        self._forget_earlier()
-        self.files["resume"] = str(path)
+    def save_style(self, style: Style, name: str) -> Path:
+        """Write a style as NAME.style.safetensors."""
+        path = self.path / f"{name}{STYLE_ENDING}"
+        save_style(style, path)
+        self.files["style"] = str(path)
         return path
 
     def save_picture(self, picture: Image.Image, name: str) -> Path:
@@ -88,14 +135,153 @@ class RunFolder:
         return path
 
     def save_record(self, record: dict[str, Any]) -> Path:
-        """Write the record, and with it declare the run done: snapshots of an earlier run here go."""
+        """Write the record of a run whose other results are there."""
         path = self.path / RECORD
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+            temporary.write_text(json.dumps({**record, FINISHED: True}, indent=1), encoding="utf-8")
+        return path
+
+
+class RunFolder(ResultFolder):
+    """The folder of an adaptation, with states to resume from and snapshots to pick from."""
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__(path)
+        self._earlier: set[Path] = set()  # files of a run that this one replaces
+
+    @contextmanager
+    def claimed(self, overwrite: bool = False) -> Iterator[None]:
+        with super().claimed(overwrite):
+            self._earlier = {*self.states().values(), *self.snapshot_files().values()}
+            yield
+
+    def _holds_results(self) -> bool:
+        return super()._holds_results() or bool(self.states())
+
+    def states(self) -> dict[int, Path]:
+        """{iterations done: file} of the states, in order. The state of version 0.1 counts as the earliest, 0."""
+        earlier = self.path / EARLIER_STATE
+        return ({0: earlier} if earlier.is_file() else {}) | _numbered(self.path / STATES, ".safetensors")
+
+    def snapshot_files(self) -> dict[int, Path]:
+        """{iteration: file} of the snapshots, in order."""
+        return _numbered(self.path / SNAPSHOTS, STYLE_ENDING)
+
+    def load_states(self, most: int | None = None) -> Iterator[tuple[Path, RunState]]:
+        """This run's states that can be read, the furthest first. A damaged one is set aside with a warning.
+
+        Args:
+            most: leave out states after more iterations.
+        """
+        for number, path in reversed(self.states().items()):
+            if path in self._earlier or (most is not None and number > most):
+                continue
+            try:
+                state = load_state(path)
+            except NadaError as error:
+                self.set_aside(path, error)
+                continue
+            if most is None or state.recipe["iterations_done"] <= most:
+                yield path, state
+
+    def set_aside(self, path: Path, reason: Exception) -> None:
+        """Rename a damaged file, so that it is kept but not read again, and log why."""
+        aside = path.with_name(f"{path.name}.damaged")
+        log.warning("%s is of no use and is now called %s: %s", path, aside.name, reason)
+        with suppress(OSError):
+            path.replace(aside)
+
+    def state_path(self, iterations: int) -> Path:
+        """File of the state after some iterations."""
+        return self.path / STATES / f"iteration_{iterations:05d}.safetensors"
+
+    def save_state(self, state: RunState, replaces: int | None = None) -> Path:
+        """Write what the run needs to resume. From then on the folder is this run's: files of an earlier one go.
+
+        Args:
+            state: of the run.
+            replaces: iterations of an earlier state of this run that is of no more use.
+        """
+        path = self.state_path(state.recipe["iterations_done"])
+        save_state(state, path)
+        self._earlier.discard(path)
+        self._forget_earlier()
+        if replaces is not None and (stale := self.states().get(replaces)) not in (None, path):
+            with suppress(OSError):
+                stale.unlink()
+        return path
+
+    def save_snapshot(self, snapshot: Snapshot) -> Path:
+        """Write a snapshot as a style."""
+        path = self.path / SNAPSHOTS / f"iteration_{snapshot.iteration:05d}{STYLE_ENDING}"
+        save_style(snapshot.style, path)
+        self._earlier.discard(path)
+        self.files["last_snapshot"] = str(path)
+        return path
+
+    def load_snapshot(self, iteration: int) -> Snapshot:
+        """The snapshot of an iteration of `snapshot_files`.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        return Snapshot.from_style(load_style(self.snapshot_files()[iteration]))
+
+    def open_snapshots(self, base: Generator) -> Snapshots:
+        """The snapshots, to make generators of.
+
+        Args:
+            base: the generator that the run started from.
+
+        Raises:
+            UsageError: the run started from another generator, or there is no snapshot.
+        """
+        moments = tuple(self.load_snapshots())
+        if not moments:
+            raise UsageError(f"{self.path} holds no snapshots of a run")
+        if moments[0].style.base["fingerprint"] != base.fingerprint():
+            raise UsageError(
+                f"the run in {self.path} started from another generator; give the one that it started from"
+            )
+        return Snapshots(base, moments)
+
+    def load_snapshots(self, most: int | None = None) -> list[Snapshot]:
+        """This run's snapshots in order; one that cannot be read is left out with a warning.
+
+        Args:
+            most: leave out snapshots after more iterations.
+        """
+        found = []
+        for iteration, path in self.snapshot_files().items():
+            if path in self._earlier or (most is not None and iteration > most):
+                continue
+            try:
+                found.append(Snapshot.from_style(load_style(path)))
+            except (NadaError, OSError) as error:
+                log.warning("the snapshot %s is of no use: %s", path, error)
+        return found
+
+    def save_record(self, record: dict[str, Any]) -> Path:
+        path = super().save_record(record)
         self._forget_earlier()
         return path
 
     def _forget_earlier(self) -> None:
+        if not self._earlier:
+            return
         for stale in self._earlier:
             stale.unlink(missing_ok=True)
         self._earlier = set()
+        if self.record().get(FINISHED):  # the earlier run's: from now on this one is under way
+            with atomic_path(self.path / RECORD) as temporary:
+                temporary.write_text(json.dumps({FINISHED: False}), encoding="utf-8")
+
+
+def _numbered(folder: Path, ending: str) -> dict[int, Path]:
+    """{number: file} of the files iteration_NUMBER in a folder, in order."""
+    found = {}
+    for path in sorted(folder.glob(f"iteration_*{ending}")):
+        number = path.name.removeprefix("iteration_").removesuffix(ending)
+        if number.isascii() and number.isdigit():
+            found[int(number)] = path
+    return dict(sorted(found.items()))

@@ -1,58 +1,96 @@
-"""An adaptation that loses nothing: its states and snapshots lie in a store, from which it goes on."""
+"""An adaptation that loses nothing: it stores states and snapshots in a folder, and resumes from them."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
-from ..adapt import AdaptStep, adapt
+from ..adapt import Adaptation, AdaptStep, adapt
 from ..clip.models import ClipEnsemble
-from ..errors import UsageError
+from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..training.config import AdaptConfig
+from ..training.state import RunState
+from .folder import RunFolder
 from .history import History
+from .names import result_name
 from .snapshots import Photographer, Snapshots, evenly
-from .store import RunStore, describe
+from .store import RunStore, adaptation_key
+
+log = logging.getLogger(__name__)
 
 
 class KeptRun(Iterator[AdaptStep]):
-    """An iterator over the records of the steps that are left, with snapshots of moments at even distances.
+    """An iterator over the records of the steps that are left, with snapshots at some of them.
 
-    At each of them the state is stored too, so that not even a crash costs more than the steps since then. Call `keep`
-    where a run is left early.
+    At each snapshot the state is stored too, so that a crash costs only the steps since then. Call `keep` where a run
+    is left early.
 
     Args:
-        folder: of the store; see `RunStore`.
+        folder: a `RunFolder`; or the path of a `RunStore`, in which the run's own folder is found by its settings.
         generator, clip, config, style_images: as for `adapt`.
-        moments: how many snapshots to take, the last at the end.
+        moments: iterations at which to take snapshots, or how many to take at even distances, the last at the end.
+        notes: JSON-able, stored with the states.
 
     Attributes:
         run: the `Adaptation`.
+        folder: the `RunFolder`.
         begin: steps that had been done before.
         history: of all steps.
+
+    Raises:
+        UsageError: as `adapt`; or the states in a `RunFolder` belong to another run.
     """
 
     def __init__(
         self,
-        folder: str | os.PathLike,
+        folder: RunFolder | str | os.PathLike,
         generator: Generator,
         clip: ClipEnsemble,
         config: AdaptConfig,
         style_images: Tensor | None = None,
-        moments: int = 6,
+        moments: int | Collection[int] = 6,
+        notes: Mapping[str, Any] | None = None,
     ):
-        self.store = RunStore(folder, generator, clip, config, style_images)
-        state = self.store.find()
-        self.run = adapt(generator, clip, config, style_images, resume=state)
+        key = adaptation_key(generator, clip, config, style_images)
+        self._store = None if isinstance(folder, RunFolder) else RunStore(folder)
+        self.folder = folder if isinstance(folder, RunFolder) else RunStore(folder).folder(key, result_name(config))
+        self.notes = dict(notes or {})
+        self.run, self.history, state = self._begin(key, generator, clip, config, style_images)
+        self._key = state.key if state else key  # style images are not at hand when their run is resumed
         self.begin = self._stored = self.run.iteration
-        self._unfinished = self.begin < state.recipe["iterations"] if state else False
-        self.history = History(self.run, state.notes.get("history") if state else None)
-        self._taken = self.store.snapshots(state) if state else []
-        self._moments = evenly(config.iterations, moments)
+        self._unfinished = state is not None and self.begin < state.recipe["iterations"]
+        self._taken = self.folder.load_snapshots(self.begin) if state else []
+        self._moments = set(evenly(config.iterations, moments) if isinstance(moments, int) else moments)
         self._photographer: Photographer | None = None
+
+    def _begin(
+        self,
+        key: str,
+        generator: Generator,
+        clip: ClipEnsemble,
+        config: AdaptConfig,
+        style_images: Tensor | None,
+    ) -> tuple[Adaptation, History, RunState | None]:
+        """The run from the furthest state that is of use, else from the beginning. Damaged states are set aside."""
+        for path, state in self.folder.load_states(config.iterations):
+            if self._store and state.key != key:
+                continue
+            try:
+                run = adapt(generator, clip, config, style_images, resume=state)
+                return run, History(run, state.notes.get("history")), state
+            except NadaError as error:
+                if isinstance(error, UsageError) and not self._store:
+                    raise  # the user asked for this folder with other settings; in a store, the key excludes that
+                self.folder.set_aside(path, error)
+        run = adapt(generator, clip, config, style_images)
+        return run, History(run), None
 
     def __next__(self) -> AdaptStep:
         step = next(self.run)
@@ -64,17 +102,23 @@ class KeptRun(Iterator[AdaptStep]):
 
     @property
     def snapshots(self) -> Snapshots:
-        """Those of the run so far; of each one that was there before, too."""
+        """The snapshots so far, also those that were there before."""
         return Snapshots(self.run.frozen, tuple(self._taken))
 
     def keep(self) -> None:
-        """Store the state, unless that is done."""
+        """Save the state, unless that is done. On failure, log a warning; the run then cannot be resumed from here."""
         done = self.run.iteration
         if done == self._stored:
             return
-        state = self.run.state(history=self.history.packed(), **describe(self._taken))
-        # The end of a shorter run is worth keeping, and the state of one that was stopped is not, once it goes on.
-        self.store.keep(state, replaces=self._stored if self._unfinished else 0)
+        state = replace(self.run.state(**self.notes, history=self.history.packed()), key=self._key)
+        try:
+            # Keep the final state of a completed run; replace the state of an interrupted one.
+            self.folder.save_state(state, replaces=self._stored if self._unfinished else None)
+            if self._store:
+                self._store.prune(self.folder.path)
+        except (NadaError, OSError) as error:
+            log.warning("the run cannot be resumed from step %d: %s", done, error)
+            return
         self._stored, self._unfinished = done, done < self.run.config.iterations
 
     def _take_snapshot(self) -> None:
@@ -82,4 +126,7 @@ class KeptRun(Iterator[AdaptStep]):
         with suppress(UsageError):  # nothing has changed yet
             snapshot = self._photographer.take()
             self._taken.append(snapshot)
-            self.store.keep_snapshot(snapshot)
+            try:
+                self.folder.save_snapshot(snapshot)
+            except (NadaError, OSError) as error:
+                log.warning("the snapshot of step %d cannot be picked later: %s", snapshot.iteration, error)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..training.config import STYLE_IMAGES
+from ..training.config import STYLE_IMAGES, AdaptConfig
 
 
 def slug(text: str) -> str:
@@ -15,14 +16,15 @@ def slug(text: str) -> str:
     return re.sub(r"\W+", "_", text.lower()).strip("_")[:60] or "untitled"
 
 
-def result_name(recipe: Mapping[str, Any]) -> str:
-    """A file name for what an adaptation makes, from its texts, as far as they are known."""
+def result_name(recipe: Mapping[str, Any] | AdaptConfig) -> str:
+    """File name for the result of an adaptation, from the texts of its recipe or configuration."""
+    recipe = asdict(recipe) if isinstance(recipe, AdaptConfig) else recipe
     texts = (recipe["source"].strip() or recipe.get("source_found", ""), recipe["target"].strip() or STYLE_IMAGES)
     return "_to_".join(slug(text) for text in texts if text)
 
 
 def free_path(path: Path) -> Path:
-    """The path itself, or with the first of -2, -3, ... that does not exist yet."""
+    """`path` if free, else `path-2`, `path-3`, ..."""
     candidate, n = path, 1
     while candidate.exists():
         n += 1

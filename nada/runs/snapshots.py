@@ -7,14 +7,14 @@ Longer training goes further towards the target and in the end loses variety, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..adapt import Adaptation
 from ..clip.embedding import embed_images
-from ..errors import UsageError
+from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
@@ -39,6 +39,18 @@ class Snapshot:
     """Mean cosine, in CLIP space, of the images' change and the change that was asked for; -1..1."""
     variety: float
     """Diversity of the images (see `metrics.diversity`), as a part of the base's."""
+
+    @classmethod
+    def from_style(cls, style: Style) -> Snapshot:
+        """The snapshot that a style file holds: its figures are in the recipe.
+
+        Raises:
+            NadaError: it is not the style of a snapshot.
+        """
+        match style.recipe:
+            case {"iterations_done": int() as done, "agreement": float() as agreement, "variety": float() as variety}:
+                return cls(done, style, agreement, variety)
+        raise NadaError(f"the style {style.name!r} is not a snapshot: its recipe has no agreement and variety")
 
 
 @dataclass(frozen=True)
@@ -79,8 +91,11 @@ class Snapshots:
         return min(self._some(), key=lambda snapshot: abs(snapshot.iteration - iteration))
 
     def generator(self, snapshot: Snapshot) -> Generator:
-        """The adapted generator at that moment."""
-        return apply_style(self.base, snapshot.style)
+        """The adapted generator at that moment, with the recipe that led there."""
+        adapted = apply_style(self.base, snapshot.style)
+        earlier = self.base.metadata.get("adaptations", [])
+        adapted.metadata = {**self.base.metadata, "adaptations": [*earlier, snapshot.style.recipe]}
+        return adapted
 
     def _some(self) -> tuple[Snapshot, ...]:
         if not self.moments:
@@ -119,7 +134,8 @@ class Photographer:
             variety += share * diversity(now) / max(diversity(source), 1e-6)
         preview = encode(self.before, self._images(run.trained, self.shown))
         style = Style.between(run.frozen, run.trained, preview=preview)
-        return Snapshot(run.iteration, style, agreement, variety)
+        figures = {"agreement": agreement, "variety": variety}
+        return Snapshot.from_style(replace(style, recipe={**run.recipe(), **figures}))
 
     def _images(self, generator: Generator, codes: Tensor) -> Tensor:
         return generate(generator, codes, batch=self.run.images_at_once)

@@ -106,7 +106,7 @@ class Objective:
             pieces: parts that each batch is embedded in; more take less memory.
 
         Returns:
-            {loss: []} before their weights, and the gradient [N, 3, H, W] of their weighted sum with respect to `after`.
+            {loss: []} before their weights, and the gradient [N, 3, H, W] of their weighted sum with regard to `after`.
         """
         after = after.detach().requires_grad_(True)
         losses: dict[str, Tensor] = {name: after.new_zeros([]) for name in self.weights}

@@ -12,9 +12,8 @@ from ..clip.views import random_crops, random_moves
 from ..generators import Generator, MappingNetwork
 from ..latents.sampling import mix_latents
 from ..seeding import seeded
+from .cuda_graphs import Tensors
 from .noise_pool import NoisePool
-
-Tensors = dict[str, Tensor]
 
 
 class Sampler:

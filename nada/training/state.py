@@ -14,13 +14,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..checkpoint.saving import write_safetensors
-from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UsageError
 
 KEY, VERSION = "nada-run", 1
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam knows of a tensor
 FREE = {"iterations", "iterations_done", "cuda_graphs"}  # of a recipe: may differ between a run and its continuation
-ALIKE = 0.999  # cosine above which embeddings are those of the same CLIP, on whatever device
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,12 @@ class RunState:
     """Everything that a run needs beside its base generator and its CLIP models.
 
     Attributes:
-        tensors: {name: tensor} on the CPU: what is trained, Adam's averages, random state, and probes of CLIP.
+        tensors: {name: tensor} on the CPU: what is trained, Adam's averages, and the random state.
         recipe: of the run so far.
         goal: what it aims at, from `Goal.packed`.
         layers: trained in the last step, which the next ones may go on with.
         notes: JSON-able, for whoever keeps the state: history, file names.
+        key: cache key of the run, for whoever keeps the state.
     """
 
     tensors: dict[str, Tensor]
@@ -40,6 +39,7 @@ class RunState:
     goal: dict[str, Any]
     layers: tuple[str, ...]
     notes: dict[str, Any] = field(default_factory=dict)
+    key: str = ""
 
 
 def optimizer_tensors(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -70,40 +70,40 @@ def restore_optimizer(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor],
             optimizer.state[leaf] = dict(zip(MOMENTS, [step, *(a.to(leaf, copy=True) for a in averages)], strict=True))
 
 
-@torch.no_grad()
-def clip_probes(clip: ClipEnsemble) -> dict[str, Tensor]:
-    """A text and an image as each model sees them, to tell models of the same name apart."""
-    probes = {}
-    for i, model in enumerate(clip):
-        ramp = torch.linspace(-1, 1, model.size[-1]).expand(1, 3, *model.size).to(model.mean)
-        probes[f"probe.text.{i}"] = model.encode_text(["a photo"])[0].cpu()
-        probes[f"probe.image.{i}"] = model.encode_image(ramp)[0].cpu()
-    return probes
+def refuse_another(state: RunState, recipe: Mapping[str, Any]) -> None:
+    """Make sure that a run may continue from a state.
 
-
-def refuse_another(state: RunState, recipe: Mapping[str, Any], probes: Mapping[str, Tensor]) -> None:
-    """Make sure that a run may go on from a state, with CLIP models of these `clip_probes`.
+    Args:
+        state: of the run.
+        recipe: of the continuation, from `Adaptation.recipe`.
 
     Raises:
         UsageError: it started from another generator, has other CLIP models or other settings.
     """
     if state.recipe.get("base") != recipe["base"]:
         raise UsageError("the run started from another base generator; give the one that it was started with")
-    ours, theirs = dict(recipe), state.recipe
-    names = [name for name in ours | theirs if name not in FREE and ours.get(name) != theirs.get(name)]
+    ours, theirs = _comparable(recipe), _comparable(state.recipe)
+    names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
     if names:
         changes = ", ".join(f"{name} is {ours.get(name)!r} instead of {theirs.get(name)!r}" for name in names)
         raise UsageError(f"the run was started otherwise: {changes}. Only iterations and cuda_graphs may change")
-    for name, probe in probes.items():
-        saved = state.tensors.get(name)
-        same = saved is not None and saved.shape == probe.shape
-        if not same or torch.cosine_similarity(probe, saved, dim=0) < ALIKE:
-            raise UsageError("a CLIP model has other weights than when the run was started; give the same one")
+    for saved, model in zip(state.recipe["clip"], recipe["clip"], strict=True):
+        if saved.get("fingerprint", model["fingerprint"]) != model["fingerprint"]:
+            raise UsageError(
+                f"the CLIP model {model['name']} has other weights than when the run was started; give the same one"
+            )
+
+
+def _comparable(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal in a run and its continuation; weights of CLIP models are compared by themselves."""
+    clip = [{name: model.get(name) for name in ("name", "weight")} for model in recipe.get("clip", ())]
+    return {name: value for name, value in recipe.items() if name not in FREE} | {"clip": clip}
 
 
 def save_state(state: RunState, path: str | os.PathLike) -> None:
     """Write a state as safetensors; the file appears whole or not at all."""
     described = {"recipe": state.recipe, "goal": state.goal, "layers": list(state.layers), "notes": state.notes}
+    described["key"] = state.key
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
     write_safetensors(tensors, {KEY: json.dumps({"format": VERSION, **described})}, path)
 
@@ -123,6 +123,15 @@ def load_state(path: str | os.PathLike) -> RunState:
         if description["format"] > VERSION:
             raise NadaError(f"{path} was written by a later version; update this one")
         recipe, goal, layers, notes = (description[key] for key in ("recipe", "goal", "layers", "notes"))
-        return RunState(tensors, recipe, goal, tuple(layers), notes)
+        return RunState(tensors, recipe, goal, tuple(layers), notes, str(description.get("key", "")))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise NadaError(f"{path} is not the state of a run, or is damaged: {error}") from error
+
+
+def state_key(path: str | os.PathLike) -> str:
+    """The cache key in a state file; "" if it has none or cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return str(json.loads((file.metadata() or {})[KEY])["key"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError):
+        return ""

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
+from ..errors import NadaError
 from ..generators import Generator, LayerKind
 from .config import AdaptConfig
 from .state import optimizer_tensors, restore_optimizer
@@ -77,8 +78,10 @@ class Trainer:
         """Continue from `tensors` of an earlier run whose last step trained `layers`.
 
         Raises:
-            NadaError: a tensor is missing, or of another shape.
+            NadaError: a layer is unknown, or a tensor is missing or of another shape.
         """
+        if not set(layers) <= set(self.layers):
+            raise NadaError("the state of the run is damaged: it trained layers that this run does not")
         restore_optimizer(self.optimizer, self.trainable.leaves, tensors)
         self.trainable.push()
         self.layers = layers

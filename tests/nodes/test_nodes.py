@@ -316,7 +316,7 @@ def test_clip_paths_stay_in_their_folder(host, custom):
 
 
 def test_times_in_words(host):
-    words = [host.nodes.training.duration(seconds) for seconds in (0.4, 59.7, 95, 7500)]
+    words = [host.nodes.live.duration(seconds) for seconds in (0.4, 59.7, 95, 7500)]
     assert words == ["0 s", "1 min 0 s", "1 min 35 s", "2 h 5 min"]
 
 

@@ -1,0 +1,120 @@
+"""A training live on its node: bar, pictures and words; what Cancel and a lack of memory do."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+from PIL import Image
+from torch import Tensor
+
+from . import host
+
+Result = TypeVar("Result")
+
+
+class Step(Protocol):
+    """The record of a training step."""
+
+    iteration: int
+    loss: Tensor
+
+
+class Live(ABC, Generic[Result]):
+    """A training that a node shows while it runs.
+
+    Attributes:
+        total: steps of the whole training.
+        begin: steps that had been done before.
+        advice: what to do when even the smallest step runs out of memory.
+    """
+
+    total: int
+    begin = 0
+    advice: str
+
+    @abstractmethod
+    def steps(self) -> Iterator[Step]:
+        """The steps that are left."""
+
+    @abstractmethod
+    def picture(self) -> Image.Image:
+        """Before and after, as trained so far."""
+
+    @abstractmethod
+    def result(self, picture: Image.Image) -> Result:
+        """What the node returns, all of it on the CPU."""
+
+    @abstractmethod
+    def keep(self) -> str:
+        """Save what a cancelled training has reached; what to say on the node, or "" if there is nothing to save."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Drop everything that takes memory of the device."""
+
+
+def follow(live: Live[Result], preview_every: int) -> Result:
+    """Run a training on a node to its end.
+
+    Cancel keeps what there is. The frames of a cancelled or failed run stay alive in its traceback, so they must not
+    hold the device's memory: `close` drops it.
+
+    Args:
+        live: the training.
+        preview_every: steps between two pictures; 0 for only the last.
+    """
+    progress, clock = host.Progress(live.total), Clock(live.total, live.begin)
+    step = None
+    try:
+        for step in live.steps():
+            done = step.iteration
+            shown = preview_every and done % preview_every == 0 and done < live.total
+            progress.update(done, live.picture() if shown else None)
+            if progress.text_is_due():
+                host.say(f"step {done}/{live.total} | loss {float(step.loss):.3f} | {clock.text(done)}")
+        loss = f"loss {float(step.loss):.3f} | {clock.text(live.total)}" if step else "was trained before"
+        picture = live.picture()
+        result = live.result(picture)
+        progress.update(live.total, picture)
+        host.say(f"step {live.total}/{live.total} | {loss}")
+        return result
+    except host.Cancelled:
+        if words := live.keep():
+            host.say(words)
+        raise
+    except Exception as error:
+        if not host.is_out_of_memory(error):
+            raise
+        host.say(f"out of memory{live.advice}")
+        raise error.with_traceback(None) from None  # drop the traceback: its frames keep the tensors alive
+    finally:
+        step = None
+        live.close()
+
+
+class Clock:
+    """Speed and remaining time of steps."""
+
+    def __init__(self, total: int, begin: int = 0):
+        self.total, self.begin, self.start = total, begin, time.monotonic()
+
+    def text(self, done: int) -> str:
+        """Speed and time left, such as "1.9 it/s | 1 min 35 s left"."""
+        seconds = max(time.monotonic() - self.start, 1e-6)
+        steps = done - self.begin
+        rate = f"{steps / seconds:.1f} it/s" if steps > seconds else f"{seconds / steps:.1f} s/it"
+        left = f"{duration(seconds / steps * (self.total - done))} left" if done < self.total else duration(seconds)
+        return f"{rate} | {left}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "8 s", "1 min 35 s", "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
