@@ -85,7 +85,7 @@ class Timed:
         ends = tuple(F.normalize(torch.randn(WIDTH), dim=0) for _ in clip)
         config = AdaptConfig("photo", "sketch", **settings)
         self.run = adapt(generator, clip, config, goal=Goal(ends, ends, "photo"))
-        self.run.pieces, self.run.synthesis.recompute = case.pieces, case.recompute
+        self.run.pieces, self.run.trained.synthesis.recompute = case.pieces, case.recompute
 
     def work(self) -> None:
         """One iteration."""

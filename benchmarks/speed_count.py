@@ -158,21 +158,23 @@ def count(run: Adaptation, fused: bool) -> dict[str, Any]:
 
 def without_data(run: Adaptation) -> None:
     """Move all that a step works with to where only shapes are known, and leave the models that it was given."""
-    run.frozen, run.clip = copy.deepcopy(run.frozen), copy.deepcopy(run.clip)
+    run.frozen = run.sampler.generator = copy.deepcopy(run.frozen)
+    run.objective.clip = copy.deepcopy(run.clip)
     torch.__future__.set_swap_module_params_on_conversion(True)  # so that parameters stay the ones that train
     try:
         for module in (run.frozen, run.trained, *(model.model.visual for model in run.clip)):
             module.to(NOWHERE)
     finally:
         torch.__future__.set_swap_module_params_on_conversion(False)
-    for pair in run.trainable.factors.values():
+    for pair in run.trainer.trainable.factors.values():
         pair.base = pair.base.to(NOWHERE)
         for factor in (pair.up, pair.down):
             torch.utils.swap_tensors(factor, factor.to(NOWHERE))
     for model in run.clip:
         model.mean, model.std = model.mean.to(NOWHERE), model.std.to(NOWHERE)
-    run.goal, run.noise.numbers = run.goal.to(NOWHERE), run.noise.numbers.to(NOWHERE)
-    for group in run.optimizer.param_groups:
+    run.objective.goal, noise = run.goal.to(NOWHERE), run.sampler.noise
+    noise.numbers = noise.numbers.to(NOWHERE)
+    for group in run.trainer.optimizer.param_groups:
         group |= {"fused": False, "foreach": True}  # PyTorch's choice on CUDA
 
 
@@ -180,8 +182,8 @@ def tensors_of(run: Adaptation) -> list[Tensor]:
     """What lies on the device between two steps."""
     modules = (run.frozen, run.trained, *run.clip)
     tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-    tensors += [value for state in run.optimizer.state.values() for value in state.values()]
-    return [tensor for tensor in (*tensors, run.noise.numbers) if tensor.device == NOWHERE]
+    tensors += [value for state in run.trainer.optimizer.state.values() for value in state.values()]
+    return [tensor for tensor in (*tensors, run.sampler.noise.numbers) if tensor.device == NOWHERE]
 
 
 @contextmanager

@@ -24,10 +24,10 @@ class Stopwatch:
         self.watch(run, "select_layers", "selection")
         self.watch(run.frozen.mapping, "forward", "mapping")
         self.watch(run.frozen.synthesis, "forward", "frozen forward")
-        self.watch(run.synthesis, "forward", "trained forward")
+        self.watch(run.trained.synthesis, "forward", "trained forward")
         self.watch(run, "losses", "CLIP, both ways")
         self.watch(torch.Tensor, "backward", "generator backward")
-        self.watch(run.trainable, "step", "optimizer")
+        self.watch(run.trainer.trainable, "step", "optimizer")
 
     def now(self) -> float:
         """Seconds: of the processor on a CPU, else of the wall."""

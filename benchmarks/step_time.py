@@ -16,7 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from nada import AdaptConfig, adapt, load_clip, load_generator
+from nada import AdaptConfig, adapt, layer_freeze, load_clip, load_generator
 from nada.cli.shared import pick_device
 
 
@@ -37,14 +37,14 @@ def measure(args: argparse.Namespace) -> dict:
     run = adapt(generator, clip, config)
     for _ in range(3):
         next(run)  # warm up: first calls allocate and plan
-    chosen, everything = [], []
+    chosen, everything, convs = [], [], tuple(layer_freeze.candidates(generator.layers))
     for _ in range(args.rounds):
         run.iteration = 0  # rounds are not bounded by the run's length
         both = seconds(lambda: next(run), device)
-        run.k, choosing = None, run.k
-        run.layers = run.synthesis.conv_layers
+        run.trainer.count, choosing = None, run.trainer.count
+        run.trainer.layers = convs
         everything.append(seconds(lambda: next(run), device))
-        run.k = choosing
+        run.trainer.count = choosing
         chosen.append(both)
     on, off = median(chosen), median(everything)
     return {
@@ -54,7 +54,7 @@ def measure(args: argparse.Namespace) -> dict:
         "threads": torch.get_num_threads(),
         "batch": args.batch,
         "select_batch": args.select_batch,
-        "layers chosen": f"{config.layer_count(generator)} of {len(run.synthesis.conv_layers)}",
+        "layers chosen": f"{config.layer_count(generator)} of {len(convs)}",
         "seconds per iteration, layers chosen each time": round(on, 4),
         "seconds per iteration, all layers": round(off, 4),
         "ratio": round(on / off, 2),

@@ -56,7 +56,7 @@ def test_losses_equal_the_formulas_on_the_same_images(small, clip):
     run = adapt(small, clip, config(global_weight=0.5))
     before, after = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32, requires_grad=True)
     (model,) = clip
-    losses, gradient = run.losses(before, after)
+    losses, gradient = run.objective.losses(before, after)
     direction = text_direction(model, "photo", "sketch")
     expected = directional_loss(model.encode_image(before), model.encode_image(after), direction)
     assert torch.allclose(losses["directional"], expected)
@@ -77,12 +77,12 @@ def test_equal_seeds_give_equal_runs(small, clip, layers):
 
 def test_twins_see_the_same_codes_and_noise(small, clip, monkeypatch):
     run = adapt(small, clip, config(mixing=1.0, learning_rate=1e-12))
-    seen, losses = [], run.losses
-    monkeypatch.setattr(run, "losses", lambda *given: seen.append(given[:2]) or losses(*given))
+    seen, losses = [], run.objective.losses
+    monkeypatch.setattr(run.objective, "losses", lambda *given: seen.append(given[:2]) or losses(*given))
     list(run)
     for before, after in seen:
         assert torch.allclose(before, after, atol=1e-4), "the pair differs in more than its weights"
-    codes = run.codes(small.mapping, run.draw_codes(1, mixing=1.0))[0]
+    codes = run.sampler.codes(small.mapping, run.sampler.batch(1, mixing=1.0))[0]
     assert len({tuple(code.tolist()) for code in codes}) == 2, "mixing 1 must mix two codes"
 
 

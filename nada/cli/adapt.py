@@ -217,8 +217,7 @@ def finish(kept: KeptRun, interrupted: bool) -> dict[str, Any]:
     record |= {"snapshots": {s.iteration: round(s.agreement, 4) for s in kept.snapshots.moments}}
     record |= kept.history.packed()
     record |= {"seconds": round(record["seconds"], 3), "interrupted": interrupted}
-    folder.save_record(record)
-    return record
+    return folder.save_record(record)
 
 
 def strip(run: Adaptation, snapshots: Snapshots, ws: Tensor) -> Image.Image:

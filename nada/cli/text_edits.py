@@ -148,5 +148,4 @@ def _finish(
 ) -> dict[str, Any]:
     folder.files = {**{name: str(path) for name, path in results.items()}, **folder.files}
     record = {"recipe": run.recipe(), "folder": str(folder.path), "files": folder.files, **record}
-    folder.save_record(record)
-    return record
+    return folder.save_record(record)

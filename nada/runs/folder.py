@@ -134,12 +134,15 @@ class ResultFolder:
         self.files[name] = str(path)
         return path
 
-    def save_record(self, record: dict[str, Any]) -> Path:
-        """Write the record of a run whose other results are there."""
-        path = self.path / RECORD
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps({**record, FINISHED: True}, indent=1), encoding="utf-8")
-        return path
+    def save_record(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Write the record of a run whose other results are there; returns it as written."""
+        record = {**record, FINISHED: True}
+        self._write_record(record)
+        return record
+
+    def _write_record(self, record: dict[str, Any]) -> None:
+        with atomic_path(self.path / RECORD) as temporary:
+            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
 class RunFolder(ResultFolder):
@@ -261,10 +264,9 @@ class RunFolder(ResultFolder):
                 log.warning("the snapshot %s is of no use: %s", path, error)
         return found
 
-    def save_record(self, record: dict[str, Any]) -> Path:
-        path = super().save_record(record)
+    def save_record(self, record: dict[str, Any]) -> dict[str, Any]:
         self._forget_earlier()
-        return path
+        return super().save_record(record)
 
     def _forget_earlier(self) -> None:
         if not self._earlier:
@@ -272,9 +274,7 @@ class RunFolder(ResultFolder):
         for stale in self._earlier:
             stale.unlink(missing_ok=True)
         self._earlier = set()
-        if self.record().get(FINISHED):  # the earlier run's: from now on this one is under way
-            with atomic_path(self.path / RECORD) as temporary:
-                temporary.write_text(json.dumps({FINISHED: False}), encoding="utf-8")
+        self._write_record({FINISHED: False})  # in place of the earlier run's
 
 
 def _numbered(folder: Path, ending: str) -> dict[int, Path]:

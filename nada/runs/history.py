@@ -1,13 +1,14 @@
-"""How a run went, step by step: what its curves and its map of layers are drawn from."""
+"""The history of a run, step by step, and its charts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
 from ..adapt import Adaptation, AdaptStep
+from ..errors import NadaError
 from ..pictures.charts import layer_map, plot, stacked
 
 
@@ -17,17 +18,25 @@ class History:
     Args:
         run: whose steps are added.
         packed: from `packed` of the same run before it stopped; None at its start.
+
+    Raises:
+        NadaError: `packed` is not the history of this run.
     """
 
-    def __init__(self, run: Adaptation, packed: Mapping[str, Any] | None = None):
-        packed = packed or {}
+    def __init__(self, run: Adaptation, packed: Any = None):
         self._weights, self._names = run.config.loss_weights, run.config.trained_layers(run.frozen)
-        self._losses = list(packed.get("losses", ()))
-        self._layers = list(packed.get("layers", ()))
-        self._seconds = packed.get("seconds", 0.0)
+        match packed or {"losses": [], "layers": [], "seconds": 0.0}:
+            case {"losses": [*losses], "layers": [*layers], "seconds": int() | float() as seconds} if (
+                len(losses) == len(layers)
+                and all(isinstance(step, dict) and self._weights.keys() <= step.keys() for step in losses)
+                and all(isinstance(step, list) for step in layers)
+            ):
+                self._losses, self._layers, self._seconds = losses, layers, seconds
+            case _:
+                raise NadaError("the history of the run is damaged")
 
     def add(self, step: AdaptStep) -> None:
-        """Write down a step. Its losses are read later: reading them now would make a GPU wait."""
+        """Record a step. Its losses are read later: reading them now would make a GPU wait."""
         self._losses.append(step.losses)
         self._layers.append(list(step.layers))
         self._seconds += step.seconds
@@ -43,15 +52,15 @@ class History:
         return {"losses": self.losses, "layers": self._layers, "seconds": self._seconds}
 
     def loss_plot(self) -> Image.Image:
-        """What each loss adds to the sum that is minimized: their own values may differ by orders of magnitude."""
+        """Chart of the weighted losses: their own values may differ by orders of magnitude."""
         return plot({f"{name} x {weight:g}": self._curve(name, weight) for name, weight in self._weights.items()})
 
     def layer_map(self) -> Image.Image:
-        """Which layers trained when."""
+        """Chart of which layers trained when."""
         return layer_map(self._names, self._layers)
 
     def charts(self) -> Image.Image:
-        """Both, one above the other."""
+        """The loss chart above the layer chart."""
         return stacked([self.loss_plot(), self.layer_map()])
 
     def _curve(self, name: str, weight: float) -> Sequence[float]:

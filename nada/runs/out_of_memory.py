@@ -1,4 +1,4 @@
-"""Going on where the memory does not suffice."""
+"""Retry steps that ran out of memory with smaller chunks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def sparing(
     spared: Callable[[str], None],
     is_out_of_memory: Callable[[Exception], bool] = lambda error: isinstance(error, torch.OutOfMemoryError),
 ) -> Iterator[AdaptStep]:
-    """The steps of a run; one that the memory does not suffice for is repeated in smaller pieces.
+    """The steps of a run; a step that runs out of memory is retried in smaller pieces.
 
     Args:
-        steps: of the run, or of what keeps it.
+        steps: the run itself, or the `KeptRun` around it.
         run: see `Adaptation.spare_memory`.
-        spared: told so in a sentence, when the failed attempt is gone; give the memory back to the device there.
+        spared: called with a sentence after a failed attempt; gives unused memory back to the device.
         is_out_of_memory: whether less memory would help against an error.
     """
     while True:
@@ -34,4 +34,4 @@ def sparing(
         else:
             yield step
             continue
-        spared(f"out of memory; goes on in {run.pieces} pieces, which takes longer")
+        spared(f"out of memory; continues in {run.pieces} pieces, which takes longer")

@@ -8,16 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.models import alive
 from PIL import Image
 
+from nada.adapt import Adaptation
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.errors import UsageError
 from nada.pictures.charts import layer_map
 from nada.pictures.convert import load_pictures
+from nada.runs.folder import RunFolder
+from nada.styles.files import load_style
+from nada.styles.style import apply_style
 from nada.training.config import AdaptConfig
 from nada.training.presets import PRESETS
-from nada.training.state import load_state
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def nada(small, clip_folder, tmp_path, capsys):
             words += ["--device", "cpu", "--quiet", *([] if "--resume" in words else models)]
         code = main(words)
         out, error = capsys.readouterr()
-        return json.loads(out) if code in (0, 130) else (code, error)
+        return json.loads(out) if out else (code, error)
 
     return run
 
@@ -59,27 +63,79 @@ def test_a_run_goes_on_to_what_it_would_have_become(nada, tmp_path):
         assert record[key] == whole[key]
     assert record["recipe"] == whole["recipe"]
     assert json.loads((tmp_path / "parts" / "record.json").read_text()) == record
-    earlier = load_generator(tmp_path / "parts" / "snapshots" / "iteration_00004.safetensors")
-    assert earlier.metadata["adaptations"][-1]["iterations_done"] == 4, "the first result is not lost"
+    assert nada("pick", tmp_path / "parts", 4)["iteration"] == 4, "the first result is not lost"
 
 
-def test_a_killed_run_goes_on_from_its_last_state(nada, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_from_its_last_state(nada, tmp_path, monkeypatch):
     nada("adapt", *TEXTS, "--iterations", 6, "--out", tmp_path / "whole")
+    steps, train_step = [], Adaptation.train_step
 
-    def die(*_):
-        raise MemoryError("killed")
+    def die_at_the_sixth(run):
+        steps.append(run.iteration)
+        if len(steps) == 6:
+            raise ZeroDivisionError("killed")
+        return train_step(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr("nada.cli.adapt.Keeper.finish", die)
-        with pytest.raises(MemoryError):
+        patch.setattr(Adaptation, "train_step", die_at_the_sixth)
+        with pytest.raises(ZeroDivisionError):
             nada("adapt", *TEXTS, "--iterations", 6, "--out", tmp_path / "killed", "--snapshot-every", 4)
-    assert not (tmp_path / "killed" / "record.json").exists()
-    assert load_state(tmp_path / "killed" / "resume.safetensors").recipe["iterations_done"] == 4
+    assert list(RunFolder(tmp_path / "killed").states()) == [4]
     code, error = nada("adapt", *TEXTS, "--out", tmp_path / "killed")
-    assert (code, "go on with it by --resume" in error) == (2, True), "a new run would destroy it"
+    assert (code, "continue it by --resume" in error) == (2, True), "a new run would destroy it"
     record = nada("adapt", "--resume", tmp_path / "killed")
     assert len(record["losses"]) == 6
     assert_equal(result(tmp_path / "killed"), result(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("every", [0, 2])
+@pytest.mark.parametrize("lost", ["save_generator", "save_style", "save_picture", "save_record"])
+def test_results_that_were_not_written_are_written_by_resume(nada, tmp_path, monkeypatch, lost, every):
+    options = (*TEXTS, "--layers", "all", "--iterations", 3, "--snapshot-every", every)
+    nada("adapt", *options, "--out", tmp_path / "whole")
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, lost, die)
+        code, error = nada("adapt", *options, "--out", tmp_path / "run")
+        assert (code, "--resume" in error) == (130, True)
+    record = nada("adapt", "--resume", tmp_path / "run")
+    assert record["recipe"]["iterations_done"] == 3
+    assert {p.name for p in (tmp_path / "run").rglob("*")} == {p.name for p in (tmp_path / "whole").rglob("*")}
+    assert_equal(result(tmp_path / "run"), result(tmp_path / "whole"))
+    code, error = nada("adapt", "--resume", tmp_path / "run")
+    assert (code, "has done 3 iterations" in error) == (2, True), "and then it is complete"
+
+
+def test_of_two_runs_into_one_folder_the_second_is_refused(nada, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.claimed():
+        code, error = nada("adapt", *TEXTS, "--iterations", 1, "--out", tmp_path / "run")
+        assert (code, "holds an earlier run" in error) == (2, True)
+    assert not (tmp_path / "run").exists(), "the first saved nothing, and leaves nothing"
+    nada("adapt", *TEXTS, "--iterations", 1, "--layers", "all", "--out", tmp_path / "run")
+    assert nada("adapt", *TEXTS, "--iterations", 1, "--out", tmp_path / "run")[0] == 2
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_run(nada, tmp_path):
+    options = (*TEXTS, "--layers", "all", "--out", tmp_path / "run")
+    nada("adapt", *options, "--iterations", 6, "--snapshot-every", 1)
+    nada("adapt", *options, "--iterations", 4, "--snapshot-every", 2, "--overwrite")
+    folder = RunFolder(tmp_path / "run")
+    assert list(folder.snapshot_files()) == [2, 4]
+    assert list(folder.states()) == [4]
+
+
+def test_a_snapshot_is_a_style_of_its_base(nada, tmp_path):
+    nada("adapt", *TEXTS, "--layers", "all", "--iterations", 4, "--snapshot-every", 2, "--out", tmp_path / "run")
+    style = tmp_path / "run" / "snapshots" / "iteration_00002.style.safetensors"
+    shown = nada("generate", "--generator", tmp_path / "base.safetensors", "--style", style, "--count", 1)
+    assert shown["styles"] == [str(style)]
+    picked = nada("pick", tmp_path / "run", 2)
+    base, adapted = load_generator(tmp_path / "base.safetensors"), load_generator(picked["file"])
+    assert_equal(apply_style(base, load_style(style)).state_dict(), adapted.state_dict())
 
 
 def test_resume_refuses_what_it_cannot_do(nada, tmp_path, small):
@@ -102,17 +158,17 @@ def test_resume_refuses_what_it_cannot_do(nada, tmp_path, small):
     assert nada("adapt", "--resume", tmp_path / "nowhere")[0] == 1
 
 
-def test_every_moment_of_the_filmstrip_can_be_picked(nada, tmp_path):
+def test_every_moment_of_the_filmstrip_can_be_picked(nada, tmp_path, small):
     nada("adapt", *TEXTS, "--iterations", 12, "--out", tmp_path / "run")
-    snapshots = sorted((tmp_path / "run" / "snapshots").iterdir())
-    assert [p.stem for p in snapshots] == [f"iteration_{n:05d}" for n in (2, 4, 6, 8, 10)]
+    assert list(RunFolder(tmp_path / "run").snapshot_files()) == [2, 4, 6, 8, 10, 12]
     picked = nada("pick", tmp_path / "run", 6)
     assert Path(picked["file"]) == tmp_path / "run" / "photo_to_sketch_at_6.safetensors"
-    assert_equal(load_generator(picked["file"]).state_dict(), load_generator(snapshots[2]).state_dict())
     assert load_generator(picked["file"]).metadata["adaptations"][-1]["iterations_done"] == 6
     assert "exists" in nada("pick", tmp_path / "run", 6)[1]
     assert nada("pick", tmp_path / "run", 6, "--overwrite") == picked
-    assert "there are: 2, 4, 6, 8, 10" in nada("pick", tmp_path / "run", 7)[1]
+    assert "there are: 2, 4, 6, 8, 10, 12" in nada("pick", tmp_path / "run", 7)[1]
+    save_generator(alive(small.config, seed=3), tmp_path / "base.safetensors")
+    assert "started from another generator" in nada("pick", tmp_path / "run", 4)[1]
 
 
 def test_the_filmstrip_has_room_for_six(nada, tmp_path):

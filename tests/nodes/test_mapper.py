@@ -55,7 +55,7 @@ def test_a_finished_training_is_not_repeated(host, small, clip, monkeypatch):
     monkeypatch.setattr(nada.text_edits.MapperTraining, "train_step", lambda self: pytest.fail("trained again"))
     with torch.inference_mode():
         again, image = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS).args
-    assert host.texts[-1] == "was trained before"
+    assert host.texts[-1].endswith("was trained before")
     assert image.shape[-1] == 3
     assert not any(p.is_inference() or p.requires_grad for p in again.parameters())
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))

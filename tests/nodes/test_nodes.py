@@ -8,6 +8,7 @@ import copy
 import importlib
 import importlib.util
 import logging
+import shutil
 import subprocess
 import sys
 import weakref
@@ -167,11 +168,10 @@ def test_a_step_too_large_for_the_memory_is_repeated_in_pieces(host, small, clip
 
     options = {"source": "a", "target": "b", "iterations": 3, "batch": 4, "learning_rate": 0.0, "preview_images": 1}
     whole = host.nodes.NADATextAdapt.execute(small, clip, **options, seed=5).args[0]
-    for path in (host.folder / "models" / "stylegan_runs").iterdir():
-        path.unlink()
+    shutil.rmtree(host.folder / "models" / "stylegan_runs")
     with_room_for(2)
     pieces = host.nodes.NADATextAdapt.execute(small, clip, **options, seed=5).args[0]
-    assert any(text.startswith("out of memory; goes on in 2 pieces") for text in host.texts)
+    assert any(text.startswith("out of memory; continues in 2 pieces") for text in host.texts)
     for name, tensor in whole.state_dict().items():
         assert torch.allclose(tensor, pieces.state_dict()[name], atol=1e-4), name
 
@@ -330,10 +330,10 @@ def test_a_cancelled_run_goes_on_and_a_finished_one_is_not_repeated(host, small,
     host.cancel_after = 2
     with pytest.raises(stub_comfyui.Cancelled):
         train(host, small, clip)
-    assert "cancelled after step 3; the next run goes on" in host.texts[-1]  # the third update raises
+    assert "cancelled after step 3; the next run continues" in host.texts[-1]  # the third update raises
     host.cancel_after, host.progress[:] = None, []
     resumed = train(host, small, clip)
-    assert "goes on after step 3" in host.texts
+    assert "continues after step 3" in host.texts
     assert [done for done, _ in host.progress] == [4, 4]
     assert resumed.fingerprint() == whole.fingerprint()
 
@@ -345,20 +345,21 @@ def test_a_cancelled_run_goes_on_and_a_finished_one_is_not_repeated(host, small,
 def test_only_the_same_run_goes_on(host, small, clip):
     first = train(host, small, clip)
     assert train(host, small, clip, iterations=6).metadata["adaptations"][-1]["iterations_done"] == 6
-    assert "goes on after step 4" in host.texts
+    assert "continues after step 4" in host.texts
     host.texts.clear()
     shorter, other = train(host, small, clip, iterations=2), train(host, small, clip, seed=1)
-    assert not any("goes on" in text or "before" in text for text in host.texts)
+    assert not any("continues" in text or "before" in text for text in host.texts)
     assert len({g.fingerprint() for g in (first, shorter, other)}) == 3
 
 
 def test_a_damaged_state_costs_only_the_time(host, small, clip, caplog):
     first = train(host, small, clip)
     runs = host.folder / "models" / "stylegan_runs"
-    (path,) = (p for p in runs.glob("*-4.safetensors") if ".at-" not in p.name)
+    (path,) = runs.glob("*/states/iteration_00004.safetensors")
     path.write_bytes(b"not a state")
     assert train(host, small, clip).fingerprint() == first.fingerprint()
-    assert "no use" in caplog.text
+    assert "is of no use and is now called" in caplog.text
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == b"not a state", "nothing is deleted"
 
 
 def test_a_full_disk_costs_the_continuation_and_not_the_result(host, small, clip, monkeypatch, caplog):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 
 import pytest
 import torch
@@ -10,7 +12,11 @@ from helpers.models import moved
 
 import nada
 from nada import AdaptConfig, KeptRun, UsageError, apply_style, generate, sample_latents
+from nada.clip import load_clip
+from nada.runs.folder import RunFolder
 from nada.runs.snapshots import Photographer, Snapshot, Snapshots, evenly
+from nada.runs.store import RunStore, adaptation_key
+from nada.training.state import load_state, save_state
 
 
 def config(**changes) -> AdaptConfig:
@@ -74,32 +80,119 @@ def test_a_crash_costs_only_the_steps_since_the_last_snapshot(small, clip, tmp_p
         assert_same(rest.snapshots.generator(ours), whole.snapshots.generator(theirs))
 
 
+def states(store) -> list[int]:
+    (folder,) = store.iterdir()
+    return list(RunFolder(folder).states())
+
+
 def test_only_the_last_state_of_a_run_stays(small, clip, tmp_path):
     for _ in KeptRun(tmp_path, small, clip, config(), moments=3):
         pass
-    assert sorted(p.stem.partition("-")[2] for p in tmp_path.glob("*-*")) == ["2", "4", "6", "6"]  # styles and a state
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith("photo_to_sketch-")
+    assert states(tmp_path) == [6]
+    assert list(RunFolder(folder).snapshot_files()) == [2, 4, 6]
     for _ in KeptRun(tmp_path, small, clip, config(iterations=8), moments=1):
         pass
-    states = [p.stem for p in tmp_path.glob("*-*") if ".at-" not in p.stem]
-    assert sorted(stem[-2:] for stem in states) == ["-6", "-8"], "the shorter run's is still of use"
+    assert states(tmp_path) == [6, 8], "the shorter run's is still of use"
     stopped = KeptRun(tmp_path, small, clip, config(iterations=12), moments=1)
     next(stopped)
     stopped.keep()
+    assert states(tmp_path) == [6, 8, 9]
     for _ in KeptRun(tmp_path, small, clip, config(iterations=12), moments=1):
         pass
-    states = [p.stem for p in tmp_path.glob("*-*") if ".at-" not in p.stem]
-    assert sorted(stem.rpartition("-")[2] for stem in states) == ["12", "6", "8"], "that of step 9 is not"
+    assert states(tmp_path) == [6, 8, 12], "that of step 9 is not"
+    assert list(KeptRun(tmp_path, small, clip, config(), moments=3)) == [], "nor is the shorter run repeated"
 
 
 def test_a_lost_snapshot_costs_only_itself(small, clip, tmp_path, caplog):
     for _ in KeptRun(tmp_path, small, clip, config(), moments=3):
         pass
-    (lost,) = tmp_path.glob("*.at-4.*")
+    (lost,) = tmp_path.glob("*/snapshots/iteration_00004.style.safetensors")
     lost.write_bytes(b"not a style")
     again = KeptRun(tmp_path, small, clip, config(), moments=3)
     assert list(again) == []
     assert [s.iteration for s in again.snapshots.moments] == [2, 6]
-    assert "snapshot is of no use" in caplog.text
+    assert "is of no use" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: state.tensors.pop("trained.b8.conv0.weight"),
+        lambda state: state.tensors.pop("random"),
+        lambda state: state.tensors.update(random=torch.zeros(3, dtype=torch.uint8)),
+        lambda state: state.recipe.pop("clip"),
+        lambda state: state.recipe.update(clip=5),
+        lambda state: state.recipe.update(target="pig"),
+        lambda state: state.recipe.update(base="another"),
+        lambda state: state.goal.update(directions=["??"]),
+        lambda state: state.goal.pop("targets"),
+        lambda state: state.notes.update(history={"losses": 5}),
+        lambda state: state.notes.update(history=[1]),
+    ],
+)
+def test_a_damaged_state_is_set_aside_and_the_run_starts_again(small, clip, tmp_path, caplog, damage):
+    whole = KeptRun(tmp_path, small, clip, config(iterations=2), moments=1)
+    for _ in whole:
+        pass
+    (path,) = tmp_path.glob("*/states/*.safetensors")
+    state = load_state(path)
+    damage(state)
+    save_state(state, path)
+    again = KeptRun(tmp_path, small, clip, config(iterations=2), moments=1)
+    assert again.begin == 0
+    for _ in again:
+        pass
+    assert_same(again.run.trained, whole.run.trained)
+    assert path.with_name(f"{path.name}.damaged").is_file()
+    assert "is of no use" in caplog.text
+    assert KeptRun(tmp_path, small, clip, config(iterations=2), moments=1).begin == 2
+
+
+def test_each_thing_that_changes_the_result_changes_the_key(small, clip, clip_folder):
+    pictures = torch.rand(2, 3, 16, 16)
+    other_clip = load_clip(str(clip_folder))
+    with torch.no_grad():
+        next(other_clip.parameters()).add_(0.1)
+    renamed = load_clip(str(clip_folder))
+    renamed.models[0].name = "another"
+    keys = [
+        adaptation_key(small, clip, config()),
+        adaptation_key(moved(small), clip, config()),
+        adaptation_key(small, other_clip, config()),
+        adaptation_key(small, renamed, config()),
+        adaptation_key(small, load_clip(f"{clip_folder}:0.5"), config()),
+        adaptation_key(small, clip, config(), pictures),
+        adaptation_key(small, clip, config(), pictures + 0.01),
+        adaptation_key(small, clip, config(), pictures.transpose(2, 3).flip(0)),
+    ]
+    keys += [
+        adaptation_key(small, clip, config(**changes))
+        for changes in ({"seed": 1}, {"batch": 3}, {"target": "pig"}, {"views": 1}, {"layers": 3}, {"mixing": 0.5})
+    ]
+    assert len(set(keys)) == len(keys)
+    assert adaptation_key(small, load_clip(str(clip_folder)), config(iterations=9, cuda_graphs=True)) == keys[0]
+
+
+def test_a_store_deletes_what_was_unused_for_longest_and_only_what_is_its_own(small, clip, tmp_path):
+    def train(seed):
+        for _ in KeptRun(tmp_path, small, clip, config(iterations=1, seed=seed), moments=1):
+            pass
+        return max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+    first, second = train(1), train(2)
+    theirs = tmp_path / "from_the_command_line"
+    first.rename(theirs)
+    kept_results = tmp_path / "with_results-0123456789ab"
+    shutil.copytree(second, kept_results)
+    (kept_results / "record.json").write_text("{}")
+    for age, path in enumerate((theirs, kept_results, second), start=1):
+        os.utime(path, (age, age))
+    third = train(3)
+    RunStore(tmp_path, limit=1).prune(third)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([theirs.name, kept_results.name, third.name])
+    assert KeptRun(tmp_path, small, clip, config(iterations=1, seed=1)).begin == 1, "it is found under any name"
 
 
 def test_the_suggestion_is_the_most_varied_of_the_best(small):
@@ -114,6 +207,7 @@ def test_the_suggestion_is_the_most_varied_of_the_best(small):
     assert snapshots.last.iteration == 200
     assert [snapshots.nearest(i).iteration for i in (1, 90, 130, 999)] == [50, 100, 150, 200]
     assert_same(snapshots.generator(snapshots.best), apply_style(small, style))
+    assert snapshots.generator(snapshots.best).metadata["adaptations"] == [style.recipe]
     assert Snapshots(small, (at(1, -0.5, 1.0), at(2, -0.1, 0.1))).best.iteration == 2
     with pytest.raises(UsageError, match="no snapshots"):
         _ = Snapshots(small, ()).best

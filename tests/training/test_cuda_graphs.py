@@ -126,8 +126,8 @@ def test_a_recorded_run_is_the_ordinary_one(clip, monkeypatch, settings):
 def test_a_run_without_the_recording_it_wanted_computes_no_more_than_it_needs(small, clip):
     run = adapt(small, clip, AdaptConfig("photo", "sketch", layers=2, select_batch=2))
     run.recordings = {name: Recording() for name in ("scores", "gradients")}  # CUDA graphs, on the CPU
-    free, plain = [], run.trainable.free
-    run.trainable.free = lambda names: free.append(names) or plain(names)
+    free, plain = [], run.trainer.trainable.free
+    run.trainer.trainable.free = lambda names: free.append(names) or plain(names)
     steps = [next(run) for _ in range(WARM_UP + 1)]
     assert free[:-1] == WARM_UP * [run.config.trained_layers(small)]
     assert free[-1] == steps[-1].layers

@@ -45,8 +45,8 @@ def test_a_step_waits_for_nothing_and_moves_only_what_was_drawn(clip, counting, 
 
 def test_reading_a_value_is_noticed(small, clip, counting, monkeypatch):
     run = adapt(small, clip, AdaptConfig("photo", "sketch", layers="all"))
-    losses = run.losses
-    monkeypatch.setattr(run, "losses", lambda before, *rest: before.mean().item() and losses(before, *rest))
+    losses = run.objective.losses
+    monkeypatch.setattr(run.objective, "losses", lambda before, *rest: before.mean().item() and losses(before, *rest))
     with pytest.raises(RuntimeError, match="meta"):
         counting.count(run, fused=False)
 
@@ -82,7 +82,7 @@ def test_smaller_pieces_and_blocks_keep_less(clip, counting):
     def memory(pieces, recompute):
         base = alive(GeneratorConfig(64, (24, 24, 24, 24, 24), 12, 12, mapping_layers=2))
         run = adapt(base, clip, AdaptConfig("photo", "sketch", layers="all", views=0, batch=4))
-        run.pieces, run.synthesis.recompute = pieces, recompute
+        run.pieces, run.trained.synthesis.recompute = pieces, recompute
         return counting.count(run, fused=False)["memory"]
 
     assert memory(1, False) > memory(2, False) > memory(4, False) > memory(4, True)

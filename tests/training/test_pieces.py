@@ -37,7 +37,7 @@ def second_step(generator, clip, settings, pieces=1, recompute=False):
     """Losses, layers and gradients of a step after one that parted the twins."""
     run = adapt(generator, clip, settings)
     next(run)
-    run.pieces, run.synthesis.recompute = pieces, recompute
+    run.pieces, run.trained.synthesis.recompute = pieces, recompute
     step = next(run)
     return step, gradients(step.generator)
 
@@ -90,13 +90,13 @@ def test_a_step_that_fails_leaves_no_trace(small, judge, monkeypatch, place, tra
         if place == "choice":
             broken.setattr(run.frozen.mapping.__class__, "forward", fail)
         elif place == "images":
-            broken.setattr(run.synthesis.b32.conv1, "forward", fail)
+            broken.setattr(run.trained.synthesis.b32.conv1, "forward", fail)
         elif place == "judgement":
             broken.setattr(judge.models[1], "encode_image", fail)
         elif place == "gradient":
             broken.setattr(torch.Tensor, "backward", fail)
         else:
-            broken.setattr(run.optimizer, "step", fail)
+            broken.setattr(run.trainer.optimizer, "step", fail)
         with pytest.raises(MemoryError):
             next(run)
     assert run.iteration == 1
@@ -110,7 +110,7 @@ def test_memory_is_spared_until_none_is_left_to_spare(small, judge):
     run = adapt(small, judge, config(batch=3, iterations=9, views=0))
     seen = []
     while run.spare_memory():
-        seen.append((run.pieces, run.synthesis.recompute))
+        seen.append((run.pieces, run.trained.synthesis.recompute))
         next(run)
     assert seen == [(2, False), (4, False), (4, True)]
     assert not run.spare_memory()
@@ -164,14 +164,14 @@ def test_parts_are_even(count, pieces, sizes):
 
 def test_a_run_that_is_out_of_memory_goes_on_in_pieces(small, judge):
     def few(run):
-        forward = run.synthesis.forward
+        forward = run.trained.synthesis.forward
 
         def limited(ws, *rest, **options):
             if len(ws) > 1:
                 raise torch.OutOfMemoryError("out of memory")
             return forward(ws, *rest, **options)
 
-        run.synthesis.forward = limited
+        run.trained.synthesis.forward = limited
         return run
 
     settings, said = config(batch=3, iterations=3, layers="all", views=0), []
@@ -179,8 +179,8 @@ def test_a_run_that_is_out_of_memory_goes_on_in_pieces(small, judge):
     run = few(adapt(small, judge, settings))
     *_, last = sparing(run, run, said.append)
     assert said == [
-        "out of memory; goes on in 2 pieces, which takes longer",
-        "out of memory; goes on in 4 pieces, which takes longer",
+        "out of memory; continues in 2 pieces, which takes longer",
+        "out of memory; continues in 4 pieces, which takes longer",
     ]
     for name, tensor in whole.generator.state_dict().items():
         assert torch.allclose(tensor, last.generator.state_dict()[name], atol=1e-4), name
