@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
@@ -23,6 +21,7 @@ from ..nada import (
     train_mapper,
 )
 from ..nada.pictures.grids import before_after
+from ..nada.settings import settings_of
 from . import host
 from .sockets import (
     ADVANCED,
@@ -40,10 +39,11 @@ from .sockets import (
     resolved,
     training_seed,
     views,
+    widget,
 )
 from .training import Clock
 
-CONFIG = {field.name: field for field in fields(MapperConfig)}
+CONFIG = settings_of(MapperConfig)
 BANDS = ["coarse,middle,fine", "coarse,middle", "middle,fine", "coarse", "middle", "fine"]
 NONE = "(none yet)"
 
@@ -98,8 +98,8 @@ def _main_inputs() -> list[io.Input]:
             default="sketch",
             tooltip="Change this first: what the images shall show, usually the target of the adaptation, such as pig.",
         ),
-        _number(io.Int, "iterations", 100_000),
-        _number(io.Int, "batch", 64),
+        widget(CONFIG["iterations"], 100_000, main=True),
+        widget(CONFIG["batch"], 64, main=True),
         io.Float.Input(
             "learning_rate",
             default=0.0,
@@ -120,24 +120,15 @@ def _advanced_inputs() -> list[io.Input]:
             options=BANDS,
             default=BANDS[0],
             optional=True,
-            tooltip=CONFIG["bands"].metadata["help"] + " Leave out fine to keep the colors.",
+            tooltip=CONFIG["bands"].help + " Leave out fine to keep the colors.",
             extra_dict=ADVANCED,
         ),
-        _number(io.Float, "l2_weight", 100.0, ADVANCED),
-        _number(io.Float, "norm_weight", 100.0, ADVANCED),
-        _number(io.Float, "psi", 1.0, ADVANCED),
+        widget(CONFIG["l2_weight"], 100.0),
+        widget(CONFIG["norm_weight"], 100.0),
+        widget(CONFIG["psi"]),
         views(),
         preview_images(),
     ]
-
-
-def _number(kind, name: str, high: float, extra: dict | None = None) -> io.Input:
-    """A number of the configuration, with its own default, lower end and explanation."""
-    field = CONFIG[name]
-    options = {"min": type(field.default)(field.metadata["low"]), "max": high, "tooltip": field.metadata["help"]}
-    options |= {"step": 0.01} if kind is io.Float else {}
-    options |= {"optional": True, "extra_dict": extra} if extra else {}
-    return kind.Input(name, default=field.default, **options)
 
 
 def train(
