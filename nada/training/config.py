@@ -27,7 +27,7 @@ RATE_OF = {"weights": 1, "affine": 5, "stylespace": 40, "lora": 3}
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """Settings of an adaptation. The defaults are the paper's except for `layers`; `settings_of` lists and explains them.
+    """Settings of an adaptation, explained by `settings_of`. The defaults are the paper's except for `layers`.
 
     Raises:
         UsageError: a value is out of range.

@@ -27,7 +27,7 @@ def catalog(*rows: dict, clips: tuple = ()) -> str:
 
 
 def test_the_catalog_is_sound():
-    assert (PUBLISHED, PUBLISHED_CLIPS) == read_catalog(CATALOG.read_text("utf-8"))
+    assert read_catalog(CATALOG.read_text("utf-8")) == (PUBLISHED, PUBLISHED_CLIPS)
     names = [model.name for model in PUBLISHED]
     assert len({model.file for model in PUBLISHED}) == len({*names}) == len(names)
     for model in PUBLISHED:
