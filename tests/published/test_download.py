@@ -111,14 +111,14 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path, model, monkeypatch
     assert seen[-1] == len(DATA)
 
 
-def test_cancelling_keeps_what_arrived(tmp_path, model):
-    class Cancelled(Exception):
-        pass
+@pytest.mark.parametrize("kind", [Exception, BaseException])
+def test_cancelling_keeps_what_arrived(tmp_path, model, kind):
+    cancelled = type("Cancelled", (kind,), {})
 
     def cancel(done, total):
-        raise Cancelled
+        raise cancelled
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(cancelled):
         download(model, tmp_path, cancel)
     assert not (tmp_path / "dogs-16.pt").exists()
     part = tmp_path / "dogs-16.pt.part"
