@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,6 +128,13 @@ def foreign(path: Path) -> list[str]:
 
 def test_arrows_point_down():
     assert not [sentence for path in files() for sentence in upward(path)]
+
+
+def test_no_circles_among_scripts():
+    for folder in ("benchmarks", "tools/demo_world", "tools/workflows"):
+        scripts = {path.stem: path for path in (ROOT / folder).glob("*.py")}
+        arrows = {name: {found.target for found in imports(path)} & {*scripts} for name, path in scripts.items()}
+        TopologicalSorter(arrows).prepare()  # raises for a circle
 
 
 def test_packages():
