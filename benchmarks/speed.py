@@ -16,9 +16,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from speed_cases import Case, in_turns, memory_now
+from speed_cases import in_turns
 from speed_count import by_count
 from speed_page import page
+from speed_timed import Case, memory_now
 
 from nada import AdaptConfig, adapt, load_clip, load_generator
 

@@ -1,175 +1,25 @@
-"""What `speed.py` times: one way to do the work per process, so that each has its own peak of memory."""
+"""Cases that are timed beside each other: each in a process of its own, so that it has its own peak of memory."""
 
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
-import open_clip
-import torch
-import torch.nn.functional as F
-from speed_parts import Stopwatch
-from torch.utils.flop_counter import FlopCounterMode
-
-from nada import AdaptConfig, Generator, adapt
-from nada.clip.models import ClipEnsemble, ClipModel
-from nada.stylegan2 import GeneratorConfig, standard_channels
-from nada.stylegan2.ops import kernels
-from nada.training import precision
-from nada.training.goal import Goal
-
-CLIPS = {"ViT-B/32": "ViT-B-32-quickgelu", "ViT-B/16": "ViT-B-16-quickgelu"}  # of the paper, with random weights
-WIDTH = 512  # of their embeddings
-GEMM = 2048  # side of the matrices that the machine's speed is taken from
-
-
-@dataclass(frozen=True)
-class Case:
-    """One way to adapt a generator."""
-
-    name: str
-    """What the tables call it."""
-    size: int = 256
-    """Pixels."""
-    layers: str | int = "all"
-    """As in AdaptConfig."""
-    batch: int = 2
-    select_batch: int = 8
-    select_every: int = 1
-    train: str = "weights"
-    precision: str = "full"
-    clips: tuple[str, ...] = tuple(CLIPS)
-    pieces: int = 1
-    """As in Adaptation."""
-    recompute: bool = False
-    """As in Synthesis."""
-    fused: bool = True
-    """Whether kernels may be used, where they are faster."""
-    tf32: bool = True
-    """Whether matrix products may use TensorFloat-32, as PyTorch lets convolutions do anyway."""
-    cuda_graphs: bool = False
-    """As in AdaptConfig."""
-    reference: str | None = None
-    """A checkout of the public implementation, to time instead."""
-    device: str = "cpu"
-    threads: int = 1
-
-    def on(self, **changes: Any) -> Case:
-        """The same with changes."""
-        return replace(self, **changes)
-
-
-class Timed:
-    """Something that takes steps: seconds of each, and the memory that it has had at most."""
-
-    def __init__(self, case: Case):
-        torch.set_num_threads(case.threads)
-        torch.manual_seed(0)
-        kernels.enabled, precision.enabled = case.fused, case.tf32
-        self.case, self.device = case, torch.device(case.device)
-        generator = Generator(GeneratorConfig(case.size, standard_channels(case.size))).eval().requires_grad_(False)
-        clip = ClipEnsemble([random_clip(name) for name in case.clips]).to(self.device)
-        self.prepare(generator.to(self.device), clip)
-
-    def prepare(self, generator: Generator, clip: ClipEnsemble) -> None:
-        """Make a run of the models."""
-        case = self.case
-        settings = {"layers": case.layers, "select_batch": case.select_batch, "select_every": case.select_every}
-        settings |= {"batch": case.batch, "train": case.train, "precision": case.precision, "iterations": 1_000_000}
-        settings |= {"cuda_graphs": case.cuda_graphs}
-        ends = tuple(F.normalize(torch.randn(WIDTH), dim=0) for _ in clip)
-        config = AdaptConfig("photo", "sketch", **settings)
-        self.run = adapt(generator, clip, config, goal=Goal(ends, ends, "photo"))
-        self.run.pieces, self.run.trained.synthesis.recompute = case.pieces, case.recompute
-
-    def work(self) -> None:
-        """One iteration."""
-        next(self.run)
-
-    def step(self) -> dict[str, float]:
-        """Wall and processor seconds of an iteration, and the peak of memory so far in bytes.
-
-        Where the layers are chosen every n-th iteration it is the mean of n, with one choice among them.
-        """
-        began, count = (time.perf_counter(), time.process_time()), self.case.select_every
-        for _ in range(count):
-            self.work()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        wall, processor = time.perf_counter() - began[0], time.process_time() - began[1]
-        return {"wall": wall / count, "processor": processor / count, "memory": peak_memory(self.device)}
-
-    def parts(self) -> dict[str, float]:
-        """Seconds of each part of an iteration, and of a preview of four images."""
-        return Stopwatch(self.run, self.device).iteration()
-
-    def floor(self) -> dict[str, float]:
-        """Floating point operations of an iteration, and how many this machine does in a second."""
-        counter = FlopCounterMode(display=False)
-        counter.mod_tracker = NoModules()
-        with counter:
-            self.work()
-        return {"operations": counter.get_total_flops(), "per second": gemm_speed(self.device)}
-
-
-class NoModules(nullcontext):
-    """In place of the counter's tracker of modules, which does not bear gradients with regard to codes."""
-
-    parents = frozenset({"Global"})
-
-
-def random_clip(name: str) -> ClipModel:
-    """A CLIP model of the true architecture; like OpenAI's weights, its are numbers of half precision."""
-    model = open_clip.create_model(CLIPS[name], pretrained=None).half().float()
-    return ClipModel(name, 1.0, model, open_clip.get_tokenizer(CLIPS[name]))
-
-
-def clock(device: torch.device) -> float:
-    """Seconds. On a CPU those of this process, which others on the machine hardly change (with one thread)."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-    return time.process_time() / torch.get_num_threads()
-
-
-def gemm_speed(device: torch.device) -> float:
-    """Operations per second of a large matrix product, the best of five."""
-    a, b = torch.randn(2, GEMM, GEMM, device=device)
-    best = float("inf")
-    for _ in range(5):
-        began = clock(device)
-        a @ b
-        best = min(best, clock(device) - began)
-    return 2 * GEMM**3 / best
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes in use at most: on CUDA PyTorch's, else the whole process's (Linux)."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _of_process("VmHWM")
-
-
-def memory_now(device: torch.device) -> int:
-    """Bytes in use, likewise."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _of_process("VmRSS")
-
-
-def _of_process(entry: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(entry))
+from speed_timed import Case, Timed
 
 
 def serve(case: Case, connection) -> None:
-    """What a process does: make the case, then what the other end of the connection asks for, until that is None."""
+    """Make a case in this process and call the methods of it that come through the connection, until None comes."""
+    timed: Timed
     if case.reference:
-        from speed_reference import Reference as Kind
+        from speed_reference import Reference  # here: its imports would count in the memory of the other cases
+
+        timed = Reference(case)
     else:
-        Kind = Timed
-    timed = Kind(case)
+        timed = Timed(case)
     while method := connection.recv():
         connection.send(getattr(timed, method)())
 

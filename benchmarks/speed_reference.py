@@ -16,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 import torch
 import torch.nn.functional as F
 import torch.utils.cpp_extension
-from speed_cases import CLIPS, WIDTH, Timed
+from speed_timed import CLIPS, WIDTH, Timed
 from torch import nn
 
 from nada import Generator

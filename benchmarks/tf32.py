@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from paper_claims import BASE_SETTINGS, FIRST_RUN, Bench
-from speed_cases import Case, Timed
+from speed_timed import Case, Timed
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -11,11 +11,26 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import platformdirs
+
 from .errors import NadaError
 
-CACHE = Path("~/.cache/stylegan-nada")  # what can be made or fetched again; the folder may be deleted
+APP = "stylegan-nada"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def cache_folder() -> Path:
+    """The folder for files that can be made or fetched again; it may not exist yet, and may be deleted at any time.
+
+    It is the operating system's place for caches. Version 0.1 used `~/.cache/stylegan-nada` on every system: where that
+    folder exists it stays in use, so that nothing is fetched twice.
+    """
+    old = Path(os.path.expanduser("~"), ".cache", APP)
+    return old if old.is_dir() else platformdirs.user_cache_path(APP, appauthor=False)
+
+
+CACHE = cache_folder()
 
 
 @contextmanager

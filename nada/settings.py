@@ -1,34 +1,109 @@
-"""Configuration fields with help and ranges, and their validation."""
+"""Settings of a configuration: help, ranges and choices stand in the annotations of a frozen dataclass.
+
+    @dataclass(frozen=True)
+    class Config:
+        iterations: Annotated[int, Setting("Number of training steps.", low=1)] = 300
+
+Type checkers see the plain type; the command line and the nodes read the rest through `settings_of`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import field, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from math import inf
+from numbers import Integral, Real
+from types import MappingProxyType, NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
 
-
-def option(
-    default: Any,
-    help: str,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    """A configuration field that knows its explanation and its range, both ends included, or its choices."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
-def check_ranges(config: Any) -> None:
-    """Compare the fields of a configuration with their ranges and choices.
+@dataclass(frozen=True)
+class Setting:
+    """The part of an annotation that explains a field and limits its values."""
+
+    help: str
+    """A noun phrase or an imperative, for the command line and the tooltips."""
+    low: float | None = None
+    """Smallest value; None for no limit."""
+    high: float | None = None
+    """Largest value; None for no limit."""
+    choices: tuple[str, ...] = ()
+    """All values; empty for no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedSetting(Setting):
+    """A field of a configuration: its name, type and default, with what its `Setting` says."""
+
+    name: str
+    value_type: Any
+    """The type without the `Setting`, such as `int` or `float | None`."""
+    default: Any
+    """`dataclasses.MISSING` if a value must be given."""
+
+    @property
+    def kinds(self) -> tuple[type, ...]:
+        """The alternatives of the type, without None: `(int,)` for `int | None`."""
+        return tuple(kind for kind in get_args(self.value_type) or (self.value_type,) if kind is not NoneType)
+
+    def check(self, value: Any) -> None:
+        """Compare a value with type, range and choices.
+
+        Raises:
+            UsageError: it does not fit; the message names the setting and what it takes.
+        """
+        if value is None and NoneType in get_args(self.value_type):
+            return
+        if not any(_is(value, kind) for kind in self.kinds):
+            raise UsageError(f"{self.name} is {value!r}; it must be {' or '.join(_WORDS[kind] for kind in self.kinds)}")
+        if self.choices and value not in self.choices:
+            raise UsageError(f"{self.name} is {value!r}; it must be one of {', '.join(self.choices)}")
+        if isinstance(value, str):
+            return
+        if not -inf < value < inf:
+            raise UsageError(f"{self.name} is {value}; it must be a finite number")
+        if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
+            limit = f"at least {self.low}" if self.high is None else f"in {self.low}..{self.high}"
+            raise UsageError(f"{self.name} is {value}; it must be {limit}")
+
+
+@cache
+def settings_of(config: type) -> Mapping[str, NamedSetting]:
+    """The settings of a configuration class by name, in the order of its fields.
 
     Raises:
-        UsageError: a value is out of range.
+        TypeError: a field has no `Setting` in its annotation.
     """
-    for f in fields(config):
-        value, low, high, choices = getattr(config, f.name), *(f.metadata[key] for key in ("low", "high", "choices"))
-        if isinstance(value, (int, float)) and low is not None and not low <= value <= (high or float("inf")):
-            limit = f"at least {low}" if high is None else f"in {low}..{high}"
-            raise UsageError(f"{f.name} is {value}; it must be {limit}")
-        if choices and value not in choices:
-            raise UsageError(f"{f.name} is {value!r}; it must be one of {', '.join(choices)}")
+    hints = get_type_hints(config, include_extras=True)
+    found = {f.name: _named(f.name, hints[f.name], f.default) for f in fields(config)}
+    return MappingProxyType(found)
+
+
+def check_settings(config: Any) -> None:
+    """Compare all fields of a configuration with their types, ranges and choices.
+
+    Raises:
+        UsageError: a value does not fit.
+    """
+    for name, setting in settings_of(type(config)).items():
+        setting.check(getattr(config, name))
+
+
+def _named(name: str, hint: Any, default: Any) -> NamedSetting:
+    kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    for note in notes:
+        if isinstance(note, Setting):
+            return NamedSetting(**vars(note), name=name, value_type=kind, default=default)
+    raise TypeError(f"the field {name} has no Setting; write it as Annotated[TYPE, Setting(HELP)]")
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Whether a value is of a kind of setting: an int is also a number, and a bool is neither."""
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, {int: Integral, float: Real}.get(kind, kind))

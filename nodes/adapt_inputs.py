@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from comfy_api.latest import io
 
 from ..nada import PHASES, PRESETS, AdaptConfig
-from .sockets import ADVANCED, NADAClip, NADAGenerator, preview_every, preview_images, training_seed, views
+from ..nada.settings import settings_of
+from .sockets import ADVANCED, NADAClip, NADAGenerator, preview_every, preview_images, training_seed, views, widget
 
-CONFIG = {field.name: field for field in fields(AdaptConfig)}
+CONFIG = settings_of(AdaptConfig)
 COUNT = "count"  # of `layers`: as many as layer_count says
 NO_PRESET = "none"
 
@@ -133,15 +132,15 @@ def advanced_inputs() -> list[io.Input]:
             "from, a 64 px one 9.",
             extra_dict=ADVANCED,
         ),
-        _setting(io.Int, "select_every", 1000),
-        _setting(io.Int, "select_batch", 64),
-        _setting(io.Float, "mixing", 1.0),
+        widget(CONFIG["select_every"], 1000),
+        widget(CONFIG["select_batch"], 64),
+        widget(CONFIG["mixing"]),
         preview_images(),
         views(),
-        _choice("train"),
-        _setting(io.Int, "rank", 128),
-        *(_switch(name) for name in ("train_torgb", "train_const", "train_mapping")),
-        *(_setting(io.Float, f"{loss}_weight", 100.0) for loss in ("angle", "norm", "patch")),
+        widget(CONFIG["train"]),
+        widget(CONFIG["rank"], 128),
+        *(widget(CONFIG[name]) for name in ("train_torgb", "train_const", "train_mapping")),
+        *(widget(CONFIG[f"{loss}_weight"], 100.0) for loss in ("angle", "norm", "patch")),
         io.Int.Input(
             "snapshots",
             default=6,
@@ -152,41 +151,6 @@ def advanced_inputs() -> list[io.Input]:
             "generator's file in memory and on disk.",
             extra_dict=ADVANCED,
         ),
-        _choice("precision"),
-        _switch("cuda_graphs"),
+        widget(CONFIG["precision"]),
+        widget(CONFIG["cuda_graphs"]),
     ]
-
-
-def _choice(name: str) -> io.Input:
-    """One of several words of the configuration."""
-    field = CONFIG[name]
-    return io.Combo.Input(
-        name,
-        options=list(field.metadata["choices"]),
-        default=field.default,
-        optional=True,
-        tooltip=field.metadata["help"],
-        extra_dict=ADVANCED,
-    )
-
-
-def _switch(name: str) -> io.Input:
-    """A yes or no of the configuration."""
-    field = CONFIG[name]
-    return io.Boolean.Input(
-        name, default=field.default, optional=True, tooltip=field.metadata["help"], extra_dict=ADVANCED
-    )
-
-
-def _setting(kind, name: str, high: float) -> io.Input:
-    """A number of the configuration, with its own default, lower end and explanation."""
-    field = CONFIG[name]
-    return kind.Input(
-        name,
-        default=field.default,
-        min=type(field.default)(field.metadata["low"]),
-        max=high,
-        optional=True,
-        tooltip=field.metadata["help"],
-        extra_dict=ADVANCED,
-    )

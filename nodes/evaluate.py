@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from itertools import islice
 
 from comfy_api.latest import io, ui
 
 from ..nada import EvaluateConfig, evaluate, image_count, judge_for, report
+from ..nada.settings import settings_of
 from . import host
 from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAClip, NADAGenerator, known_options
 
 SHOWN = 4  # figures on the node; all of them are in the report
-CONFIG = {field.name: field for field in fields(EvaluateConfig)}
+CONFIG = settings_of(EvaluateConfig)
 
 
 class NADAEvaluate(io.ComfyNode):
@@ -57,7 +57,7 @@ class NADAEvaluate(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     optional=True,
-                    tooltip=CONFIG["psi"].metadata["help"],
+                    tooltip=CONFIG["psi"].help,
                     extra_dict=ADVANCED,
                 ),
                 io.Int.Input(
@@ -67,7 +67,7 @@ class NADAEvaluate(io.ComfyNode):
                     max=MAX_SEED,
                     control_after_generate=False,
                     optional=True,
-                    tooltip=CONFIG["first_seed"].metadata["help"],
+                    tooltip=CONFIG["first_seed"].help,
                     extra_dict=ADVANCED,
                 ),
             ],

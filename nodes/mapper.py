@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 
 from comfy_api.latest import io, ui
 from PIL import Image
@@ -25,6 +24,7 @@ from ..nada import (
     train_mapper,
 )
 from ..nada.pictures.grids import before_after
+from ..nada.settings import settings_of
 from . import host
 from .live import Live, follow
 from .sockets import (
@@ -43,9 +43,10 @@ from .sockets import (
     resolved,
     training_seed,
     views,
+    widget,
 )
 
-CONFIG = {field.name: field for field in fields(MapperConfig)}
+CONFIG = settings_of(MapperConfig)
 BANDS = ["coarse,middle,fine", "coarse,middle", "middle,fine", "coarse", "middle", "fine"]
 NONE = "(none yet)"
 
@@ -100,8 +101,8 @@ def _main_inputs() -> list[io.Input]:
             default="sketch",
             tooltip="Change this first: what the images shall show, usually the target of the adaptation, such as pig.",
         ),
-        _number(io.Int, "iterations", 100_000),
-        _number(io.Int, "batch", 64),
+        widget(CONFIG["iterations"], 100_000, main=True),
+        widget(CONFIG["batch"], 64, main=True),
         io.Float.Input(
             "learning_rate",
             default=0.0,
@@ -122,24 +123,15 @@ def _advanced_inputs() -> list[io.Input]:
             options=BANDS,
             default=BANDS[0],
             optional=True,
-            tooltip=CONFIG["bands"].metadata["help"] + " Leave out fine to keep the colors.",
+            tooltip=CONFIG["bands"].help + " Leave out fine to keep the colors.",
             extra_dict=ADVANCED,
         ),
-        _number(io.Float, "l2_weight", 100.0, ADVANCED),
-        _number(io.Float, "norm_weight", 100.0, ADVANCED),
-        _number(io.Float, "psi", 1.0, ADVANCED),
+        widget(CONFIG["l2_weight"], 100.0),
+        widget(CONFIG["norm_weight"], 100.0),
+        widget(CONFIG["psi"]),
         views(),
         preview_images(),
     ]
-
-
-def _number(kind, name: str, high: float, extra: dict | None = None) -> io.Input:
-    """A number of the configuration, with its own default, lower end and explanation."""
-    field = CONFIG[name]
-    options = {"min": type(field.default)(field.metadata["low"]), "max": high, "tooltip": field.metadata["help"]}
-    options |= {"step": 0.01} if kind is io.Float else {}
-    options |= {"optional": True, "extra_dict": extra} if extra else {}
-    return kind.Input(name, default=field.default, **options)
 
 
 class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):

@@ -7,6 +7,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..nada.settings import NamedSetting
+
 CATEGORY = "StyleGAN-NADA"
 LOADING, TRAINING, LATENTS, GENERATORS, IMAGES, SAVING = (
     f"{CATEGORY}/{room}" for room in ("loading", "training", "latents", "generators", "images", "saving")
@@ -37,6 +39,28 @@ AUTO = -1
 """Of `views`: as suits the CLIP models."""
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
+
+
+def widget(setting: NamedSetting, high: float | None = None, main: bool = False, **changes: Any) -> io.Input:
+    """The widget of a library setting, with the name, default, range, choices and help from the configuration.
+
+    Args:
+        setting: of one type: bool, int, float or str.
+        high: upper end of a number that the library does not limit.
+        main: always visible; other widgets are optional, and the frontend folds them away.
+        changes: options of the widget to set otherwise, such as `tooltip`.
+    """
+    options: dict[str, Any] = {"default": setting.default, "tooltip": setting.help}
+    options |= {} if main else {"optional": True, "extra_dict": ADVANCED}
+    (kind,) = setting.kinds
+    if kind in (int, float):
+        options |= {"min": kind(setting.low), "max": high if setting.high is None else kind(setting.high)}
+    if kind is float:
+        options["step"] = 0.01
+    if setting.choices:
+        options["options"] = list(setting.choices)
+    socket = io.Combo if setting.choices else {bool: io.Boolean, int: io.Int, float: io.Float, str: io.String}[kind]
+    return socket.Input(setting.name, **options | changes)
 
 
 def training_seed() -> io.Input:

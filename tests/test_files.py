@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from nada.errors import NadaError
-from nada.files import atomic_path
+from nada.files import APP, atomic_path, cache_folder
 
 
 def test_creates_folders_and_replaces(tmp_path):
@@ -132,3 +132,19 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
         data = path.read_bytes()
         assert len(data) == 1 << 20
         assert data.count(data[:1]) == len(data)
+
+
+def test_the_cache_lies_where_the_system_keeps_caches(tmp_path, monkeypatch):
+    home, caches = tmp_path / "home", tmp_path / "caches"
+    monkeypatch.setattr("os.path.expanduser", lambda path: path.replace("~", str(home)))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda app, **options: caches / app)
+    assert cache_folder() == caches / APP
+    assert not tmp_path.joinpath("home").exists(), "asking creates nothing"
+
+
+def test_files_in_the_old_cache_are_still_found(tmp_path, monkeypatch):
+    old = tmp_path / ".cache" / APP
+    old.mkdir(parents=True)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path.replace("~", str(tmp_path)))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda app, **options: tmp_path / "new" / app)
+    assert cache_folder() == old

@@ -1,12 +1,11 @@
 /**
  * The filmstrip of NADA Pick Snapshot: a column for each moment of a training; a click on one picks it.
- * The server sends the strip as one picture, whose columns are equally wide (nada/images.py, `filmstrip`).
+ * The server sends the strip as one picture, and its geometry (`filmstrip_geometry` in nada/pictures/grids.py).
  */
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
 const NODE = "NADAPickSnapshot";
-const GAP = 12; // pixels of the picture between two columns
 const EMPTY_HEIGHT = 24;
 
 app.registerExtension({
@@ -40,11 +39,12 @@ function addFilmstrip(node) {
   const executed = node.onExecuted;
   node.onExecuted = function (output) {
     executed?.apply(this, arguments);
-    if (!output?.filmstrip?.length) return;
+    const geometry = output?.geometry?.[0];
+    if (!geometry || !output.filmstrip?.length) return;
     const picture = new Image();
     picture.onload = () => {
-      strip.shape = picture.naturalWidth / picture.naturalHeight;
-      show(strip, picture, output.moments, pick);
+      strip.shape = geometry.width / geometry.height;
+      show(strip, picture, geometry, output.moments, pick);
       mark(strip, output.picked[0]);
       const [width, needed] = [node.size[0], node.computeSize()[1]];
       if (node.size[1] < needed) node.setSize([width, needed]);
@@ -60,18 +60,18 @@ function addFilmstrip(node) {
   };
 }
 
-/** The picture, and over each of its columns but the first, which is the start, a button. */
-function show(strip, picture, moments, pick) {
+/** Show the picture, with a button over each column. The first column, the start, has none: the moments follow it. */
+function show(strip, picture, geometry, moments, pick) {
   Object.assign(picture.style, { width: "100%", display: "block" });
-  const columns = moments.length + 1;
-  const pitch = (picture.naturalWidth + GAP) / columns;
-  const percent = (pixels) => `${(100 * pixels) / picture.naturalWidth}%`;
+  const pitch = geometry.tile_width + geometry.column_gap;
+  const percent = (pixels) => `${(100 * pixels) / geometry.width}%`;
   const buttons = moments.map((moment, i) => {
     const button = document.createElement("button");
     button.title = `Pick step ${moment}`;
     button.dataset.moment = moment;
     Object.assign(button.style, {
-      position: "absolute", top: 0, height: "100%", left: percent((i + 1) * pitch), width: percent(pitch - GAP),
+      position: "absolute", top: 0, height: "100%", left: percent((i + 1) * pitch),
+      width: percent(geometry.tile_width),
       padding: 0, background: "none", border: "3px solid transparent", cursor: "pointer", boxSizing: "border-box",
     });
     button.onclick = () => pick(moment);

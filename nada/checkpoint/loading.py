@@ -28,7 +28,8 @@ def load_generator(source: str | os.PathLike, cache: str | os.PathLike | None = 
     Args:
         source: a file as rosinality/stylegan2-pytorch, NVlabs/stylegan2, stylegan2-ada, stylegan2-ada-pytorch and
             stylegan3, the encoders pSp, e4e and ReStyle, or this project write them, recognized by its content; or
-            "demo" and "demo-person" for the small generators of dogs and of people that are included.
+            "demo" and "demo-person" for the small generators of dogs and of people that are included. `Path("demo")`
+            is a file of that name if there is one, else the included generator.
         cache: a folder for converted copies of others' files, which load faster the second time; None for none.
 
     Returns:
@@ -99,16 +100,17 @@ def inspect_file(source: str | os.PathLike) -> dict[str, Any]:
 
 
 def resolve(source: str | os.PathLike) -> Path:
-    """The file that a name or a path stands for.
+    """The file that the name of an included generator, or a path, stands for.
 
     Raises:
         CheckpointError: there is none.
     """
-    if isinstance(source, str) and source in GENERATORS:
-        path = GENERATORS[source]
+    name = os.fspath(source)
+    if name in GENERATORS and (isinstance(source, str) or not os.path.isfile(name)):
+        path = GENERATORS[name]
         if not path.is_file():
             raise CheckpointError(
-                f"the generator {source!r} is missing from this installation ({path}); install it again"
+                f"the generator {name!r} is missing from this installation ({path}); install it again"
             )
         return path
     path = Path(source)

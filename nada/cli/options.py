@@ -1,13 +1,16 @@
-"""Configuration fields as arguments of the command line."""
+"""Settings of a configuration as arguments of the command line."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING
 from typing import Any
 
+from ..settings import settings_of
 from ..training.config import AdaptConfig
+
+_METAVARS = {str: "TEXT", int: "N", float: "X"}
 
 
 def add_config(
@@ -17,36 +20,45 @@ def add_config(
     defaults: Mapping[str, Any] | None = None,
     required: Sequence[str] = (),
 ) -> None:
-    """One argument for each field of a configuration, with its explanation; those not given are left out of the result.
+    """Add an argument for each setting of a configuration. Arguments that are not given leave no attribute.
 
     Args:
-        parser: where to.
-        title: of the group of arguments.
-        config: the class.
-        defaults: shown instead of the configuration's own.
-        required: fields that must be given.
+        parser: the parser of a verb.
+        title: heading of the arguments in the help.
+        config: the configuration class.
+        defaults: values to show instead of the configuration's own defaults.
+        required: names of the settings that must be given.
     """
-    kinds = {"str": str, "int": int, "float": float, "str | int": _layers}
-    kinds |= {"int | None": int, "float | None": float}
     group = parser.add_argument_group(title)
-    for f in fields(config):
-        default = (defaults or {}).get(f.name, f.default)
-        shown = "" if default in (MISSING, None, "", False) and f.type != "int" else f" (default: {default})"
-        options = {"default": argparse.SUPPRESS, "help": (f.metadata["help"] + shown).replace("%", "%%")}
-        options |= {"required": True} if f.name in required else {}
-        if f.type == "bool":
+    for name, setting in settings_of(config).items():
+        default = (defaults or {}).get(name, setting.default)
+        shown = "" if default in (MISSING, None, "") or default is False else f" (default: {default})"
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": (setting.help + shown).replace("%", "%%")}
+        options |= {"required": True} if name in required else {}
+        if setting.kinds == (bool,):
             options["action"] = argparse.BooleanOptionalAction
         else:
-            words = f.metadata["choices"]
-            metavar = "|".join(words) if words else {"str": "TEXT", "str | int": "auto|all|K|NAMES"}.get(f.type, "N")
-            options |= {"type": kinds[f.type], "metavar": metavar}
-        group.add_argument(f"--{f.name.replace('_', '-')}", **options)
+            kinds = "|".join(_METAVARS[kind] for kind in setting.kinds)
+            options |= {"type": _reader(setting.kinds), "metavar": "|".join(setting.choices) or kinds}
+        group.add_argument(f"--{name.replace('_', '-')}", **options)
 
 
 def given(args: argparse.Namespace, config: type = AdaptConfig) -> dict[str, Any]:
-    """The settings that the user wrote, {field of the configuration: value}."""
-    return {f.name: getattr(args, f.name) for f in fields(config) if hasattr(args, f.name)}
+    """The settings that the user wrote: {name: value}."""
+    return {name: getattr(args, name) for name in settings_of(config) if hasattr(args, name)}
 
 
-def _layers(text: str) -> str | int:
-    return int(text) if text.lstrip("-").isdigit() else text
+def _reader(kinds: tuple[type, ...]) -> Callable[[str], Any]:
+    """The function that turns a word of the command line into one of several types, numbers first."""
+    if len(kinds) == 1:
+        return kinds[0]
+
+    def read(word: str) -> Any:
+        for kind in sorted(kinds, key=(int, float, str).index):
+            try:
+                return kind(word)
+            except ValueError:
+                continue
+        raise argparse.ArgumentTypeError(f"{word!r} is not {' or '.join(kind.__name__ for kind in kinds)}")
+
+    return read

@@ -10,22 +10,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from ..clip.directions import imagenet_templates
 from ..clip.embedding import embed_images
 from ..clip.models import ClipEnsemble, ClipModel
+from ..clip.prompts import PHRASE_ALONE, Templates, check_templates, prompt_templates
 from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import mix_latents, sample_latents
 from ..losses import unit
 from ..seeding import seeded
-from ..settings import check_ranges, option
+from ..settings import Setting, check_settings
 from .lpips_distance import lpips_distances
 from .metrics import correspondence, diversity, interval, intra_cluster, quality
 
@@ -37,35 +37,41 @@ MIXERS = 1 << 31  # added to a seed for the second latents of style mixing
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """What to measure with. Every value is part of the result: figures compare only where these are equal.
+    """Settings of a measurement. All of them are part of the result: only figures with equal settings compare.
 
     Raises:
         UsageError: a value is out of range.
     """
 
-    target: str = option(
-        MISSING, "The phrase that the images shall look like. On the command line, that of the adaptation if left out."
-    )
-    source: str = option("", "The phrase for what the base makes; only recorded.")
-    count: int = option(200, "Images per seed.", 2)
-    seeds: int = option(5, "Repetitions with other latents; confidence intervals are over them.", 1)
-    first_seed: int = option(1_000_000, "Seed of the first image; the next ones count up.")
-    psi: float = option(1.0, "Truncation of the latents: 1 varied .. 0 average.", 0, 2)
-    mixing: float = option(0.0, "Share of the latents that are a mixture of two.", 0, 1)
-    templates: str = option("{}", "Prompts with {} for the target, separated by |; empty for the method's 79.")
-    batch: int = option(16, "Images at a time.", 1)
+    target: Annotated[
+        str,
+        Setting("Phrase for what the images should show. On the command line, the default is that of the adaptation."),
+    ]
+    source: Annotated[str, Setting("Phrase for what the base makes; it is only recorded.")] = ""
+    count: Annotated[int, Setting("Number of images per seed.", low=2)] = 200
+    seeds: Annotated[
+        int, Setting("Number of repetitions with other latents, from which confidence intervals are computed.", low=1)
+    ] = 5
+    first_seed: Annotated[int, Setting("Seed of the first image; image i uses this seed + i.")] = 1_000_000
+    psi: Annotated[
+        float, Setting("Truncation psi of the latents: 1 is the full variety, 0 the average image.", low=0, high=2)
+    ] = 1.0
+    mixing: Annotated[
+        float, Setting("Share of the latents that are a style mixture of two latents.", low=0, high=1)
+    ] = 0.0
+    templates: Templates = PHRASE_ALONE
+    batch: Annotated[int, Setting("Number of images computed at a time.", low=1)] = 16
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
+        check_templates(self.templates)
         if not self.target.strip():
             raise UsageError("the target text is empty; write what the images shall look like")
-        if missing := [t for t in self.prompts if "{}" not in t]:
-            raise UsageError(f"the template {missing[0]!r} has no {{}}, where the phrase goes")
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The templates one by one."""
-        return tuple(part.strip() for part in self.templates.split("|")) if self.templates else imagenet_templates()
+        """The prompt templates one by one."""
+        return prompt_templates(self.templates)
 
 
 def evaluate(

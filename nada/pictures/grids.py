@@ -13,11 +13,12 @@ from .convert import to_pil
 
 TILE_MIN, TILE_MAX = 128, 256  # shown size of one image in pixels
 GAP, LABEL_HEIGHT, FONT_SIZE = 4, 28, 16
+COLUMN_GAP = 3 * GAP  # between pictures side by side
 PAPER, INK = (255, 255, 255), (32, 32, 32)
 
 
 def make_grid(images: Tensor, columns: int | None = None) -> Image.Image:
-    """One picture of images [N, 3, R, R], row by row; small ones are enlarged, large ones reduced.
+    """One picture of images [N, 3, H, W], row by row; small ones are enlarged, large ones reduced.
 
     Args:
         images: in [-1, 1].
@@ -25,11 +26,11 @@ def make_grid(images: Tensor, columns: int | None = None) -> Image.Image:
     """
     tiles = _tiles(images)
     columns = columns or ceil(len(tiles) ** 0.5)
-    step = tiles[0].width + GAP
+    across, down = tiles[0].width + GAP, tiles[0].height + GAP
     rows = ceil(len(tiles) / columns)
-    grid = Image.new("RGB", (columns * step - GAP, rows * step - GAP), PAPER)
+    grid = Image.new("RGB", (columns * across - GAP, rows * down - GAP), PAPER)
     for i, tile in enumerate(tiles):
-        grid.paste(tile, (i % columns * step, i // columns * step))
+        grid.paste(tile, (i % columns * across, i // columns * down))
     return grid
 
 
@@ -37,7 +38,7 @@ def before_after(before: Tensor, after: Tensor, labels: tuple[str, str]) -> Imag
     """The frozen generator's images on the left, the trained one's of the same latents at the same places on the right.
 
     Args:
-        before, after: [N, 3, R, R] in [-1, 1].
+        before, after: [N, 3, H, W] in [-1, 1].
         labels: written above the halves.
     """
     return _side_by_side([_labelled(make_grid(part), text) for part, text in zip((before, after), labels, strict=True)])
@@ -47,19 +48,45 @@ def filmstrip(frames: Sequence[tuple[str, Tensor]]) -> Image.Image:
     """One labelled column a moment; each row follows one latent.
 
     Args:
-        frames: (label, images [N, 3, R, R] in [-1, 1]) in the order of time.
+        frames: (label, images [N, 3, H, W] in [-1, 1]) in the order of time.
     """
     return _side_by_side([_labelled(make_grid(images, columns=1), label) for label, images in frames])
+
+
+def filmstrip_geometry(frames: Sequence[tuple[str, Tensor]]) -> dict[str, int]:
+    """Sizes of the parts of `filmstrip(frames)` in pixels, for a frontend that draws over the picture.
+
+    Returns:
+        "width" and "height" of the picture; its "columns" and "rows"; "tile_width" and "tile_height" of an image;
+        "column_gap" and "row_gap" between images; "label_height" above the first row.
+    """
+    images = frames[0][1]
+    (tile_width, tile_height), columns, rows = _tile_size(images), len(frames), len(images)
+    return {
+        "width": columns * (tile_width + COLUMN_GAP) - COLUMN_GAP,
+        "height": LABEL_HEIGHT + rows * (tile_height + GAP) - GAP,
+        "columns": columns,
+        "rows": rows,
+        "tile_width": tile_width,
+        "tile_height": tile_height,
+        "column_gap": COLUMN_GAP,
+        "row_gap": GAP,
+        "label_height": LABEL_HEIGHT,
+    }
+
+
+def _tile_size(images: Tensor) -> tuple[int, int]:
+    """Width and height in pixels at which images [N, 3, H, W] are shown."""
+    height, width = images.shape[2:]
+    shown = min(max(width, TILE_MIN), TILE_MAX)
+    return shown, round(height * shown / width)
 
 
 def _tiles(images: Tensor) -> list[Image.Image]:
     if not len(images):
         raise ValueError("there are no images to show; a picture needs at least one")
-    pictures = to_pil(images)
-    side = min(max(pictures[0].width, TILE_MIN), TILE_MAX)
-    if pictures[0].width == side:
-        return pictures
-    return [p.resize((side, side), Resampling.LANCZOS) for p in pictures]
+    size = _tile_size(images)
+    return [p if p.size == size else p.resize(size, Resampling.LANCZOS) for p in to_pil(images)]
 
 
 def _labelled(picture: Image.Image, label: str) -> Image.Image:
@@ -73,13 +100,12 @@ def _labelled(picture: Image.Image, label: str) -> Image.Image:
 
 
 def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    gap = 3 * GAP
-    width = sum(p.width + gap for p in pictures) - gap
+    width = sum(p.width + COLUMN_GAP for p in pictures) - COLUMN_GAP
     row = Image.new("RGB", (width, max(p.height for p in pictures)), PAPER)
     x = 0
     for p in pictures:
         row.paste(p, (x, 0))
-        x += p.width + gap
+        x += p.width + COLUMN_GAP
     return row
 
 

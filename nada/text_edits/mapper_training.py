@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
 from ..generators import Generator
-from ..settings import option
+from ..settings import Setting
 from ..training.loop import TrainingLoop
 from .mapper import SCALE, LatentMapper
 from .objective import EditConfig, TextObjective
@@ -22,24 +22,32 @@ RATE, WIDTH = 1.0, 512  # Adam's step size for codes of 512 features; weights ar
 
 @dataclass(frozen=True)
 class MapperConfig(EditConfig):
-    """What a mapper shall look for, and how it is trained. The weights are the paper's; `fields()` explains each one.
+    """Settings of the training of a mapper. The weights are the paper's; `settings_of` lists and explains them.
 
     Raises:
         UsageError: a value is out of range.
     """
 
-    batch: int = option(4, "Images per step.", 1)
-    learning_rate: float | None = option(
-        None, "First step size of Adam; it falls to zero along a cosine. None takes 1.0 scaled to the codes' size.", 0
-    )
-    clip_weight: float = option(1.0, "Weight of the CLIP loss: images shall resemble the target text.", 0)
-    l2_weight: float = option(0.8, "Weight of the mean square change of the codes. Less changes more.", 0)
-    norm_weight: float = option(0.5, "Weight of the embedding-norm loss, which keeps pictures from being overdrawn.", 0)
-    psi: float = option(0.7, "Truncation of the codes that it is trained on.", 0, 1)
-    bands: str = option(
-        "coarse,middle,fine", "Which codes move: coarse is the first four, middle the next, fine the rest."
-    )
-    scale: float = option(SCALE, "Factor of the change that the network makes.", 0)
+    batch: Annotated[int, Setting("Number of images per step.", low=1)] = 4
+    learning_rate: Annotated[
+        float | None,
+        Setting(
+            "First step size of Adam; it falls to zero along a cosine. Default: 1.0, scaled to the codes' size.", low=0
+        ),
+    ] = None
+    clip_weight: Annotated[float, Setting("Weight of the CLIP loss: similarity to the target text.", low=0)] = 1.0
+    l2_weight: Annotated[
+        float, Setting("Weight of the mean squared change of the codes. A lower weight changes more.", low=0)
+    ] = 0.8
+    norm_weight: Annotated[
+        float, Setting("Weight of the embedding-norm loss, which counteracts overdrawn images.", low=0)
+    ] = 0.5
+    psi: Annotated[float, Setting("Truncation psi of the training codes.", low=0, high=1)] = 0.7
+    bands: Annotated[
+        str,
+        Setting("Bands of codes to move: coarse is the first four codes, middle the next four, fine the rest."),
+    ] = "coarse,middle,fine"
+    scale: Annotated[float, Setting("Factor of the change that the network makes.", low=0)] = SCALE
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,51 +4,53 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from ..clip.models import ClipEnsemble, ClipModel
+from ..clip.prompts import PHRASE_ALONE, Templates, check_templates, prompt_templates
 from ..clip.views import random_views, view_count
 from ..errors import UsageError
 from ..generators import Generator
 from ..losses import global_loss, relative_norm_loss, unit
 from ..seeding import seeded
-from ..settings import check_ranges, option
+from ..settings import Setting, check_settings
 
 
 @dataclass(frozen=True)
 class EditConfig:
-    """What a text asks of latent codes, and how long to look for it.
+    """Settings that the latent mapper and latent optimization share.
 
     Raises:
         UsageError: a value is out of range.
     """
 
-    target: str = option(MISSING, "A phrase for what the images shall show, such as 'pig'.")
-    iterations: int = option(300, "Training steps.", 1)
-    views: int | None = option(
-        None,
-        "Show CLIP so many randomly moved copies of each image instead of the image. 0 is the paper; None takes 2 for "
-        "small CLIP models, which are easily fooled, and 0 for others.",
-        0,
-    )
-    templates: str = option("", "Prompts with {} for the phrase, separated by |. Empty for the phrase alone.")
-    seed: int = option(0, "Of all random draws; equal seeds give equal runs.")
+    target: Annotated[str, Setting("Phrase for what the images should show, such as 'pig'.")]
+    iterations: Annotated[int, Setting("Number of training steps.", low=1)] = 300
+    views: Annotated[
+        int | None,
+        Setting(
+            "Number of randomly moved copies of each image that CLIP sees instead of the image; 0 shows the image "
+            "itself (the paper). Default: 2 for small CLIP models, which are easily fooled, and 0 for others.",
+            low=0,
+        ),
+    ] = None
+    templates: Templates = PHRASE_ALONE
+    seed: Annotated[int, Setting("Random seed. Runs with the same seed are identical.")] = 0
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        check_settings(self)
+        check_templates(self.templates)
         if not self.target.strip():
             raise UsageError("the target text is empty; write a word or a phrase")
-        if missing := [t for t in self.prompts if "{}" not in t]:
-            raise UsageError(f"the template {missing[0]!r} has no {{}}, where the phrase goes")
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The templates one by one."""
-        return tuple(part.strip() for part in self.templates.split("|")) if self.templates else ("{}",)
+        """The prompt templates one by one."""
+        return prompt_templates(self.templates)
 
 
 def text_embedding(clip: ClipModel, text: str, templates: Sequence[str]) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
 from ..generators import Generator
-from ..settings import option
+from ..settings import Setting
 from ..training.loop import TrainingLoop
 from .objective import EditConfig, TextObjective
 
@@ -24,14 +24,18 @@ RAMP_DOWN, RAMP_UP = 0.25, 0.05  # parts of the run during which the step size f
 
 @dataclass(frozen=True)
 class OptimizeConfig(EditConfig):
-    """What to look for, and how. The defaults are StyleCLIP's; `fields()` tells what each one means.
+    """Settings of latent optimization. The defaults are StyleCLIP's; `settings_of` lists and explains them.
 
     Raises:
         UsageError: a value is out of range.
     """
 
-    learning_rate: float = option(0.1, "Largest step size of Adam, after its rise and before its fall.", 0)
-    l2_weight: float = option(0.008, "Weight of the sum of squares of the change of an image's codes.", 0)
+    learning_rate: Annotated[
+        float, Setting("Largest step size of Adam; it rises at the start and falls to zero at the end.", low=0)
+    ] = 0.1
+    l2_weight: Annotated[
+        float, Setting("Weight of the L2 loss: the sum of the squared changes of an image's codes.", low=0)
+    ] = 0.008
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,20 +1,22 @@
-"""What an adaptation is asked to do. The command line, the nodes and the saved recipes are derived from it."""
+"""The configuration of an adaptation, from which the command line, the nodes and the saved recipes are derived."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from .. import layer_freeze
+from ..clip.prompts import METHODS, Templates, check_templates, prompt_templates
 from ..errors import UsageError
 from ..generators import PRECISIONS, Generator, LayerKind
-from ..settings import check_ranges, option
+from ..settings import Setting, check_settings, settings_of
 from ..styles.style import Style
 from .trainable import KINDS
 
 PAPER_RATE, PAPER_WIDTH = 0.0016, 512  # Adam's 0.002 with StyleGAN2's factor 4/5 for lazy regularization, 512 features
+WEIGHT = "_weight"  # after the name of a loss in `objective.LOSSES`, the name of its field here
 STYLE_IMAGES = "style images"  # in place of the target text, where there is none
 
 # Step sizes in units of that for weights: the smallest that get about as far on the demo generator (photo -> sketch,
@@ -25,103 +27,140 @@ RATE_OF = {"weights": 1, "affine": 5, "stylespace": 40, "lora": 3}
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """What to adapt to, and how. The defaults are the paper's but for `layers`; `fields()` tells what each one means.
+    """Settings of an adaptation, explained by `settings_of`. The defaults are the paper's except for `layers`.
 
     Raises:
         UsageError: a value is out of range.
     """
 
-    source: str = option(
-        MISSING,
-        "A phrase for what the generator makes now, such as 'photo' or 'dog'. Empty lets CLIP choose one that fits the "
-        "generator's images.",
-    )
-    target: str = option(
-        MISSING,
-        "A phrase for what it shall make, such as 'sketch' or 'pig'. Several with weights are blended: "
-        "'sketch:2 | watercolor:1'. May be empty with style images.",
-    )
-    iterations: int = option(
-        300, "Training steps. A style takes 200-400, another identity 150-200, a change within the domain 50.", 1
-    )
-    batch: int = option(2, "Images per step.", 1)
-    learning_rate: float | None = option(
-        None,
-        "Step size of Adam. None takes the paper's 0.0016 scaled to the generator's width, and larger where less is "
-        "trained: 3 times for lora, 5 times for affine, 40 times for stylespace.",
-        0,
-    )
-    layers: str | int = option(
-        "auto",
-        "Layers trained per step: a number chooses that many adaptively, 'auto' two thirds of them, 'all' trains all "
-        "without choosing (faster; for styles). Or a fixed set: texture, shape, shape_expanded, no_fine, or names such "
-        "as 'b8.conv0, b16-b64'.",
-    )
-    train: str = option(
-        "weights",
-        "What of a layer is trained: 'weights' all of it (the paper), 'affine' the map from codes to styles, "
-        "'stylespace' an offset per style channel (the smallest files), 'lora' low-rank changes of the convolutions.",
-        choices=KINDS,
-    )
-    rank: int = option(8, "Of the changes that train = lora makes.", 1)
-    train_torgb: bool = option(False, "Train the to-RGB layers too, which set the colors.")
-    train_const: bool = option(False, "Train the constant that the network starts from too.")
-    train_mapping: bool = option(False, "Train the mapping network too; the twins then no longer share their codes.")
-    select_every: int = option(1, "Choose the layers anew every so many steps.", 1)
-    select_batch: int = option(8, "Images on which the layers are chosen.", 1)
-    select_steps: int = option(1, "Optimization steps of the latent codes per choice.", 1)
-    directional_weight: float = option(1.0, "Weight of the directional loss.", 0)
-    global_weight: float = option(
-        0.0, "Weight of the global loss in training. It lets the images collapse; for comparison.", 0
-    )
-    norm_weight: float = option(
-        0.0,
-        "Weight of the embedding-norm loss, which holds back overdrawn pictures. The paper's latent mapper has 0.5.",
-        0,
-    )
-    angle_weight: float = option(
-        0.0,
-        "Weight of the within-domain loss, which keeps the images of a batch as different as they were. "
-        "StyleDomain has 0.25.",
-        0,
-    )
-    patch_weight: float = option(
-        0.0, "Weight of the directional loss on random crops, which also changes texture. Try 0.5-1.", 0
-    )
-    image_share: float | None = option(
-        None,
-        "With style images: their part of the target, between 0 and 1; the target text has the rest. None is half, or "
-        "all without a target text.",
-        0,
-        1,
-    )
-    mixing: float = option(0.0, "Probability of style mixing; both generators see the same mixture.", 0, 1)
-    precision: str = option(
-        "full",
-        "'half' computes CLIP and the generator from 64 px on in bfloat16, weights and losses in float32. Meant for "
-        "GPUs, and not measured on one; this project's CPUs take longer that way.",
-        choices=PRECISIONS,
-    )
-    cuda_graphs: bool = option(
-        False,
-        "On a CUDA card, record a step and replay it, where launching kernels takes longer than they do. A recording "
-        "is held to an ordinary step first and used only if it is faster. Not tried on a card yet.",
-    )
-    views: int | None = option(
-        None,
-        "Show CLIP so many randomly moved copies of each image, the same of both generators, instead of the image. "
-        "0 is the paper; None takes 2 for small CLIP models, which are easily fooled, and 0 for others.",
-        0,
-    )
-    templates: str = option(
-        "", "Prompts with {} for the phrase, separated by |, such as 'a face, {}|{}'. Empty for the method's 79."
-    )
-    seed: int = option(0, "Of all random draws; equal seeds give equal runs.")
+    source: Annotated[
+        str,
+        Setting(
+            "Phrase for what the generator makes now, such as 'photo' or 'dog'. If it is empty, CLIP chooses one that "
+            "fits the generator's images."
+        ),
+    ]
+    target: Annotated[
+        str,
+        Setting(
+            "Phrase for what the adapted generator should make, such as 'sketch' or 'pig'. Several phrases are blended "
+            "with weights: 'sketch:2 | watercolor:1'. May be empty with style images."
+        ),
+    ]
+    iterations: Annotated[
+        int,
+        Setting(
+            "Number of training steps. A style takes 200-400, another identity 150-200, a change within the domain "
+            "about 50.",
+            low=1,
+        ),
+    ] = 300
+    batch: Annotated[int, Setting("Number of images per step.", low=1)] = 2
+    learning_rate: Annotated[
+        float | None,
+        Setting(
+            "Step size of Adam. Default: the paper's 0.0016, scaled to the generator's width, and times 3 for lora, "
+            "5 for affine, 40 for stylespace.",
+            low=0,
+        ),
+    ] = None
+    layers: Annotated[
+        str | int,
+        Setting(
+            "Layers to train in each step: 'all' without selection (fast; for styles), 'auto' for a selection of two "
+            "thirds, a number for a selection of that many, or a fixed set: texture, shape, shape_expanded, no_fine, "
+            "or names such as 'b8.conv0, b16-b64'."
+        ),
+    ] = "auto"
+    train: Annotated[
+        str,
+        Setting(
+            "Part of a layer to train: 'weights' for all weights (the paper), 'affine' for the map from latent codes "
+            "to styles, 'stylespace' for an offset per style channel (the smallest files), 'lora' for a low-rank "
+            "update of the convolutions.",
+            choices=KINDS,
+        ),
+    ] = "weights"
+    rank: Annotated[int, Setting("Rank of the low-rank update (only for train = lora).", low=1)] = 8
+    train_torgb: Annotated[bool, Setting("Also train the to-RGB layers, which set the colors.")] = False
+    train_const: Annotated[bool, Setting("Also train the constant input of the synthesis network.")] = False
+    train_mapping: Annotated[
+        bool,
+        Setting(
+            "Also train the mapping network. The original and the adapted generator then no longer share latent codes."
+        ),
+    ] = False
+    select_every: Annotated[int, Setting("Number of steps between two selections of layers.", low=1)] = 1
+    select_batch: Annotated[int, Setting("Number of images for a selection of layers.", low=1)] = 8
+    select_steps: Annotated[
+        int, Setting("Number of optimization steps of the latent codes for a selection of layers.", low=1)
+    ] = 1
+    directional_weight: Annotated[float, Setting("Weight of the directional loss.", low=0)] = 1.0
+    global_weight: Annotated[
+        float,
+        Setting("Weight of the global loss. It can make all images alike; meant for comparison.", low=0),
+    ] = 0.0
+    norm_weight: Annotated[
+        float,
+        Setting(
+            "Weight of the embedding-norm loss, which counteracts overdrawn images. The paper's latent mapper has 0.5.",
+            low=0,
+        ),
+    ] = 0.0
+    angle_weight: Annotated[
+        float,
+        Setting(
+            "Weight of the within-domain loss, which preserves the differences between the images of a batch. "
+            "StyleDomain has 0.25.",
+            low=0,
+        ),
+    ] = 0.0
+    patch_weight: Annotated[
+        float,
+        Setting("Weight of the directional loss on random crops, which also changes texture. Try 0.5-1.", low=0),
+    ] = 0.0
+    image_share: Annotated[
+        float | None,
+        Setting(
+            "Share of the style images in the target; the target text has the rest. Default: 0.5, or 1 without a "
+            "target text.",
+            low=0,
+            high=1,
+        ),
+    ] = None
+    mixing: Annotated[
+        float, Setting("Probability of style mixing. Both generators see the same mixture.", low=0, high=1)
+    ] = 0.0
+    precision: Annotated[
+        str,
+        Setting(
+            "Number format: 'half' computes CLIP, and the generator from 64 px on, in bfloat16, and keeps weights and "
+            "losses in float32. Meant for GPUs, not measured on one yet; slower on this project's CPUs.",
+            choices=PRECISIONS,
+        ),
+    ] = "full"
+    cuda_graphs: Annotated[
+        bool,
+        Setting(
+            "Capture a training step as a CUDA graph and replay it, which saves the time to launch kernels. Used only "
+            "where a check finds equal results and less time. Not tried on a card yet."
+        ),
+    ] = False
+    views: Annotated[
+        int | None,
+        Setting(
+            "Number of randomly moved copies of each image that CLIP sees instead of the image, the same for both "
+            "generators; 0 shows the image itself (the paper). Default: 2 for small CLIP models, which are easily "
+            "fooled, and 0 for others.",
+            low=0,
+        ),
+    ] = None
+    templates: Templates = METHODS
+    seed: Annotated[int, Setting("Random seed. Runs with the same seed are identical.")] = 0
 
     def __post_init__(self) -> None:
-        check_ranges(self)
-        if missing := [t for t in self.prompts or () if "{}" not in t]:
-            raise UsageError(f"the template {missing[0]!r} has no {{}}, where the phrase goes")
+        check_settings(self)
+        check_templates(self.templates)
         if self.learning_rate == 0:
             raise UsageError("learning_rate is 0; nothing would be learned. Leave it out for the default")
         if not self.loss_weights.keys() & {"directional", "global", "patch"}:  # the others only hold back
@@ -137,12 +176,12 @@ class AdaptConfig:
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> AdaptConfig:
-        """The configuration in a recipe, as generators and styles carry it; what else the recipe says is left out.
+        """The configuration in a recipe of a generator, style or run; other entries of the recipe are ignored.
 
         Raises:
             UsageError: a text is missing, or a value is out of range.
         """
-        known = {f.name: recipe[f.name] for f in fields(cls) if f.name in recipe}
+        known = {name: recipe[name] for name in settings_of(cls) if name in recipe}
         if lacking := {"source", "target"} - known.keys():
             raise UsageError(f"this is not the recipe of an adaptation: it has no {' and no '.join(sorted(lacking))}")
         return cls(**known)
@@ -163,9 +202,9 @@ class AdaptConfig:
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """{loss: weight} of those that count."""
-        names = ("directional", "global", "norm", "angle", "patch")
-        return {name: weight for name in names if (weight := getattr(self, f"{name}_weight"))}
+        """{loss: weight} for all weights above 0."""
+        names = [name for name in settings_of(type(self)) if name.endswith(WEIGHT)]
+        return {name.removesuffix(WEIGHT): weight for name in names if (weight := getattr(self, name))}
 
     def targets(self) -> dict[str, float]:
         """{target text: its part of the whole}, which is 1; weights are read where there are several texts.
@@ -190,9 +229,9 @@ class AdaptConfig:
         return {text: value / total for text, value in texts.items()}
 
     @property
-    def prompts(self) -> tuple[str, ...] | None:
-        """The templates one by one; None for the method's own."""
-        return tuple(part.strip() for part in self.templates.split("|")) if self.templates else None
+    def prompts(self) -> tuple[str, ...]:
+        """The prompt templates one by one."""
+        return prompt_templates(self.templates)
 
     @property
     def fixed_layers(self) -> bool:

@@ -16,7 +16,7 @@ from helpers.checkpoint_files import nvidia_bytes, nvidia_package, rosinality_ch
 from PIL import Image
 from safetensors.torch import save
 
-from nada.checkpoint import inspect_file, load_generator
+from nada.checkpoint import inspect_file, load_generator, save_generator
 from nada.demo import GENERATORS
 from nada.errors import CheckpointError
 
@@ -214,13 +214,27 @@ def test_an_incomplete_installation(tmp_path, monkeypatch):
 
 
 def test_names_of_embedded_generators(tmp_path, monkeypatch):
-    from nada.checkpoint import save_generator
-
     generator = small_generator()
     save_generator(generator, tmp_path / "dog.safetensors")
     monkeypatch.setitem(GENERATORS, "demo", tmp_path / "dog.safetensors")
     assert load_generator("demo").fingerprint() == generator.fingerprint()
     assert inspect_file("demo")["file"] == "dog.safetensors"
+
+
+def test_a_path_with_the_name_of_an_embedded_generator(tmp_path, monkeypatch):
+    """It is that generator, unless there is a file; a text always is."""
+    monkeypatch.chdir(tmp_path)
+    included = load_generator("demo").fingerprint()
+    assert load_generator(Path("demo")).fingerprint() == included
+    assert inspect_file(Path("demo-person"))["file"] == "person_photo.safetensors"
+    Path("demo").mkdir()
+    assert load_generator(Path("demo")).fingerprint() == included
+    Path("demo").rmdir()
+    own = small_generator()
+    save_generator(own, "demo")
+    assert load_generator(Path("demo")).fingerprint() == own.fingerprint()
+    assert inspect_file(Path("demo"))["file"] == "demo"
+    assert load_generator("demo").fingerprint() == included
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):

@@ -21,6 +21,10 @@ class Cancelled(BaseException):
     """As ComfyUI's own: no Exception, so that only `finally` sees it."""
 
 
+class OldCancelled(Exception):
+    """As ComfyUI's own was in earlier versions that are supported too."""
+
+
 @dataclass
 class Socket:
     """An input or output of a schema."""
@@ -60,10 +64,11 @@ class Host:
     def __init__(self, folder: Path):
         self.folder, self.texts, self.progress = folder, [], []
         self.cancel_after: int | None = None  # progress updates
+        self.cancelled: type[BaseException] = Cancelled
 
     def check(self) -> None:
         if self.cancel_after is not None and len(self.progress) >= self.cancel_after:
-            raise Cancelled
+            raise self.cancelled
 
 
 def comfy_type(name: str) -> SimpleNamespace:

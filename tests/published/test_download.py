@@ -15,18 +15,9 @@ from helpers.checkpoint_files import rosinality_checkpoint, small_generator, tor
 
 from nada.checkpoint import load_generator
 from nada.clip.loading import load_clip
-from nada.errors import NadaError, UsageError
+from nada.errors import NadaError
 from nada.published import download as downloading
-from nada.published.catalog import (
-    MIT,
-    NVIDIA,
-    PUBLISHED,
-    PUBLISHED_CLIPS,
-    Published,
-    PublishedClip,
-    agrees,
-    find_published,
-)
+from nada.published.catalog import MIT, Published, PublishedClip
 from nada.published.download import clip_file, download
 
 DATA = torch_bytes(rosinality_checkpoint(small_generator()))
@@ -120,14 +111,14 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path, model, monkeypatch
     assert seen[-1] == len(DATA)
 
 
-def test_cancelling_keeps_what_arrived(tmp_path, model):
-    class Cancelled(Exception):
-        pass
+@pytest.mark.parametrize("kind", [Exception, BaseException])
+def test_cancelling_keeps_what_arrived(tmp_path, model, kind):
+    cancelled = type("Cancelled", (kind,), {})
 
     def cancel(done, total):
-        raise Cancelled
+        raise cancelled
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(cancelled):
         download(model, tmp_path, cancel)
     assert not (tmp_path / "dogs-16.pt").exists()
     part = tmp_path / "dogs-16.pt.part"
@@ -203,37 +194,6 @@ def test_a_full_disk_is_noticed_before(tmp_path, model, monkeypatch):
     with pytest.raises(NadaError, match=r"needs .* MB, and .* left"):
         download(model, tmp_path)
     assert Server.asked == []
-
-
-def test_the_catalog_is_sound():
-    names = [model.name for model in PUBLISHED]
-    assert len({*names}) == len(names)
-    assert len({model.file for model in PUBLISHED}) == len(names)
-    for model in PUBLISHED:
-        assert model.url.startswith("https://")
-        assert model.file.endswith((".pt", ".pkl", ".safetensors"))
-        assert 32 <= model.resolution <= 1024
-        assert model.license
-        assert "..." in model.sha256 or len(model.sha256) in (0, 64)
-        assert model.size is None or model.megabytes - 1 < model.size / 1e6 <= model.megabytes
-    assert {"ffhq-1024", "afhqdog-512", "metfaces-1024", "church-256"} <= {*names}
-    assert find_published("ffhq-1024").license == NVIDIA
-    for clip in PUBLISHED_CLIPS:
-        assert clip.license
-        assert len(clip.sha256) in (0, 64)
-        assert len(clip.revision) == 40
-        assert clip.size is None or clip.megabytes - 1 < clip.size / 1e6 <= clip.megabytes
-        assert find_published(clip.name) is clip
-    with pytest.raises(UsageError, match="ffhq-1024"):
-        find_published("ffhq")
-
-
-def test_hashes_agree_as_far_as_they_are_known():
-    assert agrees("", "ab" * 32)
-    assert agrees("ab...ab", "ab" * 32)
-    assert not agrees("ac...ab", "ab" * 32)
-    assert agrees("ab" * 32, "ab" * 32)
-    assert not agrees("ab", "ab" * 32)
 
 
 @pytest.fixture

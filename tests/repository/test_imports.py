@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +43,7 @@ ROOMS = {  # one row a folder, from the top down
     "nada/clip": room(6, "torch open_clip"),
     "nada/published": room(5, "huggingface_hub"),
     "nada/styles": room(5, "torch PIL"),
-    "nada/checkpoint": room(4, "torch numpy safetensors"),
+    "nada/checkpoint": room(4, "torch safetensors"),
     "nada/latents": room(4, "torch numpy safetensors"),
     "nada/stylegan2": room(3, "torch"),
     "nada/layer_freeze": room(3, "torch"),
@@ -49,13 +51,15 @@ ROOMS = {  # one row a folder, from the top down
     "nada/stylegan2/ops": room(2, "torch triton"),
     "nada/pictures": room(2, "torch numpy PIL"),
     "nada/settings": room(2),
-    "nada/files": room(2),
+    "nada/files": room(2, "platformdirs"),
     "nada/losses": room(1, "torch"),
     "nada/seeding": room(1, "torch"),
     "nada/demo": room(1),
     "nada/errors": room(1),
 }
 HOST = {"comfy", "comfy_execution", "folder_paths", "server", "nodes", "execution"}  # ComfyUI, but for its node API
+DISTRIBUTIONS = {"PIL": "pillow", "open_clip": "open_clip_torch"}  # where they are not called as the package is
+BROUGHT_ALONG = {"comfy_api", "triton"}  # by ComfyUI, and by PyTorch on the systems that have it
 DANGEROUS = {"pickle", "_pickle", "dill", "marshal", "shelve", "subprocess", "ctypes"}
 
 
@@ -127,9 +131,31 @@ def test_arrows_point_down():
     assert not [sentence for path in files() for sentence in upward(path)]
 
 
+def test_no_circles_among_scripts():
+    for folder in ("benchmarks", "tools/demo_world", "tools/workflows"):
+        scripts = {path.stem: path for path in (ROOT / folder).glob("*.py")}
+        arrows = {name: {found.target for found in imports(path)} & {*scripts} for name, path in scripts.items()}
+        TopologicalSorter(arrows).prepare()  # raises for a circle
+
+
 def test_packages():
     """`nada` is among the forbidden: inside the pack imports are relative, as ComfyUI does not put it on sys.path."""
     assert not [sentence for path in files() for sentence in foreign(path)]
+
+
+def test_every_package_is_declared():
+    """Packages that others bring along may be missing one day; and what nothing imports need not be installed."""
+    project = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    used = {package for room in ROOMS.values() for package in room.packages} - BROUGHT_ALONG
+    declared = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
+    assert declared == {DISTRIBUTIONS.get(package, package) for package in used}
+
+
+def test_rooms_use_the_packages_that_they_list():
+    used: dict[str, set[str]] = {}
+    for path in files():
+        used.setdefault(home(path), set()).update(found.target.split(".")[0] for found in imports(path))
+    assert not {name: unused for name, row in ROOMS.items() if (unused := row.packages - used[name])}
 
 
 def test_nothing_slow_at_import():
