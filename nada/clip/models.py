@@ -80,31 +80,43 @@ class ClipModel(nn.Module):
         x = ((images + 1) / 2 - self.mean) / self.std
         return self.model.encode_image(x).float()
 
+    @property
+    def reads_english(self) -> bool:
+        """Whether its tokenizer is OpenAI's, which knows English words and the bytes of everything else."""
+        return type(self.tokenize).__name__ == "SimpleTokenizer"
+
     @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts: [len(texts), D] float32, not normalized.
+    def encode_text(self, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
+        """Embed texts: [len(texts) * len(templates), D] float32, not normalized; all prompts of the first text first.
 
         The text tower, 40 % of a model, is only then where the images are judged, and in full precision.
 
+        Args:
+            texts: words or phrases.
+            templates: strings with a "{}" for the text.
+
         Raises:
-            UsageError: a text is empty or longer than the model reads.
+            UsageError: a text is empty, or longer than the model reads together with a template.
         """
-        limit = self.tokenize.context_length
         for text in texts:
             if not text.strip():
                 raise UsageError("a text is empty; write a word or a phrase")
-        longest = self.tokenize(list(texts), context_length=4 * limit)
+        prompts = [template.replace("{}", text) for text in texts for template in templates]
+        limit = self.tokenize.context_length
+        longest = self.tokenize(prompts, context_length=4 * limit)
         lengths = (longest != longest[:, -1:]).sum(dim=1)  # the padding repeats to the end
-        if (excess := int(lengths.max())) > limit:
-            text = texts[int(lengths.argmax())]
+        place = int(lengths.argmax())
+        if (excess := int(lengths[place])) > limit:
+            text = texts[place // len(templates)]
+            around = "" if text == prompts[place] else " with the longest prompt around it"
             raise UsageError(
-                f"the text {text[:60]!r} is {excess} tokens long; {self.name} reads {limit}. Use fewer words"
+                f"the text {text[:60]!r} is {excess} tokens long{around}; {self.name} reads {limit}. Use fewer words"
             )
         device = self.mean.device
         try:
             for part in self._words:
                 part.to(device, torch.float32)
-            return self.model.encode_text(self.tokenize(list(texts)).to(device)).float()
+            return self.model.encode_text(self.tokenize(prompts).to(device)).float()
         finally:
             self._rest()
 

@@ -205,6 +205,22 @@ def test_texts_must_say_something_and_fit(clip):
     assert model.encode_text(["cat " * 38]).shape == (1, 24)
 
 
+def test_errors_quote_the_users_text_and_not_the_prompt(clip):
+    (model,) = clip
+    with pytest.raises(UsageError, match=r"the text 'dog dog .* is 42 tokens long with the longest prompt around it; "):
+        model.encode_text(["cat", "dog " * 37], ["{}", "a photo of {}"])
+    with pytest.raises(UsageError, match="text is empty"):
+        text_direction(model, "photo", "")
+    with pytest.raises(UsageError, match=r"^the text 'dog dog"):
+        text_direction(model, "photo", "dog " * 37)
+
+
+def test_every_prompt_of_a_text_comes_before_the_next_text(clip):
+    (model,) = clip
+    rows = model.encode_text(["cat", "dog"], ["{}", "a {}", "the {}"])
+    assert torch.allclose(rows, model.encode_text(["cat", "a cat", "the cat", "dog", "a dog", "the dog"]), atol=1e-6)
+
+
 @pytest.mark.parametrize("missing", [ImportError("No module named 'open_clip'"), RuntimeError("torchvision::nms")])
 def test_an_installation_that_does_not_fit_is_a_sentence(monkeypatch, missing):
     class Refuse:
