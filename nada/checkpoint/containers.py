@@ -11,15 +11,19 @@ from .torch_files import CALLABLES, LEGACY_MAGIC, read_legacy_torch, read_torch_
 from .window import Cursor, Window
 
 
-def read_document(window: Window) -> Document:
+def read_document(window: Window, scripted: bool = False) -> Document:
     """The content of a checkpoint file. Tensors are not read yet: the file must stay open until they are.
+
+    Args:
+        window: the whole file.
+        scripted: whether it may be a TorchScript archive, of which the tensors are read and the program is not.
 
     Raises:
         CheckpointError: the file is no checkpoint, or it is damaged or hostile.
     """
     head = bytes(window.read(0, min(window.size, 1024)))
     if head.startswith(b"PK\3\4"):
-        return Document.of_tree("torch zip", read_torch_zip(window))
+        return Document.of_tree("torch zip", read_torch_zip(window, scripted))
     if is_safetensors(window):
         tensors, metadata = read_safetensors(window)
         return Document("safetensors", tensors, metadata=metadata)

@@ -17,6 +17,7 @@ MAX_NAME = 200
 MAX_TENSORS = 20_000  # a diffusion model, which deserves its sentence, has some thousands
 # Where checkpoints keep the generator, the moving average of its weights before any other.
 PREFIXES = ("g_ema.", "G_ema.", "g_ema.module.", "", "module.", "generator.", "decoder.", "state_dict.decoder.")
+_TORCHSCRIPT = "__torch__."  # before the names of the classes in a compiled module, whose attributes are one dict
 _MODULE_TABLES = ("_parameters", "_buffers", "_modules")
 _TENSORFLOW = "dnnlib.tflib.network.Network"
 MAX_VARIABLES = 1000  # of one TensorFlow network; StyleGAN2 has 150
@@ -100,6 +101,8 @@ def _tables(value: Any) -> list[tuple[dict | list | tuple, Callable[[Any, Any], 
         tables = [value.state.get(table) for table in _MODULE_TABLES]
         if all(isinstance(table, dict) for table in tables):  # a torch module; its tables' names are not part of names
             return [*((table, _everything) for table in tables), (value.state, _public_and_plain)]
+    if isinstance(value, Record) and value.kind.startswith(_TORCHSCRIPT) and isinstance(value.state, dict):
+        return [(value.state, _everything)]
     if isinstance(value, Record) and value.kind == _TENSORFLOW and isinstance(value.state, dict):
         return _tensorflow_tables(value.state)
     return []

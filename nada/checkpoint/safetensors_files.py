@@ -48,7 +48,7 @@ def _view(data: Window, entry: Any) -> TensorView:
             dtype = DTYPES.get(name)
             if dtype is None:
                 raise CheckpointError(
-                    f"the file holds numbers of type {name[:20]}; generators are F16, BF16, F32 or F64"
+                    f"the file holds numbers of type {name[:20]}; models are F8, F16, BF16, F32 or F64"
                 )
             view = TensorView.contiguous(Storage(dtype, data.part(begin, end - begin)), (*shape,))
             if view.numel * dtype.itemsize != end - begin:

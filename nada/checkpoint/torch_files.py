@@ -101,8 +101,13 @@ def read_legacy_torch(cursor: Cursor, callables: Callables, steps: int = MAX_STE
     return root
 
 
-def read_torch_zip(window: Window) -> Any:
+def read_torch_zip(window: Window, scripted: bool = False) -> Any:
     """What a torch file since 1.6 holds.
+
+    Args:
+        window: the whole file.
+        scripted: whether it may be a TorchScript archive. Its code is not read; its modules become records whose
+            state holds parameters, buffers and parts by name.
 
     Raises:
         CheckpointError: the archive holds something else, or is damaged, compressed, hostile, or big-endian.
@@ -112,9 +117,10 @@ def read_torch_zip(window: Window) -> Any:
     if len(pickles) != 1:
         raise CheckpointError("this is a zip archive, but not a PyTorch file; unpack it, and load the model inside")
     root = pickles[0].removesuffix("data.pkl")
-    if f"{root}constants.pkl" in entries:
+    if f"{root}constants.pkl" in entries and not scripted:
         raise CheckpointError(
-            "this is a TorchScript archive (a compiled program); load the checkpoint it was made from"
+            "this is a TorchScript archive (a compiled program); load the checkpoint it was made from, or, if it is "
+            "OpenAI's CLIP, give it as the CLIP: ARCHITECTURE@FILE"
         )
     if f"{root}byteorder" in entries and entries[f"{root}byteorder"].open().read() != b"little":
         raise CheckpointError("the file was saved by PyTorch on a big-endian machine; save it again on an ordinary one")

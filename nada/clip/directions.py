@@ -41,7 +41,7 @@ def text_direction(clip: ClipModel, source: str, target: str, templates: Sequenc
         UsageError: a text is empty or too long, or both mean the same to CLIP.
     """
     templates = imagenet_templates() if templates is None else templates
-    ends = [unit(clip.encode_text([t.replace("{}", text) for t in templates])) for text in (target, source)]
+    ends = [unit(clip.encode_text([text], templates)) for text in (target, source)]
     direction = (ends[0] - ends[1]).mean(dim=0)
     if direction.norm() < SAME:
         raise UsageError(f"{source!r} and {target!r} mean the same to {clip.name}; choose texts that differ")

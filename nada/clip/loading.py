@@ -5,26 +5,35 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
 from .. import demo
-from ..errors import NadaError, UsageError
+from ..checkpoint.not_models import LOADABLE
+from ..errors import CheckpointError, NadaError, UsageError
 from ..files import CACHE
 from ..published.catalog import PUBLISHED_CLIPS, PublishedClip
 from ..published.download import Progress, clip_file
 from .models import ClipEnsemble, ClipModel
+from .weights import Weights, fill, read_weights, weights_in
 
 log = logging.getLogger(__name__)
 PAPER_SPEC = "ViT-B/32,ViT-B/16"  # the paper's ensemble
 CONFIG_FILE = "open_clip_config.json"
 Fetch = Callable[[PublishedClip], Path]
-SAFE_TORCH = (2, 10)  # the first release whose tensor-only reading of pickled files has no known hole
+ACTIVATION, PREPROCESSING = "quick_gelu", ("mean", "std", "interpolation")  # keys of open_clip's entries
+ADVICE = (
+    "Give an architecture with published weights, such as ViT-B/32, or ARCHITECTURE@FILE with weights under the names "
+    f"of open_clip or OpenAI, or a folder with {CONFIG_FILE} and such weights, or 'demo'"
+)
+OLDEST = 3  # major version of open_clip: 2.x knows no models in folders, the demo's among them
 
 
 @dataclass(frozen=True)
@@ -88,9 +97,9 @@ def load_clip(
         spec: entries separated by commas, each with an optional weight (`ViT-B/32:1,ViT-B/16:0.5`). An entry is
             `demo` (the pair that comes with this package: `demo-conv` and `demo-vit` at half the weight each), an
             open_clip architecture (OpenAI's weights, downloaded on first use), `ARCHITECTURE@TAG` (other published
-            weights), `ARCHITECTURE@FILE` (weights at hand; OpenAI's belong to the `-quickgelu` architectures), or a
-            folder with `open_clip_config.json` and weights.
-        device: where they shall live.
+            weights), `ARCHITECTURE@FILE` (weights at hand, OpenAI's own `.pt` among them), or a folder with
+            `open_clip_config.json` and weights. Nothing in a weights file is ever executed.
+        device: where the models should be.
         folder: where OpenAI's weights are downloaded to.
         progress: called with the bytes so far, and in all, while such a file is downloaded.
 
@@ -103,27 +112,72 @@ def load_clip(
     return ClipEnsemble([_load(entry, fetch) for entry in entries]).to(device)
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Where a model comes from, and what its publishers say of it."""
+
+    architecture: str
+    """As open_clip names it; "local-dir:FOLDER" for that of a folder."""
+    weights: Path
+    published: dict[str, dict[str, Any]]
+    """open_clip's entries by tag that the weights may be of: one, or all of the architecture for a file at hand."""
+
+
 def _load(spec: ClipSpec, fetch: Fetch) -> ClipModel:
     open_clip = _open_clip()
-    architecture, weights = _resolve(spec.source, fetch)
     try:
-        model = open_clip.create_model(architecture, pretrained=weights, require_pretrained=True, weights_only=True)
-        tokenize = open_clip.get_tokenizer(architecture)
-    except Exception as error:  # open_clip passes on whatever its readers and its network library raise
-        local = weights is None or Path(weights).is_file()
-        reason = f"cannot be read: {str(error)[:300]}" if local else "is not on this machine and cannot be downloaded"
-        raise NadaError(
-            f"the CLIP model {spec.source!r} {reason}. Check the {'file' if local else 'network'}, or give a folder "
-            f"with {CONFIG_FILE} and weights, or ARCHITECTURE@FILE, or 'demo'"
-        ) from error
-    return ClipModel(spec.name, spec.weight, model, tokenize)
+        source = _resolve(spec.source, fetch)
+        weights = read_weights(source.weights)
+        settings = _settings(source, weights)
+        with _quiet(open_clip):
+            network = open_clip.create_model(source.architecture, load_weights=False, pretrained_text=False, **settings)
+        fill(network, weights)
+        return ClipModel(spec.name, spec.weight, network, open_clip.get_tokenizer(source.architecture))
+    except CheckpointError as error:
+        reason = str(error).replace(f"; {LOADABLE}", "")
+        raise NadaError(f"the CLIP model {spec.source!r} cannot be read: {reason}. {ADVICE}") from error
+    except NadaError:
+        raise
+    except Exception as error:  # open_clip passes on whatever a configuration makes its networks raise
+        reason = ascii(str(error)[:300])
+        raise NadaError(f"the CLIP model {spec.source!r} cannot be built: {reason}. {ADVICE}") from error
+
+
+def _settings(source: _Source, weights: Weights) -> dict[str, Any]:
+    """Activation and preprocessing for `open_clip.create_model`: what all entries of the source agree on."""
+    entries = source.published
+    undecided = [key for key in (ACTIVATION, *PREPROCESSING) if len({e.get(key) or None for e in entries.values()}) > 1]
+    if undecided and "openai" in entries and weights.openai:
+        entries, undecided = {"openai": entries["openai"]}, []
+    if undecided:
+        log.warning(
+            "%s: the weights published for %s differ in %s, and these are taken for ordinary ones (GELU, OpenAI's mean "
+            "and std). If they are not, write %s-quickgelu@FILE, or give a folder with %s",
+            weights.file, source.architecture, ", ".join(undecided), source.architecture, CONFIG_FILE,
+        )  # fmt: skip
+    agreed = next(iter(entries.values()), {})
+    preprocessing = {key: agreed[key] for key in PREPROCESSING if key in agreed and key not in undecided}
+    quick = bool(agreed.get(ACTIVATION)) and ACTIVATION not in undecided
+    return {"force_quick_gelu": quick, "force_preprocess_cfg": preprocessing}
+
+
+@contextmanager
+def _quiet(open_clip: ModuleType) -> Iterator[None]:
+    """Drop what open_clip logs: that a network has no weights, which it is about to get."""
+    folder, root = Path(open_clip.__file__).parent, logging.getLogger()
+    elsewhere = lambda record: Path(record.pathname).parent != folder
+    root.addFilter(elsewhere)
+    try:
+        yield
+    finally:
+        root.removeFilter(elsewhere)
 
 
 def _open_clip() -> ModuleType:
     """The module: it takes seconds to import, so only when a model is wanted.
 
     Raises:
-        NadaError: it is missing, or what it imports does not fit together.
+        NadaError: it is missing or too old, or what it imports does not fit together.
     """
     try:
         import open_clip
@@ -132,18 +186,24 @@ def _open_clip() -> ModuleType:
             f"open_clip cannot be imported ({str(error)[:200]}). Install this project's requirements with the Python "
             "that runs it; if torchvision is named, install torch and torchvision anew together"
         ) from error
+    version = getattr(open_clip, "__version__", "0")
+    if int(version.partition(".")[0]) < OLDEST:
+        raise NadaError(
+            f"open_clip_torch {version} is installed, and {OLDEST}.0 or later is needed. Update it, with the Python "
+            f'that runs this project: python -m pip install --upgrade "open_clip_torch>={OLDEST}.0"'
+        )
     return open_clip
 
 
-def _resolve(source: str, fetch: Fetch) -> tuple[str, str | None]:
-    """The architecture and weights that open_clip knows for an entry; a folder holds both."""
+def _resolve(source: str, fetch: Fetch) -> _Source:
+    """Find the architecture and the weights of an entry; published weights are downloaded."""
     from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
 
     folder = demo.CLIPS.get(source, Path(source))
     if folder.is_dir():
         if not (folder / CONFIG_FILE).is_file():
             raise UsageError(f"the folder {source!r} holds no {CONFIG_FILE}; it must, beside the weights")
-        return f"local-dir:{folder}", None
+        return _Source(f"local-dir:{folder}", weights_in(folder), {})
 
     name, _, weights = source.partition("@")
     architecture = name.replace("/", "-")
@@ -151,30 +211,35 @@ def _resolve(source: str, fetch: Fetch) -> tuple[str, str | None]:
         near = [m for m in list_models() if m.lower().startswith(architecture.lower()[:5])]
         hint = f"; near it are {', '.join(near[:6])}" if near else ""
         raise UsageError(f"there is no CLIP architecture {name!r}{hint}. Examples: ViT-B/32, ViT-B/16, RN50, demo")
-    if weights and Path(weights).is_file():
-        _check_weights(Path(weights))
-        return architecture, weights
-    tag = weights or "openai"
     # OpenAI, and some others, trained with an activation that only the quickgelu architecture has; open_clip lists
     # such weights under both names, and says in their entry which one is right.
+    if weights and Path(weights).is_file():
+        tags = list_pretrained_tags_by_model(architecture)
+        return _Source(architecture, Path(weights), {tag: get_pretrained_cfg(architecture, tag) for tag in tags})
+    tag = weights or "openai"
     plain = architecture.removesuffix("-quickgelu")
     quickgelu = f"{plain}-quickgelu"
     published = [(a, t) for a in (plain, quickgelu) for t in list_pretrained_tags_by_model(a)]
     for known, known_tag in published:
-        if tag == known_tag and get_pretrained_cfg(known, tag).get("quick_gelu", False) == (known == quickgelu):
-            for model in PUBLISHED_CLIPS:
-                if (model.architecture, tag) == (known, "openai"):
-                    return known, str(fetch(model))
-            log.info("loading CLIP %s (%s); the first time, its weights are downloaded", known, tag)
-            return known, tag
+        entry = get_pretrained_cfg(known, known_tag)
+        if tag == known_tag and bool(entry.get(ACTIVATION)) == (known == quickgelu):
+            return _Source(known, _published_weights(known, tag, entry, fetch), {tag: entry})
     choices = ", ".join(f"{a}@{t}" for a, t in published) or "none, so give a weights file"
     raise UsageError(f"{name} has no weights called {tag!r}, and no such file exists. Published are {choices}")
 
 
-def _check_weights(path: Path) -> None:
-    version = tuple(int(n) for n in re.findall(r"\d+", torch.__version__)[:2])
-    if path.suffix != ".safetensors" and version < SAFE_TORCH:
+def _published_weights(architecture: str, tag: str, entry: dict[str, Any], fetch: Fetch) -> Path:
+    """The file of published weights, from this machine or from the network."""
+    from open_clip import download_pretrained
+
+    for model in PUBLISHED_CLIPS:
+        if (model.architecture, "openai") == (architecture, tag):
+            return fetch(model)
+    log.info("loading CLIP %s (%s); the first time, its weights are downloaded", architecture, tag)
+    try:
+        return Path(download_pretrained(entry))
+    except Exception as error:  # each network library raises its own
         raise NadaError(
-            f"{path.name} is a pickled file, and PyTorch {torch.__version__} cannot read those safely; "
-            f"update PyTorch to {'.'.join(map(str, SAFE_TORCH))} or later, or convert it to .safetensors"
-        )
+            f"the CLIP model {architecture}@{tag} is not on this machine and cannot be downloaded. Check the network. "
+            f"{ADVICE}"
+        ) from error

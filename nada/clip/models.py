@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from .resizing import MODES, resized
 
 SMALL = 20e6  # parameters
 SAMPLES = 1024  # numbers of each tensor that a fingerprint reads
@@ -23,6 +23,10 @@ class ClipModel(nn.Module):
     Attributes:
         name: a specification without folders: it is written into files that are shared.
         weight: factor of its losses.
+        size: height and width in pixels of the images that the network takes.
+
+    Raises:
+        UsageError: mean or std of its preprocessing are not numbers to normalize with.
     """
 
     def __init__(self, name: str, weight: float, model: nn.Module, tokenize: Callable[..., Tensor]):
@@ -38,18 +42,23 @@ class ClipModel(nn.Module):
         size = model.visual.image_size
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         preprocess = model.visual.preprocess_cfg
+        wanted = preprocess.get("interpolation")
+        self.interpolation = wanted if wanted in MODES else MODES[0]
         for key in ("mean", "std"):
-            self.register_buffer(key, torch.tensor(preprocess[key]).view(3, 1, 1), persistent=False)
+            self.register_buffer(key, _channels(preprocess[key], key), persistent=False)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what judges: weights (up to `SAMPLES` evenly spaced numbers a tensor), activation, mean and std.
+        """SHA-256 of what judges: weights (up to `SAMPLES` evenly spaced numbers a tensor), activation, preprocessing.
 
         The same on every device, and for weights loaded from a file, a folder or a download.
         """
         quick = any(type(module).__name__ == "QuickGELU" for module in self.model.modules())
         digest = hashlib.sha256(b"QuickGELU" if quick else b"")
+        digest.update(b"" if self.interpolation == MODES[0] else self.interpolation.encode())
         for name, tensor in [*sorted(self.model.state_dict().items()), ("mean", self.mean), ("std", self.std)]:
+            if not tensor.is_floating_point():
+                continue  # such as the number of batches that a network was trained with
             count = min(tensor.numel(), SAMPLES)
             places = torch.arange(count, device=tensor.device) * tensor.numel() // max(count, 1)
             numbers = tensor.detach().reshape(-1)[places].cpu().float()
@@ -67,35 +76,47 @@ class ClipModel(nn.Module):
             [N, D] float32, not normalized.
         """
         if images.shape[-2:] != self.size:
-            images = F.interpolate(images, self.size, mode="bicubic", antialias=True, align_corners=False)
+            images = resized(images, self.size, self.interpolation)
         x = ((images + 1) / 2 - self.mean) / self.std
         return self.model.encode_image(x).float()
 
+    @property
+    def reads_english(self) -> bool:
+        """Whether its tokenizer is OpenAI's, which knows English words and the bytes of everything else."""
+        return type(self.tokenize).__name__ == "SimpleTokenizer"
+
     @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts: [len(texts), D] float32, not normalized.
+    def encode_text(self, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
+        """Embed texts: [len(texts) * len(templates), D] float32, not normalized; all prompts of the first text first.
 
         The text tower, 40 % of a model, is only then where the images are judged, and in full precision.
 
+        Args:
+            texts: words or phrases.
+            templates: strings with a "{}" for the text.
+
         Raises:
-            UsageError: a text is empty or longer than the model reads.
+            UsageError: a text is empty, or longer than the model reads together with a template.
         """
-        limit = self.tokenize.context_length
         for text in texts:
             if not text.strip():
                 raise UsageError("a text is empty; write a word or a phrase")
-        longest = self.tokenize(list(texts), context_length=4 * limit)
+        prompts = [template.replace("{}", text) for text in texts for template in templates]
+        limit = self.tokenize.context_length
+        longest = self.tokenize(prompts, context_length=4 * limit)
         lengths = (longest != longest[:, -1:]).sum(dim=1)  # the padding repeats to the end
-        if (excess := int(lengths.max())) > limit:
-            text = texts[int(lengths.argmax())]
+        place = int(lengths.argmax())
+        if (excess := int(lengths[place])) > limit:
+            text = texts[place // len(templates)]
+            around = "" if text == prompts[place] else " with the longest prompt around it"
             raise UsageError(
-                f"the text {text[:60]!r} is {excess} tokens long; {self.name} reads {limit}. Use fewer words"
+                f"the text {text[:60]!r} is {excess} tokens long{around}; {self.name} reads {limit}. Use fewer words"
             )
         device = self.mean.device
         try:
             for part in self._words:
                 part.to(device, torch.float32)
-            return self.model.encode_text(self.tokenize(list(texts)).to(device)).float()
+            return self.model.encode_text(self.tokenize(prompts).to(device)).float()
         finally:
             self._rest()
 
@@ -103,6 +124,14 @@ class ClipModel(nn.Module):
         """Let the text tower wait on the CPU, in half precision if that loses nothing (so OpenAI's are published)."""
         for part in self._words:
             part.to("cpu", self._resting)
+
+
+def _channels(values: Any, name: str) -> Tensor:
+    """[3, 1, 1] of one number or of three, one a channel."""
+    numbers = torch.tensor(values, dtype=torch.float32)
+    if numbers.shape not in ((), (3,)) or not numbers.isfinite().all() or (name == "std" and numbers.min() <= 0):
+        raise UsageError(f"the preprocessing has the {name} {str(values)[:60]}; it should be three numbers")
+    return numbers.expand(3).reshape(3, 1, 1).clone()
 
 
 def _length_first(visual: nn.Module) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
+from nada.clip import load_clip
 from nada.latents.sampling import sample_latents
 from nada.text_edits import load_mapper
 
@@ -100,15 +101,65 @@ def test_ctrl_c_keeps_what_was_trained(command, tmp_path, capsys, monkeypatch):
     assert not torch.equal(kept.networks["coarse"][0].bias, torch.zeros(20))
 
 
-def test_clip_is_that_of_the_adaptation_unless_given(base, clip_folder, tmp_path):
-    models = ["--generator", str(base), "--clip", f"{clip_folder}:0.5", "--device", "cpu", "--quiet"]
-    texts = ["--source", "photo", "--target", "pig", "--iterations", "1"]
-    assert main(["adapt", *models, *texts, "--out", str(tmp_path / "adapted")]) == 0
-    adapted = ["--generator", str(tmp_path / "adapted" / "photo_to_pig.safetensors"), "--device", "cpu", "--quiet"]
-    place = ["--iterations", "1", "--out", str(tmp_path / "run")]
-    assert main(["mapper", *adapted, "--target", "pig", *place]) == 0
-    recipe = load_mapper(tmp_path / "run" / "pig_mapper.safetensors").metadata
-    assert recipe["clip"] == [{"name": str(clip_folder), "weight": 0.5}]
+@pytest.fixture
+def adapted_with(small, tmp_path):
+    """Writes a generator whose recipe names these CLIP models; returns the beginning of a command with it."""
+
+    def write(*models: dict) -> list[str]:
+        small.metadata = {"adaptations": [{"clip": [*models]}]}
+        save_generator(small, tmp_path / "adapted.safetensors")
+        generator = ["--generator", str(tmp_path / "adapted.safetensors"), "--device", "cpu", "--quiet"]
+        return ["mapper", *generator, "--target", "pig", "--iterations", "1", "--out", str(tmp_path / "run")]
+
+    return write
+
+
+def test_clip_is_that_of_the_adaptation_unless_given(adapted_with, clip_folder, tmp_path, capsys):
+    command = adapted_with({"name": "demo-vit", "weight": 0.5})
+    for more, name in (([], "demo-vit"), (["--overwrite", "--clip", f"{clip_folder}:0.5"], clip_folder.name)):
+        assert main([*command, *more]) == 0
+        (clip,) = load_mapper(tmp_path / "run" / "pig_mapper.safetensors").metadata["clip"]
+        assert (clip["name"], clip["weight"]) == (name, 0.5)
+    assert not capsys.readouterr().err
+
+
+def test_other_weights_than_those_of_the_adaptation_are_told(adapted_with, capsys):
+    assert main(adapted_with({"name": "demo-vit", "weight": 0.5, "fingerprint": "0" * 64})) == 0
+    assert "adapted.safetensors was adapted with other weights of these CLIP models" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "ViT-B-32@/etc/passwd",
+        "ViT-B-32@laion2b_s34b_b79k",
+        "hf-hub:a/b",
+        ".",
+        "my clip",
+        "demo-vit,x",
+        "\x1b[31m",
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_file_names_clip_models_and_opens_none(adapted_with, capsys, monkeypatch, name, place):
+    monkeypatch.setattr("nada.cli.text_edits.load_clip", lambda *_: pytest.fail("something was opened"))
+    models = [{"name": "demo-vit", "weight": 0.5}, {"name": "demo-conv", "weight": 0.5}]
+    models[place]["name"] = name
+    assert main(adapted_with(*models)) == 2
+    error = capsys.readouterr().err
+    assert "--clip ViT-B/32" in error
+    assert error.strip().isprintable()
+
+
+@pytest.mark.parametrize("models", [[], [{}], [5], [{"name": 5, "weight": 0.5}], [{"name": "demo-vit"}]])
+def test_recipes_without_models_leave_the_usual_ones(adapted_with, monkeypatch, models):
+    asked = []
+    monkeypatch.setattr(
+        "nada.cli.text_edits.load_clip", lambda spec, place: asked.append(spec) or load_clip("demo-vit")
+    )
+    assert main(adapted_with(*models)) == 0
+    assert asked == ["ViT-B/32,ViT-B/16"]
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ def test_architecture_with_a_weights_file(clip_folder, tmp_path):
     save_file(model.state_dict(), tmp_path / "rn50.safetensors")
     (loaded,) = load_clip(f"RN50@{tmp_path / 'rn50.safetensors'}:2")
     assert loaded.weight == 2
+    assert any(isinstance(m, open_clip.transformer.QuickGELU) for m in loaded.model.modules()), "as all published RN50"
     assert loaded.size == (224, 224)
     assert torch.equal(loaded.model.visual.conv1.weight, model.visual.conv1.weight)
 
@@ -204,6 +205,22 @@ def test_texts_must_say_something_and_fit(clip):
     assert model.encode_text(["cat " * 38]).shape == (1, 24)
 
 
+def test_errors_quote_the_users_text_and_not_the_prompt(clip):
+    (model,) = clip
+    with pytest.raises(UsageError, match=r"the text 'dog dog .* is 42 tokens long with the longest prompt around it; "):
+        model.encode_text(["cat", "dog " * 37], ["{}", "a photo of {}"])
+    with pytest.raises(UsageError, match="text is empty"):
+        text_direction(model, "photo", "")
+    with pytest.raises(UsageError, match=r"^the text 'dog dog"):
+        text_direction(model, "photo", "dog " * 37)
+
+
+def test_every_prompt_of_a_text_comes_before_the_next_text(clip):
+    (model,) = clip
+    rows = model.encode_text(["cat", "dog"], ["{}", "a {}", "the {}"])
+    assert torch.allclose(rows, model.encode_text(["cat", "a cat", "the cat", "dog", "a dog", "the dog"]), atol=1e-6)
+
+
 @pytest.mark.parametrize("missing", [ImportError("No module named 'open_clip'"), RuntimeError("torchvision::nms")])
 def test_an_installation_that_does_not_fit_is_a_sentence(monkeypatch, missing):
     class Refuse:
@@ -215,3 +232,17 @@ def test_an_installation_that_does_not_fit_is_a_sentence(monkeypatch, missing):
     monkeypatch.setattr(sys, "meta_path", [Refuse(), *sys.meta_path])
     with pytest.raises(NadaError, match=r"cannot be imported .*install torch and torchvision anew"):
         load_clip("demo")
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"), [("2.30.0", False), ("2.32.0", False), ("3.0.0", True), ("10.1.dev0", True)]
+)
+def test_an_old_open_clip_is_a_sentence(clip_folder, monkeypatch, version, fits):
+    import open_clip
+
+    monkeypatch.setattr(open_clip, "__version__", version)
+    if fits:
+        load_clip(str(clip_folder))
+        return
+    with pytest.raises(NadaError, match=rf"open_clip_torch {version} is installed, and 3.0 or later .* --upgrade"):
+        load_clip(str(clip_folder))

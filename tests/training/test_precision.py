@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from nada.errors import UsageError
 from nada.training import precision
-from nada.training.precision import tensor_float32
+from nada.training.precision import half_precision, require_half, tensor_float32
 
 CUDA, MATMUL = torch.device("cuda"), torch.backends.cuda.matmul
 NAME, OFF, ON = ("fp32_precision", "ieee", "tf32") if hasattr(MATMUL, "fp32_precision") else ("allow_tf32", False, True)
@@ -36,3 +37,27 @@ def test_other_devices_and_those_who_will_not_keep_the_hosts(host, monkeypatch):
     monkeypatch.setattr(precision, "enabled", False)
     with tensor_float32(CUDA):
         assert getattr(MATMUL, NAME) == host
+
+
+@pytest.mark.parametrize(("capability", "fits"), [((6, 1), False), ((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_half_precision_takes_a_card_with_bfloat16(monkeypatch, capability, fits):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GeForce")
+    if fits:
+        require_half(CUDA)
+        return
+    with pytest.raises(
+        UsageError, match=rf"GeForce has compute capability {capability[0]}\.\d and no bfloat16 .*\"full\""
+    ):
+        half_precision(CUDA)
+
+
+def test_half_precision_where_pytorch_has_no_autocast_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda device: device in ("cpu", "cuda"))
+    with pytest.raises(UsageError, match=r"does not support on mps.*\"full\""):
+        require_half(torch.device("mps"))
+
+
+def test_half_precision_rounds_products():
+    with half_precision(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16

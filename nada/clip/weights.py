@@ -1,0 +1,126 @@
+"""Read CLIP weights, without executing anything in the file, and put them into a network of open_clip."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint.containers import read_document
+from ..checkpoint.document import Document
+from ..checkpoint.loading import opened
+from ..checkpoint.window import Window
+from ..errors import CheckpointError
+
+ENDINGS = (".safetensors", ".bin", ".pt", ".pth")  # of weights in a folder, the preferred one first
+COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module
+_IMAGE_TOWER = re.compile(r"(.*?\.)??(?=(visual|image_encoder)\.)")
+_TRANSFORMERS = re.compile(r"(^|\.)(text_model|vision_model)\.")
+_SCALES = ("logit_scale", "logit_bias")  # of similarities; a direction does not depend on them
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The floating-point tensors of a CLIP model."""
+
+    file: str
+    """Name of the file, without folder."""
+    tensors: dict[str, Tensor]
+    """By their names in open_clip or in the publisher's own code; float32, on the CPU."""
+    halved: bool
+    """Whether the file keeps all of them in half precision, or less."""
+
+    @property
+    def openai(self) -> bool:
+        """Whether these are OpenAI's: matrices exact in half precision, in a file that is not all in half precision.
+
+        OpenAI published matrices in half precision and the rest in float32. Other weights are exact only if somebody
+        rounded the whole file, in which case nothing can be told.
+        """
+        matrices = [t for name, t in self.tensors.items() if t.ndim > 1 and "embedding" not in name]
+        return not self.halved and all(torch.equal(t.half().float(), t) for t in matrices)
+
+
+def weights_in(folder: Path) -> Path:
+    """The weights file in a folder: safetensors before pickled ones, open_clip's names before others.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    found = [path for path in folder.iterdir() if path.suffix in ENDINGS]
+    if not found:
+        raise CheckpointError(f"{folder.name}: the folder holds no weights ({', '.join(ENDINGS)})")
+    return min(found, key=lambda p: (ENDINGS.index(p.suffix), not p.name.startswith("open_clip"), p.name))
+
+
+def read_weights(path: Path) -> Weights:
+    """Read the tensors of a CLIP model from safetensors, a torch file, a pickled model or a TorchScript archive.
+
+    Whatever wraps the model in the file (a trainer's state, DataParallel, torch.compile) is removed from the names.
+
+    Raises:
+        CheckpointError: the file is damaged or hostile, or holds no CLIP model that open_clip's networks could take.
+    """
+    with opened(path) as file:
+        document = read_document(Window(file, 0, path.stat().st_size), scripted=True)
+        views = {name.replace(COMPILED, ""): view for name, view in document.tensors.items()}
+        prefix = _prefix(document)
+        views = {name.removeprefix(prefix): view for name, view in views.items() if name.startswith(prefix)}
+        types = {name: view.storage.open().dtype for name, view in views.items()}
+        tensors = {name: view.read() for name, view in views.items() if types[name].is_floating_point}
+        return Weights(path.name, tensors, all(types[name].itemsize <= 2 for name in tensors))
+
+
+def _prefix(document: Document) -> str:
+    """What stands before the names of the model; of several models in a file, that with the most tensors."""
+    names = [name.replace(COMPILED, "") for name in document.tensors]
+    if any(_TRANSFORMERS.search(name) for name in names):
+        if not any("vision_model." in name for name in names):
+            raise CheckpointError("these are the weights of a text encoder alone; a judge of images needs a whole CLIP")
+        raise CheckpointError("these are weights under the names of the transformers library, which open_clip lacks")
+    counts = Counter(match[0] for name in names if (match := _IMAGE_TOWER.match(name)))
+    if not counts:
+        examples = ", ".join(sorted(names)[:3]) or "no tensors"
+        raise CheckpointError(f"the file holds no CLIP model, but {examples}")
+    return min(counts, key=lambda prefix: (-counts[prefix], len(prefix), prefix))
+
+
+@torch.no_grad()
+def fill(network: nn.Module, weights: Weights) -> None:
+    """Copy weights into a network of open_clip; position embeddings of another size are resampled.
+
+    Raises:
+        CheckpointError: they belong to another architecture.
+    """
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
+
+    given = convert_state_dict(network, dict(weights.tensors))
+    if "positional_embedding" in given and not hasattr(network, "positional_embedding"):
+        given = convert_to_custom_text_state_dict(given)
+    resize_pos_embed(given, network)
+    resize_text_pos_embed(given, network)
+    own = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+    computed = dict(network.named_buffers()).keys() - network.state_dict().keys()  # whole models carry them along
+    given = {name: t for name, t in given.items() if name not in computed and not name.endswith("attn_mask")}
+    scales = {name: given.pop(name) for name in _SCALES if name in given}
+    given |= {name: scale.reshape(own[name].shape) for name, scale in scales.items() if name in own}
+    if complaint := _difference(given, own):
+        raise CheckpointError(f"{weights.file}: {complaint}; these weights belong to another architecture")
+    network.load_state_dict(given, strict=False)
+
+
+def _difference(given: dict[str, Tensor], own: dict[str, Tensor]) -> str:
+    """The first way in which tensors do not fit a network, or ""."""
+    if missing := sorted(own.keys() - given.keys() - {*_SCALES}):
+        return f"{len(missing)} tensors are missing, such as {missing[0]!r}"
+    if extra := sorted(given.keys() - own.keys()):
+        return f"{len(extra)} tensors have no place in it, such as {extra[0]!r}"
+    if misfits := sorted(name for name, tensor in given.items() if tensor.shape != own[name].shape):
+        shapes = [list(table[misfits[0]].shape) for table in (given, own)]
+        return f"{len(misfits)} tensors have another shape, such as {misfits[0]!r}: {shapes[0]} instead of {shapes[1]}"
+    return ""
