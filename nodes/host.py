@@ -25,7 +25,7 @@ from ..nada import NadaError, UsageError
 GENERATORS, CLIPS = "stylegan", "open_clip"  # folders below ComfyUI's models/
 STYLES, MAPPERS, DIRECTIONS = "stylegan_styles", "stylegan_mappers", "stylegan_directions"
 FILES = {  # endings of what the nodes list; CLIP models are folders
-    GENERATORS: (".safetensors", ".pt", ".pth", ".pkl"),
+    GENERATORS: (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pkl"),
     STYLES: (".safetensors",),
     MAPPERS: (".safetensors",),
     DIRECTIONS: (".safetensors", ".npy"),
