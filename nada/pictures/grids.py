@@ -11,25 +11,26 @@ from torch import Tensor
 
 from .convert import to_pil
 
-TILE_MIN, TILE_MAX = 128, 256  # shown size of one image in pixels
+TILE_MIN, TILE_MAX = 128, 256  # shown size of one image in pixels, along its longer side
+CELL, BOARD = 8, (255, 224)  # of the checkerboard that shows through transparent parts: pixels, and two greys
 GAP, LABEL_HEIGHT, FONT_SIZE = 4, 28, 16
 PAPER, INK = (255, 255, 255), (32, 32, 32)
 
 
 def make_grid(images: Tensor, columns: int | None = None) -> Image.Image:
-    """One picture of images [N, 3, R, R], row by row; small ones are enlarged, large ones reduced.
+    """One picture of images [N, C, H, W], row by row; small ones are enlarged, large ones reduced.
 
     Args:
-        images: in [-1, 1].
+        images: in [-1, 1], of one to four channels; a checkerboard shows through what is transparent.
         columns: None for about a square.
     """
     tiles = _tiles(images)
     columns = columns or ceil(len(tiles) ** 0.5)
-    step = tiles[0].width + GAP
+    across, down = tiles[0].width + GAP, tiles[0].height + GAP
     rows = ceil(len(tiles) / columns)
-    grid = Image.new("RGB", (columns * step - GAP, rows * step - GAP), PAPER)
+    grid = Image.new("RGB", (columns * across - GAP, rows * down - GAP), PAPER)
     for i, tile in enumerate(tiles):
-        grid.paste(tile, (i % columns * step, i // columns * step))
+        grid.paste(tile, (i % columns * across, i // columns * down))
     return grid
 
 
@@ -37,7 +38,7 @@ def before_after(before: Tensor, after: Tensor, labels: tuple[str, str]) -> Imag
     """The frozen generator's images on the left, the trained one's of the same latents at the same places on the right.
 
     Args:
-        before, after: [N, 3, R, R] in [-1, 1].
+        before, after: [N, C, H, W] in [-1, 1].
         labels: written above the halves.
     """
     return _side_by_side([_labelled(make_grid(part), text) for part, text in zip((before, after), labels, strict=True)])
@@ -47,7 +48,7 @@ def filmstrip(frames: Sequence[tuple[str, Tensor]]) -> Image.Image:
     """One labelled column a moment; each row follows one latent.
 
     Args:
-        frames: (label, images [N, 3, R, R] in [-1, 1]) in the order of time.
+        frames: (label, images [N, C, H, W] in [-1, 1]) in the order of time.
     """
     return _side_by_side([_labelled(make_grid(images, columns=1), label) for label, images in frames])
 
@@ -56,10 +57,24 @@ def _tiles(images: Tensor) -> list[Image.Image]:
     if not len(images):
         raise ValueError("there are no images to show; a picture needs at least one")
     pictures = to_pil(images)
-    side = min(max(pictures[0].width, TILE_MIN), TILE_MAX)
-    if pictures[0].width == side:
-        return pictures
-    return [p.resize((side, side), Resampling.LANCZOS) for p in pictures]
+    longer = max(pictures[0].size)
+    scale = min(max(longer, TILE_MIN), TILE_MAX) / longer
+    size = tuple(max(1, round(side * scale)) for side in pictures[0].size)
+    return [
+        _opaque(picture if picture.size == size else picture.resize(size, Resampling.LANCZOS)) for picture in pictures
+    ]
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    """An RGB picture as it is, an RGBA one on a checkerboard."""
+    if picture.mode == "RGB":
+        return picture
+    columns, rows = (ceil(side / CELL) for side in picture.size)
+    board = Image.new("L", (columns, rows))
+    board.putdata([BOARD[(x + y) % 2] for y in range(rows) for x in range(columns)])
+    board = board.resize((columns * CELL, rows * CELL), Resampling.NEAREST).crop((0, 0, *picture.size)).convert("RGB")
+    board.paste(picture, mask=picture)
+    return board
 
 
 def _labelled(picture: Image.Image, label: str) -> Image.Image:
