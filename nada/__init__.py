@@ -19,6 +19,7 @@ from .clip.models import ClipEnsemble
 from .demo import GENERATORS as EMBEDDED
 from .errors import CheckpointError, NadaError, UsageError
 from .latents.directions import Directions, edit_latents, load_direction, principal_directions
+from .latents.files import load_latents
 from .latents.rendering import generate
 from .latents.sampling import blend_latents, mix_latents, sample_latents
 from .latents.walks import EASINGS, METHODS, interpolate_latents
@@ -33,6 +34,7 @@ from .runs.names import result_name, slug
 from .runs.out_of_memory import sparing
 from .runs.snapshots import Snapshot, Snapshots
 from .runs.store import MapperStore
+from .seeding import SOURCES as SEED_SOURCES
 from .stylegan2 import PRECISIONS, Generator, GeneratorConfig
 from .styles.blending import blend_generators
 from .styles.files import load_style, save_style
@@ -53,6 +55,7 @@ __all__ = [
     "PRECISIONS",
     "PRESETS",
     "PUBLISHED",
+    "SEED_SOURCES",
     "AdaptConfig",
     "AdaptStep",
     "Adaptation",
@@ -95,6 +98,7 @@ __all__ = [
     "load_clip",
     "load_direction",
     "load_generator",
+    "load_latents",
     "load_mapper",
     "load_state",
     "load_style",

@@ -9,7 +9,7 @@ from .adapt import NADAImageAdapt, NADATextAdapt
 from .blend import NADABlendGenerators
 from .compare import NADACompareGrid
 from .evaluate import NADAEvaluate
-from .latents import NADAEditLatents, NADAInterpolateLatents, NADAMixLatents
+from .latents import NADAEditLatents, NADAInterpolateLatents, NADALoadLatents, NADAMixLatents
 from .load import LoadStyleGAN2, NADALoadCLIP, NADASaveGenerator
 from .mapper import NADAApplyMapper, NADALoadMapper, NADASaveMapper, NADATrainMapper
 from .sample import GenerateImages, SampleLatents
@@ -23,6 +23,7 @@ NODES = (
     NADAImageAdapt,
     NADAPickSnapshot,
     SampleLatents,
+    NADALoadLatents,
     NADAMixLatents,
     NADAInterpolateLatents,
     NADAEditLatents,

@@ -21,14 +21,17 @@ from server import PromptServer
 from torch import Tensor, nn
 
 from ..nada import NadaError, UsageError
+from ..nada.pictures.convert import as_saved
 
 GENERATORS, CLIPS = "stylegan", "open_clip"  # folders below ComfyUI's models/
 STYLES, MAPPERS, DIRECTIONS = "stylegan_styles", "stylegan_mappers", "stylegan_directions"
+CODES = "stylegan_latents"
 FILES = {  # endings of what the nodes list; CLIP models are folders
-    GENERATORS: (".safetensors", ".pt", ".pth", ".pkl"),
+    GENERATORS: (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pkl"),
     STYLES: (".safetensors",),
     MAPPERS: (".safetensors",),
-    DIRECTIONS: (".safetensors", ".npy"),
+    DIRECTIONS: (".safetensors", ".npy", ".npz", ".pt"),
+    CODES: (".safetensors", ".npy", ".npz", ".pt"),
 }
 SAVED = (GENERATORS, STYLES, MAPPERS)  # have a folder below output/ too
 CLIP_CONFIG = "open_clip_config.json"
@@ -219,8 +222,11 @@ def explained(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def to_image(images: Tensor) -> Tensor:
-    """Images [N, 3, R, R] in [-1, 1] (clamped here) -> ComfyUI's IMAGE [N, R, R, 3] in [0, 1]."""
-    return _as_output(((images + 1) / 2).clamp(0, 1).movedim(1, -1))
+    """Images [N, C, H, W] in [-1, 1] (clamped here) -> ComfyUI's IMAGE [N, H, W, 3] in [0, 1], with alpha [N, H, W, 4].
+
+    Save Image keeps alpha, and takes no image of one channel.
+    """
+    return _as_output(((as_saved(images) + 1) / 2).clamp(0, 1).movedim(1, -1))
 
 
 def from_image(image: Tensor) -> Tensor:

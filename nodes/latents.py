@@ -14,12 +14,14 @@ from ..nada import (
     file_stamp,
     interpolate_latents,
     load_direction,
+    load_latents,
     principal_directions,
 )
 from . import host
-from .sockets import ADVANCED, LATENTS, NADAGenerator, NADALatents, known_options
+from .sockets import ADVANCED, LATENTS, LOADING, NADAGenerator, NADALatents, known_options
 
 PRINCIPAL = "principal direction"
+NO_FILES = f"(no codes yet: put a file into models/{host.CODES})"
 LATENTS_HELP = "Latent codes, from Sample Latents."
 
 
@@ -27,6 +29,49 @@ def _share(name: str, what: str) -> io.Input:
     return io.Float.Input(
         name, default=0.0, min=0.0, max=1.0, step=0.05, tooltip=f"Share of the second in {what}: 0 none, 1 all."
     )
+
+
+class NADALoadLatents(io.ComfyNode):
+    """Latent codes from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        files = host.files(host.CODES) or [NO_FILES]
+        return io.Schema(
+            node_id="NADALoadLatents",
+            display_name="Load Latents (StyleGAN)",
+            category=LOADING,
+            description="Loads latent codes that another program found, such as those of a photo: of NVIDIA's "
+            "projector, e4e, pSp, PTI and others. Files are read without executing anything in them.",
+            inputs=[
+                NADAGenerator.Input(
+                    "generator", tooltip="The generator that the codes are for. Its adaptations take them too."
+                ),
+                io.Combo.Input(
+                    "latents_name",
+                    options=files,
+                    default=files[0],
+                    tooltip="Change this first: files in models/stylegan_latents (.npz, .npy, .pt, .safetensors). "
+                    "After adding one press R.",
+                ),
+            ],
+            outputs=[NADALatents.Output("latents", tooltip="All codes in the file, for Generate Images.")],
+            **known_options(search_aliases=["projected_w", "npz", "w plus", "inversion", "e4e", "pti", "load latent"]),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, latents_name: str, **others) -> str:
+        return latents_name if latents_name == NO_FILES else file_stamp(host.file_path(host.CODES, latents_name))
+
+    @classmethod
+    @host.explained
+    def execute(cls, generator, latents_name: str) -> io.NodeOutput:
+        if latents_name == NO_FILES:
+            raise UsageError(f"there is no file with codes yet; put one into models/{host.CODES} and press R")
+        with host.normal_tensors():
+            latents = load_latents(host.file_path(host.CODES, latents_name), generator)
+        host.say(f"codes of {len(latents)} {'picture' if len(latents) == 1 else 'pictures'}")
+        return io.NodeOutput(latents)
 
 
 class NADAMixLatents(io.ComfyNode):
@@ -130,7 +175,7 @@ class NADAEditLatents(io.ComfyNode):
             display_name="Edit Latents (StyleGAN)",
             category=LATENTS,
             description="Moves every picture along one direction: a principal direction of the generator, found in a "
-            "second, or a saved boundary (age, smile, pose).",
+            "second, or one from a file (age, smile, pose).",
             inputs=[
                 NADAGenerator.Input("generator", tooltip="Whose directions. A base and its adaptations share them."),
                 NADALatents.Input("latents", tooltip=LATENTS_HELP),
@@ -139,7 +184,7 @@ class NADAEditLatents(io.ComfyNode):
                     options=[PRINCIPAL, *host.files(host.DIRECTIONS)],
                     default=PRINCIPAL,
                     tooltip="A principal direction, by its number below, or a file in models/stylegan_directions: "
-                    "boundaries of InterFaceGAN (.npy) or .safetensors.",
+                    ".npy, .npz, .pt or .safetensors of InterFaceGAN, GANSpace, e4e and others.",
                 ),
                 io.Float.Input(
                     "amount",
@@ -151,7 +196,11 @@ class NADAEditLatents(io.ComfyNode):
                     "standard deviations.",
                 ),
                 io.Int.Input(
-                    "number", default=0, min=0, max=511, tooltip="Which principal direction: 0 changes the most."
+                    "number",
+                    default=0,
+                    min=0,
+                    max=511,
+                    tooltip="Which principal direction: 0 changes the most. Also which one of a file that has many.",
                 ),
                 io.Int.Input(
                     "first",
@@ -173,7 +222,7 @@ class NADAEditLatents(io.ComfyNode):
                 ),
             ],
             outputs=[NADALatents.Output("latents", tooltip="The moved codes, for Generate Images.")],
-            **known_options(search_aliases=["ganspace", "interfacegan", "pca", "boundary", "semantic edit"]),
+            **known_options(search_aliases=["ganspace", "interfacegan", "sefa", "pca", "boundary", "semantic edit"]),
         )
 
     @classmethod
@@ -191,5 +240,5 @@ class NADAEditLatents(io.ComfyNode):
                 step = found.vectors[number]
                 host.say(f"direction {number} holds {100 * float(found.explained[number]):.1f} % of the variance")
             else:
-                step = load_direction(host.file_path(host.DIRECTIONS, direction))
+                step = load_direction(host.file_path(host.DIRECTIONS, direction), number)
             return io.NodeOutput(edit_latents(latents, step, amount, first, last))

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..nada import PRECISIONS, Generator, UsageError, generate, sample_latents
+from ..nada import PRECISIONS, SEED_SOURCES, Generator, UsageError, generate, sample_latents
 from . import host
 from .sockets import ADVANCED, IMAGES, LATENTS, MAX_SEED, NADAGenerator, NADALatents, known_options
 
@@ -67,19 +67,35 @@ class SampleLatents(io.ComfyNode):
                     tooltip="Of generators that were trained with classes: which one. Others ignore it.",
                     extra_dict=ADVANCED,
                 ),
+                io.Combo.Input(
+                    "seed_from",
+                    options=list(SEED_SOURCES),
+                    default="torch",
+                    optional=True,
+                    tooltip="How a seed becomes random numbers. 'numpy' gives the picture that this seed has in the "
+                    "scripts of NVIDIA and in galleries made with them.",
+                    extra_dict=ADVANCED,
+                ),
             ],
             outputs=[NADALatents.Output("latents", tooltip="Latent codes, one per picture, for Generate Images.")],
-            **known_options(search_aliases=["stylegan latent", "w latent", "seed", "truncation", "random z"]),
+            **known_options(search_aliases=["stylegan latent", "w latent", "seed", "truncation", "numpy seed"]),
         )
 
     @classmethod
     @host.explained
     def execute(
-        cls, generator, seed: int, count: int, truncation_psi: float, truncation_cutoff: int = 0, label: int = 0
+        cls,
+        generator,
+        seed: int,
+        count: int,
+        truncation_psi: float,
+        truncation_cutoff: int = 0,
+        label: int = 0,
+        seed_from: str = "torch",
     ) -> io.NodeOutput:
         with host.normal_tensors():
             cutoff = truncation_cutoff or None
-            return io.NodeOutput(sample_latents(generator, count, seed, truncation_psi, cutoff, label))
+            return io.NodeOutput(sample_latents(generator, count, seed, truncation_psi, cutoff, label, seed_from))
 
 
 class GenerateImages(io.ComfyNode):
@@ -158,7 +174,7 @@ def image_bytes(generator: Generator) -> float:
 
 
 def in_chunks(generator: Generator, latents: Tensor, noise: str, seed: int, chunk: int, half: bool = False) -> Tensor:
-    """All images [N, 3, R, R] on the CPU; half as many at once whenever the memory does not suffice."""
+    """All images [N, C, H, W] on the CPU; half as many at once whenever the memory does not suffice."""
     progress, images, done = host.Progress(len(latents)), [], 0
     while done < len(latents):
         part = latents[done : done + chunk]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import isfinite, prod
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -121,6 +121,22 @@ def _architecture(tensors: dict[str, TensorView]) -> str:
     if any(name.endswith(".skip.weight") for name in tensors):
         return "resnet"
     return "skip" if "synthesis.b4.torgb.weight" in tensors else "orig"
+
+
+def refuse_lost_classes(inputs: int, width: int) -> NoReturn:
+    """Refuse a generator whose mapping network takes more than z, and that has no embedding of classes.
+
+    Args:
+        inputs: of the first layer.
+        width: of the layers.
+
+    Raises:
+        CheckpointError: always. Noise would take the place of the class, and every picture would be wrong.
+    """
+    raise CheckpointError(
+        f"the mapping network takes {inputs} numbers and is {width} wide: this looks like a generator with classes "
+        "whose embedding was lost when the file was converted; load the file it was converted from"
+    )
 
 
 def confirm(config: GeneratorConfig, **told: Any) -> None:

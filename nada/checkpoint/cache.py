@@ -1,9 +1,9 @@
 """Converted copies of foreign files, so that a second load reads safetensors and hashes nothing.
 
-A folder holds two kinds of files. `<sha256 of a source>.safetensors` is that source, converted: whatever a file is
-called and wherever it lies, the same content has one copy. To know the content without reading hundreds of megabytes
-again, `<stamp>.sha256` remembers it for a stamp: the file's size, its time of change, and samples of its content. A
-file that was replaced has another stamp, even if size and time are the same.
+A folder holds two kinds of files. `<sha256 of a source>-<version>.safetensors` is that source, converted: whatever a
+file is called and wherever it lies, the same content has one copy. To know the content without reading hundreds of
+megabytes again, `<stamp>.sha256` remembers it for a stamp: the file's size, its time of change, and samples of its
+content. A file that was replaced has another stamp, even if size and time are the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .saving import save_generator
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of conversion: a later one does not use the copies of this one
+VERSION = 2  # of conversion: a later one does not use the copies of this one
 SAMPLES, SAMPLE = 64, 4096  # pieces of the file that belong to the stamp, and their bytes
 MAX_BYTES = 4 << 30  # of all copies; the ones unused for longest go first
 _ENDING = ".safetensors"
@@ -76,7 +76,7 @@ class Cache:
     def _copy(self, sha256: str) -> Path:
         if len(sha256) != 64 or not sha256.isalnum():  # it came out of a file, and becomes a path
             raise ValueError("not a SHA-256")
-        return self.folder / f"{sha256}{_ENDING}"
+        return self.folder / f"{sha256}-{VERSION}{_ENDING}"
 
     def _note(self, source: Path) -> Path:
         return self.folder / f"{file_stamp(source)}.sha256"

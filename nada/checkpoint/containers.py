@@ -25,8 +25,7 @@ def read_document(window: Window, scripted: bool = False) -> Document:
     if head.startswith(b"PK\3\4"):
         return Document.of_tree("torch zip", read_torch_zip(window, scripted))
     if is_safetensors(window):
-        tensors, metadata = read_safetensors(window)
-        return Document("safetensors", tensors, metadata=metadata)
+        return Document.of_table("safetensors", *read_safetensors(window))
     if head.startswith(b"\x80"):
         return _read_pickle(window)
     raise CheckpointError(describe(head))

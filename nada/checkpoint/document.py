@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +16,9 @@ MAX_DEPTH = 32
 MAX_NODES = 200_000
 MAX_NAME = 200
 MAX_TENSORS = 20_000  # a diffusion model, which deserves its sentence, has some thousands
-# Where checkpoints keep the generator, the moving average of its weights before any other.
-PREFIXES = ("g_ema.", "G_ema.", "g_ema.module.", "", "module.", "generator.", "decoder.", "state_dict.decoder.")
+COMPILED = "_orig_mod."  # what torch.compile puts before the names of whatever it compiled
+AVERAGED = re.compile(r"(?i:(ema|avg|swa)(?![a-z])|(?<![a-z])ema|averag|smooth|running|shadow|polyak)|\bGs\b")
+RAW = re.compile(r"(?i)(^|[._])(net_?)?(g|gen|generator)([._]|$)")
 _TORCHSCRIPT = "__torch__."  # before the names of the classes in a compiled module, whose attributes are one dict
 _MODULE_TABLES = ("_parameters", "_buffers", "_modules")
 _TENSORFLOW = "dnnlib.tflib.network.Network"
@@ -41,6 +43,18 @@ class Document:
     """Class names of the objects in the file."""
     metadata: dict[str, str] = field(default_factory=dict)
     """Of safetensors files."""
+
+    @classmethod
+    def of_table(cls, container: str, tensors: dict[str, TensorView], metadata: dict[str, str]) -> Document:
+        """The tables of a file that has tensors by name and nothing else.
+
+        Raises:
+            CheckpointError: two tensors have the same name.
+        """
+        document = cls(container, metadata=metadata)
+        for name, view in tensors.items():
+            document._note(name, view)
+        return document
 
     @classmethod
     def of_tree(cls, container: str, root: Any) -> Document:
@@ -70,6 +84,7 @@ class Document:
         if isinstance(value, Record):
             value = array_view(value) or value
         if isinstance(value, TensorView):
+            name = name.replace(COMPILED, "")
             if name in self.tensors:
                 raise CheckpointError(f"the file is damaged or hostile: two tensors are called {name}")
             self.tensors[name] = value
@@ -80,9 +95,35 @@ class Document:
         elif isinstance(value, _Scalar):
             self.attributes[name] = value
 
-    def prefix_of(self, marks: tuple[str, ...]) -> str | None:
-        """What stands before the names of a generator, by a few names that it must have; None if it is not there."""
-        return next((p for p in PREFIXES if all(p + mark in self.tensors for mark in marks)), None)
+    def prefixes_of(self, marks: Sequence[str]) -> list[str]:
+        """What stands before the names of each network in the file, the preferred one first.
+
+        Whatever wraps a network (a dict, a module, a trainer's state) shows in its tensors' names and nowhere else. A
+        moving average of the weights comes before the raw ones, and a short prefix before a long one.
+
+        Args:
+            marks: names that every such network has.
+        """
+        ends = [name.removesuffix(marks[0]) for name in self.tensors if name.endswith(marks[0])]
+        prefixes = [p for p in ends if (not p or p.endswith(".")) and all(p + mark in self.tensors for mark in marks)]
+        return sorted(prefixes, key=lambda p: (-_averages(p), p.count("."), p))
+
+    def choose(self, marks: Sequence[str]) -> tuple[str, list[str]]:
+        """The first of `prefixes_of`, and notes on what it was preferred to.
+
+        Raises:
+            CheckpointError: there is no such network in the file.
+        """
+        prefixes = self.prefixes_of(marks)
+        if not prefixes:
+            raise CheckpointError("the file holds no complete network of this kind")
+        chosen, notes = prefixes[0], []
+        if not _averages(chosen) and RAW.search(chosen):
+            notes.append(f"The file has no moving average of the weights; those under {_shown(chosen)} are raw ones.")
+        if rivals := [_shown(p) for p in prefixes[1:] if _averages(p) == _averages(chosen)]:
+            listed = ", ".join(rivals[:3]) + (f" and {len(rivals) - 3} more" if len(rivals) > 3 else "")
+            notes.append(f"The file holds several generators; {_shown(chosen)} was loaded, and {listed} was not.")
+        return chosen, notes
 
     def under(self, prefix: str) -> Document:
         """The part whose names begin with a prefix, without it."""
@@ -91,6 +132,15 @@ class Document:
             return {name.removeprefix(prefix): value for name, value in table.items() if name.startswith(prefix)}
 
         return Document(self.container, cut(self.tensors), cut(self.attributes), cut(self.kinds), self.metadata)
+
+
+def _averages(prefix: str) -> int:
+    """How many words of a prefix say that the weights are averages."""
+    return len(AVERAGED.findall(prefix))
+
+
+def _shown(prefix: str) -> str:
+    return repr(prefix.removesuffix(".")[:MAX_NAME])
 
 
 def _tables(value: Any) -> list[tuple[dict | list | tuple, Callable[[Any, Any], bool]]]:

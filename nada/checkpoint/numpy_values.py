@@ -14,7 +14,7 @@ from .window import Window
 
 _SCALARS = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q"}
 _SCALARS |= {"u1": "B", "u2": "H", "u4": "I", "u8": "Q", "b1": "?"}
-_DTYPES = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}
+FLOATS = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}  # what arrays may hold, by NumPy's codes
 _RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")  # the latter: NumPy 2
 
 
@@ -45,12 +45,9 @@ def array_view(record: Record) -> TensorView | None:
             name, order = _dtype(dtype)
         case _:
             return None
-    if name not in _DTYPES or order == ">":
+    if name not in FLOATS or order == ">":
         return None
-    storage = ArrayStorage(_DTYPES[name], data)
-    if not fortran:
-        return TensorView.contiguous(storage, shape)
-    return TensorView.contiguous(storage, shape[::-1]).permuted(*reversed(range(len(shape))))
+    return TensorView.of_array(ArrayStorage(FLOATS[name], data), shape, fortran)
 
 
 def numpy_scalar(dtype: Any, data: Any) -> float | int | bool:

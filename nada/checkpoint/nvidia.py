@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import CheckpointError
-from .blueprint import Blueprint, confirm, drop_filters, infer_config
+from .blueprint import Blueprint, confirm, drop_filters, infer_config, refuse_lost_classes
 from .document import Document
 from .tensors import TensorView
 
@@ -16,7 +16,7 @@ FILTER = (".resample_filter",)
 
 def matches(document: Document) -> bool:
     """Whether the document holds such a generator."""
-    return document.prefix_of(MARKS) is not None
+    return bool(document.prefixes_of(MARKS))
 
 
 def convert(document: Document) -> Blueprint:
@@ -29,10 +29,10 @@ def convert(document: Document) -> Blueprint:
     Raises:
         CheckpointError: it is incomplete, or of a kind that cannot be loaded.
     """
-    network = document.under(document.prefix_of(MARKS))
+    prefix, notes = document.choose(MARKS)
+    network = document.under(prefix)
     _check_activations(network)
     tensors = drop_filters(network.tensors, FILTER, gain=1.0)
-    notes: list[str] = []
     _add_silent_noise(network, tensors, notes)
     if not _values(network, "synthesis.", "conv_clamp"):
         notes.append("The file does not say whether the network clamps its activations; it was taken not to.")
@@ -43,7 +43,10 @@ def convert(document: Document) -> Blueprint:
         demod_eps="raw",
     )
     architecture = _common_value(network, "synthesis.", "architecture", config.architecture)
-    confirm(config, architecture=architecture, c_dim=network.attributes.get("mapping.c_dim", config.c_dim))
+    told = {name: network.attributes.get(f"mapping.{name}", getattr(config, name)) for name in ("c_dim", "z_dim")}
+    confirm(config, architecture=architecture, **told)
+    if not config.c_dim and config.z_dim == 2 * config.w_dim and "mapping.z_dim" not in network.attributes:
+        refuse_lost_classes(config.z_dim, config.w_dim)
     return Blueprint(config, tensors, notes)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from .blueprint import Blueprint, drop_filters, infer_config
+from .blueprint import Blueprint, drop_filters, infer_config, refuse_lost_classes
 from .canonical import W_AVG
 from .document import Document
 from .tensors import TensorView
@@ -27,7 +28,7 @@ FIELDS = {
 
 def matches(document: Document) -> bool:
     """Whether the document holds such a generator."""
-    return document.prefix_of(MARKS) is not None
+    return bool(document.prefixes_of(MARKS))
 
 
 def convert(document: Document) -> Blueprint:
@@ -36,13 +37,24 @@ def convert(document: Document) -> Blueprint:
     Raises:
         CheckpointError: it is incomplete, or of a kind that cannot be loaded.
     """
-    source = document.under(document.prefix_of(MARKS)).tensors
-    averages = [table[name] for table in (source, document.tensors) for name in AVERAGES if name in table]
+    prefix, notes = document.choose(MARKS)
+    source = document.under(prefix).tensors
+    average = next((document.tensors[name] for name in _averages_beside(prefix) if name in document.tensors), None)
     source = {name: view for name, view in source.items() if name not in AVERAGES}
     tensors = dict(_renamed(name, view) for name, view in drop_filters(source, FILTERS, FILTER_GAIN).items())
-    if averages:
-        tensors[W_AVG] = averages[0].first_row()
-    return Blueprint(infer_config(tensors), tensors)
+    if average is not None:
+        tensors[W_AVG] = average.first_row()
+    config = infer_config(tensors)
+    if config.z_dim != config.w_dim:  # in this family of networks, one number is the width of both
+        refuse_lost_classes(config.z_dim, config.w_dim)
+    return Blueprint(config, tensors, notes)
+
+
+def _averages_beside(prefix: str) -> Iterator[str]:
+    """Where the average latent may be: among the generator's tensors, or beside anything that they are wrapped in."""
+    words = prefix.split(".")[:-1]
+    for depth in reversed(range(len(words) + 1)):
+        yield from (".".join([*words[:depth], name]) for name in AVERAGES)
 
 
 def convert_decoder(document: Document) -> Blueprint:

@@ -9,18 +9,21 @@ without the 1 that it is around.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ..errors import CheckpointError
+from ..stylegan2 import GeneratorConfig
 from .blueprint import Blueprint, confirm, infer_config
 from .document import Document
 from .tensors import TensorView
 
 KIND = r"(^|\.)tflib\.|^tfutil\."
-PREFIXES = ("2.", "", "0.")  # Gs of a tuple, Gs alone, G of a tuple
-MARKS = ("synthesis.4x4/Const/const", "mapping.Dense0/weight")
+AVERAGE = re.compile(r"(^|\.)(2|Gs)\.$")  # where the file has Gs
+CONST = re.compile(r"(.*?)synthesis\.(\d{1,4})x(\d{1,4})/Const/const")
+BLOCK = re.compile(r"synthesis\.(\d{1,4})x(\d{1,4})/(\w+)/(\w+)")
 LAYERS = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "ToRGB": "torgb", "Skip": "skip"}
 FIELDS = {"bias": "bias", "weight": "weight", "mod_weight": "affine.weight", "mod_bias": "affine.bias"}
 FIELDS |= {"noise_strength": "noise_strength"}
@@ -35,6 +38,19 @@ IGNORED = {"latent_size", "dlatent_size", "resolution", "num_channels", "mapping
 IGNORED |= {"label_fmaps", "fmap_base", "fmap_max", "fmap_min", "fmap_decay", "num_fp16_res", "dtype", "w_avg_beta"}
 IGNORED |= {"dlatent_avg_beta", "truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val"}
 IGNORED |= {"style_mixing_prob", "structure", "synthesis_func", "mapping_func", "fused_modconv", "randomize_noise"}
+IGNORED |= {"verbose", "impl"}
+
+
+# Arguments of other people's networks that say once more what the shapes say, and how to compute them from the shapes.
+REPEATED: dict[str, Callable[[GeneratorConfig], int]] = {
+    "resolution_h": lambda config: config.size(config.resolution)[0],
+    "resolution_w": lambda config: config.size(config.resolution)[1],
+    "init_res.0": lambda config: config.start[0],
+    "init_res.1": lambda config: config.start[1],
+    "min_h": lambda config: config.start[0],
+    "min_w": lambda config: config.start[1],
+    "res_log2": lambda config: len(config.channels) - 1,
+}
 
 
 def convert(document: Document) -> Blueprint:
@@ -43,18 +59,14 @@ def convert(document: Document) -> Blueprint:
     Raises:
         CheckpointError: it is incomplete, still growing, or of a kind that cannot be loaded.
     """
-    prefix = next((p for p in PREFIXES if all(p + mark in document.tensors for mark in MARKS)), None)
-    if prefix is None:
-        raise CheckpointError(
-            "this is a TensorFlow pickle of NVIDIA's, but not of a StyleGAN2 generator (StyleGAN and config A are "
-            "another architecture); take a config-e or config-f file, or its PyTorch version"
-        )
+    prefix, notes = _choose(document)
     network = document.under(prefix)
     arguments = network.under("static_kwargs.").attributes
     _check(arguments, network)
+    names = _Names(network)
     tensors = {}
     for name, value in (network.tensors | _numbers(network)).items():
-        tensors |= _renamed(name, value, max_resolution=_resolution(network))
+        tensors |= names.canonical(name, value)
     config = infer_config(
         tensors,
         conv_clamp=arguments.get("conv_clamp"),
@@ -66,7 +78,30 @@ def convert(document: Document) -> Blueprint:
         architecture=arguments.get("architecture", config.architecture),
         c_dim=arguments.get("label_size", config.c_dim),
     )
-    return Blueprint(config, tensors)
+    return Blueprint(config, tensors, notes + _contradictions(arguments, config))
+
+
+def _choose(document: Document) -> tuple[str, list[str]]:
+    """What stands before the names of the generator's variables, that of the averaged one if the file has it."""
+    found = (CONST.fullmatch(name) for name in document.tensors)
+    prefixes = [m[1] for m in found if m and f"{m[1]}mapping.Dense0/weight" in document.tensors]
+    if not prefixes:
+        raise CheckpointError(
+            "this is a TensorFlow pickle of NVIDIA's, but not of a StyleGAN2 generator (StyleGAN and config A are "
+            "another architecture); take a config-e or config-f file, or its PyTorch version"
+        )
+    chosen = min(prefixes, key=lambda prefix: (not AVERAGE.search(prefix), prefix))
+    raw = chosen and not AVERAGE.search(chosen)  # alone in the file, it can be either
+    return chosen, ["The file has no Gs, the moving average of the weights; those of G are raw ones."] if raw else []
+
+
+def _contradictions(arguments: dict[str, Any], config: GeneratorConfig) -> list[str]:
+    """Sentences on arguments that should repeat the shapes and do not. The shapes are right: they are the weights'."""
+    return [
+        f"The file says that {name} is {str(arguments[name])[:40]}; its tensors say {size(config)}, and were followed."
+        for name, size in REPEATED.items()
+        if arguments.get(name) not in (None, size(config))
+    ]
 
 
 def _check(arguments: dict[str, Any], network: Document) -> None:
@@ -74,7 +109,7 @@ def _check(arguments: dict[str, Any], network: Document) -> None:
     for name, value in arguments.items():
         if name in FIXED and value != FIXED[name]:
             raise CheckpointError(f"this network was built with {name} = {str(value)[:40]}; it must be {FIXED[name]}")
-        if name not in FIXED and name.partition(".")[0] not in READ | IGNORED:
+        if name not in FIXED and name not in REPEATED and name.partition(".")[0] not in READ | IGNORED:
             raise CheckpointError(f"this network was built with an argument that is not known here: {name[:80]}")
     if arguments.get("label_size") and "mapping.LabelEmbed/weight" not in network.tensors:
         raise CheckpointError(
@@ -84,38 +119,53 @@ def _check(arguments: dict[str, Any], network: Document) -> None:
         raise CheckpointError("this network was saved while it was still growing; take a later snapshot")
 
 
-def _resolution(network: Document) -> int:
-    found = (re.fullmatch(r"synthesis\.(\d{1,4})x\1/.+", name) for name in network.tensors)
-    return max((int(m[1]) for m in found if m), default=4)
-
-
 def _numbers(network: Document) -> dict[str, TensorView]:
     """Variables of no dimensions, which NumPy pickles as numbers and not as arrays."""
     numbers = {n: v for n, v in network.attributes.items() if n.endswith("/noise_strength") and type(v) is float}
     return {name: TensorView.number(value) for name, value in numbers.items()}
 
 
-def _renamed(name: str, view: TensorView, max_resolution: int) -> dict[str, TensorView]:
-    """{canonical name: tensor}, empty for what is only needed while the network grows; unknown names stay."""
-    if name == "dlatent_avg":
-        return {"mapping.w_avg": view}
-    if m := re.fullmatch(r"mapping\.(?:Dense(\d{1,2})|LabelEmbed)/(weight|bias)", name):
-        layer = f"mapping.fc{m[1]}" if m[1] else "mapping.embed"
-        return {f"{layer}.{m[2]}": view.permuted(1, 0) if m[2] == "weight" else view}
-    if name == "synthesis.4x4/Const/const":
-        return {"synthesis.b4.const": view.with_rank(3)}
-    if m := re.fullmatch(r"synthesis\.noise(\d{1,2})", name):
-        n = int(m[1])
-        return {f"synthesis.b{1 << (n + 5) // 2}.conv{1 - n % 2}.noise_const": view.with_rank(2)}
-    if m := re.fullmatch(r"synthesis\.ToRGB_lod(\d{1,2})/(.+)", name):  # configs B to D, which grow
-        if int(m[1]):
-            return {}
-        name = f"synthesis.{max_resolution}x{max_resolution}/ToRGB/{m[2]}"
-    if m := re.fullmatch(r"synthesis\.(\d{1,4})x\1/(\w+)/(\w+)", name):
-        resolution, layer, field = m.groups()
+class _Names:
+    """The canonical names of a network's variables.
+
+    Its blocks are called by the size of what they make, which is a multiple of that of the constant: "4x4", "8x8", and
+    so on in NVIDIA's networks, "6x4", "12x8" in others' of that form.
+    """
+
+    def __init__(self, network: Document):
+        match = next(filter(None, map(CONST.fullmatch, network.tensors)))
+        self.start = int(match[2]) or 1, int(match[3]) or 1
+        blocks = filter(None, map(BLOCK.fullmatch, network.tensors))
+        self.last = max((self._resolution(m[1], m[2]) or 0 for m in blocks), default=4)
+
+    def _resolution(self, height: str, width: str) -> int | None:
+        """Of the block with this size in its name, 4 for the first; None if no block has it."""
+        times, rest = divmod(int(height), self.start[0])
+        return None if rest or int(width) != times * self.start[1] else 4 * times
+
+    def canonical(self, name: str, view: TensorView) -> dict[str, TensorView]:
+        """{canonical name: tensor}, empty for what is only needed while the network grows; unknown names stay."""
+        if name == "dlatent_avg":
+            return {"mapping.w_avg": view}
+        if m := re.fullmatch(r"mapping\.(?:Dense(\d{1,2})|LabelEmbed)/(weight|bias)", name):
+            layer = f"mapping.fc{m[1]}" if m[1] else "mapping.embed"
+            return {f"{layer}.{m[2]}": view.permuted(1, 0) if m[2] == "weight" else view}
+        if m := re.fullmatch(r"synthesis\.noise(\d{1,2})", name):
+            n = int(m[1])
+            return {f"synthesis.b{1 << (n + 5) // 2}.conv{1 - n % 2}.noise_const": view.with_rank(2)}
+        if m := re.fullmatch(r"synthesis\.ToRGB_lod(\d{1,2})/(\w+)", name):  # configs B to D, which grow
+            return {} if int(m[1]) else self._of_block(self.last, "ToRGB", m[2], view) or {name: view}
+        if (m := BLOCK.fullmatch(name)) and (resolution := self._resolution(m[1], m[2])):
+            return self._of_block(resolution, m[3], m[4], view) or {name: view}
+        return {name: view}
+
+    def _of_block(self, resolution: int, layer: str, field: str, view: TensorView) -> dict[str, TensorView]:
+        block = f"synthesis.b{resolution}"
+        if (resolution, layer, field) == (4, "Const", "const"):
+            return {f"{block}.const": view.with_rank(3)}
         if layer in LAYERS and field in FIELDS:
-            return {f"synthesis.b{resolution}.{LAYERS[layer]}.{FIELDS[field]}": _reordered(view, layer, field)}
-    return {name: view}
+            return {f"{block}.{LAYERS[layer]}.{FIELDS[field]}": _reordered(view, layer, field)}
+        return {}
 
 
 def _reordered(view: TensorView, layer: str, field: str) -> TensorView:

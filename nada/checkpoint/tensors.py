@@ -102,6 +102,13 @@ class TensorView:
         return cls(storage, 0, shape, strides)
 
     @classmethod
+    def of_array(cls, storage: Storage, shape: tuple[int, ...], fortran: bool) -> TensorView:
+        """The view that fills a storage in row-major order, or in NumPy's "Fortran" order, column by column."""
+        if not fortran:
+            return cls.contiguous(storage, shape)
+        return cls.contiguous(storage, shape[::-1]).permuted(*reversed(range(len(shape))))
+
+    @classmethod
     def number(cls, value: float) -> TensorView:
         """A tensor of no dimensions, for formats in which single numbers are not tensors."""
         return cls.contiguous(Storage(torch.float64, Window.of(struct.pack("<d", value))), ())
@@ -153,7 +160,7 @@ class TensorView:
         """
         storage = self.storage.open()
         if not storage.dtype.is_floating_point:
-            raise CheckpointError(f"a tensor has type {storage.dtype}; the weights of a generator are floating-point")
+            raise CheckpointError(f"a tensor has type {storage.dtype}; only floating-point numbers are expected here")
         if self.numel == 0:
             return torch.empty(self.shape)
         span = 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))

@@ -1,12 +1,13 @@
 """The directory of a zip archive whose entries are stored, not compressed, as PyTorch writes them.
 
 Reading it here, and not with `zipfile`, gives every entry as a window of the file: nothing is unpacked, so
-that nothing can swell, and tensors are read straight from their place.
+that nothing can swell, and tensors are read straight from their place. Only NumPy's archives may be compressed.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 
 from ..errors import CheckpointError
@@ -18,7 +19,7 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR64 = struct.Struct("<4sIQI")
 _ENTRY = struct.Struct("<4s6H3I5H2I")
 _LOCAL = struct.Struct("<4s5H3I2H")
-_STORED = 0
+_STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 1
 _FULL32, _FULL16 = 0xFFFFFFFF, 0xFFFF
 _DAMAGED = "the file is a damaged or cut-off zip archive; download or copy it again"
@@ -33,7 +34,15 @@ class Entry:
     header: int
     """Where its local header is."""
     size: int
-    stored: bool
+    packed: int
+    """Bytes that it takes in the archive."""
+    method: int
+    encrypted: bool
+
+    @property
+    def deflated(self) -> bool:
+        """Whether it is compressed in the ordinary way."""
+        return self.method == _DEFLATED and not self.encrypted
 
     def open(self) -> Window:
         """Its content.
@@ -41,16 +50,34 @@ class Entry:
         Raises:
             CheckpointError: it is compressed or encrypted, or its place is not inside the archive.
         """
-        if not self.stored:
+        if self.method != _STORED or self.encrypted or self.size != self.packed:
             raise CheckpointError(
                 f"the archive's entry {self.name[:100]} is compressed or encrypted, which PyTorch does not do; "
                 "load the original file"
             )
+        return self._content()
+
+    def inflate(self) -> Window:
+        """Its content, unpacked in memory: `size` bytes and never more.
+
+        Raises:
+            CheckpointError: it is damaged, or has another size than the directory says.
+        """
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            data = unpacker.decompress(self._content().read(), self.size + 1)
+        except zlib.error as error:
+            raise CheckpointError(_DAMAGED) from error
+        if len(data) != self.size:
+            raise CheckpointError(_DAMAGED)
+        return Window.of(data)
+
+    def _content(self) -> Window:
         header = _LOCAL.unpack(self.archive.read(self.header, _LOCAL.size))
         if header[0] != b"PK\3\4":
             raise CheckpointError(_DAMAGED)
         name, extra = header[-2:]
-        return self.archive.part(self.header + _LOCAL.size + name + extra, self.size)
+        return self.archive.part(self.header + _LOCAL.size + name + extra, self.packed)
 
 
 def read_directory(archive: Window) -> dict[str, Entry]:
@@ -101,7 +128,7 @@ def _read_entry(cursor: Cursor, archive: Window) -> Entry:
     extra = cursor.take(extra_size)
     cursor.skip(comment_size)
     size, packed, header = _widened(extra, size, packed, header)
-    return Entry(archive, name, header, size, method == _STORED and not flags & _ENCRYPTED and size == packed)
+    return Entry(archive, name, header, size, packed, method, bool(flags & _ENCRYPTED))
 
 
 def _widened(extra: bytes, *values: int) -> list[int]:

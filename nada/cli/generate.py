@@ -1,9 +1,10 @@
-"""`nada generate`: images of a generator, with styles and a mapper."""
+"""`nada generate`: images of a generator, with styles, a mapper, and codes from a file."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..generators import NOISE_MODES, PRECISIONS, Generator
+from ..latents.files import load_latents
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
-from ..pictures.convert import to_pil
+from ..pictures.convert import middle, to_pil
 from ..pictures.grids import make_grid
 from ..runs.folder import ResultFolder
 from ..runs.names import free_path
+from ..seeding import SOURCES
 from ..text_edits import load_mapper
 from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_files
 from .shared import load_base, pick_device, split_spec, styled
@@ -33,6 +36,18 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--count", type=int, default=16, help="images to make (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first image; image i uses seed + i")
+    parser.add_argument(
+        "--seed-from",
+        choices=SOURCES,
+        default="torch",
+        help="how a seed becomes z; numpy gives the pictures of NVIDIA's scripts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--latents",
+        metavar="FILE",
+        help="codes of W or W+ instead of random ones, as .npz, .npy, .pt or .safetensors: all that the file has. "
+        "--count, --seed-from, --psi and --class have no effect then",
+    )
     parser.add_argument("--psi", type=float, default=0.7, help="truncation: 1 varied .. 0 average (%(default)s)")
     parser.add_argument(
         "--class", dest="label", type=int, default=0, help="class index, for class-conditional generators (%(default)s)"
@@ -48,31 +63,52 @@ def add(commands: Any) -> None:
         default="full",
         help="half computes in bfloat16 from 64 px on, for GPUs (default: %(default)s)",
     )
+    parser.add_argument(
+        "--crop",
+        type=_size,
+        metavar="WIDTHxHEIGHT",
+        help="save only the middle of each image: 512x384 cuts the black bars off the cars of LSUN",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)")
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Write `--count` images of a generator and a grid of them into a new folder. Image i is that of seed + i.
+    """Write images of a generator and a grid of them into a new folder.
 
-    Styles change the generator, and a mapper the codes, each given as FILE or FILE:STRENGTH.
+    Image i is that of seed + i, or of code i of a file. Styles change the generator, and a mapper the codes, each given
+    as FILE or FILE:STRENGTH.
     """
     out: Path = args.out or free_path(Path("nada-images"))
     if out.exists() and any(out.glob("*.png")):
         raise UsageError(f"{out} holds pictures already; choose another folder")
     base = load_base(args.generator)
     model = styled(base, args.style).to(pick_device(args.device))
-    ws = sample_latents(model, args.count, args.seed, args.psi, label=args.label)  # refuses a wrong class
+    size = model.config.image_size
+    rows, columns = middle(size, *(args.crop or size[::-1]))
+    if args.latents:
+        ws, name, first = load_latents(args.latents, model).to(model.device), "code", 0
+    else:
+        ws = sample_latents(model, args.count, args.seed, args.psi, label=args.label, seed_from=args.seed_from)
+        name, first = "seed", args.seed
     if args.mapper:
         ws = _mapped(ws, args.mapper, base)
     folder = ResultFolder(out)
     folder.prepare()
     images = generate(model, ws, args.noise, args.seed, args.batch, half=args.precision == "half")
-    for i, picture in enumerate(to_pil(images)):
-        folder.save_picture(picture, f"seed_{args.seed + i:06d}")
+    images = images[..., rows, columns]
+    for i, picture in enumerate(to_pil(images), first):
+        folder.save_picture(picture, f"{name}_{i:06d}")
     folder.save_picture(make_grid(images), "grid")
-    asked = {name: getattr(args, name) for name in ("generator", "seed", "psi", "noise")}
+    asked = {name: getattr(args, name) for name in ("generator", "seed", "seed_from", "latents", "psi", "noise")}
     return {**asked, "styles": args.style, "folder": str(out), "files": folder.files}
+
+
+def _size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT as numbers."""
+    if not (match := re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write for example 512x384")
+    return int(match[1]), int(match[2])
 
 
 def _mapped(ws: Tensor, spec: str, generator: Generator) -> Tensor:

@@ -52,6 +52,10 @@ class Config(Protocol):
         """Side of a square image in pixels."""
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images in pixels."""
+
+    @property
     def z_dim(self) -> int:
         """Numbers of the input latent z."""
 

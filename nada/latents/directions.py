@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import NadaError, UsageError
+from ..checkpoint import TensorView, open_arrays
+from ..errors import CheckpointError, UsageError
 from ..generators import Generator
 from ..seeding import seeded
 
 SAMPLES = 10_000
-MAX_BYTES = 16 << 20  # of a file with directions; one of 18 x 512 numbers has 72 kB
+MAX_NUMBERS = 1 << 22  # of all directions in a file; those of a factorization are 512 x 512
+COMPONENTS = (("comp", "std"), ("lat_comp", "lat_stdev"))  # directions of length 1, and their standard deviations
 
 
 @dataclass(frozen=True)
@@ -57,36 +57,61 @@ def principal_directions(generator: Generator, count: int = 10, samples: int = S
     return Directions(vectors[:count].float(), (values / values.sum())[:count].float())
 
 
-def load_direction(path: str | Path) -> Tensor:
-    """A direction from a file: a boundary of InterFaceGAN (.npy), or the only tensor of a .safetensors.
+def load_direction(path: str | Path, number: int = 0) -> Tensor:
+    """A direction from a file: .npy, .npz, .pt or .safetensors, read without running anything in it.
+
+    Args:
+        path: a file with one array (the boundaries of InterFaceGAN and e4e, and those of StyleGAN-NADA's authors), or
+            with many directions: principal components of GANSpace and e4e ("comp" and "std", or "lat_comp" and
+            "lat_stdev"), or the factorization of rosinality/stylegan2-pytorch ("eigvec", one a column).
+        number: which of many, from 0; of no effect where there is one.
 
     Returns:
-        [w_dim] for all codes, or [num_ws, w_dim], float32.
+        [w_dim] for all codes, or [num_ws, w_dim], float32. Components have the length of one standard deviation.
 
     Raises:
-        NadaError: the file is not such a direction.
+        NadaError: the file is not such a direction, or does not have that many.
     """
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise NadaError(f"{path.name} has {path.stat().st_size >> 20} MB; a direction has a few kilobytes")
-        if path.suffix == ".npy":
-            arrays = [np.load(path, allow_pickle=False)]
-        else:
-            arrays = [tensor.numpy() for tensor in load_file(path).values()]
-        (array,) = arrays
-        direction = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise NadaError(
-            f"{path.name} is no direction: a .npy or .safetensors file with one array of numbers"
-        ) from error
-    while direction.ndim > 1 and direction.shape[0] == 1:
-        direction = direction[0]
-    if direction.ndim not in (1, 2) or not direction.isfinite().all():
-        raise NadaError(
-            f"{path.name} holds numbers of shape {list(direction.shape)}; a direction is [w_dim] or [n, w_dim]"
-        )
-    return direction
+    with open_arrays(path) as arrays:
+        direction = _one_of(arrays, number)
+        while direction.ndim > 1 and direction.shape[0] == 1:
+            direction = direction[0]
+        if direction.ndim not in (1, 2) or not direction.numel():
+            raise CheckpointError(_misshapen(direction.shape))
+        if not direction.isfinite().all():
+            raise CheckpointError("the direction is not finite: it has NaN or infinite numbers")
+        return direction
+
+
+def _one_of(arrays: Mapping[str, TensorView], number: int) -> Tensor:
+    named = {name.rpartition(".")[2]: view for name, view in arrays.items()}
+    if "eigvec" in named:
+        many = _read(named["eigvec"], 2).T
+    elif (pair := next((pair for pair in COMPONENTS if {*pair} <= {*named}), None)) is not None:
+        many, lengths = (_read(named[name], rank) for name, rank in zip(pair, (None, 1), strict=True))
+        if many.ndim < 2 or len(many) != len(lengths):
+            raise CheckpointError(
+                f"the file has directions {list(many.shape)} and lengths {list(lengths.shape)}, which do not match"
+            )
+        many = many.flatten(1) * lengths[:, None]
+    elif len(arrays) == 1:
+        return _read(next(iter(arrays.values())))
+    else:
+        listed = ", ".join(sorted(arrays)[:5])
+        raise CheckpointError(f"the file holds {len(arrays)} arrays ({listed}); a direction is one")
+    if not 0 <= number < len(many):
+        raise CheckpointError(f"there is no direction {number} in the file; it has the directions 0 to {len(many) - 1}")
+    return many[number].clone()
+
+
+def _read(view: TensorView, rank: int | None = None) -> Tensor:
+    if view.numel > MAX_NUMBERS or rank not in (None, len(view.shape)):
+        raise CheckpointError(_misshapen(view.shape))
+    return view.read()
+
+
+def _misshapen(shape: tuple[int, ...]) -> str:
+    return f"the direction has shape {list(shape)}; it must be [w_dim] or [num_ws, w_dim]"
 
 
 def edit_latents(ws: Tensor, direction: Tensor, amount: float, first: int = 0, last: int | None = None) -> Tensor:

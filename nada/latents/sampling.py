@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..generators import Generator, Label
-from ..seeding import seeded
+from ..seeding import sample_z
 
 
 @torch.no_grad()
@@ -18,6 +18,7 @@ def sample_latents(
     truncation_psi: float = 0.7,
     truncation_cutoff: int | None = None,
     label: Label = 0,
+    seed_from: str = "torch",
 ) -> Tensor:
     """Random latent codes; the i-th is that of seed + i, however many are asked for.
 
@@ -28,13 +29,17 @@ def sample_latents(
         truncation_psi: 1 for full variety, less for more typical images, 0 for the average one.
         truncation_cutoff: truncate only the first so many codes; None for all.
         label: which class, of generators that have them; see `Mapping.forward`.
+        seed_from: how a seed becomes z, see `sample_z`: "numpy" gives the pictures that NVIDIA's scripts give for it.
 
     Returns:
         ws [count, num_ws, w_dim], on the generator's device.
+
+    Raises:
+        UsageError: count is below 1, or there is no such class or way to draw.
     """
     if count < 1:
         raise UsageError(f"count is {count}; ask for at least 1 latent code")
-    z = torch.cat([torch.randn(1, generator.config.z_dim, generator=seeded(seed + i)) for i in range(count)])
+    z = torch.cat([sample_z(seed + i, generator.config.z_dim, seed_from) for i in range(count)])
     return generator.mapping(z.to(generator.device), truncation_psi, truncation_cutoff, label)
 
 

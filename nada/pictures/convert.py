@@ -16,14 +16,59 @@ from ..errors import UsageError
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
+def to_rgb(images: Tensor, background: float = 1.0) -> Tensor:
+    """Images of any generator as RGB: grey is repeated, and what is transparent shows the background. Differentiable.
+
+    Args:
+        images: [N, C, H, W] in [-1, 1]: grey, grey with alpha, RGB or RGBA. RGB is returned as it is.
+        background: the grey behind transparent parts, -1 black .. 1 white.
+
+    Returns:
+        [N, 3, H, W].
+    """
+    color, alpha = _color_and_alpha(images)
+    if alpha is None:
+        return color
+    return background + ((alpha + 1) / 2).clamp(0, 1) * (color - background)
+
+
+def as_saved(images: Tensor) -> Tensor:
+    """Images [N, C, H, W] of any generator with the channels of picture files: RGB or RGBA, [N, 3 or 4, H, W]."""
+    color, alpha = _color_and_alpha(images)
+    return color if alpha is None else torch.cat([color, alpha], dim=1)
+
+
+def _color_and_alpha(images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Color [N, 3, H, W] and alpha [N, 1, H, W], of one or two channels (grey), three, or four."""
+    channels = images.shape[1]
+    color = images[:, :3] if channels >= 3 else images[:, :1].expand(-1, 3, -1, -1)
+    return color, images[:, -1:] if channels in (2, 4) else None
+
+
+def middle(size: tuple[int, int], width: int, height: int) -> tuple[slice, slice]:
+    """Where the middle of a picture is, as rows and columns: `images[..., rows, columns]`.
+
+    Args:
+        size: height and width of the picture.
+        width, height: of its middle.
+
+    Raises:
+        UsageError: the picture is smaller.
+    """
+    if not (1 <= height <= size[0] and 1 <= width <= size[1]):
+        raise UsageError(f"the images have {size[1]} x {size[0]} pixels; {width} x {height} cannot be cut out of them")
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return slice(top, top + height), slice(left, left + width)
+
+
 def to_uint8(images: Tensor) -> Tensor:
-    """Images [N, C, H, W] in [-1, 1] (clamped here) -> RGB [N, H, W, 3] uint8. Grey is repeated, alpha dropped."""
-    rgb = images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)
-    return ((rgb.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    """Images [N, C, H, W] in [-1, 1] (clamped here) -> RGB or RGBA [N, H, W, 3 or 4] uint8; see `as_saved`."""
+    shown = as_saved(images.detach().float().cpu())
+    return ((shown + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
-    """Images [N, C, H, W] in [-1, 1] -> N RGB pictures."""
+    """Images [N, C, H, W] in [-1, 1] -> N pictures, RGB or RGBA."""
     return [Image.fromarray(np.ascontiguousarray(image)) for image in to_uint8(images).numpy()]
 
 

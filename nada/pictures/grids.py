@@ -11,17 +11,18 @@ from torch import Tensor
 
 from .convert import to_pil
 
-TILE_MIN, TILE_MAX = 128, 256  # shown size of one image in pixels
+TILE_MIN, TILE_MAX = 128, 256  # shown size of one image in pixels, along its longer side
+CELL, BOARD = 8, (255, 224)  # of the checkerboard that shows through transparent parts: pixels, and two greys
 GAP, LABEL_HEIGHT, FONT_SIZE = 4, 28, 16
 COLUMN_GAP = 3 * GAP  # between pictures side by side
 PAPER, INK = (255, 255, 255), (32, 32, 32)
 
 
 def make_grid(images: Tensor, columns: int | None = None) -> Image.Image:
-    """One picture of images [N, 3, H, W], row by row; small ones are enlarged, large ones reduced.
+    """One picture of images [N, C, H, W], row by row; small ones are enlarged, large ones reduced.
 
     Args:
-        images: in [-1, 1].
+        images: in [-1, 1], of one to four channels; a checkerboard shows through what is transparent.
         columns: None for about a square.
     """
     tiles = _tiles(images)
@@ -38,7 +39,7 @@ def before_after(before: Tensor, after: Tensor, labels: tuple[str, str]) -> Imag
     """The frozen generator's images on the left, the trained one's of the same latents at the same places on the right.
 
     Args:
-        before, after: [N, 3, H, W] in [-1, 1].
+        before, after: [N, C, H, W] in [-1, 1].
         labels: written above the halves.
     """
     return _side_by_side([_labelled(make_grid(part), text) for part, text in zip((before, after), labels, strict=True)])
@@ -48,7 +49,7 @@ def filmstrip(frames: Sequence[tuple[str, Tensor]]) -> Image.Image:
     """One labelled column a moment; each row follows one latent.
 
     Args:
-        frames: (label, images [N, 3, H, W] in [-1, 1]) in the order of time.
+        frames: (label, images [N, C, H, W] in [-1, 1]) in the order of time.
     """
     return _side_by_side([_labelled(make_grid(images, columns=1), label) for label, images in frames])
 
@@ -76,17 +77,33 @@ def filmstrip_geometry(frames: Sequence[tuple[str, Tensor]]) -> dict[str, int]:
 
 
 def _tile_size(images: Tensor) -> tuple[int, int]:
-    """Width and height in pixels at which images [N, 3, H, W] are shown."""
+    """Width and height in pixels at which images [N, C, H, W] are shown."""
     height, width = images.shape[2:]
-    shown = min(max(width, TILE_MIN), TILE_MAX)
-    return shown, round(height * shown / width)
+    longer = max(height, width)
+    scale = min(max(longer, TILE_MIN), TILE_MAX) / longer
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _tiles(images: Tensor) -> list[Image.Image]:
     if not len(images):
         raise ValueError("there are no images to show; a picture needs at least one")
     size = _tile_size(images)
-    return [p if p.size == size else p.resize(size, Resampling.LANCZOS) for p in to_pil(images)]
+    return [
+        _opaque(picture if picture.size == size else picture.resize(size, Resampling.LANCZOS))
+        for picture in to_pil(images)
+    ]
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    """An RGB picture as it is, an RGBA one on a checkerboard."""
+    if picture.mode == "RGB":
+        return picture
+    columns, rows = (ceil(side / CELL) for side in picture.size)
+    board = Image.new("L", (columns, rows))
+    board.putdata([BOARD[(x + y) % 2] for y in range(rows) for x in range(columns)])
+    board = board.resize((columns * CELL, rows * CELL), Resampling.NEAREST).crop((0, 0, *picture.size)).convert("RGB")
+    board.paste(picture, mask=picture)
+    return board
 
 
 def _labelled(picture: Image.Image, label: str) -> Image.Image:

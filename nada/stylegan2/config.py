@@ -88,6 +88,11 @@ class GeneratorConfig:
         return height * resolution // 4, width * resolution // 4
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.size(self.resolution)
+
+    @property
     def width(self) -> int:
         """Feature maps of the widest block."""
         return max(self.channels)

@@ -126,6 +126,18 @@ def test_the_oldest_copies_make_room(tmp_path):
     assert [copies.find(path) is not None for path in paths] == [False, True, False, True]
 
 
+def test_copies_of_an_earlier_conversion_are_not_used(tmp_path, source, reads, monkeypatch):
+    """It may have taken other weights from the same file."""
+    folder = tmp_path / "cache"
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "VERSION", cache.VERSION - 1)
+        Cache(folder).keep(small_generator(seed=3), source, inspect_file(source)["sha256"])
+        assert Cache(folder).find(source) is not None
+    for _ in range(2):
+        assert same(load_generator(source, folder), small_generator())
+    assert reads == [".pkl", ".safetensors"]
+
+
 def test_a_deleted_folder_is_no_trouble(tmp_path, source):
     load_generator(source, tmp_path / "cache")
     shutil.rmtree(tmp_path / "cache")

@@ -50,21 +50,21 @@ def test_tensors_of_a_generator_in_training_are_plain(tmp_path):
     ids=str,
 )
 def test_what_the_format_cannot_express_is_refused(tmp_path, fields):
-    generator = small_generator(16, **{"z_dim": 14, **fields})
+    generator = small_generator(16, **fields)
     with pytest.raises(UsageError, match=next(iter(fields))):
         save_rosinality(generator, tmp_path / "g.pt")
     assert not list(tmp_path.iterdir())
 
 
 def test_what_gets_lost_is_said(tmp_path):
-    generator = small_generator(16, z_dim=14, conv_clamp=256.0, demod_eps="raw")
+    generator = small_generator(16, conv_clamp=256.0, demod_eps="raw")
     notes = " ".join(save_rosinality(generator, tmp_path / "g.pt"))
     assert "activations pass 256" in notes
     assert "demodulation" in notes
 
 
 def test_convert_writes_both_formats(tmp_path, capsys):
-    generator = small_generator(16, z_dim=14)
+    generator = small_generator(16)
     save_generator(generator, tmp_path / "a.safetensors")
     assert main(["convert", str(tmp_path / "a.safetensors"), str(tmp_path / "b.pt")]) == 0
     assert "unusual widths" in capsys.readouterr().out

@@ -32,6 +32,7 @@ KINDS = {
     "rgba": {"img_channels": 4},
     "high": {"start": (4, 2)},
     "wide": {"start": (3, 7)},
+    "wide z": {"z_dim": 16},
 }
 
 
@@ -89,6 +90,37 @@ def test_tensorflow_networks_of_other_kinds(tmp_path, arguments, what):
     assert what in refused(tmp_path, tensorflow_bytes(small_generator(), **arguments))
 
 
+@pytest.mark.parametrize("start", [(4, 4), (4, 2), (6, 4), (3, 7)])
+@pytest.mark.parametrize("pixels", [False, True])
+def test_tensorflow_networks_of_other_forms(tmp_path, start, pixels):
+    generator = small_generator(32, start=start)
+    height, width = generator.config.size(32)
+    said = {"init_res": [*start], "min_h": start[0], "min_w": start[1], "res_log2": 3}
+    said |= {"resolution_h": height, "resolution_w": width, "verbose": True, "impl": "ref"}
+    loaded = load_generator(put(tmp_path, tensorflow_bytes(generator, pixels=pixels, **said)))
+    assert loaded.config == generator.config
+    assert same(generator, loaded)
+    assert loaded.metadata["notes"] == []
+
+
+@pytest.mark.parametrize(
+    "said", [{"resolution_w": 512}, {"resolution_h": 512}, {"min_h": 5}, {"min_w": 5}, {"res_log2": 7}]
+)
+def test_tensorflow_arguments_that_contradict_the_shapes_are_noted(tmp_path, said):
+    generator = small_generator()
+    loaded = load_generator(put(tmp_path, tensorflow_bytes(generator, **said)))
+    assert same(generator, loaded)
+    ((name, value),) = said.items()
+    assert f"{name} is {value}; its tensors say" in loaded.metadata["notes"][0]
+
+
+def test_tensorflow_blocks_of_impossible_sizes(tmp_path):
+    data = tensorflow_bytes(small_generator())
+    for wrong in (b"9x9/Conv1", b"0x8/Conv1", b"8x0/Conv1"):
+        assert refused(tmp_path, data.replace(b"8x8/Conv1", wrong))
+    assert refused(tmp_path, data.replace(b"4x4/Const", b"0x0/Const"))
+
+
 def test_tensorflow_labels_of_the_first_repository(tmp_path):
     data = tensorflow_bytes(small_generator(c_dim=3)).replace(b"LabelEmbed", b"LabelConca")
     assert "labels the way NVlabs/stylegan2 did" in refused(tmp_path, data)
@@ -128,7 +160,7 @@ def test_images_of_other_forms_from_rosinality(tmp_path):
         generator = small_generator(32, **fields)
         loaded = load_generator(put(tmp_path, torch_bytes(rosinality_checkpoint(generator))))
         assert same(generator, loaded)
-        assert loaded(torch.randn(2, 16)).shape == (2, *shape)
+        assert loaded(torch.randn(2, 14)).shape == (2, *shape)
         assert loaded.synthesis.sample_noise(2)["b8.conv0"].shape == (2, 1, 8, 8 * loaded.config.start[1] // 4)
 
 
@@ -208,7 +240,7 @@ def test_pictures_agree_with_the_papers_figure(kind):
 
 def test_labels_choose_the_class():
     generator = small_generator(c_dim=3)
-    z = torch.randn(3, 16)
+    z = torch.randn(3, 14)
     each = [generator.mapping(z, label=label) for label in range(3)]
     assert torch.equal(generator.mapping(z), each[0])
     assert not torch.allclose(each[0], each[1])
@@ -230,7 +262,7 @@ def test_the_average_over_classes_is_estimated_where_it_is_missing(tmp_path):
     generator = small_generator(c_dim=3, demod_eps="raw")
     tensors = {name: tensor for name, tensor in generator.state_dict().items() if name != "mapping.w_avg"}
     loaded = load_generator(put(tmp_path, save(tensors)))
-    z = torch.randn(30_000, 16, generator=torch.Generator().manual_seed(3))
+    z = torch.randn(30_000, 14, generator=torch.Generator().manual_seed(3))
     w = generator.mapping(z, label=torch.arange(30_000) % 3)[:, 0]
     assert (loaded.mapping.w_avg - w.mean(dim=0)).abs().max() < 5 * w.std() / 100
     assert any("class 0" in note for note in loaded.metadata["notes"])

@@ -70,7 +70,7 @@ def test_rosinality_without_average_and_noise_is_filled_in_repeatably(tmp_path, 
     assert differing(loaded, again) == []
     filled = [name for name in generator.state_dict() if name.endswith(("noise_const", "w_avg"))]
     assert differing(generator, loaded) == filled
-    w = generator.mapping(torch.randn(50_000, 16, generator=torch.Generator().manual_seed(3)))[:, 0]
+    w = generator.mapping(torch.randn(50_000, 14, generator=torch.Generator().manual_seed(3)))[:, 0]
     assert (loaded.mapping.w_avg - w.mean(dim=0)).abs().max() < 5 * w.std() / 100  # of 10,000 samples
     noise = torch.cat([layer.flatten() for name, layer in loaded.state_dict().items() if name.endswith("noise_const")])
     assert abs(noise.mean()) < 0.1
@@ -143,7 +143,7 @@ def test_the_same_weights_in_both_formats_make_the_same_pictures(tmp_path):
     theirs = load_generator(put(tmp_path, torch_bytes(rosinality_checkpoint(generator)), "a"))
     nvidia = load_generator(put(tmp_path, nvidia_bytes(generator), "b"))
     assert (theirs.config.demod_eps, nvidia.config.demod_eps) == ("scaled", "raw")
-    z = torch.randn(4, 16)
+    z = torch.randn(4, 14)
     a, b = theirs(z, truncation_psi=0.7), nvidia(z, truncation_psi=0.7)
     assert (a - b).abs().max() < 1e-4
     assert a.std() > 0.1
@@ -219,7 +219,7 @@ def test_damaged_descriptions(tmp_path, generator, description):
     ],
 )
 def test_impossible_configurations(tmp_path, generator, change):
-    config = {"resolution": 16, "channels": [12, 10, 8], "z_dim": 16, "w_dim": 14, "mapping_layers": 3}
+    config = {"resolution": 16, "channels": [12, 10, 8], "z_dim": 14, "w_dim": 14, "mapping_layers": 3}
     description = json.dumps({"format": 1, "config": config | change, "metadata": {}})
     with pytest.raises(CheckpointError):
         load_generator(put(tmp_path, save(generator.state_dict(), {"nada": description})))
@@ -252,7 +252,7 @@ def test_tensors_are_ordinary_even_under_inference_mode(tmp_path, generator):
     with torch.inference_mode():
         loaded = load_generator(path)
     assert not any(tensor.is_inference() for tensor in loaded.state_dict().values())
-    loaded.requires_grad_(True)(torch.randn(1, 16)).sum().backward()
+    loaded.requires_grad_(True)(torch.randn(1, 14)).sum().backward()
 
 
 @pytest.mark.parametrize(

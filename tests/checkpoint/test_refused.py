@@ -166,8 +166,26 @@ def test_nvidia_layers_that_clamp_differently(tmp_path):
 
 
 def test_an_embedding_of_classes_without_its_bias(tmp_path):
-    tensors = small_generator().state_dict() | {"mapping.embed.weight": torch.zeros(14, 3)}
+    tensors = small_generator(z_dim=16).state_dict() | {"mapping.embed.weight": torch.zeros(14, 3)}
     assert "mapping.embed.bias" in refusal(tmp_path, save(tensors))
+
+
+@pytest.mark.parametrize("inputs", [28, 17])
+def test_classes_whose_embedding_was_lost_under_rosinality_names(tmp_path, inputs):
+    """The first layer takes z and the embedding of a class: as an unconditional one, noise would fill the class."""
+    data = torch_bytes(rosinality_checkpoint(small_generator(z_dim=inputs)))
+    assert f"takes {inputs} numbers and is 14 wide: this looks like a generator with classes" in refusal(tmp_path, data)
+
+
+def test_classes_whose_embedding_was_lost_under_nvidia_names(tmp_path):
+    tensors = small_generator(c_dim=3).state_dict()
+    lost = {name: tensor for name, tensor in tensors.items() if "embed" not in name}
+    assert "this looks like a generator with classes" in refusal(tmp_path, save(lost))
+    wide = small_generator(z_dim=28)  # a pickle says how wide z is
+    path = tmp_path / "wide.pkl"
+    path.write_bytes(nvidia_bytes(wide))
+    assert load_generator(path).config.z_dim == 28
+    assert "the z_dim of this StyleGAN2 is '14', its tensors say 28" in refusal(tmp_path, nvidia_bytes(wide, z_dim=14))
 
 
 def test_nvidia_pickle_without_a_generator(tmp_path):

@@ -29,7 +29,7 @@ FILTER = torch.outer(torch.tensor([1.0, 3.0, 3.0, 1.0]), torch.tensor([1.0, 3.0,
 def small_generator(resolution: int = 16, seed: int = 1, **fields) -> Generator:
     """A random generator in which every tensor matters: biases, noise strengths and the average w are not zero."""
     blocks = resolution.bit_length() - 2
-    sizes = {"channels": (12, 10, 8, 6, 4)[:blocks], "z_dim": 16, "w_dim": 14, "mapping_layers": 3}
+    sizes = {"channels": (12, 10, 8, 6, 4)[:blocks], "z_dim": 14, "w_dim": 14, "mapping_layers": 3}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         generator = Generator(GeneratorConfig(resolution, **{**sizes, **fields}))
@@ -214,7 +214,7 @@ def _nvidia_modules(
 def _nvidia_attributes(path: str, config: GeneratorConfig, own: dict[str, Tensor]) -> dict:
     leaf = path.split(".")[-1]
     if leaf == "mapping":
-        return {"c_dim": config.c_dim, "num_layers": config.mapping_layers, "w_avg_beta": 0.995}
+        return {"c_dim": config.c_dim, "z_dim": config.z_dim, "num_layers": config.mapping_layers, "w_avg_beta": 0.995}
     if leaf.startswith("fc") or leaf in ("affine", "embed"):
         multiplier = config.mapping_lr_multiplier if leaf.startswith("fc") else 1
         gain = multiplier / np.sqrt(own["weight"].shape[1])  # a NumPy number, as in NVIDIA's files
@@ -240,6 +240,7 @@ def tensorflow_bytes(
     growing: bool = False,
     lod: float = 0,
     alone: bool = False,
+    pixels: bool = False,
     convert: Callable[[np.ndarray], np.ndarray] = lambda array: array,
     **arguments,
 ) -> bytes:
@@ -251,6 +252,7 @@ def tensorflow_bytes(
         growing: the to-RGB layers have the names that they have there, and there is one more.
         lod: the level of detail that is still missing while they grow.
         alone: the file is Gs, and not a tuple with it.
+        pixels: blocks are called by height and width, as in the repositories that first made other forms.
         convert: done to every array.
         arguments: of the network, beside those that follow from its config.
     """
@@ -259,7 +261,7 @@ def tensorflow_bytes(
         known |= {"resolution": generator.config.resolution, "resample_kernel": [1, 3, 3, 1], **arguments}
         known |= {"label_size": generator.config.c_dim, "mapping_lrmul": generator.config.mapping_lr_multiplier}
         other = network("G", [("lod", np.float32(0))], known)
-        average = _tensorflow_network(network, generator, known, growing, lod, convert)
+        average = _tensorflow_network(network, generator, known, growing, lod, pixels, convert)
         parts = (other, network("D", [], {}), average)
         return pickle.dumps(average if alone else parts, protocol=protocol)
 
@@ -290,13 +292,15 @@ def tensorflow_package() -> Iterator[type]:
 
 
 def _tensorflow_network(
-    network: type, generator: Generator, arguments: dict, growing: bool, lod: float, convert: Callable
+    network: type, generator: Generator, arguments: dict, growing: bool, lod: float, pixels: bool, convert: Callable
 ):
     """The generator as three networks: what is in the outer one, and the two inside."""
     parts: dict[str, list] = {"": [("lod", np.float32(lod))], "mapping": [], "synthesis": []}
     for name, tensor in generator.state_dict().items():
         part, variable, array = _tensorflow_variable(name, tensor.numpy())
         array = convert(array) if array.ndim else array
+        if pixels and (m := re.fullmatch(r"(\d+)x\d+(/.+)", variable)):
+            variable = "x".join(map(str, generator.config.size(int(m[1])))) + m[2]
         if growing and "ToRGB" in variable:
             variable = "ToRGB_lod0/" + variable.rpartition("/")[2]
             parts[part].append((variable.replace("lod0", "lod1"), array + 1))

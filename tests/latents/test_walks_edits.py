@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from nada.errors import NadaError, UsageError
-from nada.latents.directions import edit_latents, load_direction, principal_directions
+from nada.errors import UsageError
+from nada.latents.directions import edit_latents, principal_directions
 from nada.latents.sampling import blend_latents
 from nada.latents.walks import EASINGS, METHODS, interpolate_latents
 
@@ -91,21 +90,6 @@ def test_an_edit_moves_only_its_codes(codes):
         edit_latents(codes, torch.randn(9), 1.0)
     with pytest.raises(UsageError, match="0 to 9"):
         edit_latents(codes, step, 1.0, first=10)
-
-
-def test_directions_come_from_files(tmp_path):
-    age = np.random.default_rng(0).normal(size=(1, 8))
-    np.save(tmp_path / "age.npy", age)
-    assert torch.allclose(load_direction(tmp_path / "age.npy"), torch.from_numpy(age[0]).float())
-    save_file({"pose": torch.ones(1, 10, 8)}, tmp_path / "pose.safetensors")
-    assert load_direction(tmp_path / "pose.safetensors").shape == (10, 8)
-    np.save(tmp_path / "object.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    np.save(tmp_path / "cube.npy", np.ones((2, 2, 2)))
-    np.save(tmp_path / "nan.npy", np.array([np.nan]))
-    (tmp_path / "text.npy").write_text("hello")
-    for name in ("object.npy", "cube.npy", "nan.npy", "text.npy", "absent.npy"):
-        with pytest.raises(NadaError, match="direction"):
-            load_direction(tmp_path / name)
 
 
 def test_bands_are_mixed_by_their_shares(codes):

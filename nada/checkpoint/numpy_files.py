@@ -1,0 +1,66 @@
+"""NumPy's files: .npy, an array behind a header, and .npz, a zip archive of such files."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import CheckpointError
+from .numpy_values import FLOATS
+from .tensors import Storage, TensorView
+from .window import Window
+from .zip_entries import Entry
+
+MAGIC = b"\x93NUMPY"
+MAX_HEADER = 1 << 12  # bytes; that of an ordinary array has 118
+MAX_UNPACKED = 1 << 29  # bytes of all compressed arrays of an archive
+# A literal of Python, always written in this form. A pattern reads it: nothing is evaluated.
+HEADER = re.compile(rb"\{'descr': '([<>=|]?)(\w+)', 'fortran_order': (True|False), 'shape': \(([\dL, ]*)\),? ?\}\s*")
+MAX_DIGITS = 18  # of a size
+_DAMAGED = "the file is a damaged NumPy file; download or copy it again"
+
+
+def read_npy(window: Window) -> TensorView | None:
+    """The array, unread; None if it is not one of little-endian floating-point numbers.
+
+    Raises:
+        CheckpointError: the file is damaged, cut off, or claims impossible sizes.
+    """
+    head = bytes(window.read(0, min(window.size, 12)))
+    if len(head) < 12 or not head.startswith(MAGIC):
+        raise CheckpointError(_DAMAGED)
+    start = 10 if head[6] == 1 else 12
+    length = int.from_bytes(head[8:start], "little")
+    if length > MAX_HEADER:
+        return None  # the fields of a record, which can be many
+    header = bytes(window.read(start, length))
+    if not (match := HEADER.fullmatch(header)):
+        if header.startswith(b"{'descr': ["):
+            return None
+        raise CheckpointError(_DAMAGED)
+    order, code, fortran, shape = match.groups()
+    sizes = re.findall(rb"\d+", shape)
+    if any(len(size) > MAX_DIGITS for size in sizes):
+        raise CheckpointError(_DAMAGED)
+    if order == b">" or (dtype := FLOATS.get(code.decode("latin-1"))) is None:
+        return None
+    data = window.part(start + length, window.size - start - length)
+    return TensorView.of_array(Storage(dtype, data), tuple(map(int, sizes)), fortran == b"True")
+
+
+def read_npz(entries: dict[str, Entry]) -> dict[str, TensorView]:
+    """The arrays of an archive by name, unread; without those that `read_npy` leaves out.
+
+    Raises:
+        CheckpointError: the archive is damaged, or its arrays are too large.
+    """
+    views, budget = {}, MAX_UNPACKED
+    for name, entry in entries.items():
+        if not name.endswith(".npy"):
+            continue
+        if entry.deflated:
+            budget -= entry.size
+            if budget < 0:
+                raise CheckpointError(f"the archive's arrays have more than {MAX_UNPACKED} bytes unpacked")
+        if (view := read_npy(entry.inflate() if entry.deflated else entry.open())) is not None:
+            views[name.removesuffix(".npy")] = view
+    return views
