@@ -178,7 +178,7 @@ def _switch(name: str) -> io.Input:
     )
 
 
-def _setting(kind, name: str, high: float) -> io.Input:
+def _setting(kind: type[io.Input], name: str, high: float) -> io.Input:
     """A number of the configuration, with its own default, lower end and explanation."""
     field = CONFIG[name]
     return kind.Input(

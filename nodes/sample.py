@@ -75,7 +75,13 @@ class SampleLatents(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(
-        cls, generator, seed: int, count: int, truncation_psi: float, truncation_cutoff: int = 0, label: int = 0
+        cls,
+        generator: Generator,
+        seed: int,
+        count: int,
+        truncation_psi: float,
+        truncation_cutoff: int = 0,
+        label: int = 0,
     ) -> io.NodeOutput:
         with host.normal_tensors():
             cutoff = truncation_cutoff or None
@@ -132,7 +138,9 @@ class GenerateImages(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, generator, latents: Tensor, noise: str, seed: int = 0, precision: str = "full") -> io.NodeOutput:
+    def execute(
+        cls, generator: Generator, latents: Tensor, noise: str, seed: int = 0, precision: str = "full"
+    ) -> io.NodeOutput:
         check_latents(generator, latents)
         chunk = max(1, int(CHUNK_BYTES / image_bytes(generator)))
         with host.on_device(generator, needs=chunk * image_bytes(generator)):

@@ -29,7 +29,7 @@ def convert(document: Document) -> Blueprint:
     Raises:
         CheckpointError: it is incomplete, or of a kind that cannot be loaded.
     """
-    network = document.under(document.prefix_of(MARKS))
+    network = document.under(document.prefix_of(MARKS) or "")
     _check_activations(network)
     tensors = drop_filters(network.tensors, FILTER, gain=1.0)
     notes: list[str] = []

@@ -36,7 +36,7 @@ def convert(document: Document) -> Blueprint:
     Raises:
         CheckpointError: it is incomplete, or of a kind that cannot be loaded.
     """
-    source = document.under(document.prefix_of(MARKS)).tensors
+    source = document.under(document.prefix_of(MARKS) or "").tensors
     averages = [table[name] for table in (source, document.tensors) for name in AVERAGES if name in table]
     source = {name: view for name, view in source.items() if name not in AVERAGES}
     tensors = dict(_renamed(name, view) for name, view in drop_filters(source, FILTERS, FILTER_GAIN).items())

@@ -52,7 +52,7 @@ def convert(document: Document) -> Blueprint:
     network = document.under(prefix)
     arguments = network.under("static_kwargs.").attributes
     _check(arguments, network)
-    tensors = {}
+    tensors: dict[str, TensorView] = {}
     for name, value in (network.tensors | _numbers(network)).items():
         tensors |= _renamed(name, value, max_resolution=_resolution(network))
     config = infer_config(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +23,15 @@ class ClipModel(nn.Module):
     Attributes:
         name: a specification without folders: it is written into files that are shared.
         weight: factor of its losses.
+        model: a CLIP model of open_clip's, whose classes are known only where it is imported.
+        tokenize: the tokenizer of that model.
     """
 
-    def __init__(self, name: str, weight: float, model: nn.Module, tokenize: Callable[..., Tensor]):
+    model: Any
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, weight: float, model: Any, tokenize: Any):
         super().__init__()
         self.name, self.weight = name, weight
         self.model = model.eval().requires_grad_(False)
@@ -112,7 +118,7 @@ def _length_first(visual: nn.Module) -> None:
     ten times as long (docs/speed.md).
     """
     transformer = getattr(visual, "transformer", None)
-    if getattr(transformer, "batch_first", False):
+    if transformer is not None and getattr(transformer, "batch_first", False):
         for module in transformer.modules():
             if hasattr(module, "batch_first"):
                 module.batch_first = False
@@ -128,7 +134,7 @@ class ClipEnsemble(nn.Module):
         self.models = nn.ModuleList(models)
 
     def __iter__(self) -> Iterator[ClipModel]:
-        return iter(self.models)
+        return cast(Iterator[ClipModel], iter(self.models))
 
     def __len__(self) -> int:
         return len(self.models)
