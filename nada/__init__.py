@@ -121,7 +121,7 @@ __all__ = [
 
 
 def _version() -> str:
-    """Return the version in the pyproject.toml beside this package (a checkout, ComfyUI), else the installed version."""
+    """Return the version in pyproject.toml beside this package (a checkout, ComfyUI), else the installed version."""
     beside = Path(__file__).parents[1] / "pyproject.toml"
     text = beside.read_text("utf-8") if beside.is_file() else ""
     if found := re.search(r'^name = "stylegan-nada"\nversion = "(.+)"$', text, re.MULTILINE):
