@@ -22,7 +22,6 @@ NOT_YET = {
     "nada/training/config.py",
     "nada/training/cuda_graphs.py",
     "nada/training/goal.py",
-    "nada/training/noise_pool.py",
     "nada/training/state.py",
     "nada/training/trainable.py",
     "nodes/adapt_inputs.py",

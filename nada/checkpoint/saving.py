@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import NadaError
 from ..files import atomic_path
-from ..stylegan2 import Generator
+from ..generators import Generator
 from .own import describe
 
 

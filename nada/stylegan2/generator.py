@@ -81,7 +81,7 @@ class Generator(nn.Module):
         if layer == MAPPING:
             return dict(self.mapping.named_parameters())
         if layer == CONST:
-            return {"const": self.synthesis.b4.const}
+            return {"const": self.synthesis.get_parameter(CONST)}
         return dict(self.synthesis.layer(layer).named_parameters())
 
     def resolution_of(self, tensor: str) -> int:
