@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 WEB_DIRECTORY = "./web"
 
 
-async def comfy_entrypoint():
+async def comfy_entrypoint() -> Any:
     """The pack's extension: what ComfyUI's loader calls."""
     try:
         from .nodes import NADAExtension

@@ -12,6 +12,10 @@ ws = nada.sample_latents(step.generator, count=4, seed=7)
 images = nada.generate(step.generator, ws)  # [4, 3, R, R] in about [-1, 1]
 """
 
+import re
+from importlib import metadata
+from pathlib import Path
+
 from .adapt import Adaptation, AdaptStep, adapt
 from .checkpoint import file_stamp, inspect_file, load_generator, save_generator
 from .clip.loading import load_clip
@@ -119,4 +123,17 @@ __all__ = [
     "train_mapper",
 ]
 
-__version__ = "0.1.0"
+
+def _version() -> str:
+    """Return the version in pyproject.toml beside this package (a checkout, ComfyUI), else the installed version."""
+    beside = Path(__file__).parents[1] / "pyproject.toml"
+    text = beside.read_text("utf-8") if beside.is_file() else ""
+    if found := re.search(r'^name = "stylegan-nada"\nversion = "(.+)"$', text, re.MULTILINE):
+        return found[1]
+    try:
+        return metadata.version("stylegan-nada")
+    except metadata.PackageNotFoundError:  # a copy of the folder alone
+        return "unknown"
+
+
+__version__ = _version()

@@ -34,7 +34,7 @@ CACHE = cache_folder()
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a file so that, whatever happens, its name leads to the old content or to the new one, whole.
 
     Use as ``with atomic_path(path) as temp: write(temp)``. The temporary file lies in the same folder (a
@@ -120,7 +120,7 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _sentence(path: str | os.PathLike, error: OSError) -> str:
+def _sentence(path: str | os.PathLike[str], error: OSError) -> str:
     if error.errno in _FULL:
         return f"{path} was not written: the disk is full; free some space, or choose another folder"
     if error.errno in _FORBIDDEN:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -38,13 +40,23 @@ class NADATextAdapt(io.ComfyNode):
         # None stands for what comes through a link.
         if preset not in (None, NO_PRESET, *PRESETS):
             return f"there is no preset {preset!r}; choose another"
-        if target is None or target.strip() or (preset in PRESETS and "target" in PRESETS[preset].settings):
+        chosen = PRESETS.get(preset or "")
+        if target is None or target.strip() or (chosen is not None and "target" in chosen.settings):
             return True
         return "the target text is empty; write a word or a phrase"
 
     @classmethod
     @host.explained
-    def execute(cls, generator, clip, preset=NO_PRESET, preview_every=10, preview_images=4, snapshots=6, **options):
+    def execute(
+        cls,
+        generator: Generator,
+        clip: ClipEnsemble,
+        preset: str = NO_PRESET,
+        preview_every: int = 10,
+        preview_images: int = 4,
+        snapshots: int = 6,
+        **options: Any,
+    ) -> io.NodeOutput:
         config = configure(preset, **options)
         return adapted(cls, generator, clip, config, preview_every, preview_images, snapshots)
 
@@ -72,7 +84,14 @@ class NADAImageAdapt(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(
-        cls, generator, clip, style_images, preview_every=10, preview_images=4, snapshots=6, **options
+        cls,
+        generator: Generator,
+        clip: ClipEnsemble,
+        style_images: Tensor,
+        preview_every: int = 10,
+        preview_images: int = 4,
+        snapshots: int = 6,
+        **options: Any,
     ) -> io.NodeOutput:
         if not options["target"].strip():  # so the pictures are all there is
             options["image_share"] = 1.0
@@ -92,7 +111,7 @@ def outputs() -> list[io.Output]:
     ]
 
 
-def configure(preset: str = NO_PRESET, layers: str = "auto", layer_count: int = 1, **options) -> AdaptConfig:
+def configure(preset: str = NO_PRESET, layers: str = "auto", layer_count: int = 1, **options: Any) -> AdaptConfig:
     """The configuration of the widgets; a preset's settings go before theirs."""
     options = resolved(options) | {"layers": layer_count if layers == COUNT else layers}
     if preset != NO_PRESET:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..nada import blend_generators
+from ..nada import Generator, blend_generators
 from . import host
 from .sockets import GENERATORS, NADAGenerator, known_options
 
@@ -47,5 +47,7 @@ class NADABlendGenerators(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, generator_a, generator_b, share: float, from_resolution: str) -> io.NodeOutput:
+    def execute(
+        cls, generator_a: Generator, generator_b: Generator, share: float, from_resolution: str
+    ) -> io.NodeOutput:
         return io.NodeOutput(blend_generators(generator_a, generator_b, share, int(from_resolution)))

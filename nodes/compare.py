@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..nada import UsageError, generate
+from ..nada import Generator, UsageError, generate
 from ..nada.pictures.grids import filmstrip
 from . import host
 from .sample import check_latents
@@ -45,8 +45,8 @@ class NADACompareGrid(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, generator_a, latents: Tensor, labels: str, **others) -> io.NodeOutput:
-        generators = [generator_a, *(others[name] for name in sorted(others) if others[name] is not None)]
+    def execute(cls, generator_a: Generator, latents: Tensor, labels: str, **others: Generator | None) -> io.NodeOutput:
+        generators = [generator_a, *(other for _, other in sorted(others.items()) if other is not None)]
         headings = [text.strip() for text in labels.split("|")]
         headings += [LETTERS[i].upper() for i in range(len(headings), len(generators))]
         progress, frames = host.Progress(len(generators)), []

@@ -6,7 +6,7 @@ from itertools import islice
 
 from comfy_api.latest import io, ui
 
-from ..nada import EvaluateConfig, evaluate, image_count, judge_for, report
+from ..nada import ClipEnsemble, EvaluateConfig, Generator, evaluate, image_count, judge_for, report
 from ..nada.settings import settings_of
 from . import host
 from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAClip, NADAGenerator, known_options
@@ -62,7 +62,7 @@ class NADAEvaluate(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "seed",
-                    default=CONFIG["first_seed"].default,
+                    default=EvaluateConfig.first_seed,
                     min=0,
                     max=MAX_SEED,
                     control_after_generate=False,
@@ -86,14 +86,14 @@ class NADAEvaluate(io.ComfyNode):
     @host.explained
     def execute(
         cls,
-        generator,
-        clip,
+        generator: Generator,
+        clip: ClipEnsemble,
         target: str,
         count: int,
         repetitions: int,
-        base=None,
+        base: Generator | None = None,
         truncation_psi: float = 1.0,
-        seed: int = CONFIG["first_seed"].default,
+        seed: int = EvaluateConfig.first_seed,
     ) -> io.NodeOutput:
         config = EvaluateConfig(target, count=count, seeds=repetitions, first_seed=seed, psi=truncation_psi, batch=4)
         progress, made = host.Progress(image_count(config, base)), 0

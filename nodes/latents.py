@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..nada import (
     EASINGS,
     METHODS,
+    Generator,
     UsageError,
     blend_latents,
     edit_latents,
@@ -226,13 +229,20 @@ class NADAEditLatents(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, direction: str, **others) -> str:
+    def fingerprint_inputs(cls, direction: str, **others: Any) -> str:
         return direction if direction == PRINCIPAL else file_stamp(host.file_path(host.DIRECTIONS, direction))
 
     @classmethod
     @host.explained
     def execute(
-        cls, generator, latents: Tensor, direction: str, amount: float, number: int, first: int = 0, last: int = 17
+        cls,
+        generator: Generator,
+        latents: Tensor,
+        direction: str,
+        amount: float,
+        number: int,
+        first: int = 0,
+        last: int = 17,
     ) -> io.NodeOutput:
         with host.normal_tensors():
             if direction == PRINCIPAL:

@@ -7,7 +7,17 @@ from collections.abc import Callable
 
 from comfy_api.latest import io, ui
 
-from ..nada import EMBEDDED, PUBLISHED, UsageError, download, file_stamp, load_clip, load_generator, save_generator
+from ..nada import (
+    EMBEDDED,
+    PUBLISHED,
+    Generator,
+    UsageError,
+    download,
+    file_stamp,
+    load_clip,
+    load_generator,
+    save_generator,
+)
 from . import host
 from .sockets import ADVANCED, LOADING, SAVING, NADAClip, NADAGenerator, known_options
 
@@ -89,7 +99,7 @@ def _generator_source(name: str) -> tuple[str, list[str]]:
 
 def _progress(what: str) -> Callable[[int, int], None]:
     """Shows downloads on the node, one after another."""
-    bar = None
+    bar: host.Progress | None = None
 
     def show(done: int, total: int) -> None:
         nonlocal bar
@@ -168,7 +178,9 @@ def clip_spec(name: str, custom: str = "") -> str:
 
 
 def _with_path(entry: str) -> str:
-    body, weight = re.fullmatch(r"(.*?)((?::[-+.\deE]+)?)", entry).groups()
+    weighted = re.search(r":[-+.\deE]+$", entry)
+    weight = weighted[0] if weighted else ""
+    body = entry.removesuffix(weight)
     name, at, tail = body.partition("@")
     found = host.clip_path(tail if at else name) if (tail if at else name) else None
     if found:
@@ -205,7 +217,7 @@ class NADASaveGenerator(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, generator, filename_prefix: str) -> io.NodeOutput:
+    def execute(cls, generator: Generator, filename_prefix: str) -> io.NodeOutput:
         path = host.next_save_path(filename_prefix)
         save_generator(generator, path)
         text = host.saved(path)

@@ -85,7 +85,7 @@ class SampleLatents(io.ComfyNode):
     @host.explained
     def execute(
         cls,
-        generator,
+        generator: Generator,
         seed: int,
         count: int,
         truncation_psi: float,
@@ -148,7 +148,9 @@ class GenerateImages(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, generator, latents: Tensor, noise: str, seed: int = 0, precision: str = "full") -> io.NodeOutput:
+    def execute(
+        cls, generator: Generator, latents: Tensor, noise: str, seed: int = 0, precision: str = "full"
+    ) -> io.NodeOutput:
         check_latents(generator, latents)
         chunk = max(1, int(CHUNK_BYTES / image_bytes(generator)))
         with host.on_device(generator, needs=chunk * image_bytes(generator)):

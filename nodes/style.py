@@ -7,7 +7,17 @@ from pathlib import Path
 import torch
 from comfy_api.latest import io, ui
 
-from ..nada import Style, UsageError, apply_style, file_stamp, load_style, preview_of, preview_picture, save_style
+from ..nada import (
+    Generator,
+    Style,
+    UsageError,
+    apply_style,
+    file_stamp,
+    load_style,
+    preview_of,
+    preview_picture,
+    save_style,
+)
 from . import host
 from .sample import image_bytes
 from .sockets import ADVANCED, GENERATORS, LOADING, SAVING, NADAGenerator, NADAStyle, known_options
@@ -107,7 +117,9 @@ class NADASaveStyle(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, base, adapted, filename_prefix: str, rank: int = 0, precision: str = "half") -> io.NodeOutput:
+    def execute(
+        cls, base: Generator, adapted: Generator, filename_prefix: str, rank: int = 0, precision: str = "half"
+    ) -> io.NodeOutput:
         path = host.next_save_path(filename_prefix, host.STYLES)
         name = "" if adapted.metadata.get("adaptations") else Path(filename_prefix).name
         # Compared before the pictures are made: generators that do not belong together end here.
@@ -164,7 +176,13 @@ class NADAApplyStyle(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(
-        cls, generator, style, strength: float, coarse: float = 1.0, middle: float = 1.0, fine: float = 1.0
+        cls,
+        generator: Generator,
+        style: Style,
+        strength: float,
+        coarse: float = 1.0,
+        middle: float = 1.0,
+        fine: float = 1.0,
     ) -> io.NodeOutput:
         styled = apply_style(generator, style, strength, coarse, middle, fine)
         news = [note for note in styled.metadata.get("notes", []) if note not in generator.metadata.get("notes", [])]

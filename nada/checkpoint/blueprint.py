@@ -20,7 +20,7 @@ MAX_WIDTH = 1 << 13  # the widest published StyleGAN2 has 1024 channels
 MAX_ELEMENTS = 1 << 28  # and the largest about 2^27 weights
 MAX_TENSORS = 1 << 9  # 182 at 1024 pixels, with the filters
 FILL_SEED = 0
-_REAL = ("conv_clamp", "mapping_lr_multiplier")  # fields that are real numbers
+_REAL = {"conv_clamp", "mapping_lr_multiplier"}  # fields that are real numbers
 
 
 @dataclass
@@ -166,7 +166,7 @@ def make_config(**fields: Any) -> GeneratorConfig:
         CheckpointError: they are impossible or absurd.
     """
     try:
-        config = GeneratorConfig(**{name: _real(value) if name in _REAL else value for name, value in fields.items()})
+        config = GeneratorConfig(**fields | {name: _real(fields[name]) for name in _REAL & fields.keys()})
         whole = (config.resolution, *config.channels, config.z_dim, config.w_dim, config.mapping_layers)
         whole += (config.img_channels, config.c_dim, *config.start)
         if any(type(n) is not int or n > MAX_WIDTH for n in whole):

@@ -35,7 +35,7 @@ class Cache:
         limit: bytes of copies to keep.
     """
 
-    def __init__(self, folder: str | os.PathLike, limit: int = MAX_BYTES):
+    def __init__(self, folder: str | os.PathLike[str], limit: int = MAX_BYTES):
         self.folder = Path(folder)
         self.limit = limit
 
@@ -82,7 +82,7 @@ class Cache:
         return self.folder / f"{file_stamp(source)}.sha256"
 
 
-def file_stamp(source: str | os.PathLike) -> str:
+def file_stamp(source: str | os.PathLike[str]) -> str:
     """What changes when a file does, within milliseconds whatever its size: 32 hexadecimal digits.
 
     Raises:

@@ -24,6 +24,8 @@ _MODULE_TABLES = ("_parameters", "_buffers", "_modules")
 _TENSORFLOW = "dnnlib.tflib.network.Network"
 MAX_VARIABLES = 1000  # of one TensorFlow network; StyleGAN2 has 150
 _Scalar = (bool, int, float, str, type(None))
+_Table = tuple[dict[Any, Any] | list[Any] | tuple[Any, ...], Callable[[Any, Any], bool]]
+"""A collection, and which of its entries count."""
 
 
 @dataclass
@@ -128,7 +130,7 @@ class Document:
     def under(self, prefix: str) -> Document:
         """The part whose names begin with a prefix, without it."""
 
-        def cut(table: dict) -> dict:
+        def cut(table: dict[str, Any]) -> dict[str, Any]:
             return {name.removeprefix(prefix): value for name, value in table.items() if name.startswith(prefix)}
 
         return Document(self.container, cut(self.tensors), cut(self.attributes), cut(self.kinds), self.metadata)
@@ -148,8 +150,8 @@ def _tables(value: Any) -> list[tuple[dict | list | tuple, Callable[[Any, Any], 
     if isinstance(value, (dict, list, tuple)):
         return [(value, _everything)]
     if isinstance(value, Record) and isinstance(value.state, dict):
-        tables = [value.state.get(table) for table in _MODULE_TABLES]
-        if all(isinstance(table, dict) for table in tables):  # a torch module; its tables' names are not part of names
+        tables = [table for name in _MODULE_TABLES if isinstance(table := value.state.get(name), dict)]
+        if len(tables) == len(_MODULE_TABLES):  # a torch module; its tables' names are not part of names
             return [*((table, _everything) for table in tables), (value.state, _public_and_plain)]
     if isinstance(value, Record) and value.kind.startswith(_TORCHSCRIPT) and isinstance(value.state, dict):
         return [(value.state, _everything)]
@@ -158,9 +160,9 @@ def _tables(value: Any) -> list[tuple[dict | list | tuple, Callable[[Any, Any], 
     return []
 
 
-def _tensorflow_tables(state: dict) -> list[tuple[dict, Callable[[Any, Any], bool]]]:
+def _tensorflow_tables(state: dict[Any, Any]) -> list[_Table]:
     """A network of NVIDIA's tflib: its arguments under "static_kwargs", its variables, and the networks inside it."""
-    tables = [({"static_kwargs": state.get("static_kwargs")}, _everything), (state, _public_and_plain)]
+    tables: list[_Table] = [({"static_kwargs": state.get("static_kwargs")}, _everything), (state, _public_and_plain)]
     if isinstance(components := state.get("components"), dict):
         tables.append((components, _everything))
     variables = state.get("variables")

@@ -19,7 +19,7 @@ from .rosinality import FIELDS, FILTER_GAIN
 LR_MULTIPLIER = 0.01  # of the mapping network, rosinality's default
 
 
-def save_rosinality(generator: Generator, path: str | os.PathLike) -> list[str]:
+def save_rosinality(generator: Generator, path: str | os.PathLike[str]) -> list[str]:
     """Write a generator as rosinality/stylegan2-pytorch does: a torch file with "g_ema" and "latent_avg".
 
     StyleGAN-NADA, pSp, e4e and many others read this format.

@@ -42,23 +42,24 @@ class Record:
 
     __slots__ = ("args", "items", "kind", "state")
 
-    def __init__(self, kind: str, args: tuple = (), state: Any = None):
+    def __init__(self, kind: str, args: tuple[Any, ...] = (), state: Any = None):
         self.kind = kind
         """The class or function that would have been called."""
         self.args = args
         self.state = state
         """What would have been given to __setstate__, usually the attributes as a dict."""
-        self.items: list = []
+        self.items: list[Any] = []
 
 
 Callables = Mapping[str, Callable[..., Any]]
-_OPCODES: dict[int, Callable[[PickleMachine], None]] = {}
+_Operation = Callable[["PickleMachine"], None]
+_OPCODES: dict[int, _Operation] = {}
 
 
-def _opcode(code: bytes) -> Callable:
+def _opcode(code: bytes) -> Callable[[_Operation], _Operation]:
     """Register a method for an opcode, whose name in the protocol stands behind it."""
 
-    def register(method):
+    def register(method: _Operation) -> _Operation:
         _OPCODES[code[0]] = method
         return method
 
@@ -89,8 +90,8 @@ class PickleMachine:
         self.callables = callables
         self.persistent = persistent
         self.steps = steps
-        self.stack: list = []
-        self.marked: list[list] = []  # the stacks below each mark
+        self.stack: list[Any] = []
+        self.marked: list[list[Any]] = []  # the stacks below each mark
         self.memo: dict[int, Any] = {}
         self.running = True
 
@@ -130,7 +131,7 @@ class PickleMachine:
     def _bytes(self, size: int) -> bytes | Window:
         return self.cursor.take(size) if size <= INLINE_BYTES else self.cursor.skip(size)
 
-    def _items(self) -> list:
+    def _items(self) -> list[Any]:
         """What was pushed since the last mark."""
         items, self.stack = self.stack, self.marked.pop()
         return items
@@ -239,7 +240,7 @@ class PickleMachine:
     def appends(self) -> None:
         self._extend(self._items())
 
-    def _extend(self, items: list) -> None:
+    def _extend(self, items: list[Any]) -> None:
         top = self._top(list, Record)
         (top.items if isinstance(top, Record) else top).extend(items)
 
@@ -252,7 +253,7 @@ class PickleMachine:
     def setitems(self) -> None:
         self._update(self._items())
 
-    def _update(self, items: list) -> None:
+    def _update(self, items: list[Any]) -> None:
         pairs = zip(items[::2], items[1::2], strict=True)
         top = self._top(dict, Record)
         if isinstance(top, Record):
@@ -309,7 +310,7 @@ class PickleMachine:
         self.stack.append(self.persistent(self.stack.pop()))
 
 
-def dict_of(pairs: Iterable[tuple[Any, Any]]) -> dict:
+def dict_of(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     """A dict of the pairs, in which only short texts and ordinary numbers are looked up by value.
 
     Other keys count as distinct: to compare them, or to resolve the collisions of hashes that the file chose, could
@@ -324,15 +325,15 @@ def _is_plain(key: Any) -> bool:
     return key is None or (isinstance(key, int) and -_INT64 <= key < _INT64)
 
 
-def _constant(make: Callable[[], Any]) -> Callable[[PickleMachine], None]:
+def _constant(make: Callable[[], Any]) -> _Operation:
     return lambda machine: machine.stack.append(make())
 
 
-def _fixed(layout: str) -> Callable[[PickleMachine], None]:
+def _fixed(layout: str) -> _Operation:
     return lambda machine: machine.stack.append(machine._number(layout))
 
 
-def _sized(layout: str, encoding: str | None) -> Callable[[PickleMachine], None]:
+def _sized(layout: str, encoding: str | None) -> _Operation:
     def push(machine: PickleMachine) -> None:
         size = machine._number(layout)
         machine.stack.append(machine._bytes(size) if encoding is None else machine._text(size, encoding))
@@ -340,18 +341,23 @@ def _sized(layout: str, encoding: str | None) -> Callable[[PickleMachine], None]
     return push
 
 
-_CONSTANTS = {b"N": lambda: None, b"\x88": lambda: True, b"\x89": lambda: False}
+_CONSTANTS: dict[bytes, Callable[[], Any]] = {b"N": lambda: None, b"\x88": lambda: True, b"\x89": lambda: False}
 _CONSTANTS |= {b")": lambda: (), b"]": list, b"}": dict, b"\x8f": list}  # the last is a set
 _NUMBERS = {b"K": "<B", b"M": "<H", b"J": "<i", b"G": ">d"}
 _TEXTS = {b"\x8c": ("<B", "utf-8"), b"X": ("<I", "utf-8"), b"\x8d": ("<Q", "utf-8")}
 _TEXTS |= {b"U": ("<B", "latin-1"), b"T": ("<I", "latin-1")}  # str of Python 2
-_BYTES = {b"C": ("<B", None), b"B": ("<I", None), b"\x8e": ("<Q", None), b"\x96": ("<Q", None)}
+_BYTES: dict[bytes, tuple[str, None]] = {
+    b"C": ("<B", None),
+    b"B": ("<I", None),
+    b"\x8e": ("<Q", None),
+    b"\x96": ("<Q", None),
+}
 _OPCODES.update({code[0]: _constant(make) for code, make in _CONSTANTS.items()})
 _OPCODES.update({code[0]: _fixed(layout) for code, layout in _NUMBERS.items()})
 _OPCODES.update({code[0]: _sized(*spec) for code, spec in {**_TEXTS, **_BYTES}.items()})
 
 
-def _tuple_of(count: int) -> Callable[[PickleMachine], None]:
+def _tuple_of(count: int) -> _Operation:
     def push(machine: PickleMachine) -> None:
         if len(machine.stack) < count:
             raise CheckpointError("the file's pickle is damaged: a tuple has too few items")

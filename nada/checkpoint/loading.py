@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ..demo import GENERATORS
 from ..errors import CheckpointError
@@ -22,7 +23,7 @@ from .formats import Format, detect
 from .window import Window
 
 
-def load_generator(source: str | os.PathLike, cache: str | os.PathLike | None = None) -> Generator:
+def load_generator(source: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None) -> Generator:
     """A StyleGAN2 generator from a checkpoint, without running anything that the checkpoint contains.
 
     Args:
@@ -73,7 +74,7 @@ def _load(path: Path) -> tuple[Generator, bool]:
     return generator, blueprint.metadata is None
 
 
-def inspect_file(source: str | os.PathLike) -> dict[str, Any]:
+def inspect_file(source: str | os.PathLike[str]) -> dict[str, Any]:
     """What a checkpoint file is, as plain data that `json.dumps` takes. The weights are not loaded.
 
     Args:
@@ -130,7 +131,7 @@ def resolve(source: str | os.PathLike) -> Path:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BufferedReader]:
     """The file; and its name before every complaint about it.
 
     Raises:
@@ -151,7 +152,7 @@ def _plain(error: CheckpointError, limit: int = 500) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:limit]) + ("..." if len(text) > limit else "")
 
 
-def _recognize(file: BinaryIO) -> tuple[Document, Format]:
+def _recognize(file: BufferedReader) -> tuple[Document, Format]:
     size = file.seek(0, os.SEEK_END)
     document = read_document(Window(file, 0, size))
     return document, detect(document)
@@ -167,7 +168,7 @@ def _summary(blueprint: Blueprint) -> dict[str, Any]:
     }
 
 
-def _sha256(file: BinaryIO) -> str:
+def _sha256(file: BufferedReader) -> str:
     digest = hashlib.sha256()
     file.seek(0)
     while chunk := file.read(1 << 20):

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 from ..errors import CheckpointError
-from ..stylegan2 import Generator
+from ..generators import Generator
 from .blueprint import Blueprint, make_config
 from .document import Document
 

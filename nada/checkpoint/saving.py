@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..errors import NadaError
 from ..files import atomic_path
-from ..stylegan2 import Generator
+from ..generators import Generator
 from .own import describe
 
 
-def save_generator(generator: Generator, path: str | os.PathLike) -> None:
+def save_generator(generator: Generator, path: str | os.PathLike[str]) -> None:
     """Write a generator as safetensors: its tensors under canonical names, its config and its `metadata`.
 
     The file appears whole or not at all, and `load_generator` gives back the same bits. An adapted generator
@@ -36,7 +36,7 @@ def save_generator(generator: Generator, path: str | os.PathLike) -> None:
     write_safetensors(tensors, metadata, path)
 
 
-def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: str | os.PathLike) -> None:
+def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: str | os.PathLike[str]) -> None:
     """Write tensors, contiguous on the CPU, with texts: the file appears whole or not at all.
 
     Raises:

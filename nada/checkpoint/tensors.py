@@ -159,6 +159,7 @@ class TensorView:
                 floating-point.
         """
         storage = self.storage.open()
+        assert storage.window is not None, "Storage.open has found it"
         if not storage.dtype.is_floating_point:
             raise CheckpointError(f"a tensor has type {storage.dtype}; only floating-point numbers are expected here")
         if self.numel == 0:
@@ -169,6 +170,6 @@ class TensorView:
         size = storage.dtype.itemsize
         window = storage.window.part(self.offset * size, span * size)
         flat = torch.empty(span, dtype=storage.dtype)  # only now: the file does have as much
-        window.read_into(memoryview(flat.view(torch.uint8).numpy()))
+        window.read_into(flat.view(torch.uint8).numpy().data)
         tensor = flat.as_strided(self.shape, self.strides).to(torch.float32).contiguous()
         return self.finish(tensor) if self.finish else tensor

@@ -151,13 +151,13 @@ def _reconstruct_persistent_obj(meta: Any) -> Record:
     raise CheckpointError("the file is damaged or hostile: a network has no class name or no state")
 
 
-def _empty_dict(*pairs: Any) -> dict:
+def _empty_dict(*pairs: Any) -> dict[Any, Any]:
     if pairs:
         raise CheckpointError("the file was written by Python 2; save it again with Python 3")
     return {}
 
 
-CALLABLES = {
+CALLABLES: Callables = {
     "collections.OrderedDict": _empty_dict,
     "dnnlib.util.EasyDict": _empty_dict,
     "numpy.core.multiarray.scalar": numpy_scalar,

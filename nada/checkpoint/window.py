@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from ..errors import CheckpointError
 
@@ -18,7 +17,7 @@ _CHUNK = 1 << 16
 class Window:
     """A stretch of a file, of which nothing is in memory until it is read."""
 
-    file: BinaryIO
+    file: io.BufferedIOBase
     """Open for reading, and seekable."""
     start: int
     """Where the stretch begins in the file, in bytes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import Any
 
 
 class Interrupt:
@@ -12,7 +13,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous = None
+        self._previous: Any = None  # whatever handled the signal before
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from .. import __version__
 from ..errors import NadaError, UsageError
 from . import adapt, evaluate, files, generate, models, pick, presets, styles, text_edits
 
@@ -78,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for verb in (adapt, presets, pick, generate, evaluate, styles, text_edits, files, models):
         verb.add(commands)

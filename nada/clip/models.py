@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,19 @@ class ClipModel(nn.Module):
     Attributes:
         name: a specification without folders: it is written into files that are shared.
         weight: factor of its losses.
+        model: a CLIP model of open_clip's, whose classes are known only where it is imported.
+        tokenize: the tokenizer of that model.
         size: height and width in pixels of the images that the network takes.
 
     Raises:
         UsageError: mean or std of its preprocessing are not numbers to normalize with.
     """
 
-    def __init__(self, name: str, weight: float, model: nn.Module, tokenize: Callable[..., Tensor]):
+    model: Any
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, weight: float, model: Any, tokenize: Any):
         super().__init__()
         self.name, self.weight = name, weight
         self.model = model.eval().requires_grad_(False)
@@ -141,7 +147,7 @@ def _length_first(visual: nn.Module) -> None:
     ten times as long (docs/speed.md).
     """
     transformer = getattr(visual, "transformer", None)
-    if getattr(transformer, "batch_first", False):
+    if transformer is not None and getattr(transformer, "batch_first", False):
         for module in transformer.modules():
             if hasattr(module, "batch_first"):
                 module.batch_first = False
@@ -157,7 +163,7 @@ class ClipEnsemble(nn.Module):
         self.models = nn.ModuleList(models)
 
     def __iter__(self) -> Iterator[ClipModel]:
-        return iter(self.models)
+        return cast(Iterator[ClipModel], iter(self.models))
 
     def __len__(self) -> int:
         return len(self.models)

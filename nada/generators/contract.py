@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 NOISE_MODES = ("const", "random", "none")
 PRECISIONS = ("full", "half")
+Self = TypeVar("Self")
 Noise = str | Mapping[str, Tensor]  # one of NOISE_MODES, or noise maps {layer name: [N or 1, 1, H, W]}
 Label = int | Tensor  # class of a conditional generator's images: a number, numbers [N], or class weights [N, c_dim]
 
@@ -46,6 +47,8 @@ class Layer:
 
 class Config(Protocol):
     """Sizes of a generator: a frozen dataclass whose fields are JSON-able."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def resolution(self) -> int:
@@ -100,8 +103,10 @@ class Synthesis(Protocol):
 
     recompute: bool
     """Store no activations for the backward pass but recompute them: less memory, more time, the same gradients."""
-    noise_shapes: Mapping[str, tuple[int, int]]
-    """Height and width of each noise map by layer name; empty for families without noise."""
+
+    @property
+    def noise_shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Height and width of each noise map by layer name; empty for families without noise."""
 
     def __call__(
         self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None, half: bool = False
@@ -110,6 +115,10 @@ class Synthesis(Protocol):
 
     def sample_noise(self, batch: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Standard normal noise maps {layer name: [batch, 1, H, W]}, drawn on the CPU, on the network's device."""
+
+    def eval(self: Self) -> Self: ...
+
+    def requires_grad_(self: Self, requires_grad: bool = True) -> Self: ...
 
 
 class Generator(Protocol):
@@ -163,12 +172,12 @@ class Generator(Protocol):
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
-    def to(self, device: torch.device | str) -> Generator: ...
+    def to(self: Self, device: torch.device | str) -> Self: ...
 
-    def cpu(self) -> Generator: ...
+    def cpu(self: Self) -> Self: ...
 
-    def eval(self) -> Generator: ...
+    def eval(self: Self) -> Self: ...
 
-    def requires_grad_(self, requires_grad: bool = True) -> Generator: ...
+    def requires_grad_(self: Self, requires_grad: bool = True) -> Self: ...
 
     def zero_grad(self, set_to_none: bool = True) -> None: ...

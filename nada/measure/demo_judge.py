@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,7 @@ class Judge(nn.Module):
             read as about the same in all of them: less varied than it is.
     """
 
-    def __init__(self, description: dict):
+    def __init__(self, description: dict[str, Any]):
         super().__init__()
         self.style_names, self.species_names = tuple(description["styles"]), tuple(description["species"])
         self.parameter_names = tuple(description["parameters"])
@@ -160,7 +161,7 @@ def _rate(probabilities: Tensor, index: int) -> float:
     return (probabilities.argmax(1) == index).float().mean().item()
 
 
-def load_judge(path: str | os.PathLike = demo.JUDGE, device: str | torch.device = "cpu") -> Judge:
+def load_judge(path: str | os.PathLike[str] = demo.JUDGE, device: str | torch.device = "cpu") -> Judge:
     """The judge that comes along, or one that was trained by tools/demo_world/train_judge.py.
 
     Raises:

@@ -102,13 +102,14 @@ def evaluate(
     began, device = time.perf_counter(), generator.device
     texts = [_embed_text(model, config) for model in clip]
     left_out = {} if base is not None else {"comparison with the source": "no base generator was given"}
-    rows, first = [], None
+    rows: list[dict[str, float]] = []
     for repetition in range(config.seeds):
         ws = sample_codes(base or generator, config, config.first_seed + repetition * config.count)
         after = generate(generator, ws, batch=config.batch, progress=progress)
         before = None if base is None else generate(base, ws, batch=config.batch, progress=progress)
-        first = after if first is None else first
-        row = {}
+        if repetition == 0:
+            first = after
+        row: dict[str, float] = {}
         for model, text in zip(clip, texts, strict=True):
             prefix = f"{model.name} " if len(clip) > 1 else ""
             found = clip_measures(model, text, before, after, config.batch)

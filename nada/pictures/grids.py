@@ -126,5 +126,5 @@ def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     return row
 
 
-def _font(size: int = FONT_SIZE) -> ImageFont.ImageFont:
+def _font(size: int = FONT_SIZE) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)

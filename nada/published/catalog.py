@@ -153,7 +153,8 @@ def find_published(name: str) -> Published | PublishedClip:
     Raises:
         UsageError: there is none.
     """
-    for model in (*PUBLISHED, *PUBLISHED_CLIPS):
+    models: tuple[Published | PublishedClip, ...] = (*PUBLISHED, *PUBLISHED_CLIPS)
+    for model in models:
         if model.name == name:
             return model
     raise UsageError(f"there is no published model {name!r}; `nada models` lists them, such as {PUBLISHED[0].name}")

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from ..checkpoint import inspect_file
 from ..errors import CheckpointError, NadaError
@@ -124,7 +124,7 @@ def _fetch(model: Model, part: Path, progress: Progress | None) -> None:
         counted = Counted(file, done, model.size or model.megabytes * 1_000_000, progress)
         try:
             headers = build_hf_headers() if on_hub else None  # a token is for the hub alone
-            http_get(url, counted, resume_size=done, headers=headers, expected_size=model.size)
+            http_get(url, cast(BinaryIO, counted), resume_size=done, headers=headers, expected_size=model.size)
         except Exception as error:  # each version of the hub's client raises those of another HTTP library
             if error is counted.stopped:
                 raise
@@ -149,7 +149,7 @@ def _sentence(model: Model, part: Path, url: str, error: Exception) -> str:
 def _verified(model: Model, part: Path, target: Path) -> dict[str, Any]:
     """What there is to record of a file that passed all checks; one that did not is deleted."""
     report = inspect_file(part)
-    record = {"name": model.name, "url": model.url, "license": model.license}
+    record: dict[str, Any] = {"name": model.name, "url": model.url, "license": model.license}
     record |= {"size": report["size"], "sha256": report["sha256"], "notes": [_note(model, report["sha256"])]}
     if model.size and report["size"] != model.size:
         complaint = f"it has {report['size']} bytes instead of {model.size}"

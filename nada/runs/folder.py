@@ -45,7 +45,7 @@ class ResultFolder:
         files: {what it is: path} of the files written, for the record.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self.files: dict[str, str] = {}
 
@@ -148,7 +148,7 @@ class ResultFolder:
 class RunFolder(ResultFolder):
     """The folder of an adaptation, with states to resume from and snapshots to pick from."""
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         super().__init__(path)
         self._earlier: set[Path] = set()  # files of a run that this one replaces
 

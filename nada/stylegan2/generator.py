@@ -81,7 +81,7 @@ class Generator(nn.Module):
         if layer == MAPPING:
             return dict(self.mapping.named_parameters())
         if layer == CONST:
-            return {"const": self.synthesis.b4.const}
+            return {"const": self.synthesis.get_parameter(CONST)}
         return dict(self.synthesis.layer(layer).named_parameters())
 
     def resolution_of(self, tensor: str) -> int:
@@ -109,8 +109,8 @@ class Generator(nn.Module):
         rng = torch.Generator().manual_seed(seed)
         z = torch.randn(samples, self.config.z_dim, generator=rng).to(self.mapping.w_avg)
         labels = torch.arange(samples) % max(self.config.c_dim, 1)
-        chunks = range(0, samples, CHUNK)
-        return sum(self.mapping.w(z[i : i + CHUNK], labels[i : i + CHUNK]).sum(dim=0) for i in chunks) / samples
+        sums = (self.mapping.w(z[i : i + CHUNK], labels[i : i + CHUNK]).sum(dim=0) for i in range(0, samples, CHUNK))
+        return sum(sums, torch.zeros_like(self.mapping.w_avg)) / samples
 
     def fingerprint(self) -> str:
         """SHA-256 of all tensors, whatever file they came from: generators with the same one make the same images."""

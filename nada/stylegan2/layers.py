@@ -32,6 +32,8 @@ class FullyConnected(nn.Module):
 class Mapping(nn.Module):
     """f: Z -> W, and the truncation trick (StyleGAN section 2 and appendix B, arXiv 1812.04948)."""
 
+    w_avg: Tensor
+
     def __init__(self, config: GeneratorConfig):
         super().__init__()
         self.num_ws, self.num_layers, self.c_dim = config.num_ws, config.mapping_layers, config.c_dim
@@ -97,6 +99,9 @@ def _normalize(x: Tensor) -> Tensor:
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, optionally from half the resolution, then noise, bias and leaky ReLU."""
 
+    noise_const: Tensor
+    up_filter: Tensor | None
+
     def __init__(
         self,
         in_channels: int,
@@ -129,6 +134,8 @@ class SynthesisLayer(nn.Module):
 
 class Residual(nn.Module):
     """The way around a block of the "resnet" architecture: a 1x1 convolution, then twice the resolution."""
+
+    up_filter: Tensor
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingABC
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,17 +26,25 @@ class Block(nn.Module):
     So it is in the "skip" architecture; in the others, only the last block has a to-RGB layer.
     """
 
+    up_filter: Tensor
+
     def __init__(self, config: GeneratorConfig, index: int):
         super().__init__()
         self.resolution, c = config.resolutions[index], config.channels[index]
-        conv = {"w_dim": config.w_dim, "size": config.size(self.resolution)}
-        conv |= {"clamp": config.conv_clamp, "demod_eps": config.demod_eps}
+        conv = partial(
+            SynthesisLayer,
+            out_channels=c,
+            w_dim=config.w_dim,
+            size=config.size(self.resolution),
+            clamp=config.conv_clamp,
+            demod_eps=config.demod_eps,
+        )
         if index == 0:
             self.const = nn.Parameter(torch.randn(c, *config.start))
         else:
-            self.conv0 = SynthesisLayer(config.channels[index - 1], c, up=True, **conv)
+            self.conv0 = conv(config.channels[index - 1], up=True)
             self.register_buffer("up_filter", ops.resample_filter(), persistent=False)
-        self.conv1 = SynthesisLayer(c, c, up=False, **conv)
+        self.conv1 = conv(c, up=False)
         self.skip = Residual(config.channels[index - 1], c) if index and config.architecture == "resnet" else None
         has_rgb = config.architecture == "skip" or self.resolution == config.resolution
         self.torgb = ToRGB(c, config.img_channels, config.w_dim, config.conv_clamp) if has_rgb else None
@@ -132,7 +141,7 @@ class Synthesis(nn.Module):
         device = torch.device("cpu") if generator is None else generator.device
         noise = {}
         for name in self.conv_layers:
-            const = self.layer(name).noise_const
+            const = self.layer(name).get_buffer("noise_const")
             draw = torch.randn(batch, 1, *const.shape, generator=generator, device=device)
             noise[name] = draw.to(const)
         return noise
@@ -141,7 +150,7 @@ class Synthesis(nn.Module):
         if isinstance(noise, MappingABC):
             return noise
         if noise == "const":
-            return {name: self.layer(name).noise_const[None, None] for name in self.conv_layers}
+            return {name: self.layer(name).get_buffer("noise_const")[None, None] for name in self.conv_layers}
         if noise == "random":
             return self.sample_noise(batch, generator)
         if noise == "none":
@@ -157,13 +166,16 @@ class Synthesis(nn.Module):
     ) -> Tensor:
         """Images from styles {layer name: [N, C_in]}; see `forward` for the rest."""
         maps = self._noise(noise, len(styles["b4.conv1"]), generator)
-        x = image = None
+        x: Tensor | None = None
+        image: Tensor | None = None
         for block in self.children():
             if self.recompute and torch.is_grad_enabled():
-                again = {"use_reentrant": False, "preserve_rng_state": False}
-                x, image = checkpoint(block, x, image, styles, maps, half, **again)
+                x, image = checkpoint(
+                    block, x, image, styles, maps, half, use_reentrant=False, preserve_rng_state=False
+                )
             else:
                 x, image = block(x, image, styles, maps, half)
+        assert image is not None, "the last block has a to-RGB layer in every architecture"
         return image
 
     def forward(

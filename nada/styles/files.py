@@ -32,7 +32,7 @@ UP, DOWN = "::up", "::down"  # after a tensor's name: the factors of a low-rank 
 DTYPES = (torch.float16, torch.float32)
 
 
-def save_style(style: Style, path: str | os.PathLike) -> None:
+def save_style(style: Style, path: str | os.PathLike[str]) -> None:
     """Write a style as safetensors, its description as JSON in the header. The file appears whole or not at all.
 
     Args:
@@ -42,7 +42,7 @@ def save_style(style: Style, path: str | os.PathLike) -> None:
     Raises:
         NadaError: the file cannot be written, or the recipe is not plain data.
     """
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, delta in style.deltas.items():
         tensors |= {name + UP: delta.up, name + DOWN: delta.down} if isinstance(delta, LowRank) else {name: delta}
     description = {
@@ -64,7 +64,7 @@ def save_style(style: Style, path: str | os.PathLike) -> None:
 
 
 @torch.inference_mode(False)
-def load_style(source: str | os.PathLike) -> Style:
+def load_style(source: str | os.PathLike[str]) -> Style:
     """A style from a file that `save_style` wrote. Nothing in the file is executed.
 
     Whether it fits a generator shows when it is applied.
@@ -98,14 +98,14 @@ def _convert(document: Document) -> Style:
             "base": {"fingerprint": str(), "config": dict() as config} as base,
             "recipe": dict() | None as recipe,
             "notes": [*notes],
-            "error": float() | int() as error,
+            "error": float() | int() as lost,
             "preview": str() as preview,
-        } if isfinite(error) and _lines((name, *notes)) and _shallow([base, recipe]):
+        } if isfinite(lost) and _lines((name, *notes)) and _shallow([base, recipe]):
             if len(name) > MAX_NAME:
                 raise CheckpointError(f"the style's name has {len(name)} characters; it may have {MAX_NAME}")
             make_config(**config)
             try:
-                return Style(name, _deltas(document), base, recipe, float(error), _preview(preview), notes)
+                return Style(name, _deltas(document), base, recipe, float(lost), _preview(preview), notes)
             except UsageError as reason:
                 raise CheckpointError("the style changes nothing; it is damaged, or was made by hand") from reason
     raise CheckpointError("the style's description is damaged")

@@ -106,7 +106,7 @@ class Style:
             whole += float(delta.square().sum())
         recipes = _entries(adapted, "adaptations")
         recipe = recipes[-1] if recipes else None
-        origin = {"fingerprint": base.fingerprint(), "config": asdict(base.config)}
+        origin: dict[str, Any] = {"fingerprint": base.fingerprint(), "config": asdict(base.config)}
         origin["source"] = base.metadata.get("source")
         notes = []
         if recipe and recipe.get("base") != origin["fingerprint"]:

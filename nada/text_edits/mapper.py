@@ -51,8 +51,8 @@ class LatentMapper(nn.Module):
     @torch.no_grad()
     def draw(self, random: torch.Generator) -> LatentMapper:
         """Draw the weights anew from a CPU generator, the biases stay; returns itself."""
-        for network in self.networks.values():
-            for layer in network:
+        for layer in self.modules():
+            if isinstance(layer, FullyConnected):
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=random) / LR_MULTIPLIER)
         return self
 

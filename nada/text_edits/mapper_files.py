@@ -19,7 +19,7 @@ VERSION = 1
 MAX_BYTES, MAX_WIDTH = 1 << 28, 4096  # far more than the 12.6 MB and 512 features of the usual mapper
 
 
-def save_mapper(mapper: LatentMapper, path: str | os.PathLike) -> None:
+def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str]) -> None:
     """Write a mapper as safetensors, with its `metadata`. The file appears whole or not at all.
 
     Raises:
@@ -42,7 +42,7 @@ def save_mapper(mapper: LatentMapper, path: str | os.PathLike) -> None:
 
 
 @torch.inference_mode(False)
-def load_mapper(path: str | os.PathLike) -> LatentMapper:
+def load_mapper(path: str | os.PathLike[str]) -> LatentMapper:
     """Read a mapper, on the CPU, without gradients.
 
     Raises:

@@ -137,8 +137,9 @@ class MapperTraining(TrainingLoop[MapperStep]):
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
         """One step of Adam on new codes. Returns the losses and what was minimized."""
-        losses = self.losses(self.sample_codes(self.config.batch))
-        total = sum(self.weights[name] * loss for name, loss in losses.items())
+        ws = self.sample_codes(self.config.batch)
+        losses = self.losses(ws)
+        total = sum((self.weights[name] * loss for name, loss in losses.items()), ws.new_zeros(()))
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.optimizer.step()

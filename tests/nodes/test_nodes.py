@@ -304,6 +304,7 @@ def test_clip_entries_become_specifications(host):
     assert spec("custom", "ViT-B/32:1, mine:0.5") == f"ViT-B/32:1,{folder / 'mine'}:0.5"
     assert spec("custom", "ViT-B-32@b32.safetensors") == f"ViT-B-32@{folder / 'b32.safetensors'}"
     assert spec("custom", "ViT-B-32@laion2b_s34b_b79k") == "ViT-B-32@laion2b_s34b_b79k"
+    assert spec("custom", "ViT-B/32\nViT-B/16:1") == "ViT-B/32\nViT-B/16:1", "what no model is called fails on loading"
 
 
 @pytest.mark.parametrize(

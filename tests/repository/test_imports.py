@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
-from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +11,8 @@ from typing import NamedTuple
 import pytest
 
 import nada
-
-ROOT = Path(__file__).parents[2]
+from tools import architecture
+from tools.imports import ROOT, arrows, imports, modules, room_of
 
 
 class Room(NamedTuple):
@@ -32,9 +30,9 @@ def room(floor: int, packages: str = "") -> Room:
 ROOMS = {  # one row a folder, from the top down
     "__init__": room(13),
     "nodes": room(12, "torch numpy PIL comfy_api"),
-    "nada/__main__": room(11),
+    "nada/__main__": room(12),
+    "nada/cli": room(11, "torch tqdm PIL"),
     "nada/__init__": room(10),
-    "nada/cli": room(10, "torch tqdm PIL"),
     "nada/runs": room(9, "torch PIL"),
     "nada/adapt": room(8, "torch"),
     "nada/text_edits": room(8, "torch safetensors"),
@@ -44,7 +42,7 @@ ROOMS = {  # one row a folder, from the top down
     "nada/published": room(5, "huggingface_hub"),
     "nada/styles": room(6, "torch PIL"),
     "nada/latents": room(5, "torch"),
-    "nada/checkpoint": room(4, "torch numpy safetensors"),
+    "nada/checkpoint": room(4, "torch safetensors"),
     "nada/stylegan2": room(3, "torch"),
     "nada/layer_freeze": room(3, "torch"),
     "nada/generators": room(2, "torch"),
@@ -63,72 +61,41 @@ BROUGHT_ALONG = {"comfy_api", "triton"}  # by ComfyUI, and by PyTorch on the sys
 DANGEROUS = {"pickle", "_pickle", "dill", "marshal", "shelve", "subprocess", "ctypes"}
 
 
-class Import(NamedTuple):
-    """One imported name: a path in the repository when it is relative, else a dotted module."""
-
-    target: str
-    relative: bool
-    names: tuple[str, ...]
-    at_import: bool
-
-
-def room_of(path: str) -> str:
-    """The most specific room that a module, given by its path without suffix, belongs to."""
-    inside = [name for name in ROOMS if f"{path}/".startswith(f"{name}/")]
-    return max(inside, key=len) if inside else f"{path}/__init__"
-
-
-def imports(path: Path) -> Iterator[Import]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    inside = {n for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (Import(alias.name, False, (), node not in inside) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            names = tuple(alias.name for alias in node.names)
-            if not node.level:
-                yield Import(node.module, False, names, node not in inside)
-                continue
-            base = path.parents[node.level - 1]
-            modules = [base / node.module.replace(".", "/")] if node.module else [base / name for name in names]
-            for module in modules:
-                yield Import(module.relative_to(ROOT).as_posix(), True, names, node not in inside)
-
-
-def files() -> list[Path]:
-    """All modules of the pack."""
-    return sorted([*(ROOT / "nada").rglob("*.py"), *(ROOT / "nodes").rglob("*.py"), *ROOT.glob("__init__.py")])
-
-
-def home(path: Path) -> str:
-    """The room of a file."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return room_of("/".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts))
-
-
-def upward(path: Path) -> list[str]:
+def upward(path: Path, root: Path = ROOT) -> list[str]:
     """Imports of a module from rooms that are not below its own, each as a sentence."""
-    here = home(path)
-    rooms = {room_of(found.target) for found in imports(path) if found.relative} - {here}
+    here = room_of(path, root)
+    rooms = {room_of(root / found.target, root) for found in imports(path, root) if found.relative} - {here}
     return [
-        f"{path.relative_to(ROOT)}: {here} must not import {there}"
+        f"{path.relative_to(root)}: {here} must not import {there}"
         for there in sorted(rooms)
         if ROOMS[there].floor >= ROOMS[here].floor
     ]
 
 
-def foreign(path: Path) -> list[str]:
+def foreign(path: Path, root: Path = ROOT) -> list[str]:
     """Packages that a module must not use, each as a sentence."""
-    here = home(path)
-    allowed = sys.stdlib_module_names | ROOMS[here].packages | (HOST if path == ROOT / "nodes" / "host.py" else set())
-    used = {found.target.split(".")[0] for found in imports(path) if not found.relative}
+    here = room_of(path, root)
+    allowed = sys.stdlib_module_names | ROOMS[here].packages | (HOST if path == root / "nodes" / "host.py" else set())
+    used = {found.target.split(".")[0] for found in imports(path, root) if not found.relative}
     return [
-        f"{path.relative_to(ROOT)} must not use {package}" for package in sorted((used - allowed) | used & DANGEROUS)
+        f"{path.relative_to(root)} must not use {package}" for package in sorted((used - allowed) | used & DANGEROUS)
     ]
 
 
 def test_arrows_point_down():
-    assert not [sentence for path in files() for sentence in upward(path)]
+    assert not [sentence for path in modules() for sentence in upward(path)]
+
+
+def test_the_picture_of_rooms_is_up_to_date():
+    assert architecture.PICTURE.read_text("utf-8") == architecture.draw(arrows()), "run python -m tools.architecture"
+
+
+def test_the_picture_leaves_out_only_what_follows():
+    found = {"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}, "d": set(), "e": {"d"}}
+    assert architecture.floors_of(found) == {"d": 0, "c": 1, "e": 1, "b": 2, "a": 3}
+    assert architecture.reduced(found) == {"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": set(), "e": {"d"}}
+    with pytest.raises(ValueError, match="circle: \\['a', 'b'\\]"):
+        architecture.floors_of({"a": {"b"}, "b": {"a", "c"}, "c": set()})
 
 
 def test_no_circles_among_scripts():
@@ -140,7 +107,7 @@ def test_no_circles_among_scripts():
 
 def test_packages():
     """`nada` is among the forbidden: inside the pack imports are relative, as ComfyUI does not put it on sys.path."""
-    assert not [sentence for path in files() for sentence in foreign(path)]
+    assert not [sentence for path in modules() for sentence in foreign(path)]
 
 
 def test_every_package_is_declared():
@@ -153,19 +120,19 @@ def test_every_package_is_declared():
 
 def test_rooms_use_the_packages_that_they_list():
     used: dict[str, set[str]] = {}
-    for path in files():
-        used.setdefault(home(path), set()).update(found.target.split(".")[0] for found in imports(path))
+    for path in modules():
+        used.setdefault(room_of(path), set()).update(found.target.split(".")[0] for found in imports(path))
     assert not {name: unused for name, row in ROOMS.items() if (unused := row.packages - used[name])}
 
 
 def test_nothing_slow_at_import():
-    for path in files():
+    for path in modules():
         early = {found.target.split(".")[0] for found in imports(path) if found.at_import and not found.relative}
         assert not early & {"open_clip", "torchvision", "transformers", "huggingface_hub"}, path
 
 
 def test_every_room_exists_and_the_ground_floor_stays_small():
-    assert all((ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file() for name in ROOMS)
+    assert {room_of(path) for path in modules()} == ROOMS.keys()
     assert len(list((ROOT / "nada").glob("*.py"))) <= 8
 
 
@@ -190,10 +157,11 @@ def test_nodes_use_public_names():
         ("nodes/load.py", "import folder_paths", foreign),
     ],
 )
-def test_the_rules_catch_what_they_forbid(tmp_path, monkeypatch, name, source, check):
+def test_the_rules_catch_what_they_forbid(tmp_path, name, source, check):
     """A rule that never fails checks nothing."""
-    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    for room in ROOMS:
+        if (ROOT / room).is_dir():
+            (tmp_path / room).mkdir(parents=True, exist_ok=True)
     path = tmp_path / name
-    path.parent.mkdir(parents=True)
     path.write_text(source)
-    assert check(path)
+    assert check(path, tmp_path)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -108,6 +109,23 @@ def test_metadata():
     wanted = (ROOT / "requirements.txt").read_text("utf-8").split()
     others = [line for line in about["dependencies"] if not line.startswith("torch>")]  # ComfyUI chose one for the GPU
     assert wanted == others, "what Manager installs and what pip installs differ"
+
+
+def test_the_version_is_that_of_the_copy_that_runs(tmp_path, monkeypatch):
+    def not_installed(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(nada, "__file__", str(tmp_path / "nada" / "__init__.py"))
+    monkeypatch.setattr(metadata, "version", lambda name: "installed")
+    assert nada._version() == "installed"
+    project = tmp_path / "pyproject.toml"
+    project.write_text('[project]\nname = "another"\nversion = "9.9.9"\n')
+    assert nada._version() == "installed"
+    project.write_text((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert nada._version() == nada.__version__
+    project.unlink()
+    monkeypatch.setattr(metadata, "version", not_installed)
+    assert nada._version() == "unknown"
 
 
 def test_icon_and_banner_have_the_registrys_shapes():

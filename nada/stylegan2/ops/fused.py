@@ -185,7 +185,7 @@ def finish_backward(
         )
         whole, total, of_noise = sums.sum(2).unbind(2)
         d_noise = None
-        if wants_noise:  # seldom: nothing else needs the sum over channels
+        if wants_noise and noise is not None:  # seldom: nothing else needs the sum over channels
             d_noise = torch.einsum("nchw,nc->nhw", result.to(demod.dtype), 1 / demod)[:, None].sum_to_size(noise.shape)
         if up_filter is not None:
             dz, result = result, y.new_empty(n, channels, height + 1, width + 1)

@@ -60,7 +60,7 @@ def compare(way: ModuleType, device: torch.device) -> None:
     for precision, up, (maps, clamp) in product(TOLERANCE, (False, True), ((0, None), (1, None), (2, 1.0))):
         given = _example((2, 3, 37), device, precision, up, maps)
         # The gradient of one and the same result: where one way rounds to the clamp and the other does not, it differs.
-        given["result"] = passes.finish(given["y"].clone(), *given["rest"], clamp)
+        given["result"] = passes.finish(given["y"].clone(), **given["rest"], clamp=clamp)
         found, wanted = (_results(w, given, clamp, maps > 0) for w in (way, passes))
         for name in wanted:
             error = (found[name].double() - wanted[name].double()).abs().max() / wanted[name].double().abs().max()
@@ -68,7 +68,9 @@ def compare(way: ModuleType, device: torch.device) -> None:
                 raise ArithmeticError(f"{name} is wrong by {error:.1e} of its largest value in {precision}")
 
 
-def _example(size: tuple[int, int, int], device, precision: torch.dtype, up: bool, maps: int) -> dict[str, Any]:
+def _example(
+    size: tuple[int, int, int], device: torch.device, precision: torch.dtype, up: bool, maps: int
+) -> dict[str, Any]:
     """Random arguments for images, channels and pixels a side; `maps` of noise."""
     n, channels, side = size
     random = torch.Generator().manual_seed(0)
@@ -80,20 +82,20 @@ def _example(size: tuple[int, int, int], device, precision: torch.dtype, up: boo
         "x": normal(n, channels, side, side).to(precision),
         "result": normal(n, channels, side, side).to(precision),
         "styles": normal(n, channels),
-        "rest": (
-            resample_filter().to(device) if up else None,
-            normal(n, channels).abs() + 0.5,
-            normal(maps, 1, side, side) if maps else None,
-            normal(channels),
-        ),
+        "rest": {
+            "up_filter": resample_filter().to(device) if up else None,
+            "demod": normal(n, channels).abs() + 0.5,
+            "noise": normal(maps, 1, side, side) if maps else None,
+            "bias": normal(channels),
+        },
     }
 
 
 def _results(way: ModuleType, given: dict[str, Any], clamp: float | None, wants_noise: bool) -> dict[str, Tensor]:
     """What the functions of a way make of them, by name."""
-    y = way.finish(given["y"].clone(), *given["rest"], clamp)
+    y = way.finish(given["y"].clone(), **given["rest"], clamp=clamp)
     names = ("convolution's gradient", "demod's", "noise's", "bias's", "x's", "styles'")
-    back = way.finish_backward(given["slope"], given["result"], *given["rest"], clamp, wants_noise)
+    back = way.finish_backward(given["slope"], given["result"], **given["rest"], clamp=clamp, wants_noise=wants_noise)
     scaled = way.scale_backward(given["slope"].clone(), given["x"], given["styles"])
     found = {"result": y} | dict(zip(names, (*back, *scaled), strict=True))
     return {name: tensor for name, tensor in found.items() if tensor is not None}

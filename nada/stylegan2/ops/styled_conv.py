@@ -7,6 +7,8 @@ numbers, needs no grouped convolution, and spares the weight gradient of layers 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -72,7 +74,17 @@ class StyledConv(torch.autograd.Function):
     """See `styled_conv2d`."""
 
     @staticmethod
-    def forward(ctx, x, weight, styles, demod, noise, bias, up_filter, clamp):
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        styles: Tensor,
+        demod: Tensor,
+        noise: Tensor | None,
+        bias: Tensor,
+        up_filter: Tensor | None,
+        clamp: float | None,
+    ) -> Tensor:
         y = _convolve(x * per_channel(styles, x), weight.to(x.dtype), up_filter is not None)
         y = passes_for(y).finish(y, up_filter, demod, noise, bias, clamp)
         ctx.save_for_backward(x, y, weight, styles, demod, noise, bias, up_filter)
@@ -81,7 +93,7 @@ class StyledConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, slope):
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         x, y, weight, styles, demod, noise, bias, up_filter = ctx.saved_tensors
         wants_x, wants_weight, wants_styles, _, wants_noise, *_ = ctx.needs_input_grad
         passes, up = passes_for(y), up_filter is not None

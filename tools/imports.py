@@ -1,0 +1,72 @@
+"""What the modules of the pack import, and which room each belongs to: a folder, or itself on a ground floor."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+class Import(NamedTuple):
+    """One import statement's module, or one of its names where that is a module."""
+
+    target: str
+    """A path in the repository without suffix where the import is relative, else a dotted name."""
+    relative: bool
+    names: tuple[str, ...]
+    """The names taken from it."""
+    at_import: bool
+    """Whether it runs when the module is imported, not in a function."""
+
+
+def modules(root: Path = ROOT) -> list[Path]:
+    """The files of all modules that ship: nada/, nodes/ and ComfyUI's entry."""
+    return sorted([*(root / "nada").rglob("*.py"), *(root / "nodes").rglob("*.py"), *root.glob("__init__.py")])
+
+
+def imports(path: Path, root: Path = ROOT) -> Iterator[Import]:
+    """The imports in a file, wherever they stand in it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {n for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
+    for node in ast.walk(tree):
+        early = node not in inside
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, False, (), early) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = tuple(alias.name for alias in node.names)
+            if not node.level:
+                yield Import(str(node.module), False, names, early)
+                continue
+            base = path.parents[node.level - 1]
+            for module in _targets(base, node.module, names):
+                yield Import(module.relative_to(root).as_posix(), True, names, early)
+
+
+def _targets(base: Path, module: str | None, names: tuple[str, ...]) -> list[Path]:
+    """The modules behind `from <module> import <names>`, relative to a folder."""
+    if module:
+        return [base / module.replace(".", "/")]
+    found = [base / name for name in names if (base / name).is_dir() or (base / f"{name}.py").is_file()]
+    return found if len(found) == len(names) else [*found, base / "__init__"]
+
+
+def room_of(path: Path, root: Path = ROOT) -> str:
+    """The room of a module, given with or without suffix: "nada/clip", "nada/adapt", "nada/__init__", "nodes"."""
+    path = path.relative_to(root).with_suffix("")
+    if (root / path).is_dir():
+        path /= "__init__"
+    ground = path.parent.as_posix() in (".", "nada")
+    return path.as_posix() if ground else path.parent.as_posix()
+
+
+def arrows(root: Path = ROOT) -> dict[str, set[str]]:
+    """Each room with the rooms that it imports."""
+    found: dict[str, set[str]] = {}
+    for path in modules(root):
+        here = room_of(path, root)
+        targets = {room_of(root / target.target, root) for target in imports(path, root) if target.relative}
+        found[here] = found.get(here, set()) | targets - {here}
+    return found
