@@ -22,18 +22,20 @@ from torch import Tensor, nn
 
 from ..nada import NadaError, UsageError
 from ..nada.pictures.convert import as_saved
+from ..nada.runs.folder import SNAPSHOTS, STYLE_ENDING
 
 GENERATORS, CLIPS = "stylegan", "open_clip"  # folders below ComfyUI's models/
 STYLES, MAPPERS, DIRECTIONS = "stylegan_styles", "stylegan_mappers", "stylegan_directions"
-CODES = "stylegan_latents"
+CODES, RUNS = "stylegan_latents", "stylegan_runs"
 FILES = {  # endings of what the nodes list; CLIP models are folders
     GENERATORS: (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pkl"),
     STYLES: (".safetensors",),
     MAPPERS: (".safetensors",),
     DIRECTIONS: (".safetensors", ".npy", ".npz", ".pt"),
     CODES: (".safetensors", ".npy", ".npz", ".pt"),
+    RUNS: (".safetensors",),
 }
-SAVED = (GENERATORS, STYLES, MAPPERS)  # have a folder below output/ too
+SAVED = (GENERATORS, STYLES, MAPPERS, RUNS)  # have a folder below output/ too
 CLIP_CONFIG = "open_clip_config.json"
 EVERYTHING = 1e30  # bytes: more than any device has, so that every other model makes room
 Cancelled = memory.InterruptProcessingException
@@ -56,12 +58,20 @@ def _saved_folder(kind: str) -> str:
 
 
 def files(kind: str) -> list[str]:
-    """Names of the user's files of a kind, relative to their folders."""
-    return [name for name in folder_paths.get_filename_list(kind) if name.lower().endswith(FILES[kind])]
+    """Names of the user's files of a kind, relative to their folders; of styles, also those in the folders of runs."""
+    found = [name for name in folder_paths.get_filename_list(kind) if name.lower().endswith(FILES[kind])]
+    return [*found, *run_styles()] if kind == STYLES else found
+
+
+def run_styles() -> list[str]:
+    """Names of the styles in the folders of runs: their snapshots, and the results of `nada adapt`."""
+    return [name for name in folder_paths.get_filename_list(RUNS) if name.endswith(STYLE_ENDING)]
 
 
 def file_path(kind: str, name: str) -> str:
     """Where a file of `files` is."""
+    if kind == STYLES and (path := folder_paths.get_full_path(RUNS, name)):
+        return path
     return folder_paths.get_full_path_or_raise(kind, name)
 
 
@@ -76,8 +86,28 @@ def cache_folder() -> Path:
 
 
 def runs_folder() -> Path:
-    """Where the states of trainings go, so that none is repeated and a cancelled one goes on."""
-    return Path(folder_paths.models_dir) / f"{GENERATORS}_runs"
+    """Where trainings are kept, so that none is repeated and a cancelled one can be resumed."""
+    return download_folder(RUNS)
+
+
+def runs() -> list[str]:
+    """Names of the folders of runs that hold snapshots; those of `nada adapt` among them."""
+    marker = f"/{SNAPSHOTS}/"
+    names = (name.replace(os.sep, "/") for name in run_styles())
+    return sorted({name.partition(marker)[0] for name in names if marker in name})
+
+
+def run_path(name: str) -> Path:
+    """The folder of a run of `runs`.
+
+    Raises:
+        UsageError: it is gone, or the name leads out of the folders for runs.
+    """
+    for root in map(os.path.abspath, folder_paths.get_folder_paths(RUNS)):
+        path = os.path.abspath(os.path.join(root, name))
+        if path.startswith(root + os.sep) and os.path.isdir(path):
+            return Path(path)
+    raise UsageError(f"there is no run {name!r} in models/{RUNS} or output/{RUNS}; press R and choose another")
 
 
 def clip_folders() -> list[str]:

@@ -1,16 +1,17 @@
-"""Choosing among the moments of a training."""
+"""Choosing among the moments of a training, from a node or from the folder of a run."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..nada import Snapshot, Snapshots, generate, sample_latents
-from ..nada.pictures.grids import filmstrip
+from ..nada import Generator, RunFolder, Snapshot, Snapshots, UsageError, file_stamp, generate, sample_latents
+from ..nada.pictures.grids import filmstrip, filmstrip_geometry
 from . import host
 from .sockets import TRAINING, NADAGenerator, NADASnapshots, known_options
 
 BEST, LAST, STEP = "best", "last", "step"
+CONNECTED = "(from snapshots)"
 PSI = 0.7
 
 
@@ -26,7 +27,16 @@ class NADAPickSnapshot(io.ComfyNode):
             description="Takes the generator as it was at a moment of its training, without training again: earlier "
             "ones keep more of the original. Click a picture of the filmstrip to pick it.",
             inputs=[
-                NADASnapshots.Input("snapshots", tooltip="From NADA Text Adapt or NADA Image Adapt."),
+                NADASnapshots.Input(
+                    "snapshots",
+                    optional=True,
+                    tooltip="From NADA Text Adapt or NADA Image Adapt. Leave it open to choose a run below.",
+                ),
+                NADAGenerator.Input(
+                    "generator",
+                    optional=True,
+                    tooltip="Only for a run below: the generator that it started from.",
+                ),
                 io.Combo.Input(
                     "pick",
                     options=[BEST, LAST, STEP],
@@ -44,6 +54,14 @@ class NADAPickSnapshot(io.ComfyNode):
                 io.Int.Input(
                     "rows", default=3, min=1, max=8, optional=True, tooltip="How many latents the filmstrip follows."
                 ),
+                io.Combo.Input(
+                    "run",
+                    options=[CONNECTED, *host.runs()],
+                    default=CONNECTED,
+                    optional=True,
+                    tooltip="A run kept in models/stylegan_runs or output/stylegan_runs: of these nodes, or a folder "
+                    "of `nada adapt`. Needs the generator that it started from. After adding one press R.",
+                ),
             ],
             outputs=[
                 NADAGenerator.Output(
@@ -57,18 +75,58 @@ class NADAPickSnapshot(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, run: str | None = None) -> bool | str:
+        """Any name: one that is gone is explained when the node runs."""
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, run: str = CONNECTED, **_: object) -> str:
+        if run in (None, CONNECTED):
+            return CONNECTED
+        try:
+            files = RunFolder(host.run_path(run)).snapshot_files().values()
+        except UsageError:
+            return run
+        return " ".join(map(file_stamp, files))
+
+    @classmethod
     @host.explained
-    def execute(cls, snapshots: Snapshots, pick: str, step: int, rows: int = 3) -> io.NodeOutput:
-        picked = choose(snapshots, pick, step)
-        frames = frames_of(snapshots, rows)
+    def execute(
+        cls,
+        pick: str,
+        step: int,
+        snapshots: Snapshots | None = None,
+        generator: Generator | None = None,
+        rows: int = 3,
+        run: str = CONNECTED,
+    ) -> io.NodeOutput:
+        moments = opened(snapshots, generator, run)
+        picked = choose(moments, pick, step)
+        frames = frames_of(moments, rows)
         host.say(f"step {picked.iteration}: agreement {picked.agreement:.2f}, variety {picked.variety:.0%}")
         strip = host.picture_to_image(filmstrip(frames))
         shown = {  # for web/filmstrip.js, in place of an ordinary preview
             "filmstrip": ui.PreviewImage(strip, cls=cls).as_dict()["images"],
-            "moments": [s.iteration for s in snapshots.moments],
+            "geometry": [filmstrip_geometry(frames)],
+            "moments": [s.iteration for s in moments.moments],
             "picked": [picked.iteration],
         }
-        return io.NodeOutput(snapshots.generator(picked), strip, picked.iteration, ui=shown)
+        return io.NodeOutput(moments.generator(picked), strip, picked.iteration, ui=shown)
+
+
+def opened(snapshots: Snapshots | None, generator: Generator | None, run: str) -> Snapshots:
+    """The snapshots of the socket, or of the run that was chosen.
+
+    Raises:
+        UsageError: there is neither, or the run started from another generator.
+    """
+    if run != CONNECTED:
+        if generator is None:
+            raise UsageError("connect the generator that the run started from to the input generator")
+        return RunFolder(host.run_path(run)).open_snapshots(generator)
+    if snapshots is None:
+        raise UsageError("connect snapshots from NADA Text Adapt, or choose a run and connect its generator")
+    return snapshots
 
 
 def choose(snapshots: Snapshots, pick: str, step: int) -> Snapshot:

@@ -149,8 +149,16 @@ def folder_module(module: Any, folder: Path) -> ModuleType:
         known.setdefault(name, ([], set()))[0].append(path)
 
     def listed(name: str) -> list[str]:
-        files = (p for root in known.get(name, ([], set()))[0] for p in Path(root).rglob("*") if p.is_file())
-        return sorted(p.name for p in files)
+        roots = known.get(name, ([], set()))[0]
+        return sorted(p.relative_to(root).as_posix() for root in roots for p in Path(root).rglob("*") if p.is_file())
+
+    def full_path(name: str, file: str) -> str | None:
+        return next((str(path) for root in known[name][0] if (path := Path(root, file)).is_file()), None)
+
+    def full_path_or_raise(name: str, file: str) -> str:
+        if path := full_path(name, file):
+            return path
+        raise FileNotFoundError(f"Model in folder '{name}' with filename '{file}' not found.")
 
     def save_path(prefix: str, root: str) -> tuple[str, str, int, str, str]:
         target = Path(root, prefix)
@@ -165,9 +173,8 @@ def folder_module(module: Any, folder: Path) -> ModuleType:
         add_model_folder_path=add,
         get_folder_paths=lambda name: known[name][0],
         get_filename_list=listed,
-        get_full_path_or_raise=lambda name, file: next(
-            str(path) for root in known[name][0] if (path := Path(root, file)).exists()
-        ),
+        get_full_path=full_path,
+        get_full_path_or_raise=full_path_or_raise,
         get_save_image_path=save_path,
     )
 

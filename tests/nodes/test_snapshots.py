@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from helpers.models import moved
@@ -9,6 +11,8 @@ from helpers.stub_comfyui import Cancelled
 
 import nada
 from nada import UsageError
+from nada.cli import main
+from nada.cli.interrupt import Interrupt
 
 
 def train(host, small, clip, **changes):
@@ -20,7 +24,7 @@ def train(host, small, clip, **changes):
 def test_a_snapshot_is_picked(host, small, clip, pick, step, iteration):
     snapshots = train(host, small, clip).args[2]
     with torch.inference_mode():
-        generator, strip, picked = host.nodes.NADAPickSnapshot.execute(snapshots, pick, step, rows=2).args
+        generator, strip, picked = host.nodes.NADAPickSnapshot.execute(pick, step, snapshots, rows=2).args
     assert picked == iteration
     snapshot = next(s for s in snapshots.moments if s.iteration == iteration)
     assert generator.fingerprint() == snapshots.generator(snapshot).fingerprint()
@@ -31,7 +35,8 @@ def test_a_snapshot_is_picked(host, small, clip, pick, step, iteration):
 
 def test_the_frontend_learns_which_columns_there_are(host, small, clip):
     snapshots = train(host, small, clip).args[2]
-    shown = host.nodes.NADAPickSnapshot.execute(snapshots, "last", 1).ui
+    shown = host.nodes.NADAPickSnapshot.execute("last", 1, snapshots).ui
+    assert shown["geometry"][0]["columns"] == 4
     assert len(shown["filmstrip"]) == 1
     assert shown["moments"] == [2, 4, 6]
     assert shown["picked"] == [6]
@@ -46,7 +51,7 @@ def test_a_cancelled_training_leaves_its_best_moment_as_a_style(host, small, cli
     assert path.parent.name == "cancelled"
     assert style.recipe["iterations_done"] in (2, 4)
     assert f"the best so far, step {style.recipe['iterations_done']}, is saved as the style cancelled" in host.texts[-1]
-    assert path.name in host.nodes.host.files(host.nodes.host.STYLES)
+    assert f"cancelled/{path.name}" in host.nodes.host.files(host.nodes.host.STYLES)
 
 
 def test_snapshots_come_back_with_a_finished_training(host, small, clip, monkeypatch):
@@ -88,3 +93,68 @@ def test_pictures_of_the_target_are_enough(host, small, clip):
     options |= {"target": "sketch", "image_share": 2.0}
     with pytest.raises(UsageError, match=r"image_share is 2\.0"):
         host.nodes.NADAImageAdapt.execute(small, clip, torch.rand(2, 40, 30, 3), **options)
+
+
+def test_a_run_folder_is_picked_from_and_its_styles_are_listed(host, small, clip, clip_folder, tmp_path):
+    """A folder of `nada adapt` in models/stylegan_runs is as good as a run of the node."""
+    nada.save_generator(small, tmp_path / "base.safetensors")
+    runs = host.folder / "models" / "stylegan_runs"
+    words = ["adapt", "--generator", tmp_path / "base.safetensors", "--clip", clip_folder, "--source", "photo"]
+    words += ["--target", "sketch", "--layers", "all", "--iterations", "4", "--snapshot-every", "2", "--quiet"]
+    assert main([*map(str, words), "--device", "cpu", "--out", str(runs / "mine")]) == 0
+    pick = host.nodes.NADAPickSnapshot
+    assert host.nodes.host.runs() == ["mine"]
+    generator, _, iteration = pick.execute("step", 2, generator=small, run="mine").args
+    assert iteration == 2
+    assert main(["pick", str(runs / "mine"), "2", "--out", str(tmp_path / "picked.safetensors")]) == 0
+    assert generator.fingerprint() == nada.load_generator(tmp_path / "picked.safetensors").fingerprint()
+    listed = host.nodes.host.files(host.nodes.host.STYLES)
+    assert listed == [
+        "mine/photo_to_sketch.style.safetensors",
+        "mine/snapshots/iteration_00002.style.safetensors",
+        "mine/snapshots/iteration_00004.style.safetensors",
+    ]
+    assert nada.load_style(host.nodes.host.file_path(host.nodes.host.STYLES, listed[1])).recipe["iterations_done"] == 2
+    before = pick.fingerprint_inputs(run="mine")
+    (runs / "mine" / "snapshots" / "iteration_00002.style.safetensors").unlink()
+    assert pick.fingerprint_inputs(run="mine") != before
+    for arguments, sentence in [
+        ({}, "connect snapshots"),
+        ({"run": "mine"}, "connect the generator"),
+        ({"run": "mine", "generator": moved(small)}, "started from another generator"),
+        ({"run": "lost", "generator": small}, "no run 'lost'"),
+        ({"run": "../../input", "generator": small}, "there is no run"),
+    ]:
+        with pytest.raises(UsageError, match=sentence):
+            pick.execute("last", 1, **arguments)
+
+
+def test_a_run_begun_here_is_resumed_there(host, small, clip, clip_folder, tmp_path, monkeypatch):
+    """Cancelled on the node and resumed by `nada adapt --resume`, and the other way round: the same in the end."""
+    nada.save_generator(small, tmp_path / "base.safetensors")
+    models = ["--generator", str(tmp_path / "base.safetensors"), "--clip", str(clip_folder)]
+    whole = train(host, small, clip, seed=1).args[0]
+    host.cancel_after = 3
+    with pytest.raises(Cancelled):
+        train(host, small, clip, seed=2)
+    host.cancel_after = None
+    runs = host.folder / "models" / "stylegan_runs"
+    (folder,) = [path for path in runs.iterdir() if list(nada.RunFolder(path).states()) != [6]]
+    assert main(["adapt", "--resume", str(folder), *models, "--quiet", "--device", "cpu"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(nada.Adaptation, "train_step", lambda self: pytest.fail("trained again"))
+        resumed = train(host, small, clip, seed=2).args[0]
+    assert resumed.fingerprint() == nada.load_generator(folder / "photo_to_sketch.safetensors").fingerprint()
+    assert resumed.fingerprint() != whole.fingerprint()
+
+    shutil.rmtree(runs)
+    words = ["adapt", *models, "--source", "photo", "--target", "sketch", "--iterations", "6", "--batch", "1"]
+    words += ["--layers", "auto", "--seed", "1", "--quiet", "--device", "cpu", "--out", str(runs / "mine")]
+    with monkeypatch.context() as patch:
+        patch.setattr(Interrupt, "requested", property(lambda self: True, lambda self, value: None), raising=False)
+        assert main(words) == 130
+    assert list(nada.RunFolder(runs / "mine").states()) == [1]
+    continued = train(host, small, clip, seed=1).args[0]
+    assert "continues after step 1" in host.texts
+    assert continued.fingerprint() == whole.fingerprint()
+    assert list(nada.RunFolder(runs / "mine").states())[-1] == 6, "in the same folder"
