@@ -124,6 +124,8 @@ class Synthesis(Protocol):
 class Generator(Protocol):
     """A generator: a `torch.nn.Module` of two networks that can be deep-copied."""
 
+    family: str
+    """Name of the family, such as "stylegan2"; written into styles."""
     metadata: dict[str, Any]
     """JSON-able provenance: file, notes, recipes of adaptations."""
 

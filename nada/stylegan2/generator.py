@@ -19,6 +19,7 @@ from .synthesis import Synthesis
 
 __all__ = ["Generator", "GeneratorConfig", "standard_channels"]
 
+FAMILY = "stylegan2"
 MAPPING, CONST = "mapping", "b4.const"  # names of the layers outside the style-modulated ones
 CHUNK = 1000  # latents mapped at a time where there are many, to spare memory
 
@@ -32,6 +33,8 @@ class Generator(nn.Module):
         synthesis: ws -> images [N, C, H, W]; H = W = R unless the constant it starts from is not square.
         metadata: JSON-able provenance: the file it came from, notes, the recipe of each adaptation. Saved with it.
     """
+
+    family = FAMILY
 
     def __init__(self, config: GeneratorConfig):
         super().__init__()

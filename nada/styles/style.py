@@ -44,7 +44,7 @@ class Style:
     deltas: dict[str, Tensor | LowRank]
     """What is added, by the names of `Generator.state_dict()`; on the CPU, float16 or float32."""
     base: dict[str, Any]
-    """The generator that it was made for: "fingerprint", "config" and "source", all JSON-able."""
+    """The generator that it was made for: "fingerprint", "family", "config" and "source", all JSON-able."""
     recipe: dict[str, Any] | None = None
     """How it was trained (see `Adaptation.recipe`); None if the generators do not tell."""
     error: float = 0.0
@@ -107,7 +107,7 @@ class Style:
         recipes = _entries(adapted, "adaptations")
         recipe = recipes[-1] if recipes else None
         origin: dict[str, Any] = {"fingerprint": base.fingerprint(), "config": asdict(base.config)}
-        origin["source"] = base.metadata.get("source")
+        origin |= {"source": base.metadata.get("source"), "family": base.family}
         notes = []
         if recipe and recipe.get("base") != origin["fingerprint"]:
             notes.append("The adapted generator was trained from another base than this style is the difference to.")
