@@ -14,7 +14,7 @@ from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.errors import UsageError
 from nada.pictures.charts import layer_map
-from nada.pictures.convert import load_pictures
+from nada.pictures.reading import load_pictures
 from nada.training.config import AdaptConfig
 from nada.training.presets import PRESETS
 from nada.training.state import load_state
