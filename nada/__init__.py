@@ -21,7 +21,7 @@ from .checkpoint import file_stamp, inspect_file, load_generator, save_generator
 from .clip.loading import load_clip
 from .clip.models import ClipEnsemble
 from .demo import GENERATORS as EMBEDDED
-from .errors import CheckpointError, NadaError, UsageError
+from .errors import CheckpointError, NadaError, UsageError, printable
 from .latents.directions import Directions, edit_latents, load_direction, principal_directions
 from .latents.files import load_latents
 from .latents.rendering import generate
@@ -111,6 +111,7 @@ __all__ = [
     "preview_of",
     "preview_picture",
     "principal_directions",
+    "printable",
     "report",
     "result_name",
     "sample_latents",

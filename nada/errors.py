@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    r"""Text on one line, with control characters, line breaks and invisible characters as escapes such as ``\x1b``.
+
+    For everything that was read from files or sent by servers: shown as it is, it could move the cursor, change the
+    colors or forge lines of a terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class NadaError(Exception):
-    """Something went wrong that the user can understand and mend; the message says how (exit code 1)."""
+    """Something went wrong that the user can understand and mend; the message says how (exit code 1).
+
+    The message is kept `printable`: sentences quote names and texts from files.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 class UsageError(NadaError, ValueError):

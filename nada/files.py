@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -18,6 +22,12 @@ from .errors import NadaError
 APP = "stylegan-nada"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_SCANNED = {5, 32, 33}  # Windows' errors while a virus scanner or an indexer holds a file, for a second at most
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds between attempts then
+_TEMPORARY = re.compile(r"\.nada-([0-9a-f]{12})-(\d+)-[0-9a-f]{8}(\.[^.]*)?")
+NOWHERE = "0" * 12
+STALE = 24 * 3600  # seconds without a change after which nobody writes a temporary file any more
+_swept: set[Path] = set()
 
 
 def cache_folder() -> Path:
@@ -51,10 +61,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         NadaError: the path is a folder, the disk is full, writing is not permitted, or nothing was written.
     """
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
+    try:
+        target = Path(os.path.realpath(path))
+    except ValueError as error:
+        raise NadaError(f"{str(path)!r} cannot be the name of a file: {error}; choose another name") from error
+    if os.path.isdir(target):
         raise NadaError(f"{path} is a folder; give the name of the file to write")
-    temp = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+    temp = target.with_name(f".nada-{_place()}-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         mode = _mode(target, temp)
@@ -62,13 +75,25 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush(temp)
         with suppress(OSError):  # some network drives refuse it, and the content counts for more
             os.chmod(temp, mode)
-        os.replace(temp, target)
-        _flush_folder(target.parent)
+        _rename(temp, target)
     except OSError as error:
         raise NadaError(_sentence(path, error)) from error
     finally:
         with suppress(OSError):
             temp.unlink()  # after a success it has its new name, and there is nothing to remove
+
+
+def finish(temp: Path, path: str | os.PathLike[str]) -> None:
+    """Give a complete file its name, in the same folder; what had that name is replaced.
+
+    Raises:
+        NadaError: it cannot be renamed; it then keeps its old name.
+    """
+    try:
+        _flush(temp)
+        _rename(temp, Path(path))
+    except OSError as error:
+        raise NadaError(_sentence(path, error)) from error
 
 
 def prune(entries: Iterable[Path], limit: int, kept: Path) -> None:
@@ -94,14 +119,76 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
+def sweep(folder: Path, now: float) -> None:
+    """Delete temporary files that killed writers left in a folder.
+
+    A file is stale if the process whose number is in its name has ended. That can be told on Linux, and of this
+    machine's (or container's) processes; other temporary files are stale when they have not changed for a day.
+
+    Args:
+        folder: its own files only, and only those that `atomic_path` named.
+        now: time by the clock of the file system, which may be another machine's.
+    """
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            match = _TEMPORARY.fullmatch(entry.name)
+            if not match or not entry.is_file(follow_symlinks=False):
+                continue
+            here = match[1] == _place() != NOWHERE
+            with suppress(OSError):
+                if (here and _has_ended(int(match[2]))) or now - entry.stat().st_mtime > STALE:
+                    os.unlink(entry.path)
+
+
+@cache
+def _place() -> str:
+    """12 hexadecimal digits for the boot and the container within which a process number means one process."""
+    boot, space = "", ""
+    with suppress(OSError):  # both exist on Linux only
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+        space = os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(f"{boot} {space}".encode()).hexdigest()[:12] if space else NOWHERE
+
+
+def _has_ended(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # asks only; on Windows it would end the process
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
 def _mode(target: Path, probe: Path) -> int:
-    """Permissions that the file shall have; writers such as that of safetensors make theirs private."""
-    if target.exists():
-        return stat.S_IMODE(target.stat().st_mode)
+    """Permissions that the file should have; writers such as that of safetensors make theirs private.
+
+    The first time that a folder is written to, this also removes what killed writers left there.
+    """
     probe.touch()
-    mode = stat.S_IMODE(probe.stat().st_mode)
+    status = probe.stat()
     probe.unlink()
-    return mode
+    if target.parent not in _swept:  # once: a run of ten thousand pictures should not list its folder each time
+        _swept.add(target.parent)
+        sweep(target.parent, status.st_mtime)
+    with suppress(FileNotFoundError):  # and any other failure, such as a name that is too long, ends it before the work
+        status = target.stat()
+    return stat.S_IMODE(status.st_mode)
+
+
+def _rename(temp: Path, target: Path) -> None:
+    """Rename, with patience for virus scanners."""
+    for pause in _PAUSES:
+        try:
+            os.replace(temp, target)
+            break
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _SCANNED:
+                raise
+            time.sleep(pause)
+    else:
+        os.replace(temp, target)
+    _flush_folder(target.parent)
 
 
 def _flush(temp: Path) -> None:
@@ -125,6 +212,8 @@ def _sentence(path: str | os.PathLike[str], error: OSError) -> str:
         return f"{path} was not written: the disk is full; free some space, or choose another folder"
     if error.errno in _FORBIDDEN:
         return f"{path} was not written: there is no permission to write there; choose another folder"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{str(path)[:80]}... was not written: the name is too long; choose a shorter one"
     if isinstance(error, (NotADirectoryError, FileExistsError)):
         return f"{path} was not written: a part of its path is a file, not a folder; choose another name"
     return f"{path} was not written: {error}"

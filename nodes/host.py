@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from PIL import Image
 from server import PromptServer
 from torch import Tensor, nn
 
-from ..nada import NadaError, UsageError
+from ..nada import NadaError, UsageError, printable
 from ..nada.pictures.convert import as_saved
 from ..nada.runs.folder import SNAPSHOTS, STYLE_ENDING
 
@@ -37,6 +38,7 @@ FILES = {  # endings of what the nodes list; CLIP models are folders
 }
 SAVED = (GENERATORS, STYLES, MAPPERS, RUNS)  # have a folder below output/ too
 CLIP_CONFIG = "open_clip_config.json"
+MAX_PREFIX = 180  # bytes of a file name, which most file systems limit to 255; a counter and an ending are added
 EVERYTHING = 1e30  # bytes: more than any device has, so that every other model makes room
 Cancelled = memory.InterruptProcessingException
 TEXT_PAUSE = 0.3  # seconds between two texts on a node
@@ -129,15 +131,22 @@ def next_save_path(prefix: str, kind: str = GENERATORS) -> Path:
     """A free path output/<kind>/<prefix>_00001_.safetensors; its folder exists afterwards.
 
     Raises:
-        UsageError: the prefix is empty or leads out of the folder.
+        UsageError: the prefix is empty, too long, no file name, or leads out of the folder.
     """
     root = os.path.abspath(_saved_folder(kind))
     if not prefix.strip() or prefix.endswith(("/", "\\")):
         raise UsageError("filename_prefix names no file; write for example 'sketch' or 'styles/sketch'")
+    if not prefix.isprintable():
+        raise UsageError(f"filename_prefix is {prefix[:80]!r}; it must be one line without control characters")
+    if max(len(part.encode()) for part in re.split(r"[/\\]", prefix)) > MAX_PREFIX:
+        raise UsageError(f"filename_prefix is {prefix[:40]!r}...; use names of at most {MAX_PREFIX} bytes")
     if not os.path.abspath(os.path.join(root, prefix)).startswith(root + os.sep):
         raise UsageError(f"filename_prefix is {prefix!r}; files are saved below output/{kind} only")
-    os.makedirs(root, exist_ok=True)
-    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
+    try:
+        os.makedirs(root, exist_ok=True)
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
+    except OSError as error:
+        raise UsageError(f"filename_prefix is {prefix!r}, which cannot be a file name here: {error}") from error
     return Path(folder) / f"{name}_{counter:05}_.safetensors"
 
 
@@ -231,10 +240,10 @@ def check_cancelled() -> None:
 
 
 def say(text: str) -> None:
-    """Show a line of text on the node that runs now."""
+    """Show a line of text on the node that runs now; control characters, perhaps quoted from a file, are escaped."""
     context, server = get_executing_context(), PromptServer.instance
     if context is not None and server is not None:
-        server.send_progress_text(text, context.node_id)
+        server.send_progress_text(printable(text), context.node_id)
 
 
 def explained(execute: Callable[..., Any]) -> Callable[..., Any]:

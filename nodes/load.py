@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 
@@ -178,15 +179,19 @@ def clip_spec(name: str, custom: str = "") -> str:
 
 
 def _with_path(entry: str) -> str:
+    """An entry with the path of what it names in models/open_clip; as it is if it names nothing on this machine."""
+    if not entry.isprintable():
+        raise UsageError(f"custom has the entry {entry[:80]!r}; write the models on one line, separated by commas")
     weighted = re.search(r":[-+.\deE]+$", entry)
     weight = weighted[0] if weighted else ""
     body = entry.removesuffix(weight)
     name, at, tail = body.partition("@")
-    found = host.clip_path(tail if at else name) if (tail if at else name) else None
-    if found:
+    wanted = tail if at else name
+    if found := host.clip_path(wanted) if wanted else None:
         return (f"{name}@{found}" if at else found) + weight
-    if re.search(r"^[/\\~]|^\w:|\.\.|\\", tail or name) or body.lower().endswith(WEIGHT_FILES):
-        raise UsageError(f"{tail or name!r} is not in models/open_clip; put the CLIP file or folder there")
+    looks_like_a_path = re.search(r"^[/\\~]|^\w:|\.\.|\\", wanted) or body.lower().endswith(WEIGHT_FILES)
+    if looks_like_a_path or os.path.isdir(body) or os.path.isfile(tail):
+        raise UsageError(f"{wanted!r} is not in models/open_clip; put the CLIP file or folder there")
     return entry
 
 

@@ -14,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from nada import files
 from nada.errors import NadaError
-from nada.files import APP, atomic_path, cache_folder
+from nada.files import APP, atomic_path, cache_folder, finish
 
 
 def test_creates_folders_and_replaces(tmp_path):
@@ -108,7 +109,8 @@ def test_a_link_stays_a_link(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from nada.files import atomic_path
+from nada import files
+from nada.files import atomic_path, finish
 for number in range(1 << 30):
     with atomic_path(sys.argv[1]) as temp:
         temp.write_bytes(bytes([number % 256]) * (1 << 20))
@@ -148,3 +150,121 @@ def test_files_in_the_old_cache_are_still_found(tmp_path, monkeypatch):
     monkeypatch.setattr("os.path.expanduser", lambda path: path.replace("~", str(tmp_path)))
     monkeypatch.setattr("platformdirs.user_cache_path", lambda app, **options: tmp_path / "new" / app)
     assert cache_folder() == old
+
+
+ABANDONING_WRITER = """
+import os, sys
+from nada.files import atomic_path
+with atomic_path(sys.argv[1]) as temp:
+    temp.write_bytes(bytes(1000))
+    os._exit(9)
+"""
+
+
+def abandon(path: Path) -> Path:
+    """What a process leaves that is killed while it writes a file."""
+    before = set(path.parent.iterdir())
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", ABANDONING_WRITER, str(path)], env=environment).returncode == 9
+    (left,) = set(path.parent.iterdir()) - before
+    return left
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell whether the writer has ended")
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path):
+    left = abandon(tmp_path / "a.safetensors")
+    assert left.name.startswith(".nada-")
+    with atomic_path(tmp_path / "b.txt") as temp:
+        temp.write_text("b")
+    assert list(tmp_path.iterdir()) == [tmp_path / "b.txt"]
+
+
+def temporary(folder: Path, place: str, process: int, age: float = 0.0) -> Path:
+    path = folder / f".nada-{place}-{process}-{'0' * 8}.safetensors"
+    path.write_bytes(b"x")
+    changed = path.stat().st_mtime - age
+    os.utime(path, (changed, changed))
+    return path
+
+
+def test_only_stale_temporary_files_of_our_own_are_removed(tmp_path):
+    """Other writers may be at work, here, in other containers and on other machines that share the folder."""
+    now = (tmp_path / "clock").touch() or (tmp_path / "clock").stat().st_mtime
+    elsewhere = "f" * 12
+    stays = [
+        temporary(tmp_path, files._place(), os.getpid()),
+        temporary(tmp_path, elsewhere, 2**22 + 1),
+        temporary(tmp_path, files.NOWHERE, 2**22 + 2),
+        temporary(tmp_path, elsewhere, 2**22 + 3, files.STALE - 60),
+        tmp_path / ".nada-notes.txt",
+        tmp_path / "nada-0-0-0.safetensors",
+        tmp_path / ".0123456789abcdef.safetensors",
+    ]
+    for path in stays[4:]:
+        path.touch()
+        os.utime(path, (0, 0))
+    folder = tmp_path / f".nada-{elsewhere}-5-{'0' * 8}"
+    folder.mkdir()
+    os.utime(folder, (0, 0))
+    goes = [temporary(tmp_path, elsewhere, 2**22 + 4, files.STALE + 60)]
+    files.sweep(tmp_path, now)
+    assert not any(path.exists() for path in goes)
+    assert all(path.exists() for path in [*stays, folder])
+
+
+def test_writers_at_work_are_not_disturbed(tmp_path):
+    """Each of two that write into one folder sweeps it while the other one's temporary file is there."""
+    with atomic_path(tmp_path / "a.txt") as first:
+        first.write_text("a")
+        files.sweep(tmp_path, first.stat().st_mtime)
+        with atomic_path(tmp_path / "b.txt") as second:
+            second.write_text("b")
+    assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def scanned(times: int):
+    """A rename that fails as it does on Windows while a virus scanner holds the file."""
+    replace, calls = os.replace, []
+
+    def busy(*paths):
+        calls.append(paths)
+        if len(calls) <= times:
+            error = PermissionError(errno.EACCES, "the process cannot access the file")
+            error.winerror = 32
+            raise error
+        replace(*paths)
+
+    return busy, calls
+
+
+def test_a_scanner_that_holds_the_file_is_waited_for(tmp_path, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    busy, _ = scanned(3)
+    monkeypatch.setattr(os, "replace", busy)
+    with atomic_path(tmp_path / "a.txt") as temp:
+        temp.write_text("whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert pauses == list(files._PAUSES[:3])
+    busy, calls = scanned(100)
+    monkeypatch.setattr(os, "replace", busy)
+    (tmp_path / "part").write_text("kept")
+    with pytest.raises(NadaError, match=r"b\.txt was not written: there is no permission"):
+        finish(tmp_path / "part", tmp_path / "b.txt")
+    assert len(calls) == len(files._PAUSES) + 1
+    assert (tmp_path / "part").read_text() == "kept"
+
+
+def test_a_lack_of_permission_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.time, "sleep", lambda pause: pytest.fail("waited"))
+    monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(PermissionError(errno.EACCES, "no")))
+    (tmp_path / "part").touch()
+    with pytest.raises(NadaError, match="no permission"):
+        finish(tmp_path / "part", tmp_path / "b.txt")
+
+
+@pytest.mark.parametrize(("name", "what"), [("a" * 300, "too long"), ("a\0b", "cannot be the name")])
+def test_names_that_no_file_can_have(tmp_path, name, what):
+    with pytest.raises(NadaError, match=what) as error, atomic_path(tmp_path / name):
+        pytest.fail("there is nothing to write to")
+    assert str(error.value).isprintable()

@@ -96,7 +96,7 @@ def inspect_file(source: str | os.PathLike[str]) -> dict[str, Any]:
             report |= {"container": document.container, "format": row.name}
             report |= _summary(row.convert(document)) | {"loadable": True}
         except CheckpointError as error:
-            report["reason"] = _plain(error)
+            report["reason"] = _cut(error)
     return report
 
 
@@ -143,13 +143,13 @@ def opened(path: Path) -> Iterator[BufferedReader]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except CheckpointError as error:
-        raise CheckpointError(f"{path.name}: {_plain(error)}") from error
+        raise CheckpointError(f"{path.name}: {_cut(error)}") from error
 
 
-def _plain(error: CheckpointError, limit: int = 500) -> str:
-    """The sentence on one line of printable characters, whatever names and texts of the file it quotes."""
+def _cut(error: CheckpointError, limit: int = 500) -> str:
+    """The sentence, whatever long names and texts of the file it quotes."""
     text = str(error)
-    return "".join(c if c.isprintable() else "?" for c in text[:limit]) + ("..." if len(text) > limit else "")
+    return text[:limit] + ("..." if len(text) > limit else "")
 
 
 def _recognize(file: BufferedReader) -> tuple[Document, Format]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from ..errors import CheckpointError
 from ..generators import Generator
 from .blueprint import Blueprint, make_config
 from .document import Document
+from .metadata import GENERATOR, damaged, fits, read_description
 
 KEY = "nada"
 STYLE_KEY = "nada_style"  # of style files, which hold only differences
@@ -31,16 +31,11 @@ def convert(document: Document) -> Blueprint:
     Raises:
         CheckpointError: the description is damaged, or of a later version.
     """
-    try:
-        description = json.loads(document.metadata[KEY])
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError("the description in the file's header is damaged") from error
+    description = read_description(document.metadata, KEY, VERSION, "file")
     match description:
-        case {"format": int() as version} if version > VERSION:
-            raise CheckpointError(f"the file has format {version}, this version reads up to {VERSION}; update it")
-        case {"format": 1, "config": dict() as config, "metadata": dict() as metadata}:
+        case {"config": dict() as config, "metadata": dict() as metadata} if fits(metadata, GENERATOR):
             return Blueprint(make_config(**config), document.tensors, metadata=metadata)
-    raise CheckpointError("the description in the file's header is damaged, or not that of a generator")
+    raise damaged("file")
 
 
 def describe(generator: Generator) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ..errors import CheckpointError
+from .metadata import read_json
 from .tensors import DTYPES, Storage, TensorView
 from .window import Window
 
@@ -20,18 +20,22 @@ def is_safetensors(window: Window) -> bool:
     return int.from_bytes(window.read(0, 8), "little") <= window.size - 8
 
 
-def read_safetensors(window: Window) -> tuple[dict[str, TensorView], dict[str, str]]:
+def read_safetensors(window: Window, max_header: int = MAX_HEADER) -> tuple[dict[str, TensorView], dict[str, str]]:
     """The tensors, unread, and the metadata.
+
+    Args:
+        window: the file.
+        max_header: bytes that its header may have.
 
     Raises:
         CheckpointError: the header is damaged or absurd.
     """
     length = int.from_bytes(window.read(0, 8), "little")
-    if length > MAX_HEADER:
-        raise CheckpointError(f"the file's header has {length} bytes; no generator needs more than {MAX_HEADER}")
+    if length > max_header:
+        raise CheckpointError(f"the file's header has {length} bytes; more than {max_header} are not read")
     try:
-        header = json.loads(window.read(8, length))
-    except (ValueError, RecursionError) as error:
+        header = read_json(window.read(8, length))
+    except CheckpointError as error:
         raise CheckpointError(_DAMAGED) from error
     if not isinstance(header, dict):
         raise CheckpointError(_DAMAGED)

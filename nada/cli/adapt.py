@@ -21,8 +21,8 @@ from ..clip import load_clip
 from ..errors import NadaError, UsageError
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
-from ..pictures.convert import load_pictures
 from ..pictures.grids import before_after, filmstrip
+from ..pictures.reading import load_pictures
 from ..runs.folder import RunFolder
 from ..runs.kept_run import KeptRun
 from ..runs.names import free_path, result_name

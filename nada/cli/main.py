@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -11,8 +10,10 @@ from collections.abc import Sequence
 import torch
 
 from .. import __version__
-from ..errors import NadaError, UsageError
+from ..checkpoint.metadata import strict_json
+from ..errors import NadaError, UsageError, printable
 from . import adapt, evaluate, files, generate, models, pick, presets, styles, text_edits
+from .parsing import escaped
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 PACKAGE = __package__.rpartition(".")[0]  # "nada", or its name inside another program
@@ -50,25 +51,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, FAILURE)
     except KeyboardInterrupt:
         return _fail(NadaError("interrupted before the end; the result was not saved"), INTERRUPTED)
-    print(json.dumps(result) if args.json else args.show(result))
+    print(strict_json(result) if args.json else args.show(escaped(result)))
     return INTERRUPTED if result.get("interrupted") else 0
 
 
 def _fail(error: BaseException, code: int) -> int:
-    print(f"nada: {explain(error)}", file=sys.stderr)
+    print(f"nada: {printable(explain(error))}", file=sys.stderr)
     return code
 
 
 def _set_up_logging(command: str) -> None:
     """Our own messages on stderr; those of the libraries beneath end in our errors, or do not matter here."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("nada: %(message)s"))
+    handler.setFormatter(_OneLine("nada: %(message)s"))
     logging.getLogger(PACKAGE).handlers = [handler]
     logging.getLogger(PACKAGE).setLevel(logging.INFO)
     logging.getLogger(PACKAGE).propagate = False
     for name in (None, "huggingface_hub"):
         logging.getLogger(name).addHandler(logging.NullHandler())
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+class _OneLine(logging.Formatter):
+    """Messages quote names and texts from files; each is shown as one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def build_parser() -> argparse.ArgumentParser:

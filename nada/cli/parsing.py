@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..errors import printable
+
 Result = dict[str, Any]
 Verb = Callable[[argparse.Namespace], Result]
 Show = Callable[[Result], str]
@@ -68,6 +70,15 @@ def show_files(record: dict[str, Any]) -> str:
     width = max(map(len, files), default=0)
     lines = [f"  {name.replace('_', ' '):{width}}  {path}" for name, path in files.items()]
     return "\n".join([f"results in {record['folder']}", *lines])
+
+
+def escaped(value: Any) -> Any:
+    """A result with all its texts, names included, made `printable`: much of them comes from files of strangers."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {escaped(key): escaped(part) for key, part in value.items()}
+    return [escaped(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def show_tree(value: Any, indent: str = "") -> str:

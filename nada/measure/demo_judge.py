@@ -6,7 +6,6 @@ A generator can please the CLIP that trains it without making what the words say
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +15,25 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from .. import demo
+from ..checkpoint.metadata import NUMBER, damaged, fits
+from ..checkpoint.own_files import read_own_file
 from ..errors import NadaError
 from ..generators import Generator
 from .metrics import correlations, spread_kept
 
-KEY = "judge"  # of its description in the file's metadata
+KEY, VERSION = "judge", 1  # of its description in the file's metadata
+SHAPE = {
+    "styles": [str],
+    "species": [str],
+    "parameters": [str],
+    "words": {str: [str]},
+    "readable?": {str: [NUMBER]},
+    "spreads?": {str: [NUMBER]},
+}
+MAX_BYTES = 1 << 26  # the one on board has about 2 MB
 SIZE, WIDTHS, HIDDEN = 64, (24, 48, 80, 112), 160
 GROUPS = 8  # of the normalization
 POSE = ("x", "y", "size", "tilt")
@@ -167,14 +176,15 @@ def load_judge(path: str | os.PathLike[str] = demo.JUDGE, device: str | torch.de
     Raises:
         NadaError: the file is not that of a judge.
     """
+    description, tensors = read_own_file(path, KEY, VERSION, "judge", MAX_BYTES)
+    if not fits(description, SHAPE):
+        raise damaged("judge")
+    judge = Judge(description)
     try:
-        with safe_open(path, "pt") as file:
-            judge = Judge(json.loads(file.metadata()[KEY]))
-            judge.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise NadaError(
-            f"{path} cannot be read as a judge: {str(error)[:200]}; leave it out for the one on board"
-        ) from error
+        judge.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise NadaError(f"{path} cannot be read as a judge: {reason}; leave it out for the one on board") from error
     return judge.eval().requires_grad_(False).to(device)
 
 

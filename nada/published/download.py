@@ -4,56 +4,42 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from filelock import FileLock, Timeout
 
 from ..checkpoint import inspect_file
 from ..errors import CheckpointError, NadaError
-from ..files import atomic_path
+from ..files import atomic_path, finish
 from .catalog import HUB_FILE, Published, PublishedClip, agrees
 
 log = logging.getLogger(__name__)
 HUB = "https://huggingface.co"
-RESERVE = 64 << 20  # bytes that shall stay free on the disk
+RESERVE = 64 << 20  # bytes that should stay free on the disk
+CHUNK = 1 << 18  # bytes between two reports of progress
+PATIENCE = 30  # seconds without a byte after which a connection counts as broken
+TRIES = 4  # connections in a row that may break before anything arrives
+SLACK = 1.5  # a file of unknown size may be so many times as large as the catalog says
 Progress = Callable[[int, int], None]
 Model = Published | PublishedClip
-
-
-class Counted:
-    """A file that tells how much of it was written; what `progress` raises ends the download."""
-
-    def __init__(self, file: BinaryIO, done: int, total: int, progress: Progress | None):
-        self.file, self.done, self.total, self.progress = file, done, total, progress
-        self.stopped: BaseException | None = None
-
-    def write(self, data: bytes) -> int:
-        written = self.file.write(data)
-        self.done += written
-        if self.progress:
-            try:
-                self.progress(min(self.done, self.total), self.total)
-            except BaseException as error:
-                self.stopped = error
-                raise
-        return written
-
-    def truncate(self) -> int:
-        self.done = self.file.tell()  # the server began anew
-        return self.file.truncate()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
 
 
 def download(model: Model, folder: Path, progress: Progress | None = None) -> tuple[Path, list[str]]:
     """Fetch a published generator or CLIP model, unless it is there.
 
-    What arrived stays in `<file>.part` when the download breaks off, and the next call goes on from there. A file gets
-    its name only when its size and hash are those that are known, and it is such a model. What was received is recorded
-    in `<file>.json`; where no hash was known, a later download must give the recorded one.
+    What arrived stays in `<file>.part` when the download breaks off, and the next call resumes it. A file gets its name
+    only when its size and hash are those that are known, and it is such a model. What was received is recorded in
+    `<file>.json`; where no hash was known, a later download must give the recorded one. Of several calls at once, also
+    of several programs, one downloads and the others wait for it.
 
     Args:
         model: of the catalog.
@@ -69,15 +55,54 @@ def download(model: Model, folder: Path, progress: Progress | None = None) -> tu
     target = Path(folder) / model.file
     if target.is_file():
         return target, [f"{target} is there already; it was not downloaded again."]
-    part = target.with_name(f"{target.name}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_of(target)
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(target, lambda: _report(model, part, progress)):
+            if not target.is_file():  # nobody fetched it while we waited
+                return target, _fetched(model, part, target, progress)
+    except OSError as error:
+        raise NadaError(
+            f"{model.name} cannot be saved in {target.parent}: {error.strerror or error}; choose another folder"
+        ) from error
+    return target, [f"{target} was downloaded by another program meanwhile."]
+
+
+def _fetched(model: Model, part: Path, target: Path, progress: Progress | None) -> list[str]:
+    """Download, verify, record and name a file; returns the notes on it."""
     _check_space(model, part)
     _fetch(model, part, progress)
     record = _verified(model, part, target)
     with atomic_path(_record_path(target)) as temp:
         temp.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-    part.replace(target)
-    return target, record["notes"]
+    finish(part, target)
+    return record["notes"]
+
+
+@contextmanager
+def _alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Keep others from downloading the same file; `waiting` is called about once a second while another one does."""
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    name = Path(lock.lock_file)
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=1)
+            if not name.exists():  # whoever had it before has removed it, and others would not see ours
+                lock.release()
+        except Timeout:
+            waiting()
+    try:
+        yield
+    finally:
+        if not _part_of(target).exists():
+            with suppress(OSError):
+                name.unlink()
+        lock.release()
+
+
+def _part_of(target: Path) -> Path:
+    """Where the beginning of a file lies until all of it has arrived."""
+    return target.with_name(f"{target.name}.part")
 
 
 def clip_file(model: PublishedClip, folder: Path, progress: Progress | None = None) -> Path:
@@ -108,41 +133,114 @@ def _check_space(model: Model, part: Path) -> None:
         )
 
 
-def _fetch(model: Model, part: Path, progress: Progress | None) -> None:
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+def _report(model: Model, part: Path, progress: Progress | None) -> None:
+    if progress:
+        total = model.size or model.megabytes * 1_000_000
+        progress(min(_size(part), total), total)
 
-    done = part.stat().st_size if part.exists() else 0
-    if model.size and done > model.size:
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _fetch(model: Model, part: Path, progress: Progress | None) -> None:
+    """Fill the part, over several connections if they break."""
+    from huggingface_hub import constants
+
+    url = model.url.replace(HUB, constants.ENDPOINT)  # users may have set a mirror
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            if model.size != before:
+                _receive(model, url, part, progress)
+            return
+        except HTTPError as error:  # an answer, which asking again would not change
+            raise NadaError(_sentence(model, part, url, f"the server says {error.code} {error.reason}")) from error
+        except (OSError, HTTPException) as error:
+            failures = 1 if _size(part) > before else failures + 1
+            if failures == TRIES:
+                reason = str(getattr(error, "reason", None) or error) or type(error).__name__
+                raise NadaError(_sentence(model, part, url, reason)) from error
+            time.sleep(failures - 1)
+
+
+def _receive(model: Model, url: str, part: Path, progress: Progress | None) -> None:
+    """Append what is missing, as far as one connection holds.
+
+    No token is sent: all files of the catalog are public. The server is asked for the plain bytes, since a compressed
+    answer could swell to any size, and never more are written than the file has.
+
+    Raises:
+        NadaError: the server has another file than the catalog knows.
+        OSError, HTTPException: the connection broke.
+    """
+    done = _size(part)
+    if done > (model.size or done):
         part.unlink()
         done = 0
-    on_hub = model.url.startswith(HUB)
-    url = model.url.replace(HUB, constants.ENDPOINT) if on_hub else model.url  # users may have set a mirror
-    failure = None
-    with open(part, "ab") as file:
-        counted = Counted(file, done, model.size or model.megabytes * 1_000_000, progress)
-        try:
-            headers = build_hf_headers() if on_hub else None  # a token is for the hub alone
-            http_get(url, cast(BinaryIO, counted), resume_size=done, headers=headers, expected_size=model.size)
-        except Exception as error:  # each version of the hub's client raises those of another HTTP library
-            if error is counted.stopped:
-                raise
-            failure = error
-    if failure:
-        raise NadaError(_sentence(model, part, url, failure)) from failure
+    headers = {"Accept-Encoding": "identity", "User-Agent": "stylegan-nada"}
+    headers |= {"Range": f"bytes={done}-"} if done else {}
+    try:
+        response = urlopen(Request(url, headers=headers), timeout=PATIENCE)
+    except HTTPError as error:
+        if error.code != 416 or not done:
+            raise
+        if _total(error) != done:  # else the part is complete
+            part.unlink()
+            _receive(model, url, part, progress)
+        return
+    with response:
+        resumed = response.status == 206
+        limit = _limit(model, response, part)
+        with open(part, "ab" if resumed else "wb") as file:
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                if file.tell() > limit:
+                    file.truncate(0)
+                    raise NadaError(f"{model.url} sends more than the {limit} bytes that {model.name} can have")
+                if progress:
+                    progress(file.tell(), limit)
+            if file.tell() < (_total(response) or 0):
+                raise ConnectionError(f"it broke after {file.tell()} of {limit} bytes")
 
 
-def _sentence(model: Model, part: Path, url: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    kept = part.stat().st_size
-    if not kept or "416" in reason:  # the latter: the server has no more than there is, so that is not this file
-        part.unlink()
-        kept = 0
-    again = f"; {kept / 1e6:.0f} MB are kept, and the next try goes on from there" if kept else ""
+def _limit(model: Model, response: HTTPResponse, part: Path) -> int:
+    """How large the file is, or can be where neither catalog nor server tell.
+
+    Raises:
+        NadaError: the server tells a size that the file cannot have, or compresses it; the part is deleted.
+    """
+    most = model.size or round(SLACK * model.megabytes * 1_000_000)
+    total, coding = _total(response), response.headers.get("Content-Encoding", "identity")
+    if coding == "identity" and (total is None or total == model.size or (not model.size and total <= most)):
+        return total or most
+    part.unlink(missing_ok=True)
+    found = f"{total} bytes" if coding == "identity" else f"bytes compressed as {coding[:20]}"
+    raise NadaError(
+        f"{model.name} was not downloaded: {model.url} has {found} instead of {model.size or f'at most {most}'}; it "
+        "is another file than the catalog knows, or the page of a proxy"
+    )
+
+
+def _total(response: HTTPResponse | HTTPError) -> int | None:
+    """Size of the whole file by the headers of an answer."""
+    if known := re.fullmatch(r"bytes .*/(\d{1,18})", response.headers.get("Content-Range", "")):
+        return int(known[1])
+    length = response.headers.get("Content-Length", "")
+    return int(length) if re.fullmatch(r"\d{1,18}", length) else None
+
+
+def _sentence(model: Model, part: Path, url: str, reason: str) -> str:
+    kept = _size(part)
+    if not kept:
+        part.unlink(missing_ok=True)
+    again = f"; {kept / 1e6:.0f} MB are kept, and the next try resumes there" if kept else ""
     return (
-        f"{model.name} could not be downloaded ({reason}){again}. Check the network and try again, or download {url} "
-        f"by other means and save it as {part.with_suffix('')}"
+        f"{model.name} could not be downloaded ({' '.join(reason.split())[:200]}){again}. Check the network and try "
+        f"again, or download {url} by other means and save it as {part.with_suffix('')}"
     )
 
 

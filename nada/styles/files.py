@@ -7,7 +7,6 @@ import binascii
 import json
 import os
 from collections.abc import Iterable
-from math import isfinite
 from typing import Any
 
 import torch
@@ -17,17 +16,27 @@ from ..checkpoint.blueprint import MAX_ELEMENTS, MAX_TENSORS, make_config
 from ..checkpoint.containers import read_document
 from ..checkpoint.document import Document
 from ..checkpoint.loading import opened, resolve
+from ..checkpoint.metadata import NUMBER, RECIPE, damaged, fits, read_description
 from ..checkpoint.own import KEY, STYLE_KEY
 from ..checkpoint.saving import write_safetensors
 from ..checkpoint.tensors import TensorView
 from ..checkpoint.window import Window
 from ..errors import CheckpointError, NadaError, UsageError
+from ..stylegan2.config import MAX_RESOLUTION
+from ..stylegan2.generator import FAMILY
 from .low_rank import LowRank
 from .style import MAX_NAME, Style
 
 VERSION = 1
 MAX_PREVIEW = 1 << 20  # characters of Base64
-MAX_DEPTH = 8  # of a recipe
+SHAPE = {
+    "name": str,
+    "base": {"fingerprint": str, "config": dict, "source?": (dict, None)},
+    "recipe": (RECIPE, None),
+    "notes": [str],
+    "error": NUMBER,
+    "preview": str,
+}
 UP, DOWN = "::up", "::down"  # after a tensor's name: the factors of a low-rank difference
 DTYPES = (torch.float16, torch.float32)
 
@@ -85,42 +94,32 @@ def _convert(document: Document) -> Style:
             f"this is {what}, not a style; `nada style diff BASE ADAPTED OUT.safetensors` makes a style of two "
             "generators"
         )
+    description = read_description(document.metadata, STYLE_KEY, VERSION, "style")
+    if not fits(description, SHAPE) or not _lines((description["name"], *description["notes"])):
+        raise damaged("style")
+    name, base, recipe, notes = (description[key] for key in ("name", "base", "recipe", "notes"))
+    if len(name) > MAX_NAME:
+        raise CheckpointError(f"the style's name has {len(name)} characters; it may have {MAX_NAME}")
+    _check_base(base)
+    deltas, preview = _deltas(document), _preview(description["preview"])
     try:
-        description = json.loads(document.metadata[STYLE_KEY])
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError("the style's description is damaged") from error
-    match description:
-        case {"format": int() as version} if version > VERSION:
-            raise CheckpointError(f"the style has format {version}, this version reads up to {VERSION}; update it")
-        case {
-            "format": 1,
-            "name": str() as name,
-            "base": {"fingerprint": str(), "config": dict() as config} as base,
-            "recipe": dict() | None as recipe,
-            "notes": [*notes],
-            "error": float() | int() as lost,
-            "preview": str() as preview,
-        } if isfinite(lost) and _lines((name, *notes)) and _shallow([base, recipe]):
-            if len(name) > MAX_NAME:
-                raise CheckpointError(f"the style's name has {len(name)} characters; it may have {MAX_NAME}")
-            make_config(**config)
-            try:
-                return Style(name, _deltas(document), base, recipe, float(lost), _preview(preview), notes)
-            except UsageError as reason:
-                raise CheckpointError("the style changes nothing; it is damaged, or was made by hand") from reason
-    raise CheckpointError("the style's description is damaged")
+        return Style(name, deltas, base, recipe, float(description["error"]), preview, notes)
+    except UsageError as reason:
+        raise CheckpointError("the style changes nothing; it is damaged, or was made by hand") from reason
 
 
-def _lines(texts: Iterable[Any]) -> bool:
-    return all(isinstance(text, str) and text.isprintable() for text in texts)
+def _check_base(base: dict[str, Any]) -> None:
+    """Refuse a base of impossible sizes. Of a family that is unknown here, only the resolution can be judged."""
+    config, family = base["config"], base.get("family", FAMILY)
+    resolution = config.get("resolution")
+    if family == FAMILY:
+        make_config(**config)
+    elif type(resolution) is not int or not 0 < resolution <= MAX_RESOLUTION:
+        raise damaged("style")
 
 
-def _shallow(value: Any, levels: int = MAX_DEPTH) -> bool:
-    """Whether JSON data is nested no deeper than that: it will be copied and printed, level by level."""
-    if not isinstance(value, (dict, list)):
-        return True
-    parts = value.values() if isinstance(value, dict) else value
-    return levels > 0 and all(_shallow(part, levels - 1) for part in parts)
+def _lines(texts: Iterable[str]) -> bool:
+    return all(text.isprintable() for text in texts)
 
 
 def _deltas(document: Document) -> dict[str, Tensor | LowRank]:

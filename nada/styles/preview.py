@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UsageError
 from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
 from ..pictures.grids import make_grid
+from ..pictures.reading import read_picture
 
 COLUMNS, PSI = 4, 0.7
 SIZE, QUALITY = (512, 256), 85  # at most so many pixels, which is about 25 kB
@@ -47,9 +48,6 @@ def preview_picture(data: bytes) -> Image.Image:
         CheckpointError: it is damaged, or absurdly large.
     """
     try:
-        picture = Image.open(io.BytesIO(data), formats=("JPEG",))
-        if picture.width * picture.height > MAX_PIXELS:
-            raise CheckpointError(f"the style's preview has {picture.width} x {picture.height} pixels; it is damaged")
-        return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise CheckpointError("the style's preview cannot be read; it is damaged") from error
+        return read_picture(io.BytesIO(data), ("JPEG",), MAX_PIXELS)
+    except UsageError as error:
+        raise CheckpointError(f"the style's preview cannot be read, it is damaged ({error})") from error

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
+from ..checkpoint.metadata import NUMBER, fits
+from ..checkpoint.own_files import read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, NadaError, UsageError
 from .mapper import LatentMapper
 
 KEY = "nada_mapper"
 VERSION = 1
+SHAPE = {"num_ws": int, "w_dim": int, "bands": [str], "scale": NUMBER, "metadata": {"target?": str, "base?": str}}
 MAX_BYTES, MAX_WIDTH = 1 << 28, 4096  # far more than the 12.6 MB and 512 features of the usual mapper
 
 
@@ -48,43 +50,25 @@ def load_mapper(path: str | os.PathLike[str]) -> LatentMapper:
     Raises:
         CheckpointError: there is no such file, or it is not a mapper, or damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {str(path)!r}; give the path of a mapper, as `nada mapper` writes it")
+    description, tensors = read_own_file(path, KEY, VERSION, "mapper", MAX_BYTES)
     try:
-        with safe_open(path, "pt") as file:
-            description = (file.metadata() or {}).get(KEY)
-            if description is None:
-                raise CheckpointError(
-                    f"{path.name} is not a latent mapper; give a file that `nada mapper` or Save Latent Mapper wrote"
-                )
-            if path.stat().st_size > MAX_BYTES:
-                raise CheckpointError(f"{path.name} is larger than {MAX_BYTES >> 20} MB; no mapper is")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-        return _build(json.loads(description), tensors)
-    except (SafetensorError, ValueError, RecursionError, RuntimeError, UsageError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise CheckpointError(f"{path.name} is damaged, or no mapper ({reason}); copy or train it again") from error
+        return _build(description, tensors)
+    except (ValueError, TypeError, RuntimeError, UsageError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{Path(path).name} is damaged, or no mapper ({reason}); copy or train it again"
+        ) from error
 
 
-def _build(description: object, tensors: dict[str, torch.Tensor]) -> LatentMapper:
-    match description:
-        case {"format": int() as version} if version > VERSION:
-            raise ValueError(f"it has format {version}, and this version reads up to {VERSION}: update it")
-        case {
-            "format": 1,
-            "num_ws": int() as num_ws,
-            "w_dim": int() as w_dim,
-            "bands": [*bands],
-            "scale": int() | float() as scale,
-            "metadata": dict() as metadata,
-        } if 0 < w_dim <= MAX_WIDTH and isfinite(scale):
-            with torch.device("meta"):
-                mapper = LatentMapper(num_ws, w_dim, tuple(map(str, bands)), float(scale))
-        case _:
-            raise ValueError("its description is not that of a mapper")
+def _build(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> LatentMapper:
+    if not fits(description, SHAPE) or not 0 < description["w_dim"] <= MAX_WIDTH:
+        raise ValueError("its description is not that of a mapper")
+    with torch.device("meta"):
+        mapper = LatentMapper(
+            description["num_ws"], description["w_dim"], tuple(description["bands"]), float(description["scale"])
+        )
     if any(not tensor.isfinite().all() for tensor in tensors.values()):
         raise ValueError("it holds numbers that are not finite")
     mapper.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-    mapper.metadata = metadata
+    mapper.metadata = description["metadata"]
     return mapper.eval().requires_grad_(False)

@@ -10,14 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..checkpoint.metadata import RECIPE, damaged, fits
+from ..checkpoint.own_files import read_own_description, read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import NadaError, UsageError
 
 KEY, VERSION = "nada-run", 1
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam knows of a tensor
+SHAPE = {  # of a state's description; what a whole run writes into its recipe is there
+    "recipe": RECIPE | {"source": str, "target": str, "base": str, "iterations_done": int, "clip": RECIPE["clip?"]},
+    "goal": {"source": str, "directions": [str], "targets": [str]},
+    "layers": [str],
+    "notes": dict,
+    "key?": str,
+}
 FREE = {"iterations", "iterations_done", "cuda_graphs"}  # of a recipe: may differ between a run and its continuation
 
 
@@ -116,22 +124,17 @@ def load_state(path: str | os.PathLike) -> RunState:
     """
     if not Path(path).is_file():
         raise NadaError(f"{path} does not exist; only a run with snapshots, or one that was stopped, can go on")
-    try:
-        with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {})[KEY])
-            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
-        if description["format"] > VERSION:
-            raise NadaError(f"{path} was written by a later version; update this one")
-        recipe, goal, layers, notes = (description[key] for key in ("recipe", "goal", "layers", "notes"))
-        return RunState(tensors, recipe, goal, tuple(layers), notes, str(description.get("key", "")))
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise NadaError(f"{path} is not the state of a run, or is damaged: {error}") from error
+    description, tensors = read_own_file(path, KEY, VERSION, "state of a run")
+    if not fits(description, SHAPE):
+        raise damaged("state")
+    recipe, goal, layers, notes = (description[key] for key in ("recipe", "goal", "layers", "notes"))
+    return RunState(tensors, recipe, goal, tuple(layers), notes, description.get("key", ""))
 
 
-def state_key(path: str | os.PathLike) -> str:
+def state_key(path: str | os.PathLike[str]) -> str:
     """The cache key in a state file; "" if it has none or cannot be read."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return str(json.loads((file.metadata() or {})[KEY])["key"])
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError):
+        key = read_own_description(path, KEY, VERSION, "state of a run").get("key", "")
+        return key if isinstance(key, str) else ""
+    except (NadaError, OSError):
         return ""

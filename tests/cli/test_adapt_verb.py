@@ -16,7 +16,7 @@ from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.errors import UsageError
 from nada.pictures.charts import layer_map
-from nada.pictures.convert import load_pictures
+from nada.pictures.reading import load_pictures
 from nada.runs.folder import RunFolder
 from nada.styles.files import load_style
 from nada.styles.style import apply_style

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -28,10 +30,15 @@ class Server(SimpleHTTPRequestHandler):
     """Serves files with ranges, as the publishers do; the class remembers what was asked for."""
 
     asked: list = []  # noqa: RUF012
+    headers_seen: list = []  # noqa: RUF012
     ranges = True
+    breaks_at = 0
+    coding = ""
+    endless = False
 
     def do_GET(self):
         path, start = self.translate_path(self.path), 0
+        Server.headers_seen.append(dict(self.headers))
         try:
             data = open(path, "rb").read()  # noqa: SIM115
         except OSError:
@@ -45,9 +52,16 @@ class Server(SimpleHTTPRequestHandler):
         self.send_response(206 if asked else 200)
         if asked:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(data) - start))
+        if self.coding:
+            self.send_header("Content-Encoding", self.coding)
+        if not self.endless:
+            self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
-        self.wfile.write(data[start:])
+        if self.endless:
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(1 << 16))
+        self.wfile.write(data[start : start + self.breaks_at] if self.breaks_at else data[start:])
 
     def log_message(self, *args):
         pass
@@ -63,6 +77,8 @@ def served(tmp_path, monkeypatch):
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     monkeypatch.setattr(Server, "asked", [])
+    monkeypatch.setattr(Server, "headers_seen", [])
+    monkeypatch.setattr(downloading.time, "sleep", lambda seconds: None)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield folder, f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
@@ -145,9 +161,11 @@ def test_a_file_that_is_not_the_expected_one_is_deleted(tmp_path, served, model,
 
 def test_a_shorter_file_than_announced_is_explained(tmp_path, served, model):
     (served[0] / "dogs.pt").write_bytes(DATA[:-1])
-    with pytest.raises(NadaError, match="could not be downloaded"):
+    with pytest.raises(NadaError, match=rf"has {len(DATA) - 1} bytes instead of {len(DATA)}"):
         download(model, tmp_path)
-    assert not (tmp_path / "dogs-16.pt").exists()
+    assert list(tmp_path.glob("*dogs-16*")) == []
+    (served[0] / "dogs.pt").write_bytes(DATA)
+    assert download(model, tmp_path)[0].read_bytes() == DATA
 
 
 def test_an_unknown_hash_is_recorded_and_holds_from_then_on(tmp_path, served, model):
@@ -170,7 +188,6 @@ def test_absent_files_and_servers_are_explained(tmp_path, model, monkeypatch):
     with pytest.raises(NadaError, match="404") as error:
         download(replace(model, url=model.url + "x"), tmp_path)
     assert "Check the network" in str(error.value)
-    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
     with pytest.raises(NadaError, match="could not be downloaded") as error:
         download(replace(model, url="http://127.0.0.1:9/dogs.pt"), tmp_path)
     assert "save it as" in str(error.value)
@@ -183,9 +200,74 @@ def test_a_part_that_is_longer_than_the_file_is_thrown_away(tmp_path, model):
     assert download(model, tmp_path)[0].read_bytes() == DATA
     unknown = replace(model, size=None, url=model.url.replace("dogs.pt", "./dogs.pt"))
     (tmp_path / "dogs-16.pt").rename(tmp_path / "dogs-16.pt.part")
-    with pytest.raises(NadaError, match="416"):
-        download(unknown, tmp_path)
+    assert download(unknown, tmp_path)[0].read_bytes() == DATA  # all of it was there; the server has no more
+    (tmp_path / "dogs-16.pt").rename(tmp_path / "dogs-16.pt.part")
+    with open(tmp_path / "dogs-16.pt.part", "ab") as file:
+        file.write(b"more")
     assert download(unknown, tmp_path)[0].read_bytes() == DATA
+
+
+def test_connections_that_break_are_resumed_as_long_as_something_arrives(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(Server, "breaks_at", 10_000)
+    assert download(model, tmp_path)[0].read_bytes() == DATA
+    assert Server.asked == [None, *(f"bytes={n}-" for n in range(10_000, len(DATA), 10_000))]
+
+
+def test_only_the_plain_bytes_are_asked_for_and_no_token_is_sent(tmp_path, model, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    download(model, tmp_path)
+    (sent,) = Server.headers_seen
+    assert sent["Accept-Encoding"] == "identity"
+    assert "secret" not in str(sent)
+
+
+def test_compressed_answers_are_not_unpacked(tmp_path, served, model, monkeypatch):
+    monkeypatch.setattr(Server, "coding", "gzip")
+    for size in (model.size, None):
+        with pytest.raises(NadaError, match="compressed as gzip"):
+            download(replace(model, size=size), tmp_path)
+    assert list(tmp_path.glob("*dogs-16*")) == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_endless_answer_ends(tmp_path, model, monkeypatch, known):
+    monkeypatch.setattr(Server, "endless", True)
+    with pytest.raises(NadaError, match="sends more than"):
+        download(model if known else replace(model, size=None), tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.glob("*dogs-16*")) == 0
+    monkeypatch.setattr(Server, "endless", False)
+    assert download(model, tmp_path)[0].read_bytes() == DATA
+
+
+def test_an_announced_size_that_cannot_be_is_refused_before_anything_is_written(tmp_path, served, model):
+    (served[0] / "dogs.pt").write_bytes(bytes(2_000_000))
+    with pytest.raises(NadaError, match="2000000 bytes instead of at most 1500000"):
+        download(replace(model, size=None, sha256=""), tmp_path)
+    assert list(tmp_path.glob("*dogs-16*")) == []
+
+
+def test_six_at_once_download_once(tmp_path, model):
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda _: download(model, tmp_path / "models"), range(6)))
+    assert {path.read_bytes() for path, _ in results} == {DATA}
+    assert len(Server.asked) == 1
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["dogs-16.pt", "dogs-16.pt.json"]
+
+
+def test_who_waits_can_cancel(tmp_path, model):
+    """While another program downloads, progress is reported, which is where callers raise to cancel."""
+
+    class Cancelled(Exception):
+        pass
+
+    def cancel(done, total):
+        assert (done, total) == (7, len(DATA))
+        raise Cancelled
+
+    (tmp_path / "dogs-16.pt.part").write_bytes(DATA[:7])
+    with downloading.FileLock(tmp_path / ".dogs-16.pt.lock"), pytest.raises(Cancelled):
+        download(model, tmp_path, cancel)
+    assert Server.asked == []
 
 
 def test_a_full_disk_is_noticed_before(tmp_path, model, monkeypatch):

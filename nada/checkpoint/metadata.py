@@ -1,0 +1,144 @@
+"""JSON from files of strangers: one reading for all kinds of files, bounded in depth and size, and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from typing import Any
+
+from ..errors import CheckpointError
+
+MAX_DEPTH = 24  # honest descriptions have about seven levels
+MAX_DIGITS = 20  # of a whole number: seeds have 64 bits
+NUMBER = lambda value: type(value) in (int, float) and isfinite(value)
+OPTIONAL = "?"  # at the end of a key in a shape
+
+# Shapes, as `fits` compares them, of what files say of themselves. Keys that a shape does not name are free.
+RECIPE = {
+    "source?": str,
+    "target?": str,
+    "base?": str,
+    "source_found?": str,
+    "iterations?": int,
+    "iterations_done?": int,
+    "clip?": [{"name": str, "weight": NUMBER}],
+    "goal?": dict,
+}
+GENERATOR = {
+    "notes?": [str],
+    "adaptations?": [RECIPE],
+    "styles?": [{"name": str, "strength": NUMBER, "onto?": str, "base?": str, "recipe?": (RECIPE, None)}],
+    "blends?": [dict],
+    "source?": (dict, None),
+}
+
+
+def read_json(text: str | bytes | bytearray) -> Any:
+    """Parse JSON that may say anything, and refuse what would break whoever copies, prints or computes with it.
+
+    Raises:
+        CheckpointError: it is no JSON, nested too deeply, or holds absurd numbers or broken letters.
+    """
+    try:
+        value = json.loads(text, parse_int=_whole_number)
+        for part in _parts(value):
+            if isinstance(part, str):
+                part.encode()  # half of a surrogate pair is no letter
+        return value
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"its JSON is damaged ({error})") from error
+
+
+def read_description(metadata: Mapping[str, str], key: str, version: int, what: str) -> dict[str, Any]:
+    """Parse what this project wrote about a file into its header.
+
+    Args:
+        metadata: texts in the header.
+        key: under which it stands.
+        version: the last format that can be read.
+        what: the file is, for messages: "style".
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of a later format.
+    """
+    try:
+        description = read_json(metadata[key])
+    except (CheckpointError, KeyError) as error:
+        raise CheckpointError(
+            f"the {what}'s description is damaged or missing ({error}); copy the file again"
+        ) from error
+    if not fits(description, {"format?": int}):
+        raise damaged(what)
+    if (number := description.get("format", 1)) > version:
+        raise CheckpointError(f"the {what} has format {number}, this version reads up to {version}; update it")
+    return description
+
+
+def damaged(what: str) -> CheckpointError:
+    """The error for a description that is not as this project writes it."""
+    return CheckpointError(f"the {what}'s description is damaged, or was made by hand; copy or make the file again")
+
+
+def fits(value: Any, shape: Any) -> bool:
+    """Whether parsed JSON has a shape.
+
+    Args:
+        value: of JSON.
+        shape: a type; None; a predicate such as `NUMBER`, which wants a finite one; a tuple of alternatives; [shape of
+            each entry]; {str: shape of every value}; or {key: shape}, where keys ending in "?" may be missing and keys
+            that are not named are free. Truth values are no numbers.
+    """
+    if isinstance(shape, tuple):
+        return any(fits(value, alternative) for alternative in shape)
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(entry, shape[0]) for entry in value)
+    if isinstance(shape, dict) and str in shape:
+        return isinstance(value, dict) and all(fits(part, shape[str]) for part in value.values())
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(_entry_fits(value, key, part) for key, part in shape.items())
+    if shape is None:
+        return value is None
+    return type(value) is shape if isinstance(shape, type) else shape(value)
+
+
+def strict_json(value: Any, indent: int | None = None) -> str:
+    """JSON text of plain data. Numbers that are not finite, which JSON cannot say, become null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _entry_fits(value: dict[str, Any], key: str, shape: Any) -> bool:
+    name = key.removesuffix(OPTIONAL)
+    return fits(value[name], shape) if name in value else name != key
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(text)} digits")
+    return int(text)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """The value and everything in it, keys included, level by level.
+
+    Raises:
+        ValueError: it has too many levels.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        yield from level
+        keys = [key for part in level if isinstance(part, dict) for key in part]
+        lists = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, (dict, list))]
+        level = [part for parts in lists for part in parts]
+        yield from keys
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -1,0 +1,63 @@
+"""Read what this project writes beside generators and styles: mappers, states of runs, the judge."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .loading import opened
+from .metadata import read_description
+from .safetensors_files import is_safetensors, read_safetensors
+from .window import Window
+
+MAX_HEADER = 1 << 26  # the history of a very long run lies there
+
+
+@torch.inference_mode(False)
+def read_own_file(
+    path: str | os.PathLike[str], key: str, version: int, what: str, max_bytes: int | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A safetensors file of this project. Whether its tensors are the right ones, and finite, is not checked.
+
+    Args:
+        path: the file.
+        key, version, what: see `read_description`.
+        max_bytes: refuse larger files.
+
+    Returns:
+        The description in its header, and the tensors by name, on the CPU.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged, too large, or another kind of file.
+    """
+    description = read_own_description(path, key, version, what, max_bytes)
+    with opened(Path(path)):
+        try:
+            with safe_open(path, "pt") as content:
+                return description, {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no dict
+        except (SafetensorError, RuntimeError, ValueError) as error:  # such as a type that this torch does not have
+            raise CheckpointError(f"the {what} is damaged ({str(error)[:200]}); copy it again") from error
+
+
+def read_own_description(
+    path: str | os.PathLike[str], key: str, version: int, what: str, max_bytes: int | None = None
+) -> dict[str, Any]:
+    """The description in the header of a safetensors file of this project; arguments and errors as `read_own_file`."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {str(path)!r}; give the path of a {what}")
+    with opened(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        if max_bytes is not None and size > max_bytes:
+            raise CheckpointError(f"it has {size >> 20} MB; no {what} has more than {max_bytes >> 20}")
+        window = Window(file, 0, size)
+        metadata = read_safetensors(window, MAX_HEADER)[1] if is_safetensors(window) else {}
+        if key not in metadata:
+            raise CheckpointError(f"this is not a {what}; give a file that this project wrote as one")
+        return read_description(metadata, key, version, what)

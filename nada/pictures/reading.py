@@ -1,0 +1,125 @@
+"""The one place that opens picture files: a list of formats, a limit of pixels, and the same RGB for all of them."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from PIL.Image import Resampling
+from torch import Tensor
+
+from ..errors import UsageError
+
+log = logging.getLogger(__name__)
+# What ComfyUI's input folder offers. Never more: Pillow also knows formats that run programs (EPS starts Ghostscript).
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 1 << 27  # 134 megapixels: more than any camera makes, half a gigabyte in memory
+PAPER = (255, 255, 255)  # behind transparency
+
+
+def read_picture(
+    source: str | Path | BinaryIO, formats: Sequence[str] = FORMATS, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """A picture file as 8-bit RGB, turned as its EXIF orientation says, on white where it is transparent.
+
+    16-bit grey is scaled to 8 bits. Of an animation or a file of several pages the first is taken, and the log says so.
+
+    Args:
+        source: a file, or an open one. Its content tells the format, never its name.
+        formats: Pillow's names of those to try.
+        max_pixels: refuse larger pictures before they are decoded.
+
+    Raises:
+        UsageError: it is no such picture, damaged, or too large.
+    """
+    name = str(source) if isinstance(source, (str, Path)) else "the picture"
+    if isinstance(source, (str, Path)) and not Path(source).is_file():
+        raise UsageError(f"{name} is not a file; give a picture: {', '.join(FORMATS)}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # our limit of pixels is stricter, and holds
+            with Image.open(source, formats=formats) as picture:
+                _check_size(picture, max_pixels)
+                if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a camera's JPEG with a preview
+                    log.warning("%s has several frames; the first one is taken", name)
+                    picture.seek(0)
+                picture.load()
+                return _on_paper(_eight_bits(_upright(picture)))
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error
+    except Exception as error:  # Pillow's decoders pass on whatever damaged data makes them run into
+        reason = str(error)[:200] or type(error).__name__
+        raise UsageError(
+            f"{name} is not a picture that can be read ({reason}); give {', '.join(formats)}, or save it again as PNG"
+        ) from error
+
+
+def load_pictures(paths: Sequence[Path], side: int) -> Tensor:
+    """Pictures as a generator would make them: the square in the middle, resized.
+
+    Args:
+        paths: picture files, and folders of them, whose hidden files are left out.
+        side: of the result in pixels.
+
+    Returns:
+        [N, 3, side, side] float32 in [-1, 1], in the order of the paths; those of a folder by name.
+
+    Raises:
+        UsageError: a file is not a picture that can be read, or there is none.
+    """
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(filter(_looks_like_a_picture, path.iterdir())) if path.is_dir() else [path]
+    if not files:
+        raise UsageError(f"there are no pictures in {', '.join(map(str, paths))}; {', '.join(ENDINGS)} are looked for")
+    return torch.stack([_square(read_picture(path), side) for path in files])
+
+
+def _looks_like_a_picture(path: Path) -> bool:
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
+
+
+def _square(picture: Image.Image, side: int) -> Tensor:
+    fitted = ImageOps.fit(picture, (side, side), Resampling.BICUBIC)
+    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1) / 127.5 - 1
+
+
+def _check_size(picture: Image.Image, max_pixels: int) -> None:
+    if picture.width * picture.height > max_pixels:
+        size = f"{picture.width} x {picture.height} pixels"
+        raise UsageError(f"it has {size}; make it smaller, {max_pixels / 1e6:.0f} megapixels at most")
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """The picture turned; as it is where the EXIF data that would tell is damaged."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # a parser of a format of its own, which may raise anything
+        return picture.copy()
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits; Pillow itself would cut it off at 255."""
+    if picture.mode == "F":
+        raise UsageError("its pixels are floating-point numbers; save it with 8 or 16 bits per channel")
+    if picture.mode != "I" and not picture.mode.startswith("I;16"):
+        return picture
+    values = np.asarray(picture).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise UsageError("its grey values have more than 16 bits; save it with 8 or 16 bits per channel")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _on_paper(picture: Image.Image) -> Image.Image:
+    """RGB; what shines through is white, not the color that happens to be stored under full transparency."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    layer = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, (*PAPER, 255)), layer).convert("RGB")

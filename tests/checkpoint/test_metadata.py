@@ -1,0 +1,161 @@
+"""What files say of themselves: one reading for all kinds, which refuses whatever would break those who use it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import pytest
+import torch
+from helpers.models import moved
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from nada import CheckpointError, load_mapper, load_state, load_style, save_generator, save_mapper, save_state
+from nada.checkpoint.loading import load_generator
+from nada.checkpoint.metadata import MAX_DEPTH, NUMBER, fits, read_description, read_json, strict_json
+from nada.measure.demo_judge import load_judge
+from nada.styles.files import save_style
+from nada.styles.style import Style
+from nada.text_edits import LatentMapper
+from nada.training.state import RunState
+
+RECIPE = {"source": "photo", "target": "sketch", "base": "x", "iterations_done": 1}
+RECIPE |= {"clip": [{"name": "demo", "weight": 1.0}]}
+DEEP = json.loads('{"a":' * 500 + "1" + "}" * 500)
+HOSTILE = [5, "x", [], {}, [{}], [5], None, True, -1, 1e300, "\ud800", 10**400, DEEP]
+
+
+def nested(levels: int) -> str:
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{", "Expecting property"),
+        (b'{"a": "\xff"}', "decode"),
+        ("1" * 21, "21 digits"),
+        (f'{{"a": -{"9" * 5000}}}', "digits"),
+        (nested(MAX_DEPTH), "deep"),
+        (nested(100_000), ""),
+        (r'{"a": "\ud800"}', "surrogates"),
+        (r'{"\udfff": 1}', "surrogates"),
+    ],
+)
+def test_json_that_would_break_those_who_use_it(text, what):
+    with pytest.raises(CheckpointError, match=f"JSON is damaged .*{what}"):
+        read_json(text)
+
+
+def test_honest_json_comes_back():
+    value = {
+        "seed": 2**64 - 1,
+        "loss": [1e-30, None, True],
+        "text": "草图\n",
+        "deep": json.loads(nested(MAX_DEPTH - 3)),
+    }
+    assert read_json(json.dumps(value)) == value
+    assert read_json(json.dumps(value).encode()) == value
+
+
+def test_shapes():
+    shape = {"name": str, "sizes?": [int], "weight?": (NUMBER, None), "each?": {str: [NUMBER]}}
+    for good in ({}, {"sizes": [1, 2]}, {"weight": None, "other": 5}, {"weight": 2}, {"each": {"a": [1.5]}}):
+        assert fits({"name": "x", **good}, shape)
+    nan = float("nan")
+    for bad in ({"name": 1}, {"sizes": 1}, {"sizes": [True]}, {"weight": nan}, {"weight": True}, {"each": {"a": 1}}):
+        assert not fits({"name": "x", **bad}, shape)
+    assert not fits({}, shape)
+    assert not fits([], shape)
+
+
+def test_later_formats_ask_for_an_update():
+    with pytest.raises(CheckpointError, match="style has format 3, this version reads up to 2; update it"):
+        read_description({"k": '{"format": 3}'}, "k", 2, "style")
+    for text in ('{"format": "1"}', '{"format": true}', "[]", "5"):
+        with pytest.raises(CheckpointError, match="description is damaged"):
+            read_description({"k": text}, "k", 2, "style")
+
+
+def test_numbers_that_json_cannot_say_become_null():
+    value = {"a": float("nan"), "b": [float("inf"), 1.0], "c": ("x", -float("inf"))}
+    assert json.loads(strict_json(value)) == {"a": None, "b": [None, 1.0], "c": ["x", None]}
+
+
+def described(path, key, change):
+    """Rewrite the description in a file."""
+    with safe_open(path, "pt") as file:
+        description = json.loads(file.metadata()[key])
+    change(description)
+    save_file(load_file(path), path, {key: json.dumps(description)})
+
+
+@pytest.mark.parametrize("part", ["notes", "adaptations", "styles", "blends", "source"])
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: str(value)[:12])
+def test_generators_with_odd_metadata_are_refused_or_of_use(small, tmp_path, part, value):
+    """Everything that reads a generator's metadata may rely on its shape."""
+    path = tmp_path / "a.safetensors"
+    save_generator(small, path)
+    described(path, "nada", lambda description: description["metadata"].update({part: value}))
+    try:
+        metadata = load_generator(path).metadata
+    except CheckpointError:
+        return
+    assert all(isinstance(note, str) for note in metadata.get("notes", []))
+    assert all(isinstance(recipe, dict) for recipe in metadata.get("adaptations", []))
+    assert all(f"{entry['name']} x {entry['strength']:g}" for entry in metadata.get("styles", []))
+
+
+@pytest.fixture
+def files(small, tmp_path):
+    """{kind: (file, key of its description, loader)} of this project's other files."""
+    mapper = LatentMapper(small.num_ws, small.config.w_dim)
+    mapper.metadata = {"target": "pig"}
+    save_mapper(mapper, tmp_path / "mapper")
+    save_style(Style.between(small, moved(small)), tmp_path / "style")
+    goal = {"source": "photo", "directions": ["AAAA"], "targets": ["AAAA"]}
+    state = RunState({"random": torch.zeros(3, dtype=torch.uint8)}, RECIPE, goal, ("b4.conv1",), {"history": {}})
+    save_state(state, tmp_path / "state")
+    return {
+        "mapper": (tmp_path / "mapper", "nada_mapper", load_mapper),
+        "style": (tmp_path / "style", "nada_style", load_style),
+        "state": (tmp_path / "state", "nada-run", load_state),
+    }
+
+
+@pytest.mark.parametrize("kind", ["mapper", "style", "state"])
+def test_other_files_with_an_odd_description_end_in_a_sentence(files, kind):
+    path, key, load = files[kind]
+    honest = path.read_bytes()
+    load(path)
+    with safe_open(path, "pt") as file:
+        names = set(json.loads(file.metadata()[key]))
+    for name in names - {"bytes", "kind"}:  # written for people, and not read
+        for value in HOSTILE:
+            path.write_bytes(honest)
+            described(path, key, lambda description, name=name, value=value: description.update({name: value}))
+            with suppress(CheckpointError):
+                load(path)
+
+
+def test_a_state_keeps_its_parts(files):
+    state = load_state(files["state"][0])
+    assert (state.recipe, state.layers, state.notes) == (RECIPE, ("b4.conv1",), {"history": {}})
+    assert state.tensors["random"].dtype == torch.uint8
+
+
+def test_each_loader_says_what_it_wants(files, small, tmp_path):
+    save_generator(small, tmp_path / "generator")
+    for path in (tmp_path / "generator", files["style"][0]):
+        for load, words in [
+            (load_mapper, "not a mapper"),
+            (load_state, "not a state of a run"),
+            (load_judge, "not a judge"),
+        ]:
+            with pytest.raises(CheckpointError, match=words):
+                load(path)
+    (tmp_path / "text").write_text("hello")
+    for load in (load_mapper, load_state, load_judge):
+        with pytest.raises(CheckpointError, match="this is not a"):
+            load(tmp_path / "text")
