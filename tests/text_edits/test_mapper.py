@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -133,6 +134,16 @@ def test_training_lowers_the_loss(small, clip):
     losses = [float(step.loss) for step in train_mapper(small, clip, config(iterations=40, l2_weight=0.01))]
     assert len(losses) == 40
     assert sum(losses[-5:]) < sum(losses[:5]) - 0.1
+
+
+def test_the_step_size_falls_to_zero_along_a_cosine(small, clip):
+    run = train_mapper(small, clip, config(iterations=5, learning_rate=0.3))
+    sizes = []
+    for _ in range(5):
+        sizes.append(run.optimizer.param_groups[0]["lr"])
+        next(run)
+    assert sizes == pytest.approx([0.15 * (1 + math.cos(math.pi * i / 5)) for i in range(5)])
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
 
 
 def test_the_generator_stays_and_seeds_repeat(small, clip):
