@@ -5,10 +5,17 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
+import random
 import sys
 from pathlib import Path
 
 import pytest
+
+# Threads that wait for work give their core away. By default they hold it, and where there are more threads than idle
+# cores the suite takes 20 times as long. OpenMP reads this once, when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 from helpers import comfyui_server, stub_comfyui
 from helpers.models import TINY_CLIP, alive
@@ -16,6 +23,22 @@ from helpers.models import TINY_CLIP, alive
 from nada.clip.loading import load_clip
 from nada.clip.models import ClipEnsemble
 from nada.stylegan2 import Generator, GeneratorConfig
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shuffle", metavar="SEED", help="run files, and the tests within each, in a random order")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    seed = config.getoption("--shuffle")
+    return f"threads: {torch.get_num_threads()}" + (f", order: --shuffle {seed}" if seed else "")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffle the tests for `--shuffle`. Files stay together, so that their module fixtures are made only once."""
+    if seed := config.getoption("--shuffle"):
+        place = lambda text: random.Random(f"{seed} {text}").random()
+        items.sort(key=lambda item: (place(item.path), place(item.nodeid)))
 
 
 @pytest.fixture(autouse=True)

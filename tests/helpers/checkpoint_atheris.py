@@ -1,4 +1,7 @@
-"""The readers under a coverage-guided fuzzer: `pip install atheris`; `python tests/checkpoint_atheris.py -runs=9999`.
+"""The readers under a coverage-guided fuzzer.
+
+    pip install atheris
+    python tests/helpers/checkpoint_atheris.py -runs=9999
 
 It starts from the honest files of `checkpoint_fuzz`, and keeps every damaged one that reaches new code. The rules are
 the same. Options are libFuzzer's; a folder as first argument keeps what was found, from one run to the next.
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import atheris
 
-from helpers.checkpoint_fuzz import SECONDS, Guard, corpus
+from helpers.checkpoint_fuzz import Guard, corpus
 
 with atheris.instrument_imports(include=["nada.checkpoint"]):
     for name in [name for name in sys.modules if name.startswith("nada.checkpoint")]:
@@ -20,6 +23,8 @@ with atheris.instrument_imports(include=["nada.checkpoint"]):
     from nada.checkpoint import load_generator
 
 from nada.errors import CheckpointError
+
+SECONDS = 10  # for one file, on an idle machine
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ CHOICE = "COMFY_DYNAMICCOMBO_V3"  # a combo whose entries have inputs of their o
 MUTED, BYPASSED = 2, 4
 FILE_FIELDS = ("filename", "subfolder", "type")
 NOTES = {"Note", "MarkdownNote"}
-START_LIMIT, RUN_LIMIT = 180, 240  # seconds
+START_LIMIT, RUN_LIMIT = 1800, 3600  # seconds, far more than a busy machine takes: only so that a hang ends
 
 
 class Client:
@@ -42,7 +42,7 @@ class Client:
     def bytes(self, path: str, data: dict | None = None) -> bytes:
         body = None if data is None else json.dumps(data).encode()
         request = urllib.request.Request(f"http://{self.address}{path}", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=RUN_LIMIT) as answer:
             return answer.read()
 
     def get(self, path: str) -> dict:

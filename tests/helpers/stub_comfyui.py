@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,7 @@ class Host:
         self.folder, self.texts, self.progress = folder, [], []
         self.cancel_after: int | None = None  # progress updates
         self.cancelled: type[BaseException] = Cancelled
+        self.device = torch.device("cpu")  # where ComfyUI computes
 
     def check(self) -> None:
         if self.cancel_after is not None and len(self.progress) >= self.cancel_after:
@@ -118,7 +120,8 @@ def modules(host: Host) -> dict[str, ModuleType]:
     ui = SimpleNamespace(PreviewImage=lambda image, cls: image.as_subclass(Shown), PreviewText=lambda text: text)
     memory = module(
         "comfy.model_management",
-        get_torch_device=lambda: torch.device("cpu"),
+        get_torch_device=lambda: host.device,
+        free_memory=lambda needed, device: None,
         intermediate_device=lambda: torch.device("cpu"),
         soft_empty_cache=lambda: None,
         throw_exception_if_processing_interrupted=host.check,
@@ -161,9 +164,11 @@ def folder_module(module: Any, folder: Path) -> ModuleType:
         raise FileNotFoundError(f"Model in folder '{name}' with filename '{file}' not found.")
 
     def save_path(prefix: str, root: str) -> tuple[str, str, int, str, str]:
+        """As ComfyUI's: the counter is one more than the highest of the files that begin with the same name."""
         target = Path(root, prefix)
         target.parent.mkdir(parents=True, exist_ok=True)
-        return str(target.parent), target.name, 1, "", prefix
+        numbers = (re.match(re.escape(target.name) + r"_(\d+)_", path.name) for path in target.parent.iterdir())
+        return str(target.parent), target.name, 1 + max((int(n[1]) for n in numbers if n), default=0), "", prefix
 
     return module(
         "folder_paths",

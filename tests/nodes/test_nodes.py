@@ -16,6 +16,7 @@ import weakref
 import pytest
 import torch
 from helpers import stub_comfyui
+from helpers.models import moved
 from helpers.stub_comfyui import ROOT, Cancelled
 from safetensors import SafetensorError
 
@@ -273,6 +274,16 @@ def test_saved_generator_is_listed_and_loads(host, small):
     assert any("sketch_00001_.safetensors" in text for text in host.texts)
     (path.parent / "notes.txt").write_text("not a generator")
     assert "notes.txt" not in host.nodes.host.files(host.nodes.host.GENERATORS)
+
+
+def test_saving_twice_keeps_both(host, small):
+    folder = host.folder / "output" / "stylegan"
+    host.nodes.NADASaveGenerator.execute(small, "sketch")
+    first = (folder / "sketch_00001_.safetensors").read_bytes()
+    host.nodes.NADASaveGenerator.execute(moved(small), "sketch")
+    assert sorted(path.name for path in folder.iterdir()) == [f"sketch_0000{n}_.safetensors" for n in (1, 2)]
+    assert (folder / "sketch_00001_.safetensors").read_bytes() == first
+    assert nada.load_generator(folder / "sketch_00002_.safetensors").fingerprint() == moved(small).fingerprint()
 
 
 @pytest.mark.parametrize("prefix", ["../sketch", "/tmp/sketch", "", "styles/"])

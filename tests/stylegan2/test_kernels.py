@@ -43,6 +43,7 @@ for one, other in zip(gradients(), plain, strict=True):
 """
 
 
+@pytest.mark.slow
 def test_they_give_the_numbers_of_the_plain_way():
     """In a process of its own: Triton decides when it is imported whether it interprets."""
     there = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}

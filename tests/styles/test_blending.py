@@ -18,6 +18,11 @@ def test_every_weight_lies_where_the_share_says(small):
         assert torch.allclose(blended[name].double(), expected, atol=1e-6), name
 
 
+def test_by_default_it_is_halfway_in_all_layers(small):
+    other = moved(small)
+    assert blend_generators(small, other).fingerprint() == blend_generators(small, other, 0.5, 4).fingerprint()
+
+
 def test_the_ends_are_the_generators_themselves(small):
     other, ws = moved(small), sample_latents(small, 2)
     assert blend_generators(small, other, 0.0).fingerprint() == small.fingerprint()

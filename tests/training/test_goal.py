@@ -13,7 +13,7 @@ from nada.clip.directions import imagenet_templates, text_direction
 from nada.errors import NadaError, UsageError
 from nada.seeding import seeded
 from nada.training.config import AdaptConfig
-from nada.training.goal import PHRASES, SAMPLES, Goal, guess_source, make_goal, sample_images
+from nada.training.goal import PHRASES, SAMPLES, Goal, guess_source, make_goal, middle_square, sample_images
 
 
 def config(**changes) -> AdaptConfig:
@@ -66,6 +66,19 @@ def test_style_images_give_the_direction_from_the_generators_own(small, clip, im
     assert np.allclose(goal.directions[0], normal(style - own), atol=1e-5)
     assert np.allclose(goal.targets[0], normal(style), atol=1e-5), "layers are chosen by the images, not by a text"
     assert goal.source == ""
+
+
+def test_of_style_images_that_are_no_squares_the_middle_counts(small, clip):
+    rows, columns = torch.meshgrid(torch.arange(7.0), torch.arange(3.0), indexing="ij")
+    tall = torch.stack([rows, columns])[None]
+    assert torch.equal(middle_square(tall), tall[:, :, 2:5])
+    assert torch.equal(middle_square(tall.mT), tall.mT[:, :, :, 2:5])
+    assert torch.equal(middle_square(tall[:, :, :3]), tall[:, :, :3])
+    square = torch.rand(2, 3, 32, 32, generator=seeded(5)) * 2 - 1
+    settings = config(source="", target="", image_share=1.0)
+    framed = [torch.nn.functional.pad(square, sides, value=-1.0) for sides in ((9, 9, 0, 0), (0, 0, 6, 6))]
+    expected, *found = (make_goal(small, clip, settings, images).targets[0] for images in (square, *framed))
+    assert all(torch.equal(target, expected) for target in found)
 
 
 def test_images_and_text_are_mixed(small, clip, images):

@@ -78,6 +78,7 @@ def test_fused_passes_are_one_kernel_each_and_move_less(small, clip, counting):
     assert fused["memory"] == plain["memory"]
 
 
+@pytest.mark.slow
 def test_smaller_pieces_and_blocks_keep_less(clip, counting):
     def memory(pieces, recompute):
         base = alive(GeneratorConfig(64, (24, 24, 24, 24, 24), 12, 12, mapping_layers=2))

@@ -116,6 +116,15 @@ def test_memory_is_spared_until_none_is_left_to_spare(small, judge):
     assert not run.spare_memory()
 
 
+def test_images_shown_at_once_are_as_few_as_a_step_had_room_for(small, judge):
+    """The pictures of a run that ran out of memory must not ask for the whole batch again."""
+    run = adapt(small, judge, config(batch=4, views=2))
+    counts = [run.images_at_once]
+    while run.spare_memory():
+        counts.append(run.images_at_once)
+    assert counts == [4, 2, 1, 1, 1]
+
+
 def test_pieces_take_less_memory():
     """What autograd keeps for a backward pass, counted where it is packed away."""
     generator = alive(GeneratorConfig(32, (8, 8, 8, 8), 8, 8, mapping_layers=1))

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from helpers.comfyui_server import CONTROL, ROOT, TEMPLATES
@@ -30,11 +31,15 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 TITLE = 30  # px, drawn above a node's position
 LARGEST_THUMBNAIL = 300_000  # bytes
 DOWNLOADABLE = (".safetensors", ".sft", ".ckpt", ".pth", ".pt")  # what the frontend offers
-each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
 
-def read(path) -> dict:
+def read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def each() -> Iterator[tuple[str, dict]]:
+    """The name and content of every template."""
+    return ((path.stem, read(path)) for path in WORKFLOWS)
 
 
 @pytest.fixture
@@ -61,53 +66,50 @@ def schemas(host):
     return {node.define_schema().node_id: node.define_schema() for node in nodes}
 
 
-@each_workflow
-def test_nodes_fit_the_schemas(path, schemas):
-    for node in read(path)["nodes"]:
-        if node["type"] in CORE:
-            continue
-        schema = schemas[node["type"]]
-        sockets = [s.id for s in schema.inputs if not s.is_widget]
-        assert [i["name"] for i in node["inputs"]] == sockets
-        assert [o["name"] for o in node["outputs"]] == [s.id for s in schema.outputs]
-        linked = {i["name"] for i in node["inputs"] if i["link"]}
-        assert {s.id for s in schema.inputs if not s.is_widget and not s.options.get("optional")} <= linked
-        values = list(node["widgets_values"])
-        for socket in (s for s in schema.inputs if s.is_widget):
-            check_value(socket, values.pop(0))
-            if socket.options.get("control_after_generate"):
-                assert values.pop(0) in CONTROL
-        assert not values, f"{node['type']} has more values than widgets"
+def test_nodes_fit_the_schemas(schemas):
+    for name, workflow in each():
+        for node in (node for node in workflow["nodes"] if node["type"] not in CORE):
+            schema, what = schemas[node["type"]], f"{name}: {node['type']}"
+            sockets = [s.id for s in schema.inputs if not s.is_widget]
+            assert [i["name"] for i in node["inputs"]] == sockets, what
+            assert [o["name"] for o in node["outputs"]] == [s.id for s in schema.outputs], what
+            linked = {i["name"] for i in node["inputs"] if i["link"]}
+            assert {s.id for s in schema.inputs if not s.is_widget and not s.options.get("optional")} <= linked, what
+            values = list(node["widgets_values"])
+            for socket in (s for s in schema.inputs if s.is_widget):
+                check_value(f"{what}.{socket.id}", socket, values.pop(0))
+                if socket.options.get("control_after_generate"):
+                    assert values.pop(0) in CONTROL, what
+            assert not values, f"{what} has more values than widgets"
 
 
-def check_value(socket, value) -> None:
+def check_value(what: str, socket, value) -> None:
     options = socket.options
     if socket.type == "COMBO":
-        assert value in options["options"]
+        assert value in options["options"], what
     elif socket.type in ("INT", "FLOAT"):
-        assert options["min"] <= value <= options["max"], f"{socket.id} is {value}"
+        assert options["min"] <= value <= options["max"], f"{what} is {value}"
     else:
-        assert isinstance(value, bool if socket.type == "BOOLEAN" else str)
+        assert isinstance(value, bool if socket.type == "BOOLEAN" else str), what
 
 
-@each_workflow
-def test_links_agree(path):
-    workflow = read(path)
-    assert workflow["version"] == 0.4
-    assert uuid.UUID(workflow["id"])
-    nodes = {node["id"]: node for node in workflow["nodes"]}
-    assert len(nodes) == len(workflow["nodes"])
-    for link, source, output, target, slot, kind in workflow["links"]:
-        end, start = nodes[target]["inputs"][slot], nodes[source]["outputs"][output]
-        assert end["link"] == link
-        assert link in start["links"]
-        assert end["type"] == start["type"] == kind
-        assert source < target, "nodes are in the order in which they run"
-    used = [i["link"] for n in nodes.values() for i in n["inputs"] if i["link"]]
-    begun = [link for n in nodes.values() for o in n["outputs"] for link in o["links"]]
-    assert sorted(used) == sorted(begun) == sorted(link[0] for link in workflow["links"])
-    assert workflow["last_node_id"] == max(nodes)
-    assert workflow["last_link_id"] >= max(used)
+def test_links_agree():
+    for name, workflow in each():
+        assert workflow["version"] == 0.4, name
+        assert uuid.UUID(workflow["id"]), name
+        nodes = {node["id"]: node for node in workflow["nodes"]}
+        assert len(nodes) == len(workflow["nodes"]), name
+        for link, source, output, target, slot, kind in workflow["links"]:
+            end, start = nodes[target]["inputs"][slot], nodes[source]["outputs"][output]
+            assert end["link"] == link, name
+            assert link in start["links"], name
+            assert end["type"] == start["type"] == kind, name
+            assert source < target, f"{name}: nodes are in the order in which they run"
+        used = [i["link"] for n in nodes.values() for i in n["inputs"] if i["link"]]
+        begun = [link for n in nodes.values() for o in n["outputs"] for link in o["links"]]
+        assert sorted(used) == sorted(begun) == sorted(link[0] for link in workflow["links"]), name
+        assert workflow["last_node_id"] == max(nodes), name
+        assert workflow["last_link_id"] >= max(used), name
 
 
 def node_boxes(workflow: dict) -> Iterator[tuple]:
@@ -130,45 +132,44 @@ def inside(a: tuple, b: tuple) -> bool:
     return b[0] <= a[0] and b[1] <= a[1] and a[2] <= b[2] and a[3] <= b[3]
 
 
-@each_workflow
-def test_nothing_overlaps(path):
-    workflow = read(path)
-    nodes, groups = list(node_boxes(workflow)), list(group_boxes(workflow))
-    for boxes in (nodes, groups):
-        for (one, a), (other, b) in combinations(boxes, 2):
-            assert apart(a, b), f"{one} and {other} overlap"
-    for name, box in nodes:
-        around = [title for title, group in groups if inside(box, group)]
-        assert all(apart(box, group) for title, group in groups if title not in around), f"a group cuts {name}"
-        assert around or name == "MarkdownNote", f"{name} is in no group"
+def test_nothing_overlaps():
+    for template, workflow in each():
+        nodes, groups = list(node_boxes(workflow)), list(group_boxes(workflow))
+        for boxes in (nodes, groups):
+            for (one, a), (other, b) in combinations(boxes, 2):
+                assert apart(a, b), f"{template}: {one} and {other} overlap"
+        for name, box in nodes:
+            around = [title for title, group in groups if inside(box, group)]
+            cut = [title for title, group in groups if title not in around and not apart(box, group)]
+            assert not cut, f"{template}: the group {cut} cuts {name}"
+            assert around or name == "MarkdownNote", f"{template}: {name} is in no group"
 
 
-@each_workflow
-def test_has_a_note_and_a_picture(path):
-    note = next(node for node in read(path)["nodes"] if node["type"] == "MarkdownNote")
-    assert note["widgets_values"][0].startswith("# ")
-    thumbnail = path.with_suffix(".jpg")
-    assert thumbnail.stat().st_size < LARGEST_THUMBNAIL
-    with Image.open(thumbnail) as picture:
-        assert picture.format == "JPEG"
-        assert min(picture.size) >= 256
+def test_has_a_note_and_a_picture():
+    for path in WORKFLOWS:
+        note = next(node for node in read(path)["nodes"] if node["type"] == "MarkdownNote")
+        assert note["widgets_values"][0].startswith("# "), path.stem
+        thumbnail = path.with_suffix(".jpg")
+        assert thumbnail.stat().st_size < LARGEST_THUMBNAIL, path.stem
+        with Image.open(thumbnail) as picture:
+            assert picture.format == "JPEG", path.stem
+            assert min(picture.size) >= 256, path.stem
 
 
-@each_workflow
-def test_what_it_downloads_is_named(path):
+def test_what_it_downloads_is_named():
     """Each demo runs without a network, and the others say what they need and where it is."""
-    workflow = read(path)
-    models = [model for node in workflow["nodes"] for model in node.get("properties", {}).get("models", [])]
-    downloads = path.stem in ("sketch", "pixar", "dog_to_pig", "chain_into_img2img")
-    assert bool(models) == downloads
-    note = workflow["nodes"][0]["widgets_values"][0]
-    for model in models:
-        assert model["name"].endswith(DOWNLOADABLE)
-        repository = re.match(r"https://huggingface\.co/[^/]+/[^/]+", model["url"])[0]
-        assert repository in note
-        assert model["directory"] in ("stylegan", "open_clip", "checkpoints")
-    values = [str(value) for node in workflow["nodes"] for value in node["widgets_values"]]
-    assert downloads or not any("download" in value for value in values if not value.startswith("#"))
+    for name, workflow in each():
+        models = [model for node in workflow["nodes"] for model in node.get("properties", {}).get("models", [])]
+        downloads = name in ("sketch", "pixar", "dog_to_pig", "chain_into_img2img")
+        assert bool(models) == downloads, name
+        note = workflow["nodes"][0]["widgets_values"][0]
+        for model in models:
+            assert model["name"].endswith(DOWNLOADABLE), name
+            repository = re.match(r"https://huggingface\.co/[^/]+/[^/]+", model["url"])[0]
+            assert repository in note, name
+            assert model["directory"] in ("stylegan", "open_clip", "checkpoints"), name
+        values = [str(value) for node in workflow["nodes"] for value in node["widgets_values"]]
+        assert downloads or not any("download" in value for value in values if not value.startswith("#")), name
 
 
 def test_what_notes_name_exists(schemas):

@@ -1,0 +1,43 @@
+"""How much work and memory something takes, told in ways that mean the same on slow, fast and busy machines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+LIMIT = 200  # units; about 10 seconds on a common processor, and 10 times what the slowest file takes
+
+
+@cache
+def unit() -> float:
+    """Processor time, in seconds, that this machine takes for a million rounds of a small loop."""
+    times = []
+    for _ in range(3):
+        start = time.thread_time()
+        sum(i * i for i in range(1_000_000))
+        times.append(time.thread_time() - start)
+    return min(times)
+
+
+@contextmanager
+def little_work() -> Iterator[None]:
+    """Fail a block that takes more than `LIMIT` units of this thread's processor time."""
+    allowed, start = LIMIT * unit(), time.thread_time()
+    try:
+        yield
+    finally:
+        used = time.thread_time() - start
+        assert used < allowed, f"took {used:.1f} s of processor time, {allowed:.1f} s are allowed"
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held in memory so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

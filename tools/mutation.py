@@ -1,0 +1,248 @@
+"""Measure how many small faults the tests notice: `python tools/mutation.py --count 100 --seed 0`.
+
+A mutant is the library with one small fault: another operator, constant or comparison, a condition turned around, a
+statement left out. A random sample of them is made in a temporary copy of the checkout, one at a time, and the tests of
+the rooms in question run on each. A mutant that no test fails on has survived, and is listed as a diff: it is a gap in
+the tests, or no fault at all (another value that does the same).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+INTEGRATION = ["tests/test_adapt.py", "tests/training", "tests/nodes", "tests/cli"]
+TESTS = {  # files that may get a fault, and the tests that should notice it, in the order in which they run
+    "nada/losses": ["tests/losses", "tests/training/test_step_parity.py", "tests/training/test_pieces.py"],
+    "nada/layer_freeze.py": ["tests/test_layer_freeze.py", *INTEGRATION],
+    "nada/training": ["tests/training", "tests/test_adapt.py", "tests/runs", "tests/nodes", "tests/cli"],
+    "nada/runs": ["tests/runs", "tests/nodes", "tests/cli", "tests/training/test_pieces.py"],
+    "nada/styles": ["tests/styles", "tests/nodes", "tests/cli"],
+}
+PATIENCE = 10  # a mutant that takes so many times the processor time of the honest library is taken to be endless
+KILLED, SURVIVED = 1, 0  # what pytest returns when a test failed, and when none did
+OPERATORS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Mult,
+    ast.Pow: ast.Mult,
+}
+COMPARISONS = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
+BRANCHES = {ast.And: ast.Or, ast.Or: ast.And}
+
+
+class Mutant(NamedTuple):
+    """A file of the library with one fault."""
+
+    path: Path
+    """Relative to the repository."""
+    line: int
+    source: str
+    """The whole file."""
+
+
+def mutants(path: Path) -> Iterator[Mutant]:
+    """All mutants of a file that can be made by the changes below."""
+    source = (ROOT / path).read_text("utf-8")
+    for node in code_nodes(ast.parse(source)):
+        for place, text in faults(node):
+            yield Mutant(path, place.lineno, replaced(source, place, text))
+
+
+def code_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """The syntax nodes that decide what code does: no annotations, and no sentences of errors."""
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns") or isinstance(node, ast.JoinedStr):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield child
+                yield from () if isinstance(child, ast.Raise) else code_nodes(child)
+
+
+def faults(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    """Nodes at or in a node, each with a text that may stand in its place."""
+    if isinstance(node, ast.BinOp) and (other := OPERATORS.get(type(node.op))):
+        yield node, unparsed(ast.BinOp(node.left, other(), node.right))
+    elif isinstance(node, ast.AugAssign) and (other := OPERATORS.get(type(node.op))):
+        yield node, ast.unparse(ast.AugAssign(node.target, other(), node.value))
+    elif isinstance(node, ast.Compare):
+        for i, operator in enumerate(node.ops):
+            ops = [*node.ops[:i], COMPARISONS[type(operator)](), *node.ops[i + 1 :]]
+            yield node, unparsed(ast.Compare(node.left, ops, node.comparators))
+    elif isinstance(node, ast.BoolOp):
+        yield node, unparsed(ast.BoolOp(BRANCHES[type(node.op)](), node.values))
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
+        yield node, unparsed(node.operand)
+    elif isinstance(node, ast.Constant):
+        yield from ((node, text) for text in constants(node.value))
+    elif isinstance(node, ast.If | ast.While | ast.IfExp):
+        yield node.test, unparsed(ast.UnaryOp(ast.Not(), node.test))
+    elif isinstance(node, ast.Return) and node.value and ast.unparse(node.value) != "None":
+        yield node, "return None"
+    if left_out(node):
+        yield node, "pass"
+
+
+def constants(value: object) -> Iterator[str]:
+    """Other values near a constant; texts stay."""
+    if isinstance(value, bool):
+        yield repr(not value)
+    elif isinstance(value, int):
+        yield repr(value + 1)
+    elif isinstance(value, float):
+        yield repr(2 * value if value else 1.0)
+
+
+def left_out(node: ast.AST) -> bool:
+    """Whether it is a statement that code may lack and still run: a call, a raise, an assignment to a part."""
+    if isinstance(node, ast.Expr):
+        return not isinstance(node.value, ast.Constant)
+    if isinstance(node, ast.Assign):
+        return all(isinstance(target, ast.Attribute | ast.Subscript) for target in node.targets)
+    return isinstance(node, ast.AugAssign | ast.Raise | ast.Continue | ast.Break)
+
+
+def unparsed(node: ast.expr) -> str:
+    """The text of an expression, in parentheses, so that it fits wherever another one stood."""
+    return f"({ast.unparse(node)})"
+
+
+def replaced(source: str, node: ast.AST, text: str) -> str:
+    """A source with another text in the place of a node. Columns of syntax trees count bytes."""
+    lines = source.encode().splitlines(keepends=True)
+    begin = sum(map(len, lines[: node.lineno - 1])) + node.col_offset
+    end = sum(map(len, lines[: node.end_lineno - 1])) + node.end_col_offset
+    data = source.encode()
+    return (data[:begin] + text.encode() + data[end:]).decode()
+
+
+def sample(count: int, seed: int, only: list[str]) -> list[Mutant]:
+    """Random mutants of the files below `only`; a number and a seed always give the same ones."""
+    files = sorted({path for place in only for path in python_files(place)})
+    everything = [mutant for path in files for mutant in mutants(path)]
+    return random.Random(seed).sample(everything, min(count, len(everything)))
+
+
+def python_files(place: str) -> list[Path]:
+    path = ROOT / place
+    return [p.relative_to(ROOT) for p in (path.rglob("*.py") if path.is_dir() else [path])]
+
+
+def tests_of(path: Path) -> list[str]:
+    """The tests that run on a mutant of a file."""
+    return next(tests for place, tests in TESTS.items() if path.is_relative_to(place))
+
+
+class Copy:
+    """A copy of the checkout, in which files may be damaged; the checkout itself stays as it is."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.seconds = folder, {}
+        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+        for name in filter(None, names.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+
+    def test(self, tests: list[str], limit: float | None = None) -> int:
+        """What pytest returns; negative where it took more than `limit` seconds of processor time."""
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        restrict = (lambda: limit_time(limit)) if limit else None
+        done = subprocess.run(command, cwd=self.folder, env=environment, preexec_fn=restrict, stdout=subprocess.DEVNULL)
+        return done.returncode
+
+    def measure(self, tests: list[str]) -> None:
+        """Note how long tests take on the honest library, where they must pass.
+
+        Raises:
+            SystemExit: they fail.
+        """
+        import resource
+
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if self.test(tests) != SURVIVED:
+            sys.exit(f"the tests fail without a fault too: python -m pytest {' '.join(tests)}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.seconds[tuple(tests)] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    def survives(self, mutant: Mutant) -> bool:
+        """Whether all tests pass on a mutant."""
+        target, tests = self.folder / mutant.path, tests_of(mutant.path)
+        honest = target.read_text("utf-8")
+        target.write_text(mutant.source, "utf-8")
+        try:
+            return self.test(tests, PATIENCE * self.seconds[tuple(tests)]) == SURVIVED
+        finally:
+            target.write_text(honest, "utf-8")
+
+
+def limit_time(seconds: float) -> None:
+    """End this process after so much processor time."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
+
+
+def difference(mutant: Mutant) -> str:
+    """What the fault is, as the lines of a diff."""
+    lines = difflib.unified_diff((ROOT / mutant.path).read_text("utf-8").split("\n"), mutant.source.split("\n"), n=0)
+    return "\n".join(line for line in list(lines)[2:] if not line.startswith("@@"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=100, help="number of mutants (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sample (default: %(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", default=[*TESTS], metavar="PATH", help="folders and files to damage (default: %(default)s)"
+    )
+    parser.add_argument("--list", action="store_true", help="show the sample and run nothing")
+    args = parser.parse_args()
+    chosen = sample(args.count, args.seed, args.only)
+    if args.list:
+        print("\n".join(f"{mutant.path}:{mutant.line}\n{difference(mutant)}" for mutant in chosen))
+        return
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Copy(Path(folder))
+        for tests in {tuple(tests_of(mutant.path)) for mutant in chosen}:
+            copy.measure([*tests])
+        for i, mutant in enumerate(chosen, 1):
+            survived = copy.survives(mutant)
+            survivors += [mutant] if survived else []
+            print(f"{i}/{len(chosen)} {'SURVIVED' if survived else 'killed'} {mutant.path}:{mutant.line}", flush=True)
+    for mutant in survivors:
+        print(f"\n{mutant.path}:{mutant.line}\n{difference(mutant)}")
+    print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} mutants killed (seed {args.seed})")
+
+
+if __name__ == "__main__":
+    main()
