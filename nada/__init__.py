@@ -44,7 +44,7 @@ from .styles.blending import blend_generators
 from .styles.files import load_style, save_style
 from .styles.preview import preview_of, preview_picture
 from .styles.style import Style, apply_style
-from .text_edits import LatentMapper, MapperConfig, MapperStep, load_mapper, save_mapper, train_mapper
+from .text_edits import LatentMapper, MapperConfig, MapperStep, MapperTraining, load_mapper, save_mapper, train_mapper
 from .text_edits.optimize import OptimizeConfig, optimize_latents
 from .training.config import AdaptConfig
 from .training.goal import Goal
@@ -75,6 +75,7 @@ __all__ = [
     "MapperConfig",
     "MapperStep",
     "MapperStore",
+    "MapperTraining",
     "NadaError",
     "OptimizeConfig",
     "Preset",

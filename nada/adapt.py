@@ -26,7 +26,7 @@ from .training.goal import Goal, make_goal
 from .training.loop import TrainingLoop
 from .training.objective import Objective, View
 from .training.pieces import in_pieces, slices
-from .training.precision import tensor_float32
+from .training.precision import require_half, tensor_float32
 from .training.sampler import Sampler
 from .training.state import RunState, refuse_another
 from .training.trainer import Trainer
@@ -107,11 +107,11 @@ class Adaptation(TrainingLoop[AdaptStep]):
         goal: Goal | None = None,
         resume: RunState | None = None,
     ):
-        if generator.config.img_channels != 3:
-            raise UsageError(f"this generator makes {generator.config.img_channels} channels; CLIP needs RGB images")
         super().__init__(config.iterations)
         self.config, self.frozen, self.pieces = config, generator, 1
         config.layer_count(generator), config.trained_layers(generator)  # refuse what does not fit before CLIP works
+        if config.precision == "half":
+            require_half(generator.device)
         if resume:
             goal = Goal.unpacked(resume.goal)
         tell_goal = "goal" in resume.recipe if resume else goal is not None or style_images is not None
@@ -162,8 +162,8 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.trainer.reset()
         try:
             with tensor_float32(self.frozen.device):
-                if self.trainer.count is not None and self.iteration % self.config.select_every == 0:
-                    self.trainer.choose(self.select_layers())
+                if (count := self.trainer.count) and self.iteration % self.config.select_every == 0:
+                    self.trainer.choose(self.select_layers(count))
                 return self.train_layers()  # weights are updated last, so a failure before this leaves them untouched
         except BaseException:
             self.sampler.random.set_state(random)
@@ -230,12 +230,12 @@ class Adaptation(TrainingLoop[AdaptStep]):
         """Write the recipe into the trained twin."""
         self.trained.metadata["adaptations"] = [*self._previous, self.recipe()]
 
-    def select_layers(self) -> tuple[str, ...]:
-        """The first half of an iteration: which convolutions the target moves most (section 4.2)."""
+    def select_layers(self, count: int) -> tuple[str, ...]:
+        """The first half of an iteration: the `count` convolutions that the target moves most (section 4.2)."""
         self.trainer.freeze()
         drawn = self.sampler.batch(self.config.select_batch)
         scores = self._repeated("scores", self._scores, drawn)["scores"]
-        return layer_freeze.choose(self.frozen.layers, scores, self.trainer.count)
+        return layer_freeze.choose(self.frozen.layers, scores, count)
 
     def _scores(self, drawn: Tensors) -> Tensors:
         """How far each code of a batch moves towards the target: [num_ws], as "scores"."""

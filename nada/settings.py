@@ -9,13 +9,13 @@ Type checkers see the plain type; the command line and the nodes read the rest t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from math import inf
 from numbers import Integral, Real
 from types import MappingProxyType, NoneType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
 
@@ -72,13 +72,17 @@ class NamedSetting(Setting):
             raise UsageError(f"{self.name} is {value}; it must be {limit}")
 
 
-@cache
 def settings_of(config: type) -> Mapping[str, NamedSetting]:
     """The settings of a configuration class by name, in the order of its fields.
 
     Raises:
         TypeError: a field has no `Setting` in its annotation.
     """
+    return _settings_of(cast(Hashable, config))
+
+
+@cache
+def _settings_of(config: Any) -> Mapping[str, NamedSetting]:
     hints = get_type_hints(config, include_extras=True)
     found = {f.name: _named(f.name, hints[f.name], f.default) for f in fields(config)}
     return MappingProxyType(found)
@@ -106,4 +110,5 @@ def _is(value: Any, kind: type) -> bool:
     """Whether a value is of a kind of setting: an int is also a number, and a bool is neither."""
     if kind is bool or isinstance(value, bool):
         return kind is bool and isinstance(value, bool)
-    return isinstance(value, {int: Integral, float: Real}.get(kind, kind))
+    numbers: dict[type, type] = {int: Integral, float: Real}
+    return isinstance(value, numbers.get(kind, kind))

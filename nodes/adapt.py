@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..nada import PRESETS, AdaptConfig, ClipEnsemble, Generator
+from ..nada import PRESETS, AdaptConfig, ClipEnsemble
+from ..nada.generators import Generator
 from . import host
 from .adapt_inputs import COUNT, NO_PRESET, advanced_inputs, image_inputs, text_inputs, training_inputs
 from .live import follow

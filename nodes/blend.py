@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..nada import Generator, blend_generators
+from ..nada import blend_generators
+from ..nada.generators import Generator
 from . import host
 from .sockets import GENERATORS, NADAGenerator, known_options
 

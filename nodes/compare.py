@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..nada import Generator, UsageError, generate
+from ..nada import UsageError, generate
+from ..nada.generators import Generator
 from ..nada.pictures.grids import filmstrip
 from . import host
 from .sample import check_latents

@@ -6,7 +6,8 @@ from itertools import islice
 
 from comfy_api.latest import io, ui
 
-from ..nada import ClipEnsemble, EvaluateConfig, Generator, evaluate, image_count, judge_for, report
+from ..nada import ClipEnsemble, EvaluateConfig, evaluate, image_count, judge_for, report
+from ..nada.generators import Generator
 from ..nada.settings import settings_of
 from . import host
 from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAClip, NADAGenerator, known_options

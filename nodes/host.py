@@ -22,6 +22,7 @@ from server import PromptServer
 from torch import Tensor, nn
 
 from ..nada import NadaError, UsageError, printable
+from ..nada.generators import Generator
 from ..nada.pictures.convert import as_saved
 from ..nada.runs.folder import SNAPSHOTS, STYLE_ENDING
 
@@ -179,7 +180,7 @@ def normal_tensors() -> torch.inference_mode:
 
 
 @contextmanager
-def on_device(*modules: nn.Module, needs: float = EVERYTHING) -> Iterator[torch.device]:
+def on_device(*modules: nn.Module | Generator, needs: float = EVERYTHING) -> Iterator[torch.device]:
     """Modules on ComfyUI's compute device for a while; afterwards, whatever happens, back on the CPU.
 
     Args:
@@ -197,7 +198,7 @@ def on_device(*modules: nn.Module, needs: float = EVERYTHING) -> Iterator[torch.
         memory.soft_empty_cache()
 
 
-def _move(modules: tuple[nn.Module, ...], device: torch.device) -> None:
+def _move(modules: tuple[nn.Module | Generator, ...], device: torch.device) -> None:
     with normal_tensors():  # or a round trip would leave tensors that cannot be trained
         for module in modules:
             module.to(device)

@@ -10,7 +10,6 @@ from torch import Tensor
 from ..nada import (
     EASINGS,
     METHODS,
-    Generator,
     UsageError,
     blend_latents,
     edit_latents,
@@ -20,6 +19,7 @@ from ..nada import (
     load_latents,
     principal_directions,
 )
+from ..nada.generators import Generator
 from . import host
 from .sockets import ADVANCED, LATENTS, LOADING, NADAGenerator, NADALatents, known_options
 
@@ -63,12 +63,12 @@ class NADALoadLatents(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, latents_name: str, **others) -> str:
+    def fingerprint_inputs(cls, latents_name: str, **_: object) -> str:
         return latents_name if latents_name == NO_FILES else file_stamp(host.file_path(host.CODES, latents_name))
 
     @classmethod
     @host.explained
-    def execute(cls, generator, latents_name: str) -> io.NodeOutput:
+    def execute(cls, generator: Generator, latents_name: str) -> io.NodeOutput:
         if latents_name == NO_FILES:
             raise UsageError(f"there is no file with codes yet; put one into models/{host.CODES} and press R")
         with host.normal_tensors():

@@ -18,8 +18,11 @@ Result = TypeVar("Result")
 class Step(Protocol):
     """The record of a training step."""
 
-    iteration: int
-    loss: Tensor
+    @property
+    def iteration(self) -> int: ...
+
+    @property
+    def loss(self) -> Tensor: ...
 
 
 class Live(ABC, Generic[Result]):

@@ -11,7 +11,6 @@ from comfy_api.latest import io, ui
 from ..nada import (
     EMBEDDED,
     PUBLISHED,
-    Generator,
     UsageError,
     download,
     file_stamp,
@@ -19,6 +18,7 @@ from ..nada import (
     load_generator,
     save_generator,
 )
+from ..nada.generators import Generator
 from . import host
 from .sockets import ADVANCED, LOADING, SAVING, NADAClip, NADAGenerator, known_options
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from comfy_api.latest import io, ui
 from PIL import Image
@@ -10,11 +11,11 @@ from torch import Tensor
 
 from ..nada import (
     ClipEnsemble,
-    Generator,
     LatentMapper,
     MapperConfig,
     MapperStep,
     MapperStore,
+    MapperTraining,
     file_stamp,
     generate,
     load_mapper,
@@ -23,6 +24,7 @@ from ..nada import (
     slug,
     train_mapper,
 )
+from ..nada.generators import Generator
 from ..nada.pictures.grids import before_after
 from ..nada.settings import settings_of
 from . import host
@@ -82,7 +84,14 @@ class NADATrainMapper(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, generator, clip, preview_every=10, preview_images=4, **options) -> io.NodeOutput:
+    def execute(
+        cls,
+        generator: Generator,
+        clip: ClipEnsemble,
+        preview_every: int = 10,
+        preview_images: int = 4,
+        **options: Any,
+    ) -> io.NodeOutput:
         config = MapperConfig(**resolved(options))
         with host.on_device(generator, clip):
             mapper, picture = follow(LiveMapper(generator, clip, config, preview_images), preview_every)
@@ -143,15 +152,17 @@ class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
         self.total, self.config = config.iterations, config
         self.codes = sample_latents(generator, preview_images, config.seed, config.psi)
         self.before = generate(generator, self.codes, batch=config.batch)
-        self.generator: Generator | None = generator
+        self.generator = generator
         self.store = MapperStore(host.runs_folder(), generator, clip, config)
-        self.mapper = self.store.find()
-        self.run = None if self.mapper else train_mapper(generator, clip, config)
+        self.run: MapperTraining | None = None
+        if known := self.store.find():
+            self.mapper = known
+        else:
+            self.run = train_mapper(generator, clip, config)
+            self.mapper = self.run.mapper
 
     def steps(self) -> Iterator[MapperStep]:
-        for step in self.run or ():
-            self.mapper = step.mapper
-            yield step
+        return iter(self.run or ())
 
     def picture(self) -> Image.Image:
         """Images of random codes, and of what the mapper makes of them."""
@@ -173,7 +184,7 @@ class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
         return f"cancelled after step {self.run.iteration}{saved}"
 
     def close(self) -> None:
-        self.run = self.mapper = self.generator = None
+        del self.run, self.mapper, self.generator
 
 
 class NADAApplyMapper(io.ComfyNode):

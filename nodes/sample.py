@@ -6,7 +6,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..nada import PRECISIONS, SEED_SOURCES, Generator, UsageError, generate, sample_latents
+from ..nada import PRECISIONS, SEED_SOURCES, UsageError, generate, sample_latents
+from ..nada.generators import Generator
 from . import host
 from .sockets import ADVANCED, IMAGES, LATENTS, MAX_SEED, NADAGenerator, NADALatents, known_options
 

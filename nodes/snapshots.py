@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..nada import Generator, RunFolder, Snapshot, Snapshots, UsageError, file_stamp, generate, sample_latents
+from ..nada import RunFolder, Snapshot, Snapshots, UsageError, file_stamp, generate, sample_latents
+from ..nada.generators import Generator
 from ..nada.pictures.grids import filmstrip, filmstrip_geometry
 from . import host
 from .sockets import TRAINING, NADAGenerator, NADASnapshots, known_options
@@ -140,7 +141,8 @@ def frames_of(snapshots: Snapshots, rows: int) -> list[tuple[str, Tensor]]:
     """The start and every moment, each with the images of the same latents."""
     base = snapshots.base
     codes = sample_latents(base, rows, truncation_psi=PSI)
-    progress, frames = host.Progress(1 + len(snapshots.moments)), []
+    progress = host.Progress(1 + len(snapshots.moments))
+    frames: list[tuple[str, Tensor]] = []
     for label, generator in (
         ("start", base),
         *((str(s.iteration), snapshots.generator(s)) for s in snapshots.moments),

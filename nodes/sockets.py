@@ -54,7 +54,7 @@ def widget(setting: NamedSetting, high: float | None = None, main: bool = False,
     options |= {} if main else {"optional": True, "extra_dict": ADVANCED}
     (kind,) = setting.kinds
     if kind in (int, float):
-        options |= {"min": kind(setting.low), "max": high if setting.high is None else kind(setting.high)}
+        options |= {"min": kind(setting.low or 0), "max": high if setting.high is None else kind(setting.high)}
     if kind is float:
         options["step"] = 0.01
     if setting.choices:

@@ -8,7 +8,6 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..nada import (
-    Generator,
     Style,
     UsageError,
     apply_style,
@@ -18,6 +17,7 @@ from ..nada import (
     preview_picture,
     save_style,
 )
+from ..nada.generators import Generator
 from . import host
 from .sample import image_bytes
 from .sockets import ADVANCED, GENERATORS, LOADING, SAVING, NADAGenerator, NADAStyle, known_options

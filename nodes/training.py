@@ -12,7 +12,6 @@ from ..nada import (
     AdaptConfig,
     AdaptStep,
     ClipEnsemble,
-    Generator,
     KeptRun,
     Snapshots,
     generate,
@@ -21,6 +20,8 @@ from ..nada import (
     save_style,
     sparing,
 )
+from ..nada.clip.alphabet import unreadable_remark
+from ..nada.generators import Generator
 from ..nada.pictures.grids import before_after
 from . import host
 from .live import Live
@@ -58,10 +59,12 @@ class LiveAdaptation(Live[Result]):
         self.codes = sample_latents(generator, preview_images, config.seed)
         self.before = generate(generator, self.codes, batch=config.batch)
         host.say("reading the texts")
-        self.kept: KeptRun | None = KeptRun(host.runs_folder(), generator, clip, config, style_images, snapshots)
+        self.kept = KeptRun(host.runs_folder(), generator, clip, config, style_images, snapshots)
         self.begin = self.kept.begin
         if self.begin:
             host.say(f"continues after step {self.begin}")
+        if remark := unreadable_remark(clip, [config.source, *config.targets()] if config.target.strip() else []):
+            host.say(remark)
 
     def steps(self) -> Iterator[AdaptStep]:
         return sparing(self.kept, self.kept.run, spared, host.is_out_of_memory)
@@ -87,7 +90,7 @@ class LiveAdaptation(Live[Result]):
         return words + save_best(self.kept.snapshots)
 
     def close(self) -> None:
-        self.kept = None
+        del self.kept
 
 
 def spared(sentence: str) -> None:
@@ -102,4 +105,4 @@ def save_best(snapshots: Snapshots) -> str:
         return ""
     best = snapshots.best
     words = f"the best so far, step {best.iteration}, is saved as the style"
-    return host.save_cancelled(save_style, best.style, result_name(best.style.recipe), host.STYLES, words)
+    return host.save_cancelled(save_style, best.style, result_name(best.style.recipe or {}), host.STYLES, words)

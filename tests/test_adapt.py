@@ -195,9 +195,13 @@ def test_what_does_not_fit_is_refused_before_training(small, clip):
         adapt(small, clip, config(target="very " * 60))
     with pytest.raises(UsageError, match="mean the same"):
         adapt(small, clip, config(target="photo"))
-    grey = alive(GeneratorConfig(8, (8, 8), 8, 8, mapping_layers=1, img_channels=1))
-    with pytest.raises(UsageError, match="RGB"):
-        adapt(grey, clip, config())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_grey_and_transparent_generators_adapt(clip, channels):
+    base = alive(GeneratorConfig(8, (8, 8), 8, 8, mapping_layers=1, img_channels=channels))
+    *_, last = adapt(base, clip, config(layers=2, train_torgb=True))
+    assert last.generator.fingerprint() != base.fingerprint()
 
 
 def test_divergence_is_reported(small, clip):

@@ -18,7 +18,7 @@ from .zip_entries import read_directory
 
 
 @contextmanager
-def open_arrays(path: str | os.PathLike) -> Iterator[dict[str, TensorView]]:
+def open_arrays(path: str | os.PathLike[str]) -> Iterator[dict[str, TensorView]]:
     """The arrays in a .npy, .npz, .pt, .pkl or .safetensors file by name, to be read inside the context.
 
     The file is recognized by its content, and nothing in it is run. The names are dotted ("face.latent"); a file that

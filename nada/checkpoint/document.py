@@ -145,7 +145,7 @@ def _shown(prefix: str) -> str:
     return repr(prefix.removesuffix(".")[:MAX_NAME])
 
 
-def _tables(value: Any) -> list[tuple[dict | list | tuple, Callable[[Any, Any], bool]]]:
+def _tables(value: Any) -> list[tuple[dict[Any, Any] | list[Any] | tuple[Any, ...], Callable[[Any, Any], bool]]]:
     """The collections that a value consists of, each with a test of what in it counts."""
     if isinstance(value, (dict, list, tuple)):
         return [(value, _everything)]

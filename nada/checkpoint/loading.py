@@ -100,7 +100,7 @@ def inspect_file(source: str | os.PathLike[str]) -> dict[str, Any]:
     return report
 
 
-def resolve(source: str | os.PathLike) -> Path:
+def resolve(source: str | os.PathLike[str]) -> Path:
     """The file that the name of an included generator, or a path, stands for.
 
     Raises:

@@ -64,7 +64,7 @@ def convert(document: Document) -> Blueprint:
     arguments = network.under("static_kwargs.").attributes
     _check(arguments, network)
     names = _Names(network)
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for name, value in (network.tensors | _numbers(network)).items():
         tensors |= names.canonical(name, value)
     config = infer_config(

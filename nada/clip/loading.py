@@ -164,7 +164,7 @@ def _settings(source: _Source, weights: Weights) -> dict[str, Any]:
 @contextmanager
 def _quiet(open_clip: ModuleType) -> Iterator[None]:
     """Drop what open_clip logs: that a network has no weights, which it is about to get."""
-    folder, root = Path(open_clip.__file__).parent, logging.getLogger()
+    folder, root = Path(str(open_clip.__file__)).parent, logging.getLogger()
     elsewhere = lambda record: Path(record.pathname).parent != folder
     root.addFilter(elsewhere)
     try:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..pictures.convert import to_rgb
 from .resizing import MODES, resized
 
 SMALL = 20e6  # parameters
@@ -76,11 +77,12 @@ class ClipModel(nn.Module):
         """Embed images; gradients flow back to them.
 
         Args:
-            images: [N, 3, H, W], about in [-1, 1] (not clamped), RGB.
+            images: [N, C, H, W], about in [-1, 1] (not clamped): RGB, or what `to_rgb` makes RGB of.
 
         Returns:
             [N, D] float32, not normalized.
         """
+        images = to_rgb(images)
         if images.shape[-2:] != self.size:
             images = resized(images, self.size, self.interpolation)
         x = ((images + 1) / 2 - self.mean) / self.std

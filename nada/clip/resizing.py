@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,7 @@ def _weights(old: int, new: int, mode: str, device: torch.device, dtype: torch.d
     return weights.to(device, dtype)
 
 
-def _without_autocast(device: torch.device) -> AbstractContextManager:
+def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Products in full precision: of weights rounded to bfloat16, a row no longer adds up to 1."""
     available = torch.amp.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if available else nullcontext()

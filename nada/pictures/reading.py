@@ -45,7 +45,7 @@ def read_picture(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our limit of pixels is stricter, and holds
-            with Image.open(source, formats=formats) as picture:
+            with Image.open(source, formats=tuple(formats)) as picture:
                 _check_size(picture, max_pixels)
                 if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a camera's JPEG with a preview
                     log.warning("%s has several frames; the first one is taken", name)

@@ -114,7 +114,7 @@ def read_catalog(text: str) -> tuple[tuple[Published, ...], tuple[PublishedClip,
         clips = tuple(_model(PublishedClip, row) for row in document["clips"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise NadaError(f"the catalog of published models is damaged ({error}); install this package again") from error
-    names = [model.name for model in (*generators, *clips)]
+    names = [*(model.name for model in generators), *(model.name for model in clips)]
     if twice := {name for name in names if names.count(name) > 1}:
         raise NadaError(f"the catalog of published models names {', '.join(sorted(twice))} twice; rename one of them")
     return generators, clips
@@ -130,7 +130,7 @@ def _model(kind: type[Model], row: dict[str, Any]) -> Model:
     for field, value in row.items():
         if type(value) is not (int if field in _NUMBERS else str) or not value:
             raise ValueError(f"{field} of {row.get('name')!r} is {value!r}")
-        if field in _PATTERNS and not re.fullmatch(_PATTERNS[field], value):
+        if field in _PATTERNS and not re.fullmatch(_PATTERNS[field], str(value)):
             raise ValueError(f"{field} of {row.get('name')!r} is {value!r}")
     if ("size" in row) == ("megabytes" in row):
         raise ValueError(f"{row.get('name')!r} must have either size or megabytes")

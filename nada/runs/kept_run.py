@@ -50,7 +50,7 @@ class KeptRun(Iterator[AdaptStep]):
 
     def __init__(
         self,
-        folder: RunFolder | str | os.PathLike,
+        folder: RunFolder | str | os.PathLike[str],
         generator: Generator,
         clip: ClipEnsemble,
         config: AdaptConfig,

@@ -43,7 +43,7 @@ class RunStore:
         limit: bytes to keep.
     """
 
-    def __init__(self, root: str | os.PathLike, limit: int = MAX_BYTES):
+    def __init__(self, root: str | os.PathLike[str], limit: int = MAX_BYTES):
         self.root, self.limit = Path(root), limit
 
     def folder(self, key: str, name: str) -> RunFolder:
@@ -85,7 +85,7 @@ class MapperStore:
 
     def __init__(
         self,
-        root: str | os.PathLike,
+        root: str | os.PathLike[str],
         generator: Generator,
         clip: ClipEnsemble,
         config: MapperConfig,

@@ -82,8 +82,6 @@ class TextObjective:
 
     @torch.inference_mode(False)
     def __init__(self, generator: Generator, clip: ClipEnsemble, config: EditConfig):
-        if generator.config.img_channels != 3:
-            raise UsageError(f"this generator makes {generator.config.img_channels} channels; CLIP needs RGB images")
         self.clip, self.config, self.random = clip, config, seeded(config.seed)
         self.views = view_count(config.views, clip)
         self.targets = [text_embedding(model, config.target, config.prompts) for model in clip]

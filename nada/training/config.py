@@ -170,7 +170,7 @@ class AdaptConfig:
         if isinstance(self.layers, int) and self.layers < 1:
             raise UsageError(f"layers is {self.layers}; it must be 'auto', 'all' or a number from 1")
         if self.fixed_layers:
-            layer_freeze.entries(self.layers)
+            layer_freeze.entries(str(self.layers))
         if self.target.strip():
             self.targets()
 
@@ -217,7 +217,9 @@ class AdaptConfig:
             return {parts[0]: 1.0}
         texts: dict[str, float] = {}
         for part in parts:
-            text, weight = re.fullmatch(r"(.*?)(?::\s*([-+.\deE]+))?", part).groups()
+            weighted = re.search(r":\s*([-+.\deE]+)$", part)
+            weight = weighted[1] if weighted else ""
+            text = part.removesuffix(weighted[0]) if weighted else part
             try:
                 value = float(weight or 1)
             except ValueError:
@@ -245,9 +247,12 @@ class AdaptConfig:
             UsageError: more layers are asked for than the generator has codes (the paper counts those: 18 at 1024 px).
         """
         convs = len(layer_freeze.candidates(generator.layers))
-        if self.layers == "all" or self.fixed_layers:
+        if self.layers == "auto":
+            count = 2 * generator.num_ws // 3
+        elif isinstance(self.layers, int):
+            count = self.layers
+        else:
             return None
-        count = 2 * generator.num_ws // 3 if self.layers == "auto" else self.layers
         if count > generator.num_ws:
             resolution = generator.config.resolution
             raise UsageError(f"layers is {count}; a {resolution} px generator has {convs} to choose from. Use 'all'")
@@ -260,7 +265,9 @@ class AdaptConfig:
             UsageError: a named layer does not exist.
         """
         known = generator.layers
-        layers = layer_freeze.named(known, self.layers) if self.fixed_layers else tuple(layer_freeze.candidates(known))
+        layers = (
+            layer_freeze.named(known, str(self.layers)) if self.fixed_layers else tuple(layer_freeze.candidates(known))
+        )
         return (*layers, *(name for name in self.extra_layers(generator) if name not in layers))
 
     def extra_layers(self, generator: Generator) -> tuple[str, ...]:

@@ -38,7 +38,8 @@ class Recording:
 
     def __init__(self, record: Callable[[Function, Tensors], Function] | None = None):
         self._record = record or cuda_graph
-        self._calls, self._replay, self.given_up = 0, None, False
+        self._calls, self.given_up = 0, False
+        self._replay: Function | None = None
 
     def __call__(self, function: Function, tensors: Tensors) -> Tensors:
         """`function(tensors)`: the same function, and tensors of the same names and shapes, at each call."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..clip.alphabet import unreadable_remark
 from ..clip.directions import SAME, imagenet_templates, text_direction
 from ..clip.embedding import mean_embedding
 from ..clip.models import ClipEnsemble, ClipModel
@@ -60,8 +61,8 @@ class Goal:
             NadaError: it is damaged.
         """
         try:
-            ends = (tuple(_unpack(x) for x in packed[key]) for key in ("directions", "targets"))
-            return cls(*ends, str(packed["source"]))
+            directions, targets = (tuple(map(_unpack, packed[key])) for key in ("directions", "targets"))
+            return cls(directions, targets, str(packed["source"]))
         except (KeyError, TypeError, ValueError) as error:
             raise NadaError(f"the goal in this recipe is damaged ({error}); give texts or style images anew") from error
 
@@ -118,22 +119,24 @@ def make_goal(
     Raises:
         UsageError: there is neither a target text nor an image, or source and target mean the same.
     """
-    share = _image_share(config) if style_images is not None else 0.0
+    share = 0.0 if style_images is None else _image_share(config)
     if share < 1 and not config.target.strip():
         raise UsageError("the target text is empty; write a word or a phrase, or give style images")
     source = config.source.strip()
-    own = sample_images(generator, config.seed) if share or not source else None
+    own = sample_images(generator, config.seed) if share or not source else torch.empty(0)
     if share < 1 and not source:
         source = guess_source(clip, own, config.prompts)
         log.info("the source text is empty; CLIP finds that the generator makes: %s", source)
+    if share < 1 and (remark := unreadable_remark(clip, [config.source, *config.targets()])):
+        log.warning("%s", remark)
     directions, targets = [], []
     for model in clip:
-        direction = target = 0.0
+        direction = target = torch.zeros([], device=model.mean.device)
         if share < 1:
             for text, part in config.targets().items():
                 direction = direction + (1 - share) * part * text_direction(model, source, text, config.prompts)
                 target = target + (1 - share) * part * unit(model.encode_text([text])[0])
-        if share:
+        if share and style_images is not None:
             style = mean_embedding(model, middle_square(style_images))
             direction = direction + share * _difference(model, style, mean_embedding(model, own))
             target = target + share * unit(style)

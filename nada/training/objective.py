@@ -13,6 +13,7 @@ from ..clip.models import ClipEnsemble, ClipModel
 from ..losses import directional_loss, global_loss, relative_norm_loss, within_domain_loss
 from .goal import Goal
 from .pieces import in_pieces
+from .precision import half_precision
 
 View = Callable[[Tensor], Tensor]
 """Maps images [N, 3, H, W] to what CLIP sees of them, the same for both twins."""
@@ -132,5 +133,5 @@ class Objective:
 
     def embed(self, model: ClipModel, images: Tensor, pieces: int = 1) -> Tensor:
         """Embeddings [N, D] of images [N, 3, H, W] under one model, computed in pieces."""
-        with torch.autocast(images.device.type, torch.bfloat16) if self.half else nullcontext():
+        with half_precision(images.device) if self.half else nullcontext():
             return in_pieces(lambda part: model.encode_image(images[part]), len(images), pieces)

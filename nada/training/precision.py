@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 
@@ -60,7 +61,7 @@ def require_half(device: torch.device) -> None:
         )
 
 
-def half_precision(device: torch.device) -> AbstractContextManager:
+def half_precision(device: torch.device) -> AbstractContextManager[Any]:
     """Compute matrix products and convolutions in bfloat16 inside a `with` block.
 
     Raises:

@@ -108,7 +108,7 @@ def _comparable(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in recipe.items() if name not in FREE} | {"clip": clip}
 
 
-def save_state(state: RunState, path: str | os.PathLike) -> None:
+def save_state(state: RunState, path: str | os.PathLike[str]) -> None:
     """Write a state as safetensors; the file appears whole or not at all."""
     described = {"recipe": state.recipe, "goal": state.goal, "layers": list(state.layers), "notes": state.notes}
     described["key"] = state.key
@@ -116,7 +116,7 @@ def save_state(state: RunState, path: str | os.PathLike) -> None:
     write_safetensors(tensors, {KEY: json.dumps({"format": VERSION, **described})}, path)
 
 
-def load_state(path: str | os.PathLike) -> RunState:
+def load_state(path: str | os.PathLike[str]) -> RunState:
     """Read a state.
 
     Raises:

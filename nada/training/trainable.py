@@ -77,9 +77,10 @@ class Trainable:
         self.factors: dict[str, LoraWeight] = {}
         self.leaves: dict[str, Tensor] = {}
         for layer, parameters in self.parameters.items():
-            parts = dict(parameters)
+            parts: dict[str, Tensor] = dict(parameters)
             if kind == "lora" and generator.layers[layer].code is not None:
-                self.factors[layer] = pair = LoraWeight(parts.pop("weight"), rank, random)
+                self.factors[layer] = pair = LoraWeight(parameters["weight"], rank, random)
+                del parts["weight"]
                 parts |= {"up": pair.up, "down": pair.down}
             self.leaves |= {f"{layer}.{part}": tensor for part, tensor in parts.items()}
 
@@ -97,13 +98,13 @@ class Trainable:
         for parameter in free.values():
             parameter.grad = None
         output.backward(slope)  # lays gradients out as their parameters are, which the optimizer counts on
-        return {name: parameter.grad for name, parameter in free.items()}
+        return {name: parameter.grad for name, parameter in free.items() if parameter.grad is not None}
 
     def step(self, optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor], layers: tuple[str, ...]) -> None:
         """Let an optimizer over `leaves` move the named layers, by gradients under the names that `gradients` gives."""
         for layer, parts in self.parameters.items():
             for part, parameter in parts.items():
-                parameter.grad = gradients[f"{layer}.{part}"] if layer in layers else None
+                parameter.grad = gradients.get(f"{layer}.{part}") if layer in layers else None
         for pair in self.factors.values():
             pair.pull()
         optimizer.step()

@@ -43,7 +43,7 @@ def changed(toy, adapted) -> set[str]:
         ({"train": "lora", "rank": 2}, {"L0", "L1"}),
         ({"train": "stylespace", "precision": "half"}, {"L0", "L1"}),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_adapts(toy, clip, changes, moved):
     *_, last = nada.adapt(toy, clip, config(**changes))

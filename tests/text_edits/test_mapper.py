@@ -253,8 +253,5 @@ def test_what_does_not_fit_is_refused_before_training(small, clip):
         train_mapper(small, clip, config(bands="fine"))
     with pytest.raises(UsageError, match="tokens long"):
         train_mapper(small, clip, config(target="very " * 60))
-    grey = alive(GeneratorConfig(8, (8, 8), 8, 8, mapping_layers=1, img_channels=1))
-    with pytest.raises(UsageError, match="RGB"):
-        train_mapper(grey, clip, config())
     with pytest.raises(NadaError, match="not finite"):
         list(train_mapper(small, clip, config(learning_rate=1e30)))
