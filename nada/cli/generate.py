@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
         "--seed-from",
         choices=SOURCES,
         default="torch",
-        help="random numbers that turn a seed into z: numpy gives the images of NVIDIA's scripts (default: %(default)s)",
+        help="source of z for a seed: numpy gives the images of NVIDIA's scripts (default: %(default)s)",
     )
     parser.add_argument(
         "--latents",
