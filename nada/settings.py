@@ -9,17 +9,18 @@ Type checkers see the plain type; the command line and the nodes read the rest t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from math import inf
 from numbers import Integral, Real
 from types import MappingProxyType, NoneType
-from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_GENERAL: dict[type, type] = {int: Integral, float: Real}  # an int is also a number
+_found: dict[type, Mapping[str, NamedSetting]] = {}  # a cache: annotations are slow to evaluate
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,11 @@ def settings_of(config: type) -> Mapping[str, NamedSetting]:
     Raises:
         TypeError: a field has no `Setting` in its annotation.
     """
-    return _settings_of(cast(Hashable, config))
-
-
-@cache
-def _settings_of(config: Any) -> Mapping[str, NamedSetting]:
-    hints = get_type_hints(config, include_extras=True)
-    found = {f.name: _named(f.name, hints[f.name], f.default) for f in fields(config)}
-    return MappingProxyType(found)
+    if config not in _found:
+        hints = get_type_hints(config, include_extras=True)
+        named = {field.name: _named(field.name, hints[field.name], field.default) for field in fields(config)}
+        _found[config] = MappingProxyType(named)
+    return _found[config]
 
 
 def check_settings(config: Any) -> None:
@@ -107,8 +105,7 @@ def _named(name: str, hint: Any, default: Any) -> NamedSetting:
 
 
 def _is(value: Any, kind: type) -> bool:
-    """Whether a value is of a kind of setting: an int is also a number, and a bool is neither."""
-    if kind is bool or isinstance(value, bool):
-        return kind is bool and isinstance(value, bool)
-    numbers: dict[type, type] = {int: Integral, float: Real}
-    return isinstance(value, numbers.get(kind, kind))
+    """Whether a value fits a kind of setting. For Python a bool is an int; here it is none."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, _GENERAL.get(kind, kind))

@@ -54,7 +54,8 @@ def widget(setting: NamedSetting, high: float | None = None, main: bool = False,
     options |= {} if main else {"optional": True, "extra_dict": ADVANCED}
     (kind,) = setting.kinds
     if kind in (int, float):
-        options |= {"min": kind(setting.low or 0), "max": high if setting.high is None else kind(setting.high)}
+        limits = {"min": setting.low, "max": high if setting.high is None else setting.high}
+        options |= {name: kind(limit) for name, limit in limits.items() if limit is not None}
     if kind is float:
         options["step"] = 0.01
     if setting.choices:

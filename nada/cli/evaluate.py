@@ -1,4 +1,4 @@
-"""`nada evaluate`: the measures of `evaluate.py` as a command, a table and JSON."""
+"""`nada evaluate`: quality, diversity and likeness to the source, as a table or JSON."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from .parsing import add_command, add_device
 from .shared import load_base, pick_device
 
 AUTO, NONE = "auto", "none"
+RECORDED = "that of the adaptation"
 
 
 def add(commands: Any) -> None:
     """Add the verb."""
-    parser = add_command(commands, "evaluate", "measure what an adaptation is worth", run, show)
+    parser = add_command(commands, "evaluate", "measure quality, diversity and likeness to the source", run, show)
     parser.add_argument("--generator", required=True, metavar="FILE", help="the generator to measure")
     parser.add_argument(
         "--base",
         default=AUTO,
         metavar="FILE",
-        help="what it was adapted from; 'auto': the demo generator where that was it; 'none': no comparison",
+        help="generator that it was adapted from: FILE, 'auto' (a demo generator, if it was one) or 'none' (no "
+        "comparison)",
     )
     parser.add_argument(
         "--clip",
         metavar="SPEC",
-        help="encoders, as for nada adapt (default: the demo's for demo models, else the paper's)",
+        help="CLIP models to measure with, as for `nada adapt` (default: the demo's for demo models, else the paper's)",
     )
     parser.add_argument(
         "--judge",
@@ -40,12 +42,12 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="classifier of the demo world: FILE, 'auto' (demo models only) or 'none'",
     )
-    add_config(parser, "measurement", EvaluateConfig)
+    add_config(parser, "measurement", EvaluateConfig, defaults=dict.fromkeys(("target", "source"), RECORDED))
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure one generator; the record of its adaptation fills in what was not said."""
+    """Measure one generator; texts that are not given come from the record of its adaptation."""
     place = pick_device(args.device)
     generator = load_base(args.generator).to(place)
     recipe = (generator.metadata.get("adaptations") or [{}])[-1]

@@ -1,4 +1,4 @@
-"""`nada inspect` and `nada convert`: what a checkpoint is, and the same generator in another format."""
+"""`nada inspect` and `nada convert`: describe a checkpoint, and write a generator in another format."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .parsing import GENERATOR_HELP, add_command, show_tree
 def add(commands: Any) -> None:
     """Add the verbs."""
     inspect = add_command(
-        commands, "inspect", "tell what a file is, without running anything in it", run_inspect, show_tree
+        commands, "inspect", "describe a checkpoint, without running anything in it", run_inspect, show_tree
     )
-    inspect.add_argument("file", metavar="FILE", help="any file, or the name of a demo generator")
+    inspect.add_argument("file", metavar="FILE", help="any file, or the name of an included generator, such as demo")
 
     convert = add_command(
-        commands, "convert", "rewrite a generator as safetensors, or as rosinality .pt", run_convert, show_tree
+        commands, "convert", "write a generator as safetensors or as rosinality .pt", run_convert, show_tree
     )
     convert.add_argument("source", metavar="IN", help=GENERATOR_HELP)
     convert.add_argument("target", metavar="OUT.safetensors|OUT.pt", type=Path)
@@ -27,12 +27,12 @@ def add(commands: Any) -> None:
 
 
 def run_inspect(args: argparse.Namespace) -> dict[str, Any]:
-    """What a file is; see `inspect_file`."""
+    """Describe a file; see `inspect_file`."""
     return inspect_file(args.file)
 
 
 def run_convert(args: argparse.Namespace) -> dict[str, Any]:
-    """Write any generator that can be read as safetensors, or as rosinality's .pt for other programs."""
+    """Write a generator as safetensors, or as rosinality's .pt for other programs."""
     target: Path = args.target
     if target.suffix not in (".safetensors", ".pt"):
         raise UsageError(f"{target} does not end in .safetensors or .pt; those are the formats written")

@@ -29,55 +29,66 @@ log = logging.getLogger(__name__)
 
 def add(commands: Any) -> None:
     """Add the verb."""
-    parser = add_command(commands, "generate", "make images", run, show_files)
+    parser = add_command(commands, "generate", "generate images", run, show_files)
     parser.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
     parser.add_argument(
         "--style", action="append", default=[], metavar="FILE[:STRENGTH]", help=f"{STYLE_HELP}; several add up"
     )
-    parser.add_argument("--count", type=int, default=16, help="images to make (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=16, help="number of images (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first image; image i uses seed + i")
     parser.add_argument(
         "--seed-from",
         choices=SOURCES,
         default="torch",
-        help="how a seed becomes z; numpy gives the pictures of NVIDIA's scripts (default: %(default)s)",
+        help="source of z for a seed: numpy gives the images of NVIDIA's scripts (default: %(default)s)",
     )
     parser.add_argument(
         "--latents",
         metavar="FILE",
-        help="codes of W or W+ instead of random ones, as .npz, .npy, .pt or .safetensors: all that the file has. "
-        "--count, --seed-from, --psi and --class have no effect then",
+        help="codes of W or W+ to use instead of random ones (.npz, .npy, .pt or .safetensors), all that FILE holds; "
+        "--count, --seed-from, --psi and --class then have no effect",
     )
-    parser.add_argument("--psi", type=float, default=0.7, help="truncation: 1 varied .. 0 average (%(default)s)")
     parser.add_argument(
-        "--class", dest="label", type=int, default=0, help="class index, for class-conditional generators (%(default)s)"
+        "--psi",
+        type=float,
+        default=0.7,
+        help="truncation psi: 1 is the full variety, 0 the average image (default: %(default)s)",
     )
-    parser.add_argument("--noise", choices=NOISE_MODES, default="const", help="fine detail (default: %(default)s)")
     parser.add_argument(
-        "--mapper", metavar="FILE[:STRENGTH]", help="move the codes by what `nada mapper` trained (strength: 1)"
+        "--class",
+        dest="label",
+        type=int,
+        default=0,
+        help="index of the class, for class-conditional generators (default: %(default)s)",
     )
-    parser.add_argument("--batch", type=int, default=8, help="images at a time (default: %(default)s)")
+    parser.add_argument(
+        "--noise", choices=NOISE_MODES, default="const", help="kind of fine detail (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--mapper", metavar="FILE[:STRENGTH]", help="latent mapper to apply to the codes (default strength: 1)"
+    )
+    parser.add_argument("--batch", type=int, default=8, help="images computed at a time (default: %(default)s)")
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="full",
-        help="half computes in bfloat16 from 64 px on, for GPUs (default: %(default)s)",
+        help="number format: half computes in bfloat16 from 64 px on, for GPUs (default: %(default)s)",
     )
     parser.add_argument(
         "--crop",
         type=_size,
         metavar="WIDTHxHEIGHT",
-        help="save only the middle of each image: 512x384 cuts the black bars off the cars of LSUN",
+        help="size of the middle part of each image to save: 512x384 removes the black bars of the LSUN cars",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)")
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Write images of a generator and a grid of them into a new folder.
+    """Write images of a generator, and a grid of them, into a new folder.
 
-    Image i is that of seed + i, or of code i of a file. Styles change the generator, and a mapper the codes, each given
-    as FILE or FILE:STRENGTH.
+    Image i has the seed `--seed` + i, or code i of the file `--latents`. Styles change the generator and a mapper
+    changes the codes; both are given as FILE or FILE:STRENGTH.
     """
     out: Path = args.out or free_path(Path("nada-images"))
     if out.exists() and any(out.glob("*.png")):
@@ -112,9 +123,9 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _mapped(ws: Tensor, spec: str, generator: Generator) -> Tensor:
-    """Codes as a mapper moves them, given as FILE or FILE:STRENGTH."""
+    """Apply a mapper, given as FILE or FILE:STRENGTH, to codes [N, num_ws, w_dim]."""
     path, strength = split_spec(spec)
     mapper = load_mapper(path).to(ws.device)
     if mapper.metadata.get("base") != generator.fingerprint():
-        log.warning("%s was trained with another generator; what it finds in this one may differ", path)
+        log.warning("%s was trained with another generator; its effect on this one may differ", path)
     return mapper(ws, strength)

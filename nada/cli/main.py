@@ -19,19 +19,19 @@ FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 PACKAGE = __package__.rpartition(".")[0]  # "nada", or its name inside another program
 EPILOG = """\
 examples:
-  nada demo                                            the whole thing on the small models that come along
+  nada demo                                            photo -> sketch on the small models that are included
   nada adapt --generator ffhq.pkl --source photo --target sketch --layers all
   nada adapt --generator afhqdog.pkl --source dog --target pig --iterations 200
   nada adapt --generator ffhq.pkl --preset sketch
   nada adapt --generator ffhq.pkl --style-images three_pictures/ --preset style-images
   nada adapt --resume nada-photo_to_sketch --iterations 400
-  nada pick nada-photo_to_sketch 200                   the state after 200 iterations becomes a result of its own
+  nada pick nada-photo_to_sketch 200                   save the state after 200 iterations as a generator
   nada generate --generator nada-photo_to_sketch/photo_to_sketch.safetensors --count 16
   nada evaluate --generator nada-photo_to_sketch/photo_to_sketch.safetensors
   nada generate --generator demo --style nada-demo/photo_to_sketch.style.safetensors:0.5
-  nada style diff ffhq.pkl ffhq_sketch.pt sketch.safetensors     a published adaptation as a style
+  nada style diff ffhq.pkl ffhq_sketch.pt sketch.safetensors     save a published adaptation as a style
   nada mapper --generator nada-dog_to_pig/dog_to_pig.safetensors --target pig
-  nada models                                          what is published; nada models ffhq-1024 downloads it
+  nada models                                          list published models; nada models ffhq-1024 downloads one
   nada inspect ffhq.pkl
   nada convert ffhq.pkl ffhq.safetensors
 

@@ -19,11 +19,13 @@ def add(commands: Any) -> None:
     """Add the verb."""
     models = add_command(commands, "models", "list published models, or download one", run, show)
     models.add_argument("name", nargs="?", metavar="NAME", help="model to download; omit it to list all")
-    models.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where to (default: this folder)")
+    models.add_argument(
+        "--to", type=Path, default=Path(), metavar="DIR", help="folder for the download (default: the current folder)"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The published models; with a name, download that one into a folder."""
+    """List the published models, or download the named one into a folder."""
     if args.name is None:
         rows = [{**asdict(m), "file": m.file} for m in PUBLISHED]
         return {"generators": rows, "clips": [{**asdict(c), "file": c.file, "url": c.url} for c in PUBLISHED_CLIPS]}
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """The list as a table, or what was downloaded."""
+    """The list as a table, or the facts of a download."""
     if "generators" not in result:
         return show_tree(result)
     rows = [("NAME", "PX", "MB", "FROM", "WHAT IT MAKES")]
@@ -49,4 +51,4 @@ def show(result: dict[str, Any]) -> str:
     lines += ["", "`nada models NAME --to DIR` downloads one. Licenses:", f"  {most}: all but those below"]
     lines += [f"  {name}: {', '.join(names)}" for name, names in licenses.items() if name != most]
     clips = ", ".join(f"{c['name']} ({c['megabytes']} MB, {c['license']})" for c in result["clips"])
-    return "\n".join([*lines, f"CLIP models, downloaded when first used, or so too: {clips}"])
+    return "\n".join([*lines, f"CLIP models, downloaded at first use or in the same way: {clips}"])

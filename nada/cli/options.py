@@ -26,13 +26,14 @@ def add_config(
         parser: the parser of a verb.
         title: heading of the arguments in the help.
         config: the configuration class.
-        defaults: values to show instead of the configuration's own defaults.
+        defaults: values, or words for them, to show instead of the configuration's own defaults.
         required: names of the settings that must be given.
     """
     group = parser.add_argument_group(title)
     for name, setting in settings_of(config).items():
         default = (defaults or {}).get(name, setting.default)
-        shown = "" if default in (MISSING, None, "") or default is False else f" (default: {default})"
+        hidden = default in (MISSING, None) or default is False
+        shown = "" if hidden else f" (default: {'empty' if default == '' else default})"
         options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": (setting.help + shown).replace("%", "%%")}
         options |= {"required": True} if name in required else {}
         if setting.kinds == (bool,):

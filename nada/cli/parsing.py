@@ -33,7 +33,8 @@ def add_command(commands: Any, name: str, help: str, run: Verb, show: Show) -> a
         run: the parsed arguments -> a JSON-able result.
         show: the result -> text for people.
     """
-    parser = commands.add_parser(name, help=help, description=f"nada {name}: {help}.")
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help)
+    parser.description = f"{parser.prog}: {help}."
     parser.set_defaults(run=run, show=show)
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     return parser
@@ -45,7 +46,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
-    """Add what every training takes: --out, --overwrite, --quiet and --device."""
+    """Add the arguments of every training: --out, --overwrite, --quiet and --device."""
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder for the results (default: {default_out})")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -53,7 +54,7 @@ def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
 
 
 def show_run(record: Result, done: str) -> str:
-    """The record of a training as text: how it ended, and its files.
+    """The record of a training as text: whether it is complete, and its files.
 
     Args:
         record: from a training verb.

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(presets: Mapping[str, Mapping[str, Any]]) -> str:
-    """Presets as text: a table, or all about a single one."""
+    """Presets as text: a table, or a single preset in full."""
     if len(presets) == 1:
         ((name, preset),) = presets.items()
         settings = [f"  --{key.replace('_', '-')} {value}" for key, value in preset["settings"].items()]
@@ -37,5 +37,5 @@ def show(presets: Mapping[str, Mapping[str, Any]]) -> str:
         texts = " -> ".join(preset["settings"].get(key, "...") for key in ("source", "target"))
         lines.append(f"  {name:{width}}  {preset['domain']:12} {texts}")
     return "\n".join(
-        [*lines[1:], "", "`nada presets NAME` tells the settings and why; `nada adapt --preset NAME` uses them."]
+        [*lines[1:], "", "`nada presets NAME` shows settings and reasons; `nada adapt --preset NAME` uses them."]
     )

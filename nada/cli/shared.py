@@ -1,4 +1,4 @@
-"""What several verbs do: choose a device, open generators and styles, and the layout of their pictures."""
+"""Helpers of several verbs: choose a device, open generators and styles; sizes of the pictures that they write."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_base(source: str) -> Generator:
-    """A generator from a file or of the package, on the CPU; a slow format leaves a copy that loads fast next time."""
+    """Load a generator on the CPU. A converted copy of a slow format is kept, which loads faster the next time."""
     return load_generator(source, CONVERTED.expanduser())
 
 
 def usual_clip(generator: str) -> str:
-    """The CLIP models to adapt a generator with if nothing else is said: the demo's for those of the package."""
+    """The default CLIP models for a generator: the demo's for the included generators, else the paper's."""
     return demo.NAME if generator in demo.GENERATORS else PAPER_SPEC
 
 

@@ -1,4 +1,4 @@
-"""The commands on styles: `nada style diff`, `merge`, `show`, and the style that a run leaves beside its generator."""
+"""`nada style diff`, `merge` and `show`: make styles of generators, apply them, describe them."""
 
 from __future__ import annotations
 
@@ -27,32 +27,41 @@ def add(commands: Any) -> None:
     style = commands.add_parser("style", help="make, mix and show styles: adaptations as small files with a strength")
     verbs = style.add_subparsers(dest="style_command", required=True, metavar="COMMAND")
 
-    diff = add_command(verbs, "diff", "the difference of two generators as a style file", _diff, show_tree)
+    diff = add_command(verbs, "diff", "save the difference of two generators as a style", _diff, show_tree)
     diff.add_argument("base", metavar="BASE", help="the generator that training started from, or 'demo'")
-    diff.add_argument("adapted", metavar="ADAPTED", help="what became of it, in any format that can be read")
+    diff.add_argument("adapted", metavar="ADAPTED", help="the adapted generator, in any format that can be read")
     diff.add_argument("target", type=Path, metavar="OUT.safetensors")
-    diff.add_argument("--rank", type=int, metavar="R", help="keep each large matrix at this rank only; smaller, lossy")
+    diff.add_argument(
+        "--rank", type=int, metavar="R", help="rank at which large matrices are stored: smaller, with some loss"
+    )
     diff.add_argument(
         "--dtype", choices=DTYPES, default="float16", help="dtype of the stored weights (default: %(default)s)"
     )
     diff.add_argument("--name", default="", help="name shown to people (default: the target text)")
     diff.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
-    merge = add_command(verbs, "merge", "a generator with styles as a new generator file", _merge, show_tree)
+    merge = add_command(verbs, "merge", "save a generator with styles applied", _merge, show_tree)
     merge.add_argument("base", metavar="BASE", help="the generator to apply them to, or 'demo'")
     merge.add_argument("styles", nargs="+", metavar="STYLE[:STRENGTH]", help=STYLE_HELP)
     merge.add_argument("--out", type=Path, required=True, metavar="OUT.safetensors", dest="target")
     merge.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
-    shown = add_command(verbs, "show", "tell what a style is: recipe, base, size", _show, show_tree)
+    shown = add_command(verbs, "show", "describe a style: recipe, base, size", _show, show_tree)
     shown.add_argument("file", type=Path, metavar="STYLE", help="a style file")
-    shown.add_argument("--preview", type=Path, metavar="PNG", help="write its picture here: before above, after below")
+    shown.add_argument("--preview", type=Path, metavar="PNG", help="file for its preview: before above, after below")
 
 
 def run_diff(
-    base: str, adapted: str, target: Path, rank: int | None, dtype: str, name: str, overwrite: bool
+    base: str,
+    adapted: str,
+    target: Path,
+    *,
+    rank: int | None = None,
+    dtype: str = "float16",
+    name: str = "",
+    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write the difference of two generators as a style, with a preview."""
+    """Write the difference of two generators as a style with a preview; the options are those of the command."""
     _check_target(target, overwrite)
     before, after = load_generator(base), load_generator(adapted)
     # Compared before pictures are made: generators that do not belong together end here.
@@ -62,8 +71,8 @@ def run_diff(
     return {"file": str(target), "bytes": target.stat().st_size, **summary(style)}
 
 
-def run_merge(base: str, styles: list[str], target: Path, overwrite: bool) -> dict[str, Any]:
-    """Write a generator with styles as a generator of its own."""
+def run_merge(base: str, styles: list[str], target: Path, *, overwrite: bool = False) -> dict[str, Any]:
+    """Write a generator with styles, each as FILE or FILE:STRENGTH, as a new generator file."""
     _check_target(target, overwrite)
     generator = styled(load_generator(base), styles)
     save_generator(generator, target)
@@ -72,8 +81,8 @@ def run_merge(base: str, styles: list[str], target: Path, overwrite: bool) -> di
     return {"file": str(target), "bytes": target.stat().st_size, "styles": applied, "notes": notes}
 
 
-def run_show(file: Path, preview: Path | None) -> dict[str, Any]:
-    """What a style file says of itself; its picture is written where one is asked for."""
+def run_show(file: Path, *, preview: Path | None = None) -> dict[str, Any]:
+    """Describe a style file, and write its preview to a PNG file if one is named."""
     style = load_style(file)
     result = {"file": str(file), "bytes": file.stat().st_size, **summary(style)}
     if preview is None:
@@ -113,12 +122,13 @@ def _name_of(adapted: Generator, source: str) -> str:
 
 
 def _diff(args: argparse.Namespace) -> dict[str, Any]:
-    return run_diff(args.base, args.adapted, args.target, args.rank, args.dtype, args.name, args.overwrite)
+    options = {"rank": args.rank, "dtype": args.dtype, "name": args.name, "overwrite": args.overwrite}
+    return run_diff(args.base, args.adapted, args.target, **options)
 
 
 def _merge(args: argparse.Namespace) -> dict[str, Any]:
-    return run_merge(args.base, args.styles, args.target, args.overwrite)
+    return run_merge(args.base, args.styles, args.target, overwrite=args.overwrite)
 
 
 def _show(args: argparse.Namespace) -> dict[str, Any]:
-    return run_show(args.file, args.preview)
+    return run_show(args.file, preview=args.preview)

@@ -41,7 +41,7 @@ from .shared import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base,
 
 log = logging.getLogger(__name__)
 MAPPER = "teach a network to move a generator's latent codes to where its images show a text"
-OPTIMIZE = "move the latent codes of a few images to where they show a text (StyleCLIP), the generator unchanged"
+OPTIMIZE = "move the latent codes of a few images to where they show a text (StyleCLIP)"
 
 
 def add(commands: Any) -> None:
@@ -61,8 +61,12 @@ def add(commands: Any) -> None:
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--generator", required=True, metavar="FILE", help="as for `nada adapt`; usually its result")
-    parser.add_argument("--clip", metavar="SPEC", help="as for `nada adapt`; default: those of the adaptation")
+    parser.add_argument(
+        "--generator", required=True, metavar="FILE", help="generator, usually the result of `nada adapt`"
+    )
+    parser.add_argument(
+        "--clip", metavar="SPEC", help="CLIP models, as for `nada adapt` (default: those of the adaptation)"
+    )
     add_run_options(parser, "a new folder named after the text")
 
 
@@ -72,7 +76,7 @@ def show(record: dict[str, Any]) -> str:
 
 
 def run_mapper(args: argparse.Namespace) -> dict[str, Any]:
-    """Train a mapper and leave it in a folder with pictures. Ctrl-C ends it after the step under way and keeps it.
+    """Train a mapper and save it in a folder with pictures. Ctrl-C stops after the current step and saves the result.
 
     Returns:
         The record: recipe, losses of each iteration, seconds, and the files written.
@@ -92,7 +96,7 @@ def run_mapper(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_optimize(args: argparse.Namespace) -> dict[str, Any]:
-    """Optimize the latent codes of some images and leave codes and pictures in a folder; otherwise as `run_mapper`."""
+    """Optimize the latent codes of some images and save codes and pictures in a folder; otherwise as `run_mapper`."""
     config = OptimizeConfig(**given(args, OptimizeConfig))
     out = args.out or free_path(Path(f"nada-{slug(config.target)}-optimized"))
     base, place = load_base(args.generator), pick_device(args.device)
@@ -107,7 +111,7 @@ def run_optimize(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _load_clip(base: Generator, generator: str, clip: str | None, place: torch.device) -> ClipEnsemble:
-    """The CLIP models that were asked for; else those that the generator was adapted with; else the usual ones."""
+    """Load the given CLIP models; by default those that the generator was adapted with, else the usual ones."""
     match base.metadata.get("adaptations"):
         case [*_, {"clip": [{"name": str(), "weight": float()}, *_] as models}] if not clip:
             ensemble = load_clip(_recorded(models, generator), place)
@@ -143,7 +147,7 @@ def _follow(
     moved: Callable[[], Tensor],
     progress: bool,
 ) -> dict[str, Any]:
-    """Run to the end or to Ctrl-C, and save the pictures: of codes ws, and of what `moved` says they have become."""
+    """Run to the end or to Ctrl-C, and save pictures of the codes `ws` and of those that `moved` returns for them."""
     base: Generator = run.generator
     before = generate(base, ws)
     frames = [("start", before[:STRIP_ROWS])]

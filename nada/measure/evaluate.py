@@ -43,10 +43,7 @@ class EvaluateConfig:
         UsageError: a value is out of range.
     """
 
-    target: Annotated[
-        str,
-        Setting("Phrase for what the images should show. On the command line, the default is that of the adaptation."),
-    ]
+    target: Annotated[str, Setting("Phrase for what the images should show.")]
     source: Annotated[str, Setting("Phrase for what the base makes; it is only recorded.")] = ""
     count: Annotated[int, Setting("Number of images per seed.", low=2)] = 200
     seeds: Annotated[

@@ -114,7 +114,8 @@ def read_catalog(text: str) -> tuple[tuple[Published, ...], tuple[PublishedClip,
         clips = tuple(_model(PublishedClip, row) for row in document["clips"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise NadaError(f"the catalog of published models is damaged ({error}); install this package again") from error
-    names = [*(model.name for model in generators), *(model.name for model in clips)]
+    models: tuple[Published | PublishedClip, ...] = (*generators, *clips)
+    names = [model.name for model in models]
     if twice := {name for name in names if names.count(name) > 1}:
         raise NadaError(f"the catalog of published models names {', '.join(sorted(twice))} twice; rename one of them")
     return generators, clips

@@ -169,8 +169,8 @@ class AdaptConfig:
             raise UsageError("angle_weight compares the images of a batch with each other; set batch to at least 2")
         if isinstance(self.layers, int) and self.layers < 1:
             raise UsageError(f"layers is {self.layers}; it must be 'auto', 'all' or a number from 1")
-        if self.fixed_layers:
-            layer_freeze.entries(str(self.layers))
+        if self.fixed_layers is not None:
+            layer_freeze.entries(self.fixed_layers)
         if self.target.strip():
             self.targets()
 
@@ -207,7 +207,7 @@ class AdaptConfig:
         return {name.removesuffix(WEIGHT): weight for name in names if (weight := getattr(self, name))}
 
     def targets(self) -> dict[str, float]:
-        """{target text: its part of the whole}, which is 1; weights are read where there are several texts.
+        """The target texts with their shares, which add up to 1. A single text is taken as it is, without a weight.
 
         Raises:
             UsageError: a text is empty, or a weight not a positive number.
@@ -217,16 +217,16 @@ class AdaptConfig:
             return {parts[0]: 1.0}
         texts: dict[str, float] = {}
         for part in parts:
-            weighted = re.search(r":\s*([-+.\deE]+)$", part)
-            weight = weighted[1] if weighted else ""
-            text = part.removesuffix(weighted[0]) if weighted else part
+            text, colon, weight = (piece.strip() for piece in part.rpartition(":"))
+            if not colon or not re.fullmatch(r"[-+.\deE]+", weight):  # the colon belongs to the text
+                text, weight = part, "1"
             try:
-                value = float(weight or 1)
+                value = float(weight)
             except ValueError:
                 raise UsageError(f"the weight {weight!r} in the target {self.target!r} is not a number") from None
-            if not text.strip() or not 0 < value < float("inf"):
+            if not text or not 0 < value < float("inf"):
                 raise UsageError(f"the target {self.target!r} is not of the form 'sketch:2 | watercolor:1'")
-            texts[text.strip()] = texts.get(text.strip(), 0.0) + value
+            texts[text] = texts.get(text, 0.0) + value
         total = sum(texts.values())
         return {text: value / total for text, value in texts.items()}
 
@@ -236,9 +236,9 @@ class AdaptConfig:
         return prompt_templates(self.templates)
 
     @property
-    def fixed_layers(self) -> bool:
-        """Whether `layers` names the layers to train."""
-        return isinstance(self.layers, str) and self.layers not in ("auto", "all")
+    def fixed_layers(self) -> str | None:
+        """The names of a fixed set of layers, as `layers` gives them; None if it gives none."""
+        return self.layers if isinstance(self.layers, str) and self.layers not in ("auto", "all") else None
 
     def layer_count(self, generator: Generator) -> int | None:
         """How many convolutions each step chooses to train; None for a fixed set of them, without choosing.
@@ -247,12 +247,9 @@ class AdaptConfig:
             UsageError: more layers are asked for than the generator has codes (the paper counts those: 18 at 1024 px).
         """
         convs = len(layer_freeze.candidates(generator.layers))
-        if self.layers == "auto":
-            count = 2 * generator.num_ws // 3
-        elif isinstance(self.layers, int):
-            count = self.layers
-        else:
+        if self.layers == "all" or self.fixed_layers is not None:
             return None
+        count = self.layers if isinstance(self.layers, int) else 2 * generator.num_ws // 3
         if count > generator.num_ws:
             resolution = generator.config.resolution
             raise UsageError(f"layers is {count}; a {resolution} px generator has {convs} to choose from. Use 'all'")
@@ -264,10 +261,8 @@ class AdaptConfig:
         Raises:
             UsageError: a named layer does not exist.
         """
-        known = generator.layers
-        layers = (
-            layer_freeze.named(known, str(self.layers)) if self.fixed_layers else tuple(layer_freeze.candidates(known))
-        )
+        known, names = generator.layers, self.fixed_layers
+        layers = tuple(layer_freeze.candidates(known)) if names is None else layer_freeze.named(known, names)
         return (*layers, *(name for name in self.extra_layers(generator) if name not in layers))
 
     def extra_layers(self, generator: Generator) -> tuple[str, ...]:

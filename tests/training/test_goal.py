@@ -49,6 +49,7 @@ def test_several_texts_are_blended_by_their_weights(small, clip):
     assert config(target="a | b").targets() == {"a": 0.5, "b": 0.5}
     assert config(target="16:9").targets() == {"16:9": 1.0}
     assert config(target="at 16:9 :2 | b:6").targets() == {"at 16:9": 0.25, "b": 0.75}
+    assert config(target="two\nlines :1 | b").targets() == {"two\nlines": 0.5, "b": 0.5}
 
 
 @pytest.mark.parametrize("target", ["a | ", "a:0 | b", "a:-1 | b", "| b", "a:1e999 | b", "a:1.2.3 | b"])
