@@ -37,6 +37,7 @@ def main() -> None:
     """Train what is needed, and make all pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     sampling()
+    loading()
     codes()
     run = nada.KeptRun(ROOT / "build" / "help_runs", BASE, CLIP, nada.AdaptConfig("photo", "sketch", **SETTINGS))
     for _ in run:
@@ -53,6 +54,13 @@ def sampling() -> None:
     save("LoadStyleGAN2", make_grid(torch.cat(both), columns=6))
     columns = [(f"psi {psi:g}", nada.sample_latents(BASE, ROWS, 1, psi)) for psi in (0, 0.5, 0.7, 1)]
     save("SampleLatents", strip([(label, BASE, ws) for label, ws in columns]))
+
+
+def loading() -> None:
+    """Codes that `nada optimize` leaves in a file."""
+    config = nada.OptimizeConfig("black dog", iterations=60, learning_rate=0.05)
+    found = last(nada.optimize_latents(BASE, CLIP, CODES, config)).ws
+    save("NADALoadLatents", strip([("before", BASE, CODES), ("loaded", BASE, found)]))
 
 
 def codes() -> None:

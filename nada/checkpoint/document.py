@@ -111,14 +111,8 @@ class Document:
         return sorted(prefixes, key=lambda p: (-_averages(p), p.count("."), p))
 
     def choose(self, marks: Sequence[str]) -> tuple[str, list[str]]:
-        """The first of `prefixes_of`, and notes on what it was preferred to.
-
-        Raises:
-            CheckpointError: there is no such network in the file.
-        """
+        """The first of `prefixes_of`, of which there must be one, and notes on what it was preferred to."""
         prefixes = self.prefixes_of(marks)
-        if not prefixes:
-            raise CheckpointError("the file holds no complete network of this kind")
         chosen, notes = prefixes[0], []
         if not _averages(chosen) and RAW.search(chosen):
             notes.append(f"The file has no moving average of the weights; those under {_shown(chosen)} are raw ones.")

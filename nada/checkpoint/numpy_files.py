@@ -11,11 +11,11 @@ from .window import Window
 from .zip_entries import Entry
 
 MAGIC = b"\x93NUMPY"
-MAX_HEADER = 1 << 12  # bytes; that of an ordinary array has 118
-MAX_UNPACKED = 1 << 29  # bytes of all compressed arrays of an archive
+MAX_HEADER = 1 << 12  # bytes; an ordinary array's has 118
+MAX_UNPACKED = 1 << 29  # bytes that the compressed arrays of one archive may take
 # A literal of Python, always written in this form. A pattern reads it: nothing is evaluated.
 HEADER = re.compile(rb"\{'descr': '([<>=|]?)(\w+)', 'fortran_order': (True|False), 'shape': \(([\dL, ]*)\),? ?\}\s*")
-MAX_DIGITS = 18  # of a size
+MAX_DIGITS = 18  # in one size
 _DAMAGED = "the file is a damaged NumPy file; download or copy it again"
 
 

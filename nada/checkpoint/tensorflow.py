@@ -21,7 +21,7 @@ from .document import Document
 from .tensors import TensorView
 
 KIND = r"(^|\.)tflib\.|^tfutil\."
-AVERAGE = re.compile(r"(^|\.)(2|Gs)\.$")  # where the file has Gs
+AVERAGE = re.compile(r"(^|\.)(2|Gs)\.$")  # prefixes that stand for Gs
 CONST = re.compile(r"(.*?)synthesis\.(\d{1,4})x(\d{1,4})/Const/const")
 BLOCK = re.compile(r"synthesis\.(\d{1,4})x(\d{1,4})/(\w+)/(\w+)")
 LAYERS = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "ToRGB": "torgb", "Skip": "skip"}

@@ -15,7 +15,7 @@ from ..generators import Generator
 from ..seeding import seeded
 
 SAMPLES = 10_000
-MAX_NUMBERS = 1 << 22  # of all directions in a file; those of a factorization are 512 x 512
+MAX_NUMBERS = 1 << 22  # in one file; a factorization has 512 x 512
 COMPONENTS = (("comp", "std"), ("lat_comp", "lat_stdev"))  # directions of length 1, and their standard deviations
 
 

@@ -15,7 +15,7 @@ from ..generators import Generator
 
 # What codes are called in files that hold other things too: pictures, noise, losses.
 NAMES = {"ws", "w", "wp", "w_plus", "w_pivot", "dlatents", "dlatent", "latents", "latent", "latent_code", "codes"}
-MAX_NUMBERS = 1 << 27  # of all codes, which is half a gigabyte
+MAX_NUMBERS = 1 << 27  # in one file: half a gigabyte
 
 
 def load_latents(path: str | Path, generator: Generator) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from .convert import to_pil
 
 TILE_MIN, TILE_MAX = 128, 256  # shown size of one image in pixels, along its longer side
-CELL, BOARD = 8, (255, 224)  # of the checkerboard that shows through transparent parts: pixels, and two greys
+CELL, BOARD = 8, (255, 224)  # checkerboard behind transparent parts: pixels of a cell, and its two greys
 GAP, LABEL_HEIGHT, FONT_SIZE = 4, 28, 16
 COLUMN_GAP = 3 * GAP  # between pictures side by side
 PAPER, INK = (255, 255, 255), (32, 32, 32)

@@ -18,7 +18,7 @@ NODES = ("LoadStyleGAN2", "NADALoadCLIP", ADAPT, "SampleLatents", "GenerateImage
 NODES += ("NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid")
 NODES += ("NADALoadStyle", "NADAApplyStyle", "NADASaveStyle")
 NODES += ("NADAImageAdapt", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate")
-NODES += ("NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
+NODES += ("NADALoadLatents", "NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
 FILMSTRIP = f"/extensions/{PACK}/filmstrip.js"
 TEXT_EVENT, PREVIEW_EVENTS = 3, {1, 4}
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.checkpoint_fuzz import Guard, mutated
 from safetensors.torch import save_file
 
 from nada.errors import NadaError
 from nada.latents.directions import load_direction
 from nada.latents.files import load_latents
+from nada.stylegan2 import Generator
 
 W = 20  # of the generator `small`, which takes 8 codes
 
@@ -234,3 +237,33 @@ def test_nothing_in_a_file_runs(tmp_path, small):
             with pytest.raises(NadaError):
                 load(path)
         assert not (tmp_path / "executed").exists()
+
+
+def damaged(folder: Path, small: Generator, count: int, seed: int) -> Counter:
+    """How many damaged files of codes and directions ended how; anything but a result or a sentence comes out."""
+    codes = numbers(1, 8, W)
+    values = {"a.npy": codes.numpy(), "a.npz": {"w": codes.numpy()}, "a.safetensors": {"ws": codes}}
+    values |= {"a.pt": {"latent": codes}, "a.legacy": codes, "a.pkl": codes.numpy()}
+    values |= {"b.pt": {"ckpt": "a.pt", "eigvec": numbers(W, W)}, "c.pt": {"comp": numbers(9, 1, W), "std": numbers(9)}}
+    files = [written(folder, name, value).read_bytes() for name, value in values.items()]
+    np.savez_compressed(folder / "b.npz", w=codes.numpy())
+    files.append((folder / "b.npz").read_bytes())
+    guard, outcomes, path = Guard(), Counter(), folder / "model"
+    for number in range(count):
+        path.write_bytes(mutated(files, seed, number))
+        for load in (load_direction, lambda path: load_latents(path, small)):
+            try:
+                with guard.watching():
+                    load(path)
+                outcomes["read"] += 1
+            except NadaError as error:
+                outcomes["refused" if str(error).isprintable() else f"unprintable: file {number} of seed {seed}"] += 1
+        assert not guard.seen, f"file {number} of seed {seed}: {guard.seen}"
+    return outcomes
+
+
+def test_damaged_files_end_in_a_sentence(tmp_path, small):
+    outcomes = damaged(tmp_path, small, 400, seed=1)
+    assert outcomes.keys() == {"read", "refused"}
+    assert outcomes["read"] > 40
+    assert outcomes["refused"] > 200

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.models import alive
 
-from nada import UsageError, interpolate_latents, principal_directions, sample_latents
+from nada import GeneratorConfig, UsageError, generate, interpolate_latents, principal_directions, sample_latents
 
 
 @pytest.fixture
@@ -36,6 +37,72 @@ def test_a_saved_direction_is_listed_and_used(host, small, codes):
     stamp = host.nodes.NADAEditLatents.fingerprint_inputs(direction="age.npy")
     np.save(folder / "age.npy", np.zeros((1, small.config.w_dim)))
     assert host.nodes.NADAEditLatents.fingerprint_inputs(direction="age.npy") != stamp
+
+
+def test_one_of_many_directions_is_chosen_by_its_number(host, small, codes):
+    folder = host.folder / "models" / "stylegan_directions"
+    folder.mkdir(parents=True)
+    vectors = torch.randn(small.config.w_dim, small.config.w_dim)
+    torch.save({"ckpt": "550000.pt", "eigvec": vectors}, folder / "factor.pt")
+    moved = host.nodes.NADAEditLatents.execute(small, codes, "factor.pt", 2.0, 3).args[0]
+    assert torch.allclose(moved, codes + 2 * vectors[:, 3], atol=1e-6)
+
+
+def test_codes_from_files_are_listed_and_loaded(host, small):
+    node = host.nodes.NADALoadLatents
+
+    def listed() -> list[str]:
+        return next(i for i in node.define_schema().inputs if i.id == "latents_name").options["options"]
+
+    assert listed() == [host.nodes.latents.NO_FILES]
+    assert node.fingerprint_inputs(latents_name=listed()[0]) == listed()[0]
+    with pytest.raises(UsageError, match="models/stylegan_latents"):
+        node.execute(small, listed()[0])
+    folder = host.folder / "models" / "stylegan_latents"
+    folder.mkdir(parents=True)
+    ws = torch.randn(1, 8, 20)
+    np.savez(folder / "projected_w.npz", w=ws.numpy())
+    torch.save(torch.randn(3, 8, 20), folder / "e4e.pt")
+    assert listed() == ["e4e.pt", "projected_w.npz"]
+    with torch.inference_mode():  # as ComfyUI runs every node
+        found = node.execute(small, "projected_w.npz").args[0]
+    assert torch.equal(found, ws)
+    assert not found.is_inference()
+    assert host.texts[-1] == "codes of 1 picture"
+    assert node.execute(small, "e4e.pt").args[0].shape == (3, 8, 20)
+    stamp = node.fingerprint_inputs(latents_name="e4e.pt")
+    torch.save(torch.randn(2, 8, 20), folder / "e4e.pt")
+    assert node.fingerprint_inputs(latents_name="e4e.pt") != stamp
+
+
+def test_seeds_of_nvidias_scripts(host, small):
+    node = host.nodes.SampleLatents
+    theirs = node.execute(small, 50, 2, 0.7, seed_from="numpy").args[0]
+    assert torch.equal(theirs, sample_latents(small, 2, 50, seed_from="numpy"))
+    assert torch.equal(node.execute(small, 50, 2, 0.7).args[0], sample_latents(small, 2, 50))
+    last = node.define_schema().inputs[-1]
+    assert (last.id, last.options["default"], last.options["optional"]) == ("seed_from", "torch", True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape"),
+    [
+        ({"img_channels": 1}, (32, 32, 3)),
+        ({"img_channels": 4}, (32, 32, 4)),
+        ({"start": (4, 2)}, (32, 16, 3)),
+        ({"start": (2, 5)}, (16, 40, 3)),
+    ],
+)
+def test_images_of_any_form_reach_comfyui(host, fields, shape):
+    generator = alive(GeneratorConfig(32, (8, 8, 8, 8), z_dim=6, w_dim=6, mapping_layers=2, **fields))
+    codes = sample_latents(generator, 3)
+    images = host.nodes.GenerateImages.execute(generator, codes, "const").args[0]
+    assert images.shape == (3, *shape)
+    expected = (generate(generator, codes).clamp(-1, 1) + 1) / 2
+    assert torch.allclose(images[..., 0], expected[:, 0], atol=1e-6)
+    assert torch.allclose(images[..., -1], expected[:, -1], atol=1e-6)
+    grid = host.nodes.NADACompareGrid.execute(generator, codes, "a | b", generator_b=generator).args[0]
+    assert grid.shape[-1] == 3
 
 
 def test_generators_are_compared_in_one_picture(host, small, codes):

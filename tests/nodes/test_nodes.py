@@ -25,7 +25,7 @@ from nada import UsageError, generate, sample_latents
 
 CONFIG = nada.AdaptConfig("photo", "sketch", iterations=4, batch=1)
 NODE_IDS = {"LoadStyleGAN2", "NADALoadCLIP", "NADATextAdapt", "SampleLatents", "GenerateImages", "NADASaveGenerator"}
-NODE_IDS |= {"NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid"}
+NODE_IDS |= {"NADALoadLatents", "NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid"}
 NODE_IDS |= {"NADALoadStyle", "NADAApplyStyle", "NADASaveStyle"}
 NODE_IDS |= {"NADAImageAdapt", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate"}
 NODE_IDS |= {"NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper"}
