@@ -1,15 +1,17 @@
 """StyleGAN-NADA: adapt a StyleGAN2 generator to a new domain from two phrases, without one picture of that domain.
 
-import nada
+This adapts the small generator that is included, and makes images with the result:
 
-generator = nada.load_generator("demo")
-clip = nada.load_clip("demo")
-for step in nada.adapt(generator, clip, nada.AdaptConfig(source="photo", target="sketch")):
-    print(step.iteration, float(step.loss))
-nada.save_generator(step.generator, "sketch.safetensors")
+    import nada
 
-ws = nada.sample_latents(step.generator, count=4, seed=7)
-images = nada.generate(step.generator, ws)  # [4, 3, R, R] in about [-1, 1]
+    generator = nada.load_generator("demo")
+    clip = nada.load_clip("demo")
+    for step in nada.adapt(generator, clip, nada.AdaptConfig(source="photo", target="sketch")):
+        print(step.iteration, float(step.loss))
+    nada.save_generator(step.generator, "sketch.safetensors")
+
+    ws = nada.sample_latents(step.generator, count=4, seed=7)
+    images = nada.generate(step.generator, ws)  # [4, 3, R, R] in about [-1, 1]
 """
 
 import re

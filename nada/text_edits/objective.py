@@ -85,7 +85,7 @@ class TextObjective:
         self.clip, self.config, self.random = clip, config, seeded(config.seed)
         self.views = view_count(config.views, clip)
         self.targets = [text_embedding(model, config.target, config.prompts) for model in clip]
-        self.synthesis = copy.deepcopy(generator.synthesis).eval().requires_grad_(False)
+        self.synthesis = copy.deepcopy(generator.synthesis).train(False).requires_grad_(False)
         self._base = generator.fingerprint()
 
     def losses(self, ws: Tensor, edited: Tensor, norm: bool) -> dict[str, Tensor]:

@@ -90,6 +90,12 @@ def test_the_picture_of_rooms_is_up_to_date():
     assert architecture.PICTURE.read_text("utf-8") == architecture.draw(arrows()), "run python -m tools.architecture"
 
 
+def test_every_room_has_its_place_on_the_api_pages():
+    listed = re.findall(r"^::: (.+)$", (ROOT / "docs" / "api" / "rooms.md").read_text("utf-8"), re.MULTILINE)
+    rooms = [name for name in ROOMS if name.startswith("nada/") and not name.endswith("__")]
+    assert listed == [name.replace("/", ".") for name in rooms]
+
+
 def test_the_picture_leaves_out_only_what_follows():
     found = {"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}, "d": set(), "e": {"d"}}
     assert architecture.floors_of(found) == {"d": 0, "c": 1, "e": 1, "b": 2, "a": 3}

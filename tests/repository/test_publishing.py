@@ -96,6 +96,15 @@ def test_node_classes_are_where_they_belong():
             assert not any(ast.unparse(base).endswith("ComfyNode") for base in bases), f"{name}: {node.name}"
 
 
+def test_the_source_distribution_is_the_whole_repository():
+    """setuptools adds nada/ and the usual files at the top by itself; MANIFEST.in names the rest."""
+    rules = [line.split() for line in (ROOT / "MANIFEST.in").read_text("utf-8").splitlines()]
+    folders = {name for verb, *names in filter(None, rules) if verb == "graft" for name in names} | {"nada"}
+    files = {name for verb, *names in filter(None, rules) if verb == "include" for name in names}
+    files |= {"LICENSE", "MANIFEST.in", "README.md", "pyproject.toml"}
+    assert {name for name in tracked() if name.partition("/")[0] not in folders} <= files
+
+
 def test_metadata():
     project = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text("utf-8"))
     about, comfy = project["project"], project["tool"]["comfy"]
