@@ -286,7 +286,10 @@ def test_saving_twice_keeps_both(host, small):
     assert nada.load_generator(folder / "sketch_00002_.safetensors").fingerprint() == moved(small).fingerprint()
 
 
-@pytest.mark.parametrize("prefix", ["../sketch", "/tmp/sketch", "", "styles/"])
+LONG, CONTROL = ("a" * 300, "styles/" + "草" * 100), ("a\0b", "a\nb", "\x1b[2J", "\ud800")
+
+
+@pytest.mark.parametrize("prefix", ["../sketch", "/tmp/sketch", "", "styles/", *LONG, *CONTROL])
 def test_saving_stays_in_its_folder(host, small, prefix):
     with pytest.raises(UsageError, match="filename_prefix"):
         host.nodes.NADASaveGenerator.execute(small, prefix)
@@ -325,6 +328,38 @@ def test_clip_paths_stay_in_their_folder(host, custom):
     with pytest.raises(UsageError, match="not in models/open_clip"):
         host.nodes.load.clip_spec("custom", custom)
     assert "not in models/open_clip" in host.nodes.NADALoadCLIP.validate_inputs(custom)
+
+
+@pytest.mark.parametrize("custom", ["some/folder", "folder", "ViT-B/32", "ViT-B-32@weights", "RN50, folder:0.5"])
+def test_files_and_folders_beside_the_programs_own_are_no_clip(host, tmp_path, monkeypatch, custom):
+    """What the library would open as a path, relative to where ComfyUI was started, a workflow may not name."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("some/folder", "folder", "ViT-B/32"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "weights").touch()
+    with pytest.raises(UsageError, match="not in models/open_clip"):
+        host.nodes.load.clip_spec("custom", custom)
+
+
+@pytest.mark.parametrize("custom", ["ViT-B/32\nRN50", "a\0", "\x1b[2J", "RN50@a\rb", "x\u2028y"])
+def test_control_characters_in_a_clip_name_end_in_a_sentence(host, custom):
+    answer = host.nodes.NADALoadCLIP.validate_inputs(custom)
+    assert "one line" in answer
+    assert answer.isprintable()
+
+
+def test_texts_on_nodes_and_errors_are_one_printable_line(host, small):
+    hostile = "x\x1b[2J\nall is well"
+    small.metadata["notes"] = [hostile]
+    path = host.folder / "models" / "stylegan" / "a.safetensors"
+    path.parent.mkdir(parents=True)
+    nada.save_generator(small, path)
+    host.nodes.LoadStyleGAN2.execute(path.name)
+    assert r"x\x1b[2J\nall is well" in host.texts[-1]
+    path.write_bytes(b"nothing")
+    with pytest.raises(host.nodes.host.NadaError):
+        host.nodes.LoadStyleGAN2.execute(path.name)
+    assert all(text.isprintable() for text in host.texts)
 
 
 def test_times_in_words(host):

@@ -1,0 +1,209 @@
+"""What the fuzzer knows of each kind of file: honest examples, and how a user would have it read and shown."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from helpers.checkpoint_files import small_generator
+from helpers.checkpoint_fuzz import corpus
+from helpers.models import TINY_CLIP, moved
+from PIL import Image
+from safetensors.torch import save
+
+from nada.checkpoint import inspect_file, load_generator, save_generator
+from nada.checkpoint.metadata import strict_json
+from nada.cli.parsing import escaped, show_tree
+from nada.cli.styles import run_merge, run_show
+from nada.clip.loading import load_clip
+from nada.clip.models import ClipEnsemble
+from nada.latents.directions import edit_latents, load_direction
+from nada.measure.demo_judge import KEY as JUDGE
+from nada.measure.demo_judge import Judge, load_judge
+from nada.pictures.reading import FORMATS, load_pictures
+from nada.stylegan2 import Generator
+from nada.styles.files import load_style, save_style
+from nada.styles.preview import preview_of
+from nada.styles.style import Style
+from nada.text_edits import LatentMapper, load_mapper, save_mapper
+from nada.training.goal import Goal
+from nada.training.state import RunState, load_state, save_state
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of file."""
+
+    make: Callable[[Path], list[bytes]]
+    """Honest files, made with the help of an empty folder."""
+    read: Callable[[Path], Any]
+    """Read the file at a path, and do nothing else; refuses with a NadaError."""
+    use: Callable[[Any, Path], object] = lambda content, path: None
+    """Do what a user would do next with what was read."""
+    name: str = "file.safetensors"
+    """Under which the damaged file lies; readers go by endings here and there."""
+
+
+def _written(save_to: Callable[[Path], object], folder: Path) -> bytes:
+    save_to(folder / "x.safetensors")
+    return (folder / "x.safetensors").read_bytes()
+
+
+def _recipe(generator) -> dict:
+    recipe = {"source": "photo", "target": "sketch", "base": generator.fingerprint(), "iterations": 2}
+    return recipe | {"iterations_done": 2, "clip": [{"name": "demo", "weight": 1.0}]}
+
+
+def _own_generators(folder: Path) -> list[bytes]:
+    plain, styled = small_generator(8), small_generator(8)
+    plain.metadata = {"notes": ["a note"], "adaptations": [_recipe(plain)], "source": {"format": "own", "file": "a"}}
+    styled.metadata = {"styles": [{"name": "sketch", "strength": 1.0, "onto": "x", "recipe": None}], "blends": [{}]}
+    return [_written(lambda path, g=g: save_generator(g, path), folder) for g in (plain, styled)]
+
+
+def _show(result: object) -> None:
+    """Everything that is printed is a few printable lines, or JSON."""
+    json.loads(strict_json(result), parse_constant=lambda name: 1 / 0)
+    text = show_tree(escaped(result))
+    assert all(line.isprintable() for line in text.split("\n")), text
+
+
+def _read_generator(path: Path) -> tuple[Generator, dict]:
+    return load_generator(path), inspect_file(path)
+
+
+def _use_generator(content: tuple[Generator, dict], path: Path) -> None:
+    generator, report = content
+    _show(report)
+    _show({"notes": generator.metadata.get("notes", [])})
+
+
+def _use_own_generator(content: tuple[Generator, dict], path: Path) -> None:
+    _use_generator(content, path)
+    style = path.parent / "honest_style.safetensors"
+    if not style.exists():
+        base = small_generator(8)
+        save_style(Style.between(base, moved(base)), style)
+    _show(run_merge(str(path), [str(style)], path.parent / "merged.safetensors", overwrite=True))
+
+
+def _styles(folder: Path) -> list[bytes]:
+    base = small_generator(8)
+    adapted = moved(base)
+    adapted.metadata = {"adaptations": [_recipe(base)]}
+    picture = preview_of(base, adapted)
+    styles = [Style.between(base, adapted, preview=picture), Style.between(base, adapted, rank=2, preview=picture)]
+    return [_written(lambda path, style=style: save_style(style, path), folder) for style in styles]
+
+
+def _use_style(style: Style, path: Path) -> None:
+    _show(run_show(path, None))
+    run_show(path, path.parent / "preview.png")  # refused where there is no picture, with a sentence
+
+
+def _mappers(folder: Path) -> list[bytes]:
+    mappers = [LatentMapper(4, 8, ("coarse",)), LatentMapper(10, 8)]
+    mappers[0].metadata = {"target": "pig", "base": "x"}
+    return [_written(lambda path, m=m: save_mapper(m, path), folder) for m in mappers]
+
+
+def _use_mapper(mapper: LatentMapper, path: Path) -> None:
+    if mapper.num_ws < 100:
+        mapper(torch.zeros(1, mapper.num_ws, mapper.w_dim))
+
+
+def _directions(folder: Path) -> list[bytes]:
+    arrays = [
+        np.ones(16),
+        np.ones((1, 16), np.float32),
+        np.ones((6, 16), np.float16),
+        np.asfortranarray(np.ones((6, 16))),
+    ]
+    files = []
+    for array in arrays:
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        files.append(buffer.getvalue())
+    return files
+
+
+def _use_direction(direction: torch.Tensor, path: Path) -> None:
+    edit_latents(torch.zeros(1, 6, 16), direction, 1.0)
+
+
+def _pictures(folder: Path) -> list[bytes]:
+    picture = Image.fromarray(np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    grey = Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16) * 257)
+    variants = [(picture, form, {}) for form in FORMATS]
+    variants += [(picture, "JPEG", {"exif": exif.tobytes()}), (picture, "JPEG", {"progressive": True})]
+    variants += [(picture.convert(mode), "PNG", {}) for mode in ("RGBA", "LA", "P", "1", "L")] + [(grey, "PNG", {})]
+    variants += [(picture.convert("CMYK"), "TIFF", {}), (grey, "TIFF", {}), (picture, "TIFF", {"compression": "jpeg"})]
+    several = {"save_all": True, "append_images": [picture.rotate(90)]}
+    variants += [(picture, form, several) for form in ("GIF", "PNG", "WEBP", "TIFF", "MPO")]
+    files = []
+    for image, form, options in variants:
+        buffer = io.BytesIO()
+        image.save(buffer, form, **options)
+        files.append(buffer.getvalue())
+    return files
+
+
+def _states(folder: Path) -> list[bytes]:
+    generator = small_generator(8)
+    tensors = {"trained.a": torch.ones(3), "step.a": torch.ones(()), "random": torch.zeros(9, dtype=torch.uint8)}
+    history = {"losses": [{"directional": 1.0}], "layers": [["b4.conv1"]], "seconds": 1.0}
+    goal = Goal((torch.ones(8),), (torch.ones(8),), "photo").packed()
+    state = RunState(tensors, _recipe(generator), goal, ("b4.conv1",), {"history": history})
+    return [_written(lambda path: save_state(state, path), folder)]
+
+
+def _use_state(state: RunState, path: Path) -> None:
+    Goal.unpacked(state.goal)
+    _show({"recipe": state.recipe, "notes": state.notes})
+
+
+def _judges(folder: Path) -> list[bytes]:
+    description = {"styles": ["photo"], "species": ["dog"], "parameters": ["x"], "words": {"dog": ["species", "dog"]}}
+    description |= {"readable": {"photo dog": [0.9]}, "spreads": {"photo dog": [0.1]}}
+    return [save(Judge(description).state_dict(), {JUDGE: json.dumps(description)})]
+
+
+def _clip_config(folder: Path) -> list[bytes]:
+    return [json.dumps(TINY_CLIP).encode()]
+
+
+def _read_clip(path: Path) -> ClipEnsemble:
+    """The weights beside the configuration are honest; made once, for the honest configuration."""
+    weights = path.parent / "open_clip_model.safetensors"
+    if not weights.exists():
+        import open_clip
+
+        torch.manual_seed(1)
+        weights.write_bytes(save(open_clip.create_model(f"local-dir:{path.parent}").state_dict()))
+    return load_clip(str(path.parent))
+
+
+def _use_clip(clip: ClipEnsemble, path: Path) -> None:
+    for model in clip:
+        model.encode_text(["a dog"])
+
+
+KINDS = {
+    "generators": Kind(corpus, _read_generator, _use_generator, "model"),
+    "own generators": Kind(_own_generators, _read_generator, _use_own_generator),
+    "styles": Kind(_styles, load_style, _use_style),
+    "mappers": Kind(_mappers, load_mapper, _use_mapper),
+    "directions": Kind(_directions, load_direction, _use_direction, "direction.npy"),
+    "pictures": Kind(_pictures, lambda path: load_pictures([path], 8), name="picture.png"),
+    "states": Kind(_states, load_state, _use_state),
+    "judges": Kind(_judges, load_judge),
+    "CLIP folders": Kind(_clip_config, _read_clip, _use_clip, "open_clip_config.json"),
+}

@@ -1,0 +1,66 @@
+"""A short run of the fuzzer over all kinds of files in every suite, and proof that it sees what it looks for."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from fuzz import fuzzer
+from fuzz.fuzzer import BAD, Guard, damaged, described_otherwise, fuzz, outcome
+from fuzz.kinds import KINDS, Kind
+from nada.errors import NadaError
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_files_of_every_kind(kind):
+    ends = fuzz(56, seed=3, kinds=[kind])[kind]
+    assert not [end for end in BAD if ends[end]]
+    assert ends["refused"] > 20
+    assert ends["used"] > 0  # the damage hit what does not count
+
+
+@pytest.mark.slow
+def test_many_damaged_files():
+    results = fuzz(20_000, seed=4)
+    assert not [(kind, end) for kind, ends in results.items() for end in BAD if ends[end]]
+
+
+def refuse_with_escape_codes(path):
+    error = NadaError("x")
+    error.args = ("\x1b[2J",)
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("read", "use", "end"),
+    [
+        (lambda path: None, lambda content, path: (path.parent / "x").write_text("a result"), "used"),
+        (lambda path: __import__("this_module_does_not_exist"), lambda content, path: None, "executed"),
+        (lambda path: eval("1"), lambda content, path: None, "executed"),
+        (lambda path: os.system("true"), lambda content, path: None, "executed"),
+        (lambda path: (path.parent / "x").write_text("x"), lambda content, path: None, "executed"),
+        (lambda path: None, lambda content, path: {}["x"], "traceback"),
+        (refuse_with_escape_codes, lambda content, path: None, "raw"),
+        (lambda path: sum(range(10**6)), lambda content, path: None, "slow"),
+    ],
+)
+def test_the_fuzzer_sees_what_must_not_happen(tmp_path, monkeypatch, read, use, end):
+    monkeypatch.setattr(fuzzer, "SECONDS", 0.0 if end == "slow" else 1e9)
+    assert outcome(Kind(lambda folder: [], read, use), tmp_path / "file", Guard())[0] == end
+
+
+def test_the_same_number_is_the_same_file(tmp_path):
+    files = KINDS["styles"].make(tmp_path)
+    assert damaged(files, 1, 2) == damaged(files, 1, 2)
+    assert len({damaged(files, 1, number) for number in range(20)}) == 20
+
+
+def test_what_a_file_says_is_changed_and_its_numbers_are_not(tmp_path):
+    (data,) = KINDS["judges"].make(tmp_path)
+    rng = fuzzer.random.Random(0)
+    size = int.from_bytes(data[:8], "little")
+    for _ in range(50):
+        other = described_otherwise(data, rng)
+        assert other.endswith(data[8 + size :])
+        assert other != data
