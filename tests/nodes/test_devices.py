@@ -8,6 +8,7 @@ from helpers.models import moved
 from helpers.stub_comfyui import Cancelled
 from torch import nn
 
+import nada
 from nada import sample_latents
 
 CARD, CPU = torch.device("meta"), torch.device("cpu")
@@ -53,7 +54,7 @@ WORK = {
         generator, clip, target="pig", count=2, repetitions=1, base=moved(generator)
     ),
     "pick": lambda nodes, generator, clip: nodes.NADAPickSnapshot.execute(
-        adapt(nodes, generator, clip).args[2], "last", 1, rows=1
+        snapshots=adapt(nodes, generator, clip).args[2], pick="last", step=1, rows=1
     ),
     "save style": lambda nodes, generator, clip: nodes.NADASaveStyle.execute(generator, moved(generator), "waves"),
 }
@@ -79,11 +80,11 @@ def test_models_come_back_from_work_that_is_cancelled(host, small, clip, seen, w
 
 
 def test_models_come_back_from_work_that_fails(host, small, clip, seen, monkeypatch):
-    def broken(*arguments, **options):
+    def broken(run):
         assert small.place == clip.place == CARD
         raise ValueError("broken")
 
-    monkeypatch.setattr(host.nodes.adapt, "train", broken)
+    monkeypatch.setattr(nada.Adaptation, "train_step", broken)
     with pytest.raises(ValueError, match="broken"):
         WORK["adapt"](host.nodes, small, clip)
     assert small.place == clip.place == CPU

@@ -39,7 +39,7 @@ class Step:
         self.settings, self.models = settings, [(copy.deepcopy(model).double(), model.weight) for model in run.clip]
         self.frozen, self.trained = copy.deepcopy(run.frozen).double(), copy.deepcopy(run.trained).double()
         self.random = seeded(settings.seed)
-        self.pool = torch.randn(4 * 32 * 32, generator=self.random).double()
+        self.pool = torch.randn(4 * 32 * 32, generator=self.random).tolist()
 
     def draws(self):
         """z of the images, z of what they mix with, where, the noise of each layer, and where the crops lie."""
@@ -58,7 +58,7 @@ class Step:
     def cuts(self, batch, side):
         starts = torch.randint(4 * 32 * 32 - side * side + 1, (batch,), generator=self.random)
         rows = [[[self.pool[s + side * i + j] for j in range(side)] for i in range(side)] for s in starts.tolist()]
-        return torch.tensor(rows)[:, None]
+        return torch.tensor(rows, dtype=torch.float64)[:, None]
 
     def choose(self, k):
         """Names of the k convolutions whose own code the global loss moves most."""
