@@ -113,10 +113,10 @@ def run_optimize(args: argparse.Namespace) -> dict[str, Any]:
 def _load_clip(base: Generator, generator: str, clip: str | None, place: torch.device) -> ClipEnsemble:
     """Load the given CLIP models; by default those that the generator was adapted with, else the usual ones."""
     match base.metadata.get("adaptations"):
-        case [*_, {"clip": [{"name": str(), "weight": float()}, *_] as models}] if not clip:
+        case [*_, {"clip": [_, *_] as models}] if not clip:
             ensemble = load_clip(_recorded(models, generator), place)
-            known = [model.get("fingerprint") for model in models]
-            if any(known) and known != [model.fingerprint for model in ensemble]:
+            told = [model.get("fingerprint") for model in models if model["weight"]]
+            if any(was not in (None, is_now.fingerprint) for was, is_now in zip(told, ensemble, strict=True)):
                 log.warning("%s was adapted with other weights of these CLIP models", Path(generator).name)
             return ensemble
     return load_clip(clip or usual_clip(generator), place)
@@ -132,12 +132,12 @@ def _recorded(models: list[dict[str, Any]], generator: str) -> str:
     """
     known = {*demo.CLIPS, *(model.name for model in PUBLISHED_CLIPS)}
     for model in models:
-        if model.get("name") not in known:
+        if model["name"] not in known:
             raise UsageError(
-                f"{generator} was adapted with the CLIP model {ascii(model.get('name'))[:100]}, which is not one of "
+                f"{generator} was adapted with the CLIP model {ascii(model['name'])[:100]}, which is not one of "
                 f"{', '.join(sorted(known))}. Say with --clip where it is, or choose another, such as --clip ViT-B/32"
             )
-    return ",".join(f"{model['name']}:{model.get('weight')}" for model in models)
+    return ",".join(f"{model['name']}:{model['weight']}" for model in models)
 
 
 def _follow(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,9 @@ from ..checkpoint.window import Window
 from ..errors import CheckpointError
 
 ENDINGS = (".safetensors", ".bin", ".pt", ".pth")  # of weights in a folder, the preferred one first
-COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module
-_IMAGE_TOWER = re.compile(r"(.*?\.)??(?=(visual|image_encoder)\.)")
+_TOWERS = ("visual.", "image_encoder.")  # before the names of the image tower, in open_clip and in Apple's files
 _TRANSFORMERS = re.compile(r"(^|\.)(text_model|vision_model)\.")
-_SCALES = ("logit_scale", "logit_bias")  # of similarities; a direction does not depend on them
+_SCALES = ("logit_scale", "logit_bias")  # of similarities; a direction does not depend on them, but every CLIP has one
 
 
 @dataclass(frozen=True)
@@ -67,26 +65,24 @@ def read_weights(path: Path) -> Weights:
     """
     with opened(path) as file:
         document = read_document(Window(file, 0, path.stat().st_size), scripted=True)
-        views = {name.replace(COMPILED, ""): view for name, view in document.tensors.items()}
-        prefix = _prefix(document)
-        views = {name.removeprefix(prefix): view for name, view in views.items() if name.startswith(prefix)}
+        views = _model(document).tensors
         types = {name: view.storage.open().dtype for name, view in views.items()}
         tensors = {name: view.read() for name, view in views.items() if types[name].is_floating_point}
         return Weights(path.name, tensors, all(types[name].itemsize <= 2 for name in tensors))
 
 
-def _prefix(document: Document) -> str:
-    """What stands before the names of the model; of several models in a file, that with the most tensors."""
-    names = [name.replace(COMPILED, "") for name in document.tensors]
-    if any(_TRANSFORMERS.search(name) for name in names):
-        if not any("vision_model." in name for name in names):
+def _model(document: Document) -> Document:
+    """The part of a document that is a CLIP model, under the names of its state dict."""
+    if any(_TRANSFORMERS.search(name) for name in document.tensors):
+        if not any("vision_model." in name for name in document.tensors):
             raise CheckpointError("these are the weights of a text encoder alone; a judge of images needs a whole CLIP")
         raise CheckpointError("these are weights under the names of the transformers library, which open_clip lacks")
-    counts = Counter(match[0] for name in names if (match := _IMAGE_TOWER.match(name)))
-    if not counts:
-        examples = ", ".join(sorted(names)[:3]) or "no tensors"
-        raise CheckpointError(f"the file holds no CLIP model, but {examples}")
-    return min(counts, key=lambda prefix: (-counts[prefix], len(prefix), prefix))
+    for prefix in document.prefixes_of(_SCALES[:1]):
+        model = document.under(prefix)
+        if any(name.startswith(_TOWERS) for name in model.tensors):
+            return model
+    examples = ", ".join(sorted(document.tensors)[:3]) or "no tensors"
+    raise CheckpointError(f"the file holds no CLIP model, but {examples}")
 
 
 @torch.no_grad()
@@ -107,8 +103,10 @@ def fill(network: nn.Module, weights: Weights) -> None:
     own = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
     computed = dict(network.named_buffers()).keys() - network.state_dict().keys()  # whole models carry them along
     given = {name: t for name, t in given.items() if name not in computed and not name.endswith("attn_mask")}
-    scales = {name: given.pop(name) for name in _SCALES if name in given}
-    given |= {name: scale.reshape(own[name].shape) for name, scale in scales.items() if name in own}
+    for name in {*_SCALES} & given.keys():  # some have no dimensions, some have one
+        scale = given.pop(name)
+        if name in own and scale.numel() == 1:
+            given[name] = scale.reshape(own[name].shape)
     if complaint := _difference(given, own):
         raise CheckpointError(f"{weights.file}: {complaint}; these weights belong to another architecture")
     network.load_state_dict(given, strict=False)

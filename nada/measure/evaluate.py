@@ -183,8 +183,7 @@ def sample_codes(generator: Generator, config: EvaluateConfig, seed: int) -> Ten
 
 def _embed_text(model: ClipModel, config: EvaluateConfig) -> Tensor:
     """The target's unit embedding [D]: the mean over the prompts."""
-    prompts = [t.replace("{}", config.target) for t in config.prompts]
-    return unit(unit(model.encode_text(prompts)).mean(0)).cpu()
+    return unit(unit(model.encode_text([config.target], config.prompts)).mean(0)).cpu()
 
 
 def _peak_memory(device: torch.device) -> int | None:

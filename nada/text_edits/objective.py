@@ -61,7 +61,7 @@ def text_embedding(clip: ClipModel, text: str, templates: Sequence[str]) -> Tens
         text: the phrase.
         templates: strings with a "{}" for the phrase.
     """
-    return unit(clip.encode_text([t.replace("{}", text) for t in templates])).mean(dim=0)
+    return unit(clip.encode_text([text], templates)).mean(dim=0)
 
 
 class TextObjective:

@@ -108,6 +108,13 @@ def test_weights_load_from_whatever_holds_them(network, published, tmp_path, way
     assert loaded.name == "Tiny@weights.bin"
 
 
+def test_of_two_models_in_a_file_the_average_is_taken(network, published, tmp_path):
+    raw = {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": raw, "ema_state_dict": network.state_dict()}, tmp_path / "w.pt")
+    (loaded,) = load_clip(f"Tiny@{tmp_path / 'w.pt'}")
+    assert torch.equal(loaded.model.visual.conv1.weight, network.visual.conv1.weight)
+
+
 @pytest.mark.parametrize("way", ["torch zip", "legacy torch", "TorchScript"])
 def test_folders_may_hold_pickled_files(network, tmp_path, way):
     (tmp_path / "open_clip_config.json").write_text(json.dumps(TINY_CLIP))
@@ -147,7 +154,8 @@ REFUSED = {
     "text encoder": ({"text_model.encoder.x": 1}, "a text encoder alone"),
     "wrapped text encoder": ({"cond_stage_model.transformer.text_model.x": 1}, "a text encoder alone"),
     "something else": ({"conv1.weight": 1, "\x1b[31mred\n": 1}, "holds no CLIP model"),
-    "too few": ({"visual.conv1.weight": 1}, "tensors are missing"),
+    "too few": ({"visual.conv1.weight": 1, "logit_scale": 1}, "tensors are missing"),
+    "an image tower": ({"visual.conv1.weight": 1}, "holds no CLIP model"),
 }
 
 
