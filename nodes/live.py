@@ -31,12 +31,12 @@ class Live(ABC, Generic[Result]):
     Attributes:
         total: steps of the whole training.
         begin: steps that had been done before.
-        advice: what to do when even the smallest step runs out of memory.
+        out_of_memory: what to say when even the smallest step runs out of memory.
     """
 
     total: int
     begin = 0
-    advice: str
+    out_of_memory: str
 
     @abstractmethod
     def steps(self) -> Iterator[Step]:
@@ -91,7 +91,7 @@ def follow(live: Live[Result], preview_every: int) -> Result:
     except Exception as error:
         if not host.is_out_of_memory(error):
             raise
-        host.say(f"out of memory{live.advice}")
+        host.say(live.out_of_memory)
         raise error.with_traceback(None) from None  # drop the traceback: its frames keep the tensors alive
     finally:
         step = None

@@ -146,7 +146,7 @@ def _advanced_inputs() -> list[io.Input]:
 class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
     """The training of a mapper on the device where the models are. One that was trained before is not repeated."""
 
-    advice = ": lower batch"
+    out_of_memory = "out of memory: lower batch"
 
     def __init__(self, generator: Generator, clip: ClipEnsemble, config: MapperConfig, preview_images: int):
         self.total, self.config = config.iterations, config

@@ -44,7 +44,7 @@ class LiveAdaptation(Live[Result]):
     A run that was cancelled resumes where it stopped, and one that is done is not repeated.
     """
 
-    advice = ", even one image at a time: close other programs, or take a smaller generator or CLIP"
+    out_of_memory = "out of memory, even one image at a time: close other programs, or take a smaller generator or CLIP"
 
     def __init__(
         self,

@@ -90,16 +90,18 @@ class ResultFolder:
         Raises:
             UsageError: there is one.
         """
-        try:
-            if self._holds_results():
-                raise FileExistsError
-            with open(self.path / RECORD, "x", encoding="utf-8") as file:
-                json.dump({FINISHED: False}, file)
-        except FileExistsError:
+        begun = self._holds_results()
+        if not begun:
+            try:
+                with open(self.path / RECORD, "x", encoding="utf-8") as file:
+                    json.dump({FINISHED: False}, file)
+            except FileExistsError:
+                begun = True
+        if begun:
             raise UsageError(
                 f"{self.path} holds an earlier run; choose another folder, add --overwrite to replace it, or continue "
                 "it by --resume"
-            ) from None
+            )
 
     def _holds_results(self) -> bool:
         """Whether a run has left something here that it can be resumed or judged by."""
