@@ -41,13 +41,14 @@ def read_json(text: str | bytes | bytearray) -> Any:
         CheckpointError: it is no JSON, nested too deeply, or holds absurd numbers or broken letters.
     """
     try:
-        value = json.loads(text, parse_int=_whole_number)
+        # json itself would guess other encodings, and import their codecs
+        value = json.loads(text if isinstance(text, str) else text.decode("utf-8"), parse_int=_whole_number)
         for part in _parts(value):
             if isinstance(part, str):
                 part.encode()  # half of a surrogate pair is no letter
         return value
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"its JSON is damaged ({error})") from error
+        raise CheckpointError(f"damaged JSON: {error}") from error
 
 
 def read_description(metadata: Mapping[str, str], key: str, version: int, what: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Read what this project writes beside generators and styles: mappers, states of runs, the judge."""
+"""Read what this project writes beside generators and styles: mappers, run states, the judge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from .loading import opened
-from .metadata import read_description
+from .metadata import damaged, fits, read_description
 from .safetensors_files import is_safetensors, read_safetensors
 from .window import Window
 
@@ -21,13 +21,14 @@ MAX_HEADER = 1 << 26  # the history of a very long run lies there
 
 @torch.inference_mode(False)
 def read_own_file(
-    path: str | os.PathLike[str], key: str, version: int, what: str, max_bytes: int | None = None
+    path: str | os.PathLike[str], key: str, version: int, what: str, shape: Any, max_bytes: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A safetensors file of this project. Whether its tensors are the right ones, and finite, is not checked.
 
     Args:
         path: the file.
         key, version, what: see `read_description`.
+        shape: of the description; see `fits`.
         max_bytes: refuse larger files.
 
     Returns:
@@ -36,7 +37,7 @@ def read_own_file(
     Raises:
         CheckpointError: there is no such file, or it is damaged, too large, or another kind of file.
     """
-    description = read_own_description(path, key, version, what, max_bytes)
+    description = read_own_description(path, key, version, what, shape, max_bytes)
     with opened(Path(path)):
         try:
             with safe_open(path, "pt") as content:
@@ -46,7 +47,7 @@ def read_own_file(
 
 
 def read_own_description(
-    path: str | os.PathLike[str], key: str, version: int, what: str, max_bytes: int | None = None
+    path: str | os.PathLike[str], key: str, version: int, what: str, shape: Any, max_bytes: int | None = None
 ) -> dict[str, Any]:
     """The description in the header of a safetensors file of this project; arguments and errors as `read_own_file`."""
     path = Path(path)
@@ -59,5 +60,8 @@ def read_own_description(
         window = Window(file, 0, size)
         metadata = read_safetensors(window, MAX_HEADER)[1] if is_safetensors(window) else {}
         if key not in metadata:
-            raise CheckpointError(f"this is not a {what}; give a file that this project wrote as one")
-        return read_description(metadata, key, version, what)
+            raise CheckpointError(f"this is no {what}; give a file that this project wrote as one")
+        description = read_description(metadata, key, version, what)
+        if not fits(description, shape):
+            raise damaged(what)
+        return description

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import demo
-from ..checkpoint.metadata import NUMBER, damaged, fits
+from ..checkpoint.metadata import NUMBER
 from ..checkpoint.own_files import read_own_file
 from ..errors import NadaError
 from ..generators import Generator
@@ -176,9 +176,7 @@ def load_judge(path: str | os.PathLike[str] = demo.JUDGE, device: str | torch.de
     Raises:
         NadaError: the file is not that of a judge.
     """
-    description, tensors = read_own_file(path, KEY, VERSION, "judge", MAX_BYTES)
-    if not fits(description, SHAPE):
-        raise damaged("judge")
+    description, tensors = read_own_file(path, KEY, VERSION, "judge", SHAPE, MAX_BYTES)
     judge = Judge(description)
     try:
         judge.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})

@@ -7,13 +7,11 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.client import HTTPException, HTTPResponse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from filelock import FileLock, Timeout
 
@@ -25,7 +23,7 @@ from .catalog import HUB_FILE, Published, PublishedClip, agrees
 log = logging.getLogger(__name__)
 HUB = "https://huggingface.co"
 RESERVE = 64 << 20  # bytes that should stay free on the disk
-CHUNK = 1 << 18  # bytes between two reports of progress
+CHUNK = 1 << 13  # bytes at a time; fewer than that are lost when a connection breaks
 PATIENCE = 30  # seconds without a byte after which a connection counts as broken
 TRIES = 4  # connections in a row that may break before anything arrives
 SLACK = 1.5  # a file of unknown size may be so many times as large as the catalog says
@@ -157,64 +155,110 @@ def _fetch(model: Model, part: Path, progress: Progress | None) -> None:
             if model.size != before:
                 _receive(model, url, part, progress)
             return
-        except HTTPError as error:  # an answer, which asking again would not change
-            raise NadaError(_sentence(model, part, url, f"the server says {error.code} {error.reason}")) from error
-        except (OSError, HTTPException) as error:
+        except ConnectionError as error:
             failures = 1 if _size(part) > before else failures + 1
             if failures == TRIES:
-                reason = str(getattr(error, "reason", None) or error) or type(error).__name__
-                raise NadaError(_sentence(model, part, url, reason)) from error
+                raise NadaError(_sentence(model, part, url, str(error))) from error
             time.sleep(failures - 1)
 
 
 def _receive(model: Model, url: str, part: Path, progress: Progress | None) -> None:
-    """Append what is missing, as far as one connection holds.
-
-    No token is sent: all files of the catalog are public. The server is asked for the plain bytes, since a compressed
-    answer could swell to any size, and never more are written than the file has.
+    """Append what is missing, as far as one connection holds; never more than the file has.
 
     Raises:
-        NadaError: the server has another file than the catalog knows.
-        OSError, HTTPException: the connection broke.
+        NadaError: the server does not have the file, or another one than the catalog knows.
+        ConnectionError: the connection broke.
     """
     done = _size(part)
     if done > (model.size or done):
         part.unlink()
         done = 0
-    headers = {"Accept-Encoding": "identity", "User-Agent": "stylegan-nada"}
-    headers |= {"Range": f"bytes={done}-"} if done else {}
-    try:
-        response = urlopen(Request(url, headers=headers), timeout=PATIENCE)
-    except HTTPError as error:
-        if error.code != 416 or not done:
-            raise
-        if _total(error) != done:  # else the part is complete
-            part.unlink()
-            _receive(model, url, part, progress)
-        return
-    with response:
-        resumed = response.status == 206
-        limit = _limit(model, response, part)
-        with open(part, "ab" if resumed else "wb") as file:
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
+    with _answer(url, done) as answer:
+        if answer.status == 416 and done:
+            if answer.total() != done:  # else the part is complete
+                part.unlink()
+                raise ConnectionError("what was kept is not the beginning of this file")
+            return
+        if answer.status >= 400:
+            raise NadaError(_sentence(model, part, url, f"the server says {answer.status}"))
+        limit = _limit(model, answer, part)
+        with open(part, "ab" if answer.status == 206 else "wb") as file:
+            for piece in answer.pieces:
+                file.write(piece)
                 if file.tell() > limit:
                     file.truncate(0)
                     raise NadaError(f"{model.url} sends more than the {limit} bytes that {model.name} can have")
                 if progress:
                     progress(file.tell(), limit)
-            if file.tell() < (_total(response) or 0):
-                raise ConnectionError(f"it broke after {file.tell()} of {limit} bytes")
+            if file.tell() < (answer.total() or 0):
+                raise ConnectionError(f"the connection broke after {file.tell()} of {limit} bytes")
 
 
-def _limit(model: Model, response: HTTPResponse, part: Path) -> int:
+@dataclass
+class _Answer:
+    """What a server sends: its status, headers, and the bytes as they come over the wire."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: Iterator[bytes]
+
+    def total(self) -> int | None:
+        """Size of the whole file by the headers; None if they do not tell."""
+        if known := re.fullmatch(r"bytes .*/(\d{1,18})", self.headers.get("Content-Range", "")):
+            return int(known[1])
+        length = self.headers.get("Content-Length", "")
+        return int(length) if re.fullmatch(r"\d{1,18}", length) else None
+
+
+@contextmanager
+def _answer(url: str, done: int) -> Iterator[_Answer]:
+    """Ask for a file from byte `done` on, through the hub's client, which knows proxies and certificates.
+
+    The plain bytes are asked for, and none are unpacked: a compressed answer could swell to any size. No token is sent:
+    all files of the catalog are public.
+
+    Raises:
+        ConnectionError: there is no answer; while the pieces are read: the connection broke.
+    """
+    from huggingface_hub import get_session
+
+    headers = {"user-agent": "stylegan-nada", "accept-encoding": "identity"}
+    headers |= {"range": f"bytes={done}-"} if done else {}
+    session: Any = get_session()
+    with ExitStack() as stack:
+        with _broken():
+            if hasattr(session, "stream"):  # huggingface_hub 1 and later
+                options = {"timeout": PATIENCE, "follow_redirects": True}
+                answer = stack.enter_context(session.stream("GET", url, headers=headers, **options))
+                stream = answer.iter_raw()
+            else:
+                answer = stack.enter_context(session.get(url, headers=headers, stream=True, timeout=PATIENCE))
+                stream = answer.raw.stream(CHUNK, decode_content=False)
+        yield _Answer(answer.status_code, answer.headers, _pieces(stream))
+
+
+def _pieces(stream: Iterator[bytes]) -> Iterator[bytes]:
+    with _broken():
+        yield from stream
+
+
+@contextmanager
+def _broken() -> Iterator[None]:
+    """Whatever the HTTP library of this version of the hub's client raises, as one error."""
+    try:
+        yield
+    except Exception as error:
+        raise ConnectionError(str(error) or type(error).__name__) from error
+
+
+def _limit(model: Model, answer: _Answer, part: Path) -> int:
     """How large the file is, or can be where neither catalog nor server tell.
 
     Raises:
         NadaError: the server tells a size that the file cannot have, or compresses it; the part is deleted.
     """
     most = model.size or round(SLACK * model.megabytes * 1_000_000)
-    total, coding = _total(response), response.headers.get("Content-Encoding", "identity")
+    total, coding = answer.total(), answer.headers.get("Content-Encoding", "identity")
     if coding == "identity" and (total is None or total == model.size or (not model.size and total <= most)):
         return total or most
     part.unlink(missing_ok=True)
@@ -223,14 +267,6 @@ def _limit(model: Model, response: HTTPResponse, part: Path) -> int:
         f"{model.name} was not downloaded: {model.url} has {found} instead of {model.size or f'at most {most}'}; it "
         "is another file than the catalog knows, or the page of a proxy"
     )
-
-
-def _total(response: HTTPResponse | HTTPError) -> int | None:
-    """Size of the whole file by the headers of an answer."""
-    if known := re.fullmatch(r"bytes .*/(\d{1,18})", response.headers.get("Content-Range", "")):
-        return int(known[1])
-    length = response.headers.get("Content-Length", "")
-    return int(length) if re.fullmatch(r"\d{1,18}", length) else None
 
 
 def _sentence(model: Model, part: Path, url: str, reason: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..checkpoint.metadata import NUMBER, fits
+from ..checkpoint.metadata import NUMBER
 from ..checkpoint.own_files import read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, NadaError, UsageError
@@ -50,7 +50,7 @@ def load_mapper(path: str | os.PathLike[str]) -> LatentMapper:
     Raises:
         CheckpointError: there is no such file, or it is not a mapper, or damaged.
     """
-    description, tensors = read_own_file(path, KEY, VERSION, "mapper", MAX_BYTES)
+    description, tensors = read_own_file(path, KEY, VERSION, "mapper", SHAPE, MAX_BYTES)
     try:
         return _build(description, tensors)
     except (ValueError, TypeError, RuntimeError, UsageError) as error:
@@ -61,8 +61,8 @@ def load_mapper(path: str | os.PathLike[str]) -> LatentMapper:
 
 
 def _build(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> LatentMapper:
-    if not fits(description, SHAPE) or not 0 < description["w_dim"] <= MAX_WIDTH:
-        raise ValueError("its description is not that of a mapper")
+    if not 0 < description["w_dim"] <= MAX_WIDTH:
+        raise ValueError(f"its codes have {description['w_dim']} numbers")
     with torch.device("meta"):
         mapper = LatentMapper(
             description["num_ws"], description["w_dim"], tuple(description["bands"]), float(description["scale"])

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint.metadata import RECIPE, damaged, fits
+from ..checkpoint.metadata import RECIPE
 from ..checkpoint.own_files import read_own_description, read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import NadaError, UsageError
@@ -124,9 +124,7 @@ def load_state(path: str | os.PathLike[str]) -> RunState:
     """
     if not Path(path).is_file():
         raise NadaError(f"{path} does not exist; only a run with snapshots, or one that was stopped, can go on")
-    description, tensors = read_own_file(path, KEY, VERSION, "state of a run")
-    if not fits(description, SHAPE):
-        raise damaged("state")
+    description, tensors = read_own_file(path, KEY, VERSION, "run state", SHAPE)
     recipe, goal, layers, notes = (description[key] for key in ("recipe", "goal", "layers", "notes"))
     return RunState(tensors, recipe, goal, tuple(layers), notes, description.get("key", ""))
 
@@ -134,7 +132,6 @@ def load_state(path: str | os.PathLike[str]) -> RunState:
 def state_key(path: str | os.PathLike[str]) -> str:
     """The cache key in a state file; "" if it has none or cannot be read."""
     try:
-        key = read_own_description(path, KEY, VERSION, "state of a run").get("key", "")
-        return key if isinstance(key, str) else ""
+        return str(read_own_description(path, KEY, VERSION, "run state", SHAPE).get("key", ""))
     except (NadaError, OSError):
         return ""

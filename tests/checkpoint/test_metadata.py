@@ -35,6 +35,8 @@ def nested(levels: int) -> str:
     [
         ("{", "Expecting property"),
         (b'{"a": "\xff"}', "decode"),
+        ('{"a": 1}'.encode("utf-16"), "decode"),
+        ('{"a": 1}'.encode("utf-32-le"), ""),
         ("1" * 21, "21 digits"),
         (f'{{"a": -{"9" * 5000}}}', "digits"),
         (nested(MAX_DEPTH), "deep"),
@@ -44,7 +46,7 @@ def nested(levels: int) -> str:
     ],
 )
 def test_json_that_would_break_those_who_use_it(text, what):
-    with pytest.raises(CheckpointError, match=f"JSON is damaged .*{what}"):
+    with pytest.raises(CheckpointError, match=f"damaged JSON: .*{what}"):
         read_json(text)
 
 
@@ -149,13 +151,13 @@ def test_each_loader_says_what_it_wants(files, small, tmp_path):
     save_generator(small, tmp_path / "generator")
     for path in (tmp_path / "generator", files["style"][0]):
         for load, words in [
-            (load_mapper, "not a mapper"),
-            (load_state, "not a state of a run"),
-            (load_judge, "not a judge"),
+            (load_mapper, "no mapper"),
+            (load_state, "no run state"),
+            (load_judge, "no judge"),
         ]:
             with pytest.raises(CheckpointError, match=words):
                 load(path)
     (tmp_path / "text").write_text("hello")
     for load in (load_mapper, load_state, load_judge):
-        with pytest.raises(CheckpointError, match="this is not a"):
+        with pytest.raises(CheckpointError, match="this is no "):
             load(tmp_path / "text")

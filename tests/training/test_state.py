@@ -123,7 +123,7 @@ def test_files_that_are_no_state_are_refused(small, clip, tmp_path):
     with pytest.raises(NadaError, match="does not exist"):
         load_state(tmp_path / "resume.safetensors")
     (tmp_path / "noise.safetensors").write_bytes(b"noise" * 50)
-    with pytest.raises(NadaError, match="not the state of a run"):
+    with pytest.raises(NadaError, match="this is no run state"):
         load_state(tmp_path / "noise.safetensors")
     state = stopped(small, clip, config())
     del state.tensors["trained.b8.conv0.weight"]
