@@ -149,8 +149,6 @@ def fuzz(count: int, seed: int = 0, kinds: Collection[str] = tuple(KINDS), first
     """
     Image.init()  # imports Pillow's decoders, as the first odd picture would
     printable("\0")  # imports the codec of the escapes
-    logging.disable()  # notes on animations and the like
-    warnings.simplefilter("ignore")
     guard = Guard()
     results = {}
     for name in kinds:
@@ -179,6 +177,8 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     args = parser.parse_args()
     torch.set_num_threads(1)
+    logging.disable()  # notes on animations and the like
+    warnings.simplefilter("ignore")
     results = fuzz(args.count, args.seed, args.kinds, args.first)
     total = sum(results.values(), Counter())
     print(

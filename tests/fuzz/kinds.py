@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from safetensors.torch import save
 
 from nada.checkpoint import inspect_file, load_generator, save_generator
 from nada.checkpoint.metadata import strict_json
+from nada.cli import main
 from nada.cli.parsing import escaped, show_tree
-from nada.cli.styles import run_merge, run_show
 from nada.clip.loading import load_clip
 from nada.clip.models import ClipEnsemble
 from nada.latents.directions import edit_latents, load_direction
@@ -74,6 +75,14 @@ def _show(result: object) -> None:
     assert all(line.isprintable() for line in text.split("\n")), text
 
 
+def _run(*arguments: object) -> None:
+    """A verb of the command line, which prints a few printable lines whatever happens."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        main([str(argument) for argument in arguments])
+    assert all(line.isprintable() for line in printed.getvalue().split("\n")), printed.getvalue()
+
+
 def _read_generator(path: Path) -> tuple[Generator, dict]:
     return load_generator(path), inspect_file(path)
 
@@ -90,7 +99,7 @@ def _use_own_generator(content: tuple[Generator, dict], path: Path) -> None:
     if not style.exists():
         base = small_generator(8)
         save_style(Style.between(base, moved(base)), style)
-    _show(run_merge(str(path), [str(style)], path.parent / "merged.safetensors", overwrite=True))
+    _run("style", "merge", path, style, "--out", path.parent / "merged.safetensors", "--overwrite")
 
 
 def _styles(folder: Path) -> list[bytes]:
@@ -103,8 +112,8 @@ def _styles(folder: Path) -> list[bytes]:
 
 
 def _use_style(style: Style, path: Path) -> None:
-    _show(run_show(path, None))
-    run_show(path, path.parent / "preview.png")  # refused where there is no picture, with a sentence
+    _run("style", "show", path, "--preview", path.parent / "preview.png")
+    _run("style", "show", path, "--json")
 
 
 def _mappers(folder: Path) -> list[bytes]:
