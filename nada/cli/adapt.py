@@ -197,7 +197,8 @@ def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
     try:
         return finish(kept, interrupted)
     except BaseException:
-        log.warning("the training is kept; `nada adapt --resume %s` writes what is missing", kept.folder.path)
+        if kept.kept:
+            log.warning("the training is kept; `nada adapt --resume %s` writes what is missing", kept.folder.path)
         raise
 
 

@@ -69,6 +69,7 @@ class KeptRun(Iterator[AdaptStep]):
         self._taken = self.folder.load_snapshots(self.begin) if state else []
         self._moments = set(evenly(config.iterations, moments) if isinstance(moments, int) else moments)
         self._photographer: Photographer | None = None
+        self._warned = False
 
     def _begin(
         self,
@@ -101,15 +102,20 @@ class KeptRun(Iterator[AdaptStep]):
         return step
 
     @property
+    def kept(self) -> bool:
+        """Whether the state of the last step is stored."""
+        return self._stored == self.run.iteration
+
+    @property
     def snapshots(self) -> Snapshots:
         """The snapshots so far, also those that were there before."""
         return Snapshots(self.run.frozen, tuple(self._taken))
 
     def keep(self) -> None:
         """Save the state, unless that is done. On failure, log a warning; the run then cannot be resumed from here."""
-        done = self.run.iteration
-        if done == self._stored:
+        if self.kept:
             return
+        done = self.run.iteration
         state = replace(self.run.state(**self.notes, history=self.history.packed()), key=self._key)
         try:
             # Keep the final state of a completed run; replace the state of an interrupted one.
@@ -117,7 +123,7 @@ class KeptRun(Iterator[AdaptStep]):
             if self._store:
                 self._store.prune(self.folder.path)
         except (NadaError, OSError) as error:
-            log.warning("the run cannot be resumed from step %d: %s", done, error)
+            self._warn("the run cannot be resumed from step %d: %s", done, error)
             return
         self._stored, self._unfinished = done, done < self.run.config.iterations
 
@@ -129,4 +135,10 @@ class KeptRun(Iterator[AdaptStep]):
             try:
                 self.folder.save_snapshot(snapshot)
             except (NadaError, OSError) as error:
-                log.warning("the snapshot of step %d cannot be picked later: %s", snapshot.iteration, error)
+                self._warn("the snapshot of step %d cannot be picked later: %s", snapshot.iteration, error)
+
+    def _warn(self, words: str, iteration: int, error: Exception) -> None:
+        """Log what could not be saved, once: a full disk would be told at every snapshot."""
+        if not self._warned:
+            log.warning(words, iteration, error)
+        self._warned = True
