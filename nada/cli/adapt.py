@@ -43,7 +43,8 @@ from .shared import (
     demo_base,
     load_base,
     pick_device,
-    recipe_clip,
+    recorded_clip,
+    stored_clip,
     usual_clip,
 )
 
@@ -160,7 +161,7 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
     notes["generator"] = args.generator or notes.get("generator") or demo_base(state.recipe)
     if not notes["generator"]:
         raise UsageError("the run does not tell where its base generator is; give --generator")
-    notes["clip"] = args.clip or notes.get("clip") or recipe_clip(state.recipe)
+    notes["clip"] = args.clip or _stored_clip(notes.get("clip"), state.recipe, str(args.resume))
     if args.snapshot_every is not None:
         notes["snapshot_every"] = args.snapshot_every
     folder.prepare()
@@ -169,6 +170,11 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
     moments = _moments(notes.get("snapshot_every"), config.iterations)
     kept = KeptRun(folder, base, load_clip(notes["clip"], place), config, moments=moments, notes=notes)
     return train(kept, not args.quiet)
+
+
+def _stored_clip(spec: Any, recipe: dict[str, Any], what: str) -> str:
+    """The CLIP models of a run: as it was started on the command line, else as its recipe names them."""
+    return stored_clip(spec, what) if isinstance(spec, str) else recorded_clip(recipe["clip"], what)
 
 
 def _complete(folder: RunFolder, done: int) -> bool:

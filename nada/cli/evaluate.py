@@ -14,7 +14,7 @@ from ..measure.demo_judge import judge_for, load_judge
 from ..measure.evaluate import EvaluateConfig, evaluate, report
 from .options import add_config, given
 from .parsing import add_command, add_device
-from .shared import load_base, pick_device
+from .shared import demo_base, load_base, pick_device
 
 AUTO, NONE = "auto", "none"
 RECORDED = "that of the adaptation"
@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _find_base(choice: str, recipe: dict[str, Any]) -> Generator | None:
     if choice == AUTO:
-        known = (load_base(name) for name in demo.GENERATORS)
-        return next((base for base in known if base.fingerprint() == recipe.get("base")), None)
+        name = demo_base(recipe)
+        return load_base(name) if name else None
     if choice == NONE:
         return None
     if not (choice in demo.GENERATORS or Path(choice).is_file()):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import demo
 from ..checkpoint import load_generator
-from ..clip.loading import PAPER_SPEC
+from ..clip.loading import PAPER_SPEC, ClipSpec
 from ..errors import UsageError
 from ..files import CACHE
 from ..generators import Generator
+from ..published.catalog import PUBLISHED_CLIPS
 from ..styles.files import load_style
 from ..styles.style import apply_style
 
@@ -71,6 +73,42 @@ def demo_base(recipe: Mapping[str, Any]) -> str | None:
     return next((name for name in demo.GENERATORS if load_base(name).fingerprint() == recipe.get("base")), None)
 
 
-def recipe_clip(recipe: Mapping[str, Any]) -> str:
-    """Specification of the CLIP models that a recipe names."""
-    return ",".join(f"{model['name']}:{model['weight']}" for model in recipe["clip"])
+def recorded_clip(models: Sequence[Mapping[str, Any]], what: str) -> str:
+    """The specification of the CLIP models that the recipe in a file names.
+
+    Files come from strangers: they name models, and which file is opened or downloaded is the user's choice.
+
+    Args:
+        models: "clip" of the recipe.
+        what: the file or folder, for the message.
+
+    Raises:
+        UsageError: a name is neither of the demo's models nor of the catalog.
+    """
+    known = _known_clips()
+    for model in models:
+        if model["name"] not in known:
+            raise UsageError(
+                f"{what} was adapted with the CLIP model {ascii(model['name'])[:100]}, which is not one of "
+                f"{', '.join(sorted(known))}. Say with --clip where it is, or choose another, such as --clip ViT-B/32"
+            )
+    return ",".join(f"{model['name']}:{model['weight']}" for model in models)
+
+
+def stored_clip(spec: str, what: str) -> str:
+    """The specification that a run was started with, if it can be opened without asking.
+
+    Raises:
+        UsageError: an entry is neither on this machine nor a model that is known; it would be downloaded.
+    """
+    for entry in ClipSpec.parse(spec):
+        _, at, weights = entry.source.partition("@")
+        here = Path(weights if at else entry.source).exists()
+        if not here and not all(part.source in _known_clips() for part in entry.parts()):
+            raise UsageError(f"{what} names the CLIP model {ascii(entry.source)[:100]}; say with --clip where it is")
+    return spec
+
+
+def _known_clips() -> set[str]:
+    """Names of the models that are included or in the catalog."""
+    return {*demo.CLIPS, *(model.name for model in PUBLISHED_CLIPS)}

@@ -13,16 +13,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .. import demo
 from ..checkpoint.saving import write_safetensors
 from ..clip import ClipEnsemble, load_clip
-from ..errors import UsageError
 from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
 from ..pictures.charts import plot
 from ..pictures.grids import before_after, filmstrip
-from ..published.catalog import PUBLISHED_CLIPS
 from ..runs.folder import ResultFolder
 from ..runs.names import free_path, slug
 from ..text_edits import (
@@ -37,7 +34,7 @@ from ..text_edits import (
 from .interrupt import Interrupt
 from .options import add_config, given
 from .parsing import add_command, add_run_options, show_run
-from .shared import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, usual_clip
+from .shared import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, recorded_clip, usual_clip
 
 log = logging.getLogger(__name__)
 MAPPER = "teach a network to move a generator's latent codes to where its images show a text"
@@ -114,30 +111,12 @@ def _load_clip(base: Generator, generator: str, clip: str | None, place: torch.d
     """Load the given CLIP models; by default those that the generator was adapted with, else the usual ones."""
     match base.metadata.get("adaptations"):
         case [*_, {"clip": [_, *_] as models}] if not clip:
-            ensemble = load_clip(_recorded(models, generator), place)
+            ensemble = load_clip(recorded_clip(models, generator), place)
             told = [model.get("fingerprint") for model in models if model["weight"]]
             if any(was not in (None, is_now.fingerprint) for was, is_now in zip(told, ensemble, strict=True)):
                 log.warning("%s was adapted with other weights of these CLIP models", Path(generator).name)
             return ensemble
     return load_clip(clip or usual_clip(generator), place)
-
-
-def _recorded(models: list[dict[str, Any]], generator: str) -> str:
-    """The specification of the CLIP models that a generator's recipe names.
-
-    Generators come from strangers: they name models, and which file is opened or downloaded is the user's choice.
-
-    Raises:
-        UsageError: a name is neither of the demo's models nor of the catalog.
-    """
-    known = {*demo.CLIPS, *(model.name for model in PUBLISHED_CLIPS)}
-    for model in models:
-        if model["name"] not in known:
-            raise UsageError(
-                f"{generator} was adapted with the CLIP model {ascii(model['name'])[:100]}, which is not one of "
-                f"{', '.join(sorted(known))}. Say with --clip where it is, or choose another, such as --clip ViT-B/32"
-            )
-    return ",".join(f"{model['name']}:{model['weight']}" for model in models)
 
 
 def _follow(

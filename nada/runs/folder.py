@@ -19,6 +19,7 @@ from typing import Any
 from PIL import Image
 
 from ..checkpoint import save_generator
+from ..checkpoint.metadata import strict_json
 from ..errors import NadaError, UsageError
 from ..files import atomic_path
 from ..generators import Generator
@@ -144,7 +145,7 @@ class ResultFolder:
 
     def _write_record(self, record: dict[str, Any]) -> None:
         with atomic_path(self.path / RECORD) as temporary:
-            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+            temporary.write_text(strict_json(record, indent=1), encoding="utf-8")
 
 
 class RunFolder(ResultFolder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -219,3 +220,21 @@ def test_the_suggestion_is_the_most_varied_of_the_best(small):
 )
 def test_moments_are_even_and_end_at_the_end(iterations, count, expected):
     assert evenly(iterations, count) == expected
+
+
+def test_the_state_of_a_run_of_version_0_1_is_resumed(small, clip, tmp_path):
+    """It lay beside the results, knew CLIP models by probes and not by fingerprints, and had no key."""
+    whole = KeptRun(RunFolder(tmp_path / "whole"), small, clip, config(), moments=1)
+    list(whole)
+    begun = KeptRun(RunFolder(tmp_path / "old"), small, clip, config(), moments=1)
+    next(begun)
+    state = begun.run.state(history=begun.history.packed(), generator="base.safetensors", clip="demo")
+    models = [{name: model[name] for name in ("name", "weight")} for model in state.recipe["clip"]]
+    probes = {"probe.text.0": torch.ones(3), "probe.image.0": torch.ones(3)}
+    old = replace(state, recipe=state.recipe | {"clip": models}, tensors=state.tensors | probes)
+    save_state(old, tmp_path / "old" / "resume.safetensors")
+    resumed = KeptRun(RunFolder(tmp_path / "old"), small, clip, config(), moments=1)
+    assert resumed.begin == 1
+    list(resumed)
+    assert_same(resumed.run.trained, whole.run.trained)
+    assert list(RunFolder(tmp_path / "old").states()) == [0, 6]
