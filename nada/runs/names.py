@@ -19,7 +19,8 @@ def slug(text: str) -> str:
 def result_name(recipe: Mapping[str, Any] | AdaptConfig) -> str:
     """File name for the result of an adaptation, from the texts of its recipe or configuration."""
     recipe = asdict(recipe) if isinstance(recipe, AdaptConfig) else recipe
-    texts = (recipe["source"].strip() or recipe.get("source_found", ""), recipe["target"].strip() or STYLE_IMAGES)
+    source, target = (recipe.get(key, "").strip() for key in ("source", "target"))
+    texts = (source or recipe.get("source_found", ""), target or STYLE_IMAGES)
     return "_to_".join(slug(text) for text in texts if text)
 
 
