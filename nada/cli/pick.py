@@ -36,10 +36,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         there = ", ".join(map(str, snapshots)) or "none"
         raise UsageError(f"{args.folder} has no snapshot of iteration {args.iteration}; there are: {there}")
     recipe = folder.load_snapshot(args.iteration).style.recipe or {}
-    out = (
-        args.out
-        or args.folder / f"{result_name({'source': '', 'target': '', **recipe})}_at_{args.iteration}.safetensors"
-    )
+    out = args.out or args.folder / f"{result_name(recipe)}_at_{args.iteration}.safetensors"
     if out.exists() and not args.overwrite:
         raise UsageError(f"{out} exists; choose another name, or add --overwrite to replace it")
     base = args.generator or folder.record().get("generator") or demo_base(recipe)
