@@ -45,7 +45,7 @@ def convert(document: Document) -> Blueprint:
     if average is not None:
         tensors[W_AVG] = average.first_row()
     config = infer_config(tensors)
-    if config.z_dim != config.w_dim:  # in this family of networks, one number is the width of both
+    if config.z_dim > config.w_dim:  # in this family of networks, one number is the width of both
         refuse_lost_classes(config.z_dim, config.w_dim)
     return Blueprint(config, tensors, notes)
 

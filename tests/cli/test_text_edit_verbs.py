@@ -69,7 +69,7 @@ def test_generate_takes_the_mapper(command, base, tmp_path, capsys):
     assert main([*other, "--device", "cpu"]) == 2
     assert "this mapper takes [N, 8, 20]" in capsys.readouterr().err
     assert main([*plain, str(tmp_path / "wrong"), "--mapper", str(base)]) == 1
-    assert "not a latent mapper" in capsys.readouterr().err
+    assert "this is no mapper" in capsys.readouterr().err
 
 
 def test_optimize_leaves_codes_and_pictures(command, tmp_path, capsys, base):

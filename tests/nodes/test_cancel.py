@@ -56,7 +56,7 @@ def test_it_comes_out_while_snapshots_are_shown(host, small, clip, cancelled):
     host.progress.clear()
     host.cancel_after = 2
     with pytest.raises(cancelled):
-        host.nodes.NADAPickSnapshot.execute(snapshots, "best", 1)
+        host.nodes.NADAPickSnapshot.execute("best", 1, snapshots)
 
 
 def test_trainings_are_kept(host, small, clip, cancelled):
@@ -69,4 +69,4 @@ def test_trainings_are_kept(host, small, clip, cancelled):
     assert saved == {"stylegan_styles", "stylegan_mappers"}
     host.cancel_after = None
     adapt(host, small, clip)
-    assert "goes on after step 4" in host.texts
+    assert "continues after step 4" in host.texts

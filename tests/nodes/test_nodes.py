@@ -270,10 +270,10 @@ def test_saved_generator_is_listed_and_loads(host, small):
     host.nodes.NADASaveGenerator.execute(small, "styles/sketch")
     path = host.folder / "output" / "stylegan" / "styles" / "sketch_00001_.safetensors"
     assert path.is_file()
-    assert path.name in host.nodes.host.files(host.nodes.host.GENERATORS)
+    assert "styles/sketch_00001_.safetensors" in host.nodes.host.files(host.nodes.host.GENERATORS)
     assert any("sketch_00001_.safetensors" in text for text in host.texts)
     (path.parent / "notes.txt").write_text("not a generator")
-    assert "notes.txt" not in host.nodes.host.files(host.nodes.host.GENERATORS)
+    assert "styles/notes.txt" not in host.nodes.host.files(host.nodes.host.GENERATORS)
 
 
 def test_saving_twice_keeps_both(host, small):
@@ -318,7 +318,8 @@ def test_clip_entries_become_specifications(host):
     assert spec("custom", "ViT-B/32:1, mine:0.5") == f"ViT-B/32:1,{folder / 'mine'}:0.5"
     assert spec("custom", "ViT-B-32@b32.safetensors") == f"ViT-B-32@{folder / 'b32.safetensors'}"
     assert spec("custom", "ViT-B-32@laion2b_s34b_b79k") == "ViT-B-32@laion2b_s34b_b79k"
-    assert spec("custom", "ViT-B/32\nViT-B/16:1") == "ViT-B/32\nViT-B/16:1", "what no model is called fails on loading"
+    with pytest.raises(UsageError, match="write the models on one line"):
+        spec("custom", "ViT-B/32\nViT-B/16:1")
 
 
 @pytest.mark.parametrize(
