@@ -32,7 +32,6 @@ from nada import (
     train_mapper,
 )
 from nada.cli.shared import pick_device
-from nada.demo import SETTINGS as DEMO_SETTINGS
 from nada.losses import unit
 from nada.measure.demo_judge import judge_measures, load_judge
 from nada.measure.evaluate import clip_measures
@@ -55,8 +54,9 @@ class Bench:
         self.rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
 
     def adapted(self, seed: int, **settings) -> Generator:
-        """The demo's settings, but for those given."""
-        *_, last = adapt(self.base, self.clip, AdaptConfig(**{**DEMO_SETTINGS, "seed": seed, **settings}))
+        """What the demo generator's file recommends, with other settings where they are given."""
+        settings = {"source": "photo", "target": "sketch", "seed": seed, **settings}
+        *_, last = adapt(self.base, self.clip, AdaptConfig.for_generator(self.base, **settings))
         return last.generator
 
     def note(self, row: str, **figures: float) -> None:

@@ -6,7 +6,8 @@ This adapts the small generator that is included, and makes images with the resu
 
     generator = nada.load_generator("demo")
     clip = nada.load_clip("demo")
-    for step in nada.adapt(generator, clip, nada.AdaptConfig(source="photo", target="sketch")):
+    config = nada.AdaptConfig.for_generator(generator, source="photo", target="sketch")
+    for step in nada.adapt(generator, clip, config):
         print(step.iteration, float(step.loss))
     nada.save_generator(step.generator, "sketch.safetensors")
 

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..nada import PRESETS, AdaptConfig, ClipEnsemble
 from ..nada.generators import Generator
+from ..nada.training.config import recommendation_remark
 from . import host
-from .adapt_inputs import COUNT, NO_PRESET, advanced_inputs, image_inputs, text_inputs, training_inputs
+from .adapt_inputs import NO_PRESET, advanced_inputs, given, image_inputs, text_inputs, training_inputs
 from .live import follow
-from .sockets import TRAINING, NADAGenerator, NADASnapshots, known_options, resolved
+from .sockets import TRAINING, NADAGenerator, NADASnapshots, known_options
 from .training import LiveAdaptation
 
 
@@ -58,8 +59,10 @@ class NADATextAdapt(io.ComfyNode):
         snapshots: int = 6,
         **options: Any,
     ) -> io.NodeOutput:
-        config = configure(preset, **options)
-        return adapted(cls, generator, clip, config, preview_every, preview_images, snapshots)
+        settings = chosen(generator, preset, **options)
+        config = AdaptConfig.for_generator(generator, **settings)
+        remark = recommendation_remark(generator, settings)
+        return adapted(cls, generator, clip, config, remark, preview_every, preview_images, snapshots)
 
 
 class NADAImageAdapt(io.ComfyNode):
@@ -74,7 +77,7 @@ class NADAImageAdapt(io.ComfyNode):
             description="Trains a copy of a generator until its pictures differ from the original's as a few pictures "
             "of the target do; about three are enough. For a look that words do not name. A target text may say what "
             "matters in them.",
-            inputs=[*image_inputs(), *training_inputs(iterations=400, batch=4), *advanced_inputs()],
+            inputs=[*image_inputs(), *training_inputs(style_images=True), *advanced_inputs()],
             outputs=outputs(),
             is_output_node=True,
             **known_options(
@@ -96,8 +99,10 @@ class NADAImageAdapt(io.ComfyNode):
     ) -> io.NodeOutput:
         if not options["target"].strip():  # so the pictures are all there is
             options["image_share"] = 1.0
-        config, pictures = configure(**options), host.from_image(style_images)
-        return adapted(cls, generator, clip, config, preview_every, preview_images, snapshots, pictures)
+        settings, pictures = chosen(generator, **options), host.from_image(style_images)
+        config = AdaptConfig.for_generator(generator, style_images=True, **settings)
+        remark = recommendation_remark(generator, settings)
+        return adapted(cls, generator, clip, config, remark, preview_every, preview_images, snapshots, pictures)
 
 
 def outputs() -> list[io.Output]:
@@ -112,12 +117,9 @@ def outputs() -> list[io.Output]:
     ]
 
 
-def configure(preset: str = NO_PRESET, layers: str = "auto", layer_count: int = 1, **options: Any) -> AdaptConfig:
-    """The configuration of the widgets; a preset's settings go before theirs."""
-    options = resolved(options) | {"layers": layer_count if layers == COUNT else layers}
-    if preset != NO_PRESET:
-        options |= PRESETS[preset].settings
-    return AdaptConfig(**options)
+def chosen(generator: Generator, preset: str = NO_PRESET, **widgets: Any) -> dict[str, Any]:
+    """The settings of the widgets, without those that are left automatic; a preset's settings go before theirs."""
+    return given(**widgets) | (PRESETS[preset].settings_for(generator) if preset != NO_PRESET else {})
 
 
 def adapted(
@@ -125,6 +127,7 @@ def adapted(
     generator: Generator,
     clip: ClipEnsemble,
     config: AdaptConfig,
+    remark: str,
     preview_every: int,
     preview_images: int,
     snapshots: int,
@@ -133,7 +136,7 @@ def adapted(
     """Train on ComfyUI's device; the node shows what the last preview shows."""
     with host.on_device(generator, clip) as device:
         pictures = None if style_images is None else style_images.to(device)
-        live = LiveAdaptation(generator, clip, config, preview_images, snapshots, pictures)
+        live = LiveAdaptation(generator, clip, config, preview_images, snapshots, pictures, remark)
         result = follow(live, preview_every)
     image, charts = host.picture_to_image(result.comparison), host.picture_to_image(result.charts)
     return io.NodeOutput(result.generator, image, result.snapshots, charts, ui=ui.PreviewImage(image, cls=cls))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..nada import PHASES, PRESETS, AdaptConfig
 from ..nada.settings import settings_of
-from .sockets import ADVANCED, NADAClip, NADAGenerator, preview_every, preview_images, training_seed, views, widget
+from ..nada.training.config import IMAGE_DEFAULTS
+from .sockets import ADVANCED, NADAClip, NADAGenerator, preview_every, preview_images, training_seed, widget
 
 CONFIG = settings_of(AdaptConfig)
+AUTOMATIC = {"iterations": 0, "batch": 0, "learning_rate": -1.0, "views": -1}  # each just below the setting's range
 COUNT = "count"  # of `layers`: as many as layer_count says
+RECOMMENDED = "recommended"  # of `layers`: automatic
 NO_PRESET = "none"
 
 
@@ -77,32 +82,36 @@ def _models() -> list[io.Input]:
     ]
 
 
-def training_inputs(iterations: int | None = None, batch: int | None = None) -> list[io.Input]:
-    """How long, and in what steps; with other defaults than the configuration's."""
+def training_inputs(style_images: bool = False) -> list[io.Input]:
+    """How long, and in what steps."""
+    defaults = {name: CONFIG[name].default for name in IMAGE_DEFAULTS} | (IMAGE_DEFAULTS if style_images else {})
     return [
         io.Int.Input(
             "iterations",
-            default=iterations or CONFIG["iterations"].default,
-            min=1,
+            default=AUTOMATIC["iterations"],
+            min=AUTOMATIC["iterations"],
             max=100_000,
-            tooltip="Training steps. Too weak: more; losing shape and variety: fewer. A style takes 200-400, a change "
-            "of subject 150-200, a small change 50.",
+            tooltip=f"Training steps. 0: as many as the generator's file recommends, else {defaults['iterations']}. "
+            "Too weak: more; losing shape and variety: fewer. A style takes 200-400, a change of subject 150-200, a "
+            "small change 50.",
         ),
         io.Int.Input(
             "batch",
-            default=batch or CONFIG["batch"].default,
-            min=1,
+            default=AUTOMATIC["batch"],
+            min=AUTOMATIC["batch"],
             max=64,
-            tooltip="Images per step. 4 is steadier and slower; 1 if the memory does not suffice.",
+            tooltip=f"Images per step. 0: as many as the generator's file recommends, else {defaults['batch']}. More "
+            "is steadier and slower; 1 if the memory does not suffice.",
         ),
         io.Float.Input(
             "learning_rate",
-            default=0.0,
-            min=0.0,
+            default=AUTOMATIC["learning_rate"],
+            min=AUTOMATIC["learning_rate"],
             max=0.1,
             step=0.0001,
-            tooltip="Size of the steps; 0 for the rate that suits the generator's width (0.0016 for 512 features, as "
-            "in the paper). Raise it if hardly anything changes, lower it if pictures break.",
+            tooltip="Size of the steps. -1: what the generator's file recommends, else as 0. 0: the rate that suits "
+            "the generator's width (0.0016 for 512 features, as in the paper). Raise it if hardly anything changes, "
+            "lower it if pictures break.",
         ),
         training_seed(),
         preview_every(),
@@ -114,12 +123,13 @@ def advanced_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "layers",
-            options=["auto", "all", COUNT, *PHASES],
-            default="all",
+            options=[RECOMMENDED, "all", "auto", COUNT, *PHASES],
+            default=RECOMMENDED,
             optional=True,
-            tooltip="Which layers each step trains. 'all' trains every layer without picking: for styles, and fastest. "
-            "'auto' picks the two thirds that the target text moves most: for another subject, such as dog -> pig. "
-            "'count' picks as many as layer_count says. The others are fixed sets, after the authors' code.",
+            tooltip="Which layers each step trains. 'recommended' is what the generator's file says, else 'all'. 'all' "
+            "trains every layer without picking: for styles, and fastest. 'auto' picks the two thirds that the target "
+            "text moves most: for another subject, such as dog -> pig. 'count' picks as many as layer_count says. The "
+            "others are fixed sets, after the authors' code.",
             extra_dict=ADVANCED,
         ),
         io.Int.Input(
@@ -136,7 +146,17 @@ def advanced_inputs() -> list[io.Input]:
         widget(CONFIG["select_batch"], 64),
         widget(CONFIG["mixing"]),
         preview_images(),
-        views(),
+        io.Int.Input(
+            "views",
+            default=AUTOMATIC["views"],
+            min=AUTOMATIC["views"],
+            max=16,
+            optional=True,
+            tooltip="Show CLIP so many randomly moved copies of each image instead of the image. 0 is the paper. -1: "
+            "what the generator's file recommends, else 2 for small CLIP models such as the demo's, which are easily "
+            "fooled, and 0 for others.",
+            extra_dict=ADVANCED,
+        ),
         widget(CONFIG["train"]),
         widget(CONFIG["rank"], 128),
         *(widget(CONFIG[name]) for name in ("train_torgb", "train_const", "train_mapping")),
@@ -154,3 +174,14 @@ def advanced_inputs() -> list[io.Input]:
         widget(CONFIG["precision"]),
         widget(CONFIG["cuda_graphs"]),
     ]
+
+
+def given(layers: str = RECOMMENDED, layer_count: int = 1, **widgets: Any) -> dict[str, Any]:
+    """The settings that widgets give: {name: value}, without those that are left automatic.
+
+    A learning rate of 0 is given too: None, which stands for the rate by the generator's width.
+    """
+    settings = {name: value for name, value in widgets.items() if name not in AUTOMATIC or value >= CONFIG[name].low}
+    if settings.get("learning_rate") == 0:
+        settings["learning_rate"] = None
+    return settings if layers == RECOMMENDED else {**settings, "layers": layer_count if layers == COUNT else layers}

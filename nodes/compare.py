@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..nada import UsageError, generate
 from ..nada.generators import Generator
+from ..nada.pictures.fonts import unwritable_remark
 from ..nada.pictures.grids import filmstrip
 from . import host
 from .sample import check_latents
@@ -60,4 +61,6 @@ class NADACompareGrid(io.ComfyNode):
         if len(sizes) > 1:
             raise UsageError(f"the generators make pictures of different sizes: {sorted(map(tuple, sizes))}")
         image = host.picture_to_image(filmstrip(frames))
+        if remark := unwritable_remark(heading for heading, _ in frames):
+            host.say(remark)
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from PIL import Image
@@ -32,11 +32,13 @@ class Live(ABC, Generic[Result]):
         total: steps of the whole training.
         begin: steps that had been done before.
         out_of_memory: what to say when even the smallest step runs out of memory.
+        remarks: sentences for the user, which stand at the end of the last line too.
     """
 
     total: int
     begin = 0
     out_of_memory: str
+    remarks: Sequence[str] = ()
 
     @abstractmethod
     def steps(self) -> Iterator[Step]:
@@ -71,6 +73,8 @@ def follow(live: Live[Result], preview_every: int) -> Result:
     """
     progress, clock = host.Progress(live.total), Clock(live.total, live.begin)
     step = None
+    for remark in live.remarks:
+        host.say(remark)
     try:
         for step in live.steps():
             done = step.iteration
@@ -82,7 +86,7 @@ def follow(live: Live[Result], preview_every: int) -> Result:
         picture = live.picture()
         result = live.result(picture)
         progress.update(live.total, picture)
-        host.say(f"step {live.total}/{live.total} | {loss}")
+        host.say(" | ".join([f"step {live.total}/{live.total}", loss, *live.remarks]))
         return result
     except host.Cancelled:
         if words := live.keep():

@@ -25,6 +25,7 @@ from ..nada import (
     train_mapper,
 )
 from ..nada.generators import Generator
+from ..nada.pictures.fonts import unwritable_remark
 from ..nada.pictures.grids import before_after
 from ..nada.settings import settings_of
 from . import host
@@ -150,6 +151,7 @@ class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
 
     def __init__(self, generator: Generator, clip: ClipEnsemble, config: MapperConfig, preview_images: int):
         self.total, self.config = config.iterations, config
+        self.remarks = [*filter(None, [unwritable_remark([config.target])])]
         self.codes = sample_latents(generator, preview_images, config.seed, config.psi)
         self.before = generate(generator, self.codes, batch=config.batch)
         self.generator = generator

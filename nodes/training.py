@@ -22,6 +22,7 @@ from ..nada import (
 )
 from ..nada.clip.alphabet import unreadable_remark
 from ..nada.generators import Generator
+from ..nada.pictures.fonts import unwritable_remark
 from ..nada.pictures.grids import before_after
 from . import host
 from .live import Live
@@ -54,6 +55,7 @@ class LiveAdaptation(Live[Result]):
         preview_images: int,
         snapshots: int,
         style_images: Tensor | None = None,
+        remark: str = "",
     ):
         self.total = config.iterations
         self.codes = sample_latents(generator, preview_images, config.seed)
@@ -63,8 +65,9 @@ class LiveAdaptation(Live[Result]):
         self.begin = self.kept.begin
         if self.begin:
             host.say(f"continues after step {self.begin}")
-        if remark := unreadable_remark(clip, [config.source, *config.targets()] if config.target.strip() else []):
-            host.say(remark)
+        texts = [config.source, *config.targets()] if config.target.strip() else []
+        remarks = remark, unreadable_remark(clip, texts), unwritable_remark(self.kept.run.labels)
+        self.remarks = [*filter(None, remarks)]
 
     def steps(self) -> Iterator[AdaptStep]:
         return sparing(self.kept, self.kept.run, spared, host.is_out_of_memory)

@@ -15,6 +15,14 @@ NUMBER = lambda value: type(value) in (int, float) and isfinite(value)
 OPTIONAL = "?"  # at the end of a key in a shape
 
 # Shapes, as `fits` compares them, of what files say of themselves. Keys that a shape does not name are free.
+# Advice on training has limits, so that no stranger's file asks for days or for all memory.
+RECOMMENDED = {
+    "iterations?": lambda value: _whole_in(value, 1, 10_000),
+    "batch?": lambda value: _whole_in(value, 1, 64),
+    "learning_rate?": lambda value: NUMBER(value) and 0 < value <= 0.1,
+    "layers?": lambda value: value in ("all", "auto") or _whole_in(value, 1, 32),
+    "views?": lambda value: _whole_in(value, 0, 16),
+}
 RECIPE = {
     "source?": str,
     "target?": str,
@@ -31,6 +39,7 @@ GENERATOR = {
     "styles?": [{"name": str, "strength": NUMBER, "onto?": str, "base?": str, "recipe?": (RECIPE, None)}],
     "blends?": [dict],
     "source?": (dict, None),
+    "recommended?": RECOMMENDED,
 }
 
 
@@ -111,6 +120,10 @@ def strict_json(value: Any, indent: int | None = None) -> str:
 def _entry_fits(value: dict[str, Any], key: str, shape: Any) -> bool:
     name = key.removesuffix(OPTIONAL)
     return fits(value[name], shape) if name in value else name != key
+
+
+def _whole_in(value: Any, low: int, high: int) -> bool:
+    return type(value) is int and low <= value <= high
 
 
 def _whole_number(text: str) -> int:

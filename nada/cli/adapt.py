@@ -19,6 +19,7 @@ from .. import demo
 from ..adapt import Adaptation
 from ..clip import load_clip
 from ..errors import NadaError, UsageError
+from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
 from ..pictures.grids import before_after, filmstrip
@@ -28,9 +29,10 @@ from ..runs.kept_run import KeptRun
 from ..runs.names import free_path, result_name
 from ..runs.out_of_memory import sparing
 from ..runs.snapshots import Snapshots, evenly
+from ..settings import settings_of
 from ..styles.preview import encode
 from ..styles.style import Style
-from ..training.config import AdaptConfig
+from ..training.config import RECOMMENDABLE, AdaptConfig, recommendation_remark
 from ..training.presets import PRESETS
 from .interrupt import Interrupt
 from .options import add_config, given
@@ -56,17 +58,26 @@ def add(commands: Any) -> None:
     parser = add_command(commands, "adapt", "move a generator to a new domain", run, show)
     parser.add_argument("--generator", metavar="FILE", help=GENERATOR_HELP)
     parser.add_argument("--clip", metavar="SPEC", help=CLIP_HELP)
-    parser.add_argument("--preset", choices=PRESETS, metavar="NAME", help="settings to start from; see nada presets")
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        metavar="NAME",
+        help="settings to start from; see nada presets. Below 1024 px, their numbers of layers shrink in proportion",
+    )
     parser.add_argument(
         "--style-images", type=Path, nargs="+", default=(), metavar="PATH", help="take the target from these pictures"
     )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="resume the run in DIR, with its own settings")
-    add_config(parser, "adaptation")
+    defaults = {name: settings_of(AdaptConfig)[name].default for name in RECOMMENDABLE}
+    shown = {  # the help of those without a default says what they are
+        name: f"what the generator's file recommends, else {default}" for name, default in defaults.items() if default
+    }
+    add_config(parser, "adaptation", defaults=shown)
     _add_run_options(parser, "a new folder named after the texts")
 
     short = add_command(commands, "demo", "photo -> sketch on the models that are included", run, show)
     short.set_defaults(generator=demo.NAME, clip=demo.NAME, style_images=(), resume=None, preset=None)
-    add_config(short, "adaptation", defaults=demo.SETTINGS)
+    add_config(short, "adaptation", defaults=shown | demo.TEXTS)
     _add_run_options(short, "a new folder nada-demo")
 
 
@@ -97,10 +108,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return _resume(args, settings)
     if not args.generator:
         raise UsageError("--generator is missing; give a StyleGAN2 file, or 'demo'")
-    config, preset_clip = _configuration(args, settings)
-    name = "nada-demo" if args.command == "demo" else f"nada-{result_name(config)}"
     place = pick_device(args.device)
     base = load_base(args.generator).to(place)
+    config, preset_clip = _configuration(args, settings, base)
+    name = "nada-demo" if args.command == "demo" else f"nada-{result_name(config)}"
     config.layer_count(base)  # refuse what does not fit before CLIP is loaded or downloaded
     config.trained_layers(base)
     moments = _moments(args.snapshot_every, config.iterations)
@@ -114,17 +125,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return train(kept, not args.quiet)
 
 
-def _configuration(args: argparse.Namespace, settings: dict[str, Any]) -> tuple[AdaptConfig, str | None]:
+def _configuration(
+    args: argparse.Namespace, settings: dict[str, Any], base: Generator
+) -> tuple[AdaptConfig, str | None]:
     """The configuration that the arguments ask for, and the CLIP models that their preset suggests."""
     preset = PRESETS.get(args.preset)
-    defaults = demo.SETTINGS if args.command == "demo" else preset.settings if preset else {}
-    if "train" in settings:  # what else is trained needs its own step size
-        defaults = {name: value for name, value in defaults.items() if name != "learning_rate"}
+    defaults = demo.TEXTS if args.command == "demo" else preset.settings_for(base) if preset else {}
     settings = {"source": "", "target": "", **defaults, **settings}
     if not settings["target"].strip() and not args.style_images:
         raise UsageError("--target is missing; give a phrase for what the generator should make, or --style-images")
     suggested = preset.clip if preset and args.generator not in demo.GENERATORS else None
-    return AdaptConfig(**settings), suggested
+    if remark := recommendation_remark(base, settings):
+        log.info(remark)
+    return AdaptConfig.for_generator(base, style_images=bool(args.style_images), **settings), suggested
 
 
 def _moments(every: int | None, iterations: int) -> Collection[int]:

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from PIL.Image import Resampling
 
-from .grids import FONT_SIZE, INK, PAPER, _font
+from .fonts import FONT_SIZE, default_font
+from .grids import INK, PAPER
 
 SMALL, ROW = 12, 18
 FAINT = (220, 220, 220)
@@ -23,7 +24,7 @@ def plot(curves: Mapping[str, Sequence[float]], size: tuple[int, int] = (800, 44
         size: of the picture in pixels.
     """
     picture = Image.new("RGB", size, PAPER)
-    draw, font = ImageDraw.Draw(picture), _font()
+    draw, font = ImageDraw.Draw(picture), default_font()
     left, top, right, bottom = 64, 20, size[0] - 20, size[1] - 40
     finite = [v for values in curves.values() for v in values if np.isfinite(v)] or [0.0]
     low, high = min(finite), max(finite)
@@ -65,11 +66,11 @@ def layer_map(names: Sequence[str], chosen: Sequence[Collection[str]], width: in
     bottom = top + cells.height
     picture = Image.new("RGB", (width, bottom + 34), PAPER)
     picture.paste(cells, (left, top))
-    draw, font = ImageDraw.Draw(picture), _font()
+    draw, font = ImageDraw.Draw(picture), default_font()
     for row, (name, share) in enumerate(zip(names, trained.mean(axis=1), strict=True)):
         y = top + row * ROW
         draw.line([(left, y), (right, y)], FAINT)
-        draw.text((left - 8, y + ROW / 2), f"{name} {share:.0%}", INK, _font(SMALL), anchor="rm")
+        draw.text((left - 8, y + ROW / 2), f"{name} {share:.0%}", INK, default_font(SMALL), anchor="rm")
     for part in range(5):
         x = left + (right - left) * part / 4
         draw.text((x, bottom + 8), f"{1 + (len(chosen) - 1) * part / 4:.0f}", INK, font, anchor="ma")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.Image import Resampling
 from torch import Tensor
 
 from .convert import to_pil
+from .fonts import font_for
 
 TILE_MIN, TILE_MAX = 128, 256  # shown size of one image in pixels, along its longer side
 CELL, BOARD = 8, (255, 224)  # checkerboard behind transparent parts: pixels of a cell, and its two greys
-GAP, LABEL_HEIGHT, FONT_SIZE = 4, 28, 16
+GAP, LABEL_HEIGHT = 4, 28
 COLUMN_GAP = 3 * GAP  # between pictures side by side
 PAPER, INK = (255, 255, 255), (32, 32, 32)
 
@@ -40,7 +41,7 @@ def before_after(before: Tensor, after: Tensor, labels: tuple[str, str]) -> Imag
 
     Args:
         before, after: [N, C, H, W] in [-1, 1].
-        labels: written above the halves.
+        labels: written above the halves; one whose letters no font here has is left out.
     """
     return _side_by_side([_labelled(make_grid(part), text) for part, text in zip((before, after), labels, strict=True)])
 
@@ -49,7 +50,8 @@ def filmstrip(frames: Sequence[tuple[str, Tensor]]) -> Image.Image:
     """One labelled column a moment; each row follows one latent.
 
     Args:
-        frames: (label, images [N, C, H, W] in [-1, 1]) in the order of time.
+        frames: (label, images [N, C, H, W] in [-1, 1]) in the order of time. A label whose letters no font here has is
+            left out.
     """
     return _side_by_side([_labelled(make_grid(images, columns=1), label) for label, images in frames])
 
@@ -109,7 +111,10 @@ def _opaque(picture: Image.Image) -> Image.Image:
 def _labelled(picture: Image.Image, label: str) -> Image.Image:
     taller = Image.new("RGB", (picture.width, picture.height + LABEL_HEIGHT), PAPER)
     taller.paste(picture, (0, LABEL_HEIGHT))
-    draw, font = ImageDraw.Draw(taller), _font()
+    label = " ".join(label.split())
+    if (font := font_for(label)) is None:
+        return taller
+    draw = ImageDraw.Draw(taller)
     while draw.textlength(label, font) > picture.width and len(label) > 1:
         label = label[:-2].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
     draw.text((picture.width / 2, LABEL_HEIGHT / 2), label, INK, font, anchor="mm")
@@ -124,7 +129,3 @@ def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
         row.paste(p, (x, 0))
         x += p.width + COLUMN_GAP
     return row
-
-
-def _font(size: int = FONT_SIZE) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

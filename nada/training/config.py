@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from .. import layer_freeze
+from ..checkpoint.metadata import OPTIONAL, RECOMMENDED
 from ..clip.prompts import METHODS, Templates, check_templates, prompt_templates
 from ..errors import UsageError
 from ..generators import PRECISIONS, Generator, LayerKind
@@ -18,6 +19,8 @@ from .trainable import KINDS
 PAPER_RATE, PAPER_WIDTH = 0.0016, 512  # Adam's 0.002 with StyleGAN2's factor 4/5 for lazy regularization, 512 features
 WEIGHT = "_weight"  # after the name of a loss in `objective.LOSSES`, the name of its field here
 STYLE_IMAGES = "style images"  # in place of the target text, where there is none
+IMAGE_DEFAULTS = {"iterations": 400, "batch": 4}  # with style images, whose direction is less clear than a text's
+RECOMMENDABLE = tuple(name.removesuffix(OPTIONAL) for name in RECOMMENDED)  # what a generator's file may advise
 
 # Step sizes in units of that for weights: the smallest that get about as far on the demo generator (photo -> sketch,
 # 150 iterations, batch 4; stylespace and affine with the to-RGB layers). StyleDomain (arXiv 2212.10229) has 31 for
@@ -27,7 +30,9 @@ RATE_OF = {"weights": 1, "affine": 5, "stylespace": 40, "lora": 3}
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """Settings of an adaptation, explained by `settings_of`. The defaults are the paper's except for `layers`.
+    """Settings of an adaptation, explained by `settings_of`. The defaults are the authors'.
+
+    `for_generator` also takes what a generator's file recommends.
 
     Raises:
         UsageError: a value is out of range.
@@ -71,7 +76,7 @@ class AdaptConfig:
             "thirds, a number for a selection of that many, or a fixed set: texture, shape, shape_expanded, no_fine, "
             "or names such as 'b8.conv0, b16-b64'."
         ),
-    ] = "auto"
+    ] = "all"
     train: Annotated[
         str,
         Setting(
@@ -173,6 +178,24 @@ class AdaptConfig:
             layer_freeze.entries(self.fixed_layers)
         if self.target.strip():
             self.targets()
+
+    @classmethod
+    def for_generator(
+        cls, generator: Generator, source: str, target: str, style_images: bool = False, **given: Any
+    ) -> AdaptConfig:
+        """The configuration for a generator: what is given, else what its file recommends, else the defaults.
+
+        Args:
+            generator: the base of the adaptation.
+            source, target: the texts.
+            style_images: whether pictures belong to the target, for which `IMAGE_DEFAULTS` are the defaults.
+            given: other settings; None counts as given.
+
+        Raises:
+            UsageError: a value is out of range.
+        """
+        defaults = IMAGE_DEFAULTS if style_images else {}
+        return cls(source, target, **{**defaults, **recommended(generator, given), **given})
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> AdaptConfig:
@@ -281,3 +304,27 @@ class AdaptConfig:
         add up to step * sqrt(n), so a narrower generator needs larger steps to change as much.
         """
         return self.learning_rate or PAPER_RATE * (PAPER_WIDTH / generator.config.width) ** 0.5 * RATE_OF[self.train]
+
+
+def recommended(generator: Generator, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a generator's file recommends, except those that are given.
+
+    Args:
+        generator: its `metadata["recommended"]` holds {setting: value}, as `RECOMMENDABLE` names them.
+        given: settings by name.
+    """
+    found = generator.metadata.get("recommended", {})
+    taken = {name: found[name] for name in RECOMMENDABLE if name in found and name not in given}
+    if given.get("train", "weights") != "weights":  # whatever else is trained needs its own step size
+        taken.pop("learning_rate", None)
+    return taken
+
+
+def recommendation_remark(generator: Generator, given: Mapping[str, Any]) -> str:
+    """A sentence on the settings that `AdaptConfig.for_generator` takes from a generator's file, or "" for none.
+
+    Args:
+        generator, given: as for `recommended`.
+    """
+    taken = [f"{name} {value}" for name, value in recommended(generator, given).items()]
+    return f"{', '.join(taken)}, as the generator's file recommends" if taken else ""

@@ -8,12 +8,14 @@ from types import MappingProxyType
 from typing import Any
 
 from ..clip.loading import PAPER_SPEC
+from ..generators import Generator
 
 README = "settings from the authors' README"
 AUTHORS = "settings from an answer of the authors to users"
 TEXTS = "texts from the authors' project page; the other settings are ours, by their rules of thumb"
 OURS = "settings of this project"
 B32 = "ViT-B/32"
+PAPER_CODES = 18  # of a 1024 px generator, for which presets count layers
 # A style changes every layer a little, so none is frozen. Another identity or species must change shape but not break
 # the rest: fewer layers. They are chosen anew in every 4th step on 4 images: on the demo models that leads as far as
 # the paper's choice in each step on 8 (docs/paper_claims.md), for a fraction of the time (docs/speed.md). The step
@@ -21,7 +23,7 @@ B32 = "ViT-B/32"
 SELDOM = {"select_every": 4, "select_batch": 4}
 STYLE = {"layers": "all", "iterations": 300}
 PERSON = {"layers": "all", "iterations": 200}
-SPECIES = {"layers": 12, **SELDOM, "iterations": 200}
+SPECIES = {"layers": "auto", **SELDOM, "iterations": 200}
 SCENE = {"layers": "all", "iterations": 300}
 SHAPE = {"layers": 5, **SELDOM, "iterations": 300}
 
@@ -35,13 +37,24 @@ class Preset:
     domain: str
     """What the base generator should make."""
     settings: dict[str, Any]
-    """Fields of `AdaptConfig`."""
+    """Fields of `AdaptConfig`. A number of layers is meant for 1024 px."""
     why: str
     """Why these settings, in a sentence."""
     evidence: str = TEXTS
     """Where they come from."""
     clip: str = PAPER_SPEC
     """The CLIP models and their weights, for `load_clip`."""
+
+    def settings_for(self, generator: Generator) -> dict[str, Any]:
+        """The settings for a generator: of a smaller one, the same share of its latent codes instead of as many layers.
+
+        Returns:
+            Fields of `AdaptConfig`; a number of layers is at least 1.
+        """
+        layers = self.settings.get("layers")
+        if not isinstance(layers, int):
+            return dict(self.settings)
+        return {**self.settings, "layers": max(1, round(layers * generator.num_ws / PAPER_CODES))}
 
     def describe(self) -> dict[str, Any]:
         """All of it, JSON-able."""
@@ -133,7 +146,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "plastic-puppet": _pair(
             "identity", "faces", {"layers": 5, "iterations": 601}, "human", "plastic puppet",
-            "The ablation's example: five layers chosen in each step, long training, one CLIP model.",
+            "The ablation's example: five of 17 layers chosen in each step, long training, one CLIP model.",
             evidence=AUTHORS, clip=B32,
         ),
         "werewolf": _person("werewolf", "Fur and snout; users got it right only without mismatched style mixing."),

@@ -18,6 +18,7 @@ from nada.measure.demo_judge import load_judge
 from nada.styles.files import save_style
 from nada.styles.style import Style
 from nada.text_edits import LatentMapper
+from nada.training.config import RECOMMENDABLE, AdaptConfig
 from nada.training.state import RunState
 
 RECIPE = {"source": "photo", "target": "sketch", "base": "x", "iterations_done": 1}
@@ -93,7 +94,7 @@ def described(path, key, change):
     save_file(load_file(path), path, {key: json.dumps(description)})
 
 
-@pytest.mark.parametrize("part", ["notes", "adaptations", "styles", "blends", "source"])
+@pytest.mark.parametrize("part", ["notes", "adaptations", "styles", "blends", "source", "recommended"])
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: str(value)[:12])
 def test_generators_with_odd_metadata_are_refused_or_of_use(small, tmp_path, part, value):
     """Everything that reads a generator's metadata may rely on its shape."""
@@ -107,6 +108,22 @@ def test_generators_with_odd_metadata_are_refused_or_of_use(small, tmp_path, par
     assert all(isinstance(note, str) for note in metadata.get("notes", []))
     assert all(isinstance(recipe, dict) for recipe in metadata.get("adaptations", []))
     assert all(f"{entry['name']} x {entry['strength']:g}" for entry in metadata.get("styles", []))
+    assert isinstance(metadata.get("recommended", {}), dict)
+
+
+@pytest.mark.parametrize("name", RECOMMENDABLE)
+@pytest.mark.parametrize("value", [*HOSTILE, 10**6, 0.5, float("inf"), "b4"], ids=lambda value: str(value)[:12])
+def test_recommended_settings_are_sane_or_refused(small, tmp_path, name, value):
+    """A file can recommend neither a training without end nor a batch beyond all memory."""
+    path = tmp_path / "a.safetensors"
+    save_generator(small, path)
+    described(path, "nada", lambda description: description["metadata"].update(recommended={name: value, "new": value}))
+    try:
+        loaded = load_generator(path)
+    except CheckpointError:
+        return
+    config = AdaptConfig.for_generator(loaded, "photo", "sketch")
+    assert (config.iterations, config.batch, config.views or 0, config.learning_rate or 0) <= (10_000, 64, 16, 0.1)
 
 
 @pytest.fixture

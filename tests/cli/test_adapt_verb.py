@@ -211,10 +211,8 @@ def test_a_preset_fills_what_is_not_given(nada, tmp_path):
     assert "--target is missing" in nada("adapt", "--preset", "style", "--out", tmp_path / "other")[1]
 
 
-def test_every_preset_is_a_valid_configuration_with_reasons(nada):
+def test_every_preset_has_reasons(nada):
     for name, preset in PRESETS.items():
-        config = AdaptConfig(**{"source": "photo", "target": "sketch"} | preset.settings)
-        assert config.iterations
         assert preset.why.endswith(".")
         assert preset.evidence
         assert name == name.lower()

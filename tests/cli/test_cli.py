@@ -237,5 +237,5 @@ def test_help_teaches_every_option(capsys):
         main(["adapt", "--help"])
     assert exit.value.code == 0
     text = capsys.readouterr().out
-    for word in ("--source", "--target", "--layers", "--clip", "--snapshot-every", "ViT-B/32", "default: 300"):
+    for word in ("--source", "--target", "--layers", "--clip", "--snapshot-every", "ViT-B/32", "else 300"):
         assert word in text

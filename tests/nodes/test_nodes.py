@@ -195,15 +195,6 @@ def test_empty_texts_are_refused_before_anything_runs(host):
     assert "no preset" in check(target="pig", preset="lost")
 
 
-def test_a_preset_goes_before_the_widgets(host):
-    widgets = {"source": "a", "target": "b", "iterations": 7, "learning_rate": 0.0, "layers": "all", "views": 1}
-    configure = host.nodes.adapt.configure
-    assert configure("none", **widgets) == nada.AdaptConfig("a", "b", iterations=7, layers="all", views=1)
-    assert configure("pig", **widgets).target == "pig"
-    general = configure("style", **widgets)
-    assert (general.target, general.layers, general.iterations) == ("b", "all", 300)
-
-
 def test_style_images_come_in_comfyuis_layout(host, small, clip):
     options = {"source": "", "target": "", "iterations": 2, "batch": 1, "learning_rate": 0.0, "image_share": 0.5}
     with torch.inference_mode():

@@ -149,7 +149,7 @@ def test_a_run_begun_here_is_resumed_there(host, small, clip, clip_folder, tmp_p
 
     shutil.rmtree(runs)
     words = ["adapt", *models, "--source", "photo", "--target", "sketch", "--iterations", "6", "--batch", "1"]
-    words += ["--layers", "auto", "--seed", "1", "--quiet", "--device", "cpu", "--out", str(runs / "mine")]
+    words += ["--seed", "1", "--quiet", "--device", "cpu", "--out", str(runs / "mine")]
     with monkeypatch.context() as patch:
         patch.setattr(Interrupt, "requested", property(lambda self: True, lambda self, value: None), raising=False)
         assert main(words) == 130

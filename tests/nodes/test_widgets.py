@@ -8,7 +8,11 @@ from nada import AdaptConfig, EvaluateConfig, MapperConfig
 from nada.settings import settings_of
 
 SORTS = {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING"}
-AUTOMATIC = {"learning_rate": 0, "views": -1}  # widgets' numbers that leave the choice to the library
+AUTOMATIC = {  # widgets' numbers that leave the choice to the generator's file and the library
+    AdaptConfig: {"iterations": 0, "batch": 0, "learning_rate": -1, "views": -1},
+    MapperConfig: {"learning_rate": 0, "views": -1},
+    EvaluateConfig: {},
+}
 NODES = {
     "NADATextAdapt": AdaptConfig,
     "NADAImageAdapt": AdaptConfig,
@@ -19,7 +23,7 @@ NODES = {
 
 @pytest.mark.parametrize("node", NODES)
 def test_widgets_stay_within_their_settings(host, node):
-    settings, shared = settings_of(NODES[node]), 0
+    settings, automatic, shared = settings_of(NODES[node]), AUTOMATIC[NODES[node]], 0
     for socket in getattr(host.nodes, node).define_schema().inputs:
         setting, options = settings.get(socket.id), socket.options
         if setting is None or (socket.type == "COMBO" and not setting.choices):
@@ -30,9 +34,9 @@ def test_widgets_stay_within_their_settings(host, node):
             assert options["options"] == [*setting.choices]
         if socket.type in ("INT", "FLOAT"):
             if setting.low is not None:
-                assert options["min"] in (AUTOMATIC.get(socket.id, setting.low), setting.low)
+                assert options["min"] in (automatic.get(socket.id, setting.low), setting.low)
             assert setting.high is None or options["max"] <= setting.high
-        if options["default"] != AUTOMATIC.get(socket.id):
+        if options["default"] != automatic.get(socket.id):
             setting.check(options["default"])
     assert shared >= 2, node
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from graph import BLUE, GRAY, GREEN, MUTED, ORANGE, PURPLE, Graph, Group, Kind, Node
 
-from nada.demo import SETTINGS as DEMO_SETTINGS
 from nada.published.catalog import PUBLISHED_CLIPS, find_published
 from nada.training.presets import PRESETS, SELDOM
 
@@ -20,7 +19,7 @@ CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 CHECKPOINT_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{CHECKPOINT}"
 TEMPLATES: dict[str, Callable[[Start], Graph]] = {}
 
-# What looks good on the demo's generators, where it differs from the quickstart.
+# What looks good on the demo's generators, where it differs from what their files recommend.
 DEMO_FACES = {"iterations": 75}
 DEMO_PIXAR = {"target": "3d render in the style of Pixar", "iterations": 40}
 DEMO_PIG = {**SELDOM, "source": "dog", "target": "pig", "layers": "auto", "iterations": 300}
@@ -63,15 +62,8 @@ def published_models(graph: Graph, name: str) -> tuple[Node, Node]:
 
 
 def adapt(graph: Graph, base: Node, clip: Node, title: str | None = None, **settings: Any) -> Node:
-    """The training; a number of layers goes into the widget for it."""
-    if isinstance(settings.get("layers"), int):
-        settings |= {"layers": "count", "layer_count": settings["layers"]}
+    """The training. What is not set is left to the generator's file, or is the default."""
     return graph.add("NADATextAdapt", title, PICTURE, generator=base, clip=clip, **settings)
-
-
-def demo_adapt(graph: Graph, base: Node, clip: Node, title: str | None = None, **settings: Any) -> Node:
-    """The training of the demo's generator."""
-    return adapt(graph, base, clip, title, **{**DEMO_SETTINGS, **settings})
 
 
 def preset_adapt(graph: Graph, base: Node, clip: Node, preset: str) -> Node:
@@ -95,7 +87,7 @@ def quickstart(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
     latents = models_and_latents(graph, base, clip, "dogs")
-    adapted = demo_adapt(graph, base, clip)
+    adapted = adapt(graph, base, clip)
     before = graph.add("GenerateImages", "Before", generator=base, latents=latents)
     after = graph.add("GenerateImages", "After", generator=adapted, latents=latents)
     pair = graph.add("ImageStitch", "Before | After", image1=before, image2=after)
@@ -145,7 +137,7 @@ def faces_twin(start: Start, heading: str, **settings: Any) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph, "demo-person")
     latents = models_and_latents(graph, base, clip, "faces", count=6)
-    training = demo_adapt(graph, base, clip, **settings)
+    training = adapt(graph, base, clip, **settings)
     return style_example(graph, start, base, training, latents, heading, scale=4)
 
 
@@ -210,7 +202,7 @@ def dog_to_pig_demo(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
     latents = models_and_latents(graph, base, clip, "dogs", count=6)
-    adapted = demo_adapt(graph, base, clip, **DEMO_PIG)
+    adapted = adapt(graph, base, clip, **DEMO_PIG)
     return pigs(graph, start, clip, base, adapted, latents, scale=4, iterations=100)
 
 
@@ -221,7 +213,7 @@ def mix_styles(start: Start) -> Graph:
     latents = models_and_latents(graph, base, clip, "dogs", count=5)
     trained, saved = [], []
     for name, texts in (("sketch", {}), ("pig", DEMO_PIG)):
-        trained.append(demo_adapt(graph, base, clip, f"Adapt: {name}", **texts))
+        trained.append(adapt(graph, base, clip, f"Adapt: {name}", **texts))
         saved.append(
             graph.add("NADASaveStyle", room=PICTURE, base=base, adapted=trained[-1], filename_prefix=f"demo/{name}")
         )
@@ -255,7 +247,7 @@ def compare(start: Start) -> Graph:
     base, clip = demo_models(graph)
     latents = models_and_latents(graph, base, clip, "dogs", count=6)
     targets = {"sketch": {}, "Pixar": DEMO_PIXAR, "watercolor": {"target": "watercolor painting"}}
-    trained = [demo_adapt(graph, base, clip, f"Adapt: {name}", **texts) for name, texts in targets.items()]
+    trained = [adapt(graph, base, clip, f"Adapt: {name}", **texts) for name, texts in targets.items()]
     columns = {f"generator_{letter}": node for letter, node in zip("bcd", trained, strict=True)}
     labels = " | ".join(["photo", *targets])
     grid = graph.add("NADACompareGrid", room=760, generator_a=base, latents=latents, labels=labels, **columns)
@@ -272,7 +264,7 @@ def latent_walk_video(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
     latents = models_and_latents(graph, base, clip, "dogs it passes", count=5, truncation_psi=1.0)
-    adapted = demo_adapt(graph, base, clip)
+    adapted = adapt(graph, base, clip)
     walk = graph.add("NADAInterpolateLatents", latents=latents)
     before = graph.add("GenerateImages", "Before", generator=base, latents=walk)
     after = graph.add("GenerateImages", "After", generator=adapted, latents=walk)
@@ -291,7 +283,7 @@ def chain_into_img2img(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
     latents = models_and_latents(graph, base, clip, "face", count=1)
-    adapted = demo_adapt(graph, base, clip)
+    adapted = adapt(graph, base, clip)
     face = graph.add("GenerateImages", generator=adapted, latents=latents)
     large = graph.add("ImageScale", image=face)
     seen = graph.add("SaveImage", "Save what goes in", room=PICTURE, images=large, filename_prefix=f"{start.title}_in")
@@ -324,8 +316,7 @@ def style_images(start: Start) -> Graph:
     edges = graph.add("Canny", image=large, low_threshold=0.1, high_threshold=0.3)
     pictures = graph.add("ImageInvert", image=edges)
     seen = graph.add("PreviewImage", "The pictures", room=PICTURE, images=pictures)
-    settings = {name: DEMO_SETTINGS[name] for name in ("iterations", "learning_rate", "views")}
-    adapted = graph.add("NADAImageAdapt", room=PICTURE, generator=base, clip=clip, style_images=pictures, **settings)
+    adapted = graph.add("NADAImageAdapt", room=PICTURE, generator=base, clip=clip, style_images=pictures)
     grid = graph.add(
         "NADACompareGrid",
         room=640,

@@ -1,0 +1,141 @@
+"""One answer for the same two texts: node, command line and library train the same, and say what a file recommends."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+import nada
+from nada.cli.adapt import _configuration
+from nada.cli.main import build_parser
+from nada.cli.options import given
+
+ADVICE = {"iterations": 3, "batch": 1, "learning_rate": 0.003, "layers": "auto", "views": 1}
+TEXTS = {"source": "photo", "target": "sketch"}
+OLD = {"iterations": 300, "batch": 2, "learning_rate": 0.0}  # the widgets' defaults before they had automatic values
+
+
+@pytest.fixture
+def generators(small):
+    """With and without recommendations in their files."""
+    return {"plain": small, "demo": nada.load_generator("demo")}
+
+
+@pytest.fixture
+def taken(host, monkeypatch):
+    """The configuration that a node makes of a prompt."""
+    seen = []
+    monkeypatch.setattr(host.nodes.adapt, "adapted", lambda cls, g, c, config, *rest: seen.append(config))
+
+    def run(node: str, generator: nada.Generator, *pictures: object, **inputs: object) -> nada.AdaptConfig:
+        getattr(host.nodes, node).execute(generator, None, *pictures, **inputs)
+        return seen.pop()
+
+    return run
+
+
+def defaults(host, node: str) -> dict:
+    """The widgets as the editor sets them."""
+    return {s.id: s.options["default"] for s in getattr(host.nodes, node).define_schema().inputs if s.is_widget}
+
+
+def command(generator: nada.Generator, *words: str) -> nada.AdaptConfig:
+    args = build_parser().parse_args(["adapt", "--generator", "x", *words])
+    return _configuration(args, given(args), generator)[0]
+
+
+@pytest.mark.parametrize("kind", ["plain", "demo"])
+def test_two_texts_train_the_same_everywhere(host, taken, generators, kind):
+    generator = generators[kind]
+    library = nada.AdaptConfig.for_generator(generator, **TEXTS)
+    assert command(generator, "--source", "photo", "--target", "sketch") == library
+    assert taken("NADATextAdapt", generator, **defaults(host, "NADATextAdapt") | TEXTS) == library
+    required = {"iterations": 0, "batch": 0, "learning_rate": -1.0}
+    assert taken("NADATextAdapt", generator, **TEXTS, **required) == library, "a prompt without the optional inputs"
+
+
+@pytest.mark.parametrize("kind", ["plain", "demo"])
+def test_pictures_train_the_same_everywhere(host, taken, generators, kind, monkeypatch):
+    generator = generators[kind]
+    monkeypatch.setattr(host.nodes.host, "from_image", lambda image: image)
+    library = nada.AdaptConfig.for_generator(generator, **TEXTS, style_images=True, image_share=0.5)
+    words = ["--source", "photo", "--target", "sketch", "--image-share", "0.5", "--style-images", "folder"]
+    assert command(generator, *words) == library
+    assert taken("NADAImageAdapt", generator, None, **defaults(host, "NADAImageAdapt") | TEXTS) == library
+
+
+@pytest.mark.parametrize("kind", ["plain", "demo"])
+@pytest.mark.parametrize("preset", ["pig", "style", "small-shape-change", "small-file", "plastic-puppet"])
+def test_presets_train_the_same_everywhere(host, taken, generators, kind, preset):
+    generator, texts = generators[kind], TEXTS if "target" not in nada.PRESETS[preset].settings else {}
+    library = nada.AdaptConfig.for_generator(generator, **texts | nada.PRESETS[preset].settings_for(generator))
+    words = [f"--{name}={value}" for name, value in texts.items()]
+    assert command(generator, "--preset", preset, *words) == library
+    assert taken("NADATextAdapt", generator, **defaults(host, "NADATextAdapt") | TEXTS | {"preset": preset}) == library
+
+
+@pytest.mark.parametrize(
+    "widgets",
+    [
+        OLD | {"layers": "all"},
+        OLD | {"layers": "auto", "views": 0},
+        OLD | {"learning_rate": 0.0016, "layers": "count", "layer_count": 5, "views": 2},
+        {"iterations": 150, "batch": 4, "learning_rate": 0.006, "layers": "all", "views": 2},
+        {"iterations": 1, "batch": 1, "learning_rate": 0.1, "layers": "no_fine", "views": 16, "train": "lora"},
+    ],
+)
+@pytest.mark.parametrize("node", ["NADATextAdapt", "NADAImageAdapt"])
+def test_saved_numbers_mean_what_they_meant(taken, host, generators, node, widgets, monkeypatch):
+    """Whatever the generator's file recommends. The number 0 was and is the step size by the generator's width."""
+    monkeypatch.setattr(host.nodes.host, "from_image", lambda image: image)
+    expected = {name: value for name, value in widgets.items() if name != "layer_count"}
+    expected["learning_rate"] = widgets["learning_rate"] or None
+    expected["layers"] = 5 if widgets["layers"] == "count" else widgets["layers"]
+    for kind, generator in generators.items():
+        views = {} if "views" in widgets else {"views": 2 if kind == "demo" else None}  # an automatic value, as -1 is
+        pictures = (None,) if node == "NADAImageAdapt" else ()
+        assert taken(node, generator, *pictures, **TEXTS, **widgets) == nada.AdaptConfig(**TEXTS, **expected, **views)
+
+
+def test_a_preset_goes_before_the_widgets(taken, small):
+    widgets = {"source": "a", "target": "b", "iterations": 7, "batch": 2, "learning_rate": 0.0, "layers": "all"}
+    assert taken("NADATextAdapt", small, **widgets, preset="pig").target == "pig"
+    general = taken("NADATextAdapt", small, **widgets, preset="style")
+    assert (general.target, general.layers, general.iterations) == ("b", "all", 300)
+
+
+def test_the_node_says_what_the_file_recommends(host, small, clip):
+    small.metadata["recommended"] = ADVICE
+    widgets = defaults(host, "NADATextAdapt") | TEXTS
+    said = "iterations 3, batch 1, learning_rate 0.003, layers auto, views 1, as the generator's file recommends"
+    adapted = host.nodes.NADATextAdapt.execute(small, clip, **widgets).args[0]
+    assert adapted.metadata["adaptations"][-1]["iterations_done"] == 3
+    assert said in host.texts
+    assert host.texts[-1].endswith(f" | {said}"), "it is still there when the training is done"
+    host.nodes.NADATextAdapt.execute(small, clip, **widgets | {"iterations": 2})
+    assert host.texts[-1].endswith(" | " + said.removeprefix("iterations 3, "))
+    widgets |= {"iterations": 1, "batch": 1, "learning_rate": 0.0, "layers": "all", "views": 0}
+    host.nodes.NADATextAdapt.execute(small, clip, **widgets)
+    assert "recommends" not in host.texts[-1]
+
+
+def test_the_command_line_says_what_the_file_recommends(small, caplog):
+    small.metadata["recommended"] = ADVICE
+    with caplog.at_level("INFO", "nada"):
+        command(small, "--target", "pig", "--views", "0", "--layers", "all", "--batch", "1")
+    assert caplog.messages == ["iterations 3, learning_rate 0.003, as the generator's file recommends"]
+
+
+def test_a_label_that_no_font_can_write_is_said_on_the_nodes(host, small, clip, monkeypatch):
+    fonts = sys.modules[host.nodes.training.unwritable_remark.__module__]  # of the pack's own copy of the library
+    monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
+    widgets = defaults(host, "NADATextAdapt") | {"source": "photo", "target": "素描", "iterations": 1, "batch": 1}
+    host.nodes.NADATextAdapt.execute(small, clip, **widgets)
+    assert "no font here has the letters of '素描'; pictures are without this label" in host.texts[-1]
+    latents = host.nodes.SampleLatents.execute(small, 0, 2, 0.7).args[0]
+    host.nodes.NADACompareGrid.execute(small, latents, "前 | after", generator_b=small)
+    assert "'前'" in host.texts[-1]
+    mapper = {"target": "猪", "iterations": 1, "batch": 1, "learning_rate": 0.0}
+    host.nodes.NADATrainMapper.execute(small, clip, **mapper)
+    assert "'猪'" in host.texts[-1]
