@@ -166,7 +166,7 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
     config = AdaptConfig.from_recipe(state.recipe)
     config = replace(config, iterations=iterations or config.iterations)
     done = state.recipe["iterations_done"]
-    if done > config.iterations or (done == config.iterations and _complete(folder, done)):
+    if done > config.iterations or (done == config.iterations and folder.is_complete(done)):
         raise UsageError(
             f"the run in {args.resume} has done {done} iterations; give --iterations with more to lengthen it"
         )
@@ -190,17 +190,6 @@ def _stored_clip(spec: Any, recipe: dict[str, Any], what: str) -> str:
     return stored_clip(spec, what) if isinstance(spec, str) else recorded_clip(recipe["clip"], what)
 
 
-def _complete(folder: RunFolder, done: int) -> bool:
-    """Whether all results of a run after so many iterations were written."""
-    record = folder.record()
-    recipe = record.get("recipe")
-    return (
-        bool(record.get("finished", "losses" in record))
-        and isinstance(recipe, dict)
-        and recipe.get("iterations_done") == done
-    )
-
-
 def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
     """Iterate to the end or to Ctrl-C, save the results, and return the record."""
     run, interrupted = kept.run, False
@@ -216,7 +205,7 @@ def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
     try:
         return finish(kept, interrupted)
     except BaseException:
-        if kept.kept:
+        if kept.is_stored:
             log.warning("the training is kept; `nada adapt --resume %s` writes what is missing", kept.folder.path)
         raise
 

@@ -164,6 +164,13 @@ class RunFolder(ResultFolder):
     def _holds_results(self) -> bool:
         return super()._holds_results() or bool(self.states())
 
+    def is_complete(self, iterations: int) -> bool:
+        """Whether all results of the run after so many iterations were written."""
+        record = self.record()
+        recipe = record.get("recipe")
+        written = record.get(FINISHED, "losses" in record)  # version 0.1 wrote a record at the end only
+        return bool(written) and isinstance(recipe, dict) and recipe.get("iterations_done") == iterations
+
     def states(self) -> dict[int, Path]:
         """{iterations done: file} of the states, in order. The state of version 0.1 counts as the earliest, 0."""
         earlier = self.path / EARLIER_STATE

@@ -102,7 +102,7 @@ class KeptRun(Iterator[AdaptStep]):
         return step
 
     @property
-    def kept(self) -> bool:
+    def is_stored(self) -> bool:
         """Whether the state of the last step is stored."""
         return self._stored == self.run.iteration
 
@@ -113,7 +113,7 @@ class KeptRun(Iterator[AdaptStep]):
 
     def keep(self) -> None:
         """Save the state, unless that is done. On failure, log a warning; the run then cannot be resumed from here."""
-        if self.kept:
+        if self.is_stored:
             return
         done = self.run.iteration
         state = replace(self.run.state(**self.notes, history=self.history.packed()), key=self._key)

@@ -8,10 +8,14 @@ import os
 import re
 import struct
 import urllib.error
+from dataclasses import asdict
 
 import pytest
 from helpers.comfyui_server import HOME, PACK, RUN_LIMIT, to_prompt
 from PIL import ImageChops
+
+from nada import AdaptConfig, RunFolder, load_generator, load_state
+from nada.cli import main
 
 ADAPT, SAVE_IMAGE, SAVE_GENERATOR = "NADATextAdapt", "SaveImage", "NADASaveGenerator"
 NODES = ("LoadStyleGAN2", "NADALoadCLIP", ADAPT, "SampleLatents", "GenerateImages", SAVE_GENERATOR)
@@ -89,33 +93,67 @@ def test_previews_and_texts_arrive(server, quickstart):
     assert any(re.search(r"step 4/4 \| loss \d\.\d+ \| .*it", text) for text in texts), texts
 
 
-def test_cancel_stops_soon_and_the_next_run_works(server, quickstart):
+def interrupt(server, prompt: dict, total: int, after: int = 1) -> tuple[str, int]:
+    """Press Cancel once a training of `total` steps has done `after`; how the run ended, and the steps it had done."""
     aiohttp = pytest.importorskip("aiohttp")
-    prompt, ids = quickstart
-    server.result(server.queue(prompt))  # loads the models, so that the next run trains from the first second
-    prompt[ids[ADAPT]]["inputs"] |= {"iterations": 50_000, "seed": 2}
 
-    async def interrupt_while_it_trains() -> tuple[str, int]:
-        """How the run ended, and how many steps it had done."""
-        done = 0
+    async def watch() -> tuple[str, int]:
+        done, asked = 0, False
         url = f"ws://{server.address}/ws?clientId=canceller"
         async with aiohttp.ClientSession() as session, session.ws_connect(url) as connection:
             server.queue(prompt, "canceller")
             async for message in connection:
                 event = json.loads(message.data) if message.type == aiohttp.WSMsgType.TEXT else {"type": "picture"}
-                if event["type"] == "progress" and event["data"]["max"] == 50_000:
-                    if not done:
-                        await asyncio.to_thread(server.bytes, "/interrupt", {})
+                if event["type"] == "progress" and event["data"]["max"] == total:
                     done = event["data"]["value"]
+                    if done >= after and not asked:
+                        asked = True
+                        await asyncio.to_thread(server.bytes, "/interrupt", {})
                 elif event["type"] in ("execution_interrupted", "execution_success", "execution_error"):
                     return event["type"], done
         return "the connection ended", done
 
-    end, done = asyncio.run(interrupt_while_it_trains())
+    return asyncio.run(watch())
+
+
+def test_cancel_stops_soon_and_the_next_run_works(server, quickstart):
+    prompt, ids = quickstart
+    server.result(server.queue(prompt))  # loads the models, so that the next run trains from the first second
+    prompt[ids[ADAPT]]["inputs"] |= {"iterations": 50_000, "seed": 2}
+    end, done = interrupt(server, prompt, 50_000)
     assert end == "execution_interrupted"
     assert 1 <= done < 1000, "it trained on; even on a busy machine the request takes no time of a thousand steps"
     prompt[ids[ADAPT]]["inputs"]["iterations"] = 2
     assert server.result(server.queue(prompt))["status"]["status_str"] == "success"
+
+
+def test_a_cancelled_run_is_resumed_on_the_command_line_and_the_other_way_round(server, quickstart):
+    prompt, ids = quickstart
+    runs, training = server.base / "models" / "stylegan_runs", prompt[ids[ADAPT]]["inputs"]
+    training |= {"iterations": 500, "seed": 77}
+    known = set(runs.iterdir()) if runs.is_dir() else set()
+    end, done = interrupt(server, prompt, 500, after=3)
+    assert end == "execution_interrupted"
+    (folder,) = set(runs.iterdir()) - known
+    (state,) = RunFolder(folder).states().values()
+    recipe = load_state(state).recipe
+    assert done <= recipe["iterations_done"] < 500
+    more = str(recipe["iterations_done"] + 2)
+    assert main(["adapt", "--resume", str(folder), "--iterations", more, "--quiet", "--device", "cpu"]) == 0
+    adapted = load_generator(folder / "photo_to_sketch.safetensors")
+    assert adapted.metadata["adaptations"][-1]["iterations_done"] == int(more)
+    training["iterations"] = int(more)
+    before = (folder / "states").stat().st_mtime_ns
+    assert server.result(server.queue(prompt))["status"]["status_str"] == "success"
+    assert (folder / "states").stat().st_mtime_ns == before, "it trained again"
+
+    config = asdict(AdaptConfig.from_recipe(recipe | {"seed": 78, "iterations": 3}))
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in config.items() if value not in (None, "", False)]
+    out = ["--out", str(runs / "mine"), "--quiet", "--device", "cpu"]
+    assert main(["adapt", "--generator", "demo", "--clip", "demo", *words, *out]) == 0
+    training |= {"iterations": 5, "seed": 78}
+    assert server.result(server.queue(prompt))["status"]["status_str"] == "success"
+    assert list(RunFolder(runs / "mine").states()) == [3, 5], "the node continued the run where it lay"
 
 
 def test_saved_generator_makes_the_same_pictures(server, quickstart):
