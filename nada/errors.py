@@ -30,3 +30,14 @@ class UsageError(NadaError, ValueError):
 
 class CheckpointError(NadaError):
     """A file is not a StyleGAN2 generator that can be loaded, or not one that can be read safely."""
+
+
+# What PyTorch's errors say, of which only some have a class of their own: on a GPU, on the CPU, and in cuBLAS.
+_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of Python or of PyTorch on any device, says that memory did not suffice."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in _OUT_OF_MEMORY)
+    return isinstance(error, MemoryError)
