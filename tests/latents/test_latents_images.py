@@ -18,6 +18,7 @@ ERRORS = [
     RuntimeError("MPS backend out of memory (MPS allocated: 5.00 GB)"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
     RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes."),
+    RuntimeError("could not create a primitive"),
     MemoryError(),
 ]
 
