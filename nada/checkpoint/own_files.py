@@ -42,12 +42,8 @@ def read_own_file(
     with opened(Path(path)) as file:
         try:
             return description, load(file.read())  # safetensors opens no path that is not UTF-8
-        except (
-            SafetensorError,
-            RuntimeError,
-            LookupError,
-            ValueError,
-        ) as error:  # such as a type that torch lacks
+        # LookupError: a type that this torch does not have.
+        except (SafetensorError, RuntimeError, LookupError, ValueError) as error:
             raise CheckpointError(f"the {what} is damaged ({str(error)[:200]}); copy it again") from error
 
 

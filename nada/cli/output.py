@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from typing import Any, TextIO
 
 from ..errors import NadaError
+
+CLOSED = (errno.EPIPE, errno.EINVAL)  # of a pipe that nobody reads any more; the second on Windows
 
 
 class _Lossy:
@@ -52,10 +55,10 @@ def show(text: str) -> None:
     """
     try:
         print(text, end="", flush=True)
-    except BrokenPipeError:
-        _discard(sys.stdout)
     except OSError as error:
         _discard(sys.stdout)
+        if error.errno in CLOSED:
+            return
         raise NadaError(
             f"the result cannot be printed: {error.strerror or error}; what was saved is complete"
         ) from error
