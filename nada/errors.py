@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def printable(text: str) -> str:
     r"""Text on one line, with control characters, line breaks and invisible characters as escapes such as ``\x1b``.
@@ -30,3 +32,17 @@ class UsageError(NadaError, ValueError):
 
 class CheckpointError(NadaError):
     """A file is not a StyleGAN2 generator that can be loaded, or not one that can be read safely."""
+
+
+# Only some of PyTorch's errors have a class of their own. A GPU, the CPU, mapped files, cuBLAS, and oneDNN say:
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|DefaultCPUAllocator|[Cc]annot allocate memory|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|could not create a primitive$"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of Python or of PyTorch on any device, says that memory did not suffice."""
+    if isinstance(error, RuntimeError):
+        return bool(_OUT_OF_MEMORY.search(str(error)))
+    return isinstance(error, MemoryError)

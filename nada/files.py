@@ -34,10 +34,15 @@ def cache_folder() -> Path:
     """The folder for files that can be made or fetched again; it may not exist yet, and may be deleted at any time.
 
     It is the operating system's place for caches. Version 0.1 used `~/.cache/stylegan-nada` on every system: where that
-    folder exists it stays in use, so that nothing is fetched twice.
+    folder exists it stays in use, so that nothing is fetched twice. Without a home folder it is below the current one.
     """
     old = Path(os.path.expanduser("~"), ".cache", APP)
-    return old if old.is_dir() else platformdirs.user_cache_path(APP, appauthor=False)
+    if old.is_dir():
+        return old
+    try:
+        return platformdirs.user_cache_path(APP, appauthor=False).expanduser()
+    except RuntimeError:
+        return Path(".cache", APP)
 
 
 CACHE = cache_folder()

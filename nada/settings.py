@@ -20,6 +20,8 @@ from .errors import UsageError
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 _GENERAL: dict[type, type] = {int: Integral, float: Real}  # an int is also a number
+MAGNITUDES = 1e-6, 1e6  # of numbers other than 0
+MAX_STEPS, MAX_BATCH, MAX_VIEWS = 10_000_000, 4096, 1024  # of a training: far more than anyone has time or memory for
 _found: dict[type, Mapping[str, NamedSetting]] = {}  # a cache: annotations are slow to evaluate
 
 
@@ -65,12 +67,38 @@ class NamedSetting(Setting):
         if self.choices and value not in self.choices:
             raise UsageError(f"{self.name} is {value!r}; it must be one of {', '.join(self.choices)}")
         if isinstance(value, str):
+            check_text(self.name, value)
             return
         if not -inf < value < inf:
             raise UsageError(f"{self.name} is {value}; it must be a finite number")
         if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
             limit = f"at least {self.low}" if self.high is None else f"in {self.low}..{self.high}"
             raise UsageError(f"{self.name} is {value}; it must be {limit}")
+        if float in self.kinds:
+            check_magnitude(self.name, value)
+
+
+def check_text(name: str, value: str) -> None:
+    """Refuse half characters, which a terminal makes of bytes that are not UTF-8, and which no file of ours can hold.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        raise UsageError(f"{name} is {value!r}; it must be a text in UTF-8")
+
+
+def check_magnitude(name: str, value: float) -> None:
+    """Refuse numbers that float32 computes nothing useful with: a run would change nothing, or end in NaN.
+
+    Gradients times a weight of 1e-30 vanish, and the squares of gradients times 1e30, which Adam averages, overflow.
+
+    Raises:
+        UsageError: it is neither 0 nor, without its sign, in 1e-6..1e6.
+    """
+    smallest, largest = MAGNITUDES
+    if value and not smallest <= abs(value) <= largest:
+        raise UsageError(f"{name} is {value}; it must be 0, or of a size in {smallest:g}..{largest:g}")
 
 
 def settings_of(config: type) -> Mapping[str, NamedSetting]:

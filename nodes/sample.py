@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -155,8 +154,17 @@ class GenerateImages(io.ComfyNode):
         check_latents(generator, latents)
         chunk = max(1, int(CHUNK_BYTES / image_bytes(generator)))
         with host.on_device(generator, needs=chunk * image_bytes(generator)):
-            images = in_chunks(generator, latents, noise, seed, chunk, half=precision == "half")
-            return io.NodeOutput(host.to_image(images))
+            progress, made = host.Progress(len(latents)), 0
+
+            def show(more: int = 0) -> None:
+                nonlocal made
+                made += more
+                progress.update(made)
+
+            show()
+            return io.NodeOutput(
+                host.to_image(generate(generator, latents, noise, seed, chunk, show, precision == "half"))
+            )
 
 
 def check_latents(generator: Generator, latents: Tensor) -> None:
@@ -174,23 +182,3 @@ def check_latents(generator: Generator, latents: Tensor) -> None:
 def image_bytes(generator: Generator) -> float:
     """Roughly what one image takes while it is made."""
     return 4 * LIVE_MAPS * generator.largest_map
-
-
-def in_chunks(generator: Generator, latents: Tensor, noise: str, seed: int, chunk: int, half: bool = False) -> Tensor:
-    """All images [N, C, H, W] on the CPU; half as many at once whenever the memory does not suffice."""
-    progress, images, done = host.Progress(len(latents)), [], 0
-    while done < len(latents):
-        part = latents[done : done + chunk]
-        progress.update(done)
-        try:
-            images.append(generate(generator, part, noise, seed + done, batch=chunk, half=half))
-        except Exception as error:
-            if chunk == 1 or not host.is_out_of_memory(error):
-                raise
-            chunk //= 2
-        else:
-            done += len(part)
-            continue
-        host.soft_empty_cache()  # here the failed attempt is gone with its exception
-    progress.update(done)
-    return torch.cat(images)

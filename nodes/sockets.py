@@ -46,7 +46,7 @@ def widget(setting: NamedSetting, high: float | None = None, main: bool = False,
 
     Args:
         setting: of one type: bool, int, float or str.
-        high: upper end of a number that the library does not limit.
+        high: upper end of a number, below the library's.
         main: always visible; other widgets are optional, and the frontend folds them away.
         changes: options of the widget to set otherwise, such as `tooltip`.
     """
@@ -54,7 +54,7 @@ def widget(setting: NamedSetting, high: float | None = None, main: bool = False,
     options |= {} if main else {"optional": True, "extra_dict": ADVANCED}
     (kind,) = setting.kinds
     if kind in (int, float):
-        limits = {"min": setting.low, "max": high if setting.high is None else setting.high}
+        limits = {"min": setting.low, "max": setting.high if high is None else high}
         options |= {name: kind(limit) for name, limit in limits.items() if limit is not None}
     if kind is float:
         options["step"] = 0.01

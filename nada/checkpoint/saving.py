@@ -40,8 +40,13 @@ def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], path
     """Write tensors, contiguous on the CPU, with texts: the file appears whole or not at all.
 
     Raises:
-        NadaError: the file cannot be written.
+        NadaError: a tensor has numbers that are not finite, or the file cannot be written.
     """
+    if odd := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
+        raise NadaError(
+            f"{path} was not written: {odd} has numbers that are not finite; a training has diverged, use a smaller "
+            "learning rate"
+        )
     with atomic_path(path) as temp:
         try:
             save_file(tensors, temp, metadata)

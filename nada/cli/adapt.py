@@ -46,6 +46,7 @@ from .shared import (
     load_base,
     pick_device,
     recorded_clip,
+    storable,
     stored_clip,
     usual_clip,
 )
@@ -117,7 +118,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     moments = _moments(args.snapshot_every, config.iterations)
     pictures = load_pictures(args.style_images, base.config.resolution).to(place) if args.style_images else None
     spec = args.clip or preset_clip or usual_clip(args.generator)
-    notes = {"generator": args.generator, "clip": spec, "style_images": [str(path) for path in args.style_images]}
+    notes = {"generator": storable(args.generator), "clip": storable(spec)}
+    notes |= {"style_images": [storable(str(path)) for path in args.style_images]}
     notes |= {"snapshot_every": args.snapshot_every, "device": str(place)}
     folder = RunFolder(args.out or free_path(Path(name)))
     with folder.claimed(args.overwrite):
@@ -171,17 +173,18 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
             f"the run in {args.resume} has done {done} iterations; give --iterations with more to lengthen it"
         )
     notes = {name: value for name, value in state.notes.items() if name != "history"}
-    notes["generator"] = args.generator or notes.get("generator") or demo_base(state.recipe)
-    if not notes["generator"]:
+    generator = args.generator or notes.get("generator") or demo_base(state.recipe)
+    if not generator:
         raise UsageError("the run does not tell where its base generator is; give --generator")
-    notes["clip"] = args.clip or _stored_clip(notes.get("clip"), state.recipe, str(args.resume))
+    clip = args.clip or _stored_clip(notes.get("clip"), state.recipe, str(args.resume))
+    notes |= {"generator": storable(generator), "clip": storable(clip)}
     if args.snapshot_every is not None:
         notes["snapshot_every"] = args.snapshot_every
     folder.prepare()
     place = pick_device(args.device)
-    base, notes["device"] = load_base(notes["generator"]).to(place), str(place)
+    base, notes["device"] = load_base(generator).to(place), str(place)
     moments = _moments(notes.get("snapshot_every"), config.iterations)
-    kept = KeptRun(folder, base, load_clip(notes["clip"], place), config, moments=moments, notes=notes)
+    kept = KeptRun(folder, base, load_clip(clip, place), config, moments=moments, notes=notes)
     return train(kept, not args.quiet)
 
 

@@ -22,7 +22,7 @@ from ..runs.names import free_path
 from ..seeding import SOURCES
 from ..text_edits import load_mapper
 from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_files
-from .shared import load_base, pick_device, split_spec, styled
+from .shared import check_seed, load_base, pick_device, split_spec, styled
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Image i has the seed `--seed` + i, or code i of the file `--latents`. Styles change the generator and a mapper
     changes the codes; both are given as FILE or FILE:STRENGTH.
     """
+    check_seed(args.seed)
     out: Path = args.out or free_path(Path("nada-images"))
     if out.exists() and any(out.glob("*.png")):
         raise UsageError(f"{out} holds pictures already; choose another folder")

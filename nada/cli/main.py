@@ -7,12 +7,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
-import torch
-
 from .. import __version__
 from ..checkpoint.metadata import strict_json
-from ..errors import NadaError, UsageError, printable
+from ..errors import NadaError, UsageError, is_out_of_memory, printable
 from . import adapt, evaluate, files, generate, models, pick, presets, styles, text_edits
+from .output import forgiving, show
 from .parsing import escaped
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
@@ -41,17 +40,27 @@ exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted (what was
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    args = build_parser().parse_args(argv)
-    _set_up_logging(args.command)
+    with forgiving():
+        try:
+            return _run(argv)
+        except UsageError as error:
+            return _fail(error, USAGE)
+        except KeyboardInterrupt:
+            return _fail(NadaError("interrupted before the end; the result was not saved"), INTERRUPTED)
+        except Exception as error:
+            if not (isinstance(error, (NadaError, OSError)) or is_out_of_memory(error)):
+                raise  # a defect: its traceback helps
+            return _fail(error, FAILURE)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
-        result = args.run(args)
-    except UsageError as error:
-        return _fail(error, USAGE)
-    except (NadaError, OSError, torch.OutOfMemoryError) as error:  # anything else is a defect: its traceback helps
-        return _fail(error, FAILURE)
-    except KeyboardInterrupt:
-        return _fail(NadaError("interrupted before the end; the result was not saved"), INTERRUPTED)
-    print(strict_json(result) if args.json else args.show(escaped(result)))
+        args = build_parser().parse_args(argv)
+    finally:
+        show("")  # sends off the help, which argparse only begins to write
+    _set_up_logging(args.command)
+    result = args.run(args)
+    show(f"{strict_json(result) if args.json else args.show(escaped(result))}\n")
     return INTERRUPTED if result.get("interrupted") else 0
 
 
@@ -96,9 +105,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def explain(error: BaseException) -> str:
     """One sentence for any failure that a user can meet."""
-    if isinstance(error, torch.OutOfMemoryError):
+    if is_out_of_memory(error):
         return (
-            "the device has not enough memory; use a smaller --batch or --select-batch, one CLIP model, or --device cpu"
+            "there is not enough memory; use a smaller --batch, --select-batch or --count, one CLIP model, or another "
+            "--device"
         )
     if isinstance(error, OSError):
         return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..files import CACHE
 from ..generators import Generator
 from ..published.catalog import PUBLISHED_CLIPS
+from ..seeding import SEEDS
 from ..styles.files import load_style
 from ..styles.style import apply_style
 
@@ -35,8 +36,8 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()  # the device "meta" makes tensors without numbers
+    except (RuntimeError, AssertionError, ValueError, ImportError) as error:
         raise UsageError(f"the device {name!r} cannot be used here; try cpu, cuda or mps") from error
     return device
 
@@ -49,6 +50,23 @@ def load_base(source: str) -> Generator:
 def usual_clip(generator: str) -> str:
     """The default CLIP models for a generator: the demo's for the included generators, else the paper's."""
     return demo.NAME if generator in demo.GENERATORS else PAPER_SPEC
+
+
+def check_seed(seed: int) -> None:
+    """Refuse seeds of more than 64 bits, which repeat those of 64 and are too long for file names.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if not abs(seed) < SEEDS:
+        raise UsageError(f"the seed is {seed}; it must be in {1 - SEEDS}..{SEEDS - 1}")
+
+
+def storable(path: str) -> str:
+    r"""A path for the notes of a run. Bytes that are not UTF-8 become escapes such as ``\udcff``, as no file of ours
+    holds half characters; such a path must be given again to resume.
+    """
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def split_spec(spec: str) -> tuple[str, float]:

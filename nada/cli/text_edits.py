@@ -6,6 +6,7 @@ import argparse
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,17 @@ from ..text_edits import (
 from .interrupt import Interrupt
 from .options import add_config, given
 from .parsing import add_command, add_run_options, show_run
-from .shared import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS, load_base, pick_device, recorded_clip, usual_clip
+from .shared import (
+    PREVIEW_PSI,
+    PREVIEWS,
+    STRIP_COLUMNS,
+    STRIP_ROWS,
+    check_seed,
+    load_base,
+    pick_device,
+    recorded_clip,
+    usual_clip,
+)
 
 log = logging.getLogger(__name__)
 MAPPER = "teach a network to move a generator's latent codes to where its images show a text"
@@ -86,25 +97,26 @@ def run_mapper(args: argparse.Namespace) -> dict[str, Any]:
     with folder.claimed(args.overwrite):
         run = train_mapper(base.to(place), _load_clip(base, args.generator, args.clip, place), config)
         ws = sample_latents(base, PREVIEWS, config.seed, config.psi)
-        record = _follow(run, folder, ws, lambda: run.mapper(ws), not args.quiet)
         path = out / f"{slug(config.target)}_mapper.safetensors"
-        save_mapper(run.mapper, path)
-        return _finish(folder, {"mapper": path}, run, record)
+        folder.files["mapper"] = str(path)
+        save = partial(save_mapper, run.mapper, path)
+        return _follow(run, folder, ws, lambda: run.mapper(ws), save, config.batch, not args.quiet)
 
 
 def run_optimize(args: argparse.Namespace) -> dict[str, Any]:
     """Optimize the latent codes of some images and save codes and pictures in a folder; otherwise as `run_mapper`."""
     config = OptimizeConfig(**given(args, OptimizeConfig))
+    check_seed(args.first_seed)
     out = args.out or free_path(Path(f"nada-{slug(config.target)}-optimized"))
     base, place = load_base(args.generator), pick_device(args.device)
     folder = ResultFolder(out)
     with folder.claimed(args.overwrite):
         ws = sample_latents(base.to(place), args.count, args.first_seed, args.psi)
         run = optimize_latents(base, _load_clip(base, args.generator, args.clip, place), ws, config)
-        record = _follow(run, folder, ws, lambda: run.codes.detach(), not args.quiet)
         path = out / f"{slug(config.target)}_codes.safetensors"
-        write_safetensors({"ws": run.codes.detach().cpu().contiguous()}, {}, path)
-        return _finish(folder, {"codes": path}, run, record)
+        folder.files["codes"] = str(path)
+        save = lambda: write_safetensors({"ws": run.codes.detach().cpu().contiguous()}, {}, path)
+        return _follow(run, folder, ws, lambda: run.codes.detach(), save, args.count, not args.quiet)
 
 
 def _load_clip(base: Generator, generator: str, clip: str | None, place: torch.device) -> ClipEnsemble:
@@ -124,11 +136,23 @@ def _follow(
     folder: ResultFolder,
     ws: Tensor,
     moved: Callable[[], Tensor],
+    save: Callable[[], None],
+    at_once: int,
     progress: bool,
 ) -> dict[str, Any]:
-    """Run to the end or to Ctrl-C, and save pictures of the codes `ws` and of those that `moved` returns for them."""
-    base: Generator = run.generator
-    before = generate(base, ws)
+    """Run to the end or to Ctrl-C, save the result, its pictures and, last, the record, which is returned.
+
+    Args:
+        run: from its start.
+        folder: for the pictures and the record.
+        ws: codes to show before and after.
+        moved: returns them as changed so far.
+        save: saves the result.
+        at_once: images that each step has memory for.
+        progress: whether to show a bar.
+    """
+    show = partial(generate, run.generator, batch=at_once)
+    before = show(ws)
     frames = [("start", before[:STRIP_ROWS])]
     losses: list[dict[str, float]] = []
     began = time.perf_counter()
@@ -140,20 +164,13 @@ def _follow(
             if interrupt.requested:
                 break
             if step.iteration % -(-len(run) // STRIP_COLUMNS) == 0 and step.iteration < len(run):
-                frames.append((str(step.iteration), generate(base, moved()[:STRIP_ROWS])))
+                frames.append((str(step.iteration), show(moved()[:STRIP_ROWS])))
     seconds = round(time.perf_counter() - began, 3)
-    after = generate(base, moved())
+    save()
+    after = show(moved())
     frames.append((str(run.iteration), after[:STRIP_ROWS]))
     folder.save_picture(before_after(before, after, ("before", run.config.target)), "before_after")
     folder.save_picture(filmstrip(frames), "filmstrip")
     folder.save_picture(plot({name: [step[name] for step in losses] for name in losses[0]}), "loss")
-    interrupted = run.iteration < len(run)
-    return {"device": str(ws.device), "losses": losses, "interrupted": interrupted, "seconds": seconds}
-
-
-def _finish(
-    folder: ResultFolder, results: dict[str, Path], run: MapperTraining | Optimization, record: dict[str, Any]
-) -> dict[str, Any]:
-    folder.files = {**{name: str(path) for name, path in results.items()}, **folder.files}
-    record = {"recipe": run.recipe(), "folder": str(folder.path), "files": folder.files, **record}
-    return folder.save_record(record)
+    record = {"recipe": run.recipe(), "folder": str(folder.path), "files": folder.files, "device": str(ws.device)}
+    return folder.save_record(record | {"losses": losses, "interrupted": run.iteration < len(run), "seconds": seconds})

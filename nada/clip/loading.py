@@ -21,6 +21,7 @@ from ..errors import CheckpointError, NadaError, UsageError
 from ..files import CACHE
 from ..published.catalog import PUBLISHED_CLIPS, PublishedClip
 from ..published.download import Progress, clip_file
+from ..settings import check_magnitude
 from .models import ClipEnsemble, ClipModel
 from .weights import Weights, fill, read_weights, weights_in
 
@@ -48,7 +49,7 @@ class ClipSpec:
         """Read "ViT-B/32:1,ViT-B/16:0.5"; entries with weight 0 cost nothing: they are left out.
 
         Raises:
-            UsageError: an entry is empty, a weight is negative, or none is left.
+            UsageError: an entry is empty, a weight is out of range, or none is left.
         """
         specs = []
         for entry in text.split(","):
@@ -61,6 +62,7 @@ class ClipSpec:
                 raise UsageError(f"the weight {match[2]!r} in {text!r} is not a number") from None
             if not 0 <= weight < float("inf"):
                 raise UsageError(f"the weight of {match[1]!r} is {weight}; it must be 0 or more")
+            check_magnitude(f"the weight of {match[1]!r}", weight)
             if weight:
                 specs.append(cls(match[1], weight))
         if not specs:
@@ -75,7 +77,9 @@ class ClipSpec:
         name, at, weights = self.source.partition("@")
         if at and Path(weights).is_file():
             return f"{name}@{Path(weights).name}"
-        return os.path.basename(os.path.abspath(self.source)) if Path(self.source).is_dir() else self.source
+        if Path(self.source).is_dir():  # whose name may hold bytes that are not UTF-8
+            return os.path.basename(os.path.abspath(self.source)).encode("utf-8", "backslashreplace").decode()
+        return self.source
 
     def parts(self) -> list[ClipSpec]:
         """The entry itself; of `demo`, its models, which share its weight."""

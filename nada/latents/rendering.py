@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..errors import UsageError
+from ..errors import NadaError, UsageError, is_out_of_memory
 from ..generators import NOISE_MODES, Generator
 from ..seeding import seeded
 
@@ -22,33 +22,68 @@ def generate(
     progress: Callable[[int], None] = lambda made: None,
     half: bool = False,
 ) -> Tensor:
-    """Images of latent codes, in pieces.
+    """Images of latent codes, a few at a time. Where memory runs out, the rest is made half as many at a time.
 
     Args:
         generator: on any device.
         ws: [N, num_ws, w_dim], on any device.
         noise: "const" (the generator's stored maps), "random" (image i draws its own from seed + i) or "none".
         seed: for "random".
-        batch: images at a time; less takes less memory.
+        batch: images at a time, at most; less takes less memory.
         progress: called with the number of images just made; what it raises ends this.
         half: compute in bfloat16 from 64 px on, in less memory. Meant for GPUs; slower on a CPU.
 
     Returns:
         [N, 3, R, R] float32 on the CPU, about in [-1, 1] (not clamped).
+
+    Raises:
+        UsageError: `noise` or `batch` is out of range.
+        NadaError: the codes or the images are not finite numbers.
     """
     if noise not in NOISE_MODES:
         raise UsageError(f"noise is {noise!r}; it must be one of {', '.join(NOISE_MODES)}")
     if batch < 1:
         raise UsageError(f"batch is {batch}; it must be at least 1")
-    images = []
-    for start in range(0, len(ws), batch):
-        codes = ws[start : start + batch].to(generator.device)
-        maps = _random_noise(generator, range(start, start + len(codes)), seed) if noise == "random" else noise
-        images.append(generator.synthesis(codes, maps, half=half).float().cpu())
-        progress(len(codes))
+    if not torch.isfinite(ws).all():
+        raise NadaError("the latent codes are not finite numbers; change them less, or take others")
+    images: list[Tensor] = []
+    made = 0
+    while made < len(ws):
+        codes = ws[made : made + batch]
+        try:
+            images.append(_render(generator, codes, noise, seed + made, half))
+        except Exception as error:
+            if len(codes) == 1 or not is_out_of_memory(error):
+                raise
+            batch = len(codes) // 2
+        else:
+            made += len(codes)
+            progress(len(codes))
+            continue
+        _release_memory(generator.device)  # here the failed attempt is gone with its exception
     return torch.cat(images) if images else torch.empty(0)
 
 
-def _random_noise(generator: Generator, indices: range, seed: int) -> dict[str, Tensor]:
-    draws = [generator.synthesis.sample_noise(1, seeded(seed + i)) for i in indices]
+def _render(generator: Generator, ws: Tensor, noise: str, seed: int, half: bool) -> Tensor:
+    """Images of codes, all at a time, on the CPU."""
+    maps = _random_noise(generator, len(ws), seed) if noise == "random" else noise
+    images = generator.synthesis(ws.to(generator.device), maps, half=half).float().cpu()
+    if not torch.isfinite(images).all():
+        raise NadaError(
+            "the images are not finite numbers: the latent codes are too far from those that the generator knows, or "
+            "its training has diverged"
+        )
+    return images
+
+
+def _random_noise(generator: Generator, count: int, seed: int) -> dict[str, Tensor]:
+    draws = [generator.synthesis.sample_noise(1, seeded(seed + i)) for i in range(count)]
     return {name: torch.cat([draw[name] for draw in draws]) for name in draws[0]}
+
+
+def _release_memory(device: torch.device) -> None:
+    """Give memory that PyTorch keeps for later back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

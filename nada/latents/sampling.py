@@ -9,6 +9,9 @@ from ..errors import UsageError
 from ..generators import Generator, Label
 from ..seeding import sample_z
 
+MAX_COUNT = 1_000_000  # codes at once
+MAX_PSI = 10
+
 
 @torch.no_grad()
 def sample_latents(
@@ -35,10 +38,12 @@ def sample_latents(
         ws [count, num_ws, w_dim], on the generator's device.
 
     Raises:
-        UsageError: count is below 1, or there is no such class or way to draw.
+        UsageError: count or psi is out of range, or there is no such class or way to draw.
     """
-    if count < 1:
-        raise UsageError(f"count is {count}; ask for at least 1 latent code")
+    if not 1 <= count <= MAX_COUNT:
+        raise UsageError(f"count is {count}; it must be in 1..{MAX_COUNT}")
+    if not abs(truncation_psi) <= MAX_PSI:
+        raise UsageError(f"truncation_psi is {truncation_psi}; it must be in {-MAX_PSI}..{MAX_PSI}")
     z = torch.cat([sample_z(seed + i, generator.config.z_dim, seed_from) for i in range(count)])
     return generator.mapping(z.to(generator.device), truncation_psi, truncation_cutoff, label)
 

@@ -22,10 +22,10 @@ from ..clip.prompts import PHRASE_ALONE, Templates, check_templates, prompt_temp
 from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..latents.rendering import generate
-from ..latents.sampling import mix_latents, sample_latents
+from ..latents.sampling import MAX_COUNT, mix_latents, sample_latents
 from ..losses import unit
-from ..seeding import seeded
-from ..settings import Setting, check_settings
+from ..seeding import SEEDS, seeded
+from ..settings import MAX_BATCH, Setting, check_settings
 from .lpips_distance import lpips_distances
 from .metrics import correspondence, diversity, interval, intra_cluster, quality
 
@@ -45,11 +45,13 @@ class EvaluateConfig:
 
     target: Annotated[str, Setting("Phrase for what the images should show.")]
     source: Annotated[str, Setting("Phrase for what the base makes; it is only recorded.")] = ""
-    count: Annotated[int, Setting("Number of images per seed.", low=2)] = 200
+    count: Annotated[int, Setting("Number of images per seed.", low=2, high=MAX_COUNT)] = 200
     seeds: Annotated[
-        int, Setting("Number of repetitions with other latents, from which confidence intervals are computed.", low=1)
+        int, Setting("Number of repetitions with other latents, for confidence intervals.", low=1, high=1000)
     ] = 5
-    first_seed: Annotated[int, Setting("Seed of the first image; image i uses this seed + i.")] = 1_000_000
+    first_seed: Annotated[
+        int, Setting("Seed of the first image; image i uses this seed + i.", low=1 - SEEDS, high=SEEDS - 1)
+    ] = 1_000_000
     psi: Annotated[
         float, Setting("Truncation psi of the latents: 1 is the full variety, 0 the average image.", low=0, high=2)
     ] = 1.0
@@ -57,7 +59,7 @@ class EvaluateConfig:
         float, Setting("Share of the latents that are a style mixture of two latents.", low=0, high=1)
     ] = 0.0
     templates: Templates = PHRASE_ALONE
-    batch: Annotated[int, Setting("Number of images computed at a time.", low=1)] = 16
+    batch: Annotated[int, Setting("Number of images computed at a time.", low=1, high=MAX_BATCH)] = 16
 
     def __post_init__(self) -> None:
         check_settings(self)

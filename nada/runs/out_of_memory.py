@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import torch
-
 from ..adapt import Adaptation, AdaptStep
+from ..errors import is_out_of_memory
 
 
 def sparing(
     steps: Iterator[AdaptStep],
     run: Adaptation,
     spared: Callable[[str], None],
-    is_out_of_memory: Callable[[Exception], bool] = lambda error: isinstance(error, torch.OutOfMemoryError),
+    is_out_of_memory: Callable[[Exception], bool] = is_out_of_memory,
 ) -> Iterator[AdaptStep]:
     """The steps of a run; a step that runs out of memory is retried in smaller pieces.
 

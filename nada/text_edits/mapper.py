@@ -15,6 +15,7 @@ from ..stylegan2.ops import GAIN, SLOPE
 
 LAYERS, LR_MULTIPLIER = 4, 0.01
 SCALE = 0.1  # of what a band adds to a code
+MAX_STRENGTH = 10
 
 
 class LatentMapper(nn.Module):
@@ -61,14 +62,16 @@ class LatentMapper(nn.Module):
 
         Args:
             ws: [N, num_ws, w_dim], on the mapper's device.
-            strength: factor of the change; 0 changes nothing, negative values lead away from the text.
+            strength: factor of the change, in -10..10; 0 changes nothing, negative values lead away from the text.
 
         Returns:
             [N, num_ws, w_dim].
 
         Raises:
-            UsageError: the codes are for another generator.
+            UsageError: the codes are for another generator, or the strength is out of range.
         """
+        if not abs(strength) <= MAX_STRENGTH:
+            raise UsageError(f"strength is {strength}; it must be in {-MAX_STRENGTH}..{MAX_STRENGTH}")
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
             raise UsageError(f"ws has shape {list(ws.shape)}; this mapper takes [N, {self.num_ws}, {self.w_dim}]")
         change = torch.zeros_like(ws)

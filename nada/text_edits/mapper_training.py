@@ -12,7 +12,7 @@ from torch import Tensor
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
 from ..generators import Generator
-from ..settings import Setting
+from ..settings import MAX_BATCH, Setting
 from ..training.loop import TrainingLoop
 from .mapper import SCALE, LatentMapper
 from .objective import EditConfig, TextObjective
@@ -28,11 +28,13 @@ class MapperConfig(EditConfig):
         UsageError: a value is out of range.
     """
 
-    batch: Annotated[int, Setting("Number of images per step.", low=1)] = 4
+    batch: Annotated[int, Setting("Number of images per step.", low=1, high=MAX_BATCH)] = 4
     learning_rate: Annotated[
         float | None,
         Setting(
-            "First step size of Adam; it falls to zero along a cosine. Default: 1.0, scaled to the codes' size.", low=0
+            "First step size of Adam; it falls to zero along a cosine. Default: 1.0, scaled to the codes' size.",
+            low=0,
+            high=1000,
         ),
     ] = None
     clip_weight: Annotated[float, Setting("Weight of the CLIP loss: similarity to the target text.", low=0)] = 1.0

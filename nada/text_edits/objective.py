@@ -16,8 +16,8 @@ from ..clip.views import random_views, view_count
 from ..errors import UsageError
 from ..generators import Generator
 from ..losses import global_loss, relative_norm_loss, unit
-from ..seeding import seeded
-from ..settings import Setting, check_settings
+from ..seeding import SEEDS, seeded
+from ..settings import MAX_STEPS, MAX_VIEWS, Setting, check_settings
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,20 @@ class EditConfig:
     """
 
     target: Annotated[str, Setting("Phrase for what the images should show, such as 'pig'.")]
-    iterations: Annotated[int, Setting("Number of training steps.", low=1)] = 300
+    iterations: Annotated[int, Setting("Number of training steps.", low=1, high=MAX_STEPS)] = 300
     views: Annotated[
         int | None,
         Setting(
             "Number of randomly moved copies of each image that CLIP sees instead of the image; 0 shows the image "
             "itself (the paper). Default: 2 for small CLIP models, which are easily fooled, and 0 for others.",
             low=0,
+            high=MAX_VIEWS,
         ),
     ] = None
     templates: Templates = PHRASE_ALONE
-    seed: Annotated[int, Setting("Random seed. Runs with the same seed are identical.")] = 0
+    seed: Annotated[
+        int, Setting("Random seed. Runs with the same seed are identical.", low=1 - SEEDS, high=SEEDS - 1)
+    ] = 0
 
     def __post_init__(self) -> None:
         check_settings(self)

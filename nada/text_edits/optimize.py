@@ -31,7 +31,8 @@ class OptimizeConfig(EditConfig):
     """
 
     learning_rate: Annotated[
-        float, Setting("Largest step size of Adam; it rises at the start and falls to zero at the end.", low=0)
+        float,
+        Setting("Largest step size of Adam; it rises at the start and falls to zero at the end.", low=0, high=100),
     ] = 0.1
     l2_weight: Annotated[
         float, Setting("Weight of the L2 loss: the sum of the squared changes of an image's codes.", low=0)

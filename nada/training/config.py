@@ -12,7 +12,8 @@ from ..checkpoint.metadata import OPTIONAL, RECOMMENDED
 from ..clip.prompts import METHODS, Templates, check_templates, prompt_templates
 from ..errors import UsageError
 from ..generators import PRECISIONS, Generator, LayerKind
-from ..settings import Setting, check_settings, settings_of
+from ..seeding import SEEDS
+from ..settings import MAX_BATCH, MAX_STEPS, MAX_VIEWS, Setting, check_magnitude, check_settings, settings_of
 from ..styles.style import Style
 from .trainable import KINDS
 
@@ -58,15 +59,17 @@ class AdaptConfig:
             "Number of training steps. A style takes 200-400, another identity 150-200, a change within the domain "
             "about 50.",
             low=1,
+            high=MAX_STEPS,
         ),
     ] = 300
-    batch: Annotated[int, Setting("Number of images per step.", low=1)] = 2
+    batch: Annotated[int, Setting("Number of images per step.", low=1, high=MAX_BATCH)] = 2
     learning_rate: Annotated[
         float | None,
         Setting(
             "Step size of Adam. Default: the paper's 0.0016, scaled to the generator's width, and times 3 for lora, "
             "5 for affine, 40 for stylespace.",
             low=0,
+            high=100,
         ),
     ] = None
     layers: Annotated[
@@ -86,7 +89,7 @@ class AdaptConfig:
             choices=KINDS,
         ),
     ] = "weights"
-    rank: Annotated[int, Setting("Rank of the low-rank update (only for train = lora).", low=1)] = 8
+    rank: Annotated[int, Setting("Rank of the low-rank update (only for train = lora).", low=1, high=4096)] = 8
     train_torgb: Annotated[bool, Setting("Also train the to-RGB layers, which set the colors.")] = False
     train_const: Annotated[bool, Setting("Also train the constant input of the synthesis network.")] = False
     train_mapping: Annotated[
@@ -95,10 +98,12 @@ class AdaptConfig:
             "Also train the mapping network. The original and the adapted generator then no longer share latent codes."
         ),
     ] = False
-    select_every: Annotated[int, Setting("Number of steps between two selections of layers.", low=1)] = 1
-    select_batch: Annotated[int, Setting("Number of images for a selection of layers.", low=1)] = 8
+    select_every: Annotated[
+        int, Setting("Number of steps between two selections of layers.", low=1, high=MAX_STEPS)
+    ] = 1
+    select_batch: Annotated[int, Setting("Number of images for a selection of layers.", low=1, high=MAX_BATCH)] = 8
     select_steps: Annotated[
-        int, Setting("Number of optimization steps of the latent codes for a selection of layers.", low=1)
+        int, Setting("Number of optimization steps of the latent codes for a selection of layers.", low=1, high=1000)
     ] = 1
     directional_weight: Annotated[float, Setting("Weight of the directional loss.", low=0)] = 1.0
     global_weight: Annotated[
@@ -158,10 +163,13 @@ class AdaptConfig:
             "generators; 0 shows the image itself (the paper). Default: 2 for small CLIP models, which are easily "
             "fooled, and 0 for others.",
             low=0,
+            high=MAX_VIEWS,
         ),
     ] = None
     templates: Templates = METHODS
-    seed: Annotated[int, Setting("Random seed. Runs with the same seed are identical.")] = 0
+    seed: Annotated[
+        int, Setting("Random seed. Runs with the same seed are identical.", low=1 - SEEDS, high=SEEDS - 1)
+    ] = 0
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -249,6 +257,7 @@ class AdaptConfig:
                 raise UsageError(f"the weight {weight!r} in the target {self.target!r} is not a number") from None
             if not text or not 0 < value < float("inf"):
                 raise UsageError(f"the target {self.target!r} is not of the form 'sketch:2 | watercolor:1'")
+            check_magnitude(f"the weight of {text!r}", value)
             texts[text] = texts.get(text, 0.0) + value
         total = sum(texts.values())
         return {text: value / total for text, value in texts.items()}

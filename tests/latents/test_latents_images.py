@@ -7,11 +7,70 @@ import pytest
 import torch
 from helpers.models import alive
 
-from nada.errors import UsageError
+from nada.errors import NadaError, UsageError
 from nada.latents.rendering import generate
 from nada.latents.sampling import mix_latents, sample_latents
 from nada.seeding import SOURCES, sample_z
 from nada.stylegan2 import GeneratorConfig
+
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 5.00 GB)"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes."),
+    RuntimeError("could not create a primitive"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: f"{type(error).__name__} {str(error)[:20]}")
+@pytest.mark.parametrize("noise", ["const", "random"])
+def test_less_memory_gives_the_same_images(small, noise, error, monkeypatch):
+    codes = sample_latents(small, 5)
+    whole = generate(small, codes, noise, seed=3)
+    sizes, shown, forward = [], [], small.synthesis.forward
+
+    def short_of_memory(ws, *rest, **options):
+        sizes.append(len(ws))
+        if len(ws) > 1:
+            raise error
+        return forward(ws, *rest, **options)
+
+    monkeypatch.setattr(small.synthesis, "forward", short_of_memory)
+    assert torch.allclose(generate(small, codes, noise, 3, 8, shown.append), whole, atol=1e-5)
+    assert sizes == [5, 2, 1, 1, 1, 1, 1]
+    assert shown == [1] * 5
+
+
+def test_only_a_lack_of_memory_is_retried_and_not_for_ever(small, monkeypatch):
+    tried = []
+    for error, count in ((ValueError("broken"), 1), (RuntimeError("broken"), 1), (MemoryError(), 3)):
+
+        def broken(ws, *rest, error=error, **options):
+            tried.append(len(ws))
+            raise error
+
+        tried.clear()
+        monkeypatch.setattr(small.synthesis, "forward", broken)
+        with pytest.raises(type(error)):
+            generate(small, sample_latents(small, 4))
+        assert tried == [4, 2, 1][:count]
+
+
+@pytest.mark.parametrize("psi", [float("nan"), float("inf"), -1e30])
+def test_odd_psi_is_refused(small, psi):
+    with pytest.raises(UsageError, match=r"psi is .*; it must be in -10\.\.10"):
+        sample_latents(small, 1, 0, psi)
+
+
+def test_no_images_of_odd_codes_or_odd_weights(small):
+    codes = sample_latents(small, 2)
+    with pytest.raises(NadaError, match="codes are not finite"):
+        generate(small, codes * float("inf"))
+    with torch.no_grad():
+        small.synthesis.b8.torgb.bias.fill_(float("inf"))
+    with pytest.raises(NadaError, match="images are not finite"):
+        generate(small, codes)
 
 
 def test_all_bits_of_a_seed_count(small):

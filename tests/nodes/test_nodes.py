@@ -206,24 +206,6 @@ def test_style_images_come_in_comfyuis_layout(host, small, clip):
     assert recipe["goal"] == direct.recipe()["goal"]
 
 
-@pytest.mark.parametrize("noise", ["const", "random"])
-def test_less_memory_gives_the_same_images(host, small, noise, monkeypatch):
-    codes = sample_latents(small, 5)
-    whole = generate(small, codes, noise, seed=3)
-    sizes = []
-
-    def short_of_memory(generator, ws, *args, **options):
-        sizes.append(len(ws))
-        if len(ws) > 2:
-            raise torch.OutOfMemoryError("out of memory")
-        return generate(generator, ws, *args, **options)
-
-    monkeypatch.setattr(host.nodes.sample, "generate", short_of_memory)
-    images = host.nodes.sample.in_chunks(small, codes, noise, 3, chunk=8)
-    assert sizes == [5, 4, 2, 2, 1]
-    assert torch.allclose(images, whole, atol=1e-5)
-
-
 def test_precision_reaches_the_images(host):
     from nada import load_generator
 
@@ -231,15 +213,6 @@ def test_precision_reaches_the_images(host):
     codes = sample_latents(demo, 2)
     full, half = (host.nodes.GenerateImages.execute(demo, codes, "const", 0, kind).args[0] for kind in ("full", "half"))
     assert 0 < float((full - half).abs().mean()) < 0.002
-
-
-def test_other_failures_are_not_retried(host, small, monkeypatch):
-    def broken(*args, **kwargs):
-        raise ValueError("broken")
-
-    monkeypatch.setattr(host.nodes.sample, "generate", broken)
-    with pytest.raises(ValueError, match="broken"):
-        host.nodes.sample.in_chunks(small, sample_latents(small, 2), "const", 0, 8)
 
 
 def test_images_have_comfyui_layout(host, small):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.models import alive
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import nada
 from nada.clip.loading import load_clip
@@ -211,8 +213,10 @@ def test_other_files_are_refused(small, mapper, tmp_path):
         old, new = (f'\\"{key}\\": {value}'.encode() for value in values)
         assert old in whole
         (tmp_path / f"changed{len(list(tmp_path.iterdir()))}.safetensors").write_bytes(whole.replace(old, new))
-    mapper.networks["coarse"][0].bias[0] = float("nan")
-    save_mapper(mapper, tmp_path / "nan.safetensors")
+    with safe_open(tmp_path / "mapper.safetensors", "pt") as file:
+        metadata = file.metadata()
+    tensors = mapper.state_dict() | {"networks.coarse.0.bias": torch.full([12], math.nan)}
+    save_file(tensors, tmp_path / "nan.safetensors", metadata)
     (tmp_path / "mapper.safetensors").unlink()
     for path in tmp_path.iterdir():
         with pytest.raises(CheckpointError, match=path.stem):
@@ -253,5 +257,18 @@ def test_what_does_not_fit_is_refused_before_training(small, clip):
         train_mapper(small, clip, config(bands="fine"))
     with pytest.raises(UsageError, match="tokens long"):
         train_mapper(small, clip, config(target="very " * 60))
+
+
+def test_divergence_is_reported(small, clip):
+    run = train_mapper(small, clip, config())
+    next(run)
+    with torch.no_grad():
+        run.mapper.networks["coarse"][0].bias.fill_(float("nan"))
     with pytest.raises(NadaError, match="not finite"):
-        list(train_mapper(small, clip, config(learning_rate=1e30)))
+        list(run)
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), -1e30, 10.1])
+def test_odd_strengths_are_refused(mapper, strength):
+    with pytest.raises(UsageError, match=r"strength is .*; it must be in -10\.\.10"):
+        mapper(torch.zeros(1, 10, 12), strength)
