@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     moments = _moments(args.snapshot_every, config.iterations)
     pictures = load_pictures(args.style_images, base.config.resolution).to(place) if args.style_images else None
     spec = args.clip or preset_clip or usual_clip(args.generator)
-    notes = {"generator": storable(args.generator), "clip": storable(spec)}
+    notes: dict[str, Any] = {"generator": storable(args.generator), "clip": storable(spec)}
     notes |= {"style_images": [storable(str(path)) for path in args.style_images]}
     notes |= {"snapshot_every": args.snapshot_every, "device": str(place)}
     folder = RunFolder(args.out or free_path(Path(name)))

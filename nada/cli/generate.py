@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import UsageError
@@ -25,6 +26,8 @@ from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_f
 from .shared import check_seed, load_base, pick_device, split_spec, styled
 
 log = logging.getLogger(__name__)
+
+GRID = 100  # images in the grid, at most
 
 
 def add(commands: Any) -> None:
@@ -85,12 +88,14 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Write images of a generator, and a grid of them, into a new folder.
+    """Write images of a generator, and a grid of the first hundred, into a new folder.
 
     Image i has the seed `--seed` + i, or code i of the file `--latents`. Styles change the generator and a mapper
     changes the codes; both are given as FILE or FILE:STRENGTH.
     """
     check_seed(args.seed)
+    if args.batch < 1:
+        raise UsageError(f"--batch is {args.batch}; it must be at least 1")
     out: Path = args.out or free_path(Path("nada-images"))
     if out.exists() and any(out.glob("*.png")):
         raise UsageError(f"{out} holds pictures already; choose another folder")
@@ -107,11 +112,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ws = _mapped(ws, args.mapper, base)
     folder = ResultFolder(out)
     folder.prepare()
-    images = generate(model, ws, args.noise, args.seed, args.batch, half=args.precision == "half")
-    images = images[..., rows, columns]
-    for i, picture in enumerate(to_pil(images), first):
-        folder.save_picture(picture, f"{name}_{i:06d}")
-    folder.save_picture(make_grid(images), "grid")
+    shown = []
+    for start in range(0, len(ws), args.batch):  # written as they are made: many do not fit into memory
+        part = ws[start : start + args.batch]
+        images = generate(model, part, args.noise, args.seed + start, args.batch, half=args.precision == "half")
+        images = images[..., rows, columns]
+        for i, picture in enumerate(to_pil(images), first + start):
+            folder.save_picture(picture, f"{name}_{i:06d}")
+        shown.append(images[: max(0, GRID - start)])
+    folder.save_picture(make_grid(torch.cat(shown)), "grid")
     asked = {name: getattr(args, name) for name in ("generator", "seed", "seed_from", "latents", "psi", "noise")}
     return {**asked, "styles": args.style, "folder": str(out), "files": folder.files}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from ..adapt import Adaptation, AdaptStep, adapt
 from ..clip.models import ClipEnsemble
-from ..errors import NadaError, UsageError
+from ..errors import NadaError, UsageError, is_out_of_memory
 from ..generators import Generator
 from ..training.config import AdaptConfig
 from ..training.state import RunState
@@ -128,14 +127,22 @@ class KeptRun(Iterator[AdaptStep]):
         self._stored, self._unfinished = done, done < self.run.config.iterations
 
     def _take_snapshot(self) -> None:
+        """Take and save a snapshot. What fails costs the snapshot and a warning, never the step."""
         self._photographer = self._photographer or Photographer(self.run)
-        with suppress(UsageError):  # nothing has changed yet
+        try:
             snapshot = self._photographer.take()
-            self._taken.append(snapshot)
-            try:
-                self.folder.save_snapshot(snapshot)
-            except (NadaError, OSError) as error:
-                self._warn("the snapshot of step %d cannot be picked later: %s", snapshot.iteration, error)
+        except UsageError:  # nothing has changed yet
+            return
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._warn("there is no memory for the snapshot of step %d: %s", self.run.iteration, error)
+            return
+        self._taken.append(snapshot)
+        try:
+            self.folder.save_snapshot(snapshot)
+        except (NadaError, OSError) as error:
+            self._warn("the snapshot of step %d cannot be picked later: %s", snapshot.iteration, error)
 
     def _warn(self, words: str, iteration: int, error: Exception) -> None:
         """Log what could not be saved, once: a full disk would be told at every snapshot."""

@@ -238,3 +238,15 @@ def test_the_state_of_a_run_of_version_0_1_is_resumed(small, clip, tmp_path):
     list(resumed)
     assert_same(resumed.run.trained, whole.run.trained)
     assert list(RunFolder(tmp_path / "old").states()) == [0, 6]
+
+
+def test_no_memory_for_a_snapshot_costs_the_snapshot_only(small, clip, tmp_path, monkeypatch, caplog):
+    def full(self):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(Photographer, "take", full)
+    kept = KeptRun(tmp_path, small, clip, config(iterations=2), moments=2)
+    assert [step.iteration for step in kept] == [1, 2]
+    assert kept.snapshots.moments == ()
+    assert kept.is_stored
+    assert caplog.text.count("no memory for the snapshot") == 1
