@@ -20,6 +20,7 @@ from .styles import STYLES as RENDERERS
 SPECIES = tuple(ANATOMIES)
 STYLES = tuple(RENDERERS)
 SIZE = 128
+AT_ONCE = 4  # drawings at a time: more do not fit into a processor's cache, and take longer each
 
 __all__ = [
     "MEANINGS",
@@ -62,7 +63,10 @@ def draw(
         raise ValueError(f"there is no species {species!r}; there are {', '.join(SPECIES)}")
     if style not in RENDERERS:
         raise ValueError(f"there is no style {style!r}; there are {', '.join(STYLES)}")
-    chosen = RENDERERS[style]
-    noise = Noise(len(p), size * oversample, generator, grain)
-    pictures = chosen.render(build_scene(p, species, noise, chosen.manner), noise).clamp(0, 1)
-    return F.avg_pool2d(pictures, oversample) if oversample > 1 else pictures
+    chosen, done = RENDERERS[style], []
+    for start in range(0, len(p), AT_ONCE):
+        some = p[start : start + AT_ONCE]
+        noise = Noise(len(some), size * oversample, generator, grain)
+        pictures = chosen.render(build_scene(some, species, noise, chosen.manner), noise).clamp(0, 1)
+        done.append(F.avg_pool2d(pictures, oversample) if oversample > 1 else pictures)
+    return torch.cat(done)

@@ -79,7 +79,7 @@ class Canvas:
         cover = fill(distance, self.softness * soft)
         self.color = over(self.color, color, cover)
         if normal is not None:
-            self.normal = tuple(old + (new - old) * cover for old, new in zip(self.normal, normal, strict=True))
+            self.normal = tuple(torch.lerp(old, new, cover) for old, new in zip(self.normal, normal, strict=True))
         if gloss is not None:
             self.gloss = self.gloss + (gloss - self.gloss) * cover
         if furry is not None:

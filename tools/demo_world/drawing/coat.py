@@ -11,7 +11,7 @@ from .parameters import Parameters
 from .pens import ellipse, gray, over, ramp, step
 
 PATTERNS = ("plain", "patches", "mask", "spots", "stripes")
-PATTERN_ENDS = (0.28, 0.48, 0.64, 0.82, 1.01)  # of the parameter "pattern", for each of PATTERNS
+PATTERN_ENDS = (0.32, 0.56, 0.74, 0.90, 1.01)  # of the parameter "pattern", for each of PATTERNS
 
 
 def pattern_index(p: Parameters) -> Tensor:

@@ -12,7 +12,7 @@ from .anatomy import Anatomy
 from .canvas import FAR, Canvas, Manner
 from .coat import coat_at, coat_color
 from .noise import Noise
-from .parameters import COLLAR_FROM, Parameters
+from .parameters import COLLAR_FROM, SECOND_EARS_FROM, Parameters
 from .pens import color, ellipse, hsv, leaf, over, step
 from .solids import Surface, ellipsoid, joined, rotation, turned
 
@@ -155,7 +155,7 @@ def paint_head(canvas: Canvas, p: Parameters, a: Anatomy, head: Head) -> None:
 
 def paint_ears(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, head: Head) -> None:
     """Both ears, hidden by the head where it is nearer."""
-    kind = step(p.ear_kind, 0.52, 22)
+    kind = step(p.ear_kind, SECOND_EARS_FROM, 26)
     coat = coat_color(p, a)
     first, second = a.ears
 

@@ -35,7 +35,7 @@ MEANINGS = {
     "marking": "extent of the marking (people: beard)",
     "fur": "length of fur (people: of hair)",
     "hair": "color of hair, and of an animal's markings",
-    "ear_kind": "kind of ears: first of the species' kinds to the second",
+    "ear_kind": "kind of ears: the first of the species' two kinds, above 0.62 the second",
     "ear_size": "size of the ears",
     "ear_tilt": "how far the ears lean outward",
     "snout": "short and wide to long snout",
@@ -55,7 +55,7 @@ MEANINGS = {
     "wear_hue": "hue of what is worn",
 }
 NAMES = tuple(MEANINGS)
-COLLAR_FROM, GLASSES_FROM, HAT_FROM, CLOSED_BELOW = 0.55, 0.80, 0.80, 0.08
+COLLAR_FROM, GLASSES_FROM, HAT_FROM, CLOSED_BELOW, SECOND_EARS_FROM = 0.55, 0.80, 0.80, 0.08, 0.62
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def stroke(distance: Tensor, width: Tensor | float) -> Tensor:
 
 def over(image: Tensor, color: Tensor, coverage: Tensor) -> Tensor:
     """Paint `color` over `image` where `coverage` [N, H, W] says so."""
-    return image + (color - image) * coverage.unsqueeze(1)
+    return torch.lerp(image, color, coverage.unsqueeze(1))
 
 
 def step(value: Tensor, at: Tensor | float, sharpness: float = 14.0) -> Tensor:

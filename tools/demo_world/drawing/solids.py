@@ -53,12 +53,13 @@ def ellipsoid(x: Tensor, y: Tensor, center: tuple, radii: tuple, turn: Tensor) -
     inside = gx * dx + gy * dy
     k0 = (inside + 1e-6).sqrt()
     distance = k0 * (k0 - 1) * (gx * gx + gy * gy + 1e-6).rsqrt()
-    dz = ((1 - inside).clamp_min(0) / zz).sqrt() - (xz * dx + yz * dy) / zz
+    lean = (xz * dx + yz * dy) / zz
+    dz = ((1 - inside).clamp_min(0) / zz).sqrt() - lean / k0.clamp_min(1)
     nx = entry(0, 0) * dx + entry(0, 1) * dy + xz * dz
     ny = entry(0, 1) * dx + entry(1, 1) * dy + yz * dz
     nz = (xz * dx + yz * dy + zz * dz).clamp_min(0)
     scale = (nx * nx + ny * ny + nz * nz + 1e-6).rsqrt()
-    depth = cz + dz - 1.5 * distance.clamp_min(0)
+    depth = cz + dz - 2.5 * distance.clamp_min(0)
     return Surface(distance, depth, (nx * scale, ny * scale, nz * scale))
 
 

@@ -19,7 +19,7 @@ def photo(scene: Scene, noise: Noise) -> Tensor:
     c, p = scene.canvas, scene.p
     angle = torch.atan2(scene.y - 0.12, scene.x)
     radius = (scene.x.square() + (scene.y - 0.12).square() + 1e-4).sqrt()
-    below = torch.sigmoid((scene.y - 0.50) * 14)  # on the chest, fur falls straight down
+    below = torch.sigmoid((scene.y - 0.52) * 26)  # on the chest, fur falls straight down
     along, across = torch.lerp(radius, scene.y, below), torch.lerp(angle, 1.4 * scene.x, below)
     strands = noise.strands(across, along, 3.6)
     lit = shading(scene) * (1 + noise.amount * (FUR * c.furry * (0.6 + 0.6 * p.fur) * strands))
