@@ -1,4 +1,7 @@
-"""Draw a sheet of the demo world: `python tools/demo_world/contact_sheet.py --out sheet.png --species dog --style photo`."""
+"""Draw a sheet of pictures of the demo world.
+
+python tools/demo_world/contact_sheet.py --out sheet.png --species dog --style photo neon
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def tiled(pictures: Tensor, columns: int) -> Image.Image:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the picture to write")
     parser.add_argument("--species", choices=SPECIES, nargs="+", default=["dog"], help="default: dog")
     parser.add_argument("--style", choices=STYLES, nargs="+", default=["photo"], help="default: photo")

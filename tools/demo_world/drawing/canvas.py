@@ -1,6 +1,7 @@
 """What a scene knows at each pixel, and the brush that paints the parts of a figure one over another.
 
-A scene is not yet a picture: it holds colors without light, normals, lines and textures. The styles make pictures of it.
+A scene is not yet a picture: it holds colors without light, normals, lines and textures. The styles make pictures
+of it.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ class Canvas:
     Attributes:
         color: color without light. normal: direction of the surface, as (x, y, z).
         figure: coverage of the figure. outline: distance to the figure's outline, negative inside.
-        contour: distance to the nearest visible edge of a large part. detail: the same of eyes, nose, mouth and markings.
-        gloss: how much the surface shines. furry: how much fur it shows. eyes, spark: coverage of eyeballs and catchlights.
+        contour: distance to the nearest visible edge of a large part. detail: the same for eyes, nose and mouth.
+        gloss: how much the surface shines. furry: how much fur it shows.
+        eyes, spark: coverage of eyeballs, and of the lights mirrored in them.
         shadow: how much light other parts take away. worn: coverage of clothes and other things that are worn.
     """
 
@@ -59,9 +61,7 @@ class Canvas:
         field = torch.zeros(count, size, size)
         far = torch.full_like(field, FAR)
         normal = (field, field, field + 1)
-        return cls(
-            torch.zeros(count, 3, size, size), normal, field, far, far, far, *(field,) * 6, softness=2.4 / size
-        )
+        return cls(torch.zeros(count, 3, size, size), normal, field, far, far, far, *(field,) * 6, softness=2.4 / size)
 
     def paint(
         self,

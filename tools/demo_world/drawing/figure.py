@@ -182,11 +182,12 @@ def paint_ears(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, head: Head
         size = (ux * ux + uy * uy).rsqrt()
         normal = (-uy * size * round_ * 0.7, ux * size * round_ * 0.7 - 0.1, (1 - 0.5 * round_ * round_))
         hanging = step(-inside, -0.25, 12)
-        fur = coat * (1 - (1 - dark) * hanging).unsqueeze(1) * torch.lerp(
-            torch.ones_like(along), 0.80 + 0.25 * (1 - along), 1 - hanging
-        ).unsqueeze(1)
+        fur = (
+            coat
+            * (1 - (1 - dark) * hanging).unsqueeze(1)
+            * torch.lerp(torch.ones_like(along), 0.80 + 0.25 * (1 - along), 1 - hanging).unsqueeze(1)
+        )
         canvas.paint(shown, fur, normal, gloss=0.03, furry=a.furry)
         hollow = torch.maximum(distance + (1 - inside) * width * 0.85 + FAR * (inside < 0.2), shown + 0.01)
         canvas.paint(hollow, 0.6 * color(*a.inner_ear) + 0.4 * coat, None, furry=0.3 * a.furry, lines="detail", soft=2)
         canvas.shade(0.35 * torch.exp(-distance.clamp_min(0) / 0.03) * (distance > 0) * (along < 0.3) * (inside < 0.2))
-

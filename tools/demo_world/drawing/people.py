@@ -60,7 +60,9 @@ def scalp(p: Parameters, pose: Pose) -> tuple[Surface, Tensor]:
     """The cap of hair: its surface, and distance to where hair grows on it (the face is left free)."""
     wide = 0.92 + 0.16 * p.width
     thick = 0.05 + 0.05 * p.fur * ~has_haircut(p, "bald", "bun")
-    cap = ellipsoid(pose.x, pose.y, (0.0, -0.10, -0.035), (0.385 * wide + thick, 0.445 + thick, 0.43 + thick), pose.turn)
+    cap = ellipsoid(
+        pose.x, pose.y, (0.0, -0.10, -0.035), (0.385 * wide + thick, 0.445 + thick, 0.43 + thick), pose.turn
+    )
     ox, oy, oz = turned_back(pose.turn, pose.x, pose.y, cap.depth)
     part = 0.10 * (p.ear_tilt - 0.5)
     hairline = -0.30 - 0.10 * p.snout + 1.1 * (ox - part).abs() * (p.scenery - 0.5)

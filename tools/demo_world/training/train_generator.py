@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[2])]
+sys.path.insert(1, str(Path(__file__).resolve().parents[3]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from checkpoints import Every, read_state, write_state
 from drawing import SIZE, SPECIES, draw, parameters_from_latents
@@ -237,7 +237,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--adversarial", type=float, default=0.3, help="weight of the adversarial loss (%(default)s)")
     parser.add_argument("--features", type=float, default=0.6, help="weight of the feature loss (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: a GPU if any")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
     parser.add_argument("--minutes", type=float, default=3.0, help="minutes between checkpoints (default: %(default)s)")
     return parser.parse_args()
 

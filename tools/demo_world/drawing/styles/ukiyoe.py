@@ -36,8 +36,8 @@ def ukiyoe(scene: Scene, noise: Noise) -> Tensor:
     sky = over(sky, color(0.10, 0.11, 0.20), torch.exp(-(rise / 0.014).square()) * 0.85)
     image = over(sky, figure, c.figure)
     swell = 0.013 + 0.006 * torch.sin(5 * scene.x + 3 * scene.y) + 0.4 / noise.size
-    line = torch.exp(-(c.contour / swell).square() ** 2)
-    detail = torch.exp(-(c.detail / (0.55 * swell)).square() ** 2)
+    line = torch.exp(-((c.contour / swell).square() ** 2))
+    detail = torch.exp(-((c.detail / (0.55 * swell)).square() ** 2))
     image = over(image, color(0.09, 0.09, 0.14), torch.maximum(line, 0.92 * detail).clamp(0, 1))
     seal = box(scene.px - torch.where(p.scenery > 0.5, -0.80, 0.80), scene.py - 0.74, 0.10, 0.14, 0.02)
     marks = 0.5 + 0.5 * torch.sin(52 * scene.px + 2 * torch.sin(30 * scene.py)) * torch.sin(44 * scene.py)
