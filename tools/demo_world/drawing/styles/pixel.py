@@ -11,7 +11,7 @@ from ..lighting import shading
 from ..noise import Noise
 from ..pens import gray, over, saturated
 
-MANNER = Manner(eye_scale=1.55, fuzz=0.0)
+MANNER = Manner(eye_scale=1.65, fuzz=0.0)
 SQUARES = 32
 LEVELS = 6  # of brightness of each color
 
@@ -32,11 +32,21 @@ def pixel(scene: Scene, noise: Noise) -> Tensor:
     edge = F.max_pool2d(torch.exp(-(c.contour / 0.022).square()).unsqueeze(1), block)
     line = F.max_pool2d(torch.exp(-((c.detail + c.eyes) / 0.012).square()).unsqueeze(1), block)
     small = torch.where(edge > 0.62, small * 0.25, small)
-    small = torch.where(line > 0.62, small * 0.40, small)
+    near_eyes = F.max_pool2d(F.avg_pool2d(c.eyes, block).unsqueeze(1), 3, 1, 1) > 0.2
+    small = torch.where((line > 0.62) & ~near_eyes, small * 0.40, small)
+    small = torch.where(F.avg_pool2d(c.eyes, block).unsqueeze(1) > 0.35, _eyes(c.color, c.eyes, block), small)
     value = gray(small).unsqueeze(1).clamp_min(0.04)
     flat = small * ((value * LEVELS).round().clamp_min(0.5) / LEVELS / value)
     flat = ((flat * 2 * LEVELS).round() / (2 * LEVELS)).clamp(0, 1)
     return flat.repeat_interleave(block, 2).repeat_interleave(block, 3)
+
+
+def _eyes(image: Tensor, eyes: Tensor, block: int) -> Tensor:
+    """Squares of eyes, [N, 3, H, W]: black where a square shows much of a pupil, else white or the iris."""
+    light, share = gray(image), F.avg_pool2d(eyes, block).unsqueeze(1).clamp_min(0.05)
+    dark, white = (F.avg_pool2d(eyes * part.float(), block).unsqueeze(1) / share for part in (light < 0.20, light > 0.72))
+    iris = saturated(F.avg_pool2d(image * eyes.unsqueeze(1), block) / share, 1.6)
+    return torch.where(dark > 0.24, 0.04, torch.where(white > 0.60, 0.98, iris))
 
 
 def _middle(image: Tensor, block: int) -> Tensor:
