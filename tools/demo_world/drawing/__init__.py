@@ -20,7 +20,7 @@ from .styles import STYLES as RENDERERS
 SPECIES = tuple(ANATOMIES)
 STYLES = tuple(RENDERERS)
 SIZE = 128
-AT_ONCE = 4  # drawings at a time: more do not fit into a processor's cache, and take longer each
+AT_ONCE = 4  # drawings of SIZE at a time: more do not fit into a processor's cache, and take longer each
 
 __all__ = [
     "MEANINGS",
@@ -64,8 +64,9 @@ def draw(
     if style not in RENDERERS:
         raise ValueError(f"there is no style {style!r}; there are {', '.join(STYLES)}")
     chosen, done = RENDERERS[style], []
-    for start in range(0, len(p), AT_ONCE):
-        some = p[start : start + AT_ONCE]
+    at_once = max(1, AT_ONCE * SIZE**2 // (size * oversample) ** 2)
+    for start in range(0, len(p), at_once):
+        some = p[start : start + at_once]
         noise = Noise(len(some), size * oversample, generator, grain)
         pictures = chosen.render(build_scene(some, species, noise, chosen.manner), noise).clamp(0, 1)
         done.append(F.avg_pool2d(pictures, oversample) if oversample > 1 else pictures)

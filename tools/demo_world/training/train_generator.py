@@ -3,7 +3,8 @@
     python tools/demo_world/training/train_generator.py --species dog --out dog_photo.safetensors --state dog.pt
 
 The world says which photo belongs to which latent, so training starts as regression: the generator copies z -> photo,
-compared over a Laplacian pyramid, without fur and grain. From step --regression on, it learns with a discriminator:
+compared over a Laplacian pyramid, without fur and grain; first at 32 px, where steps are cheap and poses are learned,
+then at 64 and 128 px (`PHASES`). In the last phase it learns with a discriminator:
 StyleGAN2's non-saturating loss with R1, features of the discriminator compared with those of the true photo of the
 same latent, and the coarse bands of the pyramid. What two noise inputs change in a picture is matched to what differs
 between two drawings of the same parameters: fur and grain. The moving average of the weights is saved.
@@ -17,6 +18,7 @@ import math
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -33,13 +35,20 @@ from nada import Generator, GeneratorConfig, save_generator
 
 CONFIG = GeneratorConfig(
     resolution=SIZE,
-    channels=(128, 128, 112, 80, 40, 20),
+    channels=(112, 112, 96, 56, 32, 16),
     z_dim=40,
     w_dim=160,
     mapping_layers=4,
     mapping_lr_multiplier=1.0,
 )
 NOISE = {4: 0.01, 8: 0.01, 16: 0.02, 32: 0.04, 64: 0.08, 128: 0.12}  # strengths of noise to begin with
+PHASES = (
+    # resolution, pictures per step, steps, whether there is a discriminator
+    (32, 16, 5000, False),
+    (64, 10, 3000, False),
+    (128, 8, 1500, False),
+    (128, 8, 2500, True),
+)
 NOISE_EVERY = 4  # steps between comparisons of what noise changes
 R1_EVERY, R1 = 8, 0.4
 
@@ -65,16 +74,29 @@ class Discriminator(nn.Module):
         return self.head(x.flatten(1))[:, 0], features
 
 
-def photos(z: Tensor, species: str, noise: torch.Generator, grain: float = 1.0) -> Tensor:
-    """The photo of each latent, [N, 3, 128, 128] in -1..1; `grain` as in `drawing.draw`."""
-    return draw(parameters_from_latents(z), species, "photo", noise, grain=grain) * 2 - 1
+def photos(z: Tensor, species: str, noise: torch.Generator, grain: float = 1.0, size: int = SIZE) -> Tensor:
+    """The photo of each latent, [N, 3, size, size] in -1..1; `grain` as in `drawing.draw`."""
+    drawn = max(64, size)  # smaller drawings lose their lines
+    pictures = draw(parameters_from_latents(z), species, "photo", noise, grain=grain, size=drawn)
+    return F.avg_pool2d(pictures, drawn // size) * 2 - 1
+
+
+def rendered(generator: Generator, ws: Tensor, resolution: int) -> Tensor:
+    """Images [N, 3, resolution, resolution] of the blocks up to that resolution, without noise."""
+    styles, x, image = generator.synthesis.styles(ws), None, None
+    for block in generator.synthesis.children():
+        x, image = block(x, image, styles, {}, False)
+        if image.shape[-1] == resolution:
+            return image
+    raise ValueError(f"the generator has no block of {resolution} px")
 
 
 def pyramid_loss(made: Tensor, true: Tensor, skip: int = 0) -> Tensor:
     """L1 over a Laplacian pyramid without its `skip` finest bands, more where the true picture has detail."""
     total = made.new_zeros(())
-    for level in range(5):
-        if level == 4:
+    last = int(math.log2(made.shape[-1])) - 3  # the coarsest band is of 8 px
+    for level in range(last + 1):
+        if level == last:
             return total + 2.0 * (made - true).abs().mean()
         low_made, low_true = F.avg_pool2d(made, 2), F.avg_pool2d(true, 2)
         if level >= skip:
@@ -119,12 +141,35 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
         a.lerp_(b, 1 - decay)
 
 
-def learning_rate(step: int, regression: int, steps: int, peak: float) -> float:
-    """Cosine from `peak` to an eighth during regression; a tenth of `peak` afterwards, fading out at the end."""
-    warm = min(1.0, (step + 1) / 100)
-    if step < regression:
-        return peak * warm * (1 / 8 + 7 / 8 * 0.5 * (1 + math.cos(math.pi * step / regression)))
-    return peak / 10 * min(1.0, 0.1 + 3 * (steps - step) / max(1, steps - regression))
+@dataclass(frozen=True)
+class Moment:
+    """Where in `PHASES` a training is."""
+
+    resolution: int
+    batch: int
+    adversarial: bool
+    step: int  # of the phase
+    rate: float  # learning rate as a share of its peak
+
+
+def moment(step: int, share: float) -> Moment | None:
+    """The moment of a step in 0.., None after the last; `share` scales the steps of all phases.
+
+    The learning rate falls as a cosine to an eighth during regression; it is a tenth with a discriminator, and fades
+    out at the end.
+    """
+    lengths = [max(2, round(share * steps)) for _, _, steps, _ in PHASES]
+    regression = sum(length for length, phase in zip(lengths, PHASES, strict=True) if not phase[3])
+    begun = 0
+    for length, (resolution, batch, _, adversarial) in zip(lengths, PHASES, strict=True):
+        if step < begun + length:
+            warm = min(1.0, (step + 1) / 100)
+            rate = warm * (1 / 8 + 7 / 8 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / regression))))
+            if adversarial:
+                rate = 0.1 * min(1.0, 0.1 + 3 * (begun + length - step) / length)
+            return Moment(resolution, batch, adversarial, step - begun, rate)
+        begun += length
+    return None
 
 
 class Training:
@@ -137,6 +182,8 @@ class Training:
             for name in self.generator.synthesis.conv_layers:
                 if name.startswith(f"b{block}."):
                     self.generator.synthesis.layer(name).noise_strength.data.fill_(NOISE[block])
+            if block > PHASES[0][0]:  # what comes later begins without a say
+                self.generator.synthesis.layer(f"b{block}.torgb").weight.data.zero_()
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=args.lr, betas=(0.5, 0.99))
         self.judge_optimizer = torch.optim.Adam(self.judge.parameters(), lr=1e-3, betas=(0.0, 0.99))
@@ -160,17 +207,20 @@ class Training:
     def step(self) -> dict[str, float]:
         """One training step; returns its losses."""
         args, step = self.args, self.done
+        now = moment(step, args.share)
         rng = torch.Generator().manual_seed(args.seed * 10**7 + step + 1)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.regression, args.steps, args.lr)
-        z = torch.randn(args.batch, CONFIG.z_dim, generator=rng).to(args.device)
-        plain = photos(z, args.species, rng, grain=0.0)  # L1 cannot learn fur, it would only disturb the gradient
-        adversarial = step >= args.regression
+            group["lr"] = args.lr * now.rate
+        z = torch.randn(now.batch, CONFIG.z_dim, generator=rng).to(args.device)
+        # L1 cannot learn fur, which would only disturb the gradient.
+        plain = photos(z, args.species, rng, 0.0, now.resolution).to(args.device)
         ws = self.generator.mapping(z)
-        made = self.generator.synthesis(ws, "random" if adversarial else "none", rng)
-        losses = {"pyramid": pyramid_loss(made, plain, skip=1 if adversarial else 0)}
-        if adversarial:
-            losses |= self._adversarial(made, photos(z, args.species, rng), z, ws, rng)
+        if now.adversarial:
+            made = self.generator.synthesis(ws, "random", rng)
+            losses = {"pyramid": pyramid_loss(made, plain, skip=1)}
+            losses |= self._adversarial(made, photos(z, args.species, rng).to(args.device), z, ws, rng, now)
+        else:
+            losses = {"pyramid": pyramid_loss(rendered(self.generator, ws, now.resolution), plain)}
         self.optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(self.generator.parameters(), 5.0)
@@ -179,8 +229,10 @@ class Training:
         self.done += 1
         return {name: value.item() for name, value in losses.items()}
 
-    def _adversarial(self, made: Tensor, true: Tensor, z: Tensor, ws: Tensor, rng: torch.Generator) -> dict:
-        args, step = self.args, self.done
+    def _adversarial(
+        self, made: Tensor, true: Tensor, z: Tensor, ws: Tensor, rng: torch.Generator, now: Moment
+    ) -> dict[str, Tensor]:
+        args, step = self.args, now.step
         self.judge_optimizer.zero_grad(set_to_none=True)
         self.judge.requires_grad_(True)
         loss = discriminator_loss(self.judge, made, true, R1_EVERY * R1 if step % R1_EVERY == 0 else 0.0)
@@ -190,15 +242,15 @@ class Training:
         logits, features = self.judge(made)
         with torch.no_grad():
             _, wanted = self.judge(true)
-        ramp = min(1.0, (step - args.regression) / 200)
+        ramp = min(1.0, step / 200)
         losses = {
             "judgment": ramp * args.adversarial * F.softplus(-logits).mean(),
             "features": ramp * args.features * feature_loss(features, wanted),
         }
         if step % NOISE_EVERY == 0:
-            half = max(1, args.batch // 2)
+            half = max(1, now.batch // 2)
             again = self.generator.synthesis(ws[:half], "random", rng)
-            drawn = photos(z[:half], args.species, rng)
+            drawn = photos(z[:half], args.species, rng).to(args.device)
             losses["noise"] = 0.2 * noise_loss((made[:half], again), (true[:half], drawn))
         return losses
 
@@ -206,7 +258,7 @@ class Training:
         """Write the averaged generator, 16-bit, with its mean w and a note of how it was made."""
         args = self.args
         self.average.mapping.w_avg.copy_(self.average.estimate_w_avg())
-        recipe = {name: getattr(args, name) for name in ("species", "regression", "batch", "lr", "seed")}
+        recipe = {name: getattr(args, name) for name in ("species", "share", "lr", "seed")}
         half = copy.deepcopy(self.average).half()
         source = {"format": "demo world", "made by": "tools/demo_world/training/train_generator.py"}
         half.metadata = {"source": {**source, **recipe, "steps": self.done}}
@@ -230,10 +282,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--state", type=Path, help="training state to resume from if it exists, and to write")
     parser.add_argument("--start", type=Path, help="training state of another species to begin with")
-    parser.add_argument("--steps", type=int, default=7500, help="training steps (default: %(default)s)")
-    parser.add_argument("--regression", type=int, default=5000, help="steps without discriminator (%(default)s)")
-    parser.add_argument("--batch", type=int, default=8, help="pictures per step (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=1.2e-2, help="peak learning rate of Adam (default: %(default)s)")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the usual steps (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=8e-3, help="peak learning rate of Adam (default: %(default)s)")
     parser.add_argument("--adversarial", type=float, default=0.3, help="weight of the adversarial loss (%(default)s)")
     parser.add_argument("--features", type=float, default=0.6, help="weight of the feature loss (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
@@ -243,7 +293,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Train until --steps are done, with a checkpoint every few minutes."""
+    """Train through all phases, with a checkpoint every few minutes."""
     args = parse()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.set_flush_denormal(True)
@@ -260,12 +310,12 @@ def main() -> None:
         training.done = 0
     print(f"{sum(v.numel() for v in training.generator.parameters()):,} parameters, step {training.done}", flush=True)
     begun, checkpoint = time.time(), Every(args.minutes)
-    while training.done < args.steps:
+    while moment(training.done, args.share) is not None:
         losses = training.step()
         if training.done % 50 == 1:
             text = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
             print(f"step {training.done} {text} {time.time() - begun:.0f} s", flush=True)
-        if checkpoint.due() or training.done == args.steps:
+        if checkpoint.due() or moment(training.done, args.share) is None:
             if args.state is not None:
                 write_state(training.state(), args.state)
             training.save()

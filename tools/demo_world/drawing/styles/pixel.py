@@ -44,7 +44,9 @@ def pixel(scene: Scene, noise: Noise) -> Tensor:
 def _eyes(image: Tensor, eyes: Tensor, block: int) -> Tensor:
     """Squares of eyes, [N, 3, H, W]: black where a square shows much of a pupil, else white or the iris."""
     light, share = gray(image), F.avg_pool2d(eyes, block).unsqueeze(1).clamp_min(0.05)
-    dark, white = (F.avg_pool2d(eyes * part.float(), block).unsqueeze(1) / share for part in (light < 0.20, light > 0.72))
+    dark, white = (
+        F.avg_pool2d(eyes * part.float(), block).unsqueeze(1) / share for part in (light < 0.20, light > 0.72)
+    )
     iris = saturated(F.avg_pool2d(image * eyes.unsqueeze(1), block) / share, 1.6)
     return torch.where(dark > 0.24, 0.04, torch.where(white > 0.60, 0.98, iris))
 
