@@ -23,6 +23,8 @@ SIZE = 128
 AT_ONCE = 4  # drawings of SIZE at a time: more do not fit into a processor's cache, and take longer each
 
 __all__ = [
+    "ANATOMIES",
+    "AT_ONCE",
     "MEANINGS",
     "NAMES",
     "SIZE",
