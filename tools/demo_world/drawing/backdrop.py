@@ -40,7 +40,7 @@ def _studio(p: Parameters, px: Tensor, py: Tensor) -> Tensor:
 
 def _meadow(p: Parameters, px: Tensor, py: Tensor) -> Tensor:
     """Sky with clouds, hills and grass."""
-    s = 2 * math.pi * p.scenery
+    s = 2.5 * (p.scenery - 0.5)
     horizon = 0.10 + 0.30 * (p.scenery - 0.5)
     sky = torch.lerp(hsv(0.56 + 0.10 * (p.hue - 0.5) + 0 * px, 0.52, 0.62 + 0.36 * p.tone),
                      hsv(0.10 + 0.9 * (p.hue > 0.8).float() + 0 * px, 0.16, 0.95),
@@ -88,9 +88,10 @@ def _lights(p: Parameters, px: Tensor, py: Tensor) -> Tensor:
     image = hsv(p.hue, 0.55, 0.10 + 0.20 * p.tone) * (1.05 - 0.35 * py).unsqueeze(1)
     lines = FAR + 0 * px
     for n in range(BULBS):
-        s = 2 * math.pi * (p.scenery + n * 0.381966)
-        cx, cy = 1.0 * torch.sin(1.7 * s + 2.4 * n), -0.42 + 0.55 * torch.sin(2.9 * s + 1.3 * n * n)
-        radius = 0.10 + 0.07 * torch.sin(3.1 * n + s)
+        near = 0.5 + 0.5 * math.sin(3.1 * n)  # the nearer, the larger, and the further it shifts
+        cx = math.sin(2.4 * n) + (0.3 + 0.5 * near) * (p.scenery - 0.5)
+        cy = -0.42 + 0.55 * math.sin(1.3 * n * n) + 0.15 * near * (p.tone - 0.5)
+        radius = 0.05 + 0.12 * near
         distance = ((px - cx).square() + (py - cy).square() + 1e-6).sqrt() - radius
         rim = 0.70 + 0.30 * torch.exp(-(distance / 0.03).square())
         tint = hsv(p.hue + 0.10 * math.sin(5.0 * n) + (0.5 if n % 3 == 0 else 0.0), 0.45, 1.0)

@@ -3,8 +3,8 @@
     python tools/demo_world/training/train_generator.py --species dog --out dog_photo.safetensors --state dog.pt
 
 The world says which photo belongs to which latent, so training starts as regression: the generator copies z -> photo,
-compared over a Laplacian pyramid, without fur and grain; first at 32 px, where steps are cheap and poses are learned,
-then at 64 and 128 px (`PHASES`). In the last phase it learns with a discriminator:
+compared over a Laplacian pyramid, without fur and grain; first at 16 and 32 px, where steps are cheap and poses are
+learned, then at 64 and 128 px (`PHASES`). In the last phase it learns with a discriminator:
 StyleGAN2's non-saturating loss with R1, features of the discriminator compared with those of the true photo of the
 same latent, and the coarse bands of the pyramid. What two noise inputs change in a picture is matched to what differs
 between two drawings of the same parameters: fur and grain. The moving average of the weights is saved.
@@ -44,10 +44,11 @@ CONFIG = GeneratorConfig(
 NOISE = {4: 0.01, 8: 0.01, 16: 0.02, 32: 0.04, 64: 0.08, 128: 0.12}  # strengths of noise to begin with
 PHASES = (
     # resolution, pictures per step, steps, whether there is a discriminator
-    (32, 16, 5000, False),
-    (64, 10, 3000, False),
-    (128, 8, 1500, False),
-    (128, 8, 2500, True),
+    (16, 32, 4000, False),
+    (32, 16, 3500, False),
+    (64, 10, 2500, False),
+    (128, 8, 1200, False),
+    (128, 8, 2000, True),
 )
 NOISE_EVERY = 4  # steps between comparisons of what noise changes
 R1_EVERY, R1 = 8, 0.4
@@ -76,7 +77,7 @@ class Discriminator(nn.Module):
 
 def photos(z: Tensor, species: str, noise: torch.Generator, grain: float = 1.0, size: int = SIZE) -> Tensor:
     """The photo of each latent, [N, 3, size, size] in -1..1; `grain` as in `drawing.draw`."""
-    drawn = max(64, size)  # smaller drawings lose their lines
+    drawn = min(SIZE, max(32, size))  # smaller drawings lose their shapes
     pictures = draw(parameters_from_latents(z), species, "photo", noise, grain=grain, size=drawn)
     return F.avg_pool2d(pictures, drawn // size) * 2 - 1
 
@@ -94,7 +95,7 @@ def rendered(generator: Generator, ws: Tensor, resolution: int) -> Tensor:
 def pyramid_loss(made: Tensor, true: Tensor, skip: int = 0) -> Tensor:
     """L1 over a Laplacian pyramid without its `skip` finest bands, more where the true picture has detail."""
     total = made.new_zeros(())
-    last = int(math.log2(made.shape[-1])) - 3  # the coarsest band is of 8 px
+    last = max(1, int(math.log2(made.shape[-1])) - 3)  # the coarsest band is of 8 px
     for level in range(last + 1):
         if level == last:
             return total + 2.0 * (made - true).abs().mean()
