@@ -16,7 +16,7 @@ PATTERN_ENDS = (0.32, 0.56, 0.74, 0.90, 1.01)  # of the parameter "pattern", for
 
 def pattern_index(p: Parameters) -> Tensor:
     """Index [N] of each animal's marking in PATTERNS."""
-    return torch.bucketize(p.pattern.flatten(), torch.tensor(PATTERN_ENDS[:-1]), right=True)
+    return torch.bucketize(p.pattern.flatten().contiguous(), torch.tensor(PATTERN_ENDS[:-1]), right=True)
 
 
 def coat_color(p: Parameters, a: Anatomy) -> Tensor:

@@ -22,7 +22,7 @@ BEARD_FROM = 0.72  # of the parameter "marking"
 
 def haircut_index(p: Parameters) -> Tensor:
     """Index [N] of each person's haircut in HAIRCUTS."""
-    return torch.bucketize(p.pattern.flatten(), torch.tensor(HAIRCUT_ENDS[:-1]), right=True)
+    return torch.bucketize(p.pattern.flatten().contiguous(), torch.tensor(HAIRCUT_ENDS[:-1]), right=True)
 
 
 def has_haircut(p: Parameters, *names: str) -> Tensor:
