@@ -4,8 +4,8 @@
 
 It learns from an album's drawings, disturbed in other ways than adaptations disturb them, and from pictures that it
 must refuse: double exposures and patchworks of two styles or species, colors of one with the details of another,
-smears, wiped faces, jumbles, textures, and what generators make whose weights were changed at random or whose training
-has just begun (--negatives). Part of the pictures are moved against its own gradient.
+creatures between two species, smears, wiped faces, jumbles, textures, and what generators make whose weights were
+changed at random (--negatives). Part of the pictures are moved against its own gradient.
 """
 
 from __future__ import annotations
@@ -88,6 +88,9 @@ class Refused:
             mixed.append(picture)
             shares.append(amount)
         rows, share = slice(0, 3 * part), torch.cat(shares)
+        pictures, gone = torch.cat(mixed), pages.share[rows]
+        creature = (gone > 0) & (torch.arange(3 * part) >= 2 * part)  # in place of borrowed colors
+        pictures[creature], share[creature] = pages.between[rows][creature].float() / 255, gone[creature]
         styled = (pages.style[:, 0] != pages.style[:, 1])[rows]
         answers = []
         for index, known, changed in ((pages.style, len(STYLES), styled), (pages.species, len(SPECIES), ~styled)):
@@ -95,7 +98,7 @@ class Refused:
         rest, _ = spoiled(first[3 * part :], rng)
         if self.generators and torch.rand((), generator=rng) < 0.7:
             rest = torch.cat([rest[: len(rest) // 2], self._generated(len(rest) - len(rest) // 2, rng)])
-        pictures = torch.cat([*mixed, rest])
+        pictures = torch.cat([pictures, rest])
         none = [F.one_hot(torch.full((len(rest),), known), known + 1).float() for known in (len(STYLES), len(SPECIES))]
         return pictures, torch.cat([answers[0], none[0]]), torch.cat([answers[1], none[1]])
 
@@ -178,7 +181,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--state", type=Path, help="training state to resume from if it exists, and to write")
     parser.add_argument("--negatives", type=Path, nargs="*", default=[], help="generators to change at random")
-    parser.add_argument("--steps", type=int, default=4000, help="training steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=3000, help="training steps (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=3.0, help="minutes between checkpoints (default: %(default)s)")
     return parser.parse_args()
