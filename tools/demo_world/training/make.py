@@ -30,12 +30,14 @@ STAGES = (
     Stage("dogs", "train_generator.py", "--species dog --out {out}/dog_photo.safetensors --state {work}/dog.pt"),
     Stage(
         "people", "train_generator.py",
-        "--species person --out {out}/person_photo.safetensors --state {work}/person.pt",
+        "--species person --start {work}/dog.pt --share 0.6 --state {work}/person.pt "
+        "--out {out}/person_photo.safetensors",
     ),
     Stage("album", "album.py", "--out {work}/album"),
     Stage(
         "cats", "train_generator.py",
-        "--species cat --share 0.3 --seed 5 --out {work}/cat_photo.safetensors --state {work}/cat.pt",
+        "--species cat --start {work}/dog.pt --share 0.1 --seed 5 --state {work}/cat.pt "
+        "--out {work}/cat_photo.safetensors",
     ),
     Stage(
         "judge", "train_judge.py",
