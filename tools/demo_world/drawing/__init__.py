@@ -1,4 +1,4 @@
-"""The drawn world: faces of seven species in ten styles, drawn at any size from 33 numbers each.
+"""The drawn world: faces of seven species in ten styles, drawn at any size from 35 numbers each.
 
 `draw(parameters, species, style)` makes pictures; the same parameters give the same individual in every style and
 species, which is what makes it possible to say how good an adaptation is.

@@ -12,7 +12,7 @@ from .canvas import FAR, Canvas
 from .figure import Head, Pose, turned_back
 from .noise import Noise
 from .parameters import Parameters
-from .pens import ellipse, leaf, ramp, smooth_min
+from .pens import ellipse, fill, leaf, ramp, smooth_min
 from .solids import Surface, ellipsoid, turned
 
 HAIRCUTS = ("short", "bob", "long", "bun", "curly", "bald")
@@ -75,22 +75,29 @@ def scalp(p: Parameters, pose: Pose) -> tuple[Surface, Tensor]:
 def paint_hair(canvas: Canvas, p: Parameters, pose: Pose, head: Head) -> None:
     """Hair on the head, and locks beside the face."""
     cap, distance = scalp(p, pose)
+    falls, normal = has_haircut(p, "bob", "long"), cap.normal
+    if falls.any():
+        locks = _locks(p, pose, head)
+        below = fill(locks - distance, 0.1) * falls  # where the nearer of the two is a lock
+        straight = (pose.x * 0.7, pose.x * 0, pose.x * 0 + 0.8)
+        normal = tuple(torch.lerp(n, s, below) for n, s in zip(normal, straight, strict=True))
+        distance = torch.where(falls, smooth_min(distance, locks, 0.05), distance)
     strands = 0.006 * torch.sin(60 * pose.x + 14 * pose.y)
     distance = distance + strands + FAR * has_haircut(p, "bald")
     tint = 1 + 0.10 * torch.sin(34 * pose.x + 9 * pose.y + 5 * p.scenery)
-    canvas.paint(distance, hair_color(p) * tint.unsqueeze(1), cap.normal, gloss=0.22, furry=0.8)
-    falls = has_haircut(p, "bob", "long")
-    if falls.any():
-        length = torch.where(has_haircut(p, "long"), 0.62 + 0.30 * p.fur, 0.26 + 0.12 * p.fur)
-        locks = None
-        for side in (-1.0, 1.0):
-            bx, by, bz = turned(pose.turn, side * 0.40, -0.16, 0.06)
-            tx, _, _ = turned(pose.turn, side * 0.435, 0.4, 0.02)
-            lock = leaf(pose.x, pose.y, (bx, by), (tx, length + 0 * tx), 0.085 + 0.03 * p.fur, 0.1)[0]
-            lock = torch.maximum(lock, torch.minimum(-head.surface.distance, head.surface.depth - bz - 0.08))
-            locks = lock if locks is None else torch.minimum(locks, lock)
-        normal = (pose.x * 0.7, pose.x * 0, pose.x * 0 + 0.8)
-        canvas.paint(locks + strands + FAR * ~falls, hair_color(p) * tint.unsqueeze(1), normal, gloss=0.2, furry=0.8)
+    canvas.paint(distance, hair_color(p) * tint.unsqueeze(1), normal, gloss=0.22, furry=0.8)
+
+
+def _locks(p: Parameters, pose: Pose, head: Head) -> Tensor:
+    """Distance to the locks that fall beside the face."""
+    length = torch.where(has_haircut(p, "long"), 0.62 + 0.30 * p.fur, 0.26 + 0.12 * p.fur)
+    locks = []
+    for side in (-1.0, 1.0):
+        bx, by, bz = turned(pose.turn, side * 0.37, -0.22, 0.06)
+        tx, _, _ = turned(pose.turn, side * 0.43, 0.4, 0.02)
+        lock = leaf(pose.x, pose.y, (bx, by), (tx, length + 0 * tx), 0.075 + 0.03 * p.fur, 0.15)[0]
+        locks.append(torch.maximum(lock, torch.minimum(-head.surface.distance, head.surface.depth - bz - 0.08)))
+    return torch.minimum(*locks)
 
 
 def paint_beard(canvas: Canvas, p: Parameters, a: Anatomy, head: Head) -> None:
