@@ -25,7 +25,6 @@ class Manner:
     eye_scale: float = 1.0
     fuzz: float = 1.0  # how far fur blurs outlines
     tremble: float = 0.0  # how far a hand strays from the outline
-    features: bool = True  # whether eyes, nose and mouth have colors
 
 
 @dataclass
@@ -143,7 +142,7 @@ def by_kind(kind: Tensor, makers: Sequence[Callable[..., Tensor]], p: Parameters
     for number, make in enumerate(makers):
         chosen = (kind == number).nonzero().flatten()
         if len(chosen):
-            part = make(p[chosen], *(f[chosen] if f.ndim > 2 else f for f in fields))
+            part = make(p[chosen], *(f[chosen] for f in fields))
             if result is None:
                 result = part.new_zeros(len(kind), *part.shape[1:])
             result[chosen] = part

@@ -12,7 +12,7 @@ from .canvas import FAR, Canvas
 from .face import Eyes
 from .figure import Pose, turned_back
 from .parameters import GLASSES_FROM, HAT_FROM, Parameters
-from .pens import color, hsv, leaf, segment, smooth_min
+from .pens import color, hsv, leaf, segment
 from .solids import ellipsoid, turned
 
 HATS = ("cap", "bowler", "straw hat", "party hat")
@@ -88,6 +88,6 @@ def paint_hat(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose) -> None:
     canvas.paint(cone + among(3), paper, bulge, gloss=0.2, furry=0.0, worn=True)
     ball = solid(center=(0, top - torch.where(kind == 3, 0.50, 0.08), -0.05), radii=(0.075, 0.075, 0.075))
     canvas.paint(
-        smooth_min(ball.distance, ball.distance, 0.01) + among(0, 3), hsv(p.wear_hue + 0.12, 0.25, 0.97), ball.normal,
+        ball.distance + among(0, 3), hsv(p.wear_hue + 0.12, 0.25, 0.97), ball.normal,
         furry=0.8, worn=True,
     )  # fmt: skip

@@ -29,7 +29,7 @@ def glass(scene: Scene, noise: Noise) -> Tensor:
     image = image * (0.70 + 0.50 * sun + ripples).unsqueeze(1)
     image = image + 0.05 * sun.unsqueeze(1)
     free = c.figure < 0.5
-    lead = torch.minimum(c.contour, torch.where(free, back_lead, torch.maximum(seam + 0.008, 0 * seam)))
+    lead = torch.minimum(c.contour, torch.where(free, back_lead, seam + 0.008))
     wide = LEAD + 0.3 / noise.size
     lines = torch.exp(-((lead / wide) ** 4))
     lines = torch.maximum(lines, torch.exp(-((c.detail / (0.50 * wide)) ** 4)))
