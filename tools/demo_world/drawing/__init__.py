@@ -1,0 +1,75 @@
+"""The drawn world: faces of seven species in ten styles, drawn at any size from 35 numbers each.
+
+`draw(parameters, species, style)` makes pictures; the same parameters give the same individual in every style and
+species, which is what makes it possible to say how good an adaptation is.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .anatomy import SPECIES as ANATOMIES
+from .anatomy import Anatomy
+from .noise import Noise
+from .parameters import MEANINGS, NAMES, Parameters, parameters_from_latents, random_parameters
+from .scene import build_scene
+from .styles import STYLES as RENDERERS
+
+SPECIES = tuple(ANATOMIES)
+STYLES = tuple(RENDERERS)
+SIZE = 128
+AT_ONCE = 4  # drawings of SIZE at a time: more do not fit into a processor's cache, and take longer each
+
+__all__ = [
+    "ANATOMIES",
+    "AT_ONCE",
+    "MEANINGS",
+    "NAMES",
+    "SIZE",
+    "SPECIES",
+    "STYLES",
+    "Parameters",
+    "draw",
+    "parameters_from_latents",
+    "random_parameters",
+]
+
+
+def draw(
+    p: Parameters,
+    species: str | Anatomy,
+    style: str,
+    generator: torch.Generator | None = None,
+    *,
+    size: int = SIZE,
+    grain: float = 1.0,
+    oversample: int = 1,
+) -> Tensor:
+    """Draw pictures [N, 3, size, size] in 0..1.
+
+    Args:
+        p: parameters of N drawings.
+        species: a name in SPECIES, or an anatomy (`anatomy.mixed` makes creatures between two species).
+        style: a name in STYLES.
+        generator: seeds what the parameters leave open, such as grain, strands of fur and the tremor of a hand.
+        size: pixels a side.
+        grain: scale of fine texture; 0 leaves what the parameters decide.
+        oversample: draw this many times larger and average, for the finest edges.
+
+    Raises:
+        ValueError: there is no such species or style.
+    """
+    if isinstance(species, str) and species not in ANATOMIES:
+        raise ValueError(f"there is no species {species!r}; there are {', '.join(SPECIES)}")
+    if style not in RENDERERS:
+        raise ValueError(f"there is no style {style!r}; there are {', '.join(STYLES)}")
+    chosen, done = RENDERERS[style], []
+    at_once = max(1, AT_ONCE * SIZE**2 // (size * oversample) ** 2)
+    for start in range(0, len(p), at_once):
+        some = p[start : start + at_once]
+        noise = Noise(len(some), size * oversample, generator, grain)
+        pictures = chosen.render(build_scene(some, species, noise, chosen.manner), noise).clamp(0, 1)
+        done.append(F.avg_pool2d(pictures, oversample) if oversample > 1 else pictures)
+    return torch.cat(done)

@@ -1,0 +1,34 @@
+"""The styles: how a scene becomes a photo, a sketch, a render, a painting, a sign, a sprite, a statue, a print..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..canvas import Manner, Scene
+from ..noise import Noise
+from . import chalk, glass, marble, neon, photo, pixar, pixel, sketch, ukiyoe, watercolor
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a style draws its figures, and how it makes a picture of a scene."""
+
+    manner: Manner
+    render: Callable[[Scene, Noise], Tensor]
+
+
+STYLES = {
+    "photo": Style(photo.MANNER, photo.photo),
+    "sketch": Style(sketch.MANNER, sketch.sketch),
+    "pixar": Style(pixar.MANNER, pixar.pixar),
+    "watercolor": Style(watercolor.MANNER, watercolor.watercolor),
+    "neon": Style(neon.MANNER, neon.neon),
+    "pixel": Style(pixel.MANNER, pixel.pixel),
+    "marble": Style(marble.MANNER, marble.marble),
+    "ukiyoe": Style(ukiyoe.MANNER, ukiyoe.ukiyoe),
+    "chalk": Style(chalk.MANNER, chalk.chalk),
+    "glass": Style(glass.MANNER, glass.glass),
+}

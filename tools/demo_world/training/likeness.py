@@ -1,0 +1,100 @@
+"""Measure how like the drawn world a generator's pictures are.
+
+    python tools/demo_world/training/likeness.py --judge judge.safetensors --species dog dog_photo.safetensors
+
+Precision is the share of generated pictures that lie within the drawn ones, recall the share of drawn ones within the
+generated (Kynkaanniemi et al., arXiv 1904.06991: balls that reach to the third nearest neighbor), both in the features
+of the judge. The Frechet distance (Heusel et al., arXiv 1706.08500) is of the same features, each divided by its
+deviation over the drawn pictures; beside it stands that of other drawn pictures, which is the best that can be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(1, str(Path(__file__).resolve().parents[3]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+
+from drawing import SPECIES, draw, random_parameters
+from judge_network import OpenJudge, load_open_judge
+
+from nada import Generator, load_generator
+
+NEIGHBOR = 3
+
+
+@torch.no_grad()
+def features_of(judge: OpenJudge, pictures: Tensor) -> Tensor:
+    """Features [N, D] of pictures [N, 3, H, W] in about [-1, 1]."""
+    return torch.cat([judge.features(part.clamp(-1, 1)) for part in pictures.split(64)])
+
+
+@torch.no_grad()
+def generated(generator: Generator, count: int, seed: int) -> Tensor:
+    """Pictures [count, 3, H, W] in about [-1, 1] of random latents, with random noise."""
+    rng, made = torch.Generator().manual_seed(seed), []
+    for start in range(0, count, 16):
+        z = torch.randn(min(16, count - start), generator.config.z_dim, generator=rng)
+        made.append(generator.synthesis(generator.mapping(z), "random", rng))
+    return torch.cat(made)
+
+
+def drawn(species: str, count: int, seed: int) -> Tensor:
+    """Photos [count, 3, 128, 128] in [-1, 1] of random parameters."""
+    rng = torch.Generator().manual_seed(seed)
+    return draw(random_parameters(count, rng), species, "photo", rng) * 2 - 1
+
+
+def within(points: Tensor, among: Tensor) -> float:
+    """Share of points [N, D] that lie in a ball around any of `among` [M, D]."""
+    reach = torch.cdist(among, among).kthvalue(NEIGHBOR + 1, 1).values  # the nearest is the point itself
+    return (torch.cdist(points, among) <= reach).any(1).float().mean().item()
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """Frechet distance of two sets of features [N, D], as if each were normally distributed."""
+    a, b = a.double(), b.double()
+    first, second = torch.cov(a.T), torch.cov(b.T)
+    values, vectors = torch.linalg.eigh(first)
+    root = vectors @ torch.diag(values.clamp_min(0).sqrt()) @ vectors.T
+    mixed = torch.linalg.eigvalsh(root @ second @ root).clamp_min(0).sqrt().sum()
+    return ((a.mean(0) - b.mean(0)).square().sum() + first.trace() + second.trace() - 2 * mixed).item()
+
+
+def likeness(judge: OpenJudge, made: Tensor, true: Tensor, other: Tensor) -> dict[str, float]:
+    """Precision, recall and Frechet distances of generated pictures, given two sets of drawn ones."""
+    first, second, third = (features_of(judge, pictures) for pictures in (made, true, other))
+    scale = second.std(0).clamp_min(1e-3)
+    first, second, third = first / scale, second / scale, third / scale
+    return {
+        "precision": within(first, second),
+        "recall": within(second, first),
+        "frechet": frechet_distance(first, second),
+        "frechet of drawings": frechet_distance(third, second),
+    }
+
+
+def main() -> None:
+    """Print a line for each generator."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("generator", type=Path, nargs="+", help="generators of photos of the species")
+    parser.add_argument("--judge", type=Path, required=True, help="the judge whose features count")
+    parser.add_argument("--species", choices=SPECIES, default="dog", help="default: %(default)s")
+    parser.add_argument("--count", type=int, default=1000, help="pictures of each kind (default: %(default)s)")
+    args = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    judge = load_open_judge(args.judge)
+    true, other = drawn(args.species, args.count, 1), drawn(args.species, args.count, 2)
+    for path in args.generator:
+        scores = likeness(judge, generated(load_generator(path), args.count, 3), true, other)
+        print(path, ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+
+
+if __name__ == "__main__":
+    main()

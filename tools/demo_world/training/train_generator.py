@@ -1,0 +1,327 @@
+"""Train a demo generator: a small StyleGAN2 that makes photos of one species at 128 px.
+
+    python tools/demo_world/training/train_generator.py --species dog --out dog_photo.safetensors --state dog.pt
+
+The world says which photo belongs to which latent, so training starts as regression: the generator copies z -> photo,
+compared over a Laplacian pyramid, without fur and grain; first at 16 and 32 px, where steps are cheap and poses are
+learned, then at 64 and 128 px (`PHASES`). In the last phase it learns with a discriminator:
+StyleGAN2's non-saturating loss with R1, features of the discriminator compared with those of the true photo of the
+same latent, and the coarse bands of the pyramid. What two noise inputs change in a picture is matched to what differs
+between two drawings of the same parameters: fur and grain. The moving average of the weights is saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+sys.path.insert(1, str(Path(__file__).resolve().parents[3]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+
+from checkpoints import Every, read_state, write_state
+from drawing import SIZE, SPECIES, draw, parameters_from_latents
+
+from nada import Generator, GeneratorConfig, save_generator
+
+CONFIG = GeneratorConfig(
+    resolution=SIZE,
+    channels=(112, 112, 96, 56, 32, 16),
+    z_dim=40,
+    w_dim=160,
+    mapping_layers=4,
+    mapping_lr_multiplier=1.0,
+)
+NOISE = {4: 0.01, 8: 0.01, 16: 0.02, 32: 0.04, 64: 0.08, 128: 0.12}  # strengths of noise to begin with
+PHASES = (
+    # resolution, pictures per step, steps, whether there is a discriminator
+    (16, 32, 4000, False),
+    (32, 16, 3500, False),
+    (64, 10, 2500, False),
+    (128, 8, 1200, False),
+    (128, 8, 1800, True),
+)
+NOISE_EVERY = 4  # steps between comparisons of what noise changes
+R1_EVERY, R1 = 8, 0.4
+
+
+class Discriminator(nn.Module):
+    """Five stages of convolution and average pooling; returns logits [N] and the features of each stage."""
+
+    def __init__(self, channels: tuple[int, ...] = (20, 40, 72, 96, 112)):
+        super().__init__()
+        widths = (3, *channels)
+        self.stages = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, channels, strict=False))
+        self.last = nn.Conv2d(channels[-1] + 1, channels[-1], 3, padding=1)
+        self.head = nn.Linear(channels[-1] * 16, 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x, features = images, []
+        for stage in self.stages:
+            x = F.leaky_relu(stage(x), 0.2)
+            features.append(x)
+            x = F.avg_pool2d(x, 2)
+        spread = x.std(0, unbiased=False).mean().expand(len(x), 1, *x.shape[2:])
+        x = F.leaky_relu(self.last(torch.cat([x, spread], 1)), 0.2)
+        return self.head(x.flatten(1))[:, 0], features
+
+
+def photos(z: Tensor, species: str, noise: torch.Generator, grain: float = 1.0, size: int = SIZE) -> Tensor:
+    """The photo of each latent, [N, 3, size, size] in -1..1; `grain` as in `drawing.draw`."""
+    drawn = min(SIZE, max(32, size))  # smaller drawings lose their shapes
+    pictures = draw(parameters_from_latents(z), species, "photo", noise, grain=grain, size=drawn)
+    return F.avg_pool2d(pictures, drawn // size) * 2 - 1
+
+
+def rendered(generator: Generator, ws: Tensor, resolution: int) -> Tensor:
+    """Images [N, 3, resolution, resolution] of the blocks up to that resolution, without noise."""
+    styles, x, image = generator.synthesis.styles(ws), None, None
+    for block in generator.synthesis.children():
+        x, image = block(x, image, styles, {}, False)
+        if image.shape[-1] == resolution:
+            return image
+    raise ValueError(f"the generator has no block of {resolution} px")
+
+
+def pyramid_loss(made: Tensor, true: Tensor, skip: int = 0) -> Tensor:
+    """L1 over a Laplacian pyramid without its `skip` finest bands, more where the true picture has detail."""
+    total = made.new_zeros(())
+    last = max(1, int(math.log2(made.shape[-1])) - 3)  # the coarsest band is of 8 px
+    for level in range(last + 1):
+        if level == last:
+            return total + 2.0 * (made - true).abs().mean()
+        low_made, low_true = F.avg_pool2d(made, 2), F.avg_pool2d(true, 2)
+        if level >= skip:
+            band = true - F.interpolate(low_true, scale_factor=2, mode="bilinear")
+            detail = 1 + 4 * F.avg_pool2d(band.abs().mean(1, keepdim=True), 5, 1, 2) / 0.1
+            error = (made - F.interpolate(low_made, scale_factor=2, mode="bilinear") - band).abs()
+            total = total + (detail * error).mean() + 0.5 * (made - true).abs().mean()
+        made, true = low_made, low_true
+    return total
+
+
+def feature_loss(made: list[Tensor], true: list[Tensor]) -> Tensor:
+    """Relative L1 between discriminator features of two batches."""
+    terms = [(a - b).abs().mean() / b.abs().mean().clamp_min(1e-3) for a, b in zip(made, true, strict=True)]
+    return sum(terms) / len(terms)
+
+
+def noise_loss(made: tuple[Tensor, Tensor], true: tuple[Tensor, Tensor]) -> Tensor:
+    """How far local mean changes by noise, in generated pairs, are from those of drawn pairs; 1 for no change."""
+    wanted = F.avg_pool2d((true[0] - true[1]).abs().mean(1, keepdim=True), 16)
+    found = F.avg_pool2d((made[0] - made[1]).abs().mean(1, keepdim=True), 16)
+    return (found - wanted).abs().mean() / wanted.mean()
+
+
+def discriminator_loss(judge: Discriminator, made: Tensor, true: Tensor, penalty: float) -> Tensor:
+    """Non-saturating logistic loss, and R1 on the true pictures when `penalty` is not 0."""
+    if penalty:
+        true = true.detach().requires_grad_()
+    real, _ = judge(true)
+    fake, _ = judge(made.detach())
+    loss = F.softplus(-real).mean() + F.softplus(fake).mean()
+    if penalty:
+        (slope,) = torch.autograd.grad(real.sum(), true, create_graph=True)
+        loss = loss + 0.5 * penalty * slope.square().sum((1, 2, 3)).mean()
+    return loss
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Exponential moving average of the parameters."""
+    for a, b in zip(average.parameters(), model.parameters(), strict=True):
+        a.lerp_(b, 1 - decay)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in `PHASES` a training is."""
+
+    resolution: int
+    batch: int
+    adversarial: bool
+    step: int  # of the phase
+    rate: float  # learning rate as a share of its peak
+
+
+def moment(step: int, share: float) -> Moment | None:
+    """The moment of a step in 0.., None after the last; `share` scales the steps of all phases.
+
+    The learning rate falls as a cosine to an eighth during regression; it is a tenth with a discriminator, and fades
+    out at the end.
+    """
+    lengths = [max(2, round(share * steps)) for _, _, steps, _ in PHASES]
+    regression = sum(length for length, phase in zip(lengths, PHASES, strict=True) if not phase[3])
+    begun = 0
+    for length, (resolution, batch, _, adversarial) in zip(lengths, PHASES, strict=True):
+        if step < begun + length:
+            warm = min(1.0, (step + 1) / 100)
+            rate = warm * (1 / 8 + 7 / 8 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / regression))))
+            if adversarial:
+                rate = 0.1 * min(1.0, 0.1 + 3 * (begun + length - step) / length)
+            return Moment(resolution, batch, adversarial, step - begun, rate)
+        begun += length
+    return None
+
+
+class Training:
+    """Networks, averages and optimizers of one training, which can be stopped and resumed after any step."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
+        self.generator, self.judge = Generator(CONFIG).to(args.device), Discriminator().to(args.device)
+        for block in CONFIG.resolutions:
+            for name in self.generator.synthesis.conv_layers:
+                if name.startswith(f"b{block}."):
+                    self.generator.synthesis.layer(name).noise_strength.data.fill_(NOISE[block])
+            if block > PHASES[0][0]:  # what comes later begins without a say
+                self.generator.synthesis.layer(f"b{block}.torgb").weight.data.zero_()
+        self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=args.lr, betas=(0.5, 0.99))
+        self.judge_optimizer = torch.optim.Adam(self.judge.parameters(), lr=1e-3, betas=(0.0, 0.99))
+        self.done = 0
+
+    def parts(self) -> dict:
+        """What a training state consists of."""
+        names = ("generator", "judge", "average", "optimizer", "judge_optimizer")
+        return {name: getattr(self, name) for name in names}
+
+    def state(self) -> dict:
+        """Everything that is needed to resume."""
+        return {"done": self.done, **{name: part.state_dict() for name, part in self.parts().items()}}
+
+    def restore(self, state: dict) -> None:
+        """Resume from what `state` returned."""
+        self.done = state["done"]
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+
+    def step(self) -> dict[str, float]:
+        """One training step; returns its losses."""
+        args, step = self.args, self.done
+        now = moment(step, args.share)
+        rng = torch.Generator().manual_seed(args.seed * 10**7 + step + 1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = args.lr * now.rate
+        z = torch.randn(now.batch, CONFIG.z_dim, generator=rng).to(args.device)
+        # L1 cannot learn fur, which would only disturb the gradient: it is left out, or the finest band is.
+        true = photos(z, args.species, rng, float(now.adversarial), now.resolution).to(args.device)
+        ws = self.generator.mapping(z)
+        if now.adversarial:
+            made = self.generator.synthesis(ws, "random", rng)
+            losses = {"pyramid": pyramid_loss(made, true, skip=1)}
+            losses |= self._adversarial(made, true, z, ws, rng, now)
+        else:
+            losses = {"pyramid": pyramid_loss(rendered(self.generator, ws, now.resolution), true)}
+        self.optimizer.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(self.generator.parameters(), 5.0)
+        self.optimizer.step()
+        update_average(self.average, self.generator, min(0.998, (step + 1) / (step + 10)))
+        self.done += 1
+        return {name: value.item() for name, value in losses.items()}
+
+    def _adversarial(
+        self, made: Tensor, true: Tensor, z: Tensor, ws: Tensor, rng: torch.Generator, now: Moment
+    ) -> dict[str, Tensor]:
+        args, step = self.args, now.step
+        self.judge_optimizer.zero_grad(set_to_none=True)
+        self.judge.requires_grad_(True)
+        loss = discriminator_loss(self.judge, made, true, R1_EVERY * R1 if step % R1_EVERY == 0 else 0.0)
+        loss.backward()
+        self.judge_optimizer.step()
+        self.judge.requires_grad_(False)
+        logits, features = self.judge(made)
+        with torch.no_grad():
+            _, wanted = self.judge(true)
+        ramp = min(1.0, step / 200)
+        losses = {
+            "judgment": ramp * args.adversarial * F.softplus(-logits).mean(),
+            "features": ramp * args.features * feature_loss(features, wanted),
+        }
+        if step % NOISE_EVERY == 0:
+            half = max(1, now.batch // 2)
+            again = self.generator.synthesis(ws[:half], "random", rng)
+            drawn = photos(z[:half], args.species, rng).to(args.device)
+            losses["noise"] = 0.2 * noise_loss((made[:half], again), (true[:half], drawn))
+        return losses
+
+    def save(self) -> None:
+        """Write the averaged generator, 16-bit, with its mean w and a note of how it was made."""
+        args = self.args
+        self.average.mapping.w_avg.copy_(self.average.estimate_w_avg())
+        recipe = {name: getattr(args, name) for name in ("species", "share", "lr", "seed")}
+        half = copy.deepcopy(self.average).half()
+        source = {"format": "demo world", "made by": "tools/demo_world/training/train_generator.py"}
+        half.metadata = {"source": {**source, **recipe, "steps": self.done}}
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        save_generator(half, args.out)
+
+
+@torch.no_grad()
+def noise_effect(generator: Generator, count: int = 32) -> float:
+    """Mean change of a pixel (of 2 in all) by noise alone."""
+    z = torch.randn(count, CONFIG.z_dim, generator=torch.Generator().manual_seed(5))
+    ws = generator.mapping(z.to(next(generator.parameters()).device))
+    first, second = (generator.synthesis(ws, "random", torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    return (first - second).abs().mean().item()
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--species", choices=SPECIES, default="dog", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--state", type=Path, help="training state to resume from if it exists, and to write")
+    parser.add_argument("--start", type=Path, help="training state of another species to begin with")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the usual steps (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=8e-3, help="peak learning rate of Adam (default: %(default)s)")
+    parser.add_argument("--adversarial", type=float, default=0.3, help="weight of the adversarial loss (%(default)s)")
+    parser.add_argument("--features", type=float, default=0.6, help="weight of the feature loss (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
+    parser.add_argument("--minutes", type=float, default=3.0, help="minutes between checkpoints (default: %(default)s)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train through all phases, with a checkpoint every few minutes."""
+    args = parse()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.set_flush_denormal(True)
+    torch.manual_seed(args.seed)
+    training = Training(args)
+    state = read_state(args.state)
+    if state is not None:
+        training.restore(state)
+    elif args.start is not None:
+        other = read_state(args.start)
+        if other is None:
+            raise SystemExit(f"--start: there is no training state at {args.start}")
+        training.restore(other)
+        training.done = 0
+    print(f"{sum(v.numel() for v in training.generator.parameters()):,} parameters, step {training.done}", flush=True)
+    begun, checkpoint = time.time(), Every(args.minutes)
+    while moment(training.done, args.share) is not None:
+        losses = training.step()
+        if training.done % 50 == 1:
+            text = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            print(f"step {training.done} {text} {time.time() - begun:.0f} s", flush=True)
+        if checkpoint.due() or moment(training.done, args.share) is None:
+            if args.state is not None:
+                write_state(training.state(), args.state)
+            training.save()
+            print(f"step {training.done} saved, noise effect {noise_effect(training.average):.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
