@@ -20,13 +20,14 @@ from .clip.models import ClipEnsemble
 from .clip.views import moved, view_count
 from .errors import NadaError, UsageError
 from .generators import Generator, Synthesis
+from .generators.half_precision import require_half
 from .training.config import STYLE_IMAGES, AdaptConfig
 from .training.cuda_graphs import Function, Recording, Tensors
 from .training.goal import Goal, make_goal
 from .training.loop import TrainingLoop
 from .training.objective import Objective, View
 from .training.pieces import in_pieces, slices
-from .training.precision import require_half, tensor_float32
+from .training.precision import tensor_float32
 from .training.sampler import Sampler
 from .training.state import RunState, refuse_another
 from .training.trainer import Trainer

@@ -48,7 +48,7 @@ def principal_directions(generator: Generator, count: int = 10, samples: int = S
     random = seeded(seed)
     z = torch.randn(samples, generator.config.z_dim, generator=random)
     labels = torch.randint(classes, (samples,), generator=random) if classes else 0
-    w = generator.mapping.w(z.to(generator.device), labels).double()
+    w = generator.mapping.w(z.to(generator.device), labels).cpu().double()  # some devices have no float64
     values, vectors = torch.linalg.eigh(torch.cov(w.T))  # ascending
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1).T
     # An eigenvector's sign is arbitrary: let its largest component be positive, whatever the machine.

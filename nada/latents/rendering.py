@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import NadaError, UsageError, is_out_of_memory
 from ..generators import NOISE_MODES, Generator
+from ..generators.half_precision import require_half
 from ..seeding import seeded
 
 
@@ -37,13 +38,15 @@ def generate(
         [N, 3, R, R] float32 on the CPU, about in [-1, 1] (not clamped).
 
     Raises:
-        UsageError: `noise` or `batch` is out of range.
+        UsageError: `noise` or `batch` is out of range, or the device has no bfloat16.
         NadaError: the codes or the images are not finite numbers.
     """
     if noise not in NOISE_MODES:
         raise UsageError(f"noise is {noise!r}; it must be one of {', '.join(NOISE_MODES)}")
     if batch < 1:
         raise UsageError(f"batch is {batch}; it must be at least 1")
+    if half:
+        require_half(generator.device)
     if not torch.isfinite(ws).all():
         raise NadaError("the latent codes are not finite numbers; change them less, or take others")
     images: list[Tensor] = []

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..clip.models import ClipEnsemble, ClipModel
+from ..generators.half_precision import half_precision
 from ..losses import directional_loss, global_loss, relative_norm_loss, within_domain_loss
 from .goal import Goal
 from .pieces import in_pieces
-from .precision import half_precision
 
 View = Callable[[Tensor], Tensor]
 """Maps images [N, 3, H, W] to what CLIP sees of them, the same for both twins."""

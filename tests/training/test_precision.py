@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from nada.errors import UsageError
+from nada.generators.half_precision import half_precision, require_half
 from nada.training import precision
-from nada.training.precision import half_precision, require_half, tensor_float32
+from nada.training.precision import tensor_float32
 
 CUDA, MATMUL = torch.device("cuda"), torch.backends.cuda.matmul
 NAME, OFF, ON = ("fp32_precision", "ieee", "tf32") if hasattr(MATMUL, "fp32_precision") else ("allow_tf32", False, True)
