@@ -68,7 +68,7 @@ def adapt(
         save_generator(step.generator, "sketch.safetensors")
 
     Args:
-        generator: the base; it is not changed, and shall not be while this goes on.
+        generator: the base. It is not changed, and must not be changed during the run.
         clip: the judge, on the same device.
         config: see `AdaptConfig`.
         style_images: [N, 3, H, W] in [-1, 1], pictures of the target domain (`config.image_share` of the goal).

@@ -44,7 +44,7 @@ class Document:
     kinds: dict[str, str] = field(default_factory=dict)
     """Class names of the objects in the file."""
     metadata: dict[str, str] = field(default_factory=dict)
-    """Of safetensors files."""
+    """Metadata in the header of a safetensors file."""
 
     @classmethod
     def of_table(cls, container: str, tensors: dict[str, TensorView], metadata: dict[str, str]) -> Document:

@@ -51,7 +51,7 @@ def convert(document: Document) -> Blueprint:
 
 
 def _values(network: Document, prefix: str, attribute: str) -> dict[str, Any]:
-    """An attribute of all modules whose names begin with a prefix, but for the plain convolutions around blocks."""
+    """An attribute of all modules whose names begin with a prefix, except the plain convolutions around blocks."""
     found = {n: v for n, v in network.attributes.items() if n.startswith(prefix) and n.endswith(f".{attribute}")}
     return {name: value for name, value in found.items() if not name.endswith(f".skip.{attribute}")}
 

@@ -139,7 +139,7 @@ class _Names:
         self.last = max((self._resolution(m[1], m[2]) or 0 for m in blocks), default=4)
 
     def _resolution(self, height: str, width: str) -> int | None:
-        """Of the block with this size in its name, 4 for the first; None if no block has it."""
+        """Resolution of the block with this size in its name, 4 for the first; None if no block has it."""
         times, rest = divmod(int(height), self.start[0])
         return None if rest or int(width) != times * self.start[1] else 4 * times
 

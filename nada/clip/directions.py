@@ -17,7 +17,7 @@ SAME = 1e-4  # length below which two texts say the same; CLIP embeddings carry 
 
 @cache
 def imagenet_templates() -> tuple[str, ...]:
-    """The 79 prompt templates of the method: OpenAI's 80 for ImageNet but for the plural one."""
+    """The 79 prompt templates of the method: OpenAI's 80 for ImageNet without the plural one."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES
 
     return tuple(t for template in OPENAI_IMAGENET_TEMPLATES if (t := template("{}")) != PLURAL)
@@ -31,7 +31,7 @@ def text_direction(clip: ClipModel, source: str, target: str, templates: Sequenc
     Args:
         clip: the model whose space it lives in.
         source: a phrase for what the generator makes now, such as "photo".
-        target: a phrase for what it shall make, such as "sketch".
+        target: a phrase for what it should make, such as "sketch".
         templates: strings with a "{}" for the phrase; None for `imagenet_templates()`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The within-domain loss: images that differ shall go on to differ."""
+"""The within-domain loss: images that differ before the adaptation should differ after it."""
 
 from __future__ import annotations
 

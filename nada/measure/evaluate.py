@@ -65,7 +65,7 @@ class EvaluateConfig:
         check_settings(self)
         check_templates(self.templates)
         if not self.target.strip():
-            raise UsageError("the target text is empty; write what the images shall look like")
+            raise UsageError("the target text is empty; write what the images should look like")
 
     @property
     def prompts(self) -> tuple[str, ...]:

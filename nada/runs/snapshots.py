@@ -64,7 +64,7 @@ class Snapshots:
     def best(self) -> Snapshot:
         """A suggestion: of those that agree with the target nearly as well as any, the most varied.
 
-        Agreement levels off while variety goes on falling; this one is about where it begins to.
+        Agreement levels off while variety keeps falling; the suggestion is about where that begins.
 
         Raises:
             UsageError: there is none.

@@ -59,7 +59,7 @@ class Mapping(nn.Module):
                 classes [N, c_dim]. Generators without classes ignore it.
 
         Returns:
-            ws: [N, num_ws, w_dim], the same w for every layer but for the cutoff.
+            ws: [N, num_ws, w_dim], the same w for every layer, truncated up to the cutoff.
 
         Raises:
             UsageError: there is no such class.

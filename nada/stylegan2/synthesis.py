@@ -191,6 +191,6 @@ class Synthesis(nn.Module):
             half: compute the blocks from 64 px on in bfloat16; styles, demodulation and the image stay as they are.
 
         Returns:
-            [N, img_channels, H, W], about in [-1, 1] (not clamped); H = W = R but for the generators of other forms.
+            [N, img_channels, H, W], about in [-1, 1] (not clamped); H = W = R for square generators.
         """
         return self.render(self.styles(ws), noise, generator, half)

@@ -102,7 +102,7 @@ def _results(way: ModuleType, given: dict[str, Any], clamp: float | None, wants_
 
 
 def _seconds(way: ModuleType, device: torch.device) -> float:
-    """Of a layer that doubles the resolution and one that does not, forward and backward."""
+    """Seconds of a layer that doubles the resolution and one that does not, forward and backward."""
     examples = [_example(TRIED, device, torch.float32, up, 1) for up in (True, False)]
     for i in range(1 + ROUNDS):
         if i == 1:  # the first one builds
