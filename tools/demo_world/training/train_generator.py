@@ -3,8 +3,8 @@
     python tools/demo_world/training/train_generator.py --species dog --out dog_photo.safetensors --state dog.pt
 
 The world says which photo belongs to which latent, so training starts as regression: the generator copies z -> photo,
-compared over a Laplacian pyramid, without fur and grain; first at 16 and 32 px, where steps are cheap and poses are
-learned, then at 64 and 128 px (`PHASES`). In the last phase it learns with a discriminator:
+compared over a Laplacian pyramid, without fur and grain, at 16 and 32 px, where steps are cheap and poses are learned
+(`PHASES`). What is small and moves, such as eyes, regression leaves out. So from 32 px on, a discriminator takes part:
 StyleGAN2's non-saturating loss with R1, features of the discriminator compared with those of the true photo of the
 same latent, and the coarse bands of the pyramid. What two noise inputs change in a picture is matched to what differs
 between two drawings of the same parameters: fur and grain. The moving average of the weights is saved.
@@ -45,28 +45,33 @@ NOISE = {4: 0.01, 8: 0.01, 16: 0.02, 32: 0.04, 64: 0.08, 128: 0.12}  # strengths
 PHASES = (
     # resolution, pictures per step, steps, whether there is a discriminator
     (16, 32, 4000, False),
-    (32, 16, 3500, False),
-    (64, 10, 2500, False),
-    (128, 8, 1200, False),
-    (128, 8, 1800, True),
+    (32, 16, 3000, False),
+    (32, 16, 1500, True),
+    (64, 10, 2500, True),
+    (128, 8, 2000, True),
 )
 NOISE_EVERY = 4  # steps between comparisons of what noise changes
 R1_EVERY, R1 = 8, 0.4
 
 
 class Discriminator(nn.Module):
-    """Five stages of convolution and average pooling; returns logits [N] and the features of each stage."""
+    """Five stages of convolution and average pooling; returns logits [N] and the features of each stage.
+
+    Images of half the resolution enter at the second stage, those of a quarter at the third.
+    """
 
     def __init__(self, channels: tuple[int, ...] = (20, 40, 72, 96, 112)):
         super().__init__()
         widths = (3, *channels)
         self.stages = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, channels, strict=False))
+        self.entries = nn.ModuleList(nn.Conv2d(3, width, 1) for width in channels[:2])
         self.last = nn.Conv2d(channels[-1] + 1, channels[-1], 3, padding=1)
         self.head = nn.Linear(channels[-1] * 16, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        x, features = images, []
-        for stage in self.stages:
+        first, features = int(math.log2(SIZE // images.shape[-1])), []
+        x = F.leaky_relu(self.entries[first - 1](images), 0.2) if first else images
+        for stage in self.stages[first:]:
             x = F.leaky_relu(stage(x), 0.2)
             features.append(x)
             x = F.avg_pool2d(x, 2)
@@ -82,11 +87,12 @@ def photos(z: Tensor, species: str, noise: torch.Generator, grain: float = 1.0, 
     return F.avg_pool2d(pictures, drawn // size) * 2 - 1
 
 
-def rendered(generator: Generator, ws: Tensor, resolution: int) -> Tensor:
-    """Images [N, 3, resolution, resolution] of the blocks up to that resolution, without noise."""
+def rendered(generator: Generator, ws: Tensor, resolution: int, rng: torch.Generator | None = None) -> Tensor:
+    """Images [N, 3, resolution, resolution] of the blocks up to that resolution; `rng` draws noise, None for none."""
     styles, x, image = generator.synthesis.styles(ws), None, None
+    noise = {} if rng is None else generator.synthesis.sample_noise(len(ws), rng)
     for block in generator.synthesis.children():
-        x, image = block(x, image, styles, {}, False)
+        x, image = block(x, image, styles, noise, False)
         if image.shape[-1] == resolution:
             return image
     raise ValueError(f"the generator has no block of {resolution} px")
@@ -117,8 +123,9 @@ def feature_loss(made: list[Tensor], true: list[Tensor]) -> Tensor:
 
 def noise_loss(made: tuple[Tensor, Tensor], true: tuple[Tensor, Tensor]) -> Tensor:
     """How far local mean changes by noise, in generated pairs, are from those of drawn pairs; 1 for no change."""
-    wanted = F.avg_pool2d((true[0] - true[1]).abs().mean(1, keepdim=True), 16)
-    found = F.avg_pool2d((made[0] - made[1]).abs().mean(1, keepdim=True), 16)
+    width = true[0].shape[-1] // 8
+    wanted = F.avg_pool2d((true[0] - true[1]).abs().mean(1, keepdim=True), width)
+    found = F.avg_pool2d((made[0] - made[1]).abs().mean(1, keepdim=True), width)
     return (found - wanted).abs().mean() / wanted.mean()
 
 
@@ -156,19 +163,18 @@ class Moment:
 def moment(step: int, share: float) -> Moment | None:
     """The moment of a step in 0.., None after the last; `share` scales the steps of all phases.
 
-    The learning rate falls as a cosine to an eighth during regression; it is a tenth with a discriminator, and fades
-    out at the end.
+    The learning rate falls as a cosine to a quarter in each phase of regression; it is a quarter with a discriminator,
+    and fades out at the end.
     """
     lengths = [max(2, round(share * steps)) for _, _, steps, _ in PHASES]
-    regression = sum(length for length, phase in zip(lengths, PHASES, strict=True) if not phase[3])
-    begun = 0
+    begun, last = 0, sum(lengths)
     for length, (resolution, batch, _, adversarial) in zip(lengths, PHASES, strict=True):
         if step < begun + length:
-            warm = min(1.0, (step + 1) / 100)
-            rate = warm * (1 / 8 + 7 / 8 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / regression))))
+            rate = 1 / 4 + 3 / 4 * 0.5 * (1 + math.cos(math.pi * (step - begun) / length))
             if adversarial:
-                rate = 0.1 * min(1.0, 0.1 + 3 * (begun + length - step) / length)
-            return Moment(resolution, batch, adversarial, step - begun, rate)
+                rate = 1 / 4 * min(1.0, 0.1 + 3 * (last - step) / lengths[-1])
+            warm = min(1.0, (step - begun + 1) / 100)
+            return Moment(resolution, batch, adversarial, step - begun, warm * rate)
         begun += length
     return None
 
@@ -217,7 +223,7 @@ class Training:
         true = photos(z, args.species, rng, float(now.adversarial), now.resolution).to(args.device)
         ws = self.generator.mapping(z)
         if now.adversarial:
-            made = self.generator.synthesis(ws, "random", rng)
+            made = rendered(self.generator, ws, now.resolution, rng)
             losses = {"pyramid": pyramid_loss(made, true, skip=1)}
             losses |= self._adversarial(made, true, z, ws, rng, now)
         else:
@@ -250,8 +256,8 @@ class Training:
         }
         if step % NOISE_EVERY == 0:
             half = max(1, now.batch // 2)
-            again = self.generator.synthesis(ws[:half], "random", rng)
-            drawn = photos(z[:half], args.species, rng).to(args.device)
+            again = rendered(self.generator, ws[:half], now.resolution, rng)
+            drawn = photos(z[:half], args.species, rng, size=now.resolution).to(args.device)
             losses["noise"] = 0.2 * noise_loss((made[:half], again), (true[:half], drawn))
         return losses
 
