@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import logging
 import os
 import random
 import sys
@@ -39,6 +40,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if seed := config.getoption("--shuffle"):
         place = lambda text: random.Random(f"{seed} {text}").random()
         items.sort(key=lambda item: (place(item.path), place(item.nodeid)))
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """The command line sets up logging for its process, so that a later test would catch no log lines."""
+    loggers = [logging.getLogger(name) for name in (None, "nada", "huggingface_hub")]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate, logger.handlers = propagate, handlers
 
 
 @pytest.fixture(autouse=True)

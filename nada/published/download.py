@@ -227,7 +227,9 @@ def _answer(url: str, done: int) -> Iterator[_Answer]:
     session: Any = get_session()
     with ExitStack() as stack:
         with _broken():
-            if hasattr(session, "stream"):  # huggingface_hub 1 and later
+            if callable(
+                getattr(session, "stream", None)
+            ):  # of httpx, in huggingface_hub 1 and later; requests has a flag
                 options = {"timeout": PATIENCE, "follow_redirects": True}
                 answer = stack.enter_context(session.stream("GET", url, headers=headers, **options))
                 stream = answer.iter_raw()
