@@ -84,6 +84,7 @@ def add(commands: Any) -> None:
         help="size of the middle part of each image to save: 512x384 removes the black bars of the LSUN cars",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)")
+    parser.add_argument("--overwrite", action="store_true", help="replace pictures of equal names in DIR")
     add_device(parser)
 
 
@@ -97,8 +98,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.batch < 1:
         raise UsageError(f"--batch is {args.batch}; it must be at least 1")
     out: Path = args.out or free_path(Path("nada-images"))
-    if out.exists() and any(out.glob("*.png")):
-        raise UsageError(f"{out} holds pictures already; choose another folder")
+    if not args.overwrite and any(out.glob("*.png")):
+        raise UsageError(
+            f"{out} holds pictures already; choose another folder, or add --overwrite to replace those of equal names"
+        )
     base = load_base(args.generator)
     model = styled(base, args.style).to(pick_device(args.device))
     size = model.config.image_size

@@ -105,7 +105,10 @@ def test_generate_writes_one_picture_per_seed(base, tmp_path, capsys):
     assert sorted(p.name for p in out.glob("seed*")) == [f"seed_00000{n}.png" for n in (7, 8, 9)]
     assert Image.open(out / "seed_000007.png").size == (32, 32)
     assert main(command) == 2
-    assert "holds pictures" in capsys.readouterr().err
+    assert "--overwrite" in capsys.readouterr().err
+    (out / "seed_000008.png").write_bytes(b"half")
+    assert main([*command, "--count", "2", "--overwrite"]) == 0
+    assert [Image.open(out / f"seed_00000{n}.png").size for n in (7, 8, 9)] == [(32, 32)] * 3, "the third one stays"
 
 
 def test_convert_and_inspect(base, tmp_path, capsys, small):
