@@ -217,6 +217,7 @@ def finish(kept: KeptRun, interrupted: bool) -> dict[str, Any]:
     """Save the result, its pictures and, last, the record."""
     run, folder = kept.run, kept.folder
     name = result_name(run.recipe())
+    folder.begin_results()
     folder.save_generator(run.trained, name)
     ws = sample_latents(run.frozen, PREVIEWS, run.config.seed, PREVIEW_PSI)
     before, after = (generate(twin, ws, batch=run.images_at_once) for twin in (run.frozen, run.trained))

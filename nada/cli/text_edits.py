@@ -166,6 +166,7 @@ def _follow(
             if step.iteration % -(-len(run) // STRIP_COLUMNS) == 0 and step.iteration < len(run):
                 frames.append((str(step.iteration), show(moved()[:STRIP_ROWS])))
     seconds = round(time.perf_counter() - began, 3)
+    folder.begin_results()
     save()
     after = show(moved())
     frames.append((str(run.iteration), after[:STRIP_ROWS]))

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ..files import atomic_path
 from ..generators import Generator
 from ..styles.files import load_style, save_style
 from ..styles.style import Style
-from ..training.state import RunState, load_state, save_state
+from ..training.state import RunState, is_on_the_way, load_state, save_state
 from .snapshots import Snapshot, Snapshots
 
 log = logging.getLogger(__name__)
@@ -100,9 +101,18 @@ class ResultFolder:
                 begun = True
         if begun:
             raise UsageError(
-                f"{self.path} holds an earlier run; choose another folder, add --overwrite to replace it, or continue "
-                "it by --resume"
+                f"{self.path} holds an earlier run; choose another folder, or add --overwrite to replace it"
+                f"{self._other_way()}"
             )
+
+    def _other_way(self) -> str:
+        """What else to do about a run in this folder, for the message."""
+        return ""
+
+    def begin_results(self) -> None:
+        """Say in the record that the results are not complete, before the first of them replaces an earlier one."""
+        if self.record() != {FINISHED: False}:
+            self._write_record({FINISHED: False})
 
     def _holds_results(self) -> bool:
         """Whether a run has left something here that it can be resumed or judged by."""
@@ -161,6 +171,9 @@ class RunFolder(ResultFolder):
             self._earlier = {*self.states().values(), *self.snapshot_files().values()}
             yield
 
+    def _other_way(self) -> str:
+        return ", or continue it by --resume" if self.states() else ""
+
     def _holds_results(self) -> bool:
         return super()._holds_results() or bool(self.states())
 
@@ -208,27 +221,40 @@ class RunFolder(ResultFolder):
         """File of the state after some iterations."""
         return self.path / STATES / f"iteration_{iterations:05d}.safetensors"
 
-    def save_state(self, state: RunState, replaces: int | None = None) -> Path:
-        """Write what the run needs to resume. From then on the folder is this run's: files of an earlier one go.
-
-        Args:
-            state: of the run.
-            replaces: iterations of an earlier state of this run that is of no more use.
-        """
-        path = self.state_path(state.recipe["iterations_done"])
-        save_state(state, path)
-        self._earlier.discard(path)
-        self._forget_earlier()
-        if replaces is not None and (stale := self.states().get(replaces)) not in (None, path):
-            with suppress(OSError):
-                stale.unlink()
+    def save_state(self, state: RunState) -> Path:
+        """Write what the run needs to resume; states of it that were on the way to this one go."""
+        done = state.recipe["iterations_done"]
+        path = self.state_path(done)
+        self._save_first(path, partial(save_state, state))
+        self.forget_states_before(done)
         return path
+
+    def forget_states_before(self, iterations: int) -> None:
+        """Delete earlier states of a run whose state after so many iterations is stored, except its ends.
+
+        The end of a shorter run is worth keeping: with it, that run need not be done again.
+        """
+        for number, path in _numbered(self.path / STATES, ".safetensors").items():
+            if number < iterations and is_on_the_way(path):
+                with suppress(OSError):
+                    path.unlink()
+
+    def _save_first(self, path: Path, save: Callable[[Path], None]) -> None:
+        """Write a state or a snapshot. With the first one, the folder is this run's.
+
+        Files of an earlier run go when it is written and before it has its name, so that those of two never mix.
+        """
+        if self._earlier:
+            with atomic_path(path) as temporary:
+                save(temporary)
+                self._forget_earlier()
+        else:
+            save(path)
 
     def save_snapshot(self, snapshot: Snapshot) -> Path:
         """Write a snapshot as a style."""
         path = self.path / SNAPSHOTS / f"iteration_{snapshot.iteration:05d}{STYLE_ENDING}"
-        save_style(snapshot.style, path)
-        self._earlier.discard(path)
+        self._save_first(path, partial(save_style, snapshot.style))
         self.files["last_snapshot"] = str(path)
         return path
 
@@ -270,6 +296,7 @@ class RunFolder(ResultFolder):
                 continue
             try:
                 found.append(Snapshot.from_style(load_style(path)))
+                self.files["last_snapshot"] = str(path)
             except (NadaError, OSError) as error:
                 log.warning("the snapshot %s is of no use: %s", path, error)
         return found
@@ -279,12 +306,19 @@ class RunFolder(ResultFolder):
         return super().save_record(record)
 
     def _forget_earlier(self) -> None:
+        """Delete an earlier run's states, the furthest last, then its record, then the snapshots.
+
+        Whenever that is cut short, a resumed run is either the earlier one with all its files, or refused.
+        """
         if not self._earlier:
             return
-        for stale in self._earlier:
+        states = [path for path in self.states().values() if path in self._earlier]
+        for stale in states:
+            stale.unlink(missing_ok=True)
+        self.begin_results()
+        for stale in self._earlier.difference(states):
             stale.unlink(missing_ok=True)
         self._earlier = set()
-        self._write_record({FINISHED: False})  # in place of the earlier run's
 
 
 def _numbered(folder: Path, ending: str) -> dict[int, Path]:

@@ -64,7 +64,6 @@ class KeptRun(Iterator[AdaptStep]):
         self.run, self.history, state = self._begin(key, generator, clip, config, style_images)
         self._key = state.key if state else key  # style images are not at hand when their run is resumed
         self.begin = self._stored = self.run.iteration
-        self._unfinished = state is not None and self.begin < state.recipe["iterations"]
         self._taken = self.folder.load_snapshots(self.begin) if state else []
         self._moments = set(evenly(config.iterations, moments) if isinstance(moments, int) else moments)
         self._photographer: Photographer | None = None
@@ -84,7 +83,9 @@ class KeptRun(Iterator[AdaptStep]):
                 continue
             try:
                 run = adapt(generator, clip, config, style_images, resume=state)
-                return run, History(run, state.notes.get("history")), state
+                history = History(run, state.notes.get("history"))
+                self.folder.forget_states_before(run.iteration)  # a killed run may have left them
+                return run, history, state
             except NadaError as error:
                 if isinstance(error, UsageError) and not self._store:
                     raise  # the user asked for this folder with other settings; in a store, the key excludes that
@@ -117,14 +118,13 @@ class KeptRun(Iterator[AdaptStep]):
         done = self.run.iteration
         state = replace(self.run.state(**self.notes, history=self.history.packed()), key=self._key)
         try:
-            # Keep the final state of a completed run; replace the state of an interrupted one.
-            self.folder.save_state(state, replaces=self._stored if self._unfinished else None)
+            self.folder.save_state(state)
             if self._store:
                 self._store.prune(self.folder.path)
         except (NadaError, OSError) as error:
             self._warn("the run cannot be resumed from step %d: %s", done, error)
             return
-        self._stored, self._unfinished = done, done < self.run.config.iterations
+        self._stored = done
 
     def _take_snapshot(self) -> None:
         """Take and save a snapshot. What fails costs the snapshot and a warning, never the step."""

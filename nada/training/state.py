@@ -131,7 +131,18 @@ def load_state(path: str | os.PathLike[str]) -> RunState:
 
 def state_key(path: str | os.PathLike[str]) -> str:
     """The cache key in a state file; "" if it has none or cannot be read."""
+    return str(_description(path).get("key", ""))
+
+
+def is_on_the_way(path: str | os.PathLike[str]) -> bool:
+    """Whether a state file is from before the end of its run; False if it cannot be read."""
+    recipe = _description(path).get("recipe", {})
+    return recipe.get("iterations_done", 0) < recipe.get("iterations", 0)
+
+
+def _description(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a state file says of itself; {} if it cannot be read."""
     try:
-        return str(read_own_description(path, KEY, VERSION, "run state", SHAPE).get("key", ""))
+        return read_own_description(path, KEY, VERSION, "run state", SHAPE)
     except (NadaError, OSError):
-        return ""
+        return {}

@@ -92,7 +92,7 @@ def test_a_killed_run_resumes_from_its_last_state(nada, tmp_path, monkeypatch):
 @pytest.mark.parametrize("lost", ["save_generator", "save_style", "save_picture", "save_record"])
 def test_results_that_were_not_written_are_written_by_resume(nada, tmp_path, monkeypatch, lost, every):
     options = (*TEXTS, "--layers", "all", "--iterations", 3, "--snapshot-every", every)
-    nada("adapt", *options, "--out", tmp_path / "whole")
+    whole = nada("adapt", *options, "--out", tmp_path / "whole")
 
     def die(*_):
         raise KeyboardInterrupt
@@ -103,17 +103,59 @@ def test_results_that_were_not_written_are_written_by_resume(nada, tmp_path, mon
         assert (code, "--resume" in error) == (130, True)
     record = nada("adapt", "--resume", tmp_path / "run")
     assert record["recipe"]["iterations_done"] == 3
+    assert record["files"].keys() == whole["files"].keys()
     assert {p.name for p in (tmp_path / "run").rglob("*")} == {p.name for p in (tmp_path / "whole").rglob("*")}
     assert_equal(result(tmp_path / "run"), result(tmp_path / "whole"))
     code, error = nada("adapt", "--resume", tmp_path / "run")
     assert (code, "has done 3 iterations" in error) == (2, True), "and then it is complete"
 
 
+def test_results_being_replaced_are_not_called_finished(nada, tmp_path, monkeypatch):
+    """A run that is killed in the middle of that must be completed, not judged by its old record."""
+    options = (*TEXTS, "--layers", "all", "--iterations")
+    nada("adapt", *options, 3, "--out", tmp_path / "whole")
+    nada("adapt", *options, 2, "--out", tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save_style", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            nada("adapt", "--resume", tmp_path / "run", "--iterations", 3)
+    assert json.loads((tmp_path / "run" / "record.json").read_text()) == {"finished": False}
+    assert nada("adapt", "--resume", tmp_path / "run")["recipe"]["iterations_done"] == 3
+    assert_equal(result(tmp_path / "run"), result(tmp_path / "whole"))
+
+
+def test_a_run_that_replaces_another_never_mixes_with_it(nada, tmp_path, monkeypatch):
+    """Wherever it is killed, the record that is there tells of files that are there."""
+    nada("adapt", *TEXTS, "--layers", "all", "--iterations", 2, "--out", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    left, unlink = [0], Path.unlink
+
+    def die_later(path, **options):
+        if path.suffix == ".safetensors" and not path.name.startswith("."):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+        unlink(path, **options)
+
+    for seed in range(1, 5):
+        with monkeypatch.context() as patch:
+            left[0] = seed - 1
+            patch.setattr(Path, "unlink", die_later)
+            options = ("--iterations", 2, "--seed", seed, "--snapshot-every", 0, "--overwrite")
+            nada("adapt", *TEXTS, "--layers", "all", *options, "--out", tmp_path / "run")
+        now = json.loads((tmp_path / "run" / "record.json").read_text())
+        assert now == {"finished": False} or all(Path(path).is_file() for path in now["files"].values())
+        assert now in ({"finished": False}, record) or now["recipe"]["seed"] == seed
+    record = nada("adapt", "--resume", tmp_path / "run", "--iterations", 3)
+    assert record["recipe"]["seed"] == 4
+    assert not list((tmp_path / "run" / "snapshots").iterdir())
+
+
 def test_of_two_runs_into_one_folder_the_second_is_refused(nada, tmp_path):
     folder = RunFolder(tmp_path / "run")
     with folder.claimed():
         code, error = nada("adapt", *TEXTS, "--iterations", 1, "--out", tmp_path / "run")
-        assert (code, "holds an earlier run" in error) == (2, True)
+        assert (code, "holds an earlier run" in error, "--resume" in error) == (2, True, False), "nothing to resume"
     assert not (tmp_path / "run").exists(), "the first saved nothing, and leaves nothing"
     nada("adapt", *TEXTS, "--iterations", 1, "--layers", "all", "--out", tmp_path / "run")
     assert nada("adapt", *TEXTS, "--iterations", 1, "--out", tmp_path / "run")[0] == 2

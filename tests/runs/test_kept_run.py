@@ -240,6 +240,21 @@ def test_the_state_of_a_run_of_version_0_1_is_resumed(small, clip, tmp_path):
     assert list(RunFolder(tmp_path / "old").states()) == [0, 6]
 
 
+@pytest.mark.parametrize("stop", [4, 6])
+def test_a_state_that_a_killed_run_left_is_removed(small, clip, tmp_path, monkeypatch, stop):
+    """It is killed after it has stored a state, and before it has removed the one before."""
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "forget_states_before", lambda *_: None)
+        for step in KeptRun(RunFolder(tmp_path), small, clip, config(), moments=3):
+            if step.iteration == stop:
+                break
+    assert len(RunFolder(tmp_path).states()) == stop / 2
+    list(KeptRun(RunFolder(tmp_path), small, clip, config(), moments=3))
+    assert list(RunFolder(tmp_path).states()) == [6]
+    list(KeptRun(RunFolder(tmp_path), small, clip, config(iterations=8), moments=1))
+    assert list(RunFolder(tmp_path).states()) == [6, 8], "the end of a shorter run stays"
+
+
 def test_no_memory_for_a_snapshot_costs_the_snapshot_only(small, clip, tmp_path, monkeypatch, caplog):
     def full(self):
         raise torch.OutOfMemoryError("out of memory")
