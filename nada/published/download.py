@@ -227,9 +227,8 @@ def _answer(url: str, done: int) -> Iterator[_Answer]:
     session: Any = get_session()
     with ExitStack() as stack:
         with _broken():
-            if callable(
-                getattr(session, "stream", None)
-            ):  # of httpx, in huggingface_hub 1 and later; requests has a flag
+            # The session of huggingface_hub 1 and later streams by a method; that of earlier ones has a flag of that name.
+            if callable(getattr(session, "stream", None)):
                 options = {"timeout": PATIENCE, "follow_redirects": True}
                 answer = stack.enter_context(session.stream("GET", url, headers=headers, **options))
                 stream = answer.iter_raw()
