@@ -227,7 +227,7 @@ def _answer(url: str, done: int) -> Iterator[_Answer]:
     session: Any = get_session()
     with ExitStack() as stack:
         with _broken():
-            # The session of huggingface_hub 1 and later streams by a method; that of earlier ones has a flag of that name.
+            # The session of huggingface_hub 1 and later has a method of that name, earlier ones have a flag.
             if callable(getattr(session, "stream", None)):
                 options = {"timeout": PATIENCE, "follow_redirects": True}
                 answer = stack.enter_context(session.stream("GET", url, headers=headers, **options))
