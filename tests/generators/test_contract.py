@@ -150,3 +150,15 @@ def test_stylegan2_fulfils_the_contract(small):
         small.parameters_of("b64.conv0")
     for name in small.state_dict():
         assert small.resolution_of(name) in (0, 4, 8, 16, 32)
+
+
+@pytest.mark.parametrize(("resolution", "fits"), [(16, True), (1024, True), (0, False), (1025, False), ("16", False)])
+def test_the_base_of_a_style_of_an_unknown_family_has_a_possible_resolution(toy, tmp_path, resolution, fits):
+    style = nada.Style("x", {"synthesis.L0.bias": torch.ones(10)}, {"fingerprint": "f", "config": {}, "family": "toy"})
+    style.base["config"]["resolution"] = resolution
+    nada.save_style(style, tmp_path / "x.safetensors")
+    if fits:
+        assert nada.load_style(tmp_path / "x.safetensors").base["family"] == "toy"
+    else:
+        with pytest.raises(nada.CheckpointError, match="damaged"):
+            nada.load_style(tmp_path / "x.safetensors")
