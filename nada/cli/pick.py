@@ -10,6 +10,7 @@ from ..checkpoint import save_generator
 from ..errors import UsageError
 from ..runs.folder import RunFolder
 from ..runs.names import result_name
+from ..runs.snapshots import Snapshots
 from .parsing import add_command, show_tree
 from .shared import demo_base, load_base
 
@@ -35,13 +36,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.iteration not in snapshots:
         there = ", ".join(map(str, snapshots)) or "none"
         raise UsageError(f"{args.folder} has no snapshot of iteration {args.iteration}; there are: {there}")
-    recipe = folder.load_snapshot(args.iteration).style.recipe or {}
+    picked = folder.load_snapshot(args.iteration)
+    recipe = picked.style.recipe or {}
     out = args.out or args.folder / f"{result_name(recipe)}_at_{args.iteration}.safetensors"
     if out.exists() and not args.overwrite:
         raise UsageError(f"{out} exists; choose another name, or add --overwrite to replace it")
     base = args.generator or folder.record().get("generator") or demo_base(recipe)
     if not base:
         raise UsageError("the run does not tell where its base generator is; give --generator")
-    opened = folder.open_snapshots(load_base(base))
-    save_generator(opened.generator(opened.nearest(args.iteration)), out)
+    save_generator(Snapshots.of_run(load_base(base), (picked,)).generator(picked), out)
     return {"iteration": args.iteration, "file": str(out), "bytes": out.stat().st_size}

@@ -278,11 +278,7 @@ class RunFolder(ResultFolder):
         moments = tuple(self.load_snapshots())
         if not moments:
             raise UsageError(f"{self.path} holds no snapshots of a run")
-        if moments[0].style.base["fingerprint"] != base.fingerprint():
-            raise UsageError(
-                f"the run in {self.path} started from another generator; give the one that it started from"
-            )
-        return Snapshots(base, moments)
+        return Snapshots.of_run(base, moments)
 
     def load_snapshots(self, most: int | None = None) -> list[Snapshot]:
         """This run's snapshots in order; one that cannot be read is left out with a warning.

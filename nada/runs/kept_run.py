@@ -58,8 +58,12 @@ class KeptRun(Iterator[AdaptStep]):
         notes: Mapping[str, Any] | None = None,
     ):
         key = adaptation_key(generator, clip, config, style_images)
-        self._store = None if isinstance(folder, RunFolder) else RunStore(folder)
-        self.folder = folder if isinstance(folder, RunFolder) else RunStore(folder).folder(key, result_name(config))
+        self._store: RunStore | None = None
+        if isinstance(folder, RunFolder):
+            self.folder = folder
+        else:
+            self._store = RunStore(folder)
+            self.folder = self._store.folder(key, result_name(config))
         self.notes = dict(notes or {})
         self.run, self.history, state = self._begin(key, generator, clip, config, style_images)
         self._key = state.key if state else key  # style images are not at hand when their run is resumed

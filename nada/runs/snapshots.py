@@ -60,6 +60,21 @@ class Snapshots:
     base: Generator
     moments: tuple[Snapshot, ...]
 
+    @classmethod
+    def of_run(cls, base: Generator, moments: tuple[Snapshot, ...]) -> Snapshots:
+        """Snapshots of a stored run.
+
+        Args:
+            base: the generator that the run should have started from.
+            moments: at least one.
+
+        Raises:
+            UsageError: it started from another generator.
+        """
+        if moments[0].style.base["fingerprint"] != base.fingerprint():
+            raise UsageError("the run started from another generator; give the one that it started from")
+        return cls(base, moments)
+
     @property
     def best(self) -> Snapshot:
         """A suggestion: of those that agree with the target nearly as well as any, the most varied.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,16 +65,6 @@ class Goal:
             return cls(directions, targets, str(packed["source"]))
         except (KeyError, TypeError, ValueError) as error:
             raise NadaError(f"the goal in this recipe is damaged ({error}); give texts or style images anew") from error
-
-    @classmethod
-    def of_recipe(cls, recipe: Mapping[str, Any] | None) -> Goal | None:
-        """What `adapt` needs beside the configuration where style images were the target; None where texts say it all.
-
-        Raises:
-            NadaError: it is damaged.
-        """
-        packed = (recipe or {}).get("goal")
-        return None if packed is None else cls.unpacked(packed)
 
     def refuse_other_models(self, clip: ClipEnsemble) -> None:
         """Raises:
