@@ -1,9 +1,11 @@
 """Measure how many small faults the tests notice: `python tools/mutation.py --count 100 --seed 0`.
 
 A mutant is the library with one small fault: another operator, constant or comparison, a condition turned around, a
-statement left out. A random sample of them is made in a temporary copy of the checkout, one at a time, and the tests of
-the rooms in question run on each. A mutant that no test fails on has survived, and is listed as a diff: it is a gap in
-the tests, or no fault at all (another value that does the same).
+statement left out. A random sample of them is made in a temporary copy of the checkout, one at a time. One run of the
+tests of the rooms in question notes which tests execute which lines; on each mutant run those tests that execute its
+lines, the fastest first. A mutant that none of them fails on has survived, and is listed as a diff: it is a gap in the
+tests, or no fault at all (another value that does the same). Code that only runs in processes that tests start counts
+as not tested.
 """
 
 from __future__ import annotations
@@ -20,17 +22,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
-INTEGRATION = ["tests/test_adapt.py", "tests/training", "tests/nodes", "tests/cli"]
-TESTS = {  # files that may get a fault, and the tests that should notice it, in the order in which they run
-    "nada/losses": ["tests/losses", "tests/training/test_step_parity.py", "tests/training/test_pieces.py"],
-    "nada/layer_freeze.py": ["tests/test_layer_freeze.py", *INTEGRATION],
-    "nada/training": ["tests/training", "tests/test_adapt.py", "tests/runs", "tests/nodes", "tests/cli"],
-    "nada/runs": ["tests/runs", "tests/nodes", "tests/cli", "tests/training/test_pieces.py"],
-    "nada/styles": ["tests/styles", "tests/nodes", "tests/cli"],
-}
-PATIENCE = 10  # a mutant that takes so many times the processor time of the honest library is taken to be endless
+PLACES = ["nada/losses", "nada/layer_freeze.py", "nada/training", "nada/runs", "nada/styles"]
+TESTS = [  # the fastest first
+    *("tests/losses", "tests/test_layer_freeze.py", "tests/styles", "tests/training", "tests/test_adapt.py"),
+    *("tests/runs", "tests/nodes", "tests/cli"),
+]
+PATIENCE = 10  # a mutant that takes this many times the processor time of the honest library is taken to be endless
+LEAST_SECONDS = 120  # of processor time, for the start of Python and the collection of tests too
 KILLED, SURVIVED = 1, 0  # what pytest returns when a test failed, and when none did
 OPERATORS = {
     ast.Add: ast.Sub,
@@ -61,9 +62,13 @@ class Mutant(NamedTuple):
 
     path: Path
     """Relative to the repository."""
-    line: int
+    lines: range
+    """Lines of the honest file that the fault replaces, counted from 1."""
     source: str
     """The whole file."""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.lines[0]}"
 
 
 def mutants(path: Path) -> Iterator[Mutant]:
@@ -71,7 +76,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
     source = (ROOT / path).read_text("utf-8")
     for node in code_nodes(ast.parse(source)):
         for place, text in faults(node):
-            yield Mutant(path, place.lineno, replaced(source, place, text))
+            yield Mutant(path, range(place.lineno, place.end_lineno + 1), replaced(source, place, text))
 
 
 def code_nodes(node: ast.AST) -> Iterator[ast.AST]:
@@ -154,16 +159,40 @@ def python_files(place: str) -> list[Path]:
     return [p.relative_to(ROOT) for p in (path.rglob("*.py") if path.is_dir() else [path])]
 
 
-def tests_of(path: Path) -> list[str]:
-    """The tests that run on a mutant of a file."""
-    return next(tests for place, tests in TESTS.items() if path.is_relative_to(place))
+class Coverage:
+    """Which tests execute a line, and how long each takes."""
+
+    def __init__(self, data: Path, report: Path, folder: Path):
+        """Read what pytest noted in `folder`: coverage with a context per test, and a report in JUnit's format."""
+        from coverage import CoverageData
+
+        self.data, self.folder = CoverageData(data), folder
+        self.data.read()
+        cases = ElementTree.parse(report).iter("testcase")
+        self.seconds = {(case.get("classname"), case.get("name")): float(case.get("time")) for case in cases}
+
+    @property
+    def total(self) -> float:
+        """Seconds that all tests took."""
+        return sum(self.seconds.values())
+
+    def tests(self, mutant: Mutant) -> list[str]:
+        """Ids of tests that execute a line of a mutant, the fastest first; empty for what only imports execute."""
+        lines = self.data.contexts_by_lineno(str(self.folder / mutant.path))
+        found = {context.rpartition("|")[0] for line in mutant.lines for context in lines.get(line, ())}
+        return sorted(found - {""}, key=lambda test: (self.time(test), test))
+
+    def time(self, test: str) -> float:
+        """Seconds that a test took."""
+        path, *classes, name = test.split("::")
+        return self.seconds.get((".".join([*Path(path).with_suffix("").parts, *classes]), name), 0.0)
 
 
 class Copy:
     """A copy of the checkout, in which files may be damaged; the checkout itself stays as it is."""
 
     def __init__(self, folder: Path):
-        self.folder, self.seconds = folder, {}
+        self.folder = folder
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout
         for name in filter(None, names.split("\0")):
@@ -171,35 +200,35 @@ class Copy:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
 
-    def test(self, tests: list[str], limit: float | None = None) -> int:
-        """What pytest returns; negative where it took more than `limit` seconds of processor time."""
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    def test(self, arguments: list[str], limit: float | None = None) -> int:
+        """Run pytest and return its exit status, which is negative if it took more than `limit` s of processor time."""
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         restrict = (lambda: limit_time(limit)) if limit else None
         done = subprocess.run(command, cwd=self.folder, env=environment, preexec_fn=restrict, stdout=subprocess.DEVNULL)
         return done.returncode
 
-    def measure(self, tests: list[str]) -> None:
-        """Note how long tests take on the honest library, where they must pass.
+    def cover(self) -> Coverage:
+        """Run the tests on the honest library, where they must pass, and return what they execute.
 
         Raises:
             SystemExit: they fail.
         """
-        import resource
+        report = self.folder / "report.xml"
+        contexts = ["--cov=nada", "--cov-context=test", "--cov-report=", f"--junitxml={report}"]
+        if self.test([*contexts, *TESTS]) != SURVIVED:
+            sys.exit(f"the tests fail without a fault too: python -m pytest {' '.join(TESTS)}")
+        return Coverage(self.folder / ".coverage", report, self.folder)
 
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if self.test(tests) != SURVIVED:
-            sys.exit(f"the tests fail without a fault too: python -m pytest {' '.join(tests)}")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.seconds[tuple(tests)] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    def survives(self, mutant: Mutant) -> bool:
-        """Whether all tests pass on a mutant."""
-        target, tests = self.folder / mutant.path, tests_of(mutant.path)
+    def survives(self, mutant: Mutant, coverage: Coverage) -> bool:
+        """Whether all tests that execute a mutant's lines pass on it."""
+        target, tests = self.folder / mutant.path, coverage.tests(mutant)
+        limit = LEAST_SECONDS + PATIENCE * (sum(map(coverage.time, tests)) or coverage.total)
         honest = target.read_text("utf-8")
         target.write_text(mutant.source, "utf-8")
+        (self.folder / "chosen.txt").write_text("\n".join(tests or TESTS), "utf-8")
         try:
-            return self.test(tests, PATIENCE * self.seconds[tuple(tests)]) == SURVIVED
+            return self.test(["-x", "@chosen.txt"], limit) == SURVIVED
         finally:
             target.write_text(honest, "utf-8")
 
@@ -222,25 +251,24 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="number of mutants (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sample (default: %(default)s)")
     parser.add_argument(
-        "--only", nargs="+", default=[*TESTS], metavar="PATH", help="folders and files to damage (default: %(default)s)"
+        "--only", nargs="+", default=PLACES, metavar="PATH", help="folders and files to damage (default: %(default)s)"
     )
     parser.add_argument("--list", action="store_true", help="show the sample and run nothing")
     args = parser.parse_args()
     chosen = sample(args.count, args.seed, args.only)
     if args.list:
-        print("\n".join(f"{mutant.path}:{mutant.line}\n{difference(mutant)}" for mutant in chosen))
+        print("\n".join(f"{mutant}\n{difference(mutant)}" for mutant in chosen))
         return
     survivors = []
     with tempfile.TemporaryDirectory() as folder:
-        copy = Copy(Path(folder))
-        for tests in {tuple(tests_of(mutant.path)) for mutant in chosen}:
-            copy.measure([*tests])
+        copy = Copy(Path(folder).resolve())
+        coverage = copy.cover()
         for i, mutant in enumerate(chosen, 1):
-            survived = copy.survives(mutant)
+            survived = copy.survives(mutant, coverage)
             survivors += [mutant] if survived else []
-            print(f"{i}/{len(chosen)} {'SURVIVED' if survived else 'killed'} {mutant.path}:{mutant.line}", flush=True)
+            print(f"{i}/{len(chosen)} {'SURVIVED' if survived else 'killed'} {mutant}", flush=True)
     for mutant in survivors:
-        print(f"\n{mutant.path}:{mutant.line}\n{difference(mutant)}")
+        print(f"\n{mutant}\n{difference(mutant)}")
     print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} mutants killed (seed {args.seed})")
 
 
