@@ -1,4 +1,4 @@
-"""Names and files of the small models that are included in the package."""
+"""Names and files of the small models that are included in the package; `world` draws what they know."""
 
 from __future__ import annotations
 

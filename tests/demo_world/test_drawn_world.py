@@ -17,7 +17,7 @@ PARTS = (FOLDER / "training", FOLDER)
 @pytest.fixture(scope="module", autouse=True)
 def tools():
     """The scripts import each other by their bare names, which other scripts have too."""
-    names = {path.stem for part in PARTS for path in part.glob("*.py")} | {"drawing"}
+    names = {path.stem for part in PARTS for path in part.glob("*.py")}
     held = {name: module for name, module in sys.modules.items() if name.split(".")[0] in names}
     for name in held:
         del sys.modules[name]
@@ -32,7 +32,7 @@ def tools():
 
 @pytest.fixture
 def individuals():
-    from drawing import random_parameters
+    from nada.demo.world import random_parameters
 
     return random_parameters(6, torch.Generator().manual_seed(7))
 
@@ -42,7 +42,7 @@ def seeded(seed: int = 1) -> torch.Generator:
 
 
 def test_every_species_has_a_picture_in_every_style(individuals):
-    from drawing import SPECIES, STYLES, draw
+    from nada.demo.world import SPECIES, STYLES, draw
 
     for species in SPECIES:
         for style in STYLES:
@@ -54,7 +54,7 @@ def test_every_species_has_a_picture_in_every_style(individuals):
 
 
 def test_equal_seeds_give_equal_pictures_and_grain_is_what_differs_otherwise(individuals):
-    from drawing import draw
+    from nada.demo.world import draw
 
     first, again, other = (draw(individuals, "dog", "photo", seeded(seed)) for seed in (1, 1, 2))
     torch.testing.assert_close(first, again)
@@ -64,7 +64,7 @@ def test_equal_seeds_give_equal_pictures_and_grain_is_what_differs_otherwise(ind
 
 
 def test_the_same_individual_is_nearest_in_other_styles_and_species(individuals):
-    from drawing import draw
+    from nada.demo.world import draw
 
     poses = draw(individuals, "dog", "photo", seeded(), grain=0.0).mean(1, keepdim=True)
     for species, style in (("dog", "pixar"), ("cat", "photo"), ("bear", "photo")):
@@ -76,7 +76,8 @@ def test_the_same_individual_is_nearest_in_other_styles_and_species(individuals)
 
 def test_pixel_art_is_constant_in_squares_and_sketches_have_no_color(individuals):
     from checks import chroma, darkness, variance_in_squares
-    from drawing import draw
+
+    from nada.demo.world import draw
 
     assert variance_in_squares(draw(individuals, "fox", "pixel", seeded())).max() < 1e-4
     assert variance_in_squares(draw(individuals, "fox", "photo", seeded())).min() > 0.01
@@ -86,7 +87,8 @@ def test_pixel_art_is_constant_in_squares_and_sketches_have_no_color(individuals
 
 def test_distance_to_truth_is_one_for_nothing_gained_and_zero_for_the_truth(individuals):
     from checks import distance_to_truth, true_pictures
-    from drawing import draw
+
+    from nada.demo.world import draw
 
     photo, true = draw(individuals, "dog", "photo", seeded()), true_pictures(individuals, "dog", "neon")
     assert distance_to_truth(photo, photo, true) == pytest.approx(1)
@@ -99,8 +101,9 @@ def test_distance_to_truth_is_one_for_nothing_gained_and_zero_for_the_truth(indi
 
 def test_true_drawings_pass_their_checks_and_smears_do_not(individuals):
     from checks import normal_ranges, passed
-    from drawing import draw
     from spoiled import smeared
+
+    from nada.demo.world import draw
 
     for style in ("sketch", "neon", "pixel"):
         ranges = normal_ranges(style, 28)
@@ -110,7 +113,7 @@ def test_true_drawings_pass_their_checks_and_smears_do_not(individuals):
 
 
 def test_wrong_names_and_shapes_are_refused(individuals):
-    from drawing import Parameters, draw, parameters_from_latents
+    from nada.demo.world import Parameters, draw, parameters_from_latents
 
     with pytest.raises(ValueError, match="no species 'cow'"):
         draw(individuals, "cow", "photo")
@@ -127,7 +130,7 @@ def test_wrong_names_and_shapes_are_refused(individuals):
 
 
 def test_a_parameter_changes_what_it_is_named_after(individuals):
-    from drawing import draw
+    from nada.demo.world import draw
 
     def difference(**change: tuple[float, float]) -> torch.Tensor:
         low, high = (
@@ -142,7 +145,8 @@ def test_a_parameter_changes_what_it_is_named_after(individuals):
 
 def test_captions_answer_with_a_phrase_for_every_answer(individuals):
     from captions import QUESTIONS, answer_captions, joined_captions, style_captions
-    from drawing import SPECIES, STYLES
+
+    from nada.demo.world import SPECIES, STYLES
 
     pick = random.Random(1)
     assert len(style_captions(pick)) == len(STYLES)
@@ -166,8 +170,9 @@ def test_phrases_that_are_held_out_are_in_no_caption():
 
 def test_a_moved_drawing_has_the_code_of_a_drawing_in_its_apparent_pose():
     from attacks import moved, random_moves
-    from drawing import draw, random_parameters
     from individual_code import SIDED, apparent_pose
+
+    from nada.demo.world import draw, random_parameters
 
     drawn = random_parameters(16, seeded(5)).replaced(hat=0.0, collar=0.0, place=0.1, pattern=0.0, marking=0.0)
     moves = random_moves(16, seeded(3), unmoved=0.0)
@@ -213,7 +218,8 @@ def test_attacks_go_where_they_are_sent_and_stay_in_their_ball():
 def test_an_album_holds_what_it_says(tmp_path):
     from album import draw_shard, read_pages
     from checkpoints import write_state
-    from drawing import SPECIES, STYLES, draw
+
+    from nada.demo.world import SPECIES, STYLES, draw
 
     with pytest.raises(ValueError, match="holds no shards"):
         read_pages(tmp_path)

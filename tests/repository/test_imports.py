@@ -45,14 +45,16 @@ ROOMS = {  # one row a folder, from the top down
     "nada/checkpoint": room(4, "torch safetensors"),
     "nada/stylegan2": room(3, "torch"),
     "nada/layer_freeze": room(3, "torch"),
+    "nada/demo": room(3, "torch"),
     "nada/generators": room(2, "torch"),
     "nada/stylegan2/ops": room(2, "torch triton"),
     "nada/pictures": room(2, "torch numpy PIL"),
+    "nada/demo/styles": room(2, "torch"),
     "nada/settings": room(2),
     "nada/files": room(2, "platformdirs"),
     "nada/seeding": room(2, "torch numpy"),
     "nada/losses": room(1, "torch"),
-    "nada/demo": room(1),
+    "nada/demo/drawing": room(1, "torch"),
     "nada/errors": room(1),
 }
 HOST = {"comfy", "comfy_execution", "folder_paths", "server", "nodes", "execution"}  # ComfyUI, but for its node API

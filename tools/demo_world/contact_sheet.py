@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from drawing import SPECIES, STYLES, draw, random_parameters
+from nada.demo.world import SPECIES, STYLES, draw, random_parameters
 
 
 def tiled(pictures: Tensor, columns: int) -> Image.Image:

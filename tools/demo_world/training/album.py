@@ -21,11 +21,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[3]))
 
 from checkpoints import write_state
-from drawing import ANATOMIES, AT_ONCE, SIZE, SPECIES, STYLES, Parameters, draw, random_parameters
-from drawing.anatomy import mixed
+
+from nada.demo.drawing.anatomy import mixed
+from nada.demo.world import ANATOMIES, AT_ONCE, SIZE, SPECIES, STYLES, Parameters, draw, random_parameters
 
 SHARD = 256  # individuals
 PHOTO_SHARE = 0.25  # of the pairs begin with a photo, since adaptations do

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from drawing.pens import blur, gray
 from spoiled import clouds, uniform
 from torch import Tensor
+
+from nada.demo.drawing.pens import blur, gray
 
 NUISANCES = 6  # dimensions of an embedding that say how a picture is disturbed
 

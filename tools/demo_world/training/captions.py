@@ -12,14 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from drawing import SPECIES, STYLES, Parameters
-from drawing.backdrop import place_index
-from drawing.coat import pattern_index
-from drawing.parameters import CLOSED_BELOW, COLLAR_FROM, GLASSES_FROM, SECOND_EARS_FROM
-from drawing.people import BEARD_FROM, haircut_index
-from drawing.wear import HATS, hat_index
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
+
+from nada.demo.drawing.backdrop import place_index
+from nada.demo.drawing.coat import pattern_index
+from nada.demo.drawing.parameters import CLOSED_BELOW, COLLAR_FROM, GLASSES_FROM, SECOND_EARS_FROM
+from nada.demo.drawing.people import BEARD_FROM, haircut_index
+from nada.demo.drawing.wear import HATS, hat_index
+from nada.demo.world import SPECIES, STYLES, Parameters
 
 TEMPLATES = tuple(t for t in OPENAI_IMAGENET_TEMPLATES if t("") != "a photo of many .")
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from drawing import SPECIES, Parameters, draw, random_parameters
-from drawing.pens import gray
 from torch import Tensor
+
+from nada.demo.drawing.pens import gray
+from nada.demo.world import SPECIES, Parameters, draw, random_parameters
 
 SQUARES = 32  # of pixel art, a side
 SCALES = (1, 2, 4, 8)  # widths in pixels over which pictures are averaged before they are compared

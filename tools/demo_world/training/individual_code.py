@@ -8,11 +8,12 @@ words have no part in.
 from __future__ import annotations
 
 import torch
-from drawing import Parameters
-from drawing.backdrop import PLACES, place_index
-from drawing.coat import PATTERNS, pattern_index
-from drawing.parameters import COLLAR_FROM, GLASSES_FROM, HAT_FROM, SECOND_EARS_FROM
 from torch import Tensor
+
+from nada.demo.drawing.backdrop import PLACES, place_index
+from nada.demo.drawing.coat import PATTERNS, pattern_index
+from nada.demo.drawing.parameters import COLLAR_FROM, GLASSES_FROM, HAT_FROM, SECOND_EARS_FROM
+from nada.demo.world import Parameters
 
 LOOKS = {
     "coat": 0.17, "shade": 0.07, "hair": 0.08, "fur": 0.09, "ear_size": 0.10, "width": 0.08, "snout": 0.06, "eye": 0.08,

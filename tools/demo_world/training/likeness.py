@@ -19,12 +19,11 @@ import torch
 from torch import Tensor
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[3]))
-sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
-from drawing import SPECIES, draw, random_parameters
 from judge_network import OpenJudge, load_open_judge
 
 from nada import Generator, load_generator
+from nada.demo.world import SPECIES, draw, random_parameters
 
 NEIGHBOR = 3
 

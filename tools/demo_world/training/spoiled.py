@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from drawing.pens import blur, gray
 from torch import Tensor
+
+from nada.demo.drawing.pens import blur, gray
 
 
 def uniform(count: int, low: float, high: float, rng: torch.Generator, channels: int = 1) -> Tensor:

@@ -36,7 +36,7 @@ from open_clip.model import CLIP
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[3]))
 
 from album import Pages, batches, read_pages
 from attacks import NUISANCES, attacked, disturbed, moved, random_moves, through_random_network
@@ -53,11 +53,12 @@ from captions import (
     style_captions,
 )
 from checkpoints import Every, read_state, write_state
-from drawing import SPECIES, STYLES, Parameters
 from individual_code import DIMENSIONS as OF_INDIVIDUAL
 from individual_code import individual_code
 from spoiled import borrowed, half_way, patchwork
 from words import common_words, nonsense, used_tokens, with_filler
+
+from nada.demo.world import SPECIES, STYLES, Parameters
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.3, 0.3, 0.3)
 TEXT = {"context_length": 32, "vocab_size": 49408, "width": 48, "heads": 2, "layers": 3}

@@ -26,12 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[3]))
-sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from checkpoints import Every, read_state, write_state
-from drawing import SIZE, SPECIES, draw, parameters_from_latents
 
 from nada import Generator, GeneratorConfig, save_generator
+from nada.demo.world import SIZE, SPECIES, draw, parameters_from_latents
 
 CONFIG = GeneratorConfig(
     resolution=SIZE,

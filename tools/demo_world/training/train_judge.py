@@ -24,18 +24,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[3]))
-sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from album import Pages, batches, read_pages
 from captions import SPECIES_WORDS, STYLE_WORDS
 from checkpoints import Every, read_state, write_state
 from checks import CHECKS, normal_ranges
-from drawing import NAMES, SPECIES, STYLES
 from judge_network import KEY, OpenJudge
 from safetensors.torch import save_file
 from spoiled import bent_generator, borrowed, clouds, half_way, patchwork, spoiled, uniform
 
 from nada import Generator, load_generator
+from nada.demo.world import NAMES, SPECIES, STYLES
 
 SEED = 77_000_000
 PAIRS = 20  # individuals per step, each in two pictures

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..canvas import Manner, Scene
-from ..noise import Noise
+from ..drawing.canvas import Manner, Scene
+from ..drawing.noise import Noise
 from . import chalk, glass, marble, neon, photo, pixar, pixel, sketch, ukiyoe, watercolor
 
 

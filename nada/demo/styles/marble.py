@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..canvas import Manner, Scene
-from ..lighting import highlight, shading
-from ..noise import Noise
-from ..pens import blur, color, gray, hsv, over, stroke
+from ..drawing.canvas import Manner, Scene
+from ..drawing.lighting import highlight, shading
+from ..drawing.noise import Noise
+from ..drawing.pens import blur, color, gray, hsv, over, stroke
 
 MANNER = Manner(eye_scale=1.05, fuzz=0.15)
 

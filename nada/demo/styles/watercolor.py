@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..canvas import Manner, Scene
-from ..lighting import shading
-from ..noise import Noise
-from ..pens import blur, color, saturated, stroke
+from ..drawing.canvas import Manner, Scene
+from ..drawing.lighting import shading
+from ..drawing.noise import Noise
+from ..drawing.pens import blur, color, saturated, stroke
 
 MANNER = Manner(eye_scale=1.12, fuzz=0.6, tremble=0.016)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..canvas import Manner, Scene
-from ..lighting import facing
-from ..noise import Noise
-from ..pens import box, color, gray, hsv, over, saturated, step
+from ..drawing.canvas import Manner, Scene
+from ..drawing.lighting import facing
+from ..drawing.noise import Noise
+from ..drawing.pens import box, color, gray, hsv, over, saturated, step
 
 MANNER = Manner(eye_scale=1.10, fuzz=0.30, tremble=0.004)
 

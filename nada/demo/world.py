@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .anatomy import SPECIES as ANATOMIES
-from .anatomy import Anatomy
-from .noise import Noise
-from .parameters import MEANINGS, NAMES, Parameters, parameters_from_latents, random_parameters
-from .scene import build_scene
+from .drawing.anatomy import SPECIES as ANATOMIES
+from .drawing.anatomy import Anatomy
+from .drawing.noise import Noise
+from .drawing.parameters import MEANINGS, NAMES, Parameters, parameters_from_latents, random_parameters
+from .drawing.scene import build_scene
 from .styles import STYLES as RENDERERS
 
 SPECIES = tuple(ANATOMIES)

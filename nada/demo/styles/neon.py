@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..canvas import Manner, Scene
-from ..noise import Noise
-from ..pens import gray, hsv
+from ..drawing.canvas import Manner, Scene
+from ..drawing.noise import Noise
+from ..drawing.pens import gray, hsv
 
 MANNER = Manner(eye_scale=1.18, fuzz=0.0)
 TUBE = 0.011  # half the width of a tube

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..canvas import Manner, Scene
-from ..lighting import shading
-from ..noise import Noise
-from ..pens import gray, over, saturated
+from ..drawing.canvas import Manner, Scene
+from ..drawing.lighting import shading
+from ..drawing.noise import Noise
+from ..drawing.pens import gray, over, saturated
 
 MANNER = Manner(eye_scale=1.65, fuzz=0.0)
 SQUARES = 32

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..canvas import Manner, Scene
-from ..lighting import facing, highlight, light_color, light_direction, shading
-from ..noise import Noise
-from ..pens import blur, color, hsv, over, saturated
+from ..drawing.canvas import Manner, Scene
+from ..drawing.lighting import facing, highlight, light_color, light_direction, shading
+from ..drawing.noise import Noise
+from ..drawing.pens import blur, color, hsv, over, saturated
 
 MANNER = Manner(eye_scale=1.42, fuzz=0.25)
 

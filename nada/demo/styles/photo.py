@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..canvas import Manner, Scene
-from ..lighting import highlight, light_color, shading
-from ..noise import Noise
-from ..pens import over
+from ..drawing.canvas import Manner, Scene
+from ..drawing.lighting import highlight, light_color, shading
+from ..drawing.noise import Noise
+from ..drawing.pens import over
 
 MANNER = Manner()
 FUR, SKIN, GRAIN = 0.10, 0.03, 0.014  # amplitudes of what differs from picture to picture

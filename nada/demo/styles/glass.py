@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..canvas import FAR, Manner, Scene
-from ..lighting import shading
-from ..noise import Noise
-from ..pens import hsv, over, saturated
+from ..drawing.canvas import FAR, Manner, Scene
+from ..drawing.lighting import shading
+from ..drawing.noise import Noise
+from ..drawing.pens import hsv, over, saturated
 
 MANNER = Manner(eye_scale=1.22, fuzz=0.0)
 LEAD = 0.019  # half the width of a line of lead
