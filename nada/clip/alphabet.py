@@ -1,16 +1,12 @@
-"""Texts that English CLIP models cannot read."""
+"""Texts and words that CLIP models cannot read."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
-from .models import ClipEnsemble
-
-
-def unread_words(text: str) -> list[str]:
-    """Words of a text that are mostly written in letters other than Latin ones, in order."""
-    return [word for word in text.split() if mostly_unreadable(word)]
+from .models import ClipEnsemble, ClipModel
 
 
 def mostly_unreadable(text: str) -> bool:
@@ -23,15 +19,27 @@ def mostly_unreadable(text: str) -> bool:
     return 2 * sum("LATIN" in unicodedata.name(c, "") for c in letters) < len(letters)
 
 
+def unread_words(model: ClipModel, text: str) -> list[str]:
+    """Words of a text that a CLIP model ignores, in order: no caption of its training had them."""
+    return [word for word in re.findall(r"\w+", text) if model.ignores(word)]
+
+
 def unreadable_remark(clip: ClipEnsemble, texts: Iterable[str]) -> str:
-    """A sentence on the texts that a CLIP model with OpenAI's tokenizer cannot read, or "" if it can read all.
+    """A sentence on the texts and words that CLIP models cannot read, or "" if they can read all.
 
     Args:
         clip: the models; those with a tokenizer of their own, such as multilingual ones, are not judged.
         texts: as the user wrote them, without prompt templates.
     """
-    english = [model.name for model in clip if model.reads_english]
-    unread = [repr(text) for text in texts if mostly_unreadable(text)]
-    if not english or not unread:
-        return ""
-    return f"{' and '.join(english)} learned from English and can hardly read {', '.join(unread)}; write it in English"
+    english, texts = [model for model in clip if model.reads_english], [*texts]
+    foreign = [text for text in texts if mostly_unreadable(text)]
+    remarks = []
+    if english and foreign:
+        names, quoted = " and ".join(model.name for model in english), ", ".join(map(repr, foreign))
+        remarks.append(f"{names} learned from English and can hardly read {quoted}; write it in English")
+    readable = [text for text in texts if text not in foreign]
+    ignored = {model.name: [word for text in readable for word in unread_words(model, text)] for model in english}
+    if words := dict.fromkeys(word for found in ignored.values() for word in found):
+        names, quoted = " and ".join(name for name, found in ignored.items() if found), ", ".join(map(repr, words))
+        remarks.append(f"{names} never learned {quoted} and will ignore it; use other words or another CLIP model")
+    return "; ".join(remarks)

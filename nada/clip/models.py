@@ -93,6 +93,19 @@ class ClipModel(nn.Module):
         """Whether its tokenizer is OpenAI's, which knows English words and the bytes of everything else."""
         return type(self.tokenize).__name__ == "SimpleTokenizer"
 
+    def ignores(self, word: str) -> bool:
+        """Whether the model has no meaning for a part of a word: the embedding of one of its tokens is zero.
+
+        The embeddings of tokens that no caption had are zero in small models, such as the demo's; large ones have none.
+        """
+        return self.reads_english and any(self._empty_tokens[i] for i in self.tokenize.encode(word))
+
+    @cached_property
+    def _empty_tokens(self) -> list[bool]:
+        """For each token, whether its embedding is zero."""
+        (weight,) = (p for name, p in self.model.named_parameters() if name.endswith("token_embedding.weight"))
+        return (weight == 0).all(dim=1).tolist()
+
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
         """Embed texts: [len(texts) * len(templates), D] float32, not normalized; all prompts of the first text first.
