@@ -19,9 +19,9 @@ def mostly_unreadable(text: str) -> bool:
     return 2 * sum("LATIN" in unicodedata.name(c, "") for c in letters) < len(letters)
 
 
-def unread_words(model: ClipModel, text: str) -> list[str]:
+def unread_words(clip: Iterable[ClipModel], text: str) -> list[str]:
     """Words of a text that a CLIP model ignores, in order: no caption of its training had them."""
-    return [word for word in re.findall(r"\w+", text) if model.ignores(word)]
+    return [word for word in re.findall(r"\w+", text) if any(model.ignores(word) for model in clip)]
 
 
 def unreadable_remark(clip: ClipEnsemble, texts: Iterable[str]) -> str:
@@ -38,7 +38,7 @@ def unreadable_remark(clip: ClipEnsemble, texts: Iterable[str]) -> str:
         names, quoted = " and ".join(model.name for model in english), ", ".join(map(repr, foreign))
         remarks.append(f"{names} learned from English and can hardly read {quoted}; write it in English")
     readable = [text for text in texts if text not in foreign]
-    ignored = {model.name: [word for text in readable for word in unread_words(model, text)] for model in english}
+    ignored = {model.name: [word for text in readable for word in unread_words([model], text)] for model in english}
     if words := dict.fromkeys(word for found in ignored.values() for word in found):
         names, quoted = " and ".join(name for name, found in ignored.items() if found), ", ".join(map(repr, words))
         remarks.append(f"{names} never learned {quoted} and will ignore it; use other words or another CLIP model")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..clip.alphabet import unreadable_remark
+from ..clip.alphabet import unread_words, unreadable_remark
 from ..clip.directions import SAME, imagenet_templates, text_direction
 from ..clip.embedding import mean_embedding
 from ..clip.models import ClipEnsemble, ClipModel
@@ -24,10 +24,13 @@ from .config import AdaptConfig
 
 log = logging.getLogger(__name__)
 SAMPLES = 16  # images of the generator that stand for its domain, as in the authors' code
-PHRASES = (  # what generators are published for, and what adaptations start from
-    "photo", "human face", "person", "dog", "cat", "wild animal", "horse", "bird", "animal", "car", "church",
-    "building", "landscape", "bedroom", "flower", "food", "painting", "portrait painting", "drawing", "sketch",
-    "cartoon", "anime character", "3d render", "texture",
+# What generators are published for, and what adaptations start from.
+SUBJECTS = (
+    "human face", "person", "dog", "cat", "wild animal", "horse", "bird", "animal", "car", "church", "building",
+    "landscape", "bedroom", "flower", "food",
+)  # fmt: skip
+MEDIA = (
+    "photo", "painting", "portrait painting", "drawing", "sketch", "cartoon", "anime character", "3d render", "texture",
 )  # fmt: skip
 
 
@@ -115,7 +118,7 @@ def make_goal(
     source = config.source.strip()
     own = sample_images(generator, config.seed) if share or not source else torch.empty(0)
     if share < 1 and not source:
-        source = guess_source(clip, own, config.prompts)
+        source = guess_source(clip, own, [*config.targets()], config.prompts)
         log.info("the source text is empty; CLIP finds that the generator makes: %s", source)
     if share < 1 and (remark := unreadable_remark(clip, [config.source, *config.targets()])):
         log.warning("%s", remark)
@@ -169,19 +172,34 @@ def sample_images(generator: Generator, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def guess_source(clip: ClipEnsemble, images: Tensor, templates: Sequence[str] | None = None) -> str:
-    """Which of `PHRASES` fits images best: zero-shot classification by all CLIP models with their weights.
+def guess_source(
+    clip: ClipEnsemble, images: Tensor, targets: Sequence[str], templates: Sequence[str] | None = None
+) -> str:
+    """Which of `MEDIA` or `SUBJECTS` fits images best: zero-shot classification by all CLIP models with their weights.
+
+    A style is a step from a medium (photo -> sketch), a species one from a subject (dog -> pig). Which of both the
+    targets are, CLIP's text embeddings tell: they are nearer, in the mean, to the media or to the subjects.
 
     Args:
         clip: the judge.
         images: [N, 3, R, R] in [-1, 1].
+        targets: the target texts.
         templates: strings with a "{}" for the phrase; None for the method's own.
     """
     templates = imagenet_templates() if templates is None else templates
-    scores = torch.zeros(len(PHRASES))
+    known = [tuple(p for p in group if not unread_words(clip, p)) or group for group in (MEDIA, SUBJECTS)]
+    fits = {phrases: torch.zeros(len(phrases)) for phrases in known}
+    nearness = dict.fromkeys(fits, 0.0)
     for model in clip:
-        texts = [
-            unit(model.encode_text([t.replace("{}", phrase) for t in templates])).mean(dim=0) for phrase in PHRASES
-        ]
-        scores += model.weight * (unit(torch.stack(texts)) @ mean_embedding(model, images)).cpu()
-    return PHRASES[int(scores.argmax())]
+        goals, seen = phrase_embeddings(model, targets, templates), mean_embedding(model, images)
+        for phrases in fits:
+            texts = phrase_embeddings(model, phrases, templates)
+            fits[phrases] += model.weight * (texts @ seen).cpu()
+            nearness[phrases] += model.weight * (texts @ goals.T).mean().item()
+    phrases = max(nearness, key=nearness.__getitem__)
+    return phrases[int(fits[phrases].argmax())]
+
+
+def phrase_embeddings(model: ClipModel, phrases: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """Unit embeddings [len(phrases), D]: of each phrase, the mean over the templates."""
+    return unit(unit(model.encode_text(phrases, templates)).unflatten(0, (len(phrases), -1)).mean(dim=1))

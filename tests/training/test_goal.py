@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from nada import load_generator
 from nada.adapt import adapt
 from nada.clip.directions import imagenet_templates, text_direction
+from nada.clip.loading import load_clip
 from nada.errors import NadaError, UsageError
 from nada.seeding import seeded
 from nada.training.config import AdaptConfig
-from nada.training.goal import PHRASES, SAMPLES, Goal, guess_source, make_goal, middle_square, sample_images
+from nada.training.goal import MEDIA, SAMPLES, SUBJECTS, Goal, guess_source, make_goal, middle_square, sample_images
 
 
 def config(**changes) -> AdaptConfig:
@@ -93,16 +95,34 @@ def test_images_and_text_are_mixed(small, clip, images):
 
 def test_an_empty_source_is_found_among_phrases(small, clip):
     (model,) = clip
-    samples = sample_images(small, seed=4)
-    scores = []
-    for phrase in PHRASES:
-        text = rows(model.encode_text([t.replace("{}", phrase) for t in imagenet_templates()])).mean(axis=0)
-        scores.append((rows(model.encode_image(samples)) @ normal(text)).mean())
-    expected = PHRASES[int(np.argmax(scores))]
-    assert guess_source(clip, samples) == expected
+
+    def text(phrase):
+        return normal(rows(model.encode_text([t.replace("{}", phrase) for t in imagenet_templates()])).mean(axis=0))
+
+    samples, target = sample_images(small, seed=4), text("sketch")
+    image = normal(rows(model.encode_image(samples)).mean(axis=0))
+    near = {group: np.mean([text(phrase) @ target for phrase in group]) for group in (MEDIA, SUBJECTS)}
+    expected = max(max(near, key=near.get), key=lambda phrase: text(phrase) @ image)
+    assert guess_source(clip, samples, ["sketch"]) == expected
     run = adapt(small, clip, config(source=" ", seed=4))
     assert run.recipe()["source_found"] == expected
     assert torch.equal(run.goal.directions[0], adapt(small, clip, config(source=expected, seed=4)).goal.directions[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "expected"),
+    [
+        ("demo", "sketch", "photo"),
+        ("demo", "marble statue", "photo"),
+        ("demo", "pig", "dog"),
+        ("demo", "dog with pointed ears", "dog"),
+        ("demo-person", "3d render in the style of Pixar", "photo"),
+        ("demo-person", "fox", "person"),
+    ],
+)
+def test_a_style_starts_from_a_medium_and_a_species_from_a_subject(name, target, expected):
+    samples = sample_images(load_generator(name), seed=0)
+    assert guess_source(load_clip("demo"), samples, [target], ("a photo of a {}.", "{}")) == expected
 
 
 def test_a_recipe_alone_trains_again(small, clip, images):
