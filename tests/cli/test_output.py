@@ -172,11 +172,11 @@ def test_absurd_numbers_of_images_are_refused(command, tmp_path, capsys, argumen
 
 
 def test_caches_without_a_home_folder(monkeypatch):
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-
     def homeless(*_, **__):
         raise RuntimeError("could not determine the home directory")
 
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.setattr(Path, "expanduser", homeless)  # that of Python 3.10 does not look for the function above
     for place in (homeless, lambda *_, **__: Path("~/.cache/stylegan-nada")):
         monkeypatch.setattr("platformdirs.user_cache_path", place)
         assert cache_folder() == Path(".cache", "stylegan-nada")

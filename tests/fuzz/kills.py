@@ -1,9 +1,9 @@
-"""Kills of every verb that writes: `python tests/fuzz/kills.py --count 100`.
+"""Kills of every verb that writes, and of nodes' work: `python tests/fuzz/kills.py --count 100`.
 
-Each command runs in a process of its own, which SIGKILL ends: every other one while it writes, just before the n-th
-change that it makes to its folder and with the file half written where it opens one; the others at a moment of their
-processor time. Then every file with a final name must be whole, the command must be completable as a user would do it,
-the end must be that of a run that nobody disturbed, bit for bit, and nothing else may be left in the folder.
+Each way to write runs in a process of its own, which SIGKILL ends: every other one while it writes, just before the
+n-th change that it makes to its folder and with the file half written where it opens one; the others at a moment of
+their processor time. Then every file with a final name must be whole, the work must be completable as a user would do
+it, the end must be that of a run that nobody disturbed, bit for bit, and nothing else may be left in the folder.
 The n-th kill of a seed is always the same one, except that processor time varies a little. Needs a system that forks.
 """
 
@@ -25,7 +25,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,86 +32,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import open_clip
 import torch
-from helpers.models import TINY_CLIP, alive, moved
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 import nada.cli.shared
-import nada.styles.preview
-from nada.checkpoint import load_generator, save_generator, save_rosinality
+from fuzz.ways import WAYS, Way, Work, make_models
+from nada.checkpoint import load_generator
 from nada.cli import main as nada_main
 from nada.runs.folder import RunFolder
-from nada.stylegan2 import GeneratorConfig
-from nada.styles.files import save_style
-from nada.styles.style import Style
 
 REFUSED = 2  # exit code
-MODELS = ["--generator", "base.pt", "--clip", "clip", "--device", "cpu"]
-TEXTS = ["--source", "photo", "--target", "sketch"]
-ADAPT = ["adapt", *MODELS, *TEXTS, "--batch", "1", "--layers", "3", "--iterations", "6", "--quiet", "--out", "run"]
-STATED = [*ADAPT, "--snapshot-every", "2"]
-RESUME = ["adapt", "--resume", "run", "--device", "cpu", "--quiet"]
-EDIT = ["--target", "sketch", "--iterations", "6", "--quiet", "--out", "run"]
-MAPPER = ["mapper", *MODELS, *EDIT, "--batch", "1"]
+Kill = Callable[[Path], None]  # called in the process to kill, before its work, with its folder
 
 
-@dataclass(frozen=True)
-class Verb:
-    """A command to kill, in a folder with the models."""
-
-    command: list[str]
-    before: tuple[list[str], ...] = ()
-    """Commands that were done before, undisturbed."""
-    resume: list[str] | None = None
-    """What completes it, where that is not the same command."""
-
-
-VERBS = {
-    "adapt": Verb(STATED, resume=RESUME),
-    "adapt without snapshots": Verb([*ADAPT, "--snapshot-every", "0"], resume=RESUME),
-    "adapt --overwrite": Verb(
-        [*ADAPT, "--snapshot-every", "0", "--seed", "1", "--overwrite"], (STATED,), resume=RESUME
-    ),
-    "adapt --resume": Verb([*RESUME, "--iterations", "6"], ([*STATED, "--iterations", "3"],)),
-    "mapper": Verb(MAPPER),
-    "mapper --overwrite": Verb([*MAPPER, "--seed", "1", "--overwrite"], (MAPPER,)),
-    "optimize": Verb(["optimize", *MODELS, *EDIT, "--count", "2"]),
-    "generate": Verb(["generate", "--generator", "base.pt", "--count", "3", "--device", "cpu", "--out", "run"]),
-    "convert": Verb(["convert", "base.pt", "result.safetensors"]),
-    "convert --overwrite": Verb(
-        ["convert", "adapted.safetensors", "result.pt", "--overwrite"], (["convert", "base.pt", "result.pt"],)
-    ),
-    "style diff": Verb(["style", "diff", "base.pt", "adapted.safetensors", "result.safetensors", "--rank", "2"]),
-    "style merge": Verb(["style", "merge", "base.pt", "style.safetensors:0.5", "--out", "result.safetensors"]),
-    "style show": Verb(["style", "show", "style.safetensors", "--preview", "result.png"]),
-    "pick": Verb(["pick", "run", "2"], (STATED,)),
-    "evaluate": Verb(
-        ["evaluate", *MODELS, "--target", "sketch", "--base", "none", "--count", "4", "--seeds", "2", "--batch", "2"]
-    ),
-}
-Kill = Callable[[Path], None]  # called in the process to kill, before its command, with its folder
-
-
-def make_models(folder: Path) -> None:
-    """Generators, a style and a CLIP, all tiny."""
-    base = alive(GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2))
-    adapted = moved(base)
-    save_rosinality(base, folder / "base.pt")
-    save_generator(adapted, folder / "adapted.safetensors")
-    picture = nada.styles.preview.preview_of(base, adapted)
-    save_style(Style.between(base, adapted, preview=picture), folder / "style.safetensors")
-    (folder / "clip").mkdir()
-    (folder / "clip" / "open_clip_config.json").write_text(json.dumps(TINY_CLIP))
-    torch.manual_seed(1)
-    weights = open_clip.create_model(f"local-dir:{folder / 'clip'}").state_dict()
-    save_file(weights, folder / "clip" / "open_clip_model.safetensors")
-
-
-def run(command: Sequence[str], folder: Path, kill: Kill | None = None) -> tuple[int, str]:
-    """Run a command in a folder, in a process of its own; returns its exit code, or -9, and what it printed."""
+def run(work: Work, folder: Path, kill: Kill | None = None) -> tuple[int, str]:
+    """Do some work in a folder, in a process of its own; returns its exit code, or -9, and what it printed."""
     with tempfile.TemporaryFile() as printed:
         if not (process := os.fork()):
             code = 70
@@ -123,7 +58,7 @@ def run(command: Sequence[str], folder: Path, kill: Kill | None = None) -> tuple
                 nada.cli.shared.CONVERTED = folder / "converted"
                 if kill:
                     kill(folder)
-                code = nada_main([*command, "--json"])
+                code = nada_main([*work, "--json"]) if isinstance(work, list) else work() or 0
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -206,12 +141,14 @@ def measured(into: Path) -> Kill:
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """{name below the folder: path} of all files, hidden ones too."""
-    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    """{name below the folder: path} of all files and folders, hidden ones too."""
+    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*"))}
 
 
 def content(path: Path) -> Any:
-    """What a file says, without how long it took; fails for one that is not whole."""
+    """What a file says, without how long it took; fails for one that is not whole. None for a folder."""
+    if path.is_dir():
+        return None
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
@@ -247,30 +184,30 @@ def is_temporary(name: str) -> bool:
     return Path(name).name.startswith(".nada-")
 
 
-def attempts(verb: Verb, folder: Path) -> Iterator[list[str]]:
-    """Commands that complete a killed one, in the order in which a user would try them."""
-    if verb.resume and RunFolder(folder / "run").states():
-        yield verb.resume
-    yield verb.command
-    if "--overwrite" not in verb.command and "--resume" not in verb.command:
-        yield [*verb.command, "--overwrite"]
+def attempts(way: Way, folder: Path) -> Iterator[Work]:
+    """What completes killed work, in the order in which a user would try it."""
+    if way.resume and RunFolder(folder / "run").states():
+        yield way.resume
+    yield way.work
+    if isinstance(way.work, list) and "--overwrite" not in way.work and "--resume" not in way.work:
+        yield [*way.work, "--overwrite"]
 
 
 class Target:
-    """A verb, and how it goes when nobody disturbs it.
+    """A way to write, and how it goes when nobody disturbs it.
 
     Args:
-        name: from `VERBS`.
+        name: from `WAYS`.
         folder: empty, for this object alone.
         models: folder with the models.
     """
 
     def __init__(self, name: str, folder: Path, models: Path):
-        self.name, self.verb, self.folder = name, VERBS[name], folder
+        self.name, self.way, self.folder = name, WAYS[name], folder
         self.start, undisturbed = folder / "start", folder / "undisturbed"
         shutil.copytree(models, self.start)
-        for command in self.verb.before:
-            code, printed = run(command, self.start)
+        for work in self.way.before:
+            code, printed = run(work, self.start)
             assert code == 0, printed
         self.begin = {name: content(path) for name, path in files(self.start).items()}
         code, self.printed = self._run_in(undisturbed, measured(folder / "measured"))
@@ -282,10 +219,10 @@ class Target:
     def _run_in(self, folder: Path, kill: Kill) -> tuple[int, str]:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self.start, folder)  # keeps times of change, which the names of converted copies depend on
-        return run(self.verb.command, folder, kill)
+        return run(self.way.work, folder, kill)
 
     def kill(self, writing: bool, share: float) -> tuple[str, list[str]]:
-        """Kill the command once and complete it; returns where it was killed, and the faults.
+        """Kill the work once and complete it; returns where it was killed, and the faults.
 
         Args:
             writing: whether to kill it at a change that it makes to its folder, or after some processor time.
@@ -298,7 +235,7 @@ class Target:
             share *= 0.9
         where = f"at change {number} of {self.changes}" if writing else f"after {seconds:.3f} of {self.seconds:.3f} s"
         if code != -signal.SIGKILL:
-            return where, [f"the command ended with {code}: {printed}"]
+            return where, [f"the work ended with {code}: {printed}"]
         for name, path in files(folder).items():
             if not is_temporary(name):
                 try:
@@ -319,22 +256,22 @@ class Target:
         return all((folder / name).exists() and content(folder / name) == tree.get(name) for name in names)
 
     def _complete(self, folder: Path) -> list[str]:
-        """Complete a killed command; returns the faults."""
-        for command in attempts(self.verb, folder):
-            code, printed = run(command, folder)
+        """Complete killed work; returns the faults."""
+        for work in attempts(self.way, folder):
+            code, printed = run(work, folder)
             if code != REFUSED:
                 break
-            if "--resume" in command and not self._differences(folder):
+            if isinstance(work, list) and "--resume" in work and not self._differences(folder):
                 return []  # it was complete, and says so
         if code != 0:
-            return [f"{' '.join(command)} ended with {code}: {printed}"]
+            return [f"{work} ended with {code}: {printed}"]
         faults = self._differences(folder)
         if self.name == "evaluate" and json.loads(printed)["measures"] != json.loads(self.printed)["measures"]:
             faults.append("the figures are others")
         return faults
 
     def _differences(self, folder: Path) -> list[str]:
-        """How a folder differs from that of the undisturbed command."""
+        """How a folder differs from that of undisturbed work."""
         found = files(folder)
         faults = [f"{name} is left behind" for name in found.keys() - self.end.keys()]
         faults += [f"{name} is missing" for name in self.end.keys() - found.keys()]
@@ -345,13 +282,13 @@ class Target:
         ]
 
 
-def kills(count: int, seed: int = 0, verbs: Sequence[str] = tuple(VERBS)) -> dict[str, Counter[str]]:
-    """Kill and complete commands, as often each verb, and every other one while it writes.
+def kills(count: int, seed: int = 0, ways: Sequence[str] = tuple(WAYS)) -> dict[str, Counter[str]]:
+    """Kill and complete work, each way as often, and every other one while it writes.
 
     Returns:
-        {verb: how many kills "while writing" and "at a moment", and "faults"}; each fault is printed too.
+        {way: how many kills "while writing" and "at a moment", and "faults"}; each fault is printed too.
     """
-    results: dict[str, Counter[str]] = {name: Counter() for name in verbs}
+    results: dict[str, Counter[str]] = {name: Counter() for name in ways}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         (root / "models").mkdir()
@@ -359,7 +296,7 @@ def kills(count: int, seed: int = 0, verbs: Sequence[str] = tuple(VERBS)) -> dic
         gc.freeze()
         targets: dict[str, Target] = {}
         for number in range(count):
-            name, writing = verbs[number // 2 % len(verbs)], number % 2 == 0
+            name, writing = ways[number // 2 % len(ways)], number % 2 == 0
             if name not in targets:
                 (root / name).mkdir()
                 targets[name] = Target(name, root / name, root / "models")
@@ -375,10 +312,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="kills (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the places and moments (default: %(default)s)")
-    parser.add_argument("--verbs", nargs="+", default=list(VERBS), choices=VERBS, metavar="VERB", help=", ".join(VERBS))
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY", help=", ".join(WAYS))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    results = kills(args.count, args.seed, args.verbs)
+    results = kills(args.count, args.seed, args.ways)
     for name, counts in results.items():
         print(f"{name}: {counts['while writing']} while writing, {counts['at a moment']} at a moment,", end=" ")
         print(f"{counts['faults']} with faults")

@@ -1,4 +1,4 @@
-"""A few kills of verbs that write, and proof that they show what must not happen; `kills.py` makes many."""
+"""A few kills of verbs and nodes that write, and proof that they show what must not happen; `kills.py` makes many."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def python(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_killed_commands_leave_nothing_half_and_can_be_completed():
-    code, printed = python("kills.py", "--count", "6", "--seed", "5", "--verbs", "adapt", "adapt --overwrite", "mapper")
+def test_killed_work_leaves_nothing_half_and_can_be_completed():
+    ways = "adapt", "adapt --overwrite", "mapper", "node adapts, store full"
+    code, printed = python("kills.py", "--count", "8", "--seed", "5", "--ways", *ways)
     assert code == 0, printed
-    assert "3 + 3 kills, 0 with faults" in printed
+    assert "4 + 4 kills, 0 with faults" in printed
 
 
 DIRECT = """
@@ -45,7 +46,7 @@ nada.checkpoint.exporting.atomic_path = direct
 )
 def test_kills_show_what_must_not_happen(damage, fault):
     start = "import contextlib, kills, nada.checkpoint.exporting, nada.files, torch\nfrom pathlib import Path\n"
-    run = "\ntorch.set_num_threads(1)\nkills.kills(6, verbs=['convert --overwrite'])"
+    run = "\ntorch.set_num_threads(1)\nkills.kills(6, ways=['convert --overwrite'])"
     code, printed = python("-c", start + damage + run)
     assert code == 0, printed
     assert fault in printed

@@ -286,7 +286,8 @@ def small_clip(served, monkeypatch, tmp_path):
     """A published CLIP that is small, on this machine instead of the hub; no other program has fetched it."""
     from safetensors.torch import save_file
 
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    for module in ("constants", "file_download"):  # old versions read their own copy
+        monkeypatch.setattr(f"huggingface_hub.{module}.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served[1])
     path = served[0] / "someone" / "clip" / "resolve" / "main" / "open_clip_model.safetensors"
     path.parent.mkdir(parents=True)
