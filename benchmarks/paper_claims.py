@@ -1,60 +1,36 @@
-"""The paper's claims on the demo world: `python benchmarks/paper_claims.py`.
+"""The paper's claims on the demo world: the tables of docs/paper_claims.md.
 
 Each claim is a comparison of settings, repeated over seeds of the training, on the demo generator: what the judge sees
-in freshly sampled images of the result, beside Quality and Diversity. A run that is done is kept in --runs and not done
-again; stop and go on as you like. `--page` writes the tables and the pictures of what is there; claims without runs
-keep what the page had.
+in freshly sampled images of the result, beside Quality and Diversity.
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
-import re
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 from statistics import mean
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import torch
+from pages import Options, Shown, Table, grid
+from paper_bench import MAPPER, THEIRS, Bench, Run, make_bench
 from PIL import Image, ImageDraw
+from reference import CLEARED, FIRST_STEP, LAZY, SHARED_NOISE
 
-from nada import (
-    AdaptConfig,
-    Generator,
-    MapperConfig,
-    adapt,
-    generate,
-    load_clip,
-    load_generator,
-    sample_latents,
-    train_mapper,
-)
-from nada.files import atomic_path
-from nada.losses import unit
-from nada.measure.demo_judge import judge_measures, load_judge
-from nada.measure.evaluate import clip_measures
 from nada.measure.metrics import interval
-from nada.pictures.convert import to_pil
 
+PAGE = "docs/paper_claims.md"
+SEEDS, COUNT = 5, 200  # trainings of each setting; images judged of each
 PIXAR = "3d render in the style of Pixar"
 STYLES = ("sketch", PIXAR, "watercolor painting", "neon sign", "pixel art", "marble statue")
 SPECIES = ("cat", "pig", "bear", "rabbit", "fox", "person")
-# Phrases that were chosen before any was tried, and what the judge is asked of them where it does not know them.
+# Phrases that were chosen before any was tried.
 UNTRIED = (("photo", "drawing"), ("photo", "watercolour"), ("photo", "statue of marble"), ("photo", "neon light"),
            ("dog", "kitten"), ("dog", "hog"))  # fmt: skip
-MEANING = {"statue of marble": "marble statue", "hog": "pig"}
 BASE_SETTINGS = {"layers": "all", "batch": 4, "iterations": 100, "learning_rate": 0.006, "views": 2}
-FIRST_SEED = 9_000_000  # of the images that are judged, which no choice was made on
 FIRST_RUN = 1000  # seed of the first training; nor were these used before
-PICTURES = 8  # shown of each result
 REACHED = 0.95  # target rate from which a setting counts as one that reaches the target
+CAPTION = "Above each pair of rows what was asked for: before, after"
 COLUMNS = (
     ("target rate", "target rate"),
     ("rest kept", "rest kept"),
@@ -78,6 +54,10 @@ class Claim:
     generator: str = "demo"
     front: bool = False  # whether to mark what is on the Quality-Diversity front
 
+    @property
+    def needs_reference(self) -> bool:
+        return any(THEIRS in changes for changes in self.variants.values())
+
 
 def _styles(*targets: str) -> tuple[tuple[str, str], ...]:
     return tuple(("photo", target) for target in targets)
@@ -87,7 +67,7 @@ def _species(*targets: str) -> tuple[tuple[str, str], ...]:
     return tuple(("dog", target) for target in targets)
 
 
-MAPPER = "mapper"  # in the settings: steps of a mapper's training after that of the generator; 0 for none
+AS_IT_IS = {THEIRS: [], "views": 0}
 GLOBAL = {"directional_weight": 0.0, "global_weight": 1.0}
 CLAIMS = (
     Claim(
@@ -164,130 +144,96 @@ CLAIMS = (
         (50, 75, 100),
         front=True,
     ),
+    Claim(
+        "beside the authors' code",
+        "Their training code, run on the weights of the demo generator and with the demo's CLIP models.",
+        (*_styles(*STYLES[:4]), *_species("pig", "cat", "bear")),
+        {"theirs": AS_IT_IS, f"theirs, {CLEARED}": {**AS_IT_IS, THEIRS: [CLEARED]}, "ours": {}},
+    ),
+    Claim(
+        "the authors' code, piece by piece",
+        "Their training code with parts of ours, and ours without them.",
+        (*_styles("sketch"), *_species("pig")),
+        {
+            "theirs": AS_IT_IS,
+            "theirs, their batch, step size and iterations": {
+                **AS_IT_IS, "batch": 2, "learning_rate": 0.002 * LAZY, "iterations": 300
+            },
+            "theirs, 6 layers chosen in each step": {**AS_IT_IS, "layers": 6},
+            f"theirs, {CLEARED}": {**AS_IT_IS, THEIRS: [CLEARED]},
+            f"theirs, {FIRST_STEP}": {**AS_IT_IS, THEIRS: [FIRST_STEP]},
+            f"theirs, {SHARED_NOISE}": {**AS_IT_IS, THEIRS: [SHARED_NOISE]},
+            "theirs, our views": {THEIRS: []},
+            f"theirs, our views, {FIRST_STEP}": {THEIRS: [FIRST_STEP]},
+            f"theirs, our views, {FIRST_STEP}, {SHARED_NOISE}": {THEIRS: [FIRST_STEP, SHARED_NOISE]},
+            "ours without views": {"views": 0},
+            "ours": {},
+        },
+    ),
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Run:
-    """One training and what is measured of it."""
-
-    source: str
-    target: str
-    settings: tuple[tuple[str, Any], ...]
-    moments: tuple[int, ...]
-
-    def file(self, folder: Path, models: str) -> Path:
-        """Where its result is kept; another configuration or other models have another name."""
-        digest = hashlib.sha256(json.dumps([self.source, self.target, self.settings, self.moments, models]).encode())
-        return folder / f"{digest.hexdigest()[:16]}.json"
-
-
-def make_run(claim: Claim, pair: tuple[str, str], changes: dict[str, Any], seed: int) -> Run:
+def make_run(claim: Claim, pair: tuple[str, str], changes: dict[str, Any], seed: int, options: Options) -> Run:
+    """The training of a setting with a seed, counted from 0."""
     settings = {**BASE_SETTINGS, **changes, "seed": FIRST_RUN + seed}
-    return Run(*pair, tuple(sorted(settings.items())), (*claim.moments, settings["iterations"]))
+    for name in {"iterations", MAPPER} & settings.keys():
+        settings[name] = options.fewer(settings[name])
+    moments = {*map(options.fewer, claim.moments), settings["iterations"]}
+    return Run(*pair, tuple(sorted(settings.items())), tuple(sorted(moments)))
 
 
-class Bench:
-    """The models, and the source images that all results are compared with."""
-
-    def __init__(self, generator: str, clip: str, count: int):
-        self.base, self.clip, self.judge = load_generator(generator), load_clip(clip), load_judge()
-        self.ws = sample_latents(self.base, count, FIRST_SEED, 1.0)
-        self.before = generate(self.base, self.ws)
-        weights = hashlib.sha256(self.base.fingerprint().encode())
-        for tensor in (*self.clip.state_dict().values(), *self.judge.state_dict().values()):
-            # The text towers may wait in half precision: the same numbers.
-            tensor = tensor.float() if tensor.is_floating_point() else tensor
-            weights.update(tensor.contiguous().numpy().tobytes())
-        self.models = f"{weights.hexdigest()[:16]} {count}"
-
-    def measure(self, run: Run, folder: Path) -> dict[str, Any]:
-        """Train and measure; pictures of the end lie beside the record."""
-        settings = dict(run.settings)
-        mapper_steps = settings.pop(MAPPER, 0)
-        config = AdaptConfig(source=run.source, target=run.target, **settings)
-        began, moments = time.perf_counter(), {}
-        for step in adapt(self.base, self.clip, config):
-            if step.iteration in run.moments:
-                ws = self.ws
-                if mapper_steps and step.iteration == config.iterations:
-                    ws = self.mapped(step.generator, MapperConfig(run.target, mapper_steps, psi=1.0, seed=config.seed))
-                images = generate(step.generator, ws)
-                moments[str(step.iteration)] = self.judge_images(run.target, images)
-        path = run.file(folder, self.models)
-        rows = torch.cat([self.before[:PICTURES], images[:PICTURES]])
-        with atomic_path(path.with_suffix(".png")) as temporary:
-            strip(rows).save(temporary, "PNG")
-        total = time.perf_counter() - began
-        return {"run": [run.source, run.target, dict(run.settings)], "moments": moments, "seconds": total}
-
-    def mapped(self, adapted: Generator, config: MapperConfig) -> torch.Tensor:
-        """The codes of the source images, moved by a mapper that is trained on the adapted generator."""
-        *_, last = train_mapper(adapted, self.clip, config)
-        with torch.no_grad():
-            return last.mapper(self.ws)
-
-    def judge_images(self, target: str, images: torch.Tensor) -> dict[str, float]:
-        left_out: dict[str, str] = {}
-        found = [
-            clip_measures(model, unit(model.encode_text([target])).mean(0), self.before, images) for model in self.clip
-        ]
-        measures = {name: mean(row[name] for row in found) for name in found[0]}
-        return measures | judge_measures(self.judge, MEANING.get(target, target), self.before, images, left_out)
+def runs(claim: Claim, pair: tuple[str, str], options: Options) -> dict[str, list[Run]]:
+    """{setting: its trainings, one for each seed} of a change."""
+    seeds = range(options.seeds or SEEDS)
+    return {
+        label: [make_run(claim, pair, changes, seed, options) for seed in seeds]
+        for label, changes in claim.variants.items()
+    }
 
 
-class Benches(dict[str, Bench]):
-    """One for each generator, made when it is first asked for."""
-
-    def __init__(self, clip: str, count: int):
-        super().__init__()
-        self.clip, self.count = clip, count
-
-    def __missing__(self, generator: str) -> Bench:
-        self[generator] = bench = Bench(generator, self.clip, self.count)
-        return bench
+def bench_of(claim: Claim, options: Options) -> Bench:
+    return make_bench(claim.generator, options.fewer(COUNT, 8))
 
 
-def strip(images: torch.Tensor) -> Image.Image:
-    """Two rows: before, after; at twice the size."""
-    tiles = [tile.resize((96, 96), Image.Resampling.LANCZOS) for tile in to_pil(images)]
-    columns = len(tiles) // 2
-    picture = Image.new("RGB", (96 * columns, 192))
-    for i, tile in enumerate(tiles):
-        picture.paste(tile, (i % columns * 96, i // columns * 96))
-    return picture
-
-
-def planned(claims: list[Claim], seeds: int) -> Iterator[tuple[Claim, tuple[str, str], str, Run]]:
-    """Every run, seed by seed, so that an early stop leaves all comparisons with fewer repetitions."""
-    known = {MAPPER, *(f.name for f in fields(AdaptConfig))}
-    for seed in range(seeds):
-        for claim in claims:
-            for pair in claim.pairs:
-                for label, changes in claim.variants.items():
-                    if set(changes) <= known:
-                        yield claim, pair, label, make_run(claim, pair, changes, seed)
-
-
-def table(claim: Claim, bench: Bench, folder: Path, seeds: int) -> list[str]:
-    """The claim's rows in Markdown: means, with half the 95 % interval where there are several seeds."""
-    lines = [
-        "| change | setting | iterations | runs | " + " | ".join(title for _, title in COLUMNS) + " |",
-        "| --- " * (4 + len(COLUMNS)) + "|",
+def measure(claim: Claim, options: Options) -> Iterator[str]:
+    """Train what is not kept, seed by seed, so that an early stop leaves all comparisons with fewer repetitions."""
+    bench = bench_of(claim, options)
+    planned = [
+        (run, label) for pair in claim.pairs for label, same in runs(claim, pair, options).items() for run in same
     ]
+    for run, label in sorted(planned, key=lambda plan: dict(plan[0].settings)["seed"]):
+        name = f"claims/{run.name(bench.models)}"
+        work = partial(bench.measure, run, options.file(name).with_suffix(".png"), options.reference)
+        for record in options.kept(name, work):
+            last = record["moments"][str(run.moments[-1])]
+            text = ", ".join(f"{column} {last[column]:.3f}" for column, _ in COLUMNS if column in last)
+            yield f"{run.source} -> {run.target}, {label}: {text} ({record['seconds']:.0f} s)"
+
+
+def show(claim: Claim, options: Options) -> Shown:
+    """The claim's table: means, with half the 95 % interval where there are several seeds. Pictures of the first."""
+    bench = bench_of(claim, options)
+    rows, strips = [], []
     for pair in claim.pairs:
-        found = {}
-        for label, changes in claim.variants.items():
-            files = [make_run(claim, pair, changes, seed).file(folder, bench.models) for seed in range(seeds)]
-            records = [json.loads(file.read_text()) for file in files if file.exists()]
+        found, change = {}, f"{pair[0]} -> {pair[1]}"
+        for label, same in runs(claim, pair, options).items():
+            names = [f"claims/{run.name(bench.models)}" for run in same]
+            records = [record for name in names if (record := options.found(name))]
             for moment in records[0]["moments"] if records else ():
                 found[label, moment] = [record["moments"][moment] for record in records]
+            picture = options.file(names[0]).with_suffix(".png")
+            strips += [(f"{change}, {label}", Image.open(picture))] if picture.exists() else []
         best = front(found) if claim.front else set()
-        for (label, moment), rows in found.items():
-            cells = [_cell([row.get(name) for row in rows]) for name, _ in COLUMNS]
+        for (label, moment), values in found.items():
+            cells = [_cell([row.get(name) for row in values]) for name, _ in COLUMNS]
             mark = " *" if (label, moment) in best else ""
-            lines.append(f"| {pair[0]} -> {pair[1]} | {label} | {moment}{mark} | {len(rows)} | {' | '.join(cells)} |")
-    return lines
+            rows.append([change, label, f"{moment}{mark}", str(len(values)), *cells])
+    if len(rows) < min(2, len(claim.variants)):  # nothing to compare
+        return Shown("")
+    columns = ["change", "setting", "iterations", "runs", *(title for _, title in COLUMNS)]
+    text = f"## {claim.name}\n\n{claim.says}\n\n{grid(columns, rows)}"
+    name = f"paper_claims_{claim.name.replace(' ', '_').replace(chr(39), '')}.jpg"
+    return Shown(f"{text}\n\n![{CAPTION}]({name})", {name: sheet(strips)})
 
 
 def front(found: dict[Any, list[dict[str, float]]]) -> set[Any]:
@@ -305,92 +251,17 @@ def _cell(values: list[float | None]) -> str:
     return f"{found['mean']:.3f}" + (f" +- {found['high'] - found['mean']:.3f}" if "high" in found else "")
 
 
-def picture(claim: Claim, bench: Bench, folder: Path) -> Image.Image | None:
-    """The pictures of the first seed, labelled, one pair of rows per setting."""
-    rows = []
-    for pair in claim.pairs:
-        for label, changes in claim.variants.items():
-            file = make_run(claim, pair, changes, 0).file(folder, bench.models).with_suffix(".png")
-            if file.exists():
-                rows.append((f"{pair[0]} -> {pair[1]}, {label}", Image.open(file)))
-    if not rows:
-        return None
-    width, height = rows[0][1].size
-    sheet = Image.new("RGB", (width, len(rows) * (height + 18)), "white")
-    for i, (label, strip_) in enumerate(rows):
-        ImageDraw.Draw(sheet).text((4, i * (height + 18) + 3), label, "black")
-        sheet.paste(strip_, (0, i * (height + 18) + 18))
-    return sheet
+def sheet(strips: list[tuple[str, Image.Image]]) -> Image.Image:
+    """Labelled pictures, one below the other."""
+    width, height = strips[0][1].size
+    whole = Image.new("RGB", (width, len(strips) * (height + 18)), "white")
+    for i, (label, picture) in enumerate(strips):
+        ImageDraw.Draw(whole).text((4, i * (height + 18) + 3), label, "black")
+        whole.paste(picture, (0, i * (height + 18) + 18))
+    return whole
 
 
-def write_page(path: Path, claims: list[Claim], benches: Benches, folder: Path, seeds: int, notes: str) -> None:
-    """The results page, and a picture for each claim beside it."""
-    lines = [
-        "# The paper's claims on the demo world",
-        "",
-        f"Written by `python benchmarks/paper_claims.py`: {benches.count} images of the demo generator per run, "
-        "untruncated; where a row has several runs, with other seeds of the training, mean +- half the 95 % interval. "
-        "Unless a row says otherwise: " + ", ".join(f"{name} {value}" for name, value in BASE_SETTINGS.items()) + ".",
-        "",
-        "*target rate*, *rest kept* (a dog that becomes a sketch is still a dog), *face kept* (correlation of pose, "
-        "coat, ears and the like with the source's) and *variety kept* (their spread, against the source's) are read "
-        "by the judge, which took no part in any training; *Quality* and *Diversity* are cosines under the CLIPs that "
-        "the adaptation was trained with, *found again* the share of images whose own source is the nearest one.",
-    ]
-    lines += ["", notes.strip()] if notes.strip() else []
-    known = sections(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for claim in CLAIMS:
-        rows = table(claim, benches[claim.generator], folder, seeds) if claim in claims else []
-        if len(rows) < 2 + min(2, len(claim.variants)):  # nothing to compare
-            lines += ["", known[claim.name]] if claim.name in known else []
-            continue
-        lines += ["", f"## {claim.name}", "", claim.says, "", *rows]
-        if sheet := picture(claim, benches[claim.generator], folder):
-            image = path.with_name(f"{path.stem}_{claim.name}.jpg")
-            with atomic_path(image) as temporary:
-                sheet.save(temporary, "JPEG", quality=72)
-            lines += ["", f"![Above each pair of rows what was asked for: before, after]({image.name})"]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def sections(page: str) -> dict[str, str]:
-    """The claims of a page by name, with heading, table and picture."""
-    parts = (part.strip() for part in re.split(r"^(?=## )", page, flags=re.MULTILINE)[1:])
-    return {part.splitlines()[0].removeprefix("## "): part for part in parts}
-
-
-def main() -> None:
-    names = [claim.name for claim in CLAIMS]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("claims-runs"), help="folder of results (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--count", type=int, default=200, help="images per measurement (default %(default)s)")
-    parser.add_argument("--only", choices=names, nargs="+", default=names, metavar="CLAIM", help=", ".join(names))
-    parser.add_argument("--clip", default="demo")
-    parser.add_argument(
-        "--page", type=Path, help="write the results here, such as docs/paper_claims.md, and train nothing"
-    )
-    parser.add_argument("--notes", type=Path, help="text to put before the tables: what the results mean")
-    args = parser.parse_args()
-    claims = [claim for claim in CLAIMS if claim.name in args.only]
-    benches = Benches(args.clip, args.count)
-    if args.page:
-        notes = args.notes.read_text(encoding="utf-8") if args.notes else ""
-        write_page(args.page, claims, benches, args.runs, args.seeds, notes)
-        return
-    for claim, pair, label, run in planned(claims, args.seeds):
-        bench = benches[claim.generator]
-        file = run.file(args.runs, bench.models)
-        if file.exists():
-            continue
-        record = bench.measure(run, args.runs)
-        with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        last = record["moments"][str(dict(run.settings)["iterations"])]
-        text = ", ".join(f"{name} {last[name]:.3f}" for name, _ in COLUMNS if name in last)
-        print(f"{claim.name}: {pair[0]} -> {pair[1]}, {label}: {text} ({record['seconds']:.0f} s)", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+TABLES = [
+    Table(f"claims/{claim.name}", PAGE, partial(measure, claim), partial(show, claim), claim.needs_reference)
+    for claim in CLAIMS
+]

@@ -1,39 +1,36 @@
-"""How fast an adaptation is, and how much memory it takes: `python benchmarks/speed.py --reference PATH`.
+"""How fast adaptation is, and how much memory it takes: the tables of docs/speed.md.
 
 Generators and CLIP models have their true shapes and random weights: speed does not depend on the values. Every way of
 doing the work runs in a process of its own, and they take turns, iteration by iteration, so that what else the machine
-does falls on all of them. Results go to docs/speed.json and docs/speed.md; groups that are not run keep theirs.
+does falls on all of them. The numbers behind the tables are in docs/speed.json, too.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+import speed_page
 import torch
+from pages import Options, Shown, Table
 from speed_cases import in_turns
 from speed_count import by_count
-from speed_page import page
 from speed_timed import Case, memory_now
 
 from nada import AdaptConfig, adapt, load_clip, load_generator
 
-DOCS = Path(__file__).parents[1] / "docs"
-RESULTS, PAGE = DOCS / "speed.json", DOCS / "speed.md"
+PAGE = "docs/speed.md"
+SIZES = (256, 512, 1024)
 PAPER_LAYERS = {256: 9, 512: 10, 1024: 12}  # two thirds, as the authors' notebook has it
 STRESS = 12  # layers of 14 codes at 256 px: nearly all are chosen
 ALONE = "ViT-B/32"
 LONG_RUN = (50, 200, 500, 1000, 1500, 2000)  # iterations after which the memory is looked at
 
 
-def against_reference(size: int, base: Case, path: str) -> dict[str, list[Case]]:
+def against_reference(size: int, base: Case) -> dict[str, list[Case]]:
     """The public implementation and ours, which once chooses layers as often, and once as seldom as recommended."""
-    off = base.on(size=size)
+    path, off = base.reference, base.on(size=size, reference=None)
     on = off.on(layers=STRESS if size == 256 else PAPER_LAYERS[size])
     seldom = on.on(name="ours", select_every=4, select_batch=4)
     choosing = f"choosing {on.layers} layers in every step"
@@ -71,7 +68,7 @@ def by_card(size: int, base: Case) -> dict[str, list[Case]]:
         plain.on(name="TF32, fused, CUDA graphs", tf32=True, fused=True, cuda_graphs=True),
         plain.on(name="half, fused, CUDA graphs", precision="half", fused=True, cuda_graphs=True),
     ]
-    return {f"on the card, {size} px": ways} if torch.device(base.device).type == "cuda" else {}
+    return {f"on the card, {size} px": ways}
 
 
 def by_memory(size: int, base: Case) -> dict[str, list[Case]]:
@@ -86,16 +83,6 @@ def by_memory(size: int, base: Case) -> dict[str, list[Case]]:
     }
 
 
-GROUPS: dict[str, Callable[..., dict[str, list[Case]]]] = {
-    "reference": against_reference,
-    "layers": by_layers,
-    "kinds": by_kind,
-    "precision": by_precision,
-    "card": by_card,
-    "memory": by_memory,
-}
-
-
 def growth(size: int, base: Case) -> dict[str, list[Case]]:
     """What the cost grows with; each case is named by the number."""
     base = base.on(size=size)
@@ -106,76 +93,99 @@ def growth(size: int, base: Case) -> dict[str, list[Case]]:
     }
 
 
-def by_resolution(base: Case) -> list[Case]:
-    """Sizes of the images."""
-    return [base.on(size=size, name=f"{size} px") for size in (64, 128, 256, 512, 1024)]
-
-
-def long_run(device: str) -> list[dict[str, int]]:
+def long_run(device: str, options: Options) -> list[dict[str, int]]:
     """Memory in the course of an adaptation of the demo generator that chooses layers anew in every 4th step."""
-    torch.set_num_threads(1)
-    config = AdaptConfig("photo", "sketch", batch=2, layers=6, select_every=4, iterations=LONG_RUN[-1])
+    torch.set_num_threads(options.threads)
+    moments = [options.fewer(moment) for moment in LONG_RUN]
+    config = AdaptConfig("photo", "sketch", batch=2, layers=6, select_every=4, iterations=moments[-1])
     run = adapt(load_generator("demo").to(device), load_clip("demo", device), config)
     steps = (step.iteration for step in run)
-    return [{"iteration": i, "memory": memory_now(torch.device(device))} for i in steps if i in LONG_RUN]
+    return [{"iteration": i, "memory": memory_now(torch.device(device))} for i in steps if i in moments]
 
 
-ALL = ("parts", *GROUPS, "growth", "resolution", "long", "count")
+def base_of(options: Options) -> Case:
+    reference = str(options.reference) if options.reference else None
+    return Case("", device=options.device, threads=options.threads, reference=reference)
 
 
-def parts(size: int, base: Case, layers_of: list[str | int], rounds: int, warmup: int) -> dict[str, dict]:
-    """Where the time goes, and the floor by arithmetic, for each number of layers."""
-    found = {}
-    for layers in layers_of:
-        case = base.on(size=size, layers=layers, name="ours")
-        (row,) = in_turns([case], rounds, warmup, ("parts", "floor"))
-        found[f"layers {layers}, {size} px"] = row
-    return found
+def compared(group: Group, size: int, title: str, options: Options) -> list[dict[str, Any]]:
+    """The cases of a group under a title, in turns."""
+    return in_turns(group(size, base_of(options))[title], options.turns, options.warmup)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="256", help="pixels, such as 256,512,1024 (default: %(default)s)")
-    parser.add_argument("--groups", default="parts,layers,memory", help=f"of {', '.join(ALL)}; or all")
-    parser.add_argument("--layers", default="all,12", help="of the group parts (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, help="timed, of each case (default: 2, on a GPU 20)")
-    parser.add_argument("--warmup", type=int, help="iterations before, not timed (default: 1, on a GPU 5)")
-    parser.add_argument(
-        "--reference", metavar="PATH", help="a checkout of the public StyleGAN-nada, to run beside ours"
+def parts(layers: str | int, size: int, options: Options) -> dict[str, Any]:
+    """Where the time of an iteration goes, and the floor by arithmetic."""
+    case = base_of(options).on(name="ours", size=size, layers=layers, reference=None)
+    return in_turns([case], options.turns, options.warmup, ("parts", "floor"))[0]
+
+
+def counted(size: int, options: Options) -> list[dict[str, Any]]:
+    return by_count(size, base_of(options).on(reference=None))
+
+
+def by_resolution(options: Options) -> list[dict[str, Any]]:
+    """Sizes of the images."""
+    base = base_of(options).on(reference=None)
+    cases = [base.on(size=size, name=f"{size} px") for size in (64, 128, 256, 512, 1024)]
+    return in_turns(cases, options.turns, options.warmup, ("floor",))
+
+
+Group = Callable[[int, Case], dict[str, list[Case]]]
+COMPARISONS: tuple[Group, ...] = (against_reference, by_layers, by_kind, by_precision, by_card, by_memory)
+SHOW = {
+    "comparisons": speed_page.comparison,
+    "parts": speed_page.parts,
+    "growth": speed_page.growth,
+    "long": speed_page.long_run,
+    "counted": speed_page.counted,
+}
+
+
+def plans() -> Iterator[tuple[str, str, Callable[[Options], Any]]]:
+    """Every table: its kind, its title, and what measures it."""
+    for size in SIZES:
+        for group in COMPARISONS:
+            for title in group(size, Case("")):
+                yield "comparisons", title, partial(compared, group, size, title)
+        for layers in ("all", STRESS):
+            yield "parts", f"layers {layers}, {size} px", partial(parts, layers, size)
+        for title in growth(size, Case("")):
+            yield "growth", title, partial(compared, growth, size, title)
+        yield "counted", f"{size} px", partial(counted, size)
+    yield "growth", "GFLOP of a step", by_resolution
+    for device in ("cpu", "cuda"):
+        yield "long", f"demo generator on {device}", partial(long_run, device)
+
+
+def measure(name: str, work: Callable[[Options], Any], options: Options) -> Iterator[str]:
+    for _ in options.kept(file_name(name), partial(work, options)):
+        yield "measured"
+
+
+def show(name: str, options: Options) -> Shown:
+    found = options.found(file_name(name))
+    return Shown(as_table(name, found), figures=found) if found else Shown("")
+
+
+def as_table(name: str, found: Any) -> str:
+    """What was measured under a name as Markdown."""
+    _, kind, title = name.split("/", 2)
+    return SHOW[kind](title, found)
+
+
+def file_name(name: str) -> str:
+    """Name of the file of a table's results: titles may hold slashes."""
+    group, kind, title = name.split("/", 2)
+    return f"{group}/{kind}/{title.replace('/', ' ')}"
+
+
+TABLES = [
+    Table(
+        f"speed/{kind}/{title}",
+        PAGE,
+        partial(measure, f"speed/{kind}/{title}", work),
+        partial(show, f"speed/{kind}/{title}"),
+        work.func is compared and work.args[0] is against_reference if isinstance(work, partial) else False,
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="of each process, on a CPU (default: %(default)s)")
-    args = parser.parse_args()
-    base = Case("", device=args.device, threads=args.threads)
-    names = ALL if args.groups == "all" else args.groups.split(",")
-    layers = [int(name) if name.isdigit() else name for name in args.layers.split(",")]
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    usual = (2, 1) if args.device == "cpu" else (20, 5)
-    turns = [n if given is None else given for given, n in zip((args.iterations, args.warmup), usual, strict=True)]
-
-    def keep(kind: str, found: dict) -> None:
-        results.setdefault(kind, {}).update(found)
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        PAGE.write_text(page(results))
-
-    for size in map(int, args.sizes.split(",")):
-        if "parts" in names:
-            keep("parts", parts(size, base, layers, *turns))
-        for name in (name for name in GROUPS if name in names):
-            if name != "reference" or args.reference:
-                extra = [args.reference] if name == "reference" else []
-                for title, cases in GROUPS[name](size, base, *extra).items():
-                    keep("comparisons", {title: in_turns(cases, *turns)})
-        if "count" in names:
-            keep("counted", {f"{size} px": by_count(size, base)})
-        if "growth" in names:
-            for title, cases in growth(size, base).items():
-                keep("growth", {title: in_turns(cases, *turns)})
-    if "resolution" in names:
-        keep("growth", {"GFLOP of a step": in_turns(by_resolution(base), *turns, ("floor",))})
-    if "long" in names:
-        keep("long", {f"demo generator on {args.device}": long_run(args.device)})
-
-
-if __name__ == "__main__":
-    main()
+    for kind, title, work in plans()
+]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from types import SimpleNamespace
@@ -188,10 +188,13 @@ def tensors_of(run: Adaptation) -> list[Tensor]:
 
 @contextmanager
 def efficient_attention() -> Iterator[None]:
-    """Attention as CUDA computes it in full precision, instead of step by step."""
+    """Attention as CUDA computes it in full precision; step by step where PyTorch (2.4) lacks that without data."""
+    plain = F.scaled_dot_product_attention
 
     def attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> Tensor:
-        return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, True)[0]
+        with suppress(NotImplementedError):
+            return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, True)[0]
+        return plain(q, k, v)
 
     with mock.patch.object(F, "scaled_dot_product_attention", attention):
         yield

@@ -1,46 +1,13 @@
-"""Writes what `speed.py` measured as a page."""
+"""What `speed.py` measured, as tables in Markdown."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import linear_regression, median
 from typing import Any
 
-HEAD = """# Speed and memory
+from pages import line
 
-Written by `python benchmarks/speed.py`; the numbers behind it are in [speed.json](speed.json).
-
-Generators (config-f) and CLIP models (ViT-B/32 and ViT-B/16) have their true shapes and random weights. The batch is 2
-unless a table says otherwise, and 8 images where layers are chosen. Each row is a process of its own, and the processes
-of a table take turns, iteration by iteration. Seconds are medians; on a CPU they are those of the processor, with one
-thread, since other work shared the machine (2 shared CPU cores). Memory is the most that the whole process had, PyTorch
-and CLIP included (on CUDA: what PyTorch had allocated). "x faster" compares with the first row of the table, turn by
-turn.
-
-The reference is the public implementation of the authors, on the same machine, PyTorch and CLIP modules.
-"""
-NO_GPU = """
-No GPU was at hand. The script runs there unchanged (`--device cuda`); nothing here says how fast that is.
-"""
-NOTES = Path(__file__).with_name("speed_notes.md")  # written by hand, appended
 COLUMNS = ("", "s / iteration", "images / s", "x faster", "peak memory, GB", "of the first")
-
-
-def page(results: dict[str, Any]) -> str:
-    """The page in Markdown."""
-    compared = results.get("comparisons", {})
-    on_gpu = any(row["device"].startswith("cuda") for rows in compared.values() for row in rows)
-    sections = [HEAD if on_gpu else HEAD + NO_GPU]
-    kinds = {
-        "## Comparisons": [comparison(*item) for item in compared.items()],
-        "## Where the time goes": [parts(*item) for item in results.get("parts", {}).items()],
-        "## How the cost grows": [growth(*item) for item in results.get("growth", {}).items()],
-        "## Long runs": [long_run(*item) for item in results.get("long", {}).items()],
-        "## What a GPU would have to do": [counted(*item) for item in results.get("counted", {}).items()],
-    }
-    for title, tables in kinds.items():
-        sections += [f"{title}\n", *tables] if tables else []
-    return "\n".join([*sections, NOTES.read_text(encoding="utf-8")])
 
 
 def seconds(row: dict[str, Any]) -> list[float]:
@@ -52,11 +19,6 @@ def seconds(row: dict[str, Any]) -> list[float]:
 def heading(title: str) -> str:
     """Of a table."""
     return f"### {title[0].upper()}{title[1:]}\n"
-
-
-def line(*cells: str) -> str:
-    """Of a table."""
-    return f"| {' | '.join(cells)} |"
 
 
 def comparison(title: str, rows: list[dict[str, Any]]) -> str:

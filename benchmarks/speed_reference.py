@@ -1,32 +1,21 @@
-"""The public implementation of StyleGAN-NADA beside ours: its code comes from a checkout, and only when it is timed.
-
-Its CLIP models are the very modules that ours uses, in place of OpenAI's package: their speed is not what is compared.
-Beyond that, and the device, it runs as it is.
-"""
+"""The authors' implementation, timed beside ours; it is imported from a checkout only then."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
-import torch.utils.cpp_extension
+from reference import LAZY, import_model, optimizer
 from speed_timed import CLIPS, WIDTH, Timed
-from torch import nn
 
 from nada import Generator
 from nada.clip.models import ClipEnsemble
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-UNUSED = "RN50"  # loaded by its losses and never called; here it weighs nothing
-SCALE = 100.0  # of CLIP's logits
-OPTIMIZER = {"lr": 0.002 * 0.8, "betas": (0.0, 0.99**0.8)}
 
 
 class Reference(Timed):
@@ -53,7 +42,7 @@ class Reference(Timed):
             )  # fmt: skip
         for loss in self.net.clip_loss_models.values():  # what it reads from the texts in its first step
             loss.target_direction = F.normalize(torch.randn(1, WIDTH, device=self.device), dim=1)
-        self.optimizer = torch.optim.Adam(self.net.generator_trainable.parameters(), **OPTIMIZER)
+        self.optimizer = optimizer(self.net, 0.002 * LAZY)
         self.net.train()
 
     def work(self) -> None:
@@ -62,65 +51,3 @@ class Reference(Timed):
         self.net.zero_grad()
         loss.backward()
         self.optimizer.step()
-
-
-class OpenAI(nn.Module):
-    """One of our CLIP models with the methods of OpenAI's package."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        model.float()
-        self.encode_image, self.encode_text = model.encode_image, model.encode_text
-
-    def forward(self, images: torch.Tensor, texts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        a, b = (F.normalize(x, dim=1) for x in (self.encode_image(images), self.encode_text(texts)))
-        logits = SCALE * a @ b.T
-        return logits, logits.T
-
-
-def openai_package(clip: ClipEnsemble) -> ModuleType:
-    """A stand-in for the package `clip`."""
-    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Lambda, Normalize, Resize, ToTensor
-
-    models = {model.name: model for model in clip}
-
-    def load(name: str, device: str) -> tuple[nn.Module, Compose]:
-        model = models[name if name in models else next(iter(models))]
-        steps = [Resize(model.size, InterpolationMode.BICUBIC), CenterCrop(model.size), Lambda(lambda x: x), ToTensor()]
-        normalize = Normalize(model.mean.flatten().tolist(), model.std.flatten().tolist())
-        return OpenAI(model.model) if name != UNUSED else nn.Identity(), Compose([*steps, normalize])
-
-    package = ModuleType("clip")
-    package.load, package.tokenize = load, next(iter(models.values())).tokenize
-    return package
-
-
-class OnDevice(SourceFileLoader):
-    """Reads a module that is written for the first GPU, for another device."""
-
-    device = "cpu"
-
-    def get_code(self, name: str):
-        source = self.get_data(self.path).replace(b"'cuda:0'", repr(self.device).encode())
-        return self.source_to_code(source, self.path)
-
-
-def import_model(checkout: Path, device: str, clip: ClipEnsemble) -> ModuleType:
-    """The module of its training class."""
-    sys.dont_write_bytecode = True
-    sys.path[:0] = [str(checkout), str(checkout / "ZSSGAN")]
-    sys.modules["clip"] = openai_package(clip)
-    for name in ("requests", "IPython"):  # imported for downloads and notebooks
-        sys.modules.setdefault(name, ModuleType(name))
-    versions = ModuleType("pkg_resources")
-    from packaging.version import parse
-
-    versions.parse_version = parse
-    sys.modules.setdefault("pkg_resources", versions)
-    if device == "cpu":
-        torch.utils.cpp_extension.load = lambda *args, **kwargs: None  # its CUDA kernels; on a CPU it does without
-    loader = OnDevice("zssgan_model", str(checkout / "ZSSGAN/model/ZSSGAN.py"))
-    loader.device = device if device == "cpu" else f"{device.split(':')[0]}:0"
-    module = module_from_spec(spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
-    return module

@@ -1,4 +1,4 @@
-"""What TensorFloat-32 changes, found out without a GPU that has it: `python benchmarks/tf32.py`.
+"""What TensorFloat-32 changes, found out without a GPU that has it: two tables of docs/speed.md.
 
 Such GPUs round what goes into a product to 10 bits of mantissa, and add up in full precision. Here a CPU does the same
 to every convolution and matrix product of a step, forward and backward. First one step of the paper's shapes: how far
@@ -7,29 +7,31 @@ gradients turn. Then whole trainings of the demo generator, in pairs of equal se
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import mean
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from typing import Any
 
 import torch
-from paper_claims import BASE_SETTINGS, FIRST_RUN, Bench
+from pages import Options, Shown, Table, grid
+from paper_bench import Bench, Run, make_bench
+from paper_claims import BASE_SETTINGS, COLUMNS, FIRST_RUN
 from speed_timed import Case, Timed
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nada import AdaptConfig, adapt, generate
-
+PAGE = "docs/speed.md"
+SEEDS, COUNT, SIZE = 3, 200, 64  # trainings of each kind; images judged of each; pixels of the one step
+PAIRS = (("photo", "sketch"), ("dog", "pig"))
 CUT = 13  # of the 23 bits of a mantissa
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 PRODUCTS = (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.baddbmm)
-KINDS = {"convolutions": CONVOLUTIONS, "convolutions and matrix products": (*CONVOLUTIONS, *PRODUCTS)}
-SHOWN = ("target rate", "parameters correlation", "parameters spread kept", "quality", "diversity")
+ALL = "convolutions and matrix products"
+KINDS = {"convolutions": CONVOLUTIONS, ALL: (*CONVOLUTIONS, *PRODUCTS)}
+SHOWN = [column for column in COLUMNS if column[0] not in ("rest kept", "source found again")]
 
 
 def rounded(x: Tensor) -> Tensor:
@@ -68,32 +70,65 @@ def gradients(size: int, kind: str | None) -> Tensor:
     return torch.cat([p.grad.flatten().double() for p in run.trained.parameters() if p.grad is not None])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=64, help="pixels of the one step (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (default: %(default)s)")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    exact = gradients(args.size, None)
+def measure_gradients(options: Options) -> Iterator[str]:
     for kind in KINDS:
-        other = gradients(args.size, kind)
-        error = float((other - exact).norm() / exact.norm())
-        cosine = float(other @ exact / other.norm() / exact.norm())
-        print(
-            f"{args.size} px, {kind}: gradients differ by {error:.2e} of their length, cosine {cosine:.6f}", flush=True
-        )
-    bench = Bench("demo", "demo", 200) if args.seeds else None
-    for source, target in (("photo", "sketch"), ("dog", "pig")):
-        for kind in (None, "convolutions and matrix products"):
-            rows = []
-            for seed in range(args.seeds):
-                config = AdaptConfig(source, target, **BASE_SETTINGS, seed=FIRST_RUN + seed)
-                with multiplying(kind):
-                    *_, last = adapt(bench.base, bench.clip, config)
-                rows.append(bench.judge_images(target, generate(last.generator, bench.ws)))
-            figures = ", ".join(f"{name} {mean(row[name] for row in rows):.3f}" for name in SHOWN if rows)
-            print(f"{source} -> {target}, {kind or 'full'}: {figures}", flush=True)
+        for result in options.kept(f"tf32/{kind}", partial(turned, kind)):
+            yield f"{kind}: {result}"
 
 
-if __name__ == "__main__":
-    main()
+def turned(kind: str) -> dict[str, float]:
+    """How far the gradients of a step turn where products of a kind are rounded."""
+    exact, other = gradients(SIZE, None), gradients(SIZE, kind)
+    error = float((other - exact).norm() / exact.norm())
+    return {"error": error, "cosine": float(other @ exact / other.norm() / exact.norm())}
+
+
+def show_gradients(options: Options) -> Shown:
+    found = {kind: result for kind in KINDS if (result := options.found(f"tf32/{kind}"))}
+    rows = [[kind, f"{result['error']:.2%}", f"{result['cosine']:.6f}"] for kind, result in found.items()]
+    return Shown(grid(["rounded", "difference, of their length", "cosine"], rows) if rows else "")
+
+
+def trainings(options: Options) -> dict[tuple[str, str], list[Run]]:
+    """{(change, products): trainings, one for each seed}."""
+    settings = tuple(sorted({**BASE_SETTINGS, "iterations": options.fewer(BASE_SETTINGS["iterations"])}.items()))
+    found = {}
+    for pair in PAIRS:
+        for kind in ("full", "rounded"):
+            found[" -> ".join(pair), kind] = [
+                Run(*pair, (*settings, ("seed", FIRST_RUN + seed)), (options.fewer(BASE_SETTINGS["iterations"]),))
+                for seed in range(options.seeds or SEEDS)
+            ]
+    return found
+
+
+def measure_trainings(options: Options) -> Iterator[str]:
+    bench = make_bench("demo", options.fewer(COUNT, 8))
+    for (change, kind), runs in trainings(options).items():
+        for run in runs:
+            name = f"tf32/{kind}_{run.name(bench.models)}"
+            work = partial(measured, bench, kind, run, options.file(name).with_suffix(".png"))
+            for record in options.kept(name, work):
+                yield f"{change}, {kind}: {record['seconds']:.0f} s"
+
+
+def measured(bench: Bench, kind: str, run: Run, picture: Path) -> dict[str, Any]:
+    """The record of a training with one kind of products."""
+    with multiplying(ALL if kind == "rounded" else None):
+        return bench.measure(run, picture, None)
+
+
+def show_trainings(options: Options) -> Shown:
+    bench, rows = make_bench("demo", options.fewer(COUNT, 8)), []
+    for (change, kind), runs in trainings(options).items():
+        records = [record for run in runs if (record := options.found(f"tf32/{kind}_{run.name(bench.models)}"))]
+        found = [record["moments"][str(runs[0].moments[-1])] for record in records]
+        if found:
+            rows.append([change, kind, *(f"{mean(row[name] for row in found):.3f}" for name, _ in SHOWN)])
+    return Shown(grid(["change", "products", *(title for _, title in SHOWN)], rows) if rows else "")
+
+
+TABLES = [
+    Table("tf32/gradients", PAGE, measure_gradients, show_gradients),
+    Table("tf32/trainings", PAGE, measure_trainings, show_trainings),
+]

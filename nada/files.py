@@ -101,21 +101,26 @@ def finish(temp: Path, path: str | os.PathLike[str]) -> None:
         raise NadaError(_sentence(path, error)) from error
 
 
-def prune(entries: Iterable[Path], limit: int, kept: Path) -> None:
+def prune(entries: Iterable[Path], limit: int, kept: Path, first: str = "") -> None:
     """Delete the files and folders that were unused for longest, until the rest fits.
 
     Args:
         entries: files, and folders with all that is in them.
         limit: bytes that all of them may take.
         kept: the one never to delete.
+        first: the part of a folder that is deleted first, so that a killed deletion leaves nothing that looks whole.
     """
     room = limit - _size(kept)
     others = [path for path in entries if path != kept]
     for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
         room -= _size(path)
         if room < 0:
-            with suppress(OSError):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.is_dir():
+                for part in (path / first, path):
+                    shutil.rmtree(part, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.unlink()
 
 
 def _size(path: Path) -> int:

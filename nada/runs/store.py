@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from ..generators import Generator
 from ..text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..training.config import AdaptConfig
 from ..training.state import FREE, state_key
-from .folder import RECORD, RunFolder
+from .folder import RECORD, STATES, RunFolder
 from .names import slug
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,14 @@ class RunStore:
         own = self.root / f"{name}-{key[:12]}"
         path = own if own.is_dir() else next(self._others(key), own)
         if path.is_dir():
-            os.utime(path)  # counts as used now
+            self.use(path)
         return RunFolder(path)
+
+    def use(self, path: Path) -> None:
+        """Count an entry as used now, and make room for it: the run that saved it may have been killed before that."""
+        with suppress(OSError):
+            os.utime(path)
+            self.prune(path)
 
     def _others(self, key: str) -> Iterator[Path]:
         """Folders of other names that hold a state with this key, such as those of the command line."""
@@ -72,7 +79,7 @@ class RunStore:
             kept: never deleted. Neither is a folder that holds results of the command line.
         """
         entries = [path for path in self.root.iterdir() if OWN.fullmatch(path.name) and not (path / RECORD).exists()]
-        prune(entries, self.limit, kept)
+        prune(entries, self.limit, kept, first=STATES)
 
 
 class MapperStore:
@@ -101,7 +108,7 @@ class MapperStore:
             return None
         try:
             mapper = load_mapper(self.path)
-            os.utime(self.path)  # counts as used now
+            self.store.use(self.path)
             return mapper
         except (NadaError, OSError) as error:
             log.warning("a stored mapper is of no use: %s", error)

@@ -16,7 +16,8 @@ from nada import AdaptConfig, KeptRun, UsageError, apply_style, generate, sample
 from nada.clip import load_clip
 from nada.runs.folder import RunFolder
 from nada.runs.snapshots import Photographer, Snapshot, Snapshots, evenly
-from nada.runs.store import RunStore, adaptation_key
+from nada.runs.store import MapperStore, RunStore, adaptation_key
+from nada.text_edits import LatentMapper, MapperConfig
 from nada.training.state import load_state, save_state
 
 
@@ -194,6 +195,50 @@ def test_a_store_deletes_what_was_unused_for_longest_and_only_what_is_its_own(sm
     RunStore(tmp_path, limit=1).prune(third)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([theirs.name, kept_results.name, third.name])
     assert KeptRun(tmp_path, small, clip, config(iterations=1, seed=1)).begin == 1, "it is found under any name"
+
+
+class Killed(BaseException):
+    """Stands in for the end of the process."""
+
+
+def test_a_killed_deletion_leaves_no_run_that_looks_whole(small, clip, tmp_path, monkeypatch):
+    def train():
+        kept = KeptRun(tmp_path, small, clip, config(iterations=2), moments=2)
+        begin = kept.begin
+        return begin, [float(step.loss) for step in kept], [moment.iteration for moment in kept.snapshots.moments]
+
+    whole = train()
+    delete, deleted = shutil.rmtree, []
+
+    def rmtree(path, **options):
+        if deleted:
+            raise Killed
+        deleted.append(path)
+        delete(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    with pytest.raises(Killed):
+        RunStore(tmp_path, limit=1).prune(tmp_path / "another")
+    monkeypatch.undo()
+    assert list(tmp_path.rglob("*.style.safetensors")), "it is half deleted"
+    assert train() == whole
+
+
+@pytest.mark.parametrize("used", ["run", "mapper"])
+def test_the_next_use_makes_the_room_that_a_killed_run_did_not(small, clip, tmp_path, used):
+    for seed in (1, 2):
+        for _ in KeptRun(tmp_path, small, clip, config(iterations=1, seed=seed), moments=1):
+            pass
+    settings = MapperConfig("pig", iterations=1, batch=1)
+    MapperStore(tmp_path, small, clip, settings).keep(LatentMapper(small.num_ws, small.config.w_dim))
+    assert len(list(tmp_path.iterdir())) == 3
+    if used == "mapper":
+        assert MapperStore(tmp_path, small, clip, settings, limit=1).find()
+    else:
+        key = adaptation_key(small, clip, config(iterations=1, seed=2))
+        RunStore(tmp_path, limit=1).folder(key, "photo_to_sketch")
+    (left,) = tmp_path.iterdir()
+    assert left.is_dir() == (used == "run")
 
 
 def test_the_suggestion_is_the_most_varied_of_the_best(small):

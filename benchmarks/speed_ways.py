@@ -1,0 +1,336 @@
+"""Ways to compute the same, in turns within one process: two tables of docs/speed.md.
+
+What was kept against what was there before, and what is in use against what was tried instead. Generators have their
+true shapes at 256 px, and batches of 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from pages import Options, Shown, Table, grid
+from speed_timed import Case, Timed, clock, random_clip
+from torch import Tensor
+
+from nada import Generator
+from nada.seeding import seeded
+from nada.stylegan2 import GeneratorConfig, ops, standard_channels, synthesis
+from nada.stylegan2.ops.resample import blur
+from nada.training.noise_pool import NoisePool
+
+PAGE, SIZE, BATCH, CHANNELS = "docs/speed.md", 256, 2, 128
+PARAMETERS = 25_000_000
+Work = Callable[[], Any]
+Sides = tuple[Work, Work]
+
+
+@dataclass(frozen=True)
+class Way:
+    """Two ways to do the same.
+
+    Attributes:
+        name: what the table calls it.
+        kept: whether the second took the place of the first; else the first is in use.
+        sides: both, for a size in pixels.
+        memory: whether not seconds count but the bytes that a work returns.
+    """
+
+    name: str
+    kept: bool
+    sides: Callable[[int], Sides]
+    memory: bool = False
+
+    @property
+    def file(self) -> str:
+        return f"speed/ways/{self.name.replace('/', ' ')}"
+
+    def measure(self, options: Options) -> list[list[float]]:
+        """The figures of both sides."""
+        torch.set_num_threads(options.threads)
+        torch.manual_seed(0)
+        sides = self.sides(options.fewer(SIZE, 16))
+        turns = [[self._figure(side) for side in sides] for _ in range(options.warmup + options.turns)]
+        return [list(figures) for figures in zip(*turns[options.warmup :], strict=True)]
+
+    def _figure(self, side: Work) -> float:
+        began = clock(torch.device("cpu"))
+        result = side()
+        return result if self.memory else clock(torch.device("cpu")) - began
+
+
+def both_ways(forward: Callable[[], Tensor], *inputs: Tensor) -> Work:
+    """A function, and the gradient of its result with regard to some inputs."""
+    return lambda: torch.autograd.grad(forward().square().sum(), inputs)
+
+
+def within(context: Callable[[], AbstractContextManager], work: Work) -> Work:
+    """A work, done inside a context."""
+
+    def inside() -> Any:
+        with context():
+            return work()
+
+    return inside
+
+
+def network(size: int) -> tuple[Generator, Tensor, dict[str, Tensor]]:
+    """A generator of random weights, codes of a batch, and noise."""
+    generator = Generator(GeneratorConfig(size, standard_channels(size))).eval()
+    ws = torch.randn(BATCH, generator.num_ws, generator.config.w_dim)
+    return generator, ws, generator.synthesis.sample_noise(BATCH)
+
+
+def passes(size: int, what: str) -> Work:
+    """A pass through the synthesis network: "forward", or with the gradient of the "weights" or the "codes"."""
+    generator, ws, noise = network(size)
+    generator.requires_grad_(what == "weights")
+    ws.requires_grad_(what == "codes")
+    forward = lambda: generator.synthesis(ws, noise)
+    inputs = {"weights": [*generator.synthesis.parameters()], "codes": [ws]}
+    return both_ways(forward, *inputs[what]) if what in inputs else torch.no_grad()(forward)
+
+
+def layouts(what: str, size: int) -> Sides:
+    """Features with channels first everywhere, or last in large blocks."""
+    first = partial(mock.patch.object, synthesis, "CHANNELS_LAST", 1 << 20)
+    work = passes(size, what)
+    return within(first, work), work
+
+
+def plain_layer(
+    x: Tensor, weight: Tensor, styles: Tensor, demod: Tensor, noise: Tensor | None, bias: Tensor,
+    up_filter: Tensor | None = None, clamp: float | None = None,
+) -> Tensor:  # fmt: skip
+    """The same as `styled_conv2d`, by operations that each keep what their gradient needs."""
+    x = x * styles[:, :, None, None]
+    if up_filter is None:
+        y = F.conv2d(x, weight, padding=1)
+    else:
+        y = blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), up_filter)
+    y = y * demod[:, :, None, None] + bias[:, None, None]
+    return F.leaky_relu(y if noise is None else y + noise, ops.SLOPE)
+
+
+def layers(what: str, size: int) -> Sides:
+    """A synthesis layer as many operations, or as one."""
+    work = passes(size, what)
+    return within(partial(mock.patch.object, ops, "styled_conv2d", plain_layer), work), work
+
+
+def bytes_kept(size: int) -> int:
+    """Bytes that lie between the forward pass and the gradient of all weights, without the weights themselves."""
+    generator, ws, noise = network(size)
+    weights, kept = {p.untyped_storage().data_ptr() for p in generator.parameters()}, {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        image = generator.synthesis(ws, noise)
+    del image
+    return sum(kept.values())
+
+
+def memories(larger: int, size: int) -> Sides:
+    work = partial(bytes_kept, size * larger)
+    return within(partial(mock.patch.object, ops, "styled_conv2d", plain_layer), work), work
+
+
+def tokens(name: str, size: int) -> Sides:
+    """The tokens of a CLIP model with the batch first, as open_clip has them, or the length."""
+    model = random_clip(name)
+    images = torch.randn(BATCH, 3, size, size, requires_grad=True)
+    modules = [module for module in model.model.visual.transformer.modules() if hasattr(module, "batch_first")]
+
+    def work(batch_first: bool) -> None:
+        for module in modules:
+            module.batch_first = batch_first
+        both_ways(lambda: model.encode_image(images), images)()
+
+    return partial(work, True), partial(work, False)
+
+
+def choices(size: int) -> Sides:
+    """Choosing layers on 8 images: all at once, or as many at a time as a training step has."""
+    runs = [Timed(Case("", size, layers=4, batch=batch)).run for batch in (8, BATCH)]
+    first, second = (partial(run.select_layers, 4) for run in runs)
+    return first, second
+
+
+def colors(size: int) -> Sides:
+    """To-RGB as a convolution for each image, or as a matrix product."""
+    x = torch.randn(BATCH, CHANNELS, size, size).to(memory_format=torch.channels_last).requires_grad_(True)
+    weight, styles = (
+        torch.randn(3, CHANNELS, 1, 1, requires_grad=True),
+        torch.randn(BATCH, CHANNELS, requires_grad=True),
+    )
+    kernels = lambda i: weight * styles[i][None, :, None, None]
+    convolved = lambda: torch.cat([F.conv2d(x[i : i + 1], kernels(i)) for i in range(BATCH)])
+    ours = lambda: ops.modulated_conv1x1(x, weight, styles)
+    return both_ways(convolved, x, weight, styles), both_ways(ours, x, weight, styles)
+
+
+def optimizers(size: int) -> Sides:
+    """Adam as operations on all tensors, or as one kernel."""
+    found = []
+    for fused in (False, True):
+        weights = [torch.randn(512, 512, 3, 3) for _ in range(PARAMETERS // (512 * 512 * 9))]
+        for weight in weights:
+            weight.grad = torch.randn_like(weight)
+        found.append(torch.optim.Adam(weights, fused=fused).step)
+    return found[0], found[1]
+
+
+def noises(size: int) -> Sides:
+    """The noise of a step at four times the size: drawn, or cut out of a pool."""
+    generator, _, _ = network(4 * size)
+    random = seeded(0)
+    pool = NoisePool(generator, random)
+    return partial(generator.synthesis.sample_noise, BATCH, random), partial(pool.draw, BATCH, random)
+
+
+def modulations(way: str, wanted: str, size: int) -> Sides:
+    """One convolution of scaled features, or of features with weights modulated for each image."""
+    x = torch.randn(BATCH, CHANNELS, size, size).requires_grad_(True)
+    weight = torch.randn(CHANNELS, CHANNELS, 3, 3, requires_grad=wanted == "training")
+    styles, bias = torch.randn(BATCH, CHANNELS, requires_grad=True), torch.zeros(CHANNELS)
+    inputs = [x, styles, weight][: 3 if wanted == "training" else 2]
+
+    def ours() -> Tensor:
+        return ops.styled_conv2d(x, weight, styles, ops.demodulation(weight, styles, 1e-8), None, bias)
+
+    def modulated() -> Tensor:
+        kernels = weight * styles[:, None, :, None, None]
+        kernels = kernels * (kernels.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+        if way == "grouped":
+            y = F.conv2d(x.flatten(0, 1)[None], kernels.flatten(0, 1), padding=1, groups=BATCH).view_as(x)
+        else:
+            y = torch.cat([F.conv2d(x[i : i + 1], kernels[i], padding=1) for i in range(BATCH)])
+        return F.leaky_relu(y, ops.SLOPE)
+
+    return both_ways(ours, *inputs), both_ways(modulated, *inputs)
+
+
+def blurs(size: int) -> Sides:
+    """The filter after upsampling in two dimensions, or in one after the other."""
+    x = torch.randn(BATCH, CHANNELS, size + 1, size + 1, requires_grad=True)
+    kernel = ops.resample_filter()
+    row = kernel.sum(2, keepdim=True) / kernel.sum().sqrt()
+    rows, columns = (part.expand(CHANNELS, 1, -1, -1) for part in (row, row.mT))
+
+    def separable() -> Tensor:
+        return F.conv2d(F.conv2d(x, rows, padding=(0, 1), groups=CHANNELS), columns, padding=(1, 0), groups=CHANNELS)
+
+    return both_ways(lambda: blur(x, kernel), x), both_ways(separable, x)
+
+
+def doublings(way: str, size: int) -> Sides:
+    """The transposed convolution to twice the size, or something equal."""
+    half = size // 2
+    x = torch.randn(BATCH, 2 * CHANNELS, half, half, requires_grad=True)
+    weight = torch.randn(2 * CHANNELS, CHANNELS, 3, 3, requires_grad=True)
+
+    def four() -> Tensor:
+        """Each parity of rows and columns sees some of the nine weights."""
+        y = x.new_zeros(BATCH, CHANNELS, 2 * half + 1, 2 * half + 1)
+        kernel = weight.flip(2, 3).transpose(0, 1)
+        for i in (0, 1):
+            for j in (0, 1):
+                part = F.pad(x, (1 - j, 1 - j, 1 - i, 1 - i))
+                y[:, :, i::2, j::2] = F.conv2d(part, kernel[:, :, i::2, j::2])
+        return y
+
+    def gradient() -> Tensor:
+        return torch.nn.grad.conv2d_input((BATCH, CHANNELS, 2 * half + 1, 2 * half + 1), weight, x, stride=2)
+
+    ours = lambda: F.conv_transpose2d(x, weight, stride=2)
+    return both_ways(ours, x, weight), both_ways({"four": four, "gradient": gradient}[way], x, weight)
+
+
+def halves(what: str, size: int) -> Sides:
+    """Single precision, or bfloat16."""
+    if what == "convolution":
+        x, weight = torch.randn(BATCH, CHANNELS, size, size), torch.randn(CHANNELS, CHANNELS, 3, 3)
+        work = lambda x, weight: F.conv2d(x, weight, padding=1)
+    else:
+        x, weight = torch.randn(2, 8 * size, 8 * size)
+        work = torch.matmul
+    return partial(work, x, weight), partial(work, x.bfloat16(), weight.bfloat16())
+
+
+def energies(size: int) -> Sides:
+    """Demodulation of all layers from their weights, or from squares that are kept."""
+    generator, _, _ = network(size)
+    weights = [generator.synthesis.layer(name).weight.detach() for name in generator.synthesis.conv_layers]
+    styles = [torch.randn(BATCH, weight.shape[1]) for weight in weights]
+    squares = [weight.square().sum(dim=(2, 3)) for weight in weights]
+    pairs = list(zip(styles, weights, squares, strict=True))
+    ours = lambda: [ops.demodulation(weight, style, 1e-8) for style, weight, _ in pairs]
+    return ours, lambda: [(style.square() @ square.T + 1e-8).rsqrt() for style, _, square in pairs]
+
+
+AT = f"{CHANNELS} channels at {SIZE} px"
+WAYS = (
+    Way("features laid out channels last from 64 px on: synthesis, forward", True, partial(layouts, "forward")),
+    Way("... forward, and backward to all weights", True, partial(layouts, "weights")),
+    Way("... forward, and backward to the codes alone", True, partial(layouts, "codes")),
+    Way("CLIP's tokens laid out length first: ViT-B/16, forward, and backward to two images", True,
+        partial(tokens, "ViT-B/16")),
+    Way("... ViT-B/32", True, partial(tokens, "ViT-B/32")),
+    Way("choosing layers on 8 images: all at once, or as many at a time as a training step has (2)", True, choices),
+    Way(f"to-RGB as a matrix product per image, {AT}, both ways", True, colors),
+    Way("Adam as one fused kernel, 25 million parameters", True, optimizers),
+    Way("a synthesis layer as one operation with a gradient of its own: forward, and backward to all weights", True,
+        partial(layers, "weights")),
+    Way("... one operation: forward, and backward to the codes alone", True, partial(layers, "codes")),
+    Way("... kept between forward and backward, 2 images of 256 px", True, partial(memories, 1), memory=True),
+    Way("... of 512 px", True, partial(memories, 2), memory=True),
+    Way("... of 1024 px", True, partial(memories, 4), memory=True),
+    Way("noise of a step on 2 images of 1024 px: drawn, or cut out of a pool", True, noises),
+    Way(f"weights modulated for each image, {AT}, training", False, partial(modulations, "one by one", "training")),
+    Way("... for the codes alone, as the choice of layers needs it", False,
+        partial(modulations, "one by one", "codes")),
+    Way("... as one grouped convolution, training", False, partial(modulations, "grouped", "training")),
+    Way("... as one grouped convolution, codes alone", False, partial(modulations, "grouped", "codes")),
+    Way(f"the blur after upsampling as two one-dimensional filters, {AT}, both ways", False, blurs),
+    Way("the transposed convolution 256 -> 128 channels to 256 px as four small ones, both ways", False,
+        partial(doublings, "four")),
+    Way("... as the gradient of a convolution", False, partial(doublings, "gradient")),
+    Way(f"bfloat16: 3x3 convolution, {AT}, forward", False, partial(halves, "convolution")),
+    Way("bfloat16: matrix product of 2048 x 2048", False, partial(halves, "product")),
+    Way("squared weights kept for the demodulation of frozen layers, all layers", False, energies),
+)  # fmt: skip
+
+
+def measure(kept: bool, options: Options) -> Iterator[str]:
+    for way in (way for way in WAYS if way.kept == kept):
+        for first, second in options.kept(way.file, partial(way.measure, options)):
+            yield f"{way.name}: {way_cell(way, first)} | {way_cell(way, second)}"
+
+
+def show(kept: bool, options: Options) -> Shown:
+    found = {way: result for way in WAYS if way.kept == kept and (result := options.found(way.file))}
+    rows = [[way.name, *(way_cell(way, figures) for figures in sides)] for way, sides in found.items()]
+    columns = ["kept", "before", "after"] if kept else ["not kept", "the way in use", "instead"]
+    return Shown(grid(columns, rows) if rows else "")
+
+
+def way_cell(way: Way, figures: list[float]) -> str:
+    return f"{median(figures) / 1e6:.0f} MB" if way.memory else f"{median(figures):.3f} s"
+
+
+TABLES = [
+    Table("speed/ways/kept", PAGE, partial(measure, True), partial(show, True)),
+    Table("speed/ways/not kept", PAGE, partial(measure, False), partial(show, False)),
+]

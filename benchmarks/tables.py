@@ -1,0 +1,99 @@
+"""Measure the tables of the documentation: `python benchmarks/tables.py --list`.
+
+A table has a name, such as claims/targets, and a place on a page. Every result is kept as JSON, so that a command that
+was stopped continues where it was: delete a file to measure it again. Tables are printed, and with --write put in their
+places.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import paper_claims
+import speed
+import speed_ways
+import styles
+import tf32
+import torch
+from pages import Options, Table
+
+TABLES: dict[str, Table] = {
+    table.name: table for module in (paper_claims, styles, speed, speed_ways, tf32) for table in module.TABLES
+}
+
+
+def chosen(patterns: list[str]) -> list[Table]:
+    """The tables whose names match one of the patterns, such as claims/*, speed/parts/* or *1024 px.
+
+    Raises:
+        ValueError: a pattern matches none.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in TABLES):
+            raise ValueError(f"no table is called {pattern}; --list names all")
+    return [table for name, table in TABLES.items() if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help="name, or pattern such as 'claims/*'")
+    parser.add_argument("--list", action="store_true", help="print the names of all tables, and their pages")
+    parser.add_argument("--write", action="store_true", help="put the tables in their places on the pages")
+    parser.add_argument("--kept", action="store_true", help="measure nothing; show what was measured before")
+    parser.add_argument(
+        "--results", type=Path, default=Path("benchmark-results"), help="folder of the results (default: %(default)s)"
+    )
+    parser.add_argument("--reference", type=Path, metavar="PATH", help="checkout of the authors' StyleGAN-nada")
+    parser.add_argument("--seeds", type=int, help="trainings of each setting (default: the table's own number)")
+    parser.add_argument(
+        "--divide", type=int, default=1, metavar="N", help="do N times fewer iterations and images, as a trial"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process (default: %(default)s)")
+    parser.add_argument("--turns", type=int, help="timed iterations of each case (default: 2, on a GPU 20)")
+    parser.add_argument("--warmup", type=int, help="iterations before them, not timed (default: 1, on a GPU 5)")
+    args = parser.parse_args()
+    if args.list or not args.tables:
+        for table in TABLES.values():
+            print(f"{table.name:72} {table.page}{', with --reference' if table.needs_reference else ''}")
+        return
+    if args.write and args.divide > 1:
+        parser.error("--divide is for trials, whose figures do not belong on a page: leave out --write")
+    turns, warmup = (2, 1) if args.device == "cpu" else (20, 5)
+    options = Options(
+        args.results,
+        args.seeds,
+        args.divide,
+        args.reference,
+        args.device,
+        args.threads,
+        turns if args.turns is None else args.turns,
+        warmup if args.warmup is None else args.warmup,
+    )
+    torch.set_num_threads(args.threads)
+    try:
+        tables = chosen(args.tables)
+    except ValueError as error:
+        parser.error(str(error))
+    for table in tables:
+        if not args.kept and table.needs_reference and not args.reference:
+            print(f"{table.name}: left out, since it needs --reference", file=sys.stderr)
+            continue
+        for words in () if args.kept else table.measure(options):
+            print(f"{table.name}: {words}", file=sys.stderr, flush=True)
+        if not (shown := table.show(options)).text:
+            print(f"{table.name}: nothing to show yet", file=sys.stderr)
+        elif args.write:
+            table.write(shown)
+            print(f"{table.name}: written to {table.page}")
+        else:
+            print(shown.text, end="\n\n")
+
+
+if __name__ == "__main__":
+    main()
