@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -123,3 +124,40 @@ def test_ways_that_are_compared_compute_the_same(tables):
         pairs = zip(first, second, strict=True) if isinstance(first, tuple) else [(first, second)]
         for a, b in pairs:
             assert torch.allclose(a, b, rtol=1e-3, atol=1e-5 * float(a.detach().abs().max())), way.name
+
+
+def test_the_authors_code_with_shared_noise(pages):
+    import reference
+
+    draw = lambda styles, **options: styles[0].mean() + torch.randn(3)
+    twins = ("generator_frozen", "generator_trainable")
+    net = SimpleNamespace(**{name: SimpleNamespace(forward=draw) for name in twins})
+    reference.share_noise(net)
+    codes, random = torch.randn(2, 1, 4), torch.get_rng_state()
+    frozen, trained = ([twin.forward([part]) for part in codes] for twin in vars(net).values())
+    assert torch.equal(frozen[0], trained[0])
+    assert not torch.allclose(frozen[0] - codes[0].mean(), frozen[1] - codes[1].mean())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("first_step", [False, True])
+def test_the_authors_code_with_views_and_another_first_step(pages, first_step):
+    import reference
+
+    loss = SimpleNamespace(
+        clip_directional_loss=lambda before, source, after, target: torch.stack([before, after]),
+        target_direction=None,
+        compute_text_direction=lambda source, target: torch.tensor([[1.0, 0.0, 0.0]]),
+        get_image_features=lambda images: images.mean((2, 3)),
+    )
+    shown = [lambda images: images.repeat(2, 1, 1, 1).flip(3)]
+    reference.change_loss(loss, shown, first_step)
+    images = torch.rand(2, 3, 4, 4).requires_grad_(True)
+    found = loss.clip_directional_loss(images.detach(), "photo", images, "sketch")
+    if not first_step:
+        assert torch.equal(found, torch.stack(2 * [images.repeat(2, 1, 1, 1).flip(3)]))
+        return
+    assert found.item() == 1, "nothing has changed yet"
+    (gradient,) = torch.autograd.grad(found, images)
+    assert gradient.isfinite().all()
+    assert gradient[:, 0].mean() < gradient[:, 1:].mean(), "it leads in the direction of the text"
