@@ -1,0 +1,1 @@
+"""Photos: find and cut out the square, encode it, and paste the result back."""

@@ -1,0 +1,300 @@
+"""The square that is cut out of a photo, kept as data: sample it once, and paste the result back.
+
+Points are in pixels of the photo: (0, 0) is its top left corner, and the centre of the first pixel is (0.5, 0.5).
+"Left" is the left of the picture. The formula for faces is that of the FFHQ data set (Karras et al. 2019, appendix A).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import atan2, cos, degrees, hypot, isfinite, radians, sin
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checkpoint.metadata import NUMBER, damaged, fits
+from ..errors import UsageError
+from ..pictures.convert import to_rgb
+from .resampling import blurred, places_of, resample, scaling, shift
+
+Point = tuple[float, float]
+
+EYES, EYES_TO_MOUTH, DOWN = 2.0, 1.8, 0.1  # FFHQ: half a side in distances of eyes, or of eyes and mouth; shift
+MOUTH = 1.04  # from the eyes to the mouth, in distances of the eyes, where the mouth is unknown
+MIN_SIDE, MAX_SIDE = 4, 1 << 16  # of a square, in pixels of the photo
+MIN_PHOTO, MAX_PHOTO = 4, 1 << 16  # sides of a photo
+BORDER, PADDING = 0.1, 0.3  # FFHQ: of the side, around a square that leaves the photo
+BLUR = 0.02  # FFHQ: sigma of the blur beyond the edge, in sides
+FACE = (0.5, 0.55, 0.31, 0.39)  # ellipse of a face in its square: centre, radii
+FEATHER = 0.1  # width of a mask's soft edge, in sides
+GAINS = 0.5, 2.0  # limits of a color match's contrast
+MAX_COORDINATE = 1e7
+REGIONS = ("face", "square")
+_SHAPE = {"square": [NUMBER], "photo": [int]}
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square in a photo, possibly turned, that may reach beyond the photo's edges.
+
+    Raises:
+        UsageError: the square is too small or too large, or has nothing in common with the photo.
+    """
+
+    centre: Point
+    """Middle of the square, in pixels of the photo."""
+    right: Point
+    """From the middle of the square to the middle of its right edge, in pixels: half its side, and its roll."""
+    size: tuple[int, int]
+    """Height and width of the photo."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "centre", tuple(map(float, self.centre)))
+        object.__setattr__(self, "right", tuple(map(float, self.right)))
+        object.__setattr__(self, "size", tuple(self.size))
+        if not all(MIN_PHOTO <= side <= MAX_PHOTO for side in self.size):
+            height, width = self.size
+            raise UsageError(f"the photo has {width} x {height} pixels; its sides must be in {MIN_PHOTO}..{MAX_PHOTO}")
+        if not all(isfinite(number) and abs(number) <= MAX_COORDINATE for number in (*self.centre, *self.right)):
+            raise UsageError(f"the square's middle is {self.centre}; points must be in pixels of the photo")
+        if not MIN_SIDE <= self.side <= MAX_SIDE:
+            raise UsageError(
+                f"the square has a side of {self.side:.1f} pixels; it must be in {MIN_SIDE}..{MAX_SIDE}. Are the "
+                "points in pixels of this photo?"
+            )
+        left, top, right, bottom = self.box
+        if right <= 0 or bottom <= 0 or left >= self.size[1] or top >= self.size[0]:
+            raise UsageError(
+                f"the square around {self.centre[0]:.0f},{self.centre[1]:.0f} lies outside the photo of "
+                f"{self.size[1]} x {self.size[0]} pixels; give points in pixels from its top left corner"
+            )
+
+    @property
+    def side(self) -> float:
+        """Length of an edge, in pixels of the photo."""
+        return 2 * hypot(*self.right)
+
+    @property
+    def roll(self) -> float:
+        """Clockwise turn of the square, in degrees."""
+        return degrees(atan2(self.right[1], self.right[0]))
+
+    @property
+    def matrix(self) -> tuple[tuple[float, float, float], ...]:
+        """3x3 transform of places in the square, (0, 0) top left to (1, 1) bottom right, to pixels of the photo."""
+        (cx, cy), (x, y) = self.centre, self.right
+        return (2 * x, -2 * y, cx - x + y), (2 * y, 2 * x, cy - y - x), (0.0, 0.0, 1.0)
+
+    @property
+    def corners(self) -> tuple[Point, ...]:
+        """Top left, bottom left, bottom right and top right corner of the square, in pixels of the photo."""
+        (cx, cy), (x, y) = self.centre, self.right
+        return (cx - x + y, cy - y - x), (cx - x - y, cy - y + x), (cx + x - y, cy + y + x), (cx + x + y, cy + y - x)
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of the upright box around the square."""
+        xs, ys = zip(*self.corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    def to_json(self) -> dict[str, Any]:
+        """The crop as plain data, for the metadata of files."""
+        return {"square": [*self.centre, *self.right], "photo": [*self.size]}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Crop:
+        """The crop that `to_json` described, read from a file that may say anything.
+
+        Raises:
+            CheckpointError: it is no such description.
+        """
+        if fits(value, _SHAPE) and len(value["square"]) == 4 and len(value["photo"]) == 2:
+            x, y, *right = value["square"]
+            try:
+                return cls((x, y), (right[0], right[1]), tuple(value["photo"]))
+            except (UsageError, OverflowError):  # whole numbers may be too large for a float
+                pass
+        raise damaged("crop")
+
+    def sample(self, photo: Tensor, size: int) -> Tensor:
+        """The square as an image, sampled once from the photo through a filter that fits the reduction.
+
+        What lies beyond the photo's edges is reflected, blurred, and fades to the median color, as in FFHQ.
+
+        Args:
+            photo: [1, C, H, W] in [-1, 1]: grey, with or without alpha, RGB or RGBA.
+            size: side of the image in pixels.
+
+        Returns:
+            [1, 3, size, size] in [-1, 1].
+
+        Raises:
+            UsageError: the photo has another size than the one that the crop was made for.
+        """
+        self._check(photo)
+        image = resample(to_rgb(photo.float()), self._forward() @ scaling(1 / size, 1 / size), (size, size))
+        left, top, right, bottom = self.box
+        if min(left, top, self.size[1] - right, self.size[0] - bottom) < 0:
+            image = self._softened(image)
+        return image.clamp(-1, 1)
+
+    def paste(
+        self,
+        photo: Tensor,
+        image: Tensor,
+        *,
+        region: str = "face",
+        feather: float = FEATHER,
+        match_color: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """The photo with an image in place of the square.
+
+        Args:
+            photo: [1, C, H, W] in [-1, 1]; alpha is dropped.
+            image: [1, C, S, S] in about [-1, 1], which `sample` gave, or what became of it.
+            region: one of `REGIONS`: the face only, an ellipse, or the whole square.
+            feather: width of the mask's soft edge in sides of the square, 0..0.5.
+            match_color: shift the image's colors and contrast to those of the photo in the soft edge.
+
+        Returns:
+            The photo [1, 3, H, W] in [-1, 1], bit for bit as it was outside the mask; and the mask [1, 1, H, W] in
+            [0, 1].
+
+        Raises:
+            UsageError: the photo has another size than the one that the crop was made for, or a choice is unknown.
+        """
+        self._check(photo)
+        mask = self.mask(region, feather).to(photo.device)
+        photo, image = to_rgb(photo.float()), to_rgb(image.float()).to(photo.device)
+        left, top, right, bottom = self._inside()
+        rows, columns = slice(top, bottom), slice(left, right)
+        part, weight = photo[..., rows, columns], mask[..., rows, columns]
+        to_image = scaling(image.shape[-1], image.shape[-2]) @ self._inverse() @ shift(left, top)
+        pasted = resample(image, to_image, (bottom - top, right - left)).clamp(-1, 1)
+        if match_color:
+            pasted = _matched(pasted, part, (weight * (1 - weight)).sqrt())
+        result = photo.clone()
+        result[..., rows, columns] = torch.where(weight > 0, part + weight * (pasted - part), part)
+        return result, mask
+
+    def mask(self, region: str = "face", feather: float = FEATHER) -> Tensor:
+        """Where the square's image is to be seen: [1, 1, H, W] in [0, 1], see `paste`."""
+        if region not in REGIONS:
+            raise UsageError(f"the region is {region!r}; it must be one of {', '.join(REGIONS)}")
+        if not 0 <= feather <= 0.5:
+            raise UsageError(f"the feather is {feather}; it must be in 0..0.5 sides of the square")
+        mask = torch.zeros(1, 1, *self.size)
+        left, top, right, bottom = self._inside()
+        u, v = places_of(self._inverse() @ shift(left, top), (bottom - top, right - left)).unbind(-1)
+        if region == "face":
+            x, y, rx, ry = FACE
+            inside = (1 - (((u - x) / rx) ** 2 + ((v - y) / ry) ** 2).sqrt()) * min(rx, ry)
+        else:
+            inside = 0.5 - torch.maximum((u - 0.5).abs(), (v - 0.5).abs())
+        soft = (inside / max(feather, 1 / self.side)).clamp(0, 1)  # never sharper than a pixel
+        mask[0, 0, top:bottom, left:right] = soft * soft * (3 - 2 * soft)
+        return mask
+
+    def _check(self, photo: Tensor) -> None:
+        if tuple(photo.shape[-2:]) != self.size or photo.ndim != 4 or len(photo) != 1:
+            height, width = self.size
+            raise UsageError(
+                f"the photo is {list(photo.shape)}; the square was found in one of {width} x {height} pixels. Give "
+                "the same photo to both steps"
+            )
+
+    def _inside(self) -> tuple[int, int, int, int]:
+        """The part of the photo around the square: left, top, right, bottom in whole pixels."""
+        left, top, right, bottom = self.box
+        return (
+            max(int(left), 0),
+            max(int(top), 0),
+            min(int(right) + 1, self.size[1]),
+            min(int(bottom) + 1, self.size[0]),
+        )
+
+    def _forward(self) -> Tensor:
+        """`matrix` as a tensor, float64."""
+        return torch.tensor(self.matrix, dtype=torch.float64)
+
+    def _inverse(self) -> Tensor:
+        """Pixels of the photo -> places in the square, 3x3."""
+        return torch.linalg.inv(self._forward())
+
+    def _softened(self, image: Tensor) -> Tensor:
+        """The sampled square with its parts beyond the photo's edges blurred, and faded to the median color."""
+        size = image.shape[-1]
+        left, top, right, bottom = self.box
+        (height, width), side = self.size, self.side
+        x, y = places_of(self._forward() @ scaling(1 / size, 1 / size), (size, size)).unbind(-1)
+        beyond = [(-x, -left), (x - width, right - width), (-y, -top), (y - height, bottom - height)]
+        shares = [distance / max(furthest + BORDER * side, PADDING * side) for distance, furthest in beyond]
+        share = torch.stack(shares).amax(dim=0).to(image)  # 0 at the edge, up to 1 outside
+        image = image + (blurred(image, BLUR * size) - image) * (3 * share + 1).clamp(0, 1)
+        median = image.flatten(2).median(dim=2).values[..., None, None]
+        return image + (median - image) * share.clamp(0, 1)
+
+
+def face_crop(points: Sequence[Point], size: tuple[int, int]) -> Crop:
+    """The square of a face as in FFHQ.
+
+    Args:
+        points: middle of the left and the right eye, left and right corner of the mouth, as seen in the picture.
+        size: height and width of the photo.
+
+    Raises:
+        UsageError: they are not four points in different places, or not in this photo.
+    """
+    if len(points) != 4:
+        raise UsageError(f"there are {len(points)} points; give both eyes and both corners of the mouth: four points")
+    left, right, *mouth = points
+    eyes = ((left[0] + right[0]) / 2, (left[1] + right[1]) / 2)
+    across = (right[0] - left[0], right[1] - left[1])
+    down = ((mouth[0][0] + mouth[1][0]) / 2 - eyes[0], (mouth[0][1] + mouth[1][1]) / 2 - eyes[1])
+    direction = (across[0] + down[1], across[1] - down[0])
+    half = max(EYES * hypot(*across), EYES_TO_MOUTH * hypot(*down))
+    if not hypot(*direction):
+        raise UsageError(f"the points {list(points)} are no face: the eyes must be above the mouth, left one first")
+    return Crop(
+        (eyes[0] + DOWN * down[0], eyes[1] + DOWN * down[1]),
+        (direction[0] / hypot(*direction) * half, direction[1] / hypot(*direction) * half),
+        size,
+    )
+
+
+def eyes_crop(left: Point, right: Point, size: tuple[int, int]) -> Crop:
+    """The square of a face of which only the middles of the eyes are known, left one first; see `face_crop`."""
+    x, y = right[0] - left[0], right[1] - left[1]
+    below = [(point[0] - MOUTH * y, point[1] + MOUTH * x) for point in (left, right)]
+    return face_crop([left, right, *below], size)
+
+
+def square_crop(centre: Point, side: float, size: tuple[int, int], roll: float = 0.0) -> Crop:
+    """A square chosen by hand.
+
+    Args:
+        centre: its middle, in pixels of the photo.
+        side: length of an edge, in pixels.
+        size: height and width of the photo.
+        roll: clockwise turn, in degrees.
+    """
+    angle = radians(roll)
+    return Crop(centre, (side / 2 * cos(angle), side / 2 * sin(angle)), size)
+
+
+def middle_crop(size: tuple[int, int]) -> Crop:
+    """The largest square in the middle: for pictures that are aligned already, and for buildings, horses and cars."""
+    return square_crop((size[1] / 2, size[0] / 2), min(size), size)
+
+
+def _matched(image: Tensor, photo: Tensor, weight: Tensor) -> Tensor:
+    """An image with the mean and contrast of each color, as weighted, of a photo of the same size."""
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * weight).sum(dim=(2, 3), keepdim=True) / weight.sum().clamp(min=1e-6)
+
+    ours, theirs = mean(image), mean(photo)
+    gain = (mean((photo - theirs).square()) / mean((image - ours).square()).clamp(min=1e-6)).sqrt().clamp(*GAINS)
+    return ((image - ours) * gain + theirs).clamp(-1, 1)
