@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..published.catalog import PUBLISHED, PUBLISHED_CLIPS, find_published
+from ..published.catalog import PUBLISHED, PUBLISHED_CLIPS, YUNET, find_published
 from ..published.download import download
 from .parsing import add_command, show_tree
 
@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """List the published models, or download the named one into a folder."""
     if args.name is None:
         rows = [{**asdict(m), "file": m.file} for m in PUBLISHED]
-        return {"generators": rows, "clips": [{**asdict(c), "file": c.file, "url": c.url} for c in PUBLISHED_CLIPS]}
+        clips = [{**asdict(c), "file": c.file, "url": c.url} for c in PUBLISHED_CLIPS]
+        return {"generators": rows, "clips": clips, "detectors": [{**asdict(YUNET), "file": YUNET.file}]}
     model = find_published(args.name)
     log.info("%s, %d MB, from %s; license: %s", model.name, model.megabytes, model.url, model.license)
     path, notes = download(model, args.to)
@@ -50,5 +51,9 @@ def show(result: dict[str, Any]) -> str:
     most = max(licenses, key=lambda name: len(licenses[name]))
     lines += ["", "`nada models NAME --to DIR` downloads one. Licenses:", f"  {most}: all but those below"]
     lines += [f"  {name}: {', '.join(names)}" for name, names in licenses.items() if name != most]
-    clips = ", ".join(f"{c['name']} ({c['megabytes']} MB, {c['license']})" for c in result["clips"])
-    return "\n".join([*lines, f"CLIP models, downloaded at first use or in the same way: {clips}"])
+    clips, detectors = (
+        ", ".join(f"{m['name']} ({m['megabytes']} MB, {m['license']})" for m in result[kind])
+        for kind in ("clips", "detectors")
+    )
+    lines.append(f"CLIP models, downloaded at first use or in the same way: {clips}")
+    return "\n".join([*lines, f"Face detectors, downloaded when `nada align` first looks for a face: {detectors}"])

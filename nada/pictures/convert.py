@@ -64,3 +64,8 @@ def to_uint8(images: Tensor) -> Tensor:
 def to_pil(images: Tensor) -> list[Image.Image]:
     """Images [N, C, H, W] in [-1, 1] -> N pictures, RGB or RGBA."""
     return [Image.fromarray(np.ascontiguousarray(image)) for image in to_uint8(images).numpy()]
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """An RGB picture -> an image [1, 3, H, W] in [-1, 1]."""
+    return (torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 127.5 - 1)[None]

@@ -15,6 +15,7 @@ from PIL.Image import Resampling
 from torch import Tensor
 
 from ..errors import UsageError
+from .convert import from_pil
 
 log = logging.getLogger(__name__)
 # What ComfyUI's input folder offers. Never more: Pillow also knows formats that run programs (EPS starts Ghostscript).
@@ -87,8 +88,7 @@ def _looks_like_a_picture(path: Path) -> bool:
 
 
 def _square(picture: Image.Image, side: int) -> Tensor:
-    fitted = ImageOps.fit(picture, (side, side), Resampling.BICUBIC)
-    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1) / 127.5 - 1
+    return from_pil(ImageOps.fit(picture, (side, side), Resampling.BICUBIC))[0]
 
 
 def _check_size(picture: Image.Image, max_pixels: int) -> None:

@@ -51,6 +51,8 @@ class Published:
     """Hash of the file; "ab12...ef34" if only its ends are known, "" if nothing is."""
     form: str = "rosinality .pt"
     """Format of the file, for the list."""
+    encoder: str = ""
+    """Kind of the encoder that the file also holds, "" for none."""
 
     @property
     def file(self) -> str:
@@ -95,15 +97,48 @@ class PublishedClip:
         return f"https://huggingface.co/{self.repository}/resolve/{self.revision}/{HUB_FILE}"
 
 
-Model = TypeVar("Model", Published, PublishedClip)
+@dataclass(frozen=True)
+class PublishedDetector:
+    """A face detector that somebody offers for download. It is used only if size and hash are the known ones."""
+
+    name: str
+    """Name in this catalog."""
+    content: str
+    """What it finds, and where."""
+    url: str
+    size: int
+    """Bytes."""
+    sha256: str
+    megabytes: int
+    """Size, rounded up."""
+    license: str = MIT
+
+    @property
+    def file(self) -> str:
+        """Name of the downloaded file: that of the publisher."""
+        return self.url[self.url.rindex("/") + 1 :]
 
 
-def read_catalog(text: str) -> tuple[tuple[Published, ...], tuple[PublishedClip, ...]]:
-    """The generators and CLIP models of a catalog, in its order.
+Model = TypeVar("Model", Published, PublishedClip, PublishedDetector)
+AnyPublished = Published | PublishedClip | PublishedDetector
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All published models, in the order of the file."""
+
+    generators: tuple[Published, ...]
+    clips: tuple[PublishedClip, ...]
+    detectors: tuple[PublishedDetector, ...]
+
+
+def read_catalog(text: str) -> Catalog:
+    """The models of a catalog, in its order.
 
     Args:
-        text: JSON {"generators": [...], "clips": [...]}. A row has the fields of `Published` or `PublishedClip`, with
-            "size" in bytes, or with "megabytes" if the exact size is unknown.
+        text: JSON {"generators": [...], "clips": [...], "detectors": [...]}. A row has the fields of `Published`,
+            `PublishedClip` or `PublishedDetector`, with "size" in bytes, or with "megabytes" if the exact size is
+            unknown.
 
     Raises:
         NadaError: the text is not such a catalog; the message names the row.
@@ -112,13 +147,14 @@ def read_catalog(text: str) -> tuple[tuple[Published, ...], tuple[PublishedClip,
         document = json.loads(text)
         generators = tuple(_model(Published, row) for row in document["generators"])
         clips = tuple(_model(PublishedClip, row) for row in document["clips"])
+        detectors = tuple(_model(PublishedDetector, row) for row in document["detectors"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise NadaError(f"the catalog of published models is damaged ({error}); install this package again") from error
-    models: tuple[Published | PublishedClip, ...] = (*generators, *clips)
+    models: tuple[AnyPublished, ...] = (*generators, *clips, *detectors)
     names = [model.name for model in models]
     if twice := {name for name in names if names.count(name) > 1}:
         raise NadaError(f"the catalog of published models names {', '.join(sorted(twice))} twice; rename one of them")
-    return generators, clips
+    return Catalog(generators, clips, detectors)
 
 
 def _model(kind: type[Model], row: dict[str, Any]) -> Model:
@@ -138,8 +174,12 @@ def _model(kind: type[Model], row: dict[str, Any]) -> Model:
     return kind(**{"megabytes": ceil(row.get("size", 0) / 1e6), **row})
 
 
-PUBLISHED, PUBLISHED_CLIPS = read_catalog(CATALOG.read_text("utf-8"))
+_read = read_catalog(CATALOG.read_text("utf-8"))
+PUBLISHED, PUBLISHED_CLIPS = _read.generators, _read.clips
 """Generators, the smaller files first; and OpenAI's CLIP models that the paper uses, as safetensors."""
+(YUNET,) = _read.detectors
+ENCODERS = tuple(model for model in PUBLISHED if model.encoder)
+"""The generators whose file also holds an encoder for them."""
 
 
 def agrees(known: str, sha256: str) -> bool:
@@ -148,13 +188,13 @@ def agrees(known: str, sha256: str) -> bool:
     return sha256.startswith(head) and sha256.endswith(tail) if dots or not known else sha256 == known
 
 
-def find_published(name: str) -> Published | PublishedClip:
-    """The generator or CLIP model of that name.
+def find_published(name: str) -> AnyPublished:
+    """The generator, CLIP model or face detector of that name.
 
     Raises:
         UsageError: there is none.
     """
-    models: tuple[Published | PublishedClip, ...] = (*PUBLISHED, *PUBLISHED_CLIPS)
+    models: tuple[AnyPublished, ...] = (*PUBLISHED, *PUBLISHED_CLIPS, YUNET)
     for model in models:
         if model.name == name:
             return model

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from ..checkpoint import inspect_file
 from ..errors import CheckpointError, NadaError
 from ..files import atomic_path, finish
-from .catalog import HUB_FILE, Published, PublishedClip, agrees
+from .catalog import HUB_FILE, AnyPublished, PublishedClip, PublishedDetector, agrees
 
 log = logging.getLogger(__name__)
 HUB = "https://huggingface.co"
@@ -28,11 +28,11 @@ PATIENCE = 30  # seconds without a byte after which a connection counts as broke
 TRIES = 4  # connections in a row that may break before anything arrives
 SLACK = 1.5  # a file of unknown size may be so many times as large as the catalog says
 Progress = Callable[[int, int], None]
-Model = Published | PublishedClip
+Model = AnyPublished
 
 
 def download(model: Model, folder: Path, progress: Progress | None = None) -> tuple[Path, list[str]]:
-    """Fetch a published generator or CLIP model, unless it is there.
+    """Fetch a published generator, CLIP model or face detector, unless it is there.
 
     What arrived stays in `<file>.part` when the download breaks off, and the next call resumes it. A file gets its name
     only when its size and hash are those that are known, and it is such a model. What was received is recorded in
@@ -290,7 +290,7 @@ def _verified(model: Model, part: Path, target: Path) -> dict[str, Any]:
         complaint = f"it has {report['size']} bytes instead of {model.size}"
     elif not agrees(model.sha256, report["sha256"]):
         complaint = f"its SHA-256 is {report['sha256']} instead of {model.sha256}"
-    elif report.get("format") != "clip" if isinstance(model, PublishedClip) else not report["loadable"]:
+    elif not _is_such_a_model(model, report):
         complaint = report.get("reason", "it is a generator")
     elif (before := _recorded_hash(target)) and before != report["sha256"]:
         complaint = f"it is not what was downloaded before (SHA-256 {before}); if that is expected, delete its .json"
@@ -298,6 +298,13 @@ def _verified(model: Model, part: Path, target: Path) -> dict[str, Any]:
         return record
     part.unlink()
     raise CheckpointError(f"{model.name} from {model.url} is not the expected file and was deleted: {complaint}")
+
+
+def _is_such_a_model(model: Model, report: dict[str, Any]) -> bool:
+    """Whether a file, as `inspect_file` reports on it, is of the model's kind; of a detector, hash and size say it."""
+    if isinstance(model, PublishedDetector):
+        return True
+    return report.get("format") == "clip" if isinstance(model, PublishedClip) else bool(report["loadable"])
 
 
 def _note(model: Model, sha256: str) -> str:

@@ -13,21 +13,24 @@ from nada.published.catalog import (
     NVIDIA,
     PUBLISHED,
     PUBLISHED_CLIPS,
+    YUNET,
     agrees,
     find_published,
     read_catalog,
 )
 
 ROW = {"name": "a", "resolution": 64, "content": "b", "license": "c", "url": "https://d/e.pt", "size": 1_000_001}
+DETECTOR = {"name": "k", "content": "l", "url": "https://m/n.onnx", "size": 9, "sha256": "0" * 64}
 CLIP = {"name": "f", "architecture": "g", "repository": "h", "revision": "0" * 40, "size": 9, "sha256": "0" * 64}
 
 
-def catalog(*rows: dict, clips: tuple = ()) -> str:
-    return json.dumps({"generators": rows, "clips": clips})
+def catalog(*rows: dict, clips: tuple = (), detectors: tuple = ()) -> str:
+    return json.dumps({"generators": rows, "clips": clips, "detectors": detectors})
 
 
 def test_the_catalog_is_sound():
-    assert read_catalog(CATALOG.read_text("utf-8")) == (PUBLISHED, PUBLISHED_CLIPS)
+    read = read_catalog(CATALOG.read_text("utf-8"))
+    assert (read.generators, read.clips, read.detectors) == (PUBLISHED, PUBLISHED_CLIPS, (YUNET,))
     names = [model.name for model in PUBLISHED]
     assert len({model.file for model in PUBLISHED}) == len({*names}) == len(names)
     for model in PUBLISHED:
@@ -51,10 +54,12 @@ def test_a_file_on_the_hub_cannot_change_under_its_name():
 
 
 def test_a_row_has_its_size_once():
-    exact, about = read_catalog(catalog(ROW, {**ROW, "name": "b", "size": 5, "url": "https://d/e.pkl"}))[0]
+    exact, about = read_catalog(catalog(ROW, {**ROW, "name": "b", "size": 5, "url": "https://d/e.pkl"})).generators
     assert (exact.size, exact.megabytes, about.file) == (1_000_001, 2, "b.pkl")
     row = {key: value for key, value in ROW.items() if key != "size"}
-    (about,), (clip,) = read_catalog(catalog({**row, "megabytes": 7}, clips=(CLIP,)))
+    found = read_catalog(catalog({**row, "megabytes": 7}, clips=(CLIP,), detectors=(DETECTOR,)))
+    (about,), (clip,), (detector,) = found.generators, found.clips, found.detectors
+    assert (detector.file, detector.megabytes, detector.license) == ("n.onnx", 1, "MIT")
     assert (about.size, about.megabytes, about.sha256) == (None, 7, "")
     assert clip.megabytes == 1
 
@@ -79,7 +84,8 @@ def test_a_row_that_lacks_something_is_refused(missing):
 
 
 def test_what_is_no_catalog_is_refused():
-    texts = ["", "[]", "{}", '{"generators": 5}', catalog("x"), catalog(clips=({**CLIP, "revision": "main"},))]
+    texts = [catalog(detectors=({**DETECTOR, "sha256": ""},)), catalog(detectors=({"name": "k"},))]
+    texts += ["", "[]", "{}", '{"generators": 5}', catalog("x"), catalog(clips=({**CLIP, "revision": "main"},))]
     for text in texts:
         with pytest.raises(NadaError, match="catalog of published models is damaged"):
             read_catalog(text)

@@ -34,6 +34,7 @@ ROOMS = {  # one row a folder, from the top down
     "nada/cli": room(11, "torch tqdm PIL"),
     "nada/__init__": room(10),
     "nada/runs": room(9, "torch PIL"),
+    "nada/photo/detectors": room(9, "torch cv2"),
     "nada/adapt": room(8, "torch"),
     "nada/text_edits": room(8, "torch"),
     "nada/measure": room(8, "torch"),
@@ -59,7 +60,11 @@ ROOMS = {  # one row a folder, from the top down
     "nada/errors": room(1),
 }
 HOST = {"comfy", "comfy_execution", "folder_paths", "server", "nodes", "execution"}  # ComfyUI, but for its node API
-DISTRIBUTIONS = {"PIL": "pillow", "open_clip": "open_clip_torch"}  # where they are not called as the package is
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "open_clip": "open_clip_torch",
+    "cv2": "opencv-python-headless",
+}  # where they are not called as the package is
 BROUGHT_ALONG = {"comfy_api", "triton"}  # by ComfyUI, and by PyTorch on the systems that have it
 DANGEROUS = {"pickle", "_pickle", "dill", "marshal", "shelve", "subprocess", "ctypes"}
 
@@ -123,7 +128,8 @@ def test_every_package_is_declared():
     """Packages that others bring along may be missing one day; and what nothing imports need not be installed."""
     project = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     used = {package for room in ROOMS.values() for package in room.packages} - BROUGHT_ALONG
-    declared = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
+    lines = [*project["dependencies"], *project["optional-dependencies"]["photo"]]
+    declared = {re.match(r"[\w-]+", line)[0] for line in lines}
     assert declared == {DISTRIBUTIONS.get(package, package) for package in used}
 
 
@@ -137,7 +143,7 @@ def test_rooms_use_the_packages_that_they_list():
 def test_nothing_slow_at_import():
     for path in modules():
         early = {found.target.split(".")[0] for found in imports(path) if found.at_import and not found.relative}
-        assert not early & {"open_clip", "torchvision", "transformers", "huggingface_hub"}, path
+        assert not early & {"open_clip", "cv2", "torchvision", "transformers", "huggingface_hub"}, path
 
 
 def test_every_room_exists_and_the_ground_floor_stays_small():

@@ -1,0 +1,158 @@
+"""`nada align`: cut the square of a face out of a photo as FFHQ does, and paste a picture back into it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import UsageError
+from ..files import CACHE
+from ..photo.align import EYES, FACE, MIDDLE, POINTS, SQUARE, Placing, parse_numbers
+from ..photo.crop import FEATHER, REGIONS
+from ..photo.detectors.yunet import yunet_faces
+from ..photo.faces import LARGEST, Face
+from ..pictures.convert import from_pil, to_pil
+from ..pictures.outlines import outlined
+from ..pictures.reading import read_picture
+from ..published.catalog import YUNET
+from ..published.download import download
+from ..runs.folder import ResultFolder
+from ..runs.names import free_path
+from .parsing import add_command, show_files
+
+log = logging.getLogger(__name__)
+DETECTORS = CACHE / "detectors"
+MIN_SIZE, MAX_SIZE = 16, 4096  # of a square's image, in pixels
+
+
+def add(commands: Any) -> None:
+    """Add the verb."""
+    parser = add_command(
+        commands, "align", "cut the square of a face out of a photo, or paste one back", run, show_files
+    )
+    parser.add_argument("photo", type=Path, metavar="PHOTO", help="picture file; its EXIF orientation counts")
+    add_placing(parser)
+    parser.add_argument(
+        "--size", type=int, default=1024, help="side of the square's picture in pixels (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--paste",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PICTURE",
+        help="picture to put back into the photo in place of the square; with --face all, one for each face",
+    )
+    add_pasting(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-align)")
+    parser.add_argument("--overwrite", action="store_true", help="replace pictures of equal names in DIR")
+
+
+def add_placing(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say where the square of a photo is; `placing` reads them."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--face",
+        default=LARGEST,
+        metavar="WHICH",
+        help="face to find: largest, all, or a number from 1, from the left (default: %(default)s)",
+    )
+    where.add_argument(
+        "--eyes", metavar="X,Y,X,Y", help="middles of both eyes in pixels, the left of the picture first"
+    )
+    where.add_argument(
+        "--points", metavar="X,Y,...", help="eight numbers: left eye, right eye, left and right corner of the mouth"
+    )
+    where.add_argument("--square", metavar="X,Y,SIDE[,ROLL]", help="middle and side in pixels, and roll in degrees")
+    where.add_argument(
+        "--middle",
+        action="store_true",
+        help="the largest square in the middle, as for pictures that are aligned already",
+    )
+    parser.add_argument(
+        "--detector",
+        type=Path,
+        metavar="FILE",
+        help=f"ONNX file of YuNet, the face detector (default: {YUNET.file}, downloaded on first use, "
+        f"{YUNET.size / 1e6:.1f} MB, {YUNET.license})",
+    )
+
+
+def add_pasting(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say how a square is put back into its photo."""
+    parser.add_argument(
+        "--region", choices=REGIONS, default=REGIONS[0], help="part of the square to paste (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--feather",
+        type=float,
+        default=FEATHER,
+        help="width of the soft edge, 0 to 0.5 sides of the square (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--match-color", action="store_true", help="fit the pasted colors to those of the photo along the soft edge"
+    )
+
+
+def placing(args: argparse.Namespace) -> Placing:
+    """Where the square is, by the arguments of `add_placing`."""
+    for method in (EYES, POINTS, SQUARE):
+        if (text := getattr(args, method)) is not None:
+            return Placing(method, parse_numbers(text))
+    return Placing(MIDDLE) if args.middle else Placing(FACE, which=args.face)
+
+
+def find_faces(photo: Tensor, detector: Path | None) -> list[Face]:
+    """The faces that YuNet finds in a photo [1, 3, H, W]; its model is downloaded if no file is given."""
+    if detector is None:
+        detector, notes = download(YUNET, DETECTORS.expanduser())
+        log.info("face detector: %s", " ".join(notes))
+    return yunet_faces(photo, detector)
+
+
+def open_photo(path: Path) -> Tensor:
+    """A picture file as an image [1, 3, H, W] in [-1, 1]."""
+    return from_pil(read_picture(path))
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Write the square of each face, the photo with the squares drawn on it, and the photo with `--paste` put back."""
+    where = placing(args)
+    if not MIN_SIZE <= args.size <= MAX_SIZE:
+        raise UsageError(f"--size is {args.size}; it must be in {MIN_SIZE}..{MAX_SIZE}")
+    out: Path = args.out or free_path(Path("nada-align"))
+    if not args.overwrite and any(out.glob("*.png")):
+        raise UsageError(
+            f"{out} holds pictures already; choose another folder, or add --overwrite to replace those of equal names"
+        )
+    photo, pasted = open_photo(args.photo), [open_photo(path) for path in args.paste]
+    squares = where.place(photo, lambda image: find_faces(image, args.detector))
+    if pasted and len(pasted) != len(squares):
+        raise UsageError(f"--paste names {len(pasted)} pictures for {len(squares)} squares; give one for each")
+    folder = ResultFolder(out)
+    folder.prepare()
+    for number, square in enumerate(squares, 1):
+        (picture,) = to_pil(square.crop.sample(photo, args.size))
+        folder.save_picture(picture, "square" if len(squares) == 1 else f"square_{number}")
+    marks = [point for square in squares for point in square.points]
+    folder.save_picture(outlined(to_pil(photo)[0], [square.crop.corners for square in squares], marks), "found")
+    if pasted:
+        result = photo
+        for image, square in zip(pasted, squares, strict=True):
+            result, _ = square.crop.paste(
+                result, image, region=args.region, feather=args.feather, match_color=args.match_color
+            )
+        folder.save_picture(to_pil(result)[0], "pasted")
+    return {
+        "photo": str(args.photo),
+        "squares": [
+            {"matrix": square.crop.matrix, "side": square.crop.side, "roll": square.crop.roll, "points": square.points}
+            for square in squares
+        ],
+        "folder": str(out),
+        "files": folder.files,
+    }

@@ -1,0 +1,94 @@
+"""Where the square of a photo lies: found from a face, or given by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from torch import Tensor
+
+from ..errors import UsageError
+from .crop import Crop, Point, eyes_crop, face_crop, middle_crop, square_crop
+from .faces import LARGEST, Face, check_choice, choose_faces
+
+FACE, EYES, POINTS, SQUARE, MIDDLE = METHODS = "face", "eyes", "points", "square", "middle"
+_NUMBERS = {
+    EYES: ((4,), "X,Y of the left and X,Y of the right eye"),
+    POINTS: ((8,), "X,Y of the left eye, right eye, left and right corner of the mouth"),
+    SQUARE: ((3, 4), "X,Y of its middle, its side, and optionally its roll in degrees"),
+}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A square, and the points that it was found from."""
+
+    crop: Crop
+    points: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How to find the square of a photo.
+
+    Raises:
+        UsageError: the method is unknown, or has too few or too many numbers.
+    """
+
+    method: str = FACE
+    """One of `METHODS`: a face is found by a detector, the others are given by hand, in pixels of the photo."""
+    numbers: tuple[float, ...] = ()
+    """Coordinates, see `parse_numbers`; none for a face and the middle."""
+    which: str = LARGEST
+    """Which face: "largest", "all", or a number from 1, from the left."""
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UsageError(f"the square cannot be found by {self.method!r}; choose one of {', '.join(METHODS)}")
+        counts, meaning = _NUMBERS.get(self.method, ((0,), "no numbers"))
+        if len(self.numbers) not in counts or not all(map(isfinite, self.numbers)):
+            raise UsageError(
+                f"{self.method} takes {' or '.join(map(str, counts))} numbers in pixels ({meaning}), and got "
+                f"{len(self.numbers)}: {', '.join(f'{number:g}' for number in self.numbers) or 'none'}"
+            )
+        check_choice(self.which)
+
+    def place(self, photo: Tensor, detect: Callable[[Tensor], Sequence[Face]]) -> list[Placed]:
+        """Return the squares of a photo: one, or of several faces as many as are asked for.
+
+        Args:
+            photo: [1, C, H, W] in [-1, 1].
+            detect: finds the faces in it; only called for the method "face".
+
+        Raises:
+            UsageError: there is no face, or the numbers lie outside the photo.
+        """
+        size = (photo.shape[-2], photo.shape[-1])
+        x = self.numbers
+        match self.method:
+            case "face":
+                faces = choose_faces(detect(photo), self.which, size)
+                return [Placed(face.crop(size), face.points) for face in faces]
+            case "eyes":
+                return [Placed(eyes_crop((x[0], x[1]), (x[2], x[3]), size), ((x[0], x[1]), (x[2], x[3])))]
+            case "points":
+                points = tuple(zip(x[::2], x[1::2], strict=True))
+                return [Placed(face_crop(points, size), points)]
+            case "square":
+                return [Placed(square_crop((x[0], x[1]), x[2], size, x[3] if len(x) > 3 else 0.0))]
+        return [Placed(middle_crop(size))]
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Return the numbers in a text, between which there are commas, semicolons or spaces.
+
+    Raises:
+        UsageError: there is something else.
+    """
+    parts = re.split(r"[,;\s]+", text.strip()) if text.strip() else []
+    try:
+        return tuple(float(part) for part in parts)
+    except ValueError as error:
+        raise UsageError(f"{text[:100]!r} is no list of numbers; write for example 212.5,240,310,241") from error

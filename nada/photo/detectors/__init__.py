@@ -1,0 +1,1 @@
+"""Programs that find faces in a photo. Each needs a package or a model that not everyone has."""
