@@ -12,6 +12,7 @@ from .evaluate import NADAEvaluate
 from .latents import NADAEditLatents, NADAInterpolateLatents, NADALoadLatents, NADAMixLatents
 from .load import LoadStyleGAN2, NADALoadCLIP, NADASaveGenerator
 from .mapper import NADAApplyMapper, NADALoadMapper, NADASaveMapper, NADATrainMapper
+from .photo import NADAAlignPhoto, NADAPasteBack
 from .sample import GenerateImages, SampleLatents
 from .snapshots import NADAPickSnapshot
 from .style import NADAApplyStyle, NADALoadStyle, NADASaveStyle
@@ -29,6 +30,8 @@ NODES = (
     NADAEditLatents,
     GenerateImages,
     NADACompareGrid,
+    NADAAlignPhoto,
+    NADAPasteBack,
     NADAEvaluate,
     NADASaveGenerator,
     NADALoadStyle,

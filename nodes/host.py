@@ -113,6 +113,11 @@ def run_path(name: str) -> Path:
     raise UsageError(f"there is no run {name!r} in models/{RUNS} or output/{RUNS}; press R and choose another")
 
 
+def detector_folder() -> Path:
+    """Where face detectors are downloaded to: models/detection, which newer versions of ComfyUI use for them too."""
+    return Path(folder_paths.models_dir) / "detection"
+
+
 def clip_folders() -> list[str]:
     """Names of the folders in models/open_clip that hold a model: a configuration and weights."""
     found = (Path(root).glob(f"*/{CLIP_CONFIG}") for root in folder_paths.get_folder_paths(CLIPS))
@@ -273,6 +278,11 @@ def from_image(image: Tensor) -> Tensor:
     """ComfyUI's images [N, H, W, C] in [0, 1] -> normal tensors [N, 3, H, W] in [-1, 1]; alpha is dropped."""
     with normal_tensors():
         return image[..., :3].movedim(-1, 1).float().clone() * 2 - 1
+
+
+def to_mask(masks: Tensor) -> Tensor:
+    """Masks [N, 1, H, W] in [0, 1] -> ComfyUI's MASK [N, H, W]."""
+    return _as_output(masks[:, 0])
 
 
 def picture_to_image(picture: Image.Image) -> Tensor:

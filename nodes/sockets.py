@@ -10,8 +10,8 @@ from comfy_api.latest import io
 from ..nada.settings import NamedSetting
 
 CATEGORY = "StyleGAN-NADA"
-LOADING, TRAINING, LATENTS, GENERATORS, IMAGES, SAVING = (
-    f"{CATEGORY}/{room}" for room in ("loading", "training", "latents", "generators", "images", "saving")
+LOADING, TRAINING, LATENTS, GENERATORS, IMAGES, PHOTOS, SAVING = (
+    f"{CATEGORY}/{room}" for room in ("loading", "training", "latents", "generators", "images", "photos", "saving")
 )
 
 NADAGenerator = io.Custom("NADA_GENERATOR")
@@ -31,6 +31,9 @@ NADAMapper = io.Custom("NADA_MAPPER")
 
 NADASnapshots = io.Custom("NADA_SNAPSHOTS")
 """`nada.Snapshots` of a training, on the CPU."""
+
+NADACrops = io.Custom("NADA_CROPS")
+"""A list of `nada.photo.align.Placed`: squares in a batch of photos, one for each aligned picture."""
 
 ADVANCED = {"advanced": True}
 """For an input's `extra_dict`: folds it away where the frontend can. The keyword `advanced` needs ComfyUI 0.10."""

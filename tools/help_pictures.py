@@ -21,7 +21,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import nada  # noqa: E402  (after the path)
+from nada.photo.crop import REGIONS, face_crop  # noqa: E402
+from nada.photo.resampling import blurred  # noqa: E402
+from nada.pictures.convert import from_pil, to_pil  # noqa: E402
 from nada.pictures.grids import before_after, filmstrip, make_grid  # noqa: E402
+from nada.pictures.outlines import outlined  # noqa: E402
+from nada.pictures.reading import read_picture  # noqa: E402
 
 IMAGES = ROOT / "web" / "docs" / "images"
 WIDEST = 800  # pixels
@@ -45,6 +50,7 @@ def main() -> None:
     training(run.run.trained, run.snapshots)
     mixing(run.run.trained, adapted("photo", "watercolor painting"))
     mapper()
+    photos()
 
 
 def sampling() -> None:
@@ -110,6 +116,21 @@ def mapper() -> None:
     save("NADATrainMapper", before_after(images(BASE, four), images(BASE, found(four)), ("before", config.target)))
     moved = [(f"strength {s:g}", BASE, found(four[:ROWS], s)) for s in (0, 0.5, 1, 1.5)]
     save("NADAApplyMapper", strip(moved))
+
+
+def photos() -> None:
+    """The square of a face, and a changed one back in its place."""
+    path = ROOT / "tests" / "photo" / "pictures" / "astronaut.jpg"
+    photo = from_pil(read_picture(path))
+    points = [(202.4, 101.0), (245.6, 103.3), (203.5, 140.0), (246.0, 141.0)]  # read off the picture
+    crop = face_crop(points, (photo.shape[-2], photo.shape[-1]))
+    square = crop.sample(photo, 512)
+    found = from_pil(outlined(to_pil(photo)[0], [crop.corners], points))
+    save("NADAAlignPhoto", filmstrip([("photo", found), ("aligned", square)]))
+    lines = square.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    drawn = (1 - 6 * (lines - blurred(lines, 4)).abs()).clamp(-1, 1)  # a pencil drawing: dark where it changes
+    pasted = [(region, crop.paste(photo, drawn, region=region)[0]) for region in REGIONS]
+    save("NADAPasteBack", filmstrip([("photo", photo), ("changed", drawn), *pasted]))
 
 
 def adapted(source: str, target: str) -> nada.Generator:

@@ -23,10 +23,13 @@ _NUMBERS = {
 
 @dataclass(frozen=True)
 class Placed:
-    """A square, and the points that it was found from."""
+    """A square, and what it was found from."""
 
     crop: Crop
     points: tuple[Point, ...] = ()
+    """Points of the face, in pixels; none for a square that was given by hand."""
+    photo: int = 0
+    """Index of the photo in a batch."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +58,29 @@ class Placing:
             )
         check_choice(self.which)
 
-    def place(self, photo: Tensor, detect: Callable[[Tensor], Sequence[Face]]) -> list[Placed]:
+    def place(self, photo: Tensor, detect: Callable[[Tensor], Sequence[Face]], index: int = 0) -> list[Placed]:
         """Return the squares of a photo: one, or of several faces as many as are asked for.
 
         Args:
             photo: [1, C, H, W] in [-1, 1].
             detect: finds the faces in it; only called for the method "face".
+            index: of the photo in its batch, for the result.
 
         Raises:
             UsageError: there is no face, or the numbers lie outside the photo.
         """
         size = (photo.shape[-2], photo.shape[-1])
-        x = self.numbers
-        match self.method:
-            case "face":
-                faces = choose_faces(detect(photo), self.which, size)
-                return [Placed(face.crop(size), face.points) for face in faces]
-            case "eyes":
-                return [Placed(eyes_crop((x[0], x[1]), (x[2], x[3]), size), ((x[0], x[1]), (x[2], x[3])))]
-            case "points":
-                points = tuple(zip(x[::2], x[1::2], strict=True))
-                return [Placed(face_crop(points, size), points)]
-            case "square":
-                return [Placed(square_crop((x[0], x[1]), x[2], size, x[3] if len(x) > 3 else 0.0))]
-        return [Placed(middle_crop(size))]
+        if self.method == FACE:
+            faces = choose_faces(detect(photo), self.which, size)
+            return [Placed(face.crop(size), face.points, index) for face in faces]
+        if self.method == MIDDLE:
+            return [Placed(middle_crop(size), photo=index)]
+        if self.method == SQUARE:
+            x, y, side, *roll = self.numbers
+            return [Placed(square_crop((x, y), side, size, *roll), photo=index)]
+        points = tuple(zip(self.numbers[::2], self.numbers[1::2], strict=True))
+        crop = eyes_crop(points[0], points[1], size) if self.method == EYES else face_crop(points, size)
+        return [Placed(crop, points, index)]
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:

@@ -106,6 +106,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
         Input=Socket,
         Custom=comfy_type,
         Image=comfy_type("IMAGE"),
+        Mask=comfy_type("MASK"),
         Int=comfy_type("INT"),
         Float=comfy_type("FLOAT"),
         String=comfy_type("STRING"),

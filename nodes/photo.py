@@ -1,0 +1,229 @@
+"""Photos: the square of a face, and the way back into the photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..nada import UsageError, download
+from ..nada.photo.align import EYES, FACE, MIDDLE, POINTS, SQUARE, Placed, Placing, parse_numbers
+from ..nada.photo.crop import FEATHER, REGIONS
+from ..nada.photo.detectors.yunet import yunet_faces
+from ..nada.photo.faces import LARGEST, Face, mesh_faces
+from ..nada.pictures.convert import to_pil
+from ..nada.pictures.outlines import outlined
+from ..nada.published.catalog import YUNET
+from . import host
+from .sockets import ADVANCED, PHOTOS, NADACrops, known_options
+
+FIND = {
+    f"face (downloads YuNet, {YUNET.size / 1e6:.1f} MB)": FACE,
+    "both eyes by hand": EYES,
+    "four points by hand": POINTS,
+    "square by hand": SQUARE,
+    "middle": MIDDLE,
+}
+
+
+class NADAAlignPhoto(io.ComfyNode):
+    """The square of a face, as in FFHQ."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADAAlignPhoto",
+            display_name="Align Photo (StyleGAN)",
+            category=PHOTOS,
+            description="Cuts the square of a face out of a photo, turned and scaled as in FFHQ, the pictures that "
+            "StyleGAN2 learned faces from. Paste Back puts it into the photo again.",
+            inputs=[
+                io.Image.Input("photo", tooltip="One photo, or the frames of a video."),
+                io.Combo.Input(
+                    "find",
+                    options=[*FIND],
+                    default=next(iter(FIND)),
+                    tooltip="Change this for pictures without a face. Where the square is: around a face that "
+                    "face_landmarks or YuNet finds, at numbers that you write into place, or in the middle: for "
+                    "pictures that are aligned already, and for buildings, horses and cars.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=1024,
+                    min=16,
+                    max=4096,
+                    step=8,
+                    tooltip="Side of the aligned picture in pixels: that of the generator, such as 1024 for FFHQ.",
+                ),
+                io.String.Input(
+                    "face",
+                    default=LARGEST,
+                    optional=True,
+                    tooltip="Which face, if there are several: largest, all, or a number from 1, from the left.",
+                    extra_dict=ADVANCED,
+                ),
+                io.String.Input(
+                    "place",
+                    default="",
+                    optional=True,
+                    tooltip="Numbers in pixels for what is given by hand. Both eyes: x, y of the left one in the "
+                    "picture, x, y of the right one. Four points: left eye, right eye, left and right corner of the "
+                    "mouth. Square: x, y of its middle, its side, and its roll in degrees if it is turned.",
+                    extra_dict=ADVANCED,
+                ),
+                io.Custom("FACE_LANDMARKS").Input(
+                    "face_landmarks",
+                    optional=True,
+                    tooltip="From Detect Face Landmarks (MediaPipe) of ComfyUI 0.23 and later, for the same photo. "
+                    "Then nothing is downloaded.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", tooltip="The aligned pictures, one for each face."),
+                NADACrops.Output("crops", tooltip="Where the squares are, for Paste Back."),
+            ],
+            **known_options(search_aliases=["face crop", "ffhq", "align face", "crop face", "dlib", "landmarks"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        photo: Tensor,
+        find: str,
+        size: int,
+        face: str = LARGEST,
+        place: str = "",
+        face_landmarks: Any = None,
+    ) -> io.NodeOutput:
+        method = FIND[find]
+        by_hand = method not in (FACE, MIDDLE)
+        where = Placing(method, parse_numbers(place) if by_hand else (), face if method == FACE else LARGEST)
+        progress = host.Progress(len(photo))
+        images: list[Tensor] = []
+        squares: list[Placed] = []
+        for i in range(len(photo)):
+            frame = host.from_image(photo[i : i + 1])
+            found = _in_picture(len(photo), i, partial(where.place, frame, partial(_faces, face_landmarks, i), i))
+            images += [square.crop.sample(frame, size) for square in found]
+            squares += found
+            progress.update(i + 1)
+        host.say(_summary(squares))
+        first = [square for square in squares if square.photo == 0]
+        marks = [point for square in first for point in square.points]
+        picture = outlined(to_pil(host.from_image(photo[:1]))[0], [square.crop.corners for square in first], marks)
+        shown = ui.PreviewImage(host.picture_to_image(picture), cls=cls)
+        return io.NodeOutput(host.to_image(torch.cat(images)), squares, ui=shown)
+
+
+def _faces(landmarks: Any, index: int, photo: Tensor) -> list[Face]:
+    """The faces in a photo: those of ComfyUI's landmarks if they are connected, else those that YuNet finds."""
+    if landmarks is not None:
+        return mesh_faces(landmarks, index, (photo.shape[-2], photo.shape[-1]))
+    if not (host.detector_folder() / YUNET.file).is_file():
+        host.say(f"downloading {YUNET.name}, {YUNET.size / 1e6:.1f} MB; license: {YUNET.license}")
+    model, _ = download(YUNET, host.detector_folder())
+    return yunet_faces(photo, model)
+
+
+def _in_picture(count: int, index: int, find: Any) -> list[Placed]:
+    """What `find` returns; its complaints say which of several pictures they are about."""
+    try:
+        return find()
+    except UsageError as error:
+        if count == 1:
+            raise
+        raise UsageError(f"picture {index + 1} of {count}: {error}") from error
+
+
+def _summary(squares: Sequence[Placed]) -> str:
+    """Squares in a line: how many, and side and roll of the first."""
+    many = f"{len(squares)} squares | first: " if len(squares) > 1 else ""
+    return f"{many}side {squares[0].crop.side:.0f} px | roll {squares[0].crop.roll:.1f} degrees"
+
+
+class NADAPasteBack(io.ComfyNode):
+    """The square back into its photo."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADAPasteBack",
+            display_name="Paste Back (StyleGAN)",
+            category=PHOTOS,
+            description="Puts pictures back into the photo that Align Photo cut them out of, with a soft edge. Outside "
+            "the mask the photo stays as it is.",
+            inputs=[
+                io.Image.Input("photo", tooltip="The photo, or the frames, that went into Align Photo."),
+                io.Image.Input(
+                    "image",
+                    tooltip="What became of the aligned pictures: one for each. Several for a single square give one "
+                    "photo each.",
+                ),
+                NADACrops.Input("crops", tooltip="From Align Photo."),
+                io.Combo.Input(
+                    "region",
+                    options=[*REGIONS],
+                    default=REGIONS[0],
+                    tooltip="Change this first. face: only an oval around the face. square: all of the picture.",
+                ),
+                io.Float.Input(
+                    "feather",
+                    default=FEATHER,
+                    min=0.0,
+                    max=0.5,
+                    step=0.01,
+                    tooltip="Width of the soft edge, in sides of the square.",
+                ),
+                io.Boolean.Input(
+                    "match_color",
+                    default=False,
+                    tooltip="Fit colors and contrast of the picture to those of the photo along the soft edge.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", tooltip="The photo with the pictures in it."),
+                io.Mask.Output("mask", tooltip="Where it was changed, 0 to 1, for inpainting or blending."),
+            ],
+            **known_options(search_aliases=["unalign", "uncrop", "face paste", "composite", "paste face"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        photo: Tensor,
+        image: Tensor,
+        crops: list[Placed],
+        region: str,
+        feather: float,
+        match_color: bool,
+    ) -> io.NodeOutput:
+        if len(crops) == 1 < len(image):  # a photo for each picture, which all belong into one square
+            photo, crops = (
+                photo.expand(len(image), -1, -1, -1),
+                [Placed(crops[0].crop, photo=i) for i in range(len(image))],
+            )
+        if len(image) != len(crops) or max(square.photo for square in crops) >= len(photo):
+            raise UsageError(
+                f"there are {len(image)} pictures and {len(photo)} photos for {len(crops)} squares; give the photos "
+                "that went into Align Photo, and one picture for each square"
+            )
+        progress = host.Progress(len(photo))
+        results, masks = [], []
+        for i in range(len(photo)):
+            result, covered = host.from_image(photo[i : i + 1]), torch.zeros(1, 1, *photo.shape[1:3])
+            for square, picture in zip(crops, image.split(1), strict=True):
+                if square.photo == i:
+                    result, mask = square.crop.paste(
+                        result, host.from_image(picture), region=region, feather=feather, match_color=match_color
+                    )
+                    covered = torch.maximum(covered, mask)
+            results.append(host.to_image(result))
+            masks.append(host.to_mask(covered))
+            progress.update(i + 1)
+        return io.NodeOutput(torch.cat(results), torch.cat(masks))
