@@ -48,6 +48,8 @@ def test_several_texts_are_blended_by_their_weights(small, clip):
     goal = make_goal(small, clip, config(target="sketch:3 | oil painting: 1"))
     ends = [text_direction(model, "photo", text).double().numpy() for text in ("sketch", "oil painting")]
     assert np.allclose(goal.directions[0], normal(0.75 * ends[0] + 0.25 * ends[1]), atol=1e-6)
+    texts = [rows(model.encode_text([text])[0]) for text in ("sketch", "oil painting")]
+    assert np.allclose(goal.targets[0], 0.75 * texts[0] + 0.25 * texts[1], atol=1e-6)
     assert config(target="a | b").targets() == {"a": 0.5, "b": 0.5}
     assert config(target="16:9").targets() == {"16:9": 1.0}
     assert config(target="at 16:9 :2 | b:6").targets() == {"at 16:9": 0.25, "b": 0.75}
@@ -87,10 +89,13 @@ def test_of_style_images_that_are_no_squares_the_middle_counts(small, clip):
 def test_images_and_text_are_mixed(small, clip, images):
     (model,) = clip
     text = text_direction(model, "photo", "sketch").double().numpy()
-    alone = make_goal(small, clip, config(target=""), images).directions[0].double().numpy()
+    only = make_goal(small, clip, config(target=""), images)
+    alone, style = (x[0].double().numpy() for x in (only.directions, only.targets))
+    target = rows(model.encode_text(["sketch"])[0])
     for share, expected in [(0.25, 0.25), (None, 0.5), (1.0, 1.0), (0.0, 0.0)]:
         goal = make_goal(small, clip, config(image_share=share), images)
         assert np.allclose(goal.directions[0], normal((1 - expected) * text + expected * alone), atol=1e-5), share
+        assert np.allclose(goal.targets[0], (1 - expected) * target + expected * style, atol=1e-5), share
 
 
 def test_an_empty_source_is_found_among_phrases(small, clip):
