@@ -23,7 +23,7 @@ from ..published.catalog import PUBLISHED_CLIPS, PublishedClip
 from ..published.download import Progress, clip_file
 from ..settings import check_magnitude
 from .models import ClipEnsemble, ClipModel
-from .weights import Weights, fill, read_weights, weights_in
+from .weights import Limited, Weights, fill, read_weights, weights_in
 
 log = logging.getLogger(__name__)
 PAPER_SPEC = "ViT-B/32,ViT-B/16"  # the paper's ensemble
@@ -133,7 +133,7 @@ def _load(spec: ClipSpec, fetch: Fetch) -> ClipModel:
         source = _resolve(spec.source, fetch)
         weights = read_weights(source.weights)
         settings = _settings(source, weights)
-        with _quiet(open_clip):
+        with _quiet(open_clip), Limited(weights):
             network = open_clip.create_model(source.architecture, load_weights=False, pretrained_text=False, **settings)
         fill(network, weights)
         return ClipModel(spec.name, spec.weight, network, open_clip.get_tokenizer(source.architecture))

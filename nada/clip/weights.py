@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..checkpoint.containers import read_document
 from ..checkpoint.document import Document
@@ -19,6 +23,8 @@ ENDINGS = (".safetensors", ".bin", ".pt", ".pth")  # of weights in a folder, the
 _TOWERS = ("visual.", "image_encoder.")  # before the names of the image tower, in open_clip and in Apple's files
 _TRANSFORMERS = re.compile(r"(^|\.)(text_model|vision_model)\.")
 _SCALES = ("logit_scale", "logit_bias")  # of similarities; a direction does not depend on them, but every CLIP has one
+_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
+_TIMES, _MORE = 8, 1 << 24  # numbers that making a network may take, for each number of its weights; and beside them
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,37 @@ def _model(document: Document) -> Document:
             return model
     examples = ", ".join(sorted(document.tensors)[:3]) or "no tensors"
     raise CheckpointError(f"the file holds no CLIP model, but {examples}")
+
+
+class Limited(TorchFunctionMode):
+    """A context in which no network can be made that is far larger than some weights.
+
+    A configuration can ask for any number of layers of any width; the weights that it lies beside are on the disk. What
+    is made inside the context is counted before it takes memory.
+    """
+
+    def __init__(self, weights: Weights):
+        super().__init__()
+        self._file = weights.file
+        self._left = _TIMES * sum(tensor.numel() for tensor in weights.tensors.values()) + _MORE
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = kwargs or {}
+        if function in _MAKERS:
+            shape = options.get("size", args[0] if args and isinstance(args[0], (list, tuple)) else args)
+            self._left -= prod(size for size in shape if isinstance(size, int))
+            if self._left < 0:
+                raise CheckpointError(
+                    f"{self._file}: the configuration describes a far larger network; these weights belong to another "
+                    "architecture"
+                )
+        return function(*args, **options)
 
 
 @torch.no_grad()

@@ -291,3 +291,33 @@ def test_loading_says_nothing_of_its_own_steps(clip_folder, caplog):
     load_clip(str(clip_folder))
     assert "randomly" not in caplog.text
     assert not logging.getLogger().filters
+
+
+def numbers(value, keys=()):
+    """Where the numbers in a configuration stand: tuples of keys."""
+    if isinstance(value, dict):
+        return [place for key, part in value.items() for place in numbers(part, (*keys, key))]
+    return [keys] if isinstance(value, int) else []
+
+
+@pytest.mark.parametrize("place", numbers(TINY_CLIP["model_cfg"]), ids=".".join)
+@pytest.mark.parametrize("number", [3_000_000, 2**63])
+def test_a_configuration_cannot_ask_for_more_than_the_weights(clip_folder, tmp_path, monkeypatch, place, number):
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    part = config["model_cfg"]
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = number
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    made, register = [], torch.nn.Module.register_parameter
+
+    def count(module, name, parameter):
+        made.append(0 if parameter is None else parameter.numel())
+        register(module, name, parameter)
+
+    monkeypatch.setattr(torch.nn.Module, "register_parameter", count)
+    with pytest.raises(NadaError) as caught:
+        load_clip(str(folder))
+    assert str(caught.value).count("\n") == 0
+    assert sum(made) < 1e8
