@@ -24,6 +24,7 @@ from .generators.half_precision import require_half
 from .training.config import STYLE_IMAGES, AdaptConfig
 from .training.cuda_graphs import Function, Recording, Tensors
 from .training.goal import Goal, make_goal
+from .training.lock_step import FrozenSide
 from .training.loop import TrainingLoop
 from .training.objective import Objective, View
 from .training.pieces import in_pieces, slices
@@ -96,7 +97,10 @@ class Adaptation(TrainingLoop[AdaptStep]):
         trainer: the trained twin and its optimizer.
         iteration: steps done.
         pieces: parts that each batch is computed in. 1 is the fastest, more take less memory; the results are the same.
+        frozen_side: set the same one for runs that differ in their texts alone, to compute what they share once.
     """
+
+    frozen_side: FrozenSide | None = None
 
     @torch.inference_mode(False)
     def __init__(
@@ -257,27 +261,29 @@ class Adaptation(TrainingLoop[AdaptStep]):
     def train_layers(self) -> tuple[dict[str, Tensor], Tensor]:
         """The second half: one step of Adam on the chosen layers. Returns the losses and what was minimized."""
         batch, objective = self.config.batch, self.objective
+        draws = self.sampler.random.get_state()
         # The same noise, views and parts for both twins: only their weights may differ.
         drawn = self.sampler.batch(batch, self.config.mixing) | self.sampler.moves(batch)
         crop = self.sampler.crop(batch) if "patch" in objective.weights else None
         # A recording always has the gradients of all layers: one serves for whichever are chosen.
         self.trainer.free(everything=bool(self.recordings) and not self.recordings["gradients"].given_up)
-        found = self._repeated("gradients", partial(self._gradients, crop=crop), drawn)
+        found = self._repeated("gradients", partial(self._gradients, draws=draws, crop=crop), drawn)
         self.trainer.step(found)
         losses = {name: found[name].clone() for name in objective.weights}
         return losses, objective.weighted(losses)
 
-    def _gradients(self, drawn: Tensors, crop: View | None = None) -> Tensors:
+    def _gradients(self, drawn: Tensors, draws: Tensor, crop: View | None) -> Tensors:
         """Each loss of a batch, and the gradient of their weighted sum for each parameter that is free."""
         noise = self.sampler.noise_maps(drawn)
         show = partial(moved, moves=drawn.get("moves"))
+        side = FrozenSide() if self.frozen_side is None or self.recordings else self.frozen_side
         with torch.no_grad():
             ws = self.sampler.codes(self.frozen.mapping, drawn)
-            before = show(self._images(self.frozen.synthesis, ws, noise))
+            before, known = side.of(draws, lambda: show(self._images(self.frozen.synthesis, ws, noise)))
         if self.trainer.maps:
             ws = self.sampler.codes(self.trained.mapping, drawn)
         after = show(self._images(self.trained.synthesis, ws, noise))
-        losses, slope = self.objective.losses(before, after, crop, self.pieces)
+        losses, slope = self.objective.losses(before, after, crop, self.pieces, known)
         return losses | self.trainer.trainable.gradients(after, slope)
 
     def _repeated(self, name: str, function: Function, tensors: Tensors) -> Tensors:

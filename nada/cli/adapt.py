@@ -6,42 +6,30 @@ import argparse
 import logging
 from collections.abc import Collection
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from .. import demo
-from ..adapt import Adaptation
 from ..clip import load_clip
 from ..errors import NadaError, UsageError
 from ..generators import Generator
-from ..latents.rendering import generate
-from ..latents.sampling import sample_latents
-from ..pictures.grids import before_after, filmstrip
 from ..pictures.reading import load_pictures
 from ..runs.folder import RunFolder
 from ..runs.kept_run import KeptRun
 from ..runs.names import free_path, result_name
 from ..runs.out_of_memory import sparing
-from ..runs.snapshots import Snapshots, evenly
+from ..runs.results import STRIP_COLUMNS, save_results
+from ..runs.snapshots import evenly
 from ..settings import settings_of
-from ..styles.preview import encode
-from ..styles.style import Style
 from ..training.config import RECOMMENDABLE, AdaptConfig, recommendation_remark
 from ..training.presets import PRESETS
 from .interrupt import Interrupt
 from .options import add_config, given
 from .parsing import CLIP_HELP, GENERATOR_HELP, add_command, add_run_options, show_run
 from .shared import (
-    PREVIEW_PSI,
-    PREVIEWS,
-    STRIP_COLUMNS,
-    STRIP_ROWS,
     demo_base,
     load_base,
     pick_device,
@@ -206,41 +194,11 @@ def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
                 break
     kept.keep()
     try:
-        return finish(kept, interrupted)
+        return save_results(kept, interrupted)
     except BaseException:
         if kept.is_stored:
             log.warning("the training is kept; `nada adapt --resume %s` writes what is missing", kept.folder.path)
         raise
-
-
-def finish(kept: KeptRun, interrupted: bool) -> dict[str, Any]:
-    """Save the result, its pictures and, last, the record."""
-    run, folder = kept.run, kept.folder
-    name = result_name(run.recipe())
-    folder.begin_results()
-    folder.save_generator(run.trained, name)
-    ws = sample_latents(run.frozen, PREVIEWS, run.config.seed, PREVIEW_PSI)
-    before, after = (generate(twin, ws, batch=run.images_at_once) for twin in (run.frozen, run.trained))
-    folder.save_style(Style.between(run.frozen, run.trained, preview=encode(before, after)), name)
-    folder.save_picture(before_after(before, after, run.labels), "before_after")
-    folder.save_picture(strip(run, kept.snapshots, ws[:STRIP_ROWS]), "filmstrip")
-    folder.save_picture(kept.history.loss_plot(), "loss")
-    folder.save_picture(kept.history.layer_map(), "layers")
-    record = {"recipe": run.recipe(), "folder": str(folder.path), "files": folder.files, **kept.notes}
-    record |= {"snapshots": {s.iteration: round(s.agreement, 4) for s in kept.snapshots.moments}}
-    record |= kept.history.packed()
-    record |= {"seconds": round(record["seconds"], 3), "interrupted": interrupted}
-    return folder.save_record(record)
-
-
-def strip(run: Adaptation, snapshots: Snapshots, ws: Tensor) -> Image.Image:
-    """The filmstrip: the start, up to five snapshots at even distances, and the result."""
-    earlier = [s for s in snapshots.moments if s.iteration < run.iteration]
-    stride = max(ceil(len(earlier) / (STRIP_COLUMNS - 1)), 1)
-    twins = [("start", run.frozen)]
-    twins += [(str(s.iteration), snapshots.generator(s)) for s in earlier[stride - 1 :: stride]]
-    twins.append((str(run.iteration), run.trained))
-    return filmstrip([(label, generate(twin, ws, batch=run.images_at_once)) for label, twin in twins])
 
 
 def spared(sentence: str) -> None:

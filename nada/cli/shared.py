@@ -1,4 +1,4 @@
-"""Helpers of several verbs: choose a device, open generators and styles; sizes of the pictures that they write."""
+"""Helpers of several verbs: choose a device, open generators and styles."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ from ..seeding import SEEDS
 from ..styles.files import load_style
 from ..styles.style import apply_style
 
-PREVIEWS = 12  # latents in the before-and-after picture
-STRIP_ROWS, STRIP_COLUMNS = 4, 6  # latents followed in the filmstrip, and moments shown after the start
-PREVIEW_PSI = 0.7
 CONVERTED = CACHE / "converted"  # copies of others' checkpoints
 
 

@@ -23,6 +23,7 @@ from ..pictures.charts import plot
 from ..pictures.grids import before_after, filmstrip
 from ..runs.folder import ResultFolder
 from ..runs.names import free_path, slug
+from ..runs.results import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS
 from ..text_edits import (
     MapperConfig,
     MapperTraining,
@@ -35,17 +36,7 @@ from ..text_edits import (
 from .interrupt import Interrupt
 from .options import add_config, given
 from .parsing import add_command, add_run_options, show_run
-from .shared import (
-    PREVIEW_PSI,
-    PREVIEWS,
-    STRIP_COLUMNS,
-    STRIP_ROWS,
-    check_seed,
-    load_base,
-    pick_device,
-    recorded_clip,
-    usual_clip,
-)
+from .shared import check_seed, load_base, pick_device, recorded_clip, usual_clip
 
 log = logging.getLogger(__name__)
 MAPPER = "teach a network to move a generator's latent codes to where its images show a text"

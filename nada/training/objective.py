@@ -12,6 +12,7 @@ from torch import Tensor
 from ..clip.models import ClipEnsemble, ClipModel
 from ..generators.half_precision import half_precision
 from ..losses import directional_loss, global_loss, relative_norm_loss, within_domain_loss
+from .cuda_graphs import Tensors
 from .goal import Goal
 from .pieces import in_pieces
 
@@ -28,6 +29,7 @@ class Pair:
         crop: shows the same random part of both, for the patch loss.
         direction: [D] of length 1, the change to learn.
         target: [D], what to resemble.
+        known: embeddings of `before` by name; missing ones are added. Runs in lock-step share it.
     """
 
     def __init__(
@@ -38,26 +40,31 @@ class Pair:
         crop: View | None,
         direction: Tensor,
         target: Tensor,
+        known: Tensors,
     ):
         self.embed, self.before, self.after, self.crop = embed, before, after, crop
-        self.direction, self.target = direction, target
+        self.direction, self.target, self.known = direction, target, known
 
-    @cached_property
+    @property
     def source(self) -> Tensor:
         """[N, D] embeddings of the frozen generator's images."""
-        with torch.no_grad():
-            return self.embed(self.before)
+        if "whole" not in self.known:
+            with torch.no_grad():
+                self.known["whole"] = self.embed(self.before)
+        return self.known["whole"]
 
     @cached_property
     def adapted(self) -> Tensor:
         """[N, D] embeddings of the trained generator's images."""
         return self.embed(self.after)
 
-    @cached_property
+    @property
     def source_parts(self) -> Tensor:
         """[N, D] embeddings of random parts of the frozen generator's images."""
-        with torch.no_grad():
-            return self.embed(self._cropped(self.before))
+        if "parts" not in self.known:
+            with torch.no_grad():
+                self.known["parts"] = self.embed(self._cropped(self.before))
+        return self.known["parts"]
 
     @cached_property
     def adapted_parts(self) -> Tensor:
@@ -94,7 +101,12 @@ class Objective:
         self.clip, self.goal, self.weights, self.half = clip, goal, weights, half
 
     def losses(
-        self, before: Tensor, after: Tensor, crop: View | None = None, pieces: int = 1
+        self,
+        before: Tensor,
+        after: Tensor,
+        crop: View | None = None,
+        pieces: int = 1,
+        known: dict[int, Tensors] | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of images, and the gradient of their weighted sum.
 
@@ -105,6 +117,7 @@ class Objective:
             before, after: [N, 3, H, W] images of the frozen and of the trained generator.
             crop: cuts the same random parts out of both, for the patch loss.
             pieces: parts that each batch is embedded in; more take less memory.
+            known: embeddings of `before` by the place of the CLIP model; missing ones are added.
 
         Returns:
             {loss: []} before their weights, and the gradient [N, 3, H, W] of their weighted sum with regard to `after`.
@@ -112,8 +125,11 @@ class Objective:
         after = after.detach().requires_grad_(True)
         losses: dict[str, Tensor] = {name: after.new_zeros([]) for name in self.weights}
         gradient = torch.zeros_like(after)
-        for model, direction, target in zip(self.clip, self.goal.directions, self.goal.targets, strict=True):
-            pair = Pair(partial(self.embed, model, pieces=pieces), before, after, crop, direction, target)
+        known = {} if known is None else known
+        aims = zip(self.clip, self.goal.directions, self.goal.targets, strict=True)
+        for place, (model, direction, target) in enumerate(aims):
+            embed = partial(self.embed, model, pieces=pieces)
+            pair = Pair(embed, before, after, crop, direction, target, known.setdefault(place, {}))
             found = {name: model.weight * LOSSES[name](pair) for name in self.weights}
             gradient = gradient + torch.autograd.grad(self.weighted(found), after)[0]
             losses = {name: losses[name] + loss.detach() for name, loss in found.items()}

@@ -1,0 +1,93 @@
+"""Runs in lock-step: what they share is computed once, and each gets what it would have got alone."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nada.adapt import adapt
+from nada.training.config import AdaptConfig
+from nada.training.lock_step import FrozenSide
+
+TARGETS = ("sketch", "watercolor", "pixel art")
+SETTINGS = {
+    "plain": {},
+    "views, crops and mixing": {"views": 2, "patch_weight": 0.5, "mixing": 0.9, "norm_weight": 0.5},
+    "chosen layers": {"layers": 3},
+    "low rank": {"train": "lora"},
+}
+
+
+def configs(**settings):
+    first = AdaptConfig(**{"source": "photo", "target": TARGETS[0], "iterations": 3, "views": 0, **settings})
+    return [replace(first, target=target) for target in TARGETS]
+
+
+def alone(generator, clip, config):
+    run = adapt(generator, clip, config)
+    losses = [float(step.loss) for step in run]
+    return losses, run.trained.state_dict()
+
+
+def together(generator, clip, wanted, side):
+    runs = [adapt(generator, clip, config) for config in wanted]
+    for run in runs:
+        run.frozen_side = side
+    losses = [[float(step.loss) for step in steps] for steps in zip(*map(list, zip(*runs, strict=True)), strict=True)]
+    return losses, [run.trained.state_dict() for run in runs]
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_losses_and_weights_are_those_of_runs_alone(small, clip, settings):
+    wanted = configs(**settings)
+    losses, weights = together(small, clip, wanted, FrozenSide())
+    for config, found_losses, found in zip(wanted, losses, weights, strict=True):
+        expected_losses, expected = alone(small, clip, config)
+        assert found_losses == expected_losses
+        for name, tensor in expected.items():
+            assert torch.equal(found[name], tensor), (config.target, name)
+
+
+def test_gradients_are_those_of_a_run_alone(small, clip):
+    """Compared before Adam, which hides a factor."""
+    gradients = []
+    for side in (None, FrozenSide()):
+        runs = [adapt(copy.deepcopy(small), clip, config) for config in configs(views=2)]
+        found = []
+        for run in runs:
+            run.frozen_side = side
+            next(run)
+        for run in runs:
+            step, run.trainer.step = run.trainer.step, found.append
+            run.train_layers()
+            run.trainer.step = step
+        gradients.append(found)
+    for one, other in zip(*gradients, strict=True):
+        for name, gradient in one.items():
+            assert torch.allclose(gradient, other[name], rtol=0, atol=1e-6 * float(gradient.abs().max() + 1e-12)), name
+
+
+def test_the_frozen_side_is_computed_once(small, clip):
+    runs = [adapt(small, clip, config) for config in configs()]
+    images, embedded = [], []
+    frozen, encode = small.synthesis.forward, clip.models[0].encode_image
+    small.synthesis.forward = lambda *args, **options: images.append(1) or frozen(*args, **options)
+    clip.models[0].encode_image = lambda images: embedded.append(1) or encode(images)
+    side = FrozenSide()
+    for run in runs:
+        run.frozen_side = side
+    for run in [*runs, *runs]:
+        next(run)
+    assert len(images) == 2, "once a step, not once a run"
+    assert len(embedded) == 2 + 6
+
+
+def test_a_run_that_is_behind_computes_its_own_side(small, clip):
+    first, second = (adapt(small, clip, config) for config in configs()[:2])
+    first.frozen_side = second.frozen_side = FrozenSide()
+    found = [float(next(first).loss) for _ in range(3)]
+    assert [float(next(second).loss) for _ in range(3)] == alone(small, clip, second.config)[0]
+    assert found == alone(small, clip, first.config)[0]
