@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from .. import demo
-from ..clip import load_clip
+from ..clip.loading import load_clip, usual_clip
 from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..pictures.reading import load_pictures
@@ -36,7 +35,6 @@ from .shared import (
     recorded_clip,
     storable,
     stored_clip,
-    usual_clip,
 )
 
 log = logging.getLogger(__name__)
@@ -186,7 +184,7 @@ def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
     run, interrupted = kept.run, False
     total = len(run)
     with Interrupt() as interrupt, tqdm(total=total, initial=run.iteration, disable=not progress) as bar:
-        for step in sparing(kept, run, spared):
+        for step in sparing(kept, run):
             bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
             bar.update()
             if interrupt.requested and step.iteration < total:
@@ -199,9 +197,3 @@ def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
         if kept.is_stored:
             log.warning("the training is kept; `nada adapt --resume %s` writes what is missing", kept.folder.path)
         raise
-
-
-def spared(sentence: str) -> None:
-    """Log that a step ran out of memory, and give unused memory back to the device."""
-    torch.cuda.empty_cache()  # does nothing where there is no CUDA
-    log.warning(sentence)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..checkpoint.metadata import strict_json
 from ..errors import NadaError, UsageError, is_out_of_memory, printable
-from . import adapt, align, evaluate, files, generate, models, pick, presets, styles, text_edits
+from . import adapt, align, evaluate, files, generate, models, pick, presets, styles, sweep, text_edits
 from .output import forgiving, show
 from .parsing import escaped
 
@@ -24,6 +24,8 @@ examples:
   nada adapt --generator ffhq.pkl --preset sketch
   nada adapt --generator ffhq.pkl --style-images three_pictures/ --preset style-images
   nada adapt --resume nada-photo_to_sketch --iterations 400
+  nada sweep styles.yaml                               many adaptations, and a page to compare them
+  nada sweep best nada-styles --metric quality --min-diversity 0.3 --out styles/
   nada pick nada-photo_to_sketch 200                   save the state after 200 iterations as a generator
   nada generate --generator nada-photo_to_sketch/photo_to_sketch.safetensors --count 16
   nada evaluate --generator nada-photo_to_sketch/photo_to_sketch.safetensors
@@ -56,13 +58,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        args = build_parser().parse_args(argv)
+        args = build_parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     finally:
         show("")  # sends off the help, which argparse only begins to write
     _set_up_logging(args.command)
     result = args.run(args)
     show(f"{strict_json(result) if args.json else args.show(escaped(result))}\n")
-    return INTERRUPTED if result.get("interrupted") else 0
+    return INTERRUPTED if result.get("interrupted") else FAILURE if result.get("failed") else 0
+
+
+def joined(words: Sequence[str]) -> list[str]:
+    """The words of a command, those of a verb of two words as one: "sweep best" stands beside "sweep FILE"."""
+    two = " ".join(words[:2])
+    return [two, *words[2:]] if two == sweep.BEST else [*words]
 
 
 def _fail(error: BaseException, code: int) -> int:
@@ -99,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for verb in (adapt, presets, pick, generate, align, evaluate, styles, text_edits, files, models):
+    for verb in (adapt, sweep, presets, pick, generate, align, evaluate, styles, text_edits, files, models):
         verb.add(commands)
     return parser
 

@@ -19,6 +19,7 @@ def add_config(
     config: type = AdaptConfig,
     defaults: Mapping[str, Any] | None = None,
     required: Sequence[str] = (),
+    several: bool = False,
 ) -> None:
     """Add an argument for each setting of a configuration. Arguments that are not given leave no attribute.
 
@@ -28,6 +29,7 @@ def add_config(
         config: the configuration class.
         defaults: values, or words for them, to show instead of the configuration's own defaults.
         required: names of the settings that must be given.
+        several: whether a setting that is not a switch takes several values; it is then a list.
     """
     group = parser.add_argument_group(title)
     for name, setting in settings_of(config).items():
@@ -41,6 +43,7 @@ def add_config(
         else:
             kinds = "|".join(_METAVARS[kind] for kind in setting.kinds)
             options |= {"type": _reader(setting.kinds), "metavar": "|".join(setting.choices) or kinds}
+            options |= {"nargs": "+", "action": "extend"} if several else {}
         group.add_argument(f"--{name.replace('_', '-')}", **options)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from .. import demo
 from ..checkpoint import load_generator
-from ..clip.loading import PAPER_SPEC, ClipSpec
+from ..clip.loading import ClipSpec
 from ..errors import UsageError
 from ..files import CACHE
 from ..generators import Generator
@@ -42,11 +42,6 @@ def pick_device(name: str) -> torch.device:
 def load_base(source: str) -> Generator:
     """Load a generator on the CPU. A converted copy of a slow format is kept, which loads faster the next time."""
     return load_generator(source, CONVERTED.expanduser())
-
-
-def usual_clip(generator: str) -> str:
-    """The default CLIP models for a generator: the demo's for the included generators, else the paper's."""
-    return demo.NAME if generator in demo.GENERATORS else PAPER_SPEC
 
 
 def check_seed(seed: int) -> None:

@@ -15,7 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoint.saving import write_safetensors
-from ..clip import ClipEnsemble, load_clip
+from ..clip import ClipEnsemble
+from ..clip.loading import load_clip, usual_clip
 from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
@@ -36,7 +37,7 @@ from ..text_edits import (
 from .interrupt import Interrupt
 from .options import add_config, given
 from .parsing import add_command, add_run_options, show_run
-from .shared import check_seed, load_base, pick_device, recorded_clip, usual_clip
+from .shared import check_seed, load_base, pick_device, recorded_clip
 
 log = logging.getLogger(__name__)
 MAPPER = "teach a network to move a generator's latent codes to where its images show a text"

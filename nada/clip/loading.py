@@ -88,6 +88,11 @@ class ClipSpec:
         return [ClipSpec(name, self.weight / len(demo.CLIPS)) for name in demo.CLIPS]
 
 
+def usual_clip(generator: str) -> str:
+    """The default CLIP models for a generator: the demo's for the included generators, else the paper's."""
+    return demo.NAME if generator in demo.GENERATORS else PAPER_SPEC
+
+
 @torch.inference_mode(False)
 def load_clip(
     spec: str = PAPER_SPEC,

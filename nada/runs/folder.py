@@ -4,6 +4,7 @@ record.json                                 what was asked and how it went; writ
 states/iteration_00300.safetensors          what is needed to resume
 snapshots/iteration_00050.style.safetensors
 *.safetensors, *.png                        results
+index.html, page/*.jpg                      the results as a page, and its thumbnails
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .snapshots import Snapshot, Snapshots
 
 log = logging.getLogger(__name__)
 
-RECORD, STATES, SNAPSHOTS = "record.json", "states", "snapshots"
+RECORD, STATES, SNAPSHOTS, PAGE = "record.json", "states", "snapshots", "index.html"
 EARLIER_STATE = "resume.safetensors"  # where version 0.1 kept the only state of a run
 STYLE_ENDING = ".style.safetensors"
 FINISHED = "finished"  # in a record: whether all results were written
@@ -145,6 +146,19 @@ class ResultFolder:
         with atomic_path(path) as temporary:
             picture.save(temporary, "PNG")
         self.files[name] = str(path)
+        return path
+
+    def save_thumbnail(self, picture: Image.Image, name: str, quality: int) -> None:
+        """Write a picture for a page as a JPEG of that name."""
+        with atomic_path(self.path / name) as temporary:
+            picture.save(temporary, "JPEG", quality=quality)
+
+    def save_page(self, text: str) -> Path:
+        """Write the page of the results as index.html."""
+        path = self.path / PAGE
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        self.files["page"] = str(path)
         return path
 
     def save_record(self, record: dict[str, Any]) -> dict[str, Any]:

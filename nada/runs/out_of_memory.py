@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+
+import torch
 
 from ..adapt import Adaptation, AdaptStep
 from ..errors import is_out_of_memory
+
+log = logging.getLogger(__name__)
+
+
+def log_spared(sentence: str) -> None:
+    """Log that a step ran out of memory, and give unused memory back to the device."""
+    torch.cuda.empty_cache()  # does nothing where there is no CUDA
+    log.warning(sentence)
 
 
 def sparing(
     steps: Iterator[AdaptStep],
     run: Adaptation,
-    spared: Callable[[str], None],
+    spared: Callable[[str], None] = log_spared,
     is_out_of_memory: Callable[[Exception], bool] = is_out_of_memory,
 ) -> Iterator[AdaptStep]:
     """The steps of a run; a step that runs out of memory is retried in smaller pieces.

@@ -1,7 +1,10 @@
-"""The results of an adaptation: the generator, its style, pictures, and the record."""
+"""The results of an adaptation: the generator, its style, pictures, a page, and the record."""
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
@@ -9,11 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from ..adapt import Adaptation
+from ..checkpoint.metadata import strict_json
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
-from ..pictures.grids import before_after, filmstrip
+from ..pictures.grids import before_after, filmstrip, make_grid
+from ..pictures.page import CURVE, render
+from ..settings import settings_of
 from ..styles.preview import encode
 from ..styles.style import Style
+from ..training.config import RECOMMENDABLE, WEIGHT, AdaptConfig
 from .kept_run import KeptRun
 from .names import result_name
 from .snapshots import Snapshots
@@ -21,10 +28,17 @@ from .snapshots import Snapshots
 PREVIEWS = 12  # latents in the before-and-after picture
 STRIP_ROWS, STRIP_COLUMNS = 4, 6  # latents followed in the filmstrip, and moments shown after the start
 PREVIEW_PSI = 0.7
+THUMBNAILS, SIDE, QUALITY = 4, 256, 82  # latents in a thumbnail, its pixels, and its JPEG quality: about 12 kB
+BEFORE, AFTER = "page/before.jpg", "page/after.jpg"  # the thumbnails
 
 
 def save_results(
-    kept: KeptRun, interrupted: bool = False, *, with_generator: bool = True, with_style: bool = True
+    kept: KeptRun,
+    interrupted: bool = False,
+    *,
+    with_generator: bool = True,
+    with_style: bool = True,
+    with_page: bool = True,
 ) -> dict[str, Any]:
     """Save the adapted generator, its style and pictures, and last the record. Returns the record.
 
@@ -32,6 +46,7 @@ def save_results(
         kept: a run whose last state is stored, so that nothing is lost if a file cannot be written.
         interrupted: whether the run was stopped before its end.
         with_generator, with_style: whether to save the generator (as large as the base) and the style.
+        with_page: whether to save a page about this run alone.
 
     Raises:
         NadaError: a file cannot be written.
@@ -49,11 +64,71 @@ def save_results(
     folder.save_picture(strip(run, kept.snapshots, ws[:STRIP_ROWS]), "filmstrip")
     folder.save_picture(kept.history.loss_plot(), "loss")
     folder.save_picture(kept.history.layer_map(), "layers")
+    # The same latents in each run of a base, so that the pages of sweeps compare like with like.
+    ws = sample_latents(run.frozen, THUMBNAILS, truncation_psi=PREVIEW_PSI)
+    for twin, path in ((run.frozen, BEFORE), (run.trained, AFTER)):
+        sheet = make_grid(generate(twin, ws, batch=run.images_at_once))
+        sheet.thumbnail((SIDE, SIDE))
+        folder.save_thumbnail(sheet, path, QUALITY)
     record = {"recipe": run.recipe(), "folder": str(folder.path), "files": folder.files, **kept.notes}
     record |= {"snapshots": {s.iteration: round(s.agreement, 4) for s in kept.snapshots.moments}}
     record |= kept.history.packed()
     record |= {"seconds": round(record["seconds"], 3), "interrupted": interrupted}
+    if with_page:
+        row = summary(record) | {"status": "stopped" if interrupted else "done"}
+        folder.save_page(render(" to ".join(run.labels), strict_json({"rows": [row], "axes": [], "metrics": []})))
     return folder.save_record(record)
+
+
+def summary(record: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """What a page shows of a run: settings, losses, seconds, pictures, and the command that repeats it.
+
+    Args:
+        record: of the run, as `save_results` wrote it.
+        place: path from the page to the folder of the run, with "/" at its end.
+    """
+    recipe = record["recipe"]
+    settings = {name: record.get(name) for name in ("generator", "clip")}
+    settings |= {name: recipe[name] for name in settings_of(AdaptConfig) if name in recipe}
+    weights = {name.removesuffix(WEIGHT): value for name, value in recipe.items() if name.endswith(WEIGHT) and value}
+    curve = [sum(weights.get(name, 0) * value for name, value in step.items()) for step in record["losses"]]
+    stride = max(1, ceil(len(curve) / CURVE))
+    return {
+        "settings": settings,
+        "iterations_done": recipe["iterations_done"],
+        "seconds": record["seconds"],
+        "loss": curve[-1] if curve else None,
+        "curve": [round(value, 4) for value in curve[::stride]],
+        "command": command(settings),
+        **{name: place + path for name, path in (("before", BEFORE), ("after", AFTER), ("filmstrip", "filmstrip.png"))},
+    }
+
+
+def command(settings: Mapping[str, Any]) -> str:
+    """The command line that trains with these settings.
+
+    Args:
+        settings: "generator", "clip" and the settings of `AdaptConfig` by name.
+    """
+    words = ["nada", "adapt"]
+    for name, value in settings.items():
+        setting = settings_of(AdaptConfig).get(name)
+        option = name.replace("_", "-")
+        # A generator's file may recommend other values than the defaults: those are always told.
+        if value is None or (setting and value == setting.default and name not in RECOMMENDABLE):
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", _quoted(str(value))] if not str(value).startswith("-") else [f"--{option}={value}"]
+    return " ".join(words)
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell; in double quotes where both bash and Windows' shells understand them."""
+    if re.fullmatch(r"[\w./:,@+-]+", word, re.ASCII):
+        return word
+    return f'"{word}"' if not re.search(r"[\"$`\\!%\n]", word) else shlex.quote(word)
 
 
 def strip(run: Adaptation, snapshots: Snapshots, ws: Tensor) -> Image.Image:

@@ -33,6 +33,7 @@ ROOMS = {  # one row a folder, from the top down
     "nada/__main__": room(12),
     "nada/cli": room(11, "torch tqdm PIL"),
     "nada/__init__": room(10),
+    "nada/sweep": room(10, "torch yaml filelock ray"),
     "nada/runs": room(9, "torch PIL"),
     "nada/photo/detectors": room(9, "torch cv2"),
     "nada/adapt": room(8, "torch"),
@@ -60,11 +61,13 @@ ROOMS = {  # one row a folder, from the top down
     "nada/errors": room(1),
 }
 HOST = {"comfy", "comfy_execution", "folder_paths", "server", "nodes", "execution"}  # ComfyUI, but for its node API
-DISTRIBUTIONS = {
+DISTRIBUTIONS = {  # where they are not called as the package is
     "PIL": "pillow",
     "open_clip": "open_clip_torch",
     "cv2": "opencv-python-headless",
-}  # where they are not called as the package is
+    "yaml": "pyyaml",
+}
+EXTRAS = ("photo", "ray")
 BROUGHT_ALONG = {"comfy_api", "triton"}  # by ComfyUI, and by PyTorch on the systems that have it
 DANGEROUS = {"pickle", "_pickle", "dill", "marshal", "shelve", "subprocess", "ctypes"}
 
@@ -128,8 +131,8 @@ def test_every_package_is_declared():
     """Packages that others bring along may be missing one day; and what nothing imports need not be installed."""
     project = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     used = {package for room in ROOMS.values() for package in room.packages} - BROUGHT_ALONG
-    lines = [*project["dependencies"], *project["optional-dependencies"]["photo"]]
-    declared = {re.match(r"[\w-]+", line)[0] for line in lines}
+    optional = [line for extra in EXTRAS for line in project["optional-dependencies"][extra]]
+    declared = {re.match(r"[\w-]+", line)[0] for line in [*project["dependencies"], *optional]}
     assert declared == {DISTRIBUTIONS.get(package, package) for package in used}
 
 
@@ -143,7 +146,7 @@ def test_rooms_use_the_packages_that_they_list():
 def test_nothing_slow_at_import():
     for path in modules():
         early = {found.target.split(".")[0] for found in imports(path) if found.at_import and not found.relative}
-        assert not early & {"open_clip", "cv2", "torchvision", "transformers", "huggingface_hub"}, path
+        assert not early & {"open_clip", "cv2", "torchvision", "transformers", "huggingface_hub", "ray"}, path
 
 
 def test_every_room_exists_and_the_ground_floor_stays_small():

@@ -1,0 +1,205 @@
+"""`nada sweep`: many adaptations from a file or from options, resumed, compared and shown on one page."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..errors import NadaError, UsageError
+from ..runs.folder import PAGE
+from ..runs.names import slug
+from ..sweep.estimate import bytes_of, refuse_short_disk, seconds_of
+from ..sweep.jobs import Job, Models, resolve
+from ..sweep.local import run_local
+from ..sweep.plan import KEEP, METRICS, MODELS, Plan, make_plan, read_sweep
+from ..sweep.report import Report
+from ..sweep.state import DONE, FAILED, STATUSES, Orders, failure, status
+from ..sweep.work import Watch
+from .interrupt import Interrupt
+from .options import add_config, given
+from .parsing import CLIP_HELP, GENERATOR_HELP, add_command, add_device
+from .shared import load_base, pick_device
+
+log = logging.getLogger(__name__)
+TOGETHER = 4
+BEST = "sweep best"
+
+
+def add(commands: Any) -> None:
+    """Add the verbs."""
+    parser = add_command(commands, "sweep", "train many adaptations, from a file or from options", run, show)
+    parser.add_argument(
+        "file", type=Path, nargs="?", metavar="FILE", help="sweep file in YAML or JSON; docs/sweeps.md explains it"
+    )
+    parser.add_argument("--generator", nargs="+", action="extend", metavar="FILE", help=f"generators: {GENERATOR_HELP}")
+    parser.add_argument("--clip", nargs="+", action="extend", metavar="SPEC", help=f"judges: {CLIP_HELP}")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the sweep (default: nada-NAME)")
+    parser.add_argument("--keep", choices=KEEP, help="files to keep of each job that is done (default: style)")
+    parser.add_argument("--dry-run", action="store_true", help="show the jobs with estimates, and train nothing")
+    parser.add_argument(
+        "--together",
+        type=int,
+        default=TOGETHER,
+        metavar="N",
+        help="number of targets with the same generator, seed and settings that train in lock-step (default: "
+        "%(default)s)",
+    )
+    parser.add_argument("--part", metavar="I/N", help="part I of N of the jobs, for arrays of jobs; I counts from 1")
+    parser.add_argument("--stop-on-error", action="store_true", help="end with the first job that fails")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_config(parser, "settings, with one value or several", several=True)
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Train what is not done yet. Ctrl-C ends it after the step in progress; the same command then continues.
+
+    Returns:
+        The folder, the page, and how many jobs are done, stopped, failed, begun or pending; of a dry run, the jobs.
+    """
+    if args.together < 1:
+        raise UsageError(f"--together is {args.together}; it must be at least 1")
+    description = described(args)
+    plan = make_plan(description, args.file.stem if args.file else "sweep")
+    models = Models(load_base, pick_device(args.device))
+    jobs = resolve(plan.combinations, models)
+    root = args.out or Path(f"nada-{slug(plan.name)}")
+    mine = _part(jobs, args.part)
+    orders = Orders(root, plan.keep, plan.evaluation, stop_on_error=args.stop_on_error)
+    left = [job for job in mine if status(orders.folder(job), job.config.iterations) != DONE]
+    if args.dry_run:
+        return _estimated(mine, left, models, orders, args.together)
+    refuse_short_disk(root, left, models, plan.keep, args.together)
+    return _trained(args, plan, jobs, mine, models, orders)
+
+
+def described(args: argparse.Namespace) -> dict[str, Any]:
+    """The description in a file, with what the command line says instead."""
+    description = read_sweep(args.file) if args.file else {}
+    asked = given(args) | {name: getattr(args, name) for name in MODELS if getattr(args, name)}
+    if not args.file and not asked:
+        raise UsageError("there is nothing to train; give a sweep file, or --generator and --target")
+    base, grid = dict(description.get("base") or {}), dict(description.get("grid") or {})
+    for name, value in asked.items():
+        base.pop(name, None), grid.pop(name, None)
+        if isinstance(value, list) and len(value) > 1:
+            grid[name] = value
+        else:
+            base[name] = value[0] if isinstance(value, list) else value
+    found = {**description, "base": base, "grid": grid}
+    return found | {"keep": args.keep} if args.keep else found
+
+
+def _part(jobs: Sequence[Job], part: str | None) -> list[Job]:
+    """The jobs of "I/N": every N-th, from the I-th."""
+    if part is None:
+        return list(jobs)
+    number, slash, count = part.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"--part is {part!r}; it must be I/N with I from 1 to N, such as 3/16")
+    return list(jobs[int(number) - 1 :: int(count)])
+
+
+def _estimated(
+    jobs: Sequence[Job], left: Sequence[Job], models: Models, orders: Orders, together: int
+) -> dict[str, Any]:
+    """The table of a dry run."""
+    seconds = dict(zip((job.id for job in left), seconds_of(left, models), strict=True))
+    told = []
+    for job in jobs:
+        kept, _ = bytes_of(job, models, orders.keep)
+        state = status(orders.folder(job), job.config.iterations)
+        estimates = {"seconds": round(seconds.get(job.id, 0), 1), "bytes": kept}
+        told.append({"job": job.folder_name, "status": state, **estimates, "settings": job.settings})
+    total = refuse_short_disk(orders.root, left, models, orders.keep, together)
+    return {"folder": str(orders.root), "plan": told, "seconds": round(sum(seconds.values()), 1), "bytes": total}
+
+
+def _trained(
+    args: argparse.Namespace, plan: Plan, jobs: Sequence[Job], mine: Sequence[Job], models: Models, orders: Orders
+) -> dict[str, Any]:
+    """Train jobs with a progress bar, and keep the report up to date."""
+    metrics = plan.evaluation.metrics if plan.evaluation else METRICS
+    report = Report(orders.root, jobs, plan.name, metrics)
+    reached: dict[str, int] = {}
+    settled: set[str] = set()
+    total = sum(job.config.iterations for job in mine)
+    with Interrupt() as interrupt, tqdm(total=total, disable=args.quiet, unit="step") as bar:
+
+        def advance(job: Job, iteration: int) -> None:
+            bar.update(iteration - reached.get(job.id, 0))
+            reached[job.id] = iteration
+
+        def stepped(job: Job, iteration: int, loss: float) -> None:
+            bar.set_postfix_str(f"{len(settled)}/{len(mine)} jobs, loss {loss:.3f}", refresh=False)
+            advance(job, iteration)
+
+        def settle(job: Job) -> None:
+            settled.add(job.id)
+            report.update(job)
+            try:
+                report.refresh()
+            except NadaError as error:
+                log.warning("%s", error)
+
+        watch = Watch(begun=advance, stepped=stepped, settled=settle, stop=lambda: interrupt.requested)
+        run_local(mine, models, orders, watch, args.together)
+        interrupted = interrupt.requested
+    report.save()
+    counts = Counter(status(orders.folder(job), job.config.iterations) for job in mine)
+    failures = {job.folder_name: failure(orders.folder(job)) for job in mine}
+    return {
+        "folder": str(orders.root),
+        "page": str(orders.root / PAGE),
+        "jobs": {name: counts[name] for name in STATUSES if counts[name]},
+        "failed": {name: sentence for name, sentence in failures.items() if sentence},
+        "interrupted": interrupted and counts[DONE] + counts[FAILED] < len(mine),
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """The result as text."""
+    if "plan" in result:
+        return _show_plan(result)
+    counts = ", ".join(f"{count} {name}" for name, count in result["jobs"].items())
+    lines = [f"interrupted: {counts}; the same command continues" if result["interrupted"] else counts]
+    lines += [f"  failed: {name}: {sentence}" for name, sentence in result["failed"].items()]
+    return "\n".join([*lines, f"results in {result['folder']}", f"  page  {result['page']}"])
+
+
+def _show_plan(result: dict[str, Any]) -> str:
+    settings = [entry["settings"] for entry in result["plan"]]
+    varied = [name for name in settings[0] if len({str(one[name]) for one in settings}) > 1] if settings else []
+    names = ["job", *varied, "status", "time", "MB"]
+    lines = [
+        [
+            entry["job"],
+            *(str(entry["settings"][name]) for name in varied),
+            entry["status"],
+            duration(entry["seconds"]) if entry["status"] != DONE else "-",
+            f"{entry['bytes'] / 1e6:.1f}",
+        ]
+        for entry in result["plan"]
+    ]
+    widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
+    table = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in [names, *lines]]
+    left = sum(entry["status"] != DONE for entry in result["plan"])
+    table.append(
+        f"{left} of {len(lines)} jobs to train: about {duration(result['seconds'])}, {result['bytes'] / 1e9:.2f} GB in "
+        f"{result['folder']}"
+    )
+    return "\n".join(line.rstrip() for line in table)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "8 s", "1 min 35 s", "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,93 @@
+"""Estimate how long a sweep takes, and what it takes of the disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..adapt import adapt
+from ..errors import NadaError
+from ..pictures.grids import TILE_MAX, TILE_MIN
+from ..runs.results import PREVIEWS, STRIP_COLUMNS, STRIP_ROWS
+from ..seeding import seeded
+from ..training.trainable import Trainable
+from .jobs import Job, Models
+from .plan import GENERATOR, NONE
+
+TIMED = 2  # the step that is timed; the first one also loads and compiles
+STATE, STYLE, WEIGHT, PIXEL = 12, 2, 4, 1.1  # bytes of a trained number in a state and in a style, of a weight, a pixel
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of training takes."""
+
+    seconds: float
+    peak_bytes: int
+    """Most memory of the device in use; 0 where PyTorch does not tell."""
+
+
+def measure_step(job: Job, models: Models) -> Step:
+    """Time a step of a job, and see how much memory of the device it takes."""
+    generator, clip, device = models.generator(job.generator), models.clip(job.clip), models.device
+    run = adapt(generator, clip, replace(job.config, iterations=TIMED))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    steps = list(run)
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    return Step(steps[-1].seconds, peak)
+
+
+def step_kind(job: Job) -> str:
+    """The same for jobs whose steps take the same time: texts, seed and length do not count."""
+    settings = asdict(job.config) | {"source": "", "target": "", "seed": 0, "iterations": 0}
+    return json.dumps([job.generator, job.clip, settings], sort_keys=True)
+
+
+def seconds_of(jobs: Sequence[Job], models: Models) -> list[float]:
+    """Estimated seconds of training for each job, from one measured step of each kind."""
+    steps: dict[str, Step] = {}
+    for job in jobs:
+        if (kind := step_kind(job)) not in steps:
+            steps[kind] = measure_step(job, models)
+    return [steps[step_kind(job)].seconds * job.config.iterations for job in jobs]
+
+
+def bytes_of(job: Job, models: Models, keep: str) -> tuple[int, int]:
+    """Estimated bytes on the disk: of what stays of a job, and of what it needs beside that while it trains."""
+    generator, config = models.generator(job.generator), job.config
+    trainable = Trainable(generator, config.trained_layers(generator), config.train, config.rank, seeded(0))
+    numbers = sum(p.numel() for parts in trainable.parameters.values() for p in parts.values())
+    leaves = sum(leaf.numel() for leaf in trainable.leaves.values())
+    tile = min(max(generator.config.resolution, TILE_MIN), TILE_MAX)
+    kept = (2 * PREVIEWS + (1 + STRIP_COLUMNS) * STRIP_ROWS) * round(tile * tile * PIXEL)
+    working = STATE * leaves + STRIP_COLUMNS * STYLE * numbers
+    if keep != NONE:
+        kept += STYLE * numbers
+    if keep == GENERATOR:
+        weights = sum(p.numel() for p in (*generator.mapping.parameters(), *generator.synthesis.parameters()))
+        kept, working = kept + WEIGHT * weights + working, 0
+    return kept, working
+
+
+def refuse_short_disk(root: Path, jobs: Sequence[Job], models: Models, keep: str, together: int) -> int:
+    """The bytes that the results of jobs take.
+
+    Raises:
+        NadaError: the disk has not enough room for them.
+    """
+    sizes = [bytes_of(job, models, keep) for job in jobs]
+    total = sum(kept for kept, _ in sizes) + together * max((working for _, working in sizes), default=0)
+    place = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if total > free:
+        raise NadaError(
+            f"the sweep needs about {total / 1e9:.1f} GB in {root}, and {free / 1e9:.1f} GB are free; free some space, "
+            "keep less (keep: style or none), or choose another folder"
+        )
+    return total

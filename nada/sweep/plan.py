@@ -1,0 +1,223 @@
+"""What a sweep file asks for: base, grid, pairs and exclude become combinations of settings."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import NadaError, UsageError
+from ..measure.evaluate import EvaluateConfig
+from ..settings import NamedSetting, check_text, settings_of
+from ..training.config import AdaptConfig
+
+log = logging.getLogger(__name__)
+
+MODELS = ("generator", "clip")
+SETTINGS = settings_of(AdaptConfig)
+PARTS = ("name", "base", "grid", "pairs", "exclude", "evaluate", "keep")
+STYLE, GENERATOR, NONE = KEEP = ("style", "generator", "none")  # what stays of a job that is done
+METRICS = ("quality", "diversity", "target rate")  # columns of the page, where they are measured
+MAX_BYTES, MAX_JOBS = 4 << 20, 100_000
+Combination = dict[str, Any]
+"""{name: value} of settings of `AdaptConfig`, and of "generator" and "clip"."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How each result is measured: see `EvaluateConfig`."""
+
+    settings: dict[str, Any]
+    """Settings of `EvaluateConfig`, except the texts."""
+    clip: str | None = None
+    """CLIP models that measure; None for those of the job."""
+    metrics: tuple[str, ...] = METRICS
+    """Measures that the page and the tables show."""
+
+    def config(self, target: str, source: str) -> EvaluateConfig:
+        """The measurement of an adaptation with these texts."""
+        return EvaluateConfig(target, source, **self.settings)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep: combinations of settings in the order of their training."""
+
+    name: str
+    combinations: tuple[Combination, ...]
+    evaluation: Evaluation | None = None
+    keep: str = STYLE
+
+
+def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a sweep file, in YAML or JSON.
+
+    Raises:
+        NadaError: it cannot be read.
+        UsageError: it is not YAML, or not a mapping.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UsageError(f"{path} does not exist; give a sweep file, such as docs/sweeps.md shows")
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path} has {file.stat().st_size} bytes; a sweep file may have {MAX_BYTES}")
+        found = yaml.safe_load(file.read_text("utf-8"))
+    except OSError as error:
+        raise NadaError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        if isinstance(error, NadaError):
+            raise
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from error
+    return _mapping(found, str(path))
+
+
+def make_plan(description: Mapping[str, Any], name: str = "sweep") -> Plan:
+    """The plan that a sweep file, or the command line, describes.
+
+    Args:
+        description: "base": settings of all jobs; "grid": {setting: values}, of which every combination is a job;
+            "pairs": list of settings that belong together, each combined with the axes of the grid that it does not
+            set; "exclude": list of settings, of which a job must not have all; "evaluate" and "keep".
+        name: name of the sweep where the description has none.
+
+    Raises:
+        UsageError: a name is unknown, a value does not fit, or no combination has a target.
+    """
+    _known(description, PARTS, "the sweep")
+    base = _settings(description.get("base"), "base")
+    grid = {key: _axis(key, values) for key, values in _mapping(description.get("grid"), "grid").items()}
+    pairs = [_settings(pair, "a pair") for pair in _list(description.get("pairs"), "pairs")]
+    exclude = [_settings(rule, "an entry of exclude") for rule in _list(description.get("exclude"), "exclude")]
+    found = list(_combined(base, grid, pairs))
+    if lacking := next((settings for settings in found if "target" not in settings), None):
+        raise UsageError(f"a job has no target: {lacking}; give it one in base, grid or its pair")
+    for rule in exclude:
+        kept = [settings for settings in found if not rule.items() <= _full(settings).items()]
+        if len(kept) == len(found):
+            log.warning("nothing is excluded by %s", rule)
+        found = kept
+    if not found:
+        raise UsageError("the sweep has no jobs; give a target in base, grid or pairs, and exclude less")
+    seeds = list(dict.fromkeys(settings.get("seed", 0) for settings in found))
+    found.sort(key=lambda settings: seeds.index(settings.get("seed", 0)))  # so that a first picture of each comes early
+    title = description.get("name") or name
+    if not isinstance(title, str):
+        raise UsageError(f"name is {title!r}; it must be a text")
+    return Plan(title, tuple(found), _evaluation(description.get("evaluate")), _keep(description.get("keep", STYLE)))
+
+
+def target_lines(text: str) -> list[str]:
+    """The targets that stand in a text, one a line; empty lines and repetitions are left out."""
+    return list(dict.fromkeys(line for part in text.splitlines() if (line := part.strip())))
+
+
+def _combined(
+    base: Combination, grid: Mapping[str, Sequence[Any]], pairs: Sequence[Combination]
+) -> Iterator[Combination]:
+    alone = "target" in grid or (not pairs and "target" in base)  # otherwise the pairs bring the texts
+    count = 0
+    for pair in [*([{}] if alone else []), *pairs]:
+        fixed = base | pair
+        axes = {key: values for key, values in grid.items() if key not in pair}
+        for values in product(*axes.values()):
+            count += 1
+            if count > MAX_JOBS:
+                raise UsageError(f"the sweep has more than {MAX_JOBS} jobs; split it")
+            yield fixed | dict(zip(axes, values, strict=True))
+
+
+def _full(settings: Combination) -> Combination:
+    """A combination with the defaults of what it leaves out, as `exclude` may name them."""
+    return {name: setting.default for name, setting in SETTINGS.items()} | settings
+
+
+def _settings(value: Any, what: str) -> Combination:
+    found = _mapping(value, what)
+    _known(found, (*SETTINGS, *MODELS), what)
+    return {name: _checked(name, part) for name, part in found.items()}
+
+
+def _axis(name: str, values: Any) -> list[Any]:
+    if name not in (*SETTINGS, *MODELS):
+        _known({name: values}, (*SETTINGS, *MODELS), "grid")
+    found = [_checked(name, value) for value in _list(values, f"grid.{name}")]
+    if not found:
+        raise UsageError(f"grid.{name} has no values; write a list, or leave it out")
+    return list(dict.fromkeys(found))
+
+
+def _checked(name: str, value: Any) -> Any:
+    """A value of a setting, with numbers that YAML takes for texts (1e-3) as numbers."""
+    if isinstance(value, list):
+        raise UsageError(f"{name} is a list; several values of a setting belong under grid")
+    if name in MODELS:
+        if not isinstance(value, str) or not value.strip():
+            raise UsageError(f"{name} is {value!r}; it must be a text")
+        check_text(name, value)
+        return value
+    setting = SETTINGS[name]
+    value = _number(setting, value)
+    setting.check(value)
+    return value
+
+
+def _number(setting: NamedSetting, value: Any) -> Any:
+    if isinstance(value, str) and float in setting.kinds:
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _evaluation(value: Any) -> Evaluation | None:
+    if value is None:
+        return None
+    found = _mapping(value, "evaluate")
+    names = [name for name in settings_of(EvaluateConfig) if name not in ("target", "source")]
+    _known(found, (*names, "clip", "metrics"), "evaluate")
+    metrics = _list(found.get("metrics", list(METRICS)), "evaluate.metrics")
+    if not all(isinstance(metric, str) for metric in metrics):
+        raise UsageError(f"evaluate.metrics is {metrics}; it must be a list of names, such as quality")
+    clip = found.get("clip")
+    if clip is not None:
+        _checked("clip", clip)
+    evaluation = Evaluation({name: found[name] for name in names if name in found}, clip, tuple(metrics))
+    evaluation.config("any", "")  # checks the values
+    return evaluation
+
+
+def _keep(value: Any) -> str:
+    if value is None:  # YAML's none is a text, its null is not
+        return NONE
+    if value not in KEEP:
+        raise UsageError(f"keep is {value!r}; it must be one of {', '.join(KEEP)}")
+    return str(value)
+
+
+def _known(value: Mapping[str, Any], names: Sequence[str], what: str) -> None:
+    if unknown := [name for name in value if name not in names]:
+        raise UsageError(f"{what} has an unknown entry {unknown[0]!r}; there are: {', '.join(names)}")
+
+
+def _mapping(value: Any, what: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UsageError(f"{what} is {str(value)[:60]!r}; it must be a mapping of names and values")
+    return value
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise UsageError(f"{what} is {str(value)[:60]!r}; it must be a list")
+    return value

@@ -1,0 +1,151 @@
+"""The report of a sweep: index.html, results.json and results.csv, from the folders of its jobs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint.metadata import strict_json
+from ..files import atomic_path
+from ..pictures.page import render
+from ..runs.folder import FINISHED, PAGE, RunFolder
+from ..runs.results import command, summary
+from .jobs import JOBS, Job
+from .plan import METRICS
+from .state import DONE, FAILED, STOPPED, failure, load_measures, status
+
+RESULTS, TABLE = "results.json", "results.csv"
+SETTLED = (DONE, STOPPED)
+FACTS = ("status", "iterations_done", "loss", "seconds", "folder", "error")  # columns beside settings and measures
+PAUSE = 20  # times that writing the report takes: it is not written again before, so that it costs 5 % at most
+Row = dict[str, Any]
+
+
+class Report:
+    """Rows for all jobs of a sweep, and for earlier ones whose results are still in its folder.
+
+    Args:
+        root: folder of the sweep.
+        jobs: of the present description.
+        title: heading of the page.
+        metrics: measures to show.
+    """
+
+    def __init__(self, root: Path, jobs: Sequence[Job], title: str, metrics: Sequence[str] = METRICS):
+        self.root, self.jobs, self.title, self.metrics = root, jobs, title, tuple(metrics)
+        self._known: dict[str, Row] = {}  # rows of jobs that are settled, whose folders are read once
+        self._earlier = _earlier(root, {job.folder_name for job in jobs})
+        self._not_before = 0.0
+
+    def update(self, job: Job) -> None:
+        """Read the folder of a job again, for the next `save`."""
+        self._known.pop(job.folder_name, None)
+
+    def rows(self) -> list[Row]:
+        """A row for each job, in order, then for earlier ones; see `page.render`."""
+        found = [self._row(job.folder_name, job) for job in self.jobs]
+        return found + [self._row(name, None) for name in self._earlier]
+
+    def _row(self, name: str, job: Job | None) -> Row:
+        if name not in self._known:
+            row = _row(self.root, name, job)
+            if row["status"] not in SETTLED:
+                return row
+            self._known[name] = row
+        return self._known[name]
+
+    def refresh(self) -> None:
+        """Write the report, unless that was done a moment ago."""
+        if (began := time.monotonic()) >= self._not_before:
+            self.save()
+            now = time.monotonic()
+            self._not_before = now + PAUSE * (now - began)
+
+    def save(self) -> None:
+        """Write index.html, results.json and results.csv; each appears whole.
+
+        Raises:
+            NadaError: a file cannot be written.
+        """
+        rows = self.rows()
+        axes = axes_of(rows)
+        metrics = [name for name in self.metrics if any(name in row["measures"] for row in rows)]
+        page = strict_json({"rows": rows, "axes": axes, "metrics": metrics})
+        told = [{name: value for name, value in row.items() if name != "curve"} for row in rows]
+        results = {"name": self.title, "axes": axes, "jobs": told}
+        for name, text in ((PAGE, render(self.title, page)), (RESULTS, strict_json(results, indent=1))):
+            with atomic_path(self.root / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        with atomic_path(self.root / TABLE) as temporary:
+            _write_table(rows, temporary)
+
+
+def load_rows(root: Path) -> list[Row]:
+    """The rows of a sweep, as its results.json has them; [] if there is none that can be read."""
+    with suppress(OSError, ValueError, RecursionError):
+        found = json.loads((root / RESULTS).read_text(encoding="utf-8"))
+        if isinstance(found, dict) and isinstance(found.get("jobs"), list):
+            return [row for row in found["jobs"] if isinstance(row, dict)]
+    return []
+
+
+def axes_of(rows: Sequence[Row]) -> list[str]:
+    """The settings in which jobs differ: the target first, then those with the most values, and the source last."""
+    values: dict[str, set[Any]] = {}
+    for row in rows:
+        for name, value in row["settings"].items():
+            values.setdefault(name, set()).add(value)
+    varied = [name for name, found in values.items() if len(found) > 1]
+    return sorted(varied, key=lambda name: (name != "target", name == "source", -len(values[name])))
+
+
+def measures_of(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """{measure: mean} of a result of `evaluate`; a measure of several CLIP models also as their mean."""
+    found = {name: entry["mean"] for name, entry in evaluation.get("measures", {}).items()}
+    models = [entry["name"] for entry in evaluation.get("setting", {}).get("encoders", ())]
+    if len(models) > 1:
+        names = {name.removeprefix(f"{model} ") for model in models for name in found if name.startswith(f"{model} ")}
+        for name in sorted(names):
+            values = [found[f"{model} {name}"] for model in models if f"{model} {name}" in found]
+            found[name] = sum(values) / len(values)
+    return found
+
+
+def _earlier(root: Path, present: Iterable[str]) -> list[str]:
+    """Names of the folders of jobs that the sweep no longer describes, and that hold results."""
+    folders = sorted(path.name for path in (root / JOBS).glob("*") if path.name not in present)
+    return [name for name in folders if _has_results(RunFolder(root / JOBS / name).record())]
+
+
+def _has_results(record: Mapping[str, Any]) -> bool:
+    recipe = record.get("recipe")
+    return bool(record.get(FINISHED)) and isinstance(recipe, dict) and {"iterations_done", "target"} <= recipe.keys()
+
+
+def _row(root: Path, name: str, job: Job | None) -> Row:
+    place = f"{JOBS}/{name}/"
+    folder = RunFolder(root / JOBS / name)
+    record = folder.record()
+    iterations = job.config.iterations if job else record["recipe"]["iterations"]
+    row: Row = {"job": name.partition("-")[0], "status": status(folder, iterations), "folder": place, "measures": {}}
+    if row["status"] in SETTLED or (job is None and _has_results(record)):
+        return row | summary(record, place) | {"measures": measures_of(load_measures(folder))}
+    settings = job.settings if job else {}
+    error = {"error": failure(folder)} if row["status"] == FAILED else {}
+    return row | {"settings": settings, "command": command(settings)} | error
+
+
+def _write_table(rows: Sequence[Row], path: Path) -> None:
+    settings = list(dict.fromkeys(name for row in rows for name in row["settings"]))
+    measures = list(dict.fromkeys(name for row in rows for name in row["measures"]))
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["job", *settings, *FACTS, *measures])
+        for row in rows:
+            values = [row["settings"].get(name) for name in settings] + [row.get(name) for name in FACTS]
+            writer.writerow([row["job"], *values, *(row["measures"].get(name) for name in measures)])

@@ -1,0 +1,108 @@
+"""The state of a sweep, which the folders of its jobs tell: what is done or begun, has failed, was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint.metadata import strict_json
+from ..files import atomic_path
+from ..runs.folder import FINISHED, RunFolder
+from .jobs import Job
+from .plan import STYLE, Evaluation
+
+FAILURE, EVALUATION = "failure.json", "evaluation"
+DONE, STOPPED, FAILED, BEGUN, PENDING = STATUSES = ("done", "stopped", "failed", "begun", "pending")
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What holds for all jobs of a sweep."""
+
+    root: Path
+    """Folder of the sweep."""
+    keep: str = STYLE
+    """What stays of a job that is done: one of `plan.KEEP`."""
+    evaluation: Evaluation | None = None
+    """How results are measured; None for not at all."""
+    rungs: tuple[int, ...] = ()
+    """Iterations at which jobs are compared; see `halving`."""
+    stop_on_error: bool = False
+    """End with the first job that fails, instead of continuing with the others."""
+
+    def folder(self, job: Job) -> RunFolder:
+        """The folder of a job."""
+        return RunFolder(job.folder(self.root))
+
+
+def status(folder: RunFolder, iterations: int) -> str:
+    """One of `STATUSES`: done, stopped early by a comparison, failed, begun, or pending.
+
+    Args:
+        folder: of the job.
+        iterations: its whole length.
+    """
+    if folder.is_complete(iterations):
+        return DONE
+    if (folder.path / FAILURE).is_file():
+        return FAILED
+    record = folder.record()
+    if record.get(FINISHED) and record.get("interrupted"):
+        return STOPPED
+    return BEGUN if folder.states() else PENDING
+
+
+def record_failure(folder: RunFolder, sentence: str) -> None:
+    """Write why a job failed. The next sweep tries it again."""
+    _write(folder.path / FAILURE, {"error": sentence})
+
+
+def failure(folder: RunFolder) -> str:
+    """Why a job failed, or "" if it did not."""
+    return str(_read(folder.path / FAILURE).get("error", ""))
+
+
+def forget_failure(folder: RunFolder) -> None:
+    """Delete the note of a failure."""
+    with suppress(OSError):
+        (folder.path / FAILURE).unlink()
+
+
+def save_measures(folder: RunFolder, result: Mapping[str, Any], iteration: int | None = None) -> None:
+    """Write what `evaluate` found, at the end of a job or at an iteration before."""
+    _write(_measures_path(folder, iteration), result)
+
+
+def load_measures(folder: RunFolder, iteration: int | None = None) -> dict[str, Any]:
+    """What `save_measures` wrote; {} if there is nothing that can be read."""
+    return _read(_measures_path(folder, iteration))
+
+
+def is_measured(orders: Orders, job: Job, iteration: int | None = None) -> bool:
+    """Whether a job was measured as the orders say, at its end or at an iteration before."""
+    if orders.evaluation is None:
+        return True
+    found = load_measures(orders.folder(job), iteration)
+    wanted = asdict(orders.evaluation.config(job.config.target, job.config.source))
+    setting = found.get("setting", {})
+    return found.get("clip") == (orders.evaluation.clip or job.clip) and wanted.items() <= setting.items()
+
+
+def _measures_path(folder: RunFolder, iteration: int | None) -> Path:
+    return folder.path / (f"{EVALUATION}.json" if iteration is None else f"{EVALUATION}_{iteration:05d}.json")
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(strict_json(dict(content), indent=1), encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError, RecursionError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}

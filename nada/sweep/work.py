@@ -1,0 +1,217 @@
+"""Train jobs, alone or in lock-step: resumed where they stopped, measured, and saved in their folders."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..adapt import AdaptStep
+from ..errors import NadaError, is_out_of_memory
+from ..measure.evaluate import evaluate
+from ..runs.folder import SNAPSHOTS, STATES, STYLE_ENDING
+from ..runs.kept_run import KeptRun
+from ..runs.names import result_name
+from ..runs.out_of_memory import sparing
+from ..runs.results import STRIP_COLUMNS, save_results
+from ..runs.snapshots import evenly
+from ..styles.files import load_style
+from ..styles.style import Style, apply_style
+from ..training.lock_step import FrozenSide
+from .jobs import Job, Models
+from .plan import GENERATOR, NONE
+from .state import DONE, Orders, forget_failure, is_measured, record_failure, save_measures, status
+
+log = logging.getLogger(__name__)
+
+LOCKS = "locks"  # folder below that of the sweep
+# What PyTorch says when a device is of no use any more to this process; another process can use it again.
+_DEVICE_LOST = re.compile(r"CUDA error|HIP error|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS_(?!ALLOC)")
+
+
+class DeviceLost(NadaError):
+    """The GPU cannot be used by this process any more.
+
+    Args:
+        job: what was being trained.
+        reason: what PyTorch said.
+    """
+
+    def __init__(self, job: Job, reason: str):
+        super().__init__(f"the device failed: {reason}")
+        self.job, self.reason = job, reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DeviceLost, (self.job, self.reason)
+
+
+@dataclass
+class Watch:
+    """What a worker tells, and asks, while it works."""
+
+    begun: Callable[[Job, int], None] = lambda job, iteration: None
+    """Called with a job and the steps that it had done before."""
+    stepped: Callable[[Job, int, float], None] = lambda job, iteration, loss: None
+    """Called after each step with its number and loss."""
+    settled: Callable[[Job], None] = lambda job: None
+    """Called when a job is done, has failed, or waits for a comparison."""
+    stop: Callable[[], bool] = lambda: False
+    """Whether to keep everything and end after the step in progress."""
+
+
+@dataclass
+class Worker:
+    """Trains jobs with models that stay loaded."""
+
+    models: Models
+    orders: Orders
+    watch: Watch = field(default_factory=Watch)
+
+    def work(self, jobs: Sequence[Job], until: int | None = None) -> None:
+        """Train jobs to their ends, in lock-step. Jobs that are done are left alone.
+
+        Args:
+            jobs: of the same `Job.kind`.
+            until: keep and measure each job after so many iterations, for a comparison, instead.
+
+        Raises:
+            DeviceLost: the device failed, which another process may survive.
+            NadaError: a job failed, and the orders are to stop on errors.
+        """
+        crowded: list[Job] = []
+        with ExitStack() as locks:
+            mine = [job for job in jobs if self._claimed(job, locks)]
+            self._train(mine, until, crowded)
+            for job in crowded:  # a device that has no memory for several may have enough for one
+                self._train([job], until, [])
+
+    def save_stopped(self, job: Job) -> None:
+        """Write the results of a job that a comparison has stopped. Its state stays, so that it can be resumed."""
+        with self._failures(job, None):
+            kept = self._begin(job)
+            self._save(kept, interrupted=True)
+            self.watch.settled(job)
+
+    def _claimed(self, job: Job, locks: ExitStack) -> bool:
+        """Whether no other process works on a job. The lock ends with this process, however that ends."""
+        folder = self.orders.root / LOCKS
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            locks.enter_context(FileLock(folder / f"{job.id}.lock", timeout=0))
+        except Timeout:
+            log.info("another process works on %s", job.folder_name)
+            return False
+        except (OSError, NotImplementedError) as error:  # some network drives have no locks
+            log.warning("%s cannot be locked, so do not run it twice at once: %s", job.folder_name, error)
+        return True
+
+    def _train(self, jobs: Sequence[Job], until: int | None, crowded: list[Job]) -> None:
+        """Train jobs in lock-step; those that several have no memory for are added to `crowded`."""
+        runs: dict[str, tuple[Job, KeptRun, Iterator[AdaptStep]]] = {}
+        side = FrozenSide() if len(jobs) > 1 else None
+        for job in jobs:
+            with self._failures(job, crowded if len(jobs) > 1 else None):
+                if status(self.orders.folder(job), job.config.iterations) == DONE:
+                    self._complete(job)
+                    continue
+                kept = self._begin(job)
+                kept.run.frozen_side = side
+                self.watch.begun(job, kept.begin)
+                runs[job.id] = job, kept, sparing(kept, kept.run)
+        while runs:
+            # The run that is furthest behind comes next: so all make the same draws, one after the other.
+            job, kept, steps = min(runs.values(), key=lambda entry: entry[1].run.iteration)
+            goal = min(until or job.config.iterations, job.config.iterations)
+            with self._failures(job, crowded if len(runs) > 1 else None):
+                if kept.run.iteration < goal:
+                    kept.run.start_clock()  # time that other jobs took since its last step is not its own
+                    step = next(steps)
+                    self.watch.stepped(job, step.iteration, float(step.loss))
+                    if self.watch.stop():
+                        break
+                    continue
+                kept.keep()
+                self._finish(job, kept, goal)
+            del runs[job.id], kept, steps
+        for _, kept, _ in runs.values():  # the user has interrupted them
+            kept.keep()
+
+    @contextmanager
+    def _failures(self, job: Job, crowded: list[Job] | None) -> Iterator[None]:
+        """Record a failure, so that it does not stop the other jobs.
+
+        Args:
+            job: what is being worked on.
+            crowded: takes a job that ran out of memory beside others on the device; None where it was alone.
+        """
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, RuntimeError) and _DEVICE_LOST.search(str(error)):
+                raise DeviceLost(job, " ".join(str(error).split())[:300]) from error
+            if crowded is not None and is_out_of_memory(error):
+                crowded.append(job)
+                return
+            known = isinstance(error, (NadaError, OSError)) or is_out_of_memory(error)
+            sentence = str(error) if known else f"{type(error).__name__}: {error}"
+            log.error("%s failed: %s", job.folder_name, sentence, exc_info=not known)  # a defect shows its traceback
+            record_failure(self.orders.folder(job), sentence)
+            self.watch.settled(job)
+            if self.orders.stop_on_error:
+                raise
+
+    def _begin(self, job: Job) -> KeptRun:
+        """The run of a job, from its furthest state."""
+        folder = self.orders.folder(job)
+        folder.prepare()
+        moments = {*evenly(job.config.iterations, STRIP_COLUMNS), *self.orders.rungs}
+        notes = {"generator": job.generator, "clip": job.clip, "style_images": [], "snapshot_every": None}
+        notes["device"] = str(self.models.device)
+        generator, clip = self.models.generator(job.generator), self.models.clip(job.clip)
+        return KeptRun(folder, generator, clip, job.config, moments=moments, notes=notes)
+
+    def _finish(self, job: Job, kept: KeptRun, iteration: int) -> None:
+        """Measure a job, and save it if this is its end; the record comes last."""
+        done = iteration == job.config.iterations
+        moment = None if done else iteration
+        if not is_measured(self.orders, job, moment):
+            self._measure(job, Style.between(kept.run.frozen, kept.run.trained), moment)
+        if done:
+            self._save(kept)
+            self._complete(job)
+        self.watch.settled(job)
+
+    def _save(self, kept: KeptRun, interrupted: bool = False) -> None:
+        keep = self.orders.keep
+        save_results(kept, interrupted, with_generator=keep == GENERATOR, with_style=keep != NONE, with_page=False)
+
+    def _complete(self, job: Job) -> None:
+        """Do what is left to do for a job whose record is written."""
+        folder = self.orders.folder(job)
+        forget_failure(folder)
+        if not is_measured(self.orders, job):  # the measurement was asked for, or changed, afterwards
+            path = folder.path / f"{result_name(folder.record()['recipe'])}{STYLE_ENDING}"
+            if path.is_file():
+                self._measure(job, load_style(path), None)
+            else:
+                log.warning("%s cannot be measured, because its style was not kept", job.folder_name)
+        if self.orders.keep != GENERATOR:
+            for name in (STATES, SNAPSHOTS):
+                shutil.rmtree(folder.path / name, ignore_errors=True)
+
+    def _measure(self, job: Job, style: Style, iteration: int | None) -> None:
+        """Measure a job by its style in half precision: figures are then the same for a style from its file."""
+        evaluation, base = self.orders.evaluation, self.models.generator(job.generator)
+        if evaluation is None:
+            return
+        spec, judge = evaluation.clip or job.clip, self.models.judge(job.generator)
+        config = evaluation.config(job.config.target, job.config.source)
+        extra = judge and judge.measures(config.target)
+        result = evaluate(apply_style(base, style), self.models.clip(spec), config, base, extra)
+        save_measures(self.orders.folder(job), {"clip": spec, **result}, iteration)

@@ -1,0 +1,93 @@
+"""What a sweep file asks for, and what is refused in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from nada.errors import UsageError
+from nada.sweep.plan import MAX_JOBS, make_plan, read_sweep, target_lines
+
+
+def combinations(**description):
+    return [dict(settings) for settings in make_plan(description).combinations]
+
+
+def test_a_grid_is_every_combination_with_the_seeds_last():
+    found = combinations(base={"batch": 2}, grid={"seed": [5, 1], "target": ["a", "b"], "iterations": [10, 20]})
+    assert len(found) == 8
+    assert [settings["seed"] for settings in found] == [5] * 4 + [1] * 4
+    assert found[0] == {"batch": 2, "seed": 5, "target": "a", "iterations": 10}
+
+
+def test_pairs_belong_together_and_take_the_axes_that_they_do_not_set():
+    pairs = [{"source": "dog", "target": "pig", "iterations": 20}, {"source": "cat", "target": "fox"}]
+    found = combinations(base={"iterations": 10}, grid={"seed": [0, 1]}, pairs=pairs)
+    texts = [(settings["source"], settings["target"], settings["iterations"], settings["seed"]) for settings in found]
+    assert texts == [("dog", "pig", 20, 0), ("cat", "fox", 10, 0), ("dog", "pig", 20, 1), ("cat", "fox", 10, 1)]
+
+
+def test_pairs_stand_beside_a_grid_of_targets():
+    found = combinations(grid={"target": ["a", "b"], "seed": [0]}, pairs=[{"source": "dog", "target": "pig"}])
+    assert [settings["target"] for settings in found] == ["a", "b", "pig"]
+
+
+def test_excluded_are_jobs_that_have_all_of_a_rule(caplog):
+    found = combinations(
+        grid={"target": ["a", "b"], "seed": [0, 1]},
+        exclude=[{"target": "a", "seed": 1}, {"batch": 2, "target": "b", "seed": 0}, {"target": "c"}],
+    )
+    assert [(settings["target"], settings["seed"]) for settings in found] == [("a", 0), ("b", 1)]
+    assert "nothing is excluded by {'target': 'c'}" in caplog.text
+
+
+def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path):
+    (tmp_path / "sweep.yaml").write_text("base: {target: a, learning_rate: 1e-3}\ngrid: {norm_weight: [0, 5e-1]}")
+    plan = make_plan(read_sweep(tmp_path / "sweep.yaml"))
+    assert [(s["learning_rate"], s["norm_weight"]) for s in plan.combinations] == [(0.001, 0), (0.001, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("description", "words"),
+    [
+        ({"grids": {}}, "unknown entry 'grids'"),
+        ({"base": {"targets": "a"}}, "unknown entry 'targets'"),
+        ({"base": {"target": ["a"]}}, "several values of a setting belong under grid"),
+        ({"grid": {"target": "a"}}, "grid.target is 'a'; it must be a list"),
+        ({"grid": {"target": []}}, "grid.target has no values"),
+        ({"grid": {"colour": ["a"]}}, "unknown entry 'colour'"),
+        ({"base": {"target": 3}}, "target is 3; it must be a text"),
+        ({"base": {"target": "a", "generator": 3}}, "generator is 3"),
+        ({"base": {"batch": 2}}, "no target"),
+        ({"base": {"target": "a"}, "exclude": [{"target": "a"}]}, "the sweep has no jobs"),
+        ({"base": {"target": "a"}, "keep": "all"}, "keep is 'all'"),
+        ({"base": {"target": "a"}, "evaluate": {"counts": 3}}, "unknown entry 'counts'"),
+        ({"base": {"target": "a"}, "evaluate": {"count": 1}}, "count is 1"),
+        ({"base": {"target": "a"}, "evaluate": {"metrics": [1]}}, "list of names"),
+        ({"base": {"target": "a"}, "name": 7}, "name is 7"),
+        ({"base": {"target": "a"}, "grid": {"seed": list(range(400)), "batch": list(range(1, 400))}}, str(MAX_JOBS)),
+        ({"pairs": {"target": "a"}}, "must be a list"),
+    ],
+)
+def test_mistakes_are_explained(description, words):
+    with pytest.raises(UsageError, match=words):
+        make_plan(description)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a", "\x00", "&a [*a, *b]"])
+def test_files_that_are_no_sweep_are_refused(tmp_path, text):
+    (tmp_path / "sweep.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"sweep\.yaml is"):
+        read_sweep(tmp_path / "sweep.yaml")
+    with pytest.raises(UsageError, match="does not exist"):
+        read_sweep(tmp_path / "other.yaml")
+
+
+def test_nothing_in_a_file_is_executed(tmp_path):
+    (tmp_path / "sweep.yaml").write_text(f"name: !!python/object/apply:os.mkdir ['{tmp_path}/made']")
+    with pytest.raises(UsageError, match="is not YAML"):
+        read_sweep(tmp_path / "sweep.yaml")
+    assert not (tmp_path / "made").exists()
+
+
+def test_lines_are_targets():
+    assert target_lines(" sketch\n\nwatercolor:2 | pencil\r\nsketch \n") == ["sketch", "watercolor:2 | pencil"]
