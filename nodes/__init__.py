@@ -8,6 +8,7 @@ from . import host
 from .adapt import NADAImageAdapt, NADATextAdapt
 from .blend import NADABlendGenerators
 from .compare import NADACompareGrid
+from .encoder import NADALoadEncoder
 from .evaluate import NADAEvaluate
 from .latents import NADAEditLatents, NADAInterpolateLatents, NADALoadLatents, NADAMixLatents
 from .load import LoadStyleGAN2, NADALoadCLIP, NADASaveGenerator
@@ -31,6 +32,7 @@ NODES = (
     GenerateImages,
     NADACompareGrid,
     NADAAlignPhoto,
+    NADALoadEncoder,
     NADAPasteBack,
     NADAEvaluate,
     NADASaveGenerator,

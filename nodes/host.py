@@ -28,7 +28,7 @@ from ..nada.runs.folder import SNAPSHOTS, STYLE_ENDING
 
 GENERATORS, CLIPS = "stylegan", "open_clip"  # folders below ComfyUI's models/
 STYLES, MAPPERS, DIRECTIONS = "stylegan_styles", "stylegan_mappers", "stylegan_directions"
-CODES, RUNS = "stylegan_latents", "stylegan_runs"
+CODES, RUNS, ENCODERS = "stylegan_latents", "stylegan_runs", "stylegan_encoders"
 FILES = {  # endings of what the nodes list; CLIP models are folders
     GENERATORS: (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pkl"),
     STYLES: (".safetensors",),
@@ -36,6 +36,7 @@ FILES = {  # endings of what the nodes list; CLIP models are folders
     DIRECTIONS: (".safetensors", ".npy", ".npz", ".pt"),
     CODES: (".safetensors", ".npy", ".npz", ".pt"),
     RUNS: (".safetensors",),
+    ENCODERS: (".safetensors", ".pt", ".pth"),
 }
 SAVED = (GENERATORS, STYLES, MAPPERS, RUNS)  # have a folder below output/ too
 CLIP_CONFIG = "open_clip_config.json"

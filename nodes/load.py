@@ -11,6 +11,7 @@ from comfy_api.latest import io, ui
 from ..nada import (
     EMBEDDED,
     PUBLISHED,
+    Published,
     UsageError,
     download,
     file_stamp,
@@ -69,8 +70,7 @@ class LoadStyleGAN2(io.ComfyNode):
         if generator_name in EMBEDDED:
             return generator_name
         if generator_name in DOWNLOADS:
-            path = host.download_folder() / DOWNLOADS[generator_name].file
-            return file_stamp(path) if path.is_file() else "absent"
+            return published_stamp(DOWNLOADS[generator_name])
         return file_stamp(host.file_path(host.GENERATORS, generator_name))
 
     @classmethod
@@ -90,12 +90,22 @@ def _generator_source(name: str) -> tuple[str, list[str]]:
         return name, []
     if name not in DOWNLOADS:
         return host.file_path(host.GENERATORS, name), []
-    model = DOWNLOADS[name]
+    return fetched(DOWNLOADS[name])
+
+
+def fetched(model: Published) -> tuple[str, list[str]]:
+    """The file of a published model in models/stylegan, downloaded if need be, and what to say of the download."""
     if (path := host.download_folder() / model.file).is_file():
         return str(path), []
     host.say(f"downloading {model.name}, {model.megabytes} MB; license: {model.license}")
     path, remarks = download(model, host.download_folder(), _progress(f"downloading {model.name}"))
     return str(path), remarks
+
+
+def published_stamp(model: Published) -> str:
+    """What changes when the file of a published model does; "absent" before it is downloaded."""
+    path = host.download_folder() / model.file
+    return file_stamp(path) if path.is_file() else "absent"
 
 
 def _progress(what: str) -> Callable[[int, int], None]:

@@ -32,6 +32,9 @@ NADAMapper = io.Custom("NADA_MAPPER")
 NADASnapshots = io.Custom("NADA_SNAPSHOTS")
 """`nada.Snapshots` of a training, on the CPU."""
 
+NADAEncoder = io.Custom("NADA_ENCODER")
+"""A `nada.photo.contract.Encoder`, a module on the CPU without gradients."""
+
 NADACrops = io.Custom("NADA_CROPS")
 """A list of `nada.photo.align.Placed`: squares in a batch of photos, one for each aligned picture."""
 

@@ -23,7 +23,7 @@ NODES += ("NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACo
 NODES += ("NADALoadStyle", "NADAApplyStyle", "NADASaveStyle")
 NODES += ("NADAImageAdapt", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate")
 NODES += ("NADALoadLatents", "NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
-NODES += ("NADAAlignPhoto", "NADAPasteBack")
+NODES += ("NADAAlignPhoto", "NADAPasteBack", "NADALoadEncoder")
 FILMSTRIP = f"/extensions/{PACK}/filmstrip.js"
 TEXT_EVENT, PREVIEW_EVENTS = 3, {1, 4}
 

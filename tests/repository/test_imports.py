@@ -40,6 +40,7 @@ ROOMS = {  # one row a folder, from the top down
     "nada/text_edits": room(8, "torch"),
     "nada/measure": room(8, "torch"),
     "nada/photo": room(8, "torch"),
+    "nada/photo/encoders": room(7, "torch"),
     "nada/training": room(7, "torch"),
     "nada/clip": room(6, "torch open_clip"),
     "nada/published": room(5, "huggingface_hub filelock"),

@@ -1,0 +1,64 @@
+"""Encoders: what finds the codes of a photo at one look."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..nada import file_stamp
+from ..nada.photo.encoders.files import load_published_encoder
+from ..nada.photo.encoders.published import describe
+from ..nada.published.catalog import ENCODERS
+from . import host
+from .load import fetched, published_stamp
+from .sockets import LOADING, NADAEncoder, known_options
+
+DOWNLOADS = {f"(download) {model.label}": model for model in ENCODERS}
+
+
+class NADALoadEncoder(io.ComfyNode):
+    """An encoder from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        files = host.files(host.ENCODERS)
+        return io.Schema(
+            node_id="NADALoadEncoder",
+            display_name="Load Encoder (StyleGAN)",
+            category=LOADING,
+            description="Loads a network that finds the latent codes of a photo at one look, or at a few: e4e, pSp or "
+            "ReStyle. Files are read without executing anything in them.",
+            inputs=[
+                io.Combo.Input(
+                    "encoder_name",
+                    options=[*files, *DOWNLOADS],
+                    default=[*files, *DOWNLOADS][0],
+                    tooltip="Change this first. Files in models/stylegan_encoders, as their authors publish them "
+                    "(.pt); after adding one press R. Entries with (download) are fetched into models/stylegan when "
+                    "they first run, since they hold their generator too; mind their licenses. An encoder works with "
+                    "the generator that it was trained for: e4e and pSp of FFHQ with ffhq-1024.",
+                )
+            ],
+            outputs=[NADAEncoder.Output("encoder", tooltip="The encoder, for Invert Photo.")],
+            **known_options(
+                search_aliases=["e4e", "psp", "restyle", "inversion", "encoder4editing", "pixel2style2pixel"]
+            ),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, encoder_name: str) -> str:
+        if encoder_name in DOWNLOADS:
+            return published_stamp(DOWNLOADS[encoder_name])
+        return file_stamp(host.file_path(host.ENCODERS, encoder_name))
+
+    @classmethod
+    @host.explained
+    def execute(cls, encoder_name: str) -> io.NodeOutput:
+        if encoder_name in DOWNLOADS:
+            path, remarks = fetched(DOWNLOADS[encoder_name])
+        else:
+            path, remarks = host.file_path(host.ENCODERS, encoder_name), []
+        encoder = load_published_encoder(path)
+        facts = describe(encoder.config)
+        codes = " x ".join(map(str, facts["codes"]))
+        host.say(" | ".join([f"{facts['encoder']} ({facts['trunk']})", f"codes {codes}", *remarks]))
+        return io.NodeOutput(encoder)
