@@ -1,0 +1,59 @@
+"""Features inside CLIP's image towers: what a picture shows, place by place."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..losses import unit
+from .models import ClipModel
+
+DEPTHS = (1 / 3, 2 / 3, 1.0)  # of the tower's blocks, where features are read
+
+
+def image_features(model: ClipModel, images: Tensor) -> list[Tensor]:
+    """Features of images at three depths of a CLIP model's image tower; gradients flow back to the images.
+
+    Patch tokens of a transformer, feature maps of a ResNet; of any other tower, the embedding alone, as one place.
+
+    Args:
+        model: the CLIP model.
+        images: [N, C, H, W], about in [-1, 1]; see `ClipModel.encode_image`.
+
+    Returns:
+        [N, places, D] for each depth, float32, each place of length 1.
+    """
+    blocks = _blocks(model.model.visual)
+    found: dict[int, Tensor] = {}
+
+    def keep(place: int, output: Tensor) -> None:
+        found[place] = output
+
+    with ExitStack() as hooks:
+        for place in sorted({max(0, round(depth * len(blocks)) - 1) for depth in DEPTHS}) if blocks else ():
+            hook = blocks[place].register_forward_hook(lambda _, __, output, place=place: keep(place, output))
+            hooks.callback(hook.remove)
+        embedding = model.encode_image(images)
+    if not found:
+        return [unit(embedding)[:, None]]
+    return [unit(_by_place(output).float()) for output in found.values()]
+
+
+def feature_distance(features: list[Tensor], targets: list[Tensor]) -> Tensor:
+    """Squared distance of the features of N images, mean over places and depths: [N], each in 0..4."""
+    distances = [(a - b).square().sum(-1).mean(-1) for a, b in zip(features, targets, strict=True)]
+    return sum(distances[1:], distances[0]) / len(distances)
+
+
+def _blocks(visual: Any) -> list[nn.Module]:
+    """The blocks of open_clip's own transformers and ResNets, in order; [] for other towers."""
+    if hasattr(visual, "transformer"):
+        return [*getattr(visual.transformer, "resblocks", ())]
+    return [getattr(visual, name) for name in ("layer1", "layer2", "layer3", "layer4") if hasattr(visual, name)]
+
+
+def _by_place(output: Tensor) -> Tensor:
+    """Maps [N, D, H, W] or tokens [1 + places, N, D], the class token first, as [N, places, D]."""
+    return output.flatten(2).transpose(1, 2) if output.ndim == 4 else output[1:].transpose(0, 1)

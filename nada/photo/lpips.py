@@ -1,0 +1,144 @@
+"""LPIPS (Zhang et al., arXiv 1801.03924), version 0.1, from weights that are on this machine already.
+
+The linear heads come with the package `lpips`, whose files are read and whose code is not run; the backbone is one that
+torchvision has downloaded before. Nothing is downloaded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoint.arrays import open_arrays
+from ..errors import CheckpointError
+
+SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+SIDE = 256  # px: larger images are reduced to it
+
+
+class Conv(NamedTuple):
+    """A convolution with ReLU, by its number in torchvision's `features`."""
+
+    number: int
+    inputs: int
+    outputs: int
+    kernel: int = 3
+    stride: int = 1
+    padding: int = 1
+
+
+class Pool(NamedTuple):
+    """A maximum over windows."""
+
+    kernel: int
+    stride: int
+
+
+TAP = "tap"  # compare the features here
+Backbone = tuple[Conv | Pool | str, ...]
+
+
+def _vgg() -> Iterator[Conv | Pool | str]:
+    number, inputs = 0, 3
+    for outputs, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        if number:
+            yield Pool(2, 2)
+            number += 1
+        for _ in range(count):
+            yield Conv(number, inputs, outputs)
+            number, inputs = number + 2, outputs
+        yield TAP
+
+
+BACKBONES: dict[str, tuple[str, Backbone]] = {  # heads' name: torchvision's file, layers; the better one first
+    "vgg": ("vgg16-397923af.pth", tuple(_vgg())),
+    "alex": (
+        "alexnet-owt-7be5be79.pth",
+        (
+            *(Conv(0, 3, 64, 11, 4, 2), TAP, Pool(3, 2), Conv(3, 64, 192, 5, 1, 2), TAP, Pool(3, 2)),
+            *(Conv(6, 192, 384), TAP, Conv(8, 384, 256), TAP, Conv(10, 256, 256), TAP),
+        ),
+    ),
+}
+
+
+class Lpips(nn.Module):
+    """The network. Frozen.
+
+    Args:
+        backbone: see `BACKBONES`.
+        features: {"features.0.weight": tensor, ...} of the backbone.
+        heads: {"lin0.model.1.weight": [1, C, 1, 1], ...}, one for each tap.
+
+    Raises:
+        CheckpointError: a tensor is missing, or of another shape.
+    """
+
+    def __init__(self, backbone: Backbone, features: dict[str, Tensor], heads: dict[str, Tensor]):
+        super().__init__()
+        self.backbone, width, taps = backbone, 0, 0
+        for layer in backbone:
+            if isinstance(layer, Conv):
+                shape, width = [layer.outputs, layer.inputs, layer.kernel, layer.kernel], layer.outputs
+                self._keep(f"weight{layer.number}", features, f"features.{layer.number}.weight", shape)
+                self._keep(f"bias{layer.number}", features, f"features.{layer.number}.bias", [layer.outputs])
+            elif layer == TAP:
+                self._keep(f"head{taps}", heads, f"lin{taps}.model.1.weight", [1, width, 1, 1])
+                taps += 1
+        self.register_buffer("shift", torch.tensor(SHIFT)[:, None, None])
+        self.register_buffer("scale", torch.tensor(SCALE)[:, None, None])
+
+    def _keep(self, name: str, tensors: dict[str, Tensor], source: str, shape: list[int]) -> None:
+        found = tensors.get(source)
+        if found is None or [*found.shape] != shape:
+            is_now = "missing" if found is None else f"of shape {[*found.shape]}"
+            raise CheckpointError(f"LPIPS cannot be used: {source} is {is_now}, expected {shape}; install it again")
+        self.register_buffer(name, found.float())
+
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """Features [N, C, h, w] at each tap, of length 1 at each place, of images [N, 3, H, W] in about [-1, 1]."""
+        largest = max(images.shape[-2:])
+        x = F.avg_pool2d(images, largest // SIDE) if largest >= 2 * SIDE else images
+        x = (x - self.get_buffer("shift")) / self.get_buffer("scale")
+        found = []
+        for layer in self.backbone:
+            if isinstance(layer, Conv):
+                weight, bias = self.get_buffer(f"weight{layer.number}"), self.get_buffer(f"bias{layer.number}")
+                x = F.conv2d(x, weight, bias, layer.stride, layer.padding).relu()
+            elif isinstance(layer, Pool):
+                x = F.max_pool2d(x, layer.kernel, layer.stride)
+            else:
+                found.append(x / (x.norm(dim=1, keepdim=True) + 1e-10))
+        return found
+
+    def distance(self, first: list[Tensor], second: list[Tensor]) -> Tensor:
+        """LPIPS of N pairs of images from their `layers`: [N]."""
+        terms = [
+            F.conv2d((a - b).square(), self.get_buffer(f"head{i}")).mean((1, 2, 3))
+            for i, (a, b) in enumerate(zip(first, second, strict=True))
+        ]
+        return torch.stack(terms).sum(0)
+
+
+def find_lpips() -> Lpips | None:
+    """The LPIPS network whose weights are on this machine, VGG before AlexNet; None if there are none."""
+    package = find_spec("lpips")
+    folders = [Path(place) for place in package.submodule_search_locations or ()] if package else []
+    for name, (file, backbone) in BACKBONES.items():
+        features = Path(torch.hub.get_dir()) / "checkpoints" / file
+        for heads in (folder / "weights" / "v0.1" / f"{name}.pth" for folder in folders):
+            if features.is_file() and heads.is_file():
+                return Lpips(backbone, _read(features), _read(heads)).eval()
+    return None
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    with open_arrays(path) as arrays:
+        wanted = {name: view for name, view in arrays.items() if not name.startswith("classifier")}
+        return {name: view.read() for name, view in wanted.items()}
