@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..checkpoint.metadata import strict_json
 from ..errors import NadaError, UsageError, is_out_of_memory, printable
-from . import adapt, align, evaluate, files, generate, models, pick, presets, styles, sweep, text_edits
+from . import adapt, align, evaluate, files, generate, models, photo, pick, presets, styles, sweep, text_edits
 from .output import forgiving, show
 from .parsing import escaped
 
@@ -31,6 +31,7 @@ examples:
   nada evaluate --generator nada-photo_to_sketch/photo_to_sketch.safetensors
   nada generate --generator demo --style nada-demo/photo_to_sketch.style.safetensors:0.5
   nada style diff ffhq.pkl ffhq_sketch.pt sketch.safetensors     save a published adaptation as a style
+  nada photo me.jpg --generator ffhq.pkl --style sketch.style.safetensors      your own photo in a style
   nada mapper --generator nada-dog_to_pig/dog_to_pig.safetensors --target pig
   nada align me.jpg --eyes 212,240,310,241             the square of a face as in FFHQ; --face finds it
   nada models                                          list published models; nada models ffhq-1024 downloads one
@@ -107,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for verb in (adapt, sweep, presets, pick, generate, align, evaluate, styles, text_edits, files, models):
+    for verb in (adapt, sweep, presets, pick, generate, align, photo, evaluate, styles, text_edits, files, models):
         verb.add(commands)
     return parser
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from ..errors import NadaError, UsageError, is_out_of_memory
-from ..generators import NOISE_MODES, Generator
+from ..generators import NOISE_MODES, Generator, Noise
 from ..generators.half_precision import require_half
 from ..seeding import seeded
 
@@ -17,7 +17,7 @@ from ..seeding import seeded
 def generate(
     generator: Generator,
     ws: Tensor,
-    noise: str = "const",
+    noise: Noise = "const",
     seed: int = 0,
     batch: int = 8,
     progress: Callable[[int], None] = lambda made: None,
@@ -28,7 +28,8 @@ def generate(
     Args:
         generator: on any device.
         ws: [N, num_ws, w_dim], on any device.
-        noise: "const" (the generator's stored maps), "random" (image i draws its own from seed + i) or "none".
+        noise: "const" (the generator's stored maps), "random" (image i draws its own from seed + i), "none", or the maps
+            of each image, {layer name: [N, 1, H, W]}.
         seed: for "random".
         batch: images at a time, at most; less takes less memory.
         progress: called with the number of images just made; what it raises ends this.
@@ -41,7 +42,7 @@ def generate(
         UsageError: `noise` or `batch` is out of range, or the device has no bfloat16.
         NadaError: the codes or the images are not finite numbers.
     """
-    if noise not in NOISE_MODES:
+    if isinstance(noise, str) and noise not in NOISE_MODES:
         raise UsageError(f"noise is {noise!r}; it must be one of {', '.join(NOISE_MODES)}")
     if batch < 1:
         raise UsageError(f"batch is {batch}; it must be at least 1")
@@ -54,7 +55,7 @@ def generate(
     while made < len(ws):
         codes = ws[made : made + batch]
         try:
-            images.append(_render(generator, codes, noise, seed + made, half))
+            images.append(_render(generator, codes, _part(noise, made, batch), seed + made, half))
         except Exception as error:
             if len(codes) == 1 or not is_out_of_memory(error):
                 raise
@@ -67,9 +68,18 @@ def generate(
     return torch.cat(images) if images else torch.empty(0)
 
 
-def _render(generator: Generator, ws: Tensor, noise: str, seed: int, half: bool) -> Tensor:
+def _part(noise: Noise, first: int, count: int) -> Noise:
+    """The noise of some of the images."""
+    if isinstance(noise, Mapping):
+        return {name: maps[first : first + count] for name, maps in noise.items()}
+    return noise
+
+
+def _render(generator: Generator, ws: Tensor, noise: Noise, seed: int, half: bool) -> Tensor:
     """Images of codes, all at a time, on the CPU."""
     maps = _random_noise(generator, len(ws), seed) if noise == "random" else noise
+    if isinstance(maps, Mapping):
+        maps = {name: part.to(generator.device) for name, part in maps.items()}
     images = generator.synthesis(ws.to(generator.device), maps, half=half).float().cpu()
     if not torch.isfinite(images).all():
         raise NadaError(

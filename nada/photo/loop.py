@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -10,6 +12,8 @@ from typing import Annotated, Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..checkpoint.own_files import read_own_file
+from ..checkpoint.saving import write_safetensors
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
 from ..generators import Generator
@@ -21,6 +25,8 @@ from .distance import PhotoDistance
 from .lpips import find_lpips
 
 Record = TypeVar("Record")
+KEY, VERSION = "nada-photo-state", 1
+SHAPE = {"recipe": {"iterations_done": int}}
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,11 @@ class PhotoLoop(TrainingLoop[Record]):
         """How many images fit into memory at once, as far as the steps have shown."""
         return max(1, len(self.photos) // self.pieces)
 
+    @property
+    def key(self) -> str:
+        """Cache key: hash of everything that determines the result, as 64 hexadecimal digits."""
+        return sha256(json.dumps(self._known, sort_keys=True).encode()).hexdigest()
+
     def recipe(self) -> dict[str, Any]:
         """All that is needed to do this again, JSON-able: configuration, CLIP models, base, photos, steps done."""
         return {**self._known, "iterations_done": self.iteration}
@@ -182,6 +193,22 @@ def refuse_another(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     if names or type(done) is not int or done < 0:
         what = ", ".join(names) or "the number of steps"
         raise UsageError(f"the state is that of another run: {what} differs; start without it")
+
+
+def save_photo_state(state: PhotoState, path: str | os.PathLike[str]) -> None:
+    """Write a state as safetensors; the file appears whole or not at all."""
+    tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
+    write_safetensors(tensors, {KEY: json.dumps({"format": VERSION, "recipe": state.recipe})}, path)
+
+
+def load_photo_state(path: str | os.PathLike[str]) -> PhotoState:
+    """Read a state. Nothing in the file is executed.
+
+    Raises:
+        CheckpointError: the file does not exist, is damaged, or is no such state.
+    """
+    description, tensors = read_own_file(path, KEY, VERSION, "state of a projection or tuning", SHAPE)
+    return PhotoState(description["recipe"], tensors)
 
 
 def tensor_hash(tensor: Tensor) -> str:

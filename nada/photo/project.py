@@ -57,9 +57,7 @@ class ProjectConfig(DistanceConfig):
         ),
     ] = 0.02
     fit_noise: Annotated[bool, Setting("Fit the noise maps too: finer detail, which no style changes.")] = False
-    noise_weight: Annotated[
-        float, Setting("Weight that keeps the noise maps noise; only with fit_noise.", low=0)
-    ] = 1e5
+    noise_weight: Annotated[float, Setting("Weight that keeps the noise maps noise; only with fit_noise.", low=0)] = 1e5
     seed: Annotated[
         int, Setting("Random seed. Runs with the same seed are identical.", low=1 - SEEDS, high=SEEDS - 1)
     ] = 0
@@ -153,9 +151,7 @@ class Projection(PhotoLoop[ProjectStep]):
 
     def _start_noise(self) -> dict[str, Tensor]:
         """Noise maps to begin with; image i draws its own from seed + i."""
-        draws = [
-            self.synthesis.sample_noise(1, seeded(self.config.seed + i)) for i in range(len(self.photos))
-        ]
+        draws = [self.synthesis.sample_noise(1, seeded(self.config.seed + i)) for i in range(len(self.photos))]
         return {name: torch.cat([draw[name] for draw in draws]) for name in draws[0]}
 
     def _begin_stage(self, pivot: Tensor, noise: Mapping[str, Tensor]) -> None:
@@ -275,7 +271,7 @@ def w_spread(generator: Generator) -> float:
 
 
 def noise_penalty(noise: Mapping[str, Tensor]) -> Tensor:
-    """How much noise maps hold beside noise: squared correlations of neighbours at all scales down to 8 px (appendix D).
+    """How far maps are from noise: squared correlations of neighbours at all scales down to 8 px (appendix D).
 
     Args:
         noise: {layer name: [N, 1, H, W]}.

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 import torch
 
-from ..adapt import Adaptation, AdaptStep
 from ..errors import is_out_of_memory
 
 log = logging.getLogger(__name__)
+Step = TypeVar("Step")
+
+
+class Spareable(Protocol):
+    """A run whose steps can be made to take less memory."""
+
+    @property
+    def pieces(self) -> int:
+        """Parts that each batch is computed in."""
+
+    def spare_memory(self) -> bool:
+        """Halve the memory of the steps to come; False if that is impossible."""
 
 
 def log_spared(sentence: str) -> None:
@@ -20,11 +32,11 @@ def log_spared(sentence: str) -> None:
 
 
 def sparing(
-    steps: Iterator[AdaptStep],
-    run: Adaptation,
+    steps: Iterator[Step],
+    run: Spareable,
     spared: Callable[[str], None] = log_spared,
     is_out_of_memory: Callable[[Exception], bool] = is_out_of_memory,
-) -> Iterator[AdaptStep]:
+) -> Iterator[Step]:
     """The steps of a run; a step that runs out of memory is retried in smaller pieces.
 
     Args:

@@ -11,11 +11,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -23,17 +23,21 @@ from ..clip.models import ClipEnsemble
 from ..errors import NadaError
 from ..files import prune
 from ..generators import Generator
+from ..photo.loop import PhotoLoop, load_photo_state, save_photo_state
 from ..text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..training.config import AdaptConfig
 from ..training.state import FREE, state_key
 from .folder import RECORD, STATES, RunFolder
 from .names import slug
 
+Loop = TypeVar("Loop", bound=PhotoLoop[Any])
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 4 << 30  # of everything that a store made itself; what was unused for longest is deleted first
 MAPPER_ENDING = ".mapper.safetensors"
-OWN = re.compile(rf".+-[0-9a-f]{{12}}({re.escape(MAPPER_ENDING)})?")  # names that a store gives
+PHOTO_ENDING = ".photo.safetensors"
+ENDINGS = "|".join(map(re.escape, (MAPPER_ENDING, PHOTO_ENDING)))
+OWN = re.compile(rf".+-[0-9a-f]{{12}}({ENDINGS})?")  # names that a store gives
 
 
 class RunStore:
@@ -121,6 +125,45 @@ class MapperStore:
             self.store.prune(self.path)
         except (NadaError, OSError) as error:
             log.warning("the mapper must be trained again next time: %s", error)
+
+
+class PhotoStore(Generic[Loop]):
+    """The state of one projection or tuning, in the middle or at its end: it resumes there, and is not repeated.
+
+    Args:
+        root, limit: see `RunStore`.
+        make: makes the loop, at its start.
+        name: the beginning of the file's name.
+
+    Attributes:
+        loop: the projection or tuning, where the stored state left it.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        make: Callable[[], Loop],
+        name: str,
+        limit: int = MAX_BYTES,
+    ):
+        self.store, self.loop = RunStore(root, limit), make()
+        self.path = self.store.root / f"{name}-{self.loop.key[:12]}{PHOTO_ENDING}"
+        if not self.path.is_file():
+            return
+        try:
+            self.loop.restore(load_photo_state(self.path))
+            os.utime(self.path)  # counts as used now
+        except (NadaError, OSError) as error:
+            log.warning("a stored state is of no use: %s", error)
+            self.loop = make()  # the state may have been restored in part
+
+    def keep(self) -> None:
+        """Save the loop's state. On failure, log a warning; the loop then cannot be resumed."""
+        try:
+            save_photo_state(self.loop.state(), self.path)
+            self.store.prune(self.path)
+        except (NadaError, OSError) as error:
+            log.warning("the photo must be fitted again next time: %s", error)
 
 
 def adaptation_key(

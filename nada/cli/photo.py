@@ -1,0 +1,292 @@
+"""`nada invert` and `nada photo`: latent codes of photos, and a photo in the style of an adaptation."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .. import demo
+from ..clip.loading import load_clip
+from ..clip.models import ClipEnsemble
+from ..errors import UsageError
+from ..files import CACHE, atomic_path
+from ..generators import Generator
+from ..latents.rendering import generate
+from ..latents.smoothing import smooth_latents
+from ..photo.codes import Codes, save_codes
+from ..photo.contract import Encoder
+from ..photo.crop import Crop
+from ..photo.encoders.small import load_small_encoder
+from ..photo.invert import as_square, comparison, inversion_errors, squares
+from ..photo.loop import PhotoLoop
+from ..photo.project import ProjectConfig, Projection
+from ..photo.tune import TuneConfig, Tuning
+from ..pictures.convert import to_pil
+from ..runs.folder import ResultFolder
+from ..runs.names import free_path, slug
+from ..runs.out_of_memory import sparing
+from ..runs.store import PhotoStore
+from ..settings import settings_of
+from ..styles.files import save_style
+from ..styles.style import apply_style
+from .align import add_pasting, add_placing, find_faces, open_photo, placing
+from .interrupt import Interrupt
+from .options import add_config, given
+from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_files
+from .shared import load_base, pick_device, split_spec, styled
+
+log = logging.getLogger(__name__)
+STORE = CACHE / "photos"  # states to resume from, and not to repeat what was done
+NONE = "none"
+CODES = "codes"
+Loop = TypeVar("Loop", bound=PhotoLoop[Any])
+
+
+def add(commands: Any) -> None:
+    """Add the verbs."""
+    invert = add_command(commands, "invert", "find the latent codes of photos", run_invert, show)
+    invert.add_argument(
+        "photos", type=Path, nargs="+", metavar="PHOTO", help="picture files; their EXIF orientation counts"
+    )
+    _add_inversion(invert)
+    invert.add_argument(
+        "--smooth",
+        type=float,
+        default=0.0,
+        metavar="FRAMES",
+        help="smooth the codes over time, for photos that are the frames of a video: the deviation in frames "
+        "(default: %(default)s)",
+    )
+    invert.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: a new nada-invert)")
+    invert.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
+
+    photo = add_command(commands, "photo", "show a photo in the style of an adaptation", run_photo, show_photo)
+    photo.add_argument("photo", type=Path, metavar="PHOTO", help="picture file; its EXIF orientation counts")
+    _add_inversion(photo)
+    photo.add_argument(
+        "--style", action="append", default=[], metavar="FILE[:STRENGTH]", help=f"{STYLE_HELP}; several add up"
+    )
+    photo.add_argument(
+        "--tune",
+        type=int,
+        nargs="?",
+        const=settings_of(TuneConfig)["iterations"].default,
+        default=0,
+        metavar="STEPS",
+        help="tune the generator to the photo before the style, for more likeness (default: no; STEPS: %(const)s)",
+    )
+    photo.add_argument("--save-likeness", type=Path, metavar="FILE", help="with --tune, save the tuning as a style")
+    photo.add_argument(
+        "--square-only", action="store_true", help="write the square alone, without pasting it into the photo"
+    )
+    add_pasting(photo)
+    photo.add_argument(
+        "--out", type=Path, metavar="PNG", help="picture to write (default: PHOTO's name with the style's)"
+    )
+    photo.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
+
+
+def _add_inversion(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that `Inversion` reads."""
+    parser.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
+    parser.add_argument(
+        "--encoder", metavar="FILE", help="encoder for this generator, which finds the codes to start from"
+    )
+    parser.add_argument(
+        "--no-optimize", action="store_true", help="take the encoder's codes as they are, in a fraction of the time"
+    )
+    parser.add_argument(
+        "--clip",
+        metavar="SPEC",
+        help="CLIP models whose features are compared, as for `nada adapt`, or 'none' (default: the demo's for the "
+        "demo generators, else none)",
+    )
+    add_placing(parser)
+    add_config(parser, "projection", ProjectConfig)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_device(parser)
+
+
+@dataclass
+class Inversion:
+    """Photos, their squares and their codes, on the device of the generator."""
+
+    base: Generator
+    clip: ClipEnsemble | None
+    photos: list[Tensor]
+    """Each [1, 3, H, W] in [-1, 1], on the CPU."""
+    places: list[tuple[int, Crop]]
+    """The photo and the square of each code."""
+    aligned: Tensor
+    """[N, 3, H, W], the squares."""
+    codes: Codes
+    errors: Tensor
+    """[N], see `inversion_errors`."""
+    images: Tensor
+    """[N, C, H, W], what the base shows at the codes."""
+    seconds: float
+    interrupted: bool
+
+
+def invert(args: argparse.Namespace, paths: Sequence[Path], smooth: float = 0.0) -> Inversion:
+    """Find squares and codes of photos by the arguments of `_add_inversion`. Ctrl-C keeps the codes found so far."""
+    if args.no_optimize and not args.encoder:
+        raise UsageError("--no-optimize needs --encoder; without either, nothing finds the codes")
+    config, where = ProjectConfig(**given(args, ProjectConfig)), placing(args)
+    photos = [open_photo(path) for path in paths]
+    device = pick_device(args.device)
+    base = load_base(args.generator).to(device)
+    detect = lambda photo: find_faces(photo, args.detector)
+    places = [(number, placed.crop) for number, photo in enumerate(photos) for placed in where.place(photo, detect)]
+    aligned = torch.cat([squares(photos[number], [crop], base) for number, crop in places]).to(device)
+    clip = None if args.no_optimize else _clip(args, device)
+    began, interrupted = time.perf_counter(), False
+    start = None if args.encoder is None else _encoder(args.encoder).encode(aligned, base)
+    noise: dict[str, Tensor] = {}
+    if args.no_optimize and start is not None:
+        ws, recipe = start, {"encoder": Path(args.encoder).name}
+    else:
+        make = lambda: Projection(base, aligned, config, clip, start)
+        loop, interrupted = _follow(make, slug(paths[0].stem), not args.quiet)
+        ws, recipe, noise = loop.ws, loop.recipe(), loop.fitted_noise()
+    ws = smooth_latents(ws.cpu(), smooth)
+    recipe |= {"smooth": smooth} if smooth else {}
+    images = generate(base, ws, noise or "const")
+    noise = {name: maps.cpu() for name, maps in noise.items()}
+    names = tuple(paths[number].name for number, _ in places)
+    codes = Codes(ws, tuple(crop for _, crop in places), names, base.fingerprint(), recipe, noise)
+    errors = inversion_errors(aligned.cpu(), images)
+    seconds = round(time.perf_counter() - began, 3)
+    return Inversion(base, clip, photos, places, aligned, codes, errors, images, seconds, interrupted)
+
+
+def _clip(args: argparse.Namespace, device: torch.device) -> ClipEnsemble | None:
+    """The CLIP models that are asked for; the demo's for the demo generators."""
+    spec = args.clip or (demo.NAME if args.generator in demo.GENERATORS else NONE)
+    return None if spec == NONE else load_clip(spec, device)
+
+
+def _encoder(path: str) -> Encoder:
+    return load_small_encoder(path)
+
+
+def _follow(make: Callable[[], Loop], name: str, progress: bool) -> tuple[Loop, bool]:
+    """Run a loop to its end or to Ctrl-C, and whether it was Ctrl-C. The same again resumes, or returns at once."""
+    store = PhotoStore(STORE.expanduser(), make, name)
+    loop = store.loop
+    with Interrupt() as interrupt, tqdm(total=len(loop), initial=loop.iteration, disable=not progress) as bar:
+        for step in sparing(loop, loop, spared):
+            bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
+            bar.update()
+            if interrupt.requested:
+                break
+    store.keep()
+    return loop, loop.iteration < len(loop)
+
+
+def spared(sentence: str) -> None:
+    """Log that a step ran out of memory, and give unused memory back to the device."""
+    torch.cuda.empty_cache()  # does nothing where there is no CUDA
+    log.warning(sentence)
+
+
+def run_invert(args: argparse.Namespace) -> dict[str, Any]:
+    """Write codes, a picture of photos, inversions and errors, and the record."""
+    folder = ResultFolder(args.out or free_path(Path("nada-invert")))
+    with folder.claimed(args.overwrite):
+        found = invert(args, args.photos, args.smooth)
+        folder.begin_results()
+        path = folder.path / f"{CODES}.safetensors"
+        save_codes(found.codes, path)
+        folder.files[CODES] = str(path)
+        folder.save_picture(comparison(found.aligned, found.images), "inversion")
+        return folder.save_record(
+            {
+                "generator": args.generator,
+                "codes": [
+                    {"photo": str(args.photos[number]), "crop": crop.to_json(), "error": round(float(error), 5)}
+                    for (number, crop), error in zip(found.places, found.errors, strict=True)
+                ],
+                "recipe": found.codes.recipe,
+                "folder": str(folder.path),
+                "files": folder.files,
+                "seconds": found.seconds,
+                "interrupted": found.interrupted,
+                "device": str(found.base.device),
+            }
+        )
+
+
+def show(record: dict[str, Any]) -> str:
+    """The record as text."""
+    errors = [entry["error"] for entry in record["codes"]]
+    head = "interrupted; the same command resumes. " if record["interrupted"] else ""
+    mean = 100 * sum(errors) / len(errors)
+    return (
+        f"{head}{len(errors)} codes in {record['seconds']:.1f} s ({record['device']}), off by {mean:.1f} % of the range "
+        f"in the mean\n{show_files(record)}"
+    )
+
+
+def run_photo(args: argparse.Namespace) -> dict[str, Any]:
+    """Write a photo in the style of an adaptation: aligned, inverted, tuned if asked for, adapted, and pasted back."""
+    out = args.out or _name(args.photo, args.style)
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"--out is {out}; it must end in .png")
+    for path in filter(None, (out, args.save_likeness)):
+        if path.exists() and not args.overwrite:
+            raise UsageError(f"{path} exists; choose another name, or add --overwrite to replace it")
+    if args.save_likeness and not args.tune:
+        raise UsageError("--save-likeness needs --tune, which makes the likeness")
+    tuning = TuneConfig(iterations=args.tune) if args.tune else None
+    found = invert(args, [args.photo])
+    model, interrupted = styled(found.base, args.style), found.interrupted
+    if tuning and not interrupted:
+        ws = found.codes.ws.to(found.base.device)
+        make = lambda: Tuning(found.base, ws, found.aligned, tuning, found.clip)
+        loop, interrupted = _follow(make, f"{slug(args.photo.stem)}-likeness", not args.quiet)
+        likeness = loop.style(args.photo.stem)
+        if args.save_likeness:
+            save_style(likeness, args.save_likeness)
+        model = apply_style(model, likeness)
+    noise = found.codes.noise
+    images = as_square(generate(model, found.codes.ws, noise or "const"))
+    if args.square_only:
+        result = torch.cat([*images], dim=-1)[None]
+    else:
+        result = found.photos[0]
+        for image, (_, crop) in zip(images, found.places, strict=True):
+            options = {"region": args.region, "feather": args.feather, "match_color": args.match_color}
+            result, _ = crop.paste(result, image[None], **options)
+    with atomic_path(out) as temporary:
+        to_pil(result)[0].save(temporary, "PNG")
+    return {
+        "file": str(out),
+        "faces": len(found.places),
+        "errors": [round(float(error), 5) for error in found.errors],
+        "seconds": found.seconds,
+        "device": str(found.base.device),
+        "interrupted": interrupted,
+    }
+
+
+def _name(photo: Path, styles: Sequence[str]) -> Path:
+    """A name for the result, in the current folder."""
+    words = "-".join(slug(Path(split_spec(spec)[0]).name.partition(".")[0]) for spec in styles)
+    return Path(f"{photo.stem}-{words or 'inversion'}.png")
+
+
+def show_photo(result: dict[str, Any]) -> str:
+    """The result as text."""
+    head = "interrupted, with what there was; the same command resumes. " if result["interrupted"] else ""
+    mean = 100 * sum(result["errors"]) / len(result["errors"])
+    return f"{head}{result['file']}: inverted in {result['seconds']:.1f} s ({result['device']}), off by {mean:.1f} %"

@@ -1,0 +1,35 @@
+"""Latent codes of the frames of a video, smoothed over time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+
+MAX_FRAMES = 100.0
+
+
+def smooth_latents(ws: Tensor, frames: float) -> Tensor:
+    """Codes averaged with those of the frames around them, by a Gaussian in time: found frame by frame, they jitter.
+
+    At both ends the Gaussian is cut off, so the first and the last frame lag behind no others.
+
+    Args:
+        ws: [N, num_ws, w_dim], in the order of time.
+        frames: standard deviation of the Gaussian in frames; 0 returns the codes as they are.
+
+    Returns:
+        [N, num_ws, w_dim].
+
+    Raises:
+        UsageError: `frames` is out of range.
+    """
+    if not 0 <= frames <= MAX_FRAMES:
+        raise UsageError(f"smooth is {frames}; it must be in 0..{MAX_FRAMES:g} frames")
+    if not frames:
+        return ws
+    time = torch.arange(len(ws), dtype=torch.float64)
+    weights = torch.exp(-0.5 * ((time[:, None] - time) / frames).square())
+    weights /= weights.sum(1, keepdim=True)
+    return torch.einsum("nm,mkd->nkd", weights.to(ws), ws)

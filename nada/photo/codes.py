@@ -1,0 +1,82 @@
+"""Files with the codes of photos: what `nada.latents.load_latents` reads, and where in the photos they come from."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checkpoint.own_files import read_own_file
+from ..checkpoint.saving import write_safetensors
+from ..errors import CheckpointError, UsageError
+from .crop import Crop
+
+KEY, VERSION = "nada-codes", 1
+MAX_BYTES = 1 << 31
+SHAPE = {"base": str, "recipe": dict, "crops": [dict], "photos": [str]}
+NOISE = "noise."
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Latent codes of photos, with what is needed to paste their images back.
+
+    Raises:
+        UsageError: there is not one crop and one name for each code.
+    """
+
+    ws: Tensor
+    """[N, num_ws, w_dim], float32, on the CPU."""
+    crops: tuple[Crop, ...]
+    """The square of each in its photo."""
+    photos: tuple[str, ...]
+    """File name of each photo, without folders; "" where it has none."""
+    base: str
+    """Fingerprint of the generator that the codes are for."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """How they were found, JSON-able."""
+    noise: dict[str, Tensor] = field(default_factory=dict)
+    """{layer name: [N, 1, H, W]}, fitted noise maps; empty if none were fitted."""
+
+    def __post_init__(self) -> None:
+        counts = len(self.ws), len(self.crops), len(self.photos), *(len(maps) for maps in self.noise.values())
+        if self.ws.ndim != 3 or len({*counts}) != 1:
+            raise UsageError(f"the codes are {list(self.ws.shape)} of {len(self.crops)} squares; each needs one")
+
+
+def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
+    """Write codes as safetensors, their crops as JSON in the header; the file appears whole or not at all."""
+    tensors = {"ws": codes.ws, **{f"{NOISE}{name}": maps for name, maps in codes.noise.items()}}
+    description = {
+        "format": VERSION,
+        "base": codes.base,
+        "recipe": codes.recipe,
+        "crops": [crop.to_json() for crop in codes.crops],
+        "photos": list(codes.photos),
+    }
+    contiguous = {name: tensor.detach().cpu().float().contiguous() for name, tensor in tensors.items()}
+    write_safetensors(contiguous, {KEY: json.dumps(description)}, path)
+
+
+@torch.inference_mode(False)
+def load_codes(path: str | os.PathLike[str]) -> Codes:
+    """Codes from a file that `save_codes` wrote. Nothing in the file is executed.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or it holds no codes of photos.
+    """
+    description, tensors = read_own_file(path, KEY, VERSION, "file of photo codes", SHAPE, MAX_BYTES)
+    crops = tuple(Crop.from_json(crop) for crop in description["crops"])
+    noise = {name.removeprefix(NOISE): maps for name, maps in tensors.items() if name.startswith(NOISE)}
+    ws = tensors.get("ws")
+    if ws is None or not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in tensors.values()):
+        raise CheckpointError("the codes are missing or not finite numbers; copy the file again")
+    try:
+        photos = tuple(description["photos"])
+        return Codes(ws.float(), crops, photos, description["base"], description["recipe"], noise)
+    except UsageError as error:
+        raise CheckpointError(f"the file of photo codes is damaged: {error}") from error

@@ -1,0 +1,152 @@
+"""A small encoder for a small generator, as tools/demo_world/train_encoder.py trains it: a megabyte or two."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...checkpoint.metadata import damaged
+from ...checkpoint.own_files import read_own_file
+from ...checkpoint.saving import write_safetensors
+from ...errors import CheckpointError, UsageError
+from ...generators import Generator
+
+log = logging.getLogger(__name__)
+KEY, VERSION = "nada-encoder", 1  # of its description in the file's metadata
+MAX_BYTES = 1 << 26
+GROUPS, LAST = 8, 4  # groups of the normalization; px of the last feature maps
+MAX_SIZE = 1024  # of any of its sizes
+SHAPE = {
+    "config": {"size": int, "widths": [int], "hidden": int, "num_ws": int, "w_dim": int},
+    "base": str,
+    "recipe": dict,
+}
+
+
+@dataclass(frozen=True)
+class SmallEncoderConfig:
+    """Sizes of a small encoder.
+
+    Raises:
+        UsageError: they are impossible.
+    """
+
+    size: int
+    """Side of the images it looks at, in pixels: 4 times a power of two, one doubling for each width."""
+    widths: tuple[int, ...]
+    """Channels of the stages, each of half the resolution; multiples of 8."""
+    hidden: int
+    """Numbers between the features and the codes."""
+    num_ws: int
+    w_dim: int
+
+    def __post_init__(self) -> None:
+        numbers = (self.size, *self.widths, self.hidden, self.num_ws, self.w_dim)
+        if not (
+            all(0 < number <= MAX_SIZE for number in numbers)
+            and self.size == LAST << len(self.widths)
+            and all(width % GROUPS == 0 for width in self.widths)
+        ):
+            raise UsageError(f"an encoder cannot have these sizes: {self}")
+
+
+class SmallEncoder(nn.Module):
+    """Convolutions, then one code w and what each layer's differs from it (as e4e, arXiv 2102.02766). Frozen.
+
+    Attributes:
+        base: fingerprint of the generator that it was trained for.
+        recipe: JSON-able, how it was trained.
+        mean, spread: of the generator's codes, [w_dim] and []: the network's output is relative to them.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, config: SmallEncoderConfig, base: str = "", recipe: dict[str, Any] | None = None):
+        super().__init__()
+        self.config, self.base, self.recipe = config, base, recipe or {}
+        self.stem = nn.Conv2d(3, config.widths[0], 5, stride=2, padding=2)
+        self.stages = nn.ModuleList(Stage(narrow, wide) for narrow, wide in pairwise(config.widths))
+        self.hidden = nn.Linear(config.widths[-1] * LAST**2, config.hidden)
+        self.code = nn.Linear(config.hidden, config.w_dim)
+        self.offsets = nn.Linear(config.hidden, (config.num_ws - 1) * config.w_dim)
+        nn.init.zeros_(self.offsets.weight)
+        nn.init.zeros_(self.offsets.bias)
+        self.register_buffer("mean", torch.zeros(config.w_dim))
+        self.register_buffer("spread", torch.ones([]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [N, 3, H, W] in about [-1, 1] -> codes [N, num_ws, w_dim]."""
+        size = self.config.size
+        if images.shape[-2:] != (size, size):
+            images = F.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False)
+        x = self.stem(images)
+        for stage in self.stages:
+            x = stage(x)
+        x = F.silu(self.hidden(x.flatten(1)))
+        code = self.code(x)[:, None]
+        offsets = self.offsets(x).view(len(x), -1, self.config.w_dim)
+        return self.mean + self.spread * torch.cat([code, code + offsets], dim=1)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, generator: Generator) -> Tensor:
+        """Codes of images at one look; see `nada.photo.contract.Encoder`."""
+        found, expected = (self.config.num_ws, self.config.w_dim), (generator.num_ws, generator.config.w_dim)
+        if found != expected:
+            raise UsageError(f"the encoder finds codes {list(found)}; this generator takes {list(expected)}")
+        if self.base and self.base != generator.fingerprint():
+            log.warning("the encoder was trained for another generator; its codes may show something else here")
+        return self.to(generator.device)(images.to(generator.device).float().clamp(-1, 1))
+
+
+class Stage(nn.Module):
+    """Half the resolution, more channels, and one residual convolution."""
+
+    def __init__(self, narrow: int, wide: int):
+        super().__init__()
+        self.norms = nn.ModuleList((nn.GroupNorm(GROUPS, narrow), nn.GroupNorm(GROUPS, wide)))
+        self.down = nn.Conv2d(narrow, wide, 3, stride=2, padding=1)
+        self.conv = nn.Conv2d(wide, wide, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.down(F.silu(self.norms[0](x)))
+        return x + self.conv(F.silu(self.norms[1](x)))
+
+
+def save_small_encoder(encoder: SmallEncoder, path: str | os.PathLike[str]) -> None:
+    """Write an encoder as safetensors, in half precision; the file appears whole or not at all."""
+    tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in encoder.state_dict().items()}
+    description = {"format": VERSION, "config": asdict(encoder.config), "base": encoder.base, "recipe": encoder.recipe}
+    write_safetensors(tensors, {KEY: json.dumps(description)}, path)
+
+
+@torch.inference_mode(False)
+def load_small_encoder(path: str | os.PathLike[str]) -> SmallEncoder:
+    """An encoder from a file that `save_small_encoder` wrote. Nothing in the file is executed.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or another kind of file.
+    """
+    description, tensors = read_own_file(path, KEY, VERSION, "encoder", SHAPE, MAX_BYTES)
+    sizes = {name: description["config"][name] for name in SHAPE["config"]}
+    try:
+        config = SmallEncoderConfig(**sizes | {"widths": tuple(sizes["widths"])})
+    except UsageError as error:
+        raise damaged("encoder") from error
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in SmallEncoder(config).state_dict().items()}
+    if expected != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise CheckpointError("the encoder's tensors are not those of its sizes; copy the file again")
+    encoder = SmallEncoder(config, description["base"], description["recipe"])
+    encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    if not all(tensor.isfinite().all() for tensor in encoder.state_dict().values()):
+        raise CheckpointError("the encoder holds numbers that are not finite; copy the file again")
+    return encoder.eval().requires_grad_(False)

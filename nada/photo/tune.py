@@ -1,0 +1,175 @@
+"""Pivotal tuning (Roich et al., arXiv 2106.05744) as a style: the generator learns to show one photo at its code.
+
+The code stays where projection or an encoder found it; the weights move until the image there is the photo. Their
+difference to the base is a style of ours, which adds to any adaptation of that base: the likeness plus the look.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from ..clip.models import ClipEnsemble
+from ..errors import UsageError
+from ..generators import Generator, LayerKind
+from ..seeding import SEEDS, seeded
+from ..settings import MAX_STEPS, Setting
+from ..styles.style import Style
+from ..training.trainable import KINDS, Trainable
+from .loop import DistanceConfig, PhotoLoop, PhotoState, tensor_hash
+
+RATE, WIDTH = 3e-4, 512  # Adam's step size in the paper, for generators of 512 features
+NAME = "likeness"
+
+
+@dataclass(frozen=True)
+class TuneConfig(DistanceConfig):
+    """Settings of a tuning; `settings_of` lists and explains them.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    iterations: Annotated[int, Setting("Number of training steps.", low=1, high=MAX_STEPS)] = 150
+    learning_rate: Annotated[
+        float | None,
+        Setting("Step size of Adam. Default: the paper's 3e-4, scaled to the generator's width.", low=0, high=1),
+    ] = None
+    train: Annotated[
+        str,
+        Setting(
+            "Which tensors to train: all weights, affine layers, style channels, or low-rank factors.", choices=KINDS
+        ),
+    ] = "weights"
+    rank: Annotated[int, Setting("Rank of the LoRA update (only with train lora).", low=1, high=512)] = 16
+    seed: Annotated[
+        int, Setting("Random seed. Runs with the same seed are identical.", low=1 - SEEDS, high=SEEDS - 1)
+    ] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learning_rate == 0:
+            raise UsageError("learning_rate is 0; nothing would be learned. Leave it out for the default")
+
+    def rate(self, generator: Generator) -> float:
+        """Adam's step size; narrower layers add up fewer moves, so it grows with sqrt(512 / features)."""
+        return self.learning_rate or RATE * (WIDTH / generator.config.width) ** 0.5
+
+
+@dataclass(frozen=True)
+class TuneStep:
+    """The record of one step."""
+
+    iteration: int
+    """Steps done, from 1."""
+    loss: Tensor
+    """What was minimized, mean over the photos; [] on the device."""
+    losses: dict[str, Tensor]
+    """Each part of it before its weight, mean over the photos; [] on the device."""
+    seconds: float
+    """Time since the step before was done."""
+    generator: Generator
+    """The tuned twin itself: it changes with the next step."""
+
+
+def tune(
+    generator: Generator,
+    ws: Tensor,
+    photos: Tensor,
+    config: TuneConfig | None = None,
+    clip: ClipEnsemble | None = None,
+) -> Tuning:
+    """Tune a generator to photos at their codes, step by step; several photos make one tuning that suits them all.
+
+        run = tune(generator, ws, photos)
+        for step in run:
+            print(step.iteration, float(step.loss))
+        sketch_of_me = apply_style(apply_style(generator, run.style()), sketch)
+
+    Args:
+        generator: the base, for which the codes were found; it is not changed.
+        ws: [N, num_ws, w_dim], the codes of the photos, on its device.
+        photos: [N, 3, H, W] in [-1, 1], aligned squares of the generator's size, on its device.
+        config: see `TuneConfig`.
+        clip: models whose features are compared too, on the same device.
+
+    Returns:
+        An iterator of `config.iterations` records, with a length.
+
+    Raises:
+        UsageError: photos or codes are for another generator.
+    """
+    return Tuning(generator, ws, photos, config or TuneConfig(), clip)
+
+
+class Tuning(PhotoLoop[TuneStep]):
+    """A tuning in progress; made by `tune`.
+
+    Attributes:
+        trained: the tuned twin.
+    """
+
+    config: TuneConfig
+
+    @torch.inference_mode(False)
+    def __init__(
+        self, generator: Generator, ws: Tensor, photos: Tensor, config: TuneConfig, clip: ClipEnsemble | None = None
+    ):
+        super().__init__(generator, photos, config, config.iterations, clip)
+        expected = (len(photos), generator.num_ws, generator.config.w_dim)
+        if tuple(ws.shape) != expected:
+            raise UsageError(f"the codes are {list(ws.shape)}; these photos and this generator need {list(expected)}")
+        self.ws = ws.detach().clone()
+        self._known["codes"] = tensor_hash(ws)
+        self.trained = copy.deepcopy(generator).train(False).requires_grad_(False)
+        kinds = {LayerKind.MAPPING} if config.train == "weights" else {LayerKind.MAPPING, LayerKind.CONSTANT}
+        self.layers = tuple(name for name, layer in generator.layers.items() if layer.kind not in kinds)
+        self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, seeded(config.seed))
+        self.leaves = self.trainable.leaves
+        fused = {"fused": True} if generator.device.type == "cpu" else {}  # a fifth of the time, measured
+        self.optimizer = torch.optim.Adam(self.leaves.values(), lr=config.rate(generator), **fused)
+
+    def spare_memory(self) -> bool:
+        """Halve the memory of the steps to come, or recompute the network's blocks; False if nothing is left to do."""
+        if super().spare_memory():
+            return True
+        recomputed, self.trained.synthesis.recompute = self.trained.synthesis.recompute, True
+        return not recomputed
+
+    def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
+        """One step of Adam on the weights. Returns the losses and what was minimized, means over the photos."""
+        self.trainable.free(self.layers)
+        count = len(self.photos)
+        gradients: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
+        total = self.photos.new_zeros([])
+        for part in self.parts():
+            found = self.distance(self.trained.synthesis(self.ws[part], "const"), part)
+            loss = self.distance.weighted(found).sum() / count
+            for name, gradient in self.trainable.gradients(loss, torch.ones_like(loss)).items():
+                gradients[name] = gradients[name] + gradient if name in gradients else gradient
+            total = total + loss.detach()
+            losses = {name: losses.get(name, 0) + distance.detach().sum() / count for name, distance in found.items()}
+        self.trainable.step(self.optimizer, gradients, self.layers)
+        return losses, total
+
+    def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> TuneStep:
+        self.trained.requires_grad_(False)
+        return TuneStep(self.iteration, loss, losses, seconds, self.trained)
+
+    def restore(self, state: PhotoState) -> None:
+        super().restore(state)
+        self.trainable.push()
+
+    def style(self, name: str = NAME, rank: int | None = None) -> Style:
+        """What the tuning has changed so far, as a style that adds to any adaptation of the base.
+
+        Args:
+            name: for people.
+            rank: keep each large matrix at this rank, in a smaller file; None keeps everything.
+        """
+        return replace(Style.between(self.base, self.trained, rank, name=name), recipe=self.recipe())

@@ -1,0 +1,90 @@
+"""Files of photo codes: whole, refused when damaged, and read wherever latent codes are."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from nada.errors import CheckpointError, UsageError
+from nada.latents.files import load_latents
+from nada.latents.rendering import generate
+from nada.latents.sampling import sample_latents
+from nada.photo.codes import KEY, Codes, load_codes, save_codes
+from nada.photo.crop import middle_crop, square_crop
+
+CROPS = (middle_crop((40, 60)), square_crop((20.5, 30.25), 18.0, (40, 60), roll=7.0))
+
+
+@pytest.fixture
+def codes(small) -> Codes:
+    noise = small.synthesis.sample_noise(2, torch.Generator().manual_seed(1))
+    recipe = {"w_iterations": 3}
+    return Codes(sample_latents(small, 2), CROPS, ("me.jpg", ""), small.fingerprint(), recipe, noise)
+
+
+def test_what_was_saved_comes_back(small, codes, tmp_path):
+    save_codes(codes, tmp_path / "codes.safetensors")
+    again = load_codes(tmp_path / "codes.safetensors")
+    assert torch.equal(again.ws, codes.ws)
+    assert again.crops == CROPS
+    assert (again.photos, again.base, again.recipe) == (codes.photos, codes.base, codes.recipe)
+    assert all(torch.equal(maps, again.noise[name]) for name, maps in codes.noise.items())
+    assert torch.equal(load_latents(tmp_path / "codes.safetensors", small), codes.ws)
+
+
+def test_each_image_has_its_own_noise(small, codes):
+    together = generate(small, codes.ws, codes.noise, batch=1)
+    second = {name: maps[1:] for name, maps in codes.noise.items()}
+    assert torch.allclose(together[1:], generate(small, codes.ws[1:], second), atol=1e-5)
+    assert not torch.allclose(together, generate(small, codes.ws), atol=1e-3)
+
+
+def test_each_code_needs_its_square(codes):
+    with pytest.raises(UsageError, match="squares"):
+        Codes(codes.ws, CROPS[:1], ("me.jpg",), codes.base)
+
+
+def damaged(name: str, value: object):
+    def damage(tensors, description):
+        description[name] = value
+
+    return damage
+
+
+def without_codes(tensors, description):
+    del tensors["ws"]
+
+
+def not_finite(tensors, description):
+    tensors["ws"][0, 0, 0] = float("nan")
+
+
+def too_few(tensors, description):
+    tensors["ws"] = tensors["ws"][:1]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damaged("crops", "none"),
+        damaged("crops", [{"square": [1, 2], "photo": [40, 60]}] * 2),
+        damaged("photos", [1, 2]),
+        damaged("base", None),
+        damaged("format", 99),
+        without_codes,
+        not_finite,
+        too_few,
+    ],
+)
+def test_damaged_files_are_refused(codes, tmp_path, damage):
+    path = tmp_path / "codes.safetensors"
+    tensors = {"ws": codes.ws.clone().contiguous()}
+    description = {"format": 1, "base": codes.base, "recipe": {}, "photos": ["", ""]}
+    description["crops"] = [crop.to_json() for crop in CROPS]
+    damage(tensors, description)
+    save_file(tensors, path, {KEY: json.dumps(description)})
+    with pytest.raises(CheckpointError):
+        load_codes(path)

@@ -1,0 +1,109 @@
+"""Pivotal tuning: the image at the code becomes the photo, and the difference is a style that adds up."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+import torch
+from helpers.models import moved
+
+from nada.errors import UsageError
+from nada.latents.sampling import sample_latents
+from nada.photo.loop import load_photo_state, save_photo_state
+from nada.photo.tune import TuneConfig, tune
+from nada.runs.out_of_memory import sparing
+from nada.styles.files import load_style, save_style
+from nada.styles.style import Style, apply_style
+from nada.training.trainable import KINDS
+
+
+@pytest.fixture
+def photo(small) -> torch.Tensor:
+    ws = sample_latents(small, 1, 3, 1.0)
+    return (small.synthesis(ws) + 0.3 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))).clamp(
+        -1, 1
+    )
+
+
+def last_of(steps):
+    *_, last = steps
+    return last
+
+
+def config(**changes) -> TuneConfig:
+    return TuneConfig(**{"iterations": 6, "learning_rate": 3e-3} | changes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_image_comes_nearer_and_the_base_stays(small, clip, photo, kind):
+    ws, before = sample_latents(small, 1, 3, 1.0), small.fingerprint()
+    steps = [*tune(small, ws, photo, config(iterations=30, train=kind), clip)]
+    assert steps[-1].loss < 0.99 * steps[0].loss
+    assert small.fingerprint() == before
+    assert steps[-1].generator.fingerprint() != before
+
+
+def test_the_style_adds_to_an_adaptation(small, photo, tmp_path):
+    ws = sample_latents(small, 1, 3, 1.0)
+    run = tune(small, ws, photo, config(iterations=30))
+    last_of(run)
+    save_style(run.style("me"), tmp_path / "me.safetensors")
+    style = load_style(tmp_path / "me.safetensors")
+    assert (style.name, style.base["fingerprint"]) == ("me", small.fingerprint())
+    again = apply_style(small, style).synthesis(ws)
+    assert torch.allclose(again, run.trained.synthesis(ws), atol=2e-3)
+    look = Style.between(small, moved(small, "torgb", 0.02))
+    one = apply_style(apply_style(small, style), look)
+    other = apply_style(apply_style(small, look), style)
+    assert torch.allclose(one.synthesis(ws), other.synthesis(ws), atol=1e-4)
+    assert not one.metadata.get("notes")
+
+
+def test_low_rank_by_choice_is_smaller(wide):
+    ws, photo = sample_latents(wide, 1), torch.zeros(1, 3, 16, 16)
+    run = tune(wide, ws, photo, config())
+    last_of(run)
+    assert run.style(rank=2).size < 0.5 * run.style().size
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_resumes_as_if_it_had_never_stopped(small, clip, photo, tmp_path, kind):
+    ws = sample_latents(small, 1, 3, 1.0)
+    *_, expected = tune(small, ws, photo, config(train=kind), clip)
+    run = tune(small, ws, photo, config(train=kind), clip)
+    [*islice(run, 3)]
+    save_photo_state(run.state(), tmp_path / "state.safetensors")
+    again = tune(small, ws, photo, config(train=kind), clip)
+    again.restore(load_photo_state(tmp_path / "state.safetensors"))
+    *_, last = again
+    assert last.iteration == 6
+    assert last.generator.fingerprint() == expected.generator.fingerprint()
+
+
+def test_a_step_without_memory_is_retried_in_pieces(small, photo):
+    ws, photos = sample_latents(small, 3, 3, 1.0), photo.expand(3, -1, -1, -1)
+    *_, expected = tune(small, ws, photos, config())
+    run = tune(small, ws, photos, config())
+    synthesis, failures, said = run.trained.synthesis.forward, [], []
+
+    def scarce(codes, *rest, **options):
+        if len(codes) > 1:
+            failures.append(len(codes))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return synthesis(codes, *rest, **options)
+
+    run.trained.synthesis.forward = scarce
+    *_, last = sparing(run, run, said.append)
+    assert failures
+    assert last.iteration == 6
+    assert "pieces" in said[0]
+    del run.trained.synthesis.forward
+    assert torch.allclose(last.generator.synthesis(ws), expected.generator.synthesis(ws), atol=1e-4)
+
+
+def test_codes_of_another_generator_are_refused(small, photo):
+    with pytest.raises(UsageError, match="codes are"):
+        tune(small, torch.zeros(1, 3, 20), photo)
+    with pytest.raises(UsageError, match="learning_rate is 0"):
+        TuneConfig(learning_rate=0.0)
