@@ -29,10 +29,16 @@ from .latents.directions import Directions, edit_latents, load_direction, princi
 from .latents.files import load_latents
 from .latents.rendering import generate
 from .latents.sampling import blend_latents, mix_latents, sample_latents
+from .latents.smoothing import smooth_latents
 from .latents.walks import EASINGS, METHODS, interpolate_latents
 from .layer_freeze import PHASES
 from .measure.demo_judge import judge_for
 from .measure.evaluate import EvaluateConfig, evaluate, image_count, report
+from .photo.codes import Codes, load_codes, save_codes
+from .photo.contract import Encoder
+from .photo.invert import comparison, fitting_squares, inversion_errors, squares
+from .photo.project import ProjectConfig, Projection, project
+from .photo.tune import TuneConfig, Tuning, tune
 from .published.catalog import PUBLISHED, Published, find_published
 from .published.download import download
 from .runs.folder import RunFolder
@@ -40,7 +46,7 @@ from .runs.kept_run import KeptRun
 from .runs.names import result_name, slug
 from .runs.out_of_memory import sparing
 from .runs.snapshots import Snapshot, Snapshots
-from .runs.store import MapperStore
+from .runs.store import MapperStore, PhotoStore
 from .seeding import SOURCES as SEED_SOURCES
 from .stylegan2 import PRECISIONS, Generator, GeneratorConfig
 from .styles.blending import blend_generators
@@ -68,7 +74,9 @@ __all__ = [
     "Adaptation",
     "CheckpointError",
     "ClipEnsemble",
+    "Codes",
     "Directions",
+    "Encoder",
     "EvaluateConfig",
     "Generator",
     "GeneratorConfig",
@@ -81,29 +89,38 @@ __all__ = [
     "MapperTraining",
     "NadaError",
     "OptimizeConfig",
+    "PhotoStore",
     "Preset",
+    "ProjectConfig",
+    "Projection",
     "Published",
     "RunFolder",
     "RunState",
     "Snapshot",
     "Snapshots",
     "Style",
+    "TuneConfig",
+    "Tuning",
     "UsageError",
     "adapt",
     "apply_style",
     "blend_generators",
     "blend_latents",
+    "comparison",
     "download",
     "edit_latents",
     "evaluate",
     "file_stamp",
     "find_published",
+    "fitting_squares",
     "generate",
     "image_count",
     "inspect_file",
     "interpolate_latents",
+    "inversion_errors",
     "judge_for",
     "load_clip",
+    "load_codes",
     "load_direction",
     "load_generator",
     "load_latents",
@@ -116,16 +133,21 @@ __all__ = [
     "preview_picture",
     "principal_directions",
     "printable",
+    "project",
     "report",
     "result_name",
     "sample_latents",
+    "save_codes",
     "save_generator",
     "save_mapper",
     "save_state",
     "save_style",
     "slug",
+    "smooth_latents",
     "sparing",
+    "squares",
     "train_mapper",
+    "tune",
 ]
 
 

@@ -10,6 +10,7 @@ from .blend import NADABlendGenerators
 from .compare import NADACompareGrid
 from .encoder import NADALoadEncoder
 from .evaluate import NADAEvaluate
+from .invert import NADAInvertPhoto, NADATuneToPhoto
 from .latents import NADAEditLatents, NADAInterpolateLatents, NADALoadLatents, NADAMixLatents
 from .load import LoadStyleGAN2, NADALoadCLIP, NADASaveGenerator
 from .mapper import NADAApplyMapper, NADALoadMapper, NADASaveMapper, NADATrainMapper
@@ -26,6 +27,8 @@ NODES = (
     NADAPickSnapshot,
     SampleLatents,
     NADALoadLatents,
+    NADAInvertPhoto,
+    NADATuneToPhoto,
     NADAMixLatents,
     NADAInterpolateLatents,
     NADAEditLatents,

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..generators import Generator
 from ..pictures.convert import middle, to_rgb
 from ..pictures.grids import filmstrip
-from .crop import Crop
+from .crop import Crop, middle_crop
 
 SHOWN = 16  # photos in a comparison, at most
 AMPLIFIED = 4  # times the error in a comparison
@@ -35,6 +35,20 @@ def squares(photo: Tensor, crops: Sequence[Crop], generator: Generator) -> Tenso
     side = max(height, width)
     rows, columns = middle((side, side), width, height)
     return torch.cat([crop.sample(photo, side) for crop in crops])[..., rows, columns]
+
+
+def fitting_squares(images: Tensor, generator: Generator) -> Tensor:
+    """The middle of pictures that are aligned already, as images of a generator's size.
+
+    Args:
+        images: [N, C, H, W] in [-1, 1], of any size.
+        generator: whose size counts.
+
+    Returns:
+        [N, 3, height, width] in [-1, 1].
+    """
+    crop = middle_crop((images.shape[-2], images.shape[-1]))
+    return torch.cat([squares(image[None], [crop], generator) for image in images])
 
 
 def as_square(images: Tensor) -> Tensor:

@@ -1,0 +1,312 @@
+"""Photos as latent codes, and generators that know one photo: projection, encoders and pivotal tuning on nodes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from comfy_api.latest import io, ui
+from PIL import Image
+from torch import Tensor
+
+from ..nada import (
+    ClipEnsemble,
+    Encoder,
+    PhotoStore,
+    ProjectConfig,
+    Projection,
+    Style,
+    TuneConfig,
+    Tuning,
+    UsageError,
+    comparison,
+    fitting_squares,
+    generate,
+    inversion_errors,
+    save_style,
+    smooth_latents,
+    sparing,
+)
+from ..nada.generators import Generator
+from ..nada.settings import settings_of
+from . import host
+from .live import Live, Result, Step, follow
+from .sockets import (
+    LATENTS,
+    TRAINING,
+    NADAClip,
+    NADAEncoder,
+    NADAGenerator,
+    NADALatents,
+    NADAStyle,
+    known_options,
+    preview_every,
+    training_seed,
+    widget,
+)
+from .training import spared
+
+PROJECT, TUNE = settings_of(ProjectConfig), settings_of(TuneConfig)
+NAME = "photo"  # of what is stored of a run
+OUT_OF_MEMORY = "out of memory, even one photo at a time: close other programs, or take a smaller generator or CLIP"
+
+
+class NADAInvertPhoto(io.ComfyNode):
+    """Photos to latent codes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADAInvertPhoto",
+            display_name="NADA Invert Photo",
+            category=LATENTS,
+            description="Finds the latent codes of aligned photos, so that every adaptation, edit and walk works on "
+            "them: by an encoder in a moment, by optimization for any generator, or by both. Shows photo, inversion "
+            "and error side by side. Cancel stops it at the next step; the next run resumes there.",
+            inputs=[
+                NADAGenerator.Input(
+                    "generator", tooltip="The generator of photos, never an adapted one. It is not changed."
+                ),
+                io.Image.Input(
+                    "photo",
+                    tooltip="Change this first: the square from NADA Align Photo, or pictures that are aligned "
+                    "already; several at once, such as the frames of a video. The middle of each counts.",
+                ),
+                NADAClip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="CLIP models whose features are compared too, place by place. Without them, pixels count.",
+                ),
+                NADAEncoder.Input(
+                    "encoder",
+                    optional=True,
+                    tooltip="An encoder for this generator, which finds the codes to start from.",
+                ),
+                io.Boolean.Input(
+                    "optimize",
+                    default=True,
+                    tooltip="Optimize the codes. Off, the encoder's are taken as they are, in a moment.",
+                ),
+                widget(PROJECT["w_iterations"], 10_000, main=True),
+                widget(PROJECT["plus_iterations"], 10_000, main=True),
+                io.Float.Input(
+                    "smooth",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.5,
+                    tooltip="For the frames of a video: smooth the codes over time, by a deviation of so many frames.",
+                ),
+                training_seed(),
+                preview_every(),
+                widget(PROJECT["pull"], 100.0),
+                widget(PROJECT["learning_rate"], 10.0),
+                widget(PROJECT["pyramid_weight"], 100.0),
+                widget(PROJECT["clip_weight"], 100.0),
+            ],
+            outputs=[
+                NADALatents.Output("latents", tooltip="One code per photo, for Generate Images with any adaptation."),
+                io.Image.Output(
+                    "comparison",
+                    tooltip="One picture: photos left, their inversions, and the error four times as strong.",
+                ),
+            ],
+            is_output_node=True,
+            **known_options(
+                search_aliases=["gan inversion", "projector", "own photo", "e4e", "encode photo", "photo to latent"]
+            ),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        generator: Generator,
+        photo: Tensor,
+        optimize: bool = True,
+        smooth: float = 0.0,
+        preview_every: int = 10,
+        clip: ClipEnsemble | None = None,
+        encoder: Encoder | None = None,
+        **options: Any,
+    ) -> io.NodeOutput:
+        config = ProjectConfig(**options)
+        with host.on_device(*filter(None, (generator, clip, encoder))) as device, host.normal_tensors():
+            photos = fitting_squares(host.from_image(photo), generator).to(device)
+            start = None if encoder is None else encoder.encode(photos, generator)
+            if optimize:
+                live = LiveProjection(generator, lambda: Projection(generator, photos, config, clip, start))
+                ws = follow(live, preview_every)
+            elif start is not None:
+                ws = start.cpu()
+            else:
+                raise UsageError("optimize is off and there is no encoder; connect one, or switch optimize on")
+            ws = smooth_latents(ws, smooth)
+            images = generate(generator, ws)
+        errors = inversion_errors(photos.cpu(), images)
+        host.say(
+            f"{len(ws)} {'photo' if len(ws) == 1 else 'photos'} | images off by {100 * float(errors.mean()):.1f} %"
+        )
+        image = host.picture_to_image(comparison(photos, images))
+        return io.NodeOutput(ws, image, ui=ui.PreviewImage(image, cls=cls))
+
+
+class NADATuneToPhoto(io.ComfyNode):
+    """Pivotal tuning as a style."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADATuneToPhoto",
+            display_name="NADA Tune to Photo",
+            category=TRAINING,
+            description="Teaches a copy of the generator to show a photo at its code, and gives what changed as a "
+            "style: a likeness. Applied before or after the style of an adaptation, it makes the result more like "
+            "the person. Cancel stops it at the next step and saves the likeness so far.",
+            inputs=[
+                NADAGenerator.Input(
+                    "generator", tooltip="The generator that the codes are for, not an adapted one. It is not changed."
+                ),
+                io.Image.Input("photo", tooltip="The same photos as for NADA Invert Photo."),
+                NADALatents.Input("latents", tooltip="Their codes, from NADA Invert Photo."),
+                NADAClip.Input(
+                    "clip", optional=True, tooltip="CLIP models whose features are compared too, place by place."
+                ),
+                widget(TUNE["iterations"], 10_000, main=True),
+                io.Float.Input(
+                    "learning_rate",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.0001,
+                    tooltip="Step size of Adam; 0 for the one that suits the generator's width.",
+                ),
+                io.Int.Input(
+                    "rank",
+                    default=0,
+                    min=0,
+                    max=512,
+                    tooltip="Rank at which the likeness is kept: 8 or 16 make a small file. 0 keeps everything.",
+                ),
+                preview_every(),
+                widget(TUNE["train"]),
+                widget(TUNE["pyramid_weight"], 100.0),
+                widget(TUNE["clip_weight"], 100.0),
+            ],
+            outputs=[
+                NADAStyle.Output("style", tooltip="The likeness, for Apply Style and Save Style."),
+                io.Image.Output(
+                    "comparison", tooltip="One picture: photos left, the tuned generator's images, and the error."
+                ),
+            ],
+            is_output_node=True,
+            **known_options(search_aliases=["pti", "pivotal tuning", "likeness", "fine-tune", "own photo", "identity"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        generator: Generator,
+        photo: Tensor,
+        latents: Tensor,
+        learning_rate: float = 0.0,
+        rank: int = 0,
+        preview_every: int = 10,
+        clip: ClipEnsemble | None = None,
+        **options: Any,
+    ) -> io.NodeOutput:
+        config = TuneConfig(learning_rate=learning_rate or None, **options)
+        with host.on_device(*filter(None, (generator, clip))) as device, host.normal_tensors():
+            photos = fitting_squares(host.from_image(photo), generator).to(device)
+            ws = latents.to(device)
+            live = LiveTuning(generator, lambda: Tuning(generator, ws, photos, config, clip), rank or None)
+            style, picture = follow(live, preview_every)
+        image = host.picture_to_image(picture)
+        return io.NodeOutput(style, image, ui=ui.PreviewImage(image, cls=cls))
+
+
+class LivePhoto(Live[Result]):
+    """A projection or tuning on the device where the models are; one that was stopped resumes.
+
+    Args:
+        make: makes the loop, at its start.
+    """
+
+    out_of_memory = OUT_OF_MEMORY
+
+    def __init__(self, make: Callable[[], Any]):
+        self.store: Any = PhotoStore(host.runs_folder(), make, NAME)
+        self.loop = self.store.loop
+        self.total, self.begin = len(self.loop), self.loop.iteration
+        if 0 < self.begin < self.total:
+            host.say(f"continues after step {self.begin}")
+
+    def steps(self) -> Iterator[Step]:
+        return sparing(self.loop, self.loop, spared, host.is_out_of_memory)
+
+    @abstractmethod
+    def images(self) -> Tensor:
+        """What the generator shows at the codes now."""
+
+    def picture(self) -> Image.Image:
+        """Photos, what the generator shows now, and the error, side by side."""
+        return comparison(self.loop.photos, self.images())
+
+    def keep(self) -> str:
+        if self.loop.iteration == self.begin:
+            return ""
+        self.store.keep()
+        return f"cancelled after step {self.loop.iteration}; the next run continues from there"
+
+    def close(self) -> None:
+        del self.loop, self.store
+
+
+class LiveProjection(LivePhoto[Tensor]):
+    """A projection; its result are the codes, on the CPU."""
+
+    def __init__(self, generator: Generator, make: Callable[[], Projection]):
+        super().__init__(make)
+        self.generator = generator
+
+    def images(self) -> Tensor:
+        return generate(self.generator, self.loop.ws, batch=self.loop.images_at_once)
+
+    def result(self, picture: Image.Image) -> Tensor:
+        self.store.keep()
+        return self.loop.ws.cpu()
+
+    def close(self) -> None:
+        super().close()
+        del self.generator
+
+
+class Likeness(NamedTuple):
+    """What a tuning leaves."""
+
+    style: Style
+    comparison: Image.Image
+
+
+class LiveTuning(LivePhoto[Likeness]):
+    """A tuning; its result is a style."""
+
+    def __init__(self, generator: Generator, make: Callable[[], Tuning], rank: int | None):
+        super().__init__(make)
+        self.rank = rank
+
+    def images(self) -> Tensor:
+        return generate(self.loop.trained, self.loop.ws, batch=self.loop.images_at_once)
+
+    def result(self, picture: Image.Image) -> Likeness:
+        self.store.keep()
+        return Likeness(self.loop.style(rank=self.rank), picture)
+
+    def keep(self) -> str:
+        words = super().keep()
+        if not words:
+            return ""
+        saved = "as far as it came, it is saved as the style"
+        return words + host.save_cancelled(save_style, self.loop.style(rank=self.rank), "likeness", host.STYLES, saved)
