@@ -33,8 +33,7 @@ from ..nada.settings import settings_of
 from . import host
 from .live import Live, Result, Step, follow
 from .sockets import (
-    LATENTS,
-    TRAINING,
+    PHOTOS,
     NADAClip,
     NADAEncoder,
     NADAGenerator,
@@ -60,7 +59,7 @@ class NADAInvertPhoto(io.ComfyNode):
         return io.Schema(
             node_id="NADAInvertPhoto",
             display_name="NADA Invert Photo",
-            category=LATENTS,
+            category=PHOTOS,
             description="Finds the latent codes of aligned photos, so that every adaptation, edit and walk works on "
             "them: by an encoder in a moment, by optimization for any generator, or by both. Shows photo, inversion "
             "and error side by side. Cancel stops it at the next step; the next run resumes there.",
@@ -160,7 +159,7 @@ class NADATuneToPhoto(io.ComfyNode):
         return io.Schema(
             node_id="NADATuneToPhoto",
             display_name="NADA Tune to Photo",
-            category=TRAINING,
+            category=PHOTOS,
             description="Teaches a copy of the generator to show a photo at its code, and gives what changed as a "
             "style: a likeness. Applied before or after the style of an adaptation, it makes the result more like "
             "the person. Cancel stops it at the next step and saves the likeness so far.",

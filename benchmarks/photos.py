@@ -1,0 +1,241 @@
+"""Drawn animals through every way into latent space: `python benchmarks/photos.py --out photos`.
+
+Animals of the demo world that the generator has never made, from a test seed that no training uses, are inverted by an
+encoder, by projection in W and in W+, and by both; then the generator is tuned to some of them. Tables say how far the
+images are from the drawings, whether the judge of the demo world reads in them what it reads in the drawings, and what
+becomes of that after an adaptation: whether it reaches its target, and whether each adapted image leads back to its own
+drawing among all.
+
+Every chunk of animals is saved in --out as soon as it is done, and the same command resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "demo_world"))
+
+from train_encoder import TEST_SEED, drawer
+
+from nada import (
+    AdaptConfig,
+    ProjectConfig,
+    Style,
+    TuneConfig,
+    adapt,
+    apply_style,
+    generate,
+    inversion_errors,
+    load_clip,
+    load_generator,
+    load_style,
+    project,
+    save_style,
+    tune,
+)
+from nada.files import atomic_path
+from nada.measure.demo_judge import load_judge
+from nada.measure.likeness import judged_likeness
+from nada.photo.encoders.small import load_small_encoder
+from nada.pictures.grids import filmstrip
+
+ROWS = 8  # animals in the picture
+FIRST_SEED = TEST_SEED + 1000  # the encoder's training reports on other drawings
+MEASURES = ("error", "identity", "weakest", "kind", "target", "adapted identity", "found again", "seconds")
+
+
+class Bench:
+    """The models, the drawings, and the chunks that are done."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args, self.out = args, args.out
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.base, self.clip, self.judge = load_generator(args.generator), load_clip(args.clip), load_judge()
+        self.encoder = load_small_encoder(args.encoder) if args.encoder else None
+        generator = torch.Generator().manual_seed(FIRST_SEED % (1 << 31))
+        z = torch.randn(args.count, self.base.config.z_dim, generator=generator)
+        self.photos = drawer(self.base, args.species)(z, FIRST_SEED, 1.0)
+
+    def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Tensors of a file in --out, made where the file does not exist."""
+        path = self.out / f"{name}.pt"
+        if path.exists():
+            return torch.load(path, weights_only=True)
+        made = make()
+        with atomic_path(path) as temporary:
+            torch.save(made, temporary)
+        return made
+
+    def style(self) -> Style:
+        """The adaptation that the codes are shown in."""
+        path = self.out / "adaptation.safetensors"
+        if not path.exists():
+            config = AdaptConfig.for_generator(self.base, source="photo", target=self.args.target)
+            *_, last = adapt(self.base, self.clip, config)
+            save_style(Style.between(self.base, last.generator), path)
+        return load_style(path)
+
+    def invert(self, chunk: int) -> dict[str, tuple[Tensor, float]]:
+        """{method: (codes, seconds for each animal)} of a chunk of drawings."""
+        photos = self.photos[chunk * self.args.chunk : (chunk + 1) * self.args.chunk]
+        steps, found = self.args.steps, {}
+
+        def search() -> dict[str, Tensor]:
+            began, done = time.perf_counter(), {}
+            for step in project(self.base, photos, ProjectConfig(steps, steps), self.clip):
+                if step.iteration in (steps, 2 * steps):
+                    name = "w" if step.iteration == steps else "plus"
+                    done |= {name: step.ws, f"{name} seconds": torch.tensor(time.perf_counter() - began)}
+            return done
+
+        searched = self.kept(f"projector_{steps}_{chunk}", search)
+        count = len(photos)
+        for name, title in (("w", f"projector in W, {steps} steps"), ("plus", f"in W, then W+, {steps} + {steps}")):
+            found[title] = searched[name], float(searched[f"{name} seconds"]) / count
+        if self.encoder:
+            began = time.perf_counter()
+            start = self.encoder.encode(photos, self.base)
+            found["encoder"] = start, (time.perf_counter() - began) / count
+
+            def refine() -> dict[str, Tensor]:
+                began = time.perf_counter()
+                *_, last = project(self.base, photos, ProjectConfig(0, steps), self.clip, start)
+                return {"ws": last.ws, "seconds": torch.tensor(time.perf_counter() - began)}
+
+            refined = self.kept(f"encoder_and_projector_{steps}_{chunk}", refine)
+            found[f"encoder, then W+, {steps}"] = refined["ws"], float(refined["seconds"]) / count
+        return found
+
+    def tune(self, code: Tensor, photo: Tensor, style: Style, adapted: bool) -> dict[str, Tensor]:
+        """Images of one tuning: whole and at rank 8, with the adaptation added, and, if asked for, adapted after."""
+        began = time.perf_counter()
+        run = tune(self.base, code, photo, TuneConfig(iterations=self.args.tuning_steps), self.clip)
+        *_, last = run
+        found = {"seconds": torch.tensor(time.perf_counter() - began), "image": generate(last.generator, code)}
+        for rank in (None, 8):
+            likeness = apply_style(self.base, run.style(rank=rank))
+            found[f"image {rank}"] = generate(likeness, code)
+            found[f"added {rank}"] = generate(apply_style(likeness, style), code)
+        if adapted:
+            config = AdaptConfig.for_generator(self.base, source="photo", target=self.args.target)
+            *_, step = adapt(last.generator, self.clip, config)
+            found["adapted after"] = generate(step.generator, code)
+        return found
+
+    def tuned(self, ws: Tensor, style: Style) -> dict[str, tuple[Tensor, Tensor, float]]:
+        """{method: (images, adapted images, seconds)} of the first animals, tuned one by one, in both orders."""
+        rows: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        for i in range(min(self.args.tuned, len(ws))):
+            code, photo = ws[i : i + 1], self.photos[i : i + 1]
+            make = partial(self.tune, code, photo, style, i < self.args.adapted_after)
+            done = self.kept(f"tuned_{self.args.tuning_steps}_{i}", make)
+            for rank, title in ((None, "tuned, then added to the adaptation"), (8, "the same at rank 8")):
+                row = done[f"image {rank}"], done[f"added {rank}"], done["seconds"]
+                rows.setdefault(title, []).append(row)
+            if "adapted after" in done:
+                rows.setdefault("tuned, then adapted", []).append(
+                    (done["image"], done["adapted after"], done["seconds"])
+                )
+        joined = {}
+        for title, parts in rows.items():
+            images, adapted, seconds = zip(*parts, strict=True)
+            joined[title] = torch.cat(images), torch.cat(adapted), float(torch.stack(seconds).mean())
+        return joined
+
+    def measure(self, images: Tensor, adapted: Tensor, seconds: float) -> dict[str, float]:
+        """The figures of one row of a table."""
+        photos, judge = self.photos[: len(images)], self.judge
+        here, there = judged_likeness(judge, photos, images), judged_likeness(judge, photos, adapted)
+        said = judge.read(adapted)
+        _, target = judge.meaning(self.args.target) or ("style", self.args.target)
+        return {
+            "error": float(inversion_errors(photos, images).mean()),
+            "identity": here["identity"],
+            "weakest": here["weakest parameter"],
+            "kind": here["kind kept"],
+            "target": float((said.styles.argmax(1) == judge.style_names.index(target)).float().mean()),
+            "adapted identity": there["identity"],
+            "found again": there["found again"],
+            "seconds": seconds,
+        }
+
+
+def table(rows: dict[str, dict[str, float]], title: str) -> str:
+    """Rows as a table in Markdown."""
+    lines = [f"| {title} | {' | '.join(MEASURES)} |", "| --- |" + " --- |" * len(MEASURES)]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {' | '.join(f'{row[measure]:.3g}' for measure in MEASURES)} |")
+    return "\n".join(lines)
+
+
+def compare(bench: Bench) -> str:
+    """All of it; returns the tables."""
+    args, style = bench.args, bench.style()
+    adapted = apply_style(bench.base, style)
+    parts: dict[str, list[tuple[Tensor, float]]] = {}
+    chunks = -(-args.count // args.chunk)
+    for chunk in range(chunks):
+        for method, found in bench.invert(chunk).items():
+            parts.setdefault(method, []).append(found)
+        print(f"{chunk + 1} of {chunks} chunks", file=sys.stderr, flush=True)
+    rows, frames = {}, [("drawn", bench.photos[:ROWS])]
+    for method, found in parts.items():
+        ws = torch.cat([codes for codes, _ in found])
+        images, looks = generate(bench.base, ws), generate(adapted, ws)
+        rows[method] = bench.measure(images, looks, sum(seconds for _, seconds in found) / len(found))
+        frames += [(method, images[:ROWS]), (args.target, looks[:ROWS])]
+    text = table(rows, f"{args.count} animals")
+    best = torch.cat([codes for codes, _ in parts[next(name for name in parts if "W+" in name)]])
+    tuned = bench.tuned(best, style)
+    if tuned:
+        count = min(len(images) for images, _, _ in tuned.values())
+        images, looks = generate(bench.base, best[:count]), generate(adapted, best[:count])
+        rows = {"not tuned": bench.measure(images, looks, 0.0)}
+        for method, (images, looks, seconds) in tuned.items():
+            rows[method] = bench.measure(images[:count], looks[:count], seconds)
+            frames += [(method, images[:ROWS]), (args.target, looks[:ROWS])]
+        text += "\n\n" + table(rows, f"{count} animals, {args.tuning_steps} steps")
+    rows_shown = min(len(images) for _, images in frames)
+    filmstrip([(label, images[:rows_shown]) for label, images in frames]).save(bench.out / "photos.png")
+    return text
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for what is done, and the picture")
+    parser.add_argument("--generator", default="demo", help="generator of the demo world (default: %(default)s)")
+    parser.add_argument("--species", default="dog", help="what it makes photos of (default: %(default)s)")
+    parser.add_argument("--clip", default="demo", help="CLIP models of adaptation and projection (%(default)s)")
+    parser.add_argument("--encoder", help="encoder of this generator; without it, its rows are left out")
+    parser.add_argument("--target", default="sketch", help="target of the adaptation (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=200, help="animals (default: %(default)s)")
+    parser.add_argument("--chunk", type=int, default=20, help="animals at a time (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=75, help="steps in W, and in W+ (default: %(default)s)")
+    parser.add_argument("--tuned", type=int, default=20, help="animals to tune to (default: %(default)s)")
+    parser.add_argument("--tuning-steps", type=int, default=75, help="steps of a tuning (default: %(default)s)")
+    parser.add_argument(
+        "--adapted-after", type=int, default=0, help="animals whose tuned generator is adapted (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default: %(default)s)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, and print the tables."""
+    args = parse()
+    torch.set_num_threads(args.threads)
+    print(compare(Bench(args)))
+
+
+if __name__ == "__main__":
+    main()

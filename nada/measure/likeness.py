@@ -1,0 +1,64 @@
+"""Identity kept: whether pictures still show the same one, by a judge of the demo world or by a CLIP."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..clip.embedding import embed_images
+from ..clip.models import ClipModel
+from .demo_judge import Judge
+from .metrics import correlations, correspondence
+
+
+def judged_likeness(judge: Judge, before: Tensor, after: Tensor) -> dict[str, float]:
+    """Identity kept in pictures of the demo world, by what the judge reads in them.
+
+    Args:
+        judge: which took no part in making the pictures.
+        before, after: [N, 3, R, R] in [-1, 1], N >= 2: each one, and what became of it.
+
+    Returns:
+        "identity": mean correlation of the parameters that can be read in pictures of both kinds; "weakest parameter":
+        the lowest of them; "kind kept": share of pictures whose species is read as before, and whose style is that of
+        most; "found again": share of pictures that are nearest, in these parameters, to their own before, of all N.
+    """
+    was, now = judge.read(before), judge.read(after)
+    kinds = [
+        (judge.style_names[int(read.styles.mean(0).argmax())], judge.species_names[int(read.species.mean(0).argmax())])
+        for read in (was, now)
+    ]
+    shared = sorted(set.intersection(*(set(judge.readable_parameters(*kind)) for kind in kinds)))
+    species = was.species.argmax(1) == now.species.argmax(1)
+    style = now.styles.argmax(1) == now.styles.mean(0).argmax()
+    found = {"kind kept": (species & style).float().mean().item()}
+    if not shared:
+        return found
+    a, b = was.parameters[:, shared], now.parameters[:, shared]
+    r = correlations(a, b)
+    near = torch.cdist(_standardized(b), _standardized(a)).argmin(1) == torch.arange(len(a))
+    return found | {
+        "identity": r.mean().item(),
+        "weakest parameter": r.min().item(),
+        "found again": near.float().mean().item(),
+    }
+
+
+def clip_likeness(model: ClipModel, before: Tensor, after: Tensor, batch: int = 16) -> dict[str, float]:
+    """Identity kept by a CLIP model that took no part in making the pictures; see `correspondence`.
+
+    Args:
+        model: the CLIP model.
+        before, after: [N, 3, R, R] in [-1, 1], N >= 2.
+        batch: pictures embedded at a time.
+
+    Returns:
+        "found again": share of pictures nearest to their own before, of all N; "identity": mean cosine with it.
+    """
+    back, near = correspondence(embed_images(model, before, batch), embed_images(model, after, batch))
+    return {"found again": back, "identity": near}
+
+
+def _standardized(values: Tensor) -> Tensor:
+    """Columns [N, P] with mean 0 and deviation 1."""
+    return (values - values.mean(0)) / values.std(0).clamp_min(1e-6)
