@@ -142,7 +142,7 @@ class Bench:
                 row = done[f"image {rank}"], done[f"added {rank}"], done["seconds"]
                 rows.setdefault(title, []).append(row)
             if "adapted after" in done:
-                rows.setdefault("tuned, then adapted", []).append(
+                rows.setdefault(f"tuned, then adapted, first {self.args.adapted_after}", []).append(
                     (done["image"], done["adapted after"], done["seconds"])
                 )
         joined = {}
@@ -197,12 +197,14 @@ def compare(bench: Bench) -> str:
     best = torch.cat([codes for codes, _ in parts[next(name for name in parts if "W+" in name)]])
     tuned = bench.tuned(best, style)
     if tuned:
-        count = min(len(images) for images, _, _ in tuned.values())
-        images, looks = generate(bench.base, best[:count]), generate(adapted, best[:count])
-        rows = {"not tuned": bench.measure(images, looks, 0.0)}
+        count = min(args.tuned, args.count)
+        rows = {"not tuned": bench.measure(generate(bench.base, best[:count]), generate(adapted, best[:count]), 0.0)}
+        fewest = min(len(images) for images, _, _ in tuned.values())
         for method, (images, looks, seconds) in tuned.items():
-            rows[method] = bench.measure(images[:count], looks[:count], seconds)
+            rows[method] = bench.measure(images, looks, seconds)
             frames += [(method, images[:ROWS]), (args.target, looks[:ROWS])]
+            if fewest < len(images):
+                rows[f"{method}, first {fewest}"] = bench.measure(images[:fewest], looks[:fewest], seconds)
         text += "\n\n" + table(rows, f"{count} animals, {args.tuning_steps} steps")
     rows_shown = min(len(images) for _, images in frames)
     filmstrip([(label, images[:rows_shown]) for label, images in frames]).save(bench.out / "photos.png")
