@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import host
-from .adapt import NADAImageAdapt, NADATextAdapt
+from .adapt import NADAImageAdapt, NADATextAdapt, NADATrainingOptions
+from .animate import NADABeforeAfterAnimation, NADALatentWalk
 from .blend import NADABlendGenerators
 from .compare import NADACompareGrid
 from .encoder import NADALoadEncoder
@@ -24,6 +25,7 @@ NODES = (
     NADALoadCLIP,
     NADATextAdapt,
     NADAImageAdapt,
+    NADATrainingOptions,
     NADAPickSnapshot,
     SampleLatents,
     NADALoadLatents,
@@ -34,6 +36,8 @@ NODES = (
     NADAEditLatents,
     GenerateImages,
     NADACompareGrid,
+    NADABeforeAfterAnimation,
+    NADALatentWalk,
     NADAAlignPhoto,
     NADALoadEncoder,
     NADAPasteBack,

@@ -7,13 +7,13 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..nada import PRESETS, AdaptConfig, ClipEnsemble
+from ..nada import AdaptConfig, ClipEnsemble
 from ..nada.generators import Generator
 from ..nada.training.config import recommendation_remark
 from . import host
-from .adapt_inputs import NO_PRESET, advanced_inputs, given, image_inputs, text_inputs, training_inputs
+from .adapt_inputs import MOVED, OPTIONS, chosen, image_inputs, option_inputs, text_inputs, training_inputs
 from .live import follow
-from .sockets import TRAINING, NADAGenerator, NADASnapshots, known_options
+from .sockets import TRAINING, NADAGenerator, NADAOptions, NADASnapshots, known_options
 from .training import LiveAdaptation
 
 
@@ -24,26 +24,31 @@ class NADATextAdapt(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADATextAdapt",
-            display_name="NADA Text Adapt",
+            display_name="StyleGAN-NADA Text Adapt",
             category=TRAINING,
             description="Trains a copy of a generator until its pictures differ from the original's as the target text "
             "differs from the source text (StyleGAN-NADA). No pictures are needed. Shows before and after while it "
-            "runs; Cancel stops it at the next step, and the next Run goes on from there.",
-            inputs=[*text_inputs(), *training_inputs(), *advanced_inputs()],
+            "runs; Cancel stops it at the next step, and the next Run continues from there.",
+            inputs=[*text_inputs(), *training_inputs()],
             outputs=outputs(),
             is_output_node=True,
             **known_options(
-                search_aliases=["stylegan-nada", "train gan", "domain adaptation", "text to style", "finetune"]
+                search_aliases=[
+                    "text to domain",
+                    "train gan",
+                    "domain adaptation",
+                    "text to style",
+                    "finetune stylegan",
+                    "sketch",
+                    "pixar",
+                ]
             ),
         )
 
     @classmethod
-    def validate_inputs(cls, target: str | None = None, preset: str | None = None) -> bool | str:
-        # None stands for what comes through a link.
-        if preset not in (None, NO_PRESET, *PRESETS):
-            return f"there is no preset {preset!r}; choose another"
-        chosen = PRESETS.get(preset or "")
-        if target is None or target.strip() or (chosen is not None and "target" in chosen.settings):
+    def validate_inputs(cls, target: str | None = None) -> bool | str:
+        # None stands for what comes through a link. Only the inputs named here are marked on the node.
+        if target is None or target.strip():
             return True
         return "the target text is empty; write a word or a phrase"
 
@@ -53,13 +58,13 @@ class NADATextAdapt(io.ComfyNode):
         cls,
         generator: Generator,
         clip: ClipEnsemble,
-        preset: str = NO_PRESET,
+        options: dict[str, Any] | None = None,
         preview_every: int = 10,
         preview_images: int = 4,
         snapshots: int = 6,
-        **options: Any,
+        **widgets: Any,
     ) -> io.NodeOutput:
-        settings = chosen(generator, preset, **options)
+        settings = chosen(generator, widgets, options, host.prompt_inputs(cls, MOVED))
         config = AdaptConfig.for_generator(generator, **settings)
         remark = recommendation_remark(generator, settings)
         return adapted(cls, generator, clip, config, remark, preview_every, preview_images, snapshots)
@@ -72,12 +77,12 @@ class NADAImageAdapt(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADAImageAdapt",
-            display_name="NADA Image Adapt",
+            display_name="StyleGAN-NADA Image Adapt",
             category=TRAINING,
             description="Trains a copy of a generator until its pictures differ from the original's as a few pictures "
             "of the target do; about three are enough. For a look that words do not name. A target text may say what "
             "matters in them.",
-            inputs=[*image_inputs(), *training_inputs(style_images=True), *advanced_inputs()],
+            inputs=[*image_inputs(), *training_inputs(style_images=True)],
             outputs=outputs(),
             is_output_node=True,
             **known_options(
@@ -92,17 +97,43 @@ class NADAImageAdapt(io.ComfyNode):
         generator: Generator,
         clip: ClipEnsemble,
         style_images: Tensor,
+        options: dict[str, Any] | None = None,
         preview_every: int = 10,
         preview_images: int = 4,
         snapshots: int = 6,
-        **options: Any,
+        **widgets: Any,
     ) -> io.NodeOutput:
-        if not options["target"].strip():  # so the pictures are all there is
-            options["image_share"] = 1.0
-        settings, pictures = chosen(generator, **options), host.from_image(style_images)
+        if not widgets["target"].strip():  # so the pictures are all there is
+            widgets["image_share"] = 1.0
+        settings = chosen(generator, widgets, options, host.prompt_inputs(cls, OPTIONS))
+        pictures = host.from_image(style_images)
         config = AdaptConfig.for_generator(generator, style_images=True, **settings)
         remark = recommendation_remark(generator, settings)
         return adapted(cls, generator, clip, config, remark, preview_every, preview_images, snapshots, pictures)
+
+
+class NADATrainingOptions(io.ComfyNode):
+    """The settings of a training that few people change."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADATrainingOptions",
+            display_name="StyleGAN-NADA Training Options",
+            category=TRAINING,
+            description="Settings that NADA Text Adapt and NADA Image Adapt have no widgets for: what trains, which "
+            "layers are picked, losses and views, and how it is computed.",
+            inputs=option_inputs(),
+            outputs=[NADAOptions.Output("options", tooltip="The settings, for NADA Text Adapt and NADA Image Adapt.")],
+            **known_options(
+                search_aliases=["stylegan training settings", "lora rank", "style mixing", "loss weights", "precision"]
+            ),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, train: dict[str, Any] | None = None, **widgets: Any) -> io.NodeOutput:
+        return io.NodeOutput({**(train or {}), **widgets})
 
 
 def outputs() -> list[io.Output]:
@@ -115,11 +146,6 @@ def outputs() -> list[io.Output]:
         NADASnapshots.Output("snapshots", tooltip="Moments of the training, for NADA Pick Snapshot."),
         io.Image.Output("charts", tooltip="One picture: the losses above, and below it which layers trained when."),
     ]
-
-
-def chosen(generator: Generator, preset: str = NO_PRESET, **widgets: Any) -> dict[str, Any]:
-    """The settings of the widgets, without those that are left automatic; a preset's settings go before theirs."""
-    return given(**widgets) | (PRESETS[preset].settings_for(generator) if preset != NO_PRESET else {})
 
 
 def adapted(

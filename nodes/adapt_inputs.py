@@ -6,40 +6,47 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..nada import PHASES, PRESETS, AdaptConfig
+from ..nada import PHASES, PRESETS, AdaptConfig, UsageError
+from ..nada.generators import Generator
 from ..nada.settings import settings_of
 from ..nada.training.config import IMAGE_DEFAULTS
-from .sockets import ADVANCED, NADAClip, NADAGenerator, preview_every, preview_images, training_seed, widget
+from .presets import menu
+from .sockets import (
+    ADVANCED,
+    NADAClip,
+    NADAGenerator,
+    NADAOptions,
+    preview_every,
+    preview_images,
+    training_seed,
+    widget,
+)
 
 CONFIG = settings_of(AdaptConfig)
 AUTOMATIC = {"iterations": 0, "batch": 0, "learning_rate": -1.0, "views": -1}  # each just below the setting's range
-COUNT = "count"  # of `layers`: as many as layer_count says
-RECOMMENDED = "recommended"  # of `layers`: automatic
+COUNT = "count"  # value of `layers`: as many as layer_count says
+RECOMMENDED = "recommended"  # value of `layers`: automatic
 NO_PRESET = "none"
+LOSSES = ("angle", "norm", "patch")
+SWITCHES = ("train_torgb", "train_const", "train_mapping")
 
 
 def text_inputs() -> list[io.Input]:
     """The models, and what to adapt to in words."""
     return [
-        io.Combo.Input(
-            "preset",
-            options=[NO_PRESET, *PRESETS],
-            default=NO_PRESET,
-            tooltip="Settings for the examples of the paper, and for kinds of change in general. They go before the "
-            "widgets: texts, iterations, layers, mixing and others. With none, the widgets count.",
-        ),
         *_models(),
         io.String.Input(
             "source",
             default="photo",
             tooltip="What the generator makes now, in a word or two: photo, dog, human. The target is compared "
-            "with it, so say only what shall change. Empty: CLIP finds a word for the generator's pictures.",
+            "with it, so say only what should change. Empty: CLIP finds a word for the generator's pictures.",
         ),
         io.String.Input(
             "target",
             default="sketch",
-            tooltip="Change this first: what it shall make, said as the counterpart of the source. photo -> sketch, "
+            tooltip="Change this first: what it should make, said as the counterpart of the source. photo -> sketch, "
             "photo -> watercolor painting, dog -> pig. Blends: sketch:2 | watercolor:1.",
+            extra_dict={"presets": menu()},  # for web/presets.js
         ),
     ]
 
@@ -50,7 +57,7 @@ def image_inputs() -> list[io.Input]:
         *_models(),
         io.Image.Input(
             "style_images",
-            tooltip="Change this first: pictures of what it shall make, about three, as a batch (Batch Images joins "
+            tooltip="Change this first: pictures of what it should make, about three, as a batch (Batch Images joins "
             "them). The square in the middle of each counts.",
         ),
         io.String.Input(
@@ -79,11 +86,16 @@ def _models() -> list[io.Input]:
     return [
         NADAGenerator.Input("generator", tooltip="The generator to start from; it is not changed."),
         NADAClip.Input("clip", tooltip="The CLIP models that judge: demo for the demo generator, OpenAI's for photos."),
+        NADAOptions.Input(
+            "options",
+            optional=True,
+            tooltip="From NADA Training Options: everything that has no widget here. Leave it open for the defaults.",
+        ),
     ]
 
 
 def training_inputs(style_images: bool = False) -> list[io.Input]:
-    """How long, and in what steps."""
+    """The widgets on the training nodes themselves."""
     defaults = {name: CONFIG[name].default for name in IMAGE_DEFAULTS} | (IMAGE_DEFAULTS if style_images else {})
     return [
         io.Int.Input(
@@ -113,14 +125,6 @@ def training_inputs(style_images: bool = False) -> list[io.Input]:
             "the generator's width (0.0016 for 512 features, as in the paper). Raise it if hardly anything changes, "
             "lower it if pictures break.",
         ),
-        training_seed(),
-        preview_every(),
-    ]
-
-
-def advanced_inputs() -> list[io.Input]:
-    """Those that the frontend folds away."""
-    return [
         io.Combo.Input(
             "layers",
             options=[RECOMMENDED, "all", "auto", COUNT, *PHASES],
@@ -128,39 +132,12 @@ def advanced_inputs() -> list[io.Input]:
             optional=True,
             tooltip="Which layers each step trains. 'recommended' is what the generator's file says, else 'all'. 'all' "
             "trains every layer without picking: for styles, and fastest. 'auto' picks the two thirds that the target "
-            "text moves most: for another subject, such as dog -> pig. 'count' picks as many as layer_count says. The "
-            "others are fixed sets, after the authors' code.",
-            extra_dict=ADVANCED,
+            "text moves most: for another subject, such as dog -> pig. 'count' picks as many as layer_count of NADA "
+            "Training Options says. The others are fixed sets, after the authors' code.",
         ),
-        io.Int.Input(
-            "layer_count",
-            default=12,
-            min=1,
-            max=18,
-            optional=True,
-            tooltip="Only for layers = count. Fewer keep more of the original. A 1024 px generator has 17 to pick "
-            "from, a 64 px one 9.",
-            extra_dict=ADVANCED,
-        ),
-        widget(CONFIG["select_every"], 1000),
-        widget(CONFIG["select_batch"], 64),
-        widget(CONFIG["mixing"]),
+        training_seed(optional=True),
+        preview_every(optional=True),
         preview_images(),
-        io.Int.Input(
-            "views",
-            default=AUTOMATIC["views"],
-            min=AUTOMATIC["views"],
-            max=16,
-            optional=True,
-            tooltip="Show CLIP so many randomly moved copies of each image instead of the image. 0 is the paper. -1: "
-            "what the generator's file recommends, else 2 for small CLIP models such as the demo's, which are easily "
-            "fooled, and 0 for others.",
-            extra_dict=ADVANCED,
-        ),
-        widget(CONFIG["train"]),
-        widget(CONFIG["rank"], 128),
-        *(widget(CONFIG[name]) for name in ("train_torgb", "train_const", "train_mapping")),
-        *(widget(CONFIG[f"{loss}_weight"], 100.0) for loss in ("angle", "norm", "patch")),
         io.Int.Input(
             "snapshots",
             default=6,
@@ -171,17 +148,93 @@ def advanced_inputs() -> list[io.Input]:
             "generator's file in memory and on disk.",
             extra_dict=ADVANCED,
         ),
-        widget(CONFIG["precision"]),
-        widget(CONFIG["cuda_graphs"]),
     ]
 
 
-def given(layers: str = RECOMMENDED, layer_count: int = 1, **widgets: Any) -> dict[str, Any]:
+def option_inputs() -> list[io.Input]:
+    """The widgets of NADA Training Options: what trains, which layers, losses and views, and how it is computed."""
+    return [
+        io.DynamicCombo.Input(
+            "train",
+            options=[
+                io.DynamicCombo.Option(kind, [_option("rank", 128)] if kind == "lora" else [])
+                for kind in CONFIG["train"].choices
+            ],
+            optional=True,
+            tooltip=CONFIG["train"].help,
+        ),
+        *map(_option, SWITCHES),
+        io.Int.Input(
+            "layer_count",
+            default=12,
+            min=1,
+            max=18,
+            optional=True,
+            tooltip="Number of layers to pick, only for layers = count. Fewer keep more of the original. A 1024 px "
+            "generator has 17 to pick from, a 64 px one 9.",
+        ),
+        _option("select_every", 1000),
+        _option("select_batch", 64),
+        _option("mixing"),
+        *(_option(f"{loss}_weight", 100.0) for loss in LOSSES),
+        io.Int.Input(
+            "views",
+            default=AUTOMATIC["views"],
+            min=AUTOMATIC["views"],
+            max=16,
+            optional=True,
+            tooltip="Show CLIP so many randomly moved copies of each image instead of the image. 0 is the paper. -1: "
+            "what the generator's file recommends, else 2 for small CLIP models such as the demo's, which are easily "
+            "fooled, and 0 for others.",
+        ),
+        _option("precision"),
+        _option("cuda_graphs"),
+    ]
+
+
+def _option(name: str, high: float | None = None) -> io.Input:
+    return widget(CONFIG[name], high, main=True, optional=True)
+
+
+OPTIONS = ("train", "rank", *SWITCHES, "layer_count", "select_every", "select_batch", "mixing", "views")
+OPTIONS += (*(f"{loss}_weight" for loss in LOSSES), "precision", "cuda_graphs")
+MOVED = ("preset", *OPTIONS)
+"""Inputs that the training nodes once had themselves. A prompt may still give them there."""
+
+
+def chosen(
+    generator: Generator, widgets: dict[str, Any], options: dict[str, Any] | None, moved: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the settings that a training node was given: {name of `AdaptConfig`: value}, without automatic ones.
+
+    Args:
+        generator: the base of the adaptation.
+        widgets: values of the node's own widgets.
+        options: values from NADA Training Options; None if it is not connected.
+        moved: values of a prompt from before that node existed, by the names of `MOVED`. Its preset, which no node has
+            any more, overrides everything else, as it did then.
+
+    Raises:
+        UsageError: the preset does not exist, or a number of layers is asked for and not given.
+    """
+    preset = moved.pop("preset", NO_PRESET)
+    if preset not in (NO_PRESET, *PRESETS):
+        raise UsageError(f"there is no preset {preset!r}; `nada presets` lists them")
+    settings = given(**moved | (options or {}) | widgets)
+    return settings | (PRESETS[preset].settings_for(generator) if preset != NO_PRESET else {})
+
+
+def given(layers: str = RECOMMENDED, layer_count: int | None = None, **widgets: Any) -> dict[str, Any]:
     """The settings that widgets give: {name: value}, without those that are left automatic.
 
     A learning rate of 0 is given too: None, which stands for the rate by the generator's width.
+
+    Raises:
+        UsageError: `layers` is "count", and there is no count.
     """
     settings = {name: value for name, value in widgets.items() if name not in AUTOMATIC or value >= CONFIG[name].low}
     if settings.get("learning_rate") == 0:
         settings["learning_rate"] = None
+    if layers == COUNT and layer_count is None:
+        raise UsageError("layers is 'count'; connect NADA Training Options and set its layer_count")
     return settings if layers == RECOMMENDED else {**settings, "layers": layer_count if layers == COUNT else layers}

@@ -10,7 +10,7 @@ from ..nada.generators import Generator
 from ..nada.pictures.fonts import unwritable_remark
 from ..nada.pictures.grids import filmstrip
 from . import host
-from .sample import check_latents
+from .sample import check_latents, generation_bytes
 from .sockets import IMAGES, NADAGenerator, NADALatents, known_options
 
 LETTERS = "abcdef"
@@ -27,7 +27,7 @@ class NADACompareGrid(io.ComfyNode):
         ]
         return io.Schema(
             node_id="NADACompareGrid",
-            display_name="Compare Generators",
+            display_name="Compare Generators (StyleGAN)",
             category=IMAGES,
             description="One labelled picture: a row for each latent, a column for each generator.",
             inputs=[
@@ -55,7 +55,7 @@ class NADACompareGrid(io.ComfyNode):
         for i, (generator, heading) in enumerate(zip(generators, headings, strict=False)):
             check_latents(generator, latents)
             progress.update(i)
-            with host.on_device(generator):
+            with host.on_device(generator, needs=generation_bytes(generator)):
                 frames.append((heading, generate(generator, latents)))
         sizes = {images.shape[-2:] for _, images in frames}
         if len(sizes) > 1:

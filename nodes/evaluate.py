@@ -10,6 +10,7 @@ from ..nada import ClipEnsemble, EvaluateConfig, evaluate, image_count, judge_fo
 from ..nada.generators import Generator
 from ..nada.settings import settings_of
 from . import host
+from .sample import CHUNK_BYTES, weight_bytes
 from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAClip, NADAGenerator, known_options
 
 SHOWN = 4  # figures on the node; all of them are in the report
@@ -23,7 +24,7 @@ class NADAEvaluate(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADAEvaluate",
-            display_name="NADA Evaluate",
+            display_name="NADA Evaluate (StyleGAN)",
             category=IMAGES,
             description="Measures a generator: how well its pictures fit the target (Quality), how much they differ "
             "(Diversity), and whether each is still the picture it came from. With 95 % intervals.",
@@ -37,7 +38,7 @@ class NADAEvaluate(io.ComfyNode):
                 io.String.Input(
                     "target",
                     default="sketch",
-                    tooltip="Change this first: what the pictures shall look like, usually the target of the "
+                    tooltip="Change this first: what the pictures should look like, usually the target of the "
                     "adaptation.",
                 ),
                 io.Int.Input(
@@ -80,7 +81,7 @@ class NADAEvaluate(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, target: str | None = None) -> bool | str:
         if target is not None and not target.strip():  # None: it comes through a link
-            return "the target text is empty; write what the pictures shall look like"
+            return "the target text is empty; write what the pictures should look like"
         return True
 
     @classmethod
@@ -104,7 +105,8 @@ class NADAEvaluate(io.ComfyNode):
             made += images
             progress.update(made)
 
-        with host.on_device(generator, clip, *(() if base is None else (base,))) as device:
+        models = (generator, clip, *(() if base is None else (base,)))
+        with host.on_device(*models, needs=weight_bytes(*models) + CHUNK_BYTES) as device:
             judge = judge_for(base or generator, device)
             result = evaluate(generator, clip, config, base, judge and judge.measures(config.target), show)
         text = report(result)

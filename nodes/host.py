@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -251,6 +251,20 @@ def say(text: str) -> None:
     context, server = get_executing_context(), PromptServer.instance
     if context is not None and server is not None:
         server.send_progress_text(printable(text), context.node_id)
+
+
+def prompt_inputs(node: type[Any], names: Iterable[str]) -> dict[str, Any]:
+    """Values that the running prompt gives the node that runs now, of inputs that its schema does not have.
+
+    ComfyUI drops an input that a node does not have (any more), without a word.
+
+    Args:
+        node: an output node: ComfyUI tells those the prompt.
+        names: the inputs to look for.
+    """
+    context, prompt = get_executing_context(), node.hidden.prompt or {}
+    found = prompt.get(context.node_id, {}).get("inputs", {}) if context else {}
+    return {name: found[name] for name in names if name in found and not isinstance(found[name], list)}
 
 
 def explained(execute: Callable[..., Any]) -> Callable[..., Any]:

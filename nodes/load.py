@@ -20,11 +20,15 @@ from ..nada import (
     save_generator,
 )
 from ..nada.generators import Generator
+from ..nada.published.catalog import Published
 from . import host
+from .downloads import published_choices
 from .sockets import ADVANCED, LOADING, SAVING, NADAClip, NADAGenerator, known_options
 
 DEMO, CUSTOM = "demo", "custom"
-DOWNLOADS = {f"(download) {model.label}": model for model in PUBLISHED}
+DOWNLOAD = "download a published model..."
+DOWNLOADS = published_choices()
+FORMER_DOWNLOADS = {f"(download) {model.label}": model for model in PUBLISHED}  # each was an entry of the one list
 CLIP_PRESETS = {
     DEMO: "demo",
     "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)": "ViT-B/32,ViT-B/16",
@@ -47,14 +51,21 @@ class LoadStyleGAN2(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "generator_name",
-                    options=[*EMBEDDED, *host.files(host.GENERATORS), *DOWNLOADS],
+                    options=[*host.files(host.GENERATORS), *EMBEDDED, DOWNLOAD],
                     default=DEMO,
-                    tooltip="Change this first. 'demo' draws dogs and 'demo-person' people, at 64 px and without a "
-                    "download. Other entries are files in models/stylegan and output/stylegan: .safetensors of this "
-                    "pack, rosinality .pt, NVIDIA StyleGAN2 .pkl (PyTorch and TensorFlow), e4e .pt. After adding a "
-                    "file press R. Entries with (download) are fetched into models/stylegan when they first run; mind "
-                    "their licenses.",
-                )
+                    tooltip="Change this first. Files in models/stylegan and output/stylegan come first: .safetensors "
+                    "of this pack, rosinality .pt, NVIDIA StyleGAN2 .pkl (PyTorch and TensorFlow), e4e .pt. After "
+                    "adding a file press R. 'demo' draws dogs and 'demo-person' people, at 64 px and without a "
+                    "download. The last entry opens a list of published models.",
+                ),
+                io.Combo.Input(
+                    "download",
+                    options=[*DOWNLOADS],
+                    default=next(iter(DOWNLOADS)),
+                    optional=True,
+                    tooltip="Only for the last entry of generator_name: what the model makes, its name, size and "
+                    "license. It is fetched into models/stylegan when it first runs.",
+                ),
             ],
             outputs=[
                 NADAGenerator.Output(
@@ -66,17 +77,25 @@ class LoadStyleGAN2(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, generator_name: str) -> str:
+    def validate_inputs(cls, generator_name: str | None = None) -> bool | str:
+        # None: it comes through a link. Prompts from before the list of downloads name them here.
+        known = (None, *EMBEDDED, DOWNLOAD, *FORMER_DOWNLOADS)
+        if generator_name in known or generator_name in host.files(host.GENERATORS):
+            return True
+        return f"there is no generator {generator_name!r} in models/{host.GENERATORS}; put it there, or choose another"
+
+    @classmethod
+    def fingerprint_inputs(cls, generator_name: str, download: str | None = None) -> str:
         if generator_name in EMBEDDED:
             return generator_name
-        if generator_name in DOWNLOADS:
-            return published_stamp(DOWNLOADS[generator_name])
+        if model := _chosen_download(generator_name, download):
+            return published_stamp(model)
         return file_stamp(host.file_path(host.GENERATORS, generator_name))
 
     @classmethod
     @host.explained
-    def execute(cls, generator_name: str) -> io.NodeOutput:
-        path, remarks = _generator_source(generator_name)
+    def execute(cls, generator_name: str, download: str = next(iter(DOWNLOADS))) -> io.NodeOutput:
+        path, remarks = _generator_source(generator_name, download)
         generator = load_generator(path, host.cache_folder())
         parameters = sum(p.numel() for p in generator.parameters())
         facts = [f"{generator.config.resolution} px", f"{parameters / 1e6:.1f} M parameters"]
@@ -84,13 +103,19 @@ class LoadStyleGAN2(io.ComfyNode):
         return io.NodeOutput(generator)
 
 
-def _generator_source(name: str) -> tuple[str, list[str]]:
-    """What `nada.load_generator` takes for an entry of the list, downloaded if need be, and what to say of it."""
+def _chosen_download(name: str, entry: str | None) -> Published | None:
+    """The published model that two widgets name, or None if they name none."""
+    return DOWNLOADS.get(entry or "") if name == DOWNLOAD else FORMER_DOWNLOADS.get(name)
+
+
+def _generator_source(name: str, entry: str) -> tuple[str, list[str]]:
+    """What `nada.load_generator` takes for two widgets, downloaded if need be, and what to say about it."""
     if name in EMBEDDED:
         return name, []
-    if name not in DOWNLOADS:
+    model = _chosen_download(name, entry)
+    if model is None:
         return host.file_path(host.GENERATORS, name), []
-    return fetched(DOWNLOADS[name])
+    return fetched(model)
 
 
 def fetched(model: Published) -> tuple[str, list[str]]:
@@ -130,7 +155,7 @@ class NADALoadCLIP(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADALoadCLIP",
-            display_name="Load CLIP for NADA",
+            display_name="Load CLIP for NADA (StyleGAN)",
             category=LOADING,
             description="Loads the CLIP models that judge images by text while a generator is adapted. These are whole "
             "CLIP models (text and image), not the text encoders of Stable Diffusion.",

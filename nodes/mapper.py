@@ -61,7 +61,7 @@ class NADATrainMapper(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADATrainMapper",
-            display_name="NADA Train Latent Mapper",
+            display_name="NADA Train Latent Mapper (StyleGAN)",
             category=TRAINING,
             description="Trains a small network that moves latent codes to where a generator shows the target text. "
             "For adapted generators that show it only sometimes, such as dogs among the pigs. Cancel stops it at the "
@@ -196,7 +196,7 @@ class NADAApplyMapper(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADAApplyMapper",
-            display_name="NADA Apply Latent Mapper",
+            display_name="NADA Apply Latent Mapper (StyleGAN)",
             category=LATENTS,
             description="Moves latent codes to where the generator that the mapper was trained with shows the target.",
             inputs=[
@@ -230,7 +230,7 @@ class NADASaveMapper(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADASaveMapper",
-            display_name="Save Latent Mapper",
+            display_name="Save Latent Mapper (StyleGAN)",
             category=SAVING,
             description="Saves a latent mapper as .safetensors in output/stylegan_mappers, with its recipe. Load "
             "Latent Mapper lists it after pressing R.",
@@ -266,7 +266,7 @@ class NADALoadMapper(io.ComfyNode):
         files = host.files(host.MAPPERS) or [NONE]
         return io.Schema(
             node_id="NADALoadMapper",
-            display_name="Load Latent Mapper",
+            display_name="Load Latent Mapper (StyleGAN)",
             category=LOADING,
             description="Loads a latent mapper that Save Latent Mapper or `nada mapper` wrote.",
             inputs=[

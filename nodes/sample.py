@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comfy_api.latest import io
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..nada import PRECISIONS, SEED_SOURCES, UsageError, generate, sample_latents
 from ..nada.generators import Generator
@@ -11,6 +11,7 @@ from . import host
 from .sockets import ADVANCED, IMAGES, LATENTS, MAX_SEED, NADAGenerator, NADALatents, known_options
 
 CHUNK_BYTES = 2 << 30  # what the images made at once may take
+BATCH = 8  # images that `generate` makes at once unless it is told otherwise
 LIVE_MAPS = 10  # feature maps of the largest block that are alive at once, roughly
 
 
@@ -153,7 +154,7 @@ class GenerateImages(io.ComfyNode):
     ) -> io.NodeOutput:
         check_latents(generator, latents)
         chunk = max(1, int(CHUNK_BYTES / image_bytes(generator)))
-        with host.on_device(generator, needs=chunk * image_bytes(generator)):
+        with host.on_device(generator, needs=generation_bytes(generator, chunk)):
             progress, made = host.Progress(len(latents)), 0
 
             def show(more: int = 0) -> None:
@@ -177,6 +178,16 @@ def check_latents(generator: Generator, latents: Tensor) -> None:
             f"the latents are for another generator: {latents.shape[1]} codes of {latents.shape[2]} numbers, and "
             f"this one takes {expected[0]} of {expected[1]}. Make them with Sample Latents from this generator"
         )
+
+
+def generation_bytes(generator: Generator, batch: int = BATCH) -> float:
+    """Roughly the device memory that making so many images at once takes, the generator's weights included."""
+    return weight_bytes(generator) + batch * image_bytes(generator)
+
+
+def weight_bytes(*models: nn.Module | Generator) -> int:
+    """The memory that the weights of models take."""
+    return sum(p.numel() * p.element_size() for model in models for p in model.parameters())
 
 
 def image_bytes(generator: Generator) -> float:

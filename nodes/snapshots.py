@@ -9,11 +9,13 @@ from ..nada import RunFolder, Snapshot, Snapshots, UsageError, file_stamp, gener
 from ..nada.generators import Generator
 from ..nada.pictures.grids import filmstrip, filmstrip_geometry
 from . import host
+from .sample import generation_bytes
 from .sockets import TRAINING, NADAGenerator, NADASnapshots, known_options
 
 BEST, LAST, STEP = "best", "last", "step"
 CONNECTED = "(from snapshots)"
 PSI = 0.7
+START = "start"  # label of the pictures before the training
 
 
 class NADAPickSnapshot(io.ComfyNode):
@@ -23,7 +25,7 @@ class NADAPickSnapshot(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADAPickSnapshot",
-            display_name="NADA Pick Snapshot",
+            display_name="NADA Pick Snapshot (StyleGAN)",
             category=TRAINING,
             description="Takes the generator as it was at a moment of its training, without training again: earlier "
             "ones keep more of the original. Click a picture of the filmstrip to pick it.",
@@ -36,7 +38,8 @@ class NADAPickSnapshot(io.ComfyNode):
                 NADAGenerator.Input(
                     "generator",
                     optional=True,
-                    tooltip="Only for a run below: the generator that it started from.",
+                    tooltip="The generator that the training or the run below started from. Without snapshots, as "
+                    "when the training is bypassed, it passes through as it is.",
                 ),
                 io.Combo.Input(
                     "pick",
@@ -101,6 +104,9 @@ class NADAPickSnapshot(io.ComfyNode):
         rows: int = 3,
         run: str = CONNECTED,
     ) -> io.NodeOutput:
+        if snapshots is None and run == CONNECTED and generator is not None:
+            host.say("no snapshots came, perhaps since the training is bypassed; the generator passes through")
+            return io.NodeOutput(generator, host.picture_to_image(filmstrip([start_of(generator, rows)])), 0)
         moments = opened(snapshots, generator, run)
         picked = choose(moments, pick, step)
         frames = frames_of(moments, rows)
@@ -126,7 +132,10 @@ def opened(snapshots: Snapshots | None, generator: Generator | None, run: str) -
             raise UsageError("connect the generator that the run started from to the input generator")
         return RunFolder(host.run_path(run)).open_snapshots(generator)
     if snapshots is None:
-        raise UsageError("connect snapshots from NADA Text Adapt, or choose a run and connect its generator")
+        raise UsageError(
+            "no snapshots came: connect those of NADA Text Adapt, and if that is bypassed or muted, switch it on; or "
+            "choose a run and connect its generator"
+        )
     return snapshots
 
 
@@ -137,17 +146,21 @@ def choose(snapshots: Snapshots, pick: str, step: int) -> Snapshot:
     return snapshots.best if pick == BEST else snapshots.last
 
 
+def start_of(generator: Generator, rows: int) -> tuple[str, Tensor]:
+    """The first column of a filmstrip: the generator before its training."""
+    with host.on_device(generator, needs=generation_bytes(generator, batch=1)):
+        return START, generate(generator, sample_latents(generator, rows, truncation_psi=PSI), batch=1)
+
+
 def frames_of(snapshots: Snapshots, rows: int) -> list[tuple[str, Tensor]]:
     """The start and every moment, each with the images of the same latents."""
-    base = snapshots.base
-    codes = sample_latents(base, rows, truncation_psi=PSI)
     progress = host.Progress(1 + len(snapshots.moments))
-    frames: list[tuple[str, Tensor]] = []
-    for label, generator in (
-        ("start", base),
-        *((str(s.iteration), snapshots.generator(s)) for s in snapshots.moments),
-    ):
+    progress.update(0)
+    frames = [start_of(snapshots.base, rows)]
+    codes = sample_latents(snapshots.base, rows, truncation_psi=PSI)
+    for moment in snapshots.moments:
         progress.update(len(frames))
-        with host.on_device(generator):
-            frames.append((label, generate(generator, codes, batch=1)))
+        generator = snapshots.generator(moment)
+        with host.on_device(generator, needs=generation_bytes(generator, batch=1)):
+            frames.append((str(moment.iteration), generate(generator, codes, batch=1)))
     return frames

@@ -29,6 +29,9 @@ NADAStyle = io.Custom("NADA_STYLE")
 NADAMapper = io.Custom("NADA_MAPPER")
 """A `nada.LatentMapper` on the CPU, without gradients. Nodes never change the one they are given."""
 
+NADAOptions = io.Custom("NADA_OPTIONS")
+"""Settings of a training that have no widget on its node: {input of NADA Training Options: value}."""
+
 NADASnapshots = io.Custom("NADA_SNAPSHOTS")
 """`nada.Snapshots` of a training, on the CPU."""
 
@@ -70,26 +73,28 @@ def widget(setting: NamedSetting, high: float | None = None, main: bool = False,
     return socket.Input(setting.name, **options | changes)
 
 
-def training_seed() -> io.Input:
-    """Of a training; it has no control after generate."""
+def training_seed(**changes: Any) -> io.Input:
+    """The seed of a training; it has no control after generate. `changes` are options to set otherwise."""
     return io.Int.Input(
         "seed",
         default=0,
         min=0,
         max=MAX_SEED,
         control_after_generate=False,
-        tooltip="Of everything random in the training. It stays as it is, since each other seed trains anew.",
+        tooltip="Seed of everything random in the training. It stays as it is, since each other seed trains again.",
+        **changes,
     )
 
 
-def preview_every() -> io.Input:
-    """How often a training shows what it has come to."""
+def preview_every(**changes: Any) -> io.Input:
+    """How often a training shows its pictures. `changes` are options to set otherwise."""
     return io.Int.Input(
         "preview_every",
         default=10,
         min=0,
         max=1000,
         tooltip="Show before and after on the node every so many steps; 0 only at the end.",
+        **changes,
     )
 
 

@@ -53,11 +53,18 @@ def texts(schemas: Iterable[Any]) -> dict[str, dict[str, Any]]:
         schema.node_id: {
             "display_name": schema.display_name,
             "description": schema.description,
-            "inputs": {socket.id: _socket(socket) for socket in schema.inputs},
+            "inputs": dict(entry for socket in schema.inputs for entry in _inputs(socket)),
             "outputs": {str(i): _socket(socket) for i, socket in enumerate(schema.outputs)},
         }
         for schema in schemas
     }
+
+
+def _inputs(socket: Any) -> Iterator[tuple[str, dict[str, str]]]:
+    """An input with those that its entries bring along, as the frontend names them: "train.rank" is "train_rank"."""
+    yield socket.id, _socket(socket)
+    for inner in socket.nested():
+        yield f"{socket.id}_{inner.id}", _socket(inner)
 
 
 def _socket(socket: Any) -> dict[str, str]:
@@ -65,7 +72,7 @@ def _socket(socket: Any) -> dict[str, str]:
 
 
 def english(schemas: Iterable[Any]) -> dict[str, Any]:
-    """The texts of the schemas, but for those that the frontend would garble."""
+    """The texts of the schemas, except those that the frontend would garble."""
     return _speakable(texts(schemas))
 
 

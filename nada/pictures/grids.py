@@ -19,14 +19,15 @@ COLUMN_GAP = 3 * GAP  # between pictures side by side
 PAPER, INK = (255, 255, 255), (32, 32, 32)
 
 
-def make_grid(images: Tensor, columns: int | None = None) -> Image.Image:
+def make_grid(images: Tensor, columns: int | None = None, side: int | None = None) -> Image.Image:
     """One picture of images [N, C, H, W], row by row; small ones are enlarged, large ones reduced.
 
     Args:
         images: in [-1, 1], of one to four channels; a checkerboard shows through what is transparent.
         columns: None for about a square.
+        side: length of an image's longer side in pixels; None for that of the images, within limits.
     """
-    tiles = _tiles(images)
+    tiles = _tiles(images, side)
     columns = columns or ceil(len(tiles) ** 0.5)
     across, down = tiles[0].width + GAP, tiles[0].height + GAP
     rows = ceil(len(tiles) / columns)
@@ -43,7 +44,7 @@ def before_after(before: Tensor, after: Tensor, labels: tuple[str, str]) -> Imag
         before, after: [N, C, H, W] in [-1, 1].
         labels: written above the halves; one whose letters no font here has is left out.
     """
-    return _side_by_side([_labelled(make_grid(part), text) for part, text in zip((before, after), labels, strict=True)])
+    return side_by_side([_labelled(make_grid(part), text) for part, text in zip((before, after), labels, strict=True)])
 
 
 def filmstrip(frames: Sequence[tuple[str, Tensor]]) -> Image.Image:
@@ -53,7 +54,7 @@ def filmstrip(frames: Sequence[tuple[str, Tensor]]) -> Image.Image:
         frames: (label, images [N, C, H, W] in [-1, 1]) in the order of time. A label whose letters no font here has is
             left out.
     """
-    return _side_by_side([_labelled(make_grid(images, columns=1), label) for label, images in frames])
+    return side_by_side([_labelled(make_grid(images, columns=1), label) for label, images in frames])
 
 
 def filmstrip_geometry(frames: Sequence[tuple[str, Tensor]]) -> dict[str, int]:
@@ -78,18 +79,18 @@ def filmstrip_geometry(frames: Sequence[tuple[str, Tensor]]) -> dict[str, int]:
     }
 
 
-def _tile_size(images: Tensor) -> tuple[int, int]:
+def _tile_size(images: Tensor, side: int | None = None) -> tuple[int, int]:
     """Width and height in pixels at which images [N, C, H, W] are shown."""
     height, width = images.shape[2:]
     longer = max(height, width)
-    scale = min(max(longer, TILE_MIN), TILE_MAX) / longer
+    scale = (side or min(max(longer, TILE_MIN), TILE_MAX)) / longer
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _tiles(images: Tensor) -> list[Image.Image]:
+def _tiles(images: Tensor, side: int | None) -> list[Image.Image]:
     if not len(images):
         raise ValueError("there are no images to show; a picture needs at least one")
-    size = _tile_size(images)
+    size = _tile_size(images, side)
     return [
         _opaque(picture if picture.size == size else picture.resize(size, Resampling.LANCZOS))
         for picture in to_pil(images)
@@ -121,7 +122,8 @@ def _labelled(picture: Image.Image, label: str) -> Image.Image:
     return taller
 
 
-def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    """One picture of several, from left to right."""
     width = sum(p.width + COLUMN_GAP for p in pictures) - COLUMN_GAP
     row = Image.new("RGB", (width, max(p.height for p in pictures)), PAPER)
     x = 0

@@ -11,7 +11,7 @@ import urllib.error
 from dataclasses import asdict
 
 import pytest
-from helpers.comfyui_server import HOME, PACK, RUN_LIMIT, to_prompt
+from helpers.comfyui_server import HOME, PACK, RUN_LIMIT, TEMPLATES, to_prompt
 from PIL import ImageChops
 
 from nada import AdaptConfig, RunFolder, load_generator, load_state
@@ -22,6 +22,7 @@ NODES = ("LoadStyleGAN2", "NADALoadCLIP", ADAPT, "SampleLatents", "GenerateImage
 NODES += ("NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid")
 NODES += ("NADALoadStyle", "NADAApplyStyle", "NADASaveStyle")
 NODES += ("NADAImageAdapt", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate")
+NODES += ("NADATrainingOptions", "NADABeforeAfterAnimation", "NADALatentWalk")
 NODES += ("NADALoadLatents", "NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
 NODES += ("NADAAlignPhoto", "NADAPasteBack", "NADALoadEncoder")
 FILMSTRIP = f"/extensions/{PACK}/filmstrip.js"
@@ -43,7 +44,8 @@ def test_loads_and_serves_its_files(server):
     assert "IMPORT FAILED" not in server.log_text()
     assert "Traceback" not in server.log_text()
     assert PACK in server.get("/workflow_templates")
-    for path in (f"/api/workflow_templates/{PACK}/quickstart.jpg", f"/extensions/{PACK}/docs/{ADAPT}.md", FILMSTRIP):
+    assert server.bytes(f"/api/workflow_templates/{PACK}/{TEMPLATES['quickstart']}.jpg")
+    for path in (f"/extensions/{PACK}/docs/{ADAPT}.md", FILMSTRIP):
         assert server.bytes(path)
 
 
@@ -62,12 +64,11 @@ def test_quickstart_runs(server, quickstart):
     assert result["status"]["status_str"] == "success", result["status"]
     before_after = server.pictures(result, ids[ADAPT])
     assert len(before_after) == 1
-    pairs = server.pictures(result, ids[SAVE_IMAGE])
-    assert len(pairs) == prompt[ids["SampleLatents"]]["inputs"]["count"]
-    width, height = pairs[0].size
-    left, right = pairs[0].crop((0, 0, height, height)), pairs[0].crop((width - height, 0, width, height))
+    (grid,) = server.pictures(result, ids[SAVE_IMAGE])
+    left, right = grid.crop((0, 0, grid.width // 2 - 6, grid.height)), grid.crop((grid.width // 2 + 6, 0, *grid.size))
     assert max(high for _, high in left.getextrema()) > 0
-    assert ImageChops.difference(left, right).getbbox(), "the adapted generator makes the same picture"
+    pictures = [part.crop((0, 32, part.width, part.height)) for part in (left, right)]  # without the labels
+    assert ImageChops.difference(*pictures).getbbox(), "the adapted generator makes the same picture"
 
 
 def test_previews_and_texts_arrive(server, quickstart):
@@ -169,11 +170,8 @@ def test_saved_generator_makes_the_same_pictures(server, quickstart):
     spec = server.get("/object_info/LoadStyleGAN2")["LoadStyleGAN2"]["input"]["required"]["generator_name"]
     assert name in spec[1]["options"]
 
-    after = next(
-        n for n in prompt.values() if n["inputs"].get("generator") == [ids[ADAPT], 0] and "latents" in n["inputs"]
-    )
     prompt["load"] = {"class_type": "LoadStyleGAN2", "inputs": {"generator_name": name}}
-    after["inputs"]["generator"] = ["load", 0]
+    prompt[ids["NADACompareGrid"]]["inputs"]["generator_b"] = ["load", 0]
     del prompt["save"]
     second = server.result(server.queue(prompt))
     pairs = zip(server.pictures(first, ids[SAVE_IMAGE]), server.pictures(second, ids[SAVE_IMAGE]), strict=True)
@@ -225,7 +223,7 @@ def test_saved_style_is_listed_and_has_a_strength(server, quickstart):
 
 def test_mistakes_are_explained_on_the_node(server, quickstart):
     prompt, ids = quickstart
-    prompt[ids[ADAPT]]["inputs"] |= {"layers": "count", "layer_count": 18}
+    prompt[ids[ADAPT]]["inputs"] |= {"layers": "count", "layer_count": 18}  # where it was before NADA Training Options
     status = server.result(server.queue(prompt))["status"]
     error = next(content for name, content in status["messages"] if name == "execution_error")
     assert error["node_type"] == ADAPT
@@ -234,4 +232,29 @@ def test_mistakes_are_explained_on_the_node(server, quickstart):
     prompt[ids[ADAPT]]["inputs"]["target"] = " "
     with pytest.raises(urllib.error.HTTPError) as refused:
         server.queue(prompt)
-    assert "the target text is empty" in refused.value.read().decode()
+    answer = json.loads(refused.value.read())
+    (error,) = answer["node_errors"][ids[ADAPT]]["errors"]
+    assert "the target text is empty" in error["details"]
+    assert error["extra_info"]["input_name"] == "target", "one widget is marked"
+
+
+def test_former_prompts_and_options_train_the_same(server, quickstart):
+    """The settings that have moved to NADA Training Options count on the training node too: nothing trains twice."""
+    prompt, ids = quickstart
+    runs = server.base / "models" / "stylegan_runs"
+    settings = {"train": "lora", "mixing": 0.5, "select_every": 2, "layers": "count"}
+    prompt[ids[ADAPT]]["inputs"] |= settings | {"rank": 2, "layer_count": 3, "seed": 99, "preset": "none"}
+    known = set(runs.iterdir()) if runs.is_dir() else set()
+    assert server.result(server.queue(prompt))["status"]["status_str"] == "success"
+    (folder,) = set(runs.iterdir()) - known
+    (state,) = RunFolder(folder).states().values()
+    recipe = load_state(state).recipe
+    assert (recipe["train"], recipe["rank"], recipe["mixing"], recipe["layers"]) == ("lora", 2, 0.5, 3)
+
+    for name in (*settings, "rank", "layer_count", "preset"):
+        prompt[ids[ADAPT]]["inputs"].pop(name)
+    options = {"train": "lora", "train.rank": 2, "mixing": 0.5, "select_every": 2, "layer_count": 3}
+    prompt["options"] = {"class_type": "NADATrainingOptions", "inputs": options | {"select_batch": 2}}
+    prompt[ids[ADAPT]]["inputs"] |= {"layers": "count", "options": ["options", 0]}
+    assert server.result(server.queue(prompt))["status"]["status_str"] == "success"
+    assert set(runs.iterdir()) == known | {folder}, "it trained again"

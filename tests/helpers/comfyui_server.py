@@ -16,8 +16,20 @@ from urllib.parse import urlencode
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-TEMPLATES = {"quickstart", "sketch", "pixar", "dog_to_pig", "sketch_demo", "pixar_demo", "dog_to_pig_demo"}
-TEMPLATES |= {"mix_styles", "latent_walk_video", "compare", "chain_into_img2img", "style_images"}
+TEMPLATES = {
+    "quickstart": "01_Quickstart_photo_to_sketch",
+    "sketch_demo": "02_Faces_to_sketches_demo",
+    "pixar_demo": "03_Faces_to_Pixar_demo",
+    "dog_to_pig_demo": "04_Dogs_to_pigs_demo",
+    "mix_styles": "05_Mix_two_styles",
+    "compare": "06_Compare_two_targets",
+    "style_images": "07_Towards_pictures",
+    "latent_walk_video": "08_Latent_walk_video",
+    "chain_into_img2img": "09_Into_image_to_image",
+    "sketch": "11_Faces_to_sketches_1024px",
+    "pixar": "12_Faces_to_Pixar_1024px",
+    "dog_to_pig": "13_Dogs_to_pigs_512px",
+}
 HOME = os.environ.get("COMFYUI_PATH")
 PACK = "StyleGAN-NADA.test"  # a dot and a hyphen: names that no absolute import survives
 CONTROL = {"fixed", "increment", "decrement", "randomize"}
@@ -112,7 +124,7 @@ class Server(Client):
 
     def template(self, name: str) -> dict:
         """One of the pack's workflows, as the editor gets it."""
-        return self.get(f"/api/workflow_templates/{PACK}/{name}.json")
+        return self.get(f"/api/workflow_templates/{PACK}/{TEMPLATES[name]}.json")
 
 
 def to_prompt(workflow: dict, object_info: dict) -> dict:

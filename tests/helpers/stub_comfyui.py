@@ -16,6 +16,7 @@ import nada
 
 ROOT = Path(__file__).parents[2]
 PACK = "nada_pack_under_test"
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 
 
 class Cancelled(BaseException):
@@ -36,7 +37,15 @@ class Socket:
 
     @property
     def is_widget(self) -> bool:
-        return self.type in ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN")
+        return self.type in ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN", DYNAMIC_COMBO)
+
+    def nested(self) -> list[Socket]:
+        """The inputs of the entries of a dynamic combo, which the frontend shows for the chosen entry only."""
+        return [inner for entry in self.options["options"] for inner in entry.inputs] if self.is_dynamic else []
+
+    @property
+    def is_dynamic(self) -> bool:
+        return self.type == DYNAMIC_COMBO
 
 
 @dataclass
@@ -50,6 +59,20 @@ class Schema:
     outputs: list = field(default_factory=list)
     description: str = ""
     is_output_node: bool = False
+
+
+@dataclass
+class Choice:
+    """An entry of a dynamic combo, with inputs of its own."""
+
+    key: str
+    inputs: list[Socket]
+
+
+class Node:
+    """Base class of nodes. ComfyUI tells an output node the prompt that runs, {id: {"class_type", "inputs"}}."""
+
+    hidden = SimpleNamespace(prompt=None)
 
 
 class NodeOutput:
@@ -84,6 +107,10 @@ def combo(id: str, options: list[str], **rest: Any) -> Socket:
     return Socket("COMBO", id, {"options": options, **rest})
 
 
+def dynamic_combo(id: str, options: list[Choice], **rest: Any) -> Socket:
+    return Socket(DYNAMIC_COMBO, id, {"options": options, "default": options[0].key, **rest})
+
+
 def modules(host: Host) -> dict[str, ModuleType]:
     """The stand-ins by module name."""
 
@@ -100,7 +127,7 @@ def modules(host: Host) -> dict[str, ModuleType]:
             host.progress.append((value, preview))
 
     io = SimpleNamespace(
-        ComfyNode=object,
+        ComfyNode=Node,
         Schema=Schema,
         NodeOutput=NodeOutput,
         Input=Socket,
@@ -112,13 +139,19 @@ def modules(host: Host) -> dict[str, ModuleType]:
         String=comfy_type("STRING"),
         Boolean=comfy_type("BOOLEAN"),
         Combo=SimpleNamespace(Input=combo),
+        DynamicCombo=SimpleNamespace(Input=dynamic_combo, Option=Choice),
     )
 
     class Shown(torch.Tensor):
         def as_dict(self) -> dict[str, Any]:
             return {"images": [self]}
 
-    ui = SimpleNamespace(PreviewImage=lambda image, cls: image.as_subclass(Shown), PreviewText=lambda text: text)
+    animations = SimpleNamespace(get_save_animated_webp_ui=lambda images, prefix, **options: images)
+    ui = SimpleNamespace(
+        PreviewImage=lambda image, cls: image.as_subclass(Shown),
+        PreviewText=lambda text: text,
+        ImageSaveHelper=animations,
+    )
     memory = module(
         "comfy.model_management",
         get_torch_device=lambda: host.device,

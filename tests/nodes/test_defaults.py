@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,12 +25,22 @@ def generators(small):
 
 @pytest.fixture
 def taken(host, monkeypatch):
-    """The configuration that a node makes of a prompt."""
+    """The configuration that a training node makes of a prompt: `options` are widgets of NADA Training Options.
+
+    Inputs that the node does not have are in the prompt only, as in ComfyUI.
+    """
     seen = []
     monkeypatch.setattr(host.nodes.adapt, "adapted", lambda cls, g, c, config, *rest: seen.append(config))
 
-    def run(node: str, generator: nada.Generator, *pictures: object, **inputs: object) -> nada.AdaptConfig:
-        getattr(host.nodes, node).execute(generator, None, *pictures, **inputs)
+    def run(
+        node: str, generator: nada.Generator, *pictures: object, options: dict | None = None, **inputs: object
+    ) -> nada.AdaptConfig:
+        kind = getattr(host.nodes, node)
+        if options is not None:
+            inputs["options"] = host.nodes.NADATrainingOptions.execute(**options).args[0]
+        known = {socket.id for socket in kind.define_schema().inputs}
+        monkeypatch.setattr(kind, "hidden", SimpleNamespace(prompt={"1": {"inputs": inputs}}))
+        kind.execute(generator, None, *pictures, **{name: inputs[name] for name in inputs if name in known})
         return seen.pop()
 
     return run
@@ -98,11 +109,44 @@ def test_saved_numbers_mean_what_they_meant(taken, host, generators, node, widge
         assert taken(node, generator, *pictures, **TEXTS, **widgets) == nada.AdaptConfig(**TEXTS, **expected, **views)
 
 
-def test_a_preset_goes_before_the_widgets(taken, small):
+def test_a_preset_of_an_old_prompt_overrides_the_widgets(taken, small):
     widgets = {"source": "a", "target": "b", "iterations": 7, "batch": 2, "learning_rate": 0.0, "layers": "all"}
     assert taken("NADATextAdapt", small, **widgets, preset="pig").target == "pig"
     general = taken("NADATextAdapt", small, **widgets, preset="style")
     assert (general.target, general.layers, general.iterations) == ("b", "all", 300)
+    with pytest.raises(nada.UsageError, match="no preset 'x'"):
+        taken("NADATextAdapt", small, **widgets, preset="x")
+
+
+MOVED = {
+    "train": "lora", "rank": 4, "train_torgb": True, "train_const": True, "train_mapping": True, "select_every": 3,
+    "select_batch": 2, "mixing": 0.5, "angle_weight": 0.25, "norm_weight": 0.5, "patch_weight": 1.0, "views": 3,
+    "precision": "half", "cuda_graphs": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("node", ["NADATextAdapt", "NADAImageAdapt"])
+def test_moved_inputs_count_in_both_places(taken, host, small, node, monkeypatch):
+    """A prompt from before NADA Training Options gives its settings to the training node itself."""
+    monkeypatch.setattr(host.nodes.host, "from_image", lambda image: image)
+    assert {*MOVED, "layer_count", "preset"} == {*host.nodes.adapt_inputs.MOVED}
+    pictures = (None,) if node == "NADAImageAdapt" else ()
+    widgets = {**TEXTS, "iterations": 5, "batch": 2, "learning_rate": -1.0, "layers": "count"}
+    expected = nada.AdaptConfig(**TEXTS, **MOVED, iterations=5, batch=2, layers=4)
+    assert taken(node, small, *pictures, **widgets, **MOVED, layer_count=4) == expected
+    options = {name: value for name, value in MOVED.items() if name != "rank"}
+    options |= {"train": {"train": "lora", "rank": 4}, "layer_count": 4}
+    assert taken(node, small, *pictures, **widgets, options=options) == expected
+    assert taken(node, small, *pictures, **widgets, options=options, mixing=0.1) == expected, "what is seen counts"
+    with pytest.raises(nada.UsageError, match="connect NADA Training Options"):
+        taken(node, small, *pictures, **widgets)
+
+
+def test_no_preset_asks_for_more_layers_than_a_generator_has(generators):
+    """The menu writes the number as it is: the count for 1024 px is small enough for 64 px too."""
+    for preset in nada.PRESETS.values():
+        if isinstance(count := preset.settings.get("layers"), int):
+            assert count < generators["demo"].num_ws
 
 
 def test_the_node_says_what_the_file_recommends(host, small, clip):

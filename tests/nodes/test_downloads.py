@@ -9,7 +9,8 @@ import pytest
 from helpers import stub_comfyui
 from helpers.checkpoint_files import nvidia_bytes, small_generator
 
-from nada import PUBLISHED, NadaError
+from nada import PRESETS, PUBLISHED, NadaError
+from nada.published.catalog import UNSTATED
 
 
 @pytest.fixture
@@ -34,16 +35,43 @@ def fetched(host, monkeypatch):
 ENTRY = f"(download) {PUBLISHED[0].label}"
 
 
-def test_the_list_names_published_models_after_the_users_files(host):
-    (options,) = (s.options["options"] for s in host.nodes.LoadStyleGAN2.define_schema().inputs)
-    assert options[:2] == ["demo", "demo-person"]
-    assert ENTRY in options
-    assert len(options) == 2 + len(PUBLISHED)
-    assert "133 MB, NVIDIA, non-commercial" in ENTRY
+def test_downloads_are_one_entry_that_opens_a_short_list(host):
+    folder = host.folder / "models" / "stylegan"
+    folder.mkdir(parents=True)
+    (folder / "mine.pt").touch()
+    names, downloads = (s.options["options"] for s in host.nodes.LoadStyleGAN2.define_schema().inputs)
+    assert names == ["mine.pt", "demo", "demo-person", "download a published model..."]
+    assert downloads[0] == "faces | ffhq-1024, 133 MB, NVIDIA, non-commercial | presets for faces"
+    assert len(downloads) < len(PUBLISHED) * 0.75, "one entry a model, not one a format"
+    groups = [entry.split()[0] for entry in downloads]
+    assert len(set(groups)) == sum(a != b for a, b in zip(groups, [*groups[1:], ""], strict=True)), "not grouped"
+    unknown = {model.name for model in PUBLISHED if model.license == UNSTATED}
+    marked = {entry.split("| ")[1].partition(",")[0] for entry in downloads if "LICENSE UNKNOWN" in entry}
+    assert marked == unknown
+    fits = {entry.split()[0] for entry in downloads if "presets for" in entry}
+    assert fits == {preset.domain for preset in PRESETS.values()} - {"anything", "animals"}
+
+
+def test_the_list_downloads_what_it_says(host, fetched):
+    names, downloads = (s.options["options"] for s in host.nodes.LoadStyleGAN2.define_schema().inputs)
+    for entry in (downloads[1], downloads[-1]):
+        host.nodes.LoadStyleGAN2.execute(names[-1], entry)
+        assert f"| {fetched[-1]}," in entry
+    prints = {host.nodes.LoadStyleGAN2.fingerprint_inputs(names[-1], entry) for entry in downloads}
+    assert len(prints) == len(downloads)
+
+
+def test_only_entries_of_the_lists_are_accepted(host):
+    """Those of prompts from before the list of downloads too."""
+    valid = host.nodes.LoadStyleGAN2.validate_inputs
+    assert all(valid(f"(download) {model.label}") is True for model in PUBLISHED)
+    assert valid("demo") is valid(None) is True
+    for name in ("gone.pt", "../secret.pt", "(download) x"):
+        assert "there is no generator" in valid(name)
 
 
 def test_picking_one_downloads_it_with_progress_and_says_the_license(host, fetched):
-    assert host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY) == "absent"
+    assert host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY).endswith(" absent")
     generator = host.nodes.LoadStyleGAN2.execute(ENTRY).args[0]
     assert generator.config.resolution == 16
     assert fetched == [PUBLISHED[0].name]
@@ -51,7 +79,7 @@ def test_picking_one_downloads_it_with_progress_and_says_the_license(host, fetch
     assert "NVIDIA Source Code License" in host.texts[0]
     assert "SHA-256" in host.texts[-1]
     assert PUBLISHED[0].file in host.nodes.host.files(host.nodes.host.GENERATORS)
-    assert host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY) != "absent"
+    assert not host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY).endswith(" absent")
 
 
 def test_cancelling_reaches_the_download(host, fetched):

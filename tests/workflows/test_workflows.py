@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import math
 import re
 import sys
 import uuid
 from collections.abc import Iterator
 from itertools import combinations
+from operator import mul
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,21 @@ CORE |= {
 }
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 TITLE = 30  # px, drawn above a node's position
+WIDEST, HIGHEST = 1900, 1310  # px of a graph: at 1600 x 1000 the editor shows larger ones without their texts
+IMAGE_WIDTH = 360  # px of nodes that show pictures
+SLOT, FIRST_SLOT = 20, 14  # px from slot to slot, and from the top of a node to its first slot
+SLACK = 12  # px that a wire may bulge behind the edge of a node
+SHOW_PICTURES = {
+    "NADATextAdapt",
+    "NADAImageAdapt",
+    "NADAPickSnapshot",
+    "NADACompareGrid",
+    "NADATrainMapper",
+    "NADASaveStyle",
+    "NADALatentWalk",
+    "NADABeforeAfterAnimation",
+}
+DEMO_TWINS = ("sketch_demo", "pixar_demo", "dog_to_pig_demo")
 LARGEST_THUMBNAIL = 300_000  # bytes
 DOWNLOADABLE = (".safetensors", ".sft", ".ckpt", ".pth", ".pt")  # what the frontend offers
 
@@ -55,7 +72,7 @@ def tool(monkeypatch):
 def test_the_files_are_those_that_the_tool_writes(tool):
     written = {path.stem: path.read_text(encoding="utf-8") for path in WORKFLOWS}
     made = tool.texts()
-    assert written.keys() == made.keys() == TEMPLATES
+    assert written.keys() == made.keys() == {*TEMPLATES.values()}
     for name, text in made.items():
         assert written[name] == text, f"{name}.json is not up to date: python tools/workflows/build.py"
 
@@ -70,22 +87,34 @@ def test_nodes_fit_the_schemas(schemas):
     for name, workflow in each():
         for node in (node for node in workflow["nodes"] if node["type"] not in CORE):
             schema, what = schemas[node["type"]], f"{name}: {node['type']}"
-            sockets = [s.id for s in schema.inputs if not s.is_widget]
+            sockets = [s.id for s in sorted(schema.inputs, key=is_optional) if not s.is_widget]
             assert [i["name"] for i in node["inputs"]] == sockets, what
             assert [o["name"] for o in node["outputs"]] == [s.id for s in schema.outputs], what
             linked = {i["name"] for i in node["inputs"] if i["link"]}
             assert {s.id for s in schema.inputs if not s.is_widget and not s.options.get("optional")} <= linked, what
             values = list(node["widgets_values"])
-            for socket in (s for s in schema.inputs if s.is_widget):
-                check_value(f"{what}.{socket.id}", socket, values.pop(0))
+            for socket in (s for s in sorted(schema.inputs, key=is_optional) if s.is_widget):
+                value = values.pop(0)
+                check_value(f"{what}.{socket.id}", socket, value)
+                if socket.is_dynamic:
+                    (entry,) = (entry for entry in socket.options["options"] if entry.key == value)
+                    for inner in entry.inputs:
+                        check_value(f"{what}.{socket.id}.{inner.id}", inner, values.pop(0))
                 if socket.options.get("control_after_generate"):
                     assert values.pop(0) in CONTROL, what
             assert not values, f"{what} has more values than widgets"
 
 
+def is_optional(socket) -> bool:
+    """The editor shows required inputs first."""
+    return bool(socket.options.get("optional"))
+
+
 def check_value(what: str, socket, value) -> None:
     options = socket.options
-    if socket.type == "COMBO":
+    if socket.is_dynamic:
+        assert value in [entry.key for entry in options["options"]], what
+    elif socket.type == "COMBO":
         assert value in options["options"], what
     elif socket.type in ("INT", "FLOAT"):
         assert options["min"] <= value <= options["max"], f"{what} is {value}"
@@ -145,6 +174,74 @@ def test_nothing_overlaps():
             assert around or name == "MarkdownNote", f"{template}: {name} is in no group"
 
 
+def test_fits_on_a_screen():
+    for template, workflow in each():
+        boxes = [box for _, box in (*node_boxes(workflow), *group_boxes(workflow))]
+        left, top = (min(box[side] for box in boxes) for side in (0, 1))
+        right, bottom = (max(box[side] for box in boxes) for side in (2, 3))
+        assert right - left <= WIDEST, template
+        assert bottom - top <= HIGHEST, template
+        notes, others = [], []
+        for name, box in node_boxes(workflow):
+            (notes if name == "MarkdownNote" else others).append(box)
+        assert max(box[3] for box in notes) < min(box[1] for box in others), f"{template}: the note is not on top"
+        for name, box in node_boxes(workflow):
+            if name in SHOW_PICTURES:
+                assert box[2] - box[0] >= IMAGE_WIDTH or name in ("PreviewImage", "SaveImage"), f"{template}: {name}"
+
+
+def test_wires_lead_to_the_right_and_behind_no_node():
+    for template, workflow in each():
+        nodes = {node["id"]: node for node in workflow["nodes"]}
+        boxes = dict(zip(nodes, (box for _, box in node_boxes(workflow)), strict=True))
+        for _, source, output, target, slot, _ in workflow["links"]:
+            start = (boxes[source][2], nodes[source]["pos"][1] + FIRST_SLOT + SLOT * output)
+            end = (boxes[target][0], nodes[target]["pos"][1] + FIRST_SLOT + SLOT * slot)
+            what = f"{template}: the wire from {nodes[source]['type']} to {nodes[target]['type']}"
+            assert start[0] < end[0], f"{what} loops back"
+            others = {id: box for id, box in boxes.items() if id not in (source, target)}
+            for x, y in curve(start, end):
+                behind = [nodes[id]["type"] for id, box in others.items() if within(x, y, box)]
+                assert not behind, f"{what} passes behind {behind}"
+
+
+def curve(start: tuple, end: tuple) -> Iterator[tuple[float, float]]:
+    """Points of a wire as the editor draws it: a Bezier curve whose handles are a quarter of the distance long."""
+    handle = math.dist(start, end) / 4
+    for t in (i / 24 for i in range(1, 24)):
+        weights = ((1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3)
+        xs, ys = (start[0], start[0] + handle, end[0] - handle, end[0]), (start[1], start[1], end[1], end[1])
+        yield sum(map(mul, weights, xs)), sum(map(mul, weights, ys))
+
+
+def within(x: float, y: float, box: tuple) -> bool:
+    return box[0] + SLACK < x < box[2] - SLACK and box[1] < y < box[3]
+
+
+def test_ids_are_of_one_template_only():
+    """The editor shows the progress of a node on every open tab that has a node of that id."""
+    seen = [node["id"] for _, workflow in each() for node in workflow["nodes"]]
+    assert len(seen) == len(set(seen))
+
+
+def test_apps_have_inputs_and_outputs(schemas):
+    """A prompt, Run and pictures: what the app shows are widgets and output nodes that exist."""
+    apps = {name: workflow for name, workflow in each() if workflow["extra"].get("linearMode")}
+    assert set(apps) == {TEMPLATES[name] for name in ("quickstart", *DEMO_TWINS)}
+    for name, workflow in apps.items():
+        types = {node["id"]: node["type"] for node in workflow["nodes"]}
+        data = workflow["extra"]["linearData"]
+        for node, widget in data["inputs"]:
+            assert any(socket.is_widget and socket.id == widget for socket in schemas[types[node]].inputs), name
+        assert data["outputs"], name
+        assert all(types[id] == "SaveImage" or schemas[types[id]].is_output_node for id in data["outputs"]), name
+
+
+def test_the_quickstart_comes_first():
+    assert WORKFLOWS[0].stem == TEMPLATES["quickstart"]
+    assert all(re.fullmatch(r"\d\d_[A-Z][A-Za-z0-9_]+", path.stem) for path in WORKFLOWS), "file names are titles"
+
+
 def test_has_a_note_and_a_picture():
     for path in WORKFLOWS:
         note = next(node for node in read(path)["nodes"] if node["type"] == "MarkdownNote")
@@ -160,7 +257,7 @@ def test_what_it_downloads_is_named():
     """Each demo runs without a network, and the others say what they need and where it is."""
     for name, workflow in each():
         models = [model for node in workflow["nodes"] for model in node.get("properties", {}).get("models", [])]
-        downloads = name in ("sketch", "pixar", "dog_to_pig", "chain_into_img2img")
+        downloads = name in {TEMPLATES[key] for key in ("sketch", "pixar", "dog_to_pig", "chain_into_img2img")}
         assert bool(models) == downloads, name
         note = workflow["nodes"][0]["widgets_values"][0]
         for model in models:
@@ -168,18 +265,22 @@ def test_what_it_downloads_is_named():
             repository = re.match(r"https://huggingface\.co/[^/]+/[^/]+", model["url"])[0]
             assert repository in note, name
             assert model["directory"] in ("stylegan", "open_clip", "checkpoints"), name
-        values = [str(value) for node in workflow["nodes"] for value in node["widgets_values"]]
-        assert downloads or not any("download" in value for value in values if not value.startswith("#")), name
+        others = (node for node in workflow["nodes"] if node["type"] != "MarkdownNote")
+        values = [str(value) for node in others for value in node["widgets_values"]]
+        assert downloads or not any("download" in value for value in values), name
 
 
 def test_what_notes_name_exists(schemas):
     """Bold snake case names another template or an input; italics that begin like a node's title name a node."""
     inputs = {socket.id for schema in schemas.values() for socket in schema.inputs}
-    titles = {schema.display_name.removesuffix(" (StyleGAN)") for schema in schemas.values()}
+    names = (schema.display_name.removesuffix(" (StyleGAN)") for schema in schemas.values())
+    titles = {name.removeprefix("StyleGAN-") for name in names}
     titles |= {"Load Image", "Load Checkpoint"}
     for path in WORKFLOWS:
-        note = read(path)["nodes"][0]["widgets_values"][0]
+        note = "\n".join(n["widgets_values"][0] for n in read(path)["nodes"] if n["type"] == "MarkdownNote")
         for name in re.findall(r"\*\*([a-z0-9]+(?:_[a-z0-9]+)+)\*\*", note):
-            assert name in TEMPLATES | inputs, f"{path.stem} names {name}"
+            assert name in inputs, f"{path.stem} names {name}"
+        for title in re.findall(r"\*\*(\d\d [^*]+)\*\*", note):
+            assert title.replace(" ", "_") in TEMPLATES.values(), f"{path.stem} names {title}"
         for name in re.findall(r"\*((?:NADA|Load|Save|Sample|Apply|Interpolate|Compare) [^*]+)\*", note):
             assert name in titles, f"{path.stem} names {name}"

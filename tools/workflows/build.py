@@ -2,8 +2,8 @@
 
     python tools/workflows/build.py
 
-Nodes, values and links are in templates.py, the texts in notes/. Whatever a node's schema says anew - an input more, an
-output, another default - is in the files after the next run. The thumbnails beside them are made by hand from what the
+Nodes, values and links are in templates.py, the texts in notes/. Whatever changes in a node's schema - another
+input, output or default - is in the files after the next run. The thumbnails beside them are made by hand from what the
 workflows save.
 """
 
@@ -12,14 +12,17 @@ from __future__ import annotations
 import json
 
 from kinds import ROOT, kinds
-from templates import TEMPLATES, Start
+from templates import IDS, TEMPLATES, Start
 
 
 def texts() -> dict[str, str]:
     """The contents of the files by name, without ending."""
     known = kinds()
-    graphs = {name: build(Start(known, name)) for name, build in TEMPLATES.items()}
-    return {name: json.dumps(graph.to_json(name), indent=2) + "\n" for name, graph in graphs.items()}
+    graphs = {
+        template.file: template.build(Start(known, name, 1 + IDS * number))
+        for number, (name, template) in enumerate(TEMPLATES.items(), 1)
+    }
+    return {file: json.dumps(graph.to_json(file), indent=2) + "\n" for file, graph in graphs.items()}
 
 
 if __name__ == "__main__":

@@ -12,12 +12,15 @@ from typing import Any
 ACTIVE, MUTED = 0, 2
 BLUE, ORANGE, GREEN, PURPLE, GRAY = "#3f789e", "#b06634", "#8A8", "#a1309b", "#555"
 NOTE, CORE, PACK = "MarkdownNote", "comfy-core", "stylegan-nada"
-WIDGETS = ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN")
+WITH_PRESETS = ("NADATextAdapt", "NADAImageAdapt")  # have a button for them (web/training_nodes.js)
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+WIDGETS = ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN", DYNAMIC_COMBO)
 TITLE, SLOT, WIDGET, EDGE = 30, 20, 24, 14  # px, as the editor draws nodes
-SLACK = 28  # px below the last widget
-BADGE = 50  # px between nodes: the name of the pack is drawn above the title
-NOTE_WIDTH, LETTERS, LINE, PARAGRAPH = 420, 58, 18, 9  # px, letters in a line, and px
-INSIDE, BETWEEN, HEADER = 20, 40, 80  # px from group to node, from group to group, and above a group's first node
+SLACK = 8  # px below the last widget
+BADGE = 36  # px between nodes: the name of the pack is drawn above the title
+LETTER, LINE, PARAGRAPH = 5.6, 13, 8  # px of a note's text: a letter's width, a line's height, between paragraphs
+NEXT = "**Try next**"  # what follows it in a note is a note of its own
+INSIDE, BETWEEN, HEADER = 10, 40, 80  # px from group to node, from group to group, and above a group's first node
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,12 @@ class Socket:
     optional: bool = False
     control: bool = False
     """Whether the editor adds what to do with the value after a run."""
+    advanced: bool = False
+    """Whether the editor folds it away."""
+    nested: Mapping[str, tuple[Socket, ...]] = field(default_factory=dict)
+    """The inputs that each entry of a dynamic combo brings with it."""
+    choices: tuple[str, ...] = ()
+    """The entries of a combo."""
 
     @property
     def is_widget(self) -> bool:
@@ -45,6 +54,11 @@ class Kind:
     """Those that are required first, as the editor orders them."""
     outputs: tuple[Socket, ...]
     origin: str = PACK
+
+    @property
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """The entries of its combos."""
+        return {socket.name: socket.choices for socket in self.inputs if socket.choices}
 
 
 @dataclass(eq=False)
@@ -72,7 +86,8 @@ class Node:
     def height(self) -> int:
         """In px, without the title."""
         sockets = max(sum(not socket.is_widget for socket in self.kind.inputs), len(self.kind.outputs))
-        widgets = sum(1 + socket.control for socket in self.kind.inputs if socket.is_widget)
+        shown = (socket for socket in self.kind.inputs if socket.is_widget and not socket.advanced)
+        widgets = sum(1 + socket.control for socket in shown) + (self.kind.name in WITH_PRESETS)
         return SLOT * sockets + WIDGET * widgets + EDGE + SLACK + self.room
 
 
@@ -95,8 +110,17 @@ class Group:
     title: str
     color: str
     nodes: Sequence[Node]
-    box: list[int] = field(default_factory=list)
-    """Left, top, width and height in px, once it has a place."""
+    above: int = 0
+    """Free space above it in px, where wires pass."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame on the canvas: left, top, width and height in px."""
+
+    title: str
+    color: str
+    box: tuple[int, int, int, int]
 
 
 class Graph:
@@ -104,14 +128,18 @@ class Graph:
 
     Args:
         kinds: what there is to add, by name.
-        note: Markdown beside the graph.
+        note: Markdown above the graph.
+        first: id of the first node. Each template has ids of its own, since the editor shows the progress of a node on
+            every open tab that has a node of that id.
     """
 
-    def __init__(self, kinds: Mapping[str, Kind], note: str):
-        self.kinds, self.nodes, self.groups, self.right = kinds, [], [], 0
-        start = self.add(NOTE, "Start here", room=text_height(note), text=note)
-        start.width = NOTE_WIDTH
-        self.right = start.width + BETWEEN + INSIDE // 2
+    def __init__(self, kinds: Mapping[str, Kind], note: str, first: int = 1):
+        self.kinds, self.first, self.nodes, self.frames, self.right = kinds, first, [], [], 0
+        self.app: dict[str, Any] = {}
+        text, _, ideas = note.partition(NEXT)
+        self.add(NOTE, "Start here", text=text.strip())
+        if ideas:
+            self.add(NOTE, "Try next", text=ideas.strip())
 
     def add(
         self,
@@ -133,25 +161,46 @@ class Graph:
                 links[name] = _output(given, socket.type)
             elif socket.is_widget:
                 values[name] = given
-        node = Node(len(self.nodes) + 1, self.kinds[kind], title, values, links, room, mode, models)
+                for inner in socket.nested.get(given, ()):
+                    values[f"{name}.{inner.name}"] = inner.default
+        node = Node(self.first + len(self.nodes), self.kinds[kind], title, values, links, room, mode, models)
         self.nodes.append(node)
         return node
 
-    def column(self, width: int, *groups: Group) -> None:
+    def column(self, width: int, *groups: Group, gap: int = BETWEEN) -> None:
         """Put groups below one another, right of those before, their nodes so many px wide."""
         top = -BETWEEN
         for group in groups:
+            top += group.above
             bottom = top + HEADER - TITLE - BADGE
             for node in group.nodes:
                 node.place, node.width = (self.right + INSIDE, bottom + TITLE + BADGE), width
                 bottom = node.place[1] + node.height
-            group.box.extend((self.right, top, width + 2 * INSIDE, bottom + INSIDE - top))
-            self.groups.append(group)
+            box = (self.right, top, width + 2 * INSIDE, bottom + INSIDE - top)
+            self.frames.append(Frame(group.title, group.color, box))
             top = bottom + 2 * INSIDE
-        self.right += width + 2 * INSIDE + BETWEEN
+        self.right += width + 2 * INSIDE + gap
+
+    def as_app(self, inputs: Sequence[tuple[Node, str]], outputs: Sequence[Node]) -> None:
+        """Let the editor open it as an app: some widgets, Run, and what some output nodes show."""
+        data = {"inputs": [[node.id, widget] for node, widget in inputs], "outputs": [node.id for node in outputs]}
+        self.app = {"linearMode": True, "linearData": data}
+
+    def _place_notes(self) -> None:
+        """Put the notes side by side above the groups."""
+        notes = [node for node in self.nodes if node.kind.name == NOTE]
+        left, right = 0, max(frame.box[0] + frame.box[2] for frame in self.frames)
+        width = (right - left - BETWEEN * (len(notes) - 1)) // len(notes)
+        for note in notes:
+            note.width = width
+            note.room = max(text_height(other.values["text"], width) for other in notes)
+        top = min(frame.box[1] for frame in self.frames) - BETWEEN // 2 - notes[0].height
+        for i, note in enumerate(notes):
+            note.place = (left + i * (width + BETWEEN), top)
 
     def to_json(self, name: str) -> dict[str, Any]:
         """As the editor saves it (version 0.4)."""
+        self._place_notes()
         links, nodes = [], []
         for order, node in enumerate(self.nodes):
             nodes.append(_node_json(node, order))
@@ -159,25 +208,25 @@ class Graph:
                 if output := node.links.get(socket["name"]):
                     socket["link"] = len(links) + 1
                     links.append([len(links) + 1, output.node.id, output.slot, node.id, slot, socket["type"]])
-                    nodes[output.node.id - 1]["outputs"][output.slot]["links"].append(len(links))
+                    nodes[output.node.id - self.first]["outputs"][output.slot]["links"].append(len(links))
         return {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK}/{name}")),
             "revision": 0,
-            "last_node_id": len(nodes),
+            "last_node_id": nodes[-1]["id"],
             "last_link_id": len(links),
             "nodes": nodes,
             "links": links,
-            "groups": [_group_json(number, group) for number, group in enumerate(self.groups, 1)],
+            "groups": [_group_json(number, frame) for number, frame in enumerate(self.frames, 1)],
             "config": {},
-            "extra": {"ds": {"scale": 0.6, "offset": [60, 80]}},
+            "extra": {"ds": {"scale": 0.7, "offset": [60, 80 - self.nodes[0].place[1]]}, **self.app},
             "version": 0.4,
         }
 
 
-def text_height(markdown: str) -> int:
-    """Of a note in px, with some to spare: paragraphs and their lines, without the addresses of links."""
+def text_height(markdown: str, width: int) -> int:
+    """Height of a note in px, with some to spare: paragraphs and their lines, without the addresses of links."""
     paragraphs = [line for line in re.sub(r"\]\([^)]*\)", "]", markdown).splitlines() if line]
-    return sum(ceil(len(line) / LETTERS) * LINE + PARAGRAPH for line in paragraphs)
+    return sum(ceil(len(line) * LETTER / width) * LINE + PARAGRAPH for line in paragraphs)
 
 
 def _output(given: Node | Output, kind: str) -> Output:
@@ -224,15 +273,16 @@ def _widget_values(node: Node) -> list[Any]:
         values.append(node.values[socket.name])
         if socket.control:
             values.append("fixed")
+        values += [node.values[f"{socket.name}.{inner.name}"] for inner in socket.nested.get(values[-1], ())]
     return values
 
 
-def _group_json(number: int, group: Group) -> dict[str, Any]:
+def _group_json(number: int, frame: Frame) -> dict[str, Any]:
     return {
         "id": number,
-        "title": group.title,
-        "bounding": group.box,
-        "color": group.color,
+        "title": frame.title,
+        "bounding": list(frame.box),
+        "color": frame.color,
         "font_size": 24,
         "flags": {},
     }

@@ -39,18 +39,24 @@ def pack_kinds() -> list[Kind]:
 
 
 def _from_schema(schema: stub_comfyui.Schema) -> Kind:
-    inputs = [
-        Socket(
-            socket.id,
-            socket.type,
-            socket.options.get("default"),
-            bool(socket.options.get("optional")),
-            bool(socket.options.get("control_after_generate")),
-        )
-        for socket in schema.inputs
-    ]
+    inputs = map(_from_input, schema.inputs)
     outputs = tuple(Socket(socket.id, socket.type) for socket in schema.outputs)
     return Kind(schema.node_id, tuple(sorted(inputs, key=lambda socket: socket.optional)), outputs)
+
+
+def _from_input(socket: stub_comfyui.Socket) -> Socket:
+    entries = socket.options["options"] if socket.is_dynamic else ()
+    choices = () if socket.is_dynamic else tuple(socket.options.get("options", ()))
+    return Socket(
+        socket.id,
+        socket.type,
+        socket.options.get("default"),
+        bool(socket.options.get("optional")),
+        bool(socket.options.get("control_after_generate")),
+        bool(socket.options.get("extra_dict", {}).get("advanced")),
+        {entry.key: tuple(map(_from_input, entry.inputs)) for entry in entries},
+        choices,
+    )
 
 
 def _core(name: str, inputs: list[Socket], *outputs: str) -> Kind:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from graph import BLUE, GRAY, GREEN, MUTED, ORANGE, PURPLE, Graph, Group, Kind, Node
+from graph import BETWEEN, BLUE, GRAY, GREEN, MUTED, ORANGE, PURPLE, Graph, Group, Kind, Node
 
 from nada.published.catalog import PUBLISHED_CLIPS, find_published
 from nada.training.presets import PRESETS, SELDOM
 
 NOTES = Path(__file__).parent / "notes"
 OPENAI = "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)"
-SAID, PICTURE = 34, 330  # px of room for a line of text, and for pictures before and after
-NARROW, WIDE, LARGE = 300, 440, 480  # px of columns
+SAID, PICTURE, SQUARE = 30, 220, 340  # px of room for a line of text, for before and after, and for a square picture
+LOADER, IMAGE, SMALL = 260, 360, 210  # px of columns
+IDS = 100  # node ids of the first template begin at 101, those of the second at 201
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 CHECKPOINT_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{CHECKPOINT}"
-TEMPLATES: dict[str, Callable[[Start], Graph]] = {}
+
+
+class Template(NamedTuple):
+    """A workflow: its file's name, which the template browser shows as a title, and what builds it."""
+
+    file: str
+    build: Callable[[Start], Graph]
+
+
+TEMPLATES: dict[str, Template] = {}
 
 # What looks good on the demo's generators, where it differs from what their files recommend.
 DEMO_FACES = {"iterations": 75}
@@ -28,23 +38,28 @@ DEMO_PIG = {**SELDOM, "source": "dog", "target": "pig", "layers": "auto", "itera
 class Start:
     """What the workflows begin with: a note and models, the demo's or published ones."""
 
-    def __init__(self, kinds: Mapping[str, Kind], name: str):
-        self.kinds, self.name = kinds, name
+    def __init__(self, kinds: Mapping[str, Kind], name: str, first: int):
+        self.kinds, self.name, self.first = kinds, name, first
 
     @property
     def title(self) -> str:
-        """Of the files that it saves."""
+        """Prefix of the files that it saves."""
         return f"stylegan-nada/{self.name}"
 
     def graph(self) -> Graph:
         """An empty one with its note."""
-        return Graph(self.kinds, (NOTES / f"{self.name}.md").read_text(encoding="utf-8").strip())
+        note = (NOTES / f"{self.name}.md").read_text(encoding="utf-8").strip()
+        return Graph(self.kinds, note, self.first)
 
 
-def template(build: Callable[[Start], Graph]) -> Callable[[Start], Graph]:
-    """Adds a workflow with the name of the function."""
-    TEMPLATES[build.__name__] = build
-    return build
+def template(file: str) -> Callable[[Callable[[Start], Graph]], Callable[[Start], Graph]]:
+    """Add a workflow with the name of the function and this file."""
+
+    def add(build: Callable[[Start], Graph]) -> Callable[[Start], Graph]:
+        TEMPLATES[build.__name__] = Template(file, build)
+        return build
+
+    return add
 
 
 def demo_models(graph: Graph, generator: str = "demo") -> tuple[Node, Node]:
@@ -57,236 +72,244 @@ def published_models(graph: Graph, name: str) -> tuple[Node, Node]:
     model = find_published(name)
     file = {"name": model.file, "url": model.url, "directory": "stylegan"}
     clips = [{"name": clip.file, "url": clip.url, "directory": "open_clip"} for clip in PUBLISHED_CLIPS]
-    generator = graph.add("LoadStyleGAN2", room=SAID, generator_name=f"(download) {model.label}", models=[file])
+    entries = graph.kinds["LoadStyleGAN2"].choices["download"]
+    (entry,) = (entry for entry in entries if f"| {name}," in entry)
+    chosen = {"generator_name": graph.kinds["LoadStyleGAN2"].choices["generator_name"][-1], "download": entry}
+    generator = graph.add("LoadStyleGAN2", room=SAID, models=[file], **chosen)
     return generator, graph.add("NADALoadCLIP", room=SAID, clip_name=OPENAI, models=clips)
 
 
-def adapt(graph: Graph, base: Node, clip: Node, title: str | None = None, **settings: Any) -> Node:
-    """The training. What is not set is left to the generator's file, or is the default."""
-    return graph.add("NADATextAdapt", title, PICTURE, generator=base, clip=clip, **settings)
+def adapt(
+    graph: Graph, base: Node, clip: Node, title: str | None = None, room: int = PICTURE, **settings: Any
+) -> tuple[Node, list[Node]]:
+    """The training, and the node for the settings that have no widget on it, if there are any.
 
-
-def preset_adapt(graph: Graph, base: Node, clip: Node, preset: str) -> Node:
-    """The training with a preset, which the widgets repeat, so that they say what runs."""
-    return adapt(graph, base, clip, preset=preset, **PRESETS[preset].settings)
-
-
-def models_and_latents(graph: Graph, base: Node, clip: Node, what: str, **options: Any) -> Node:
-    """The first column, wide enough for the names of the models."""
-    latents = graph.add("SampleLatents", generator=base, **options)
-    graph.column(
-        WIDE if base.models else NARROW,
-        Group("1 Models", BLUE, [base, clip]),
-        Group(f"Latents: which {what}", BLUE, [latents]),
+    What is not set is left to the generator's file, or is the default.
+    """
+    here = {socket.name for socket in graph.kinds["NADATextAdapt"].inputs}
+    others = {name: value for name, value in settings.items() if name not in here}
+    options = [graph.add("NADATrainingOptions", **others)] if others else []
+    own = {name: value for name, value in settings.items() if name in here} | (
+        {"options": options[0]} if others else {}
     )
-    return latents
+    return graph.add("NADATextAdapt", title, room, generator=base, clip=clip, **own), options
 
 
-@template
+def models(
+    graph: Graph, base: Node, clip: Node, options: Sequence[Node] = (), gap: int = BETWEEN, above: int = 0
+) -> None:
+    """The first column."""
+    groups = [Group("1 Models", BLUE, [base, clip], above)]
+    groups += [Group("Options of step 2", BLUE, options)] if options else []
+    graph.column(LOADER, *groups, gap=gap)
+
+
+@template("01_Quickstart_photo_to_sketch")
 def quickstart(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    latents = models_and_latents(graph, base, clip, "dogs")
-    adapted = adapt(graph, base, clip)
-    before = graph.add("GenerateImages", "Before", generator=base, latents=latents)
-    after = graph.add("GenerateImages", "After", generator=adapted, latents=latents)
-    pair = graph.add("ImageStitch", "Before | After", image1=before, image2=after)
-    keep = graph.add("NADASaveGenerator", mode=MUTED, generator=adapted, filename_prefix="sketch")
-    large = graph.add("ImageScaleBy", image=pair)
-    save = graph.add("SaveImage", room=450, images=large, filename_prefix=start.title)
-    graph.column(WIDE, Group("2 Adapt", ORANGE, [adapted]))
-    graph.column(NARROW, Group("3 Compare", GREEN, [before, after, pair]), Group("Keep (switched off)", GRAY, [keep]))
-    graph.column(LARGE, Group("4 Use", PURPLE, [large, save]))
-    return graph
-
-
-def style_example(graph: Graph, start: Start, base: Node, training: Node, latents: Node, heading: str, scale: int = 1):
-    """What follows the adaptation to a style: a moment of it, the comparison, the pictures, the style as a file."""
-    picked = graph.add("NADAPickSnapshot", room=PICTURE + 120, snapshots=training, pick="last")
-    adapted = picked["generator"]
+    adapted, _ = adapt(graph, base, clip)
+    latents = graph.add("SampleLatents", generator=base, count=5)
     grid = graph.add(
-        "NADACompareGrid",
-        room=640,
-        generator_a=base,
-        latents=latents,
-        labels=f"photo | {heading}",
-        generator_b=adapted,
+        "NADACompareGrid", room=SQUARE, generator_a=base, latents=latents, labels="photo | sketch", generator_b=adapted
     )
-    images = graph.add("GenerateImages", generator=adapted, latents=latents)
-    enlarged = [graph.add("ImageScaleBy", image=images, scale_by=scale)] if scale > 1 else []
-    save = graph.add("SaveImage", room=450, images=enlarged[0] if enlarged else images, filename_prefix=start.title)
-    style = graph.add("NADASaveStyle", room=PICTURE, base=base, adapted=adapted, filename_prefix=start.name)
-    graph.column(WIDE, Group("2 Adapt", ORANGE, [training]))
-    graph.column(LARGE, Group("3 Pick a moment", ORANGE, [picked]))
-    graph.column(WIDE, Group("4 Compare", GREEN, [grid]))
-    graph.column(LARGE, Group("5 Use the pictures", PURPLE, [images, *enlarged, save]))
-    graph.column(NARROW, Group("6 Keep the style", GRAY, [style]))
+    keep = graph.add("NADASaveGenerator", mode=MUTED, generator=adapted, filename_prefix="sketch")
+    save = graph.add("SaveImage", room=SQUARE, images=grid, filename_prefix=start.title)
+    models(graph, base, clip, above=160)
+    graph.column(IMAGE, Group("Latents: which dogs", BLUE, [latents]), Group("2 Adapt", ORANGE, [adapted]))
+    graph.column(IMAGE, Group("Keep (switched off)", GRAY, [keep]), Group("3 Compare", GREEN, [grid]))
+    graph.column(IMAGE, Group("4 Use", PURPLE, [save], 180))
+    graph.as_app([(adapted, "source"), (adapted, "target"), (latents, "seed")], [adapted, grid])
     return graph
 
 
-def faces(start: Start, preset: str, heading: str) -> Graph:
-    """An example of the paper with its generator."""
+def style_example(
+    graph: Graph, start: Start, base: Node, clip: Node, settings: dict[str, Any]
+) -> tuple[Node, Node, Node]:
+    """The adaptation to a style, a moment of it, its pictures, and the style as a file."""
+    training, options = adapt(graph, base, clip, **settings)
+    latents = graph.add("SampleLatents", generator=training, count=6)
+    picked = graph.add("NADAPickSnapshot", room=PICTURE, snapshots=training, pick="last")
+    images = graph.add("GenerateImages", generator=picked, latents=latents)
+    style = graph.add("NADASaveStyle", room=SQUARE, base=base, adapted=picked, filename_prefix=start.name)
+    save = graph.add("SaveImage", room=SQUARE, images=images, filename_prefix=start.title)
+    gap = 24
+    models(graph, base, clip, options, gap)
+    graph.column(IMAGE, Group("2 Adapt", ORANGE, [training], 160), gap=gap)
+    moment = Group("3 Pick a moment", ORANGE, [picked], 80)
+    graph.column(IMAGE, moment, Group("Latents: which faces", BLUE, [latents]), gap=gap)
+    graph.column(IMAGE, Group("5 Keep the style", GRAY, [style]), Group("4 Use it", PURPLE, [images]), gap=gap)
+    graph.column(IMAGE, Group("The pictures", PURPLE, [save], 280))
+    return training, latents, save
+
+
+def faces(start: Start, preset: str) -> Graph:
+    """An example of the paper with its generator; the widgets have the preset's texts and numbers."""
     graph = start.graph()
     base, clip = published_models(graph, "ffhq-1024")
-    latents = models_and_latents(graph, base, clip, "faces", count=6)
-    return style_example(graph, start, base, preset_adapt(graph, base, clip, preset), latents, heading)
+    style_example(graph, start, base, clip, PRESETS[preset].settings)
+    return graph
 
 
-def faces_twin(start: Start, heading: str, **settings: Any) -> Graph:
+def faces_twin(start: Start, **settings: Any) -> Graph:
     """The same with the demo models."""
     graph = start.graph()
     base, clip = demo_models(graph, "demo-person")
-    latents = models_and_latents(graph, base, clip, "faces", count=6)
-    training = adapt(graph, base, clip, **settings)
-    return style_example(graph, start, base, training, latents, heading, scale=4)
-
-
-@template
-def sketch(start: Start) -> Graph:
-    return faces(start, "sketch", "sketch")
-
-
-@template
-def sketch_demo(start: Start) -> Graph:
-    return faces_twin(start, "sketch", **DEMO_FACES)
-
-
-@template
-def pixar(start: Start) -> Graph:
-    return faces(start, "pixar", "Pixar")
-
-
-@template
-def pixar_demo(start: Start) -> Graph:
-    return faces_twin(start, "Pixar", **DEMO_PIXAR)
-
-
-def pigs(graph: Graph, start: Start, clip: Node, base: Node, adapted: Node, latents: Node, scale: int = 1, **mapping):
-    """What follows the adaptation of dogs: the mapper, and three pictures of each latent."""
-    mapper = graph.add("NADATrainMapper", room=PICTURE, generator=adapted, clip=clip, target="pig", **mapping)
-    charts = graph.add("PreviewImage", "Losses and layers", room=PICTURE, images=adapted["charts"])
-    moved = graph.add("NADAApplyMapper", latents=latents, mapper=mapper)
-    before = graph.add("GenerateImages", "Dogs", generator=base, latents=latents)
-    after = graph.add("GenerateImages", "Adapted", generator=adapted, latents=latents)
-    mapped = graph.add("GenerateImages", "Adapted, codes moved", generator=adapted, latents=moved)
-    pair = graph.add("ImageStitch", "Dog | Adapted", image1=before, image2=after)
-    row = graph.add("ImageStitch", "Dog | Adapted | Moved", image1=pair, image2=mapped)
-    enlarged = [graph.add("ImageScaleBy", image=row, scale_by=scale)] if scale > 1 else []
-    save = graph.add("SaveImage", room=450, images=enlarged[0] if enlarged else row, filename_prefix=start.title)
-    keep = graph.add("NADASaveMapper", mode=MUTED, mapper=mapper, filename_prefix="pig")
-    graph.column(WIDE, Group("2 Adapt: dog to pig", ORANGE, [adapted]))
-    graph.column(
-        WIDE,
-        Group("3 Map: find the pigs", ORANGE, [mapper]),
-        Group("How step 2 went: losses and layers", GRAY, [charts]),
-    )
-    graph.column(
-        NARROW,
-        Group("4 The same codes, three times", GREEN, [moved, before, after, mapped]),
-        Group("Keep (switched off)", GRAY, [keep]),
-    )
-    graph.column(LARGE, Group("5 Compare", PURPLE, [pair, row, *enlarged, save]))
+    training, latents, save = style_example(graph, start, base, clip, settings)
+    graph.as_app([(training, "source"), (training, "target"), (latents, "seed")], [training, save])
     return graph
 
 
-@template
-def dog_to_pig(start: Start) -> Graph:
-    graph = start.graph()
-    base, clip = published_models(graph, "afhqdog-512")
-    latents = models_and_latents(graph, base, clip, "dogs", count=6)
-    return pigs(graph, start, clip, base, preset_adapt(graph, base, clip, "pig"), latents)
+@template("02_Faces_to_sketches_demo")
+def sketch_demo(start: Start) -> Graph:
+    return faces_twin(start, **DEMO_FACES)
 
 
-@template
+@template("03_Faces_to_Pixar_demo")
+def pixar_demo(start: Start) -> Graph:
+    return faces_twin(start, **DEMO_PIXAR)
+
+
+def pigs(graph: Graph, base: Node, clip: Node, settings: dict[str, Any], **mapping: Any) -> tuple[Node, Node, Node]:
+    """The adaptation of dogs, the mapper, and the pictures of moved codes."""
+    adapted, options = adapt(graph, base, clip, **settings)
+    latents = graph.add("SampleLatents", generator=adapted, count=6)
+    mapper = graph.add("NADATrainMapper", room=PICTURE, generator=adapted, clip=clip, target="pig", **mapping)
+    moved = graph.add("NADAApplyMapper", latents=latents, mapper=mapper)
+    keep = graph.add("NADASaveMapper", mode=MUTED, mapper=mapper, filename_prefix="pig")
+    images = graph.add(
+        "NADACompareGrid", "The pigs", SQUARE, generator_a=adapted, latents=moved, labels="adapted, codes moved"
+    )
+    models(graph, base, clip, options, above=160)
+    graph.column(IMAGE, Group("2 Adapt: dog to pig", ORANGE, [adapted], 420))
+    mapping_first = Group("3 Map: find the pigs", ORANGE, [mapper])
+    graph.column(IMAGE, mapping_first, Group("Latents: which dogs", BLUE, [latents]))
+    graph.column(LOADER, Group("Keep (switched off)", GRAY, [keep]), Group("4 Move the codes", GREEN, [moved], 140))
+    graph.column(IMAGE, Group("5 Look at them", PURPLE, [images], 420))
+    return adapted, latents, images
+
+
+@template("04_Dogs_to_pigs_demo")
 def dog_to_pig_demo(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    latents = models_and_latents(graph, base, clip, "dogs", count=6)
-    adapted = adapt(graph, base, clip, **DEMO_PIG)
-    return pigs(graph, start, clip, base, adapted, latents, scale=4, iterations=100)
+    adapted, latents, images = pigs(graph, base, clip, DEMO_PIG, iterations=100)
+    graph.as_app([(adapted, "source"), (adapted, "target"), (latents, "seed")], [adapted, images])
+    return graph
 
 
-@template
+@template("05_Mix_two_styles")
 def mix_styles(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    latents = models_and_latents(graph, base, clip, "dogs", count=5)
-    trained, saved = [], []
-    for name, texts in (("sketch", {}), ("pig", DEMO_PIG)):
-        trained.append(adapt(graph, base, clip, f"Adapt: {name}", **texts))
-        saved.append(
-            graph.add("NADASaveStyle", room=PICTURE, base=base, adapted=trained[-1], filename_prefix=f"demo/{name}")
-        )
-    first = graph.add("NADAApplyStyle", "Some sketch", room=SAID, generator=base, style=saved[0], strength=0.9)
-    mixed = graph.add("NADAApplyStyle", "and some pig", room=SAID, generator=first, style=saved[1], strength=0.9)
+    sketched, _ = adapt(graph, base, clip, "Adapt: sketch", room=120)
+    pigs, options = adapt(graph, base, clip, "Adapt: dog to pig", room=120, **DEMO_PIG)
+    latents = graph.add("SampleLatents", generator=sketched, count=5)
+    style = graph.add("NADASaveStyle", room=SQUARE, base=base, adapted=pigs, filename_prefix="demo/pig")
+    mixed = graph.add("NADAApplyStyle", room=SAID, generator=sketched, style=style, strength=0.9)
     grid = graph.add(
         "NADACompareGrid",
-        room=640,
-        generator_a=base,
+        room=SQUARE,
+        generator_a=sketched,
         latents=latents,
-        labels="dog | sketch | pig | both",
-        generator_b=trained[0],
-        generator_c=trained[1],
-        generator_d=mixed,
+        labels="sketch | sketch and pig",
+        generator_b=mixed,
     )
-    images = graph.add("GenerateImages", generator=mixed, latents=latents)
-    large = graph.add("ImageScaleBy", image=images)
-    save = graph.add("SaveImage", room=450, images=large, filename_prefix=start.title)
-    for step, node in enumerate(trained, 2):
-        graph.column(WIDE, Group(f"{step} {node.title}", ORANGE, [node]))
-    graph.column(NARROW, Group("4 Keep what changed, as styles", GRAY, saved))
-    graph.column(NARROW, Group("5 Mix", GREEN, [first, mixed]))
-    graph.column(LARGE, Group("6 Compare", GREEN, [grid]))
-    graph.column(LARGE, Group("7 Use", PURPLE, [images, large, save]))
+    graph.column(LOADER, Group("Options of step 3", BLUE, options), Group("1 Models", BLUE, [base, clip]))
+    graph.column(
+        IMAGE,
+        Group("2 Adapt to sketch", ORANGE, [sketched]),
+        Group("3 Adapt: dog to pig", ORANGE, [pigs]),
+    )
+    keep = Group("4 Keep what changed", GRAY, [style], 40)
+    graph.column(IMAGE, Group("Latents: which dogs", BLUE, [latents], 180), keep)
+    graph.column(LOADER, Group("5 Mix", GREEN, [mixed]))
+    graph.column(IMAGE, Group("6 Compare", GREEN, [grid], 160))
     return graph
 
 
-@template
+@template("06_Compare_two_targets")
 def compare(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    latents = models_and_latents(graph, base, clip, "dogs", count=6)
-    targets = {"sketch": {}, "Pixar": DEMO_PIXAR, "watercolor": {"target": "watercolor painting"}}
-    trained = [adapt(graph, base, clip, f"Adapt: {name}", **texts) for name, texts in targets.items()]
-    columns = {f"generator_{letter}": node for letter, node in zip("bcd", trained, strict=True)}
+    targets = {"sketch": {}, "Pixar": DEMO_PIXAR}
+    trained = [adapt(graph, base, clip, f"Adapt: {name}", 120, **texts)[0] for name, texts in targets.items()]
+    latents = graph.add("SampleLatents", generator=trained[0], count=6)
+    columns = {f"generator_{letter}": node for letter, node in zip("bc", trained, strict=True)}
     labels = " | ".join(["photo", *targets])
-    grid = graph.add("NADACompareGrid", room=760, generator_a=base, latents=latents, labels=labels, **columns)
-    save = graph.add("SaveImage", "Save the grid", room=450, images=grid, filename_prefix=start.title)
-    for node in trained:
-        graph.column(WIDE, Group(f"2 {node.title}", ORANGE, [node]))
-    graph.column(LARGE, Group("3 Compare", GREEN, [grid]))
-    graph.column(LARGE, Group("4 Use", PURPLE, [save]))
+    grid = graph.add("NADACompareGrid", room=620, generator_a=base, latents=latents, labels=labels, **columns)
+    models(graph, base, clip, above=80)
+    groups = (Group("2 Adapt to Pixar", ORANGE, [trained[1]], 140), Group("2 Adapt to sketch", ORANGE, [trained[0]]))
+    graph.column(IMAGE, *groups)
+    graph.column(LOADER, Group("Latents: which dogs", BLUE, [latents], 740))
+    graph.column(480, Group("3 Compare", GREEN, [grid], 100))
     return graph
 
 
-@template
+@template("07_Towards_pictures")
+def style_images(start: Start) -> Graph:
+    graph = start.graph()
+    base, clip = demo_models(graph)
+    others = graph.add("SampleLatents", "Three others", generator=base, seed=100, count=3)
+    images = graph.add("GenerateImages", generator=base, latents=others)
+    edges = graph.add("Canny", image=images, low_threshold=0.1, high_threshold=0.3)
+    pictures = graph.add("ImageInvert", image=edges)
+    adapted = graph.add("NADAImageAdapt", room=PICTURE, generator=base, clip=clip, style_images=pictures)
+    seen = graph.add("PreviewImage", "The pictures", room=160, images=pictures)
+    picked = graph.add("NADAPickSnapshot", room=SQUARE, snapshots=adapted, pick="last")
+    gap = 0
+    clip.title = "Load CLIP"
+    graph.column(SMALL, Group("1 Models", BLUE, [base, clip]), gap=gap)
+    graph.column(SMALL, Group("2 Pictures", GREEN, [others], 280), gap=gap)
+    graph.column(SMALL, Group("of the target", GREEN, [images], 220), gap=gap)
+    graph.column(SMALL, Group("as outlines", GREEN, [edges], 260), gap=gap)
+    graph.column(140, Group("on paper", GREEN, [pictures], 300), gap=gap)
+    graph.column(
+        IMAGE,
+        Group("3 Adapt to them", ORANGE, [adapted]),
+        Group("The pictures", GREEN, [seen]),
+        gap=gap,
+    )
+    graph.column(IMAGE, Group("4 Compare", GREEN, [picked]))
+    return graph
+
+
+@template("08_Latent_walk_video")
 def latent_walk_video(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    latents = models_and_latents(graph, base, clip, "dogs it passes", count=5, truncation_psi=1.0)
-    adapted = adapt(graph, base, clip)
-    walk = graph.add("NADAInterpolateLatents", latents=latents)
-    before = graph.add("GenerateImages", "Before", generator=base, latents=walk)
-    after = graph.add("GenerateImages", "After", generator=adapted, latents=walk)
-    pair = graph.add("ImageStitch", "Before | After", image1=before, image2=after)
-    large = graph.add("ImageScaleBy", image=pair)
-    video = graph.add("CreateVideo", images=large)
-    save = graph.add("SaveVideo", room=PICTURE, video=video, filename_prefix=start.title)
-    graph.column(WIDE, Group("2 Adapt", ORANGE, [adapted]))
-    graph.column(NARROW, Group("3 Walk", GREEN, [walk]), Group("4 The same walk, twice", GREEN, [before, after]))
-    graph.column(LARGE, Group("5 Video", PURPLE, [pair, large, video, save]))
+    adapted, _ = adapt(graph, base, clip)
+    latents = graph.add("SampleLatents", generator=adapted, count=4)
+    walk = graph.add("NADALatentWalk", room=220, generator=adapted, base=base, filename_prefix=f"{start.title}_walk")
+    wipe = graph.add(
+        "NADABeforeAfterAnimation",
+        room=SQUARE,
+        before=base,
+        after=adapted,
+        latents=latents,
+        filename_prefix=f"{start.title}_wipe",
+    )
+    video = graph.add("CreateVideo", images=walk)
+    save = graph.add("SaveVideo", room=220, video=video, filename_prefix=start.title)
+    gap = 24
+    models(graph, base, clip, gap=gap, above=360)
+    graph.column(IMAGE, Group("2 Adapt", ORANGE, [adapted], 480), gap=gap)
+    graph.column(IMAGE, Group("3 Walk", GREEN, [walk], 20), Group("Latents: which dogs", BLUE, [latents], 60), gap=gap)
+    video_above = Group("5 Video", PURPLE, [video], 160)
+    graph.column(IMAGE, video_above, Group("4 Before and after", GREEN, [wipe], 180), gap=gap)
+    graph.column(IMAGE, Group("Save", PURPLE, [save], 120))
     return graph
 
 
-@template
+@template("09_Into_image_to_image")
 def chain_into_img2img(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    latents = models_and_latents(graph, base, clip, "face", count=1)
-    adapted = adapt(graph, base, clip)
+    adapted, _ = adapt(graph, base, clip)
+    latents = graph.add("SampleLatents", generator=base, count=1)
     face = graph.add("GenerateImages", generator=adapted, latents=latents)
     large = graph.add("ImageScale", image=face)
-    seen = graph.add("SaveImage", "Save what goes in", room=PICTURE, images=large, filename_prefix=f"{start.title}_in")
+    seen = graph.add("SaveImage", "What goes in", room=120, images=large, filename_prefix=f"{start.title}_in")
     file = {"name": CHECKPOINT, "url": CHECKPOINT_URL, "directory": "checkpoints"}
     model = graph.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT, models=[file])
     positive = graph.add(
@@ -296,41 +319,34 @@ def chain_into_img2img(start: Start) -> Graph:
     encoded = graph.add("VAEEncode", pixels=large, vae=model)
     sampled = graph.add("KSampler", model=model, positive=positive, negative=negative, latent_image=encoded)
     decoded = graph.add("VAEDecode", samples=sampled, vae=model)
-    save = graph.add("SaveImage", "Save what comes out", room=450, images=decoded, filename_prefix=start.title)
-    graph.column(WIDE, Group("2 Adapt", ORANGE, [adapted]))
-    graph.column(WIDE, Group("3 An adapted face, enlarged", GREEN, [face, large, seen]))
-    graph.column(WIDE, Group("4 Image to image: any checkpoint", PURPLE, [model, positive, negative]))
-    graph.column(NARROW, Group("Over-paint it a little", PURPLE, [encoded, sampled, decoded]))
-    graph.column(LARGE, Group("5 Use", PURPLE, [save]))
+    save = graph.add("SaveImage", "Save what comes out", room=SQUARE, images=decoded, filename_prefix=start.title)
+    gap = 0
+    clip.title, face.title = "Load CLIP", "Generate"
+    graph.column(SMALL, Group("1 Models", BLUE, [base, clip], 20), gap=gap)
+    graph.column(IMAGE, Group("Latents: which dog", BLUE, [latents], 20), Group("2 Adapt", ORANGE, [adapted]), gap=gap)
+    graph.column(SMALL, Group("3 A dog", GREEN, [face], 180), Group("4 Any checkpoint", PURPLE, [model]), gap=gap)
+    texts = Group("Texts", PURPLE, [positive, negative], 140)
+    graph.column(SMALL, Group("enlarged", GREEN, [large], 120), texts, gap=gap)
+    graph.column(140, Group("Seen", GREEN, [seen], 20), Group("Encode", PURPLE, [encoded]), gap=gap)
+    graph.column(SMALL, Group("Over-paint it", PURPLE, [sampled], 520), gap=gap)
+    graph.column(140, Group("Decode", PURPLE, [decoded], 360), gap=gap)
+    graph.column(260, Group("5 Use", PURPLE, [save], 360))
     return graph
 
 
-@template
-def style_images(start: Start) -> Graph:
+@template("11_Faces_to_sketches_1024px")
+def sketch(start: Start) -> Graph:
+    return faces(start, "sketch")
+
+
+@template("12_Faces_to_Pixar_1024px")
+def pixar(start: Start) -> Graph:
+    return faces(start, "pixar")
+
+
+@template("13_Dogs_to_pigs_512px")
+def dog_to_pig(start: Start) -> Graph:
     graph = start.graph()
-    base, clip = demo_models(graph)
-    latents = models_and_latents(graph, base, clip, "dogs", count=6)
-    others = graph.add("SampleLatents", "Three others", generator=base, seed=100, count=3)
-    images = graph.add("GenerateImages", generator=base, latents=others)
-    large = graph.add("ImageScaleBy", image=images, scale_by=2)
-    edges = graph.add("Canny", image=large, low_threshold=0.1, high_threshold=0.3)
-    pictures = graph.add("ImageInvert", image=edges)
-    seen = graph.add("PreviewImage", "The pictures", room=PICTURE, images=pictures)
-    adapted = graph.add("NADAImageAdapt", room=PICTURE, generator=base, clip=clip, style_images=pictures)
-    grid = graph.add(
-        "NADACompareGrid",
-        room=640,
-        generator_a=base,
-        latents=latents,
-        labels="photo | like the pictures",
-        generator_b=adapted,
-    )
-    after = graph.add("GenerateImages", generator=adapted, latents=latents)
-    enlarged = graph.add("ImageScaleBy", image=after)
-    save = graph.add("SaveImage", room=450, images=enlarged, filename_prefix=start.title)
-    graph.column(NARROW, Group("2 Pictures of the target", GREEN, [others, images, large, edges, pictures]))
-    graph.column(NARROW, Group("That is", GREEN, [seen]))
-    graph.column(WIDE, Group("3 Adapt to them", ORANGE, [adapted]))
-    graph.column(WIDE, Group("4 Compare", GREEN, [grid]))
-    graph.column(LARGE, Group("5 Use the pictures", PURPLE, [after, enlarged, save]))
+    base, clip = published_models(graph, "afhqdog-512")
+    pigs(graph, base, clip, PRESETS["pig"].settings)
     return graph

@@ -1,0 +1,182 @@
+"""Pictures that move: before and after, and a walk through latent space, as animated WebP files."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io, ui
+from PIL import Image
+from torch import Tensor
+
+from ..nada import EASINGS, generate, interpolate_latents, sample_latents
+from ..nada.generators import Generator
+from ..nada.pictures.animation import paired, wipe
+from . import host
+from .sample import check_latents, generation_bytes
+from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAGenerator, NADALatents, known_options
+
+QUALITY, EFFORT = 85, 4  # of the WebP file: 0-100, and 0-6 for the time that compressing takes
+FRAMES_HELP = "The frames as a batch, for Create Video and Save Video."
+
+
+def _size_and_speed() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "size",
+            default=256,
+            min=64,
+            max=1024,
+            step=64,
+            tooltip="Longer side of each picture in pixels.",
+        ),
+        io.Float.Input(
+            "fps", default=24.0, min=1.0, max=60.0, step=1.0, tooltip="Frames per second of the animated file."
+        ),
+        io.String.Input(
+            "filename_prefix",
+            default="stylegan-nada/animation",
+            optional=True,
+            tooltip="Beginning of the file name in ComfyUI's output folder. A number is added.",
+            extra_dict=ADVANCED,
+        ),
+    ]
+
+
+class NADABeforeAfterAnimation(io.ComfyNode):
+    """A line that wipes from before to after."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADABeforeAfterAnimation",
+            display_name="Before/After Animation (StyleGAN)",
+            category=IMAGES,
+            description="Shows what an adaptation changed as a picture that moves: a line wipes from before to after "
+            "and back, over the same latents. Saved as an animated WebP that plays in browsers and chats.",
+            inputs=[
+                NADAGenerator.Input("before", tooltip="The generator before: what went into NADA Text Adapt."),
+                NADAGenerator.Input("after", tooltip="The generator after: what came out of NADA Text Adapt."),
+                NADALatents.Input("latents", tooltip="Latent codes from Sample Latents, a picture each; 4 are enough."),
+                io.Int.Input(
+                    "frames",
+                    default=48,
+                    min=2,
+                    max=1000,
+                    tooltip="Change this first: frames of the way there and back. 48 take two seconds.",
+                ),
+                *_size_and_speed(),
+            ],
+            outputs=[io.Image.Output("images", tooltip=FRAMES_HELP)],
+            is_output_node=True,
+            **known_options(search_aliases=["animated before after", "wipe", "webp", "gif", "comparison animation"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        before: Generator,
+        after: Generator,
+        latents: Tensor,
+        frames: int,
+        size: int,
+        fps: float,
+        filename_prefix: str = "stylegan-nada/animation",
+    ) -> io.NodeOutput:
+        pictures = [_images(generator, latents) for generator in (before, after)]
+        return _animation(cls, wipe(*pictures, frames, size), fps, filename_prefix)
+
+
+class NADALatentWalk(io.ComfyNode):
+    """A walk through latent space that ends where it began."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADALatentWalk",
+            display_name="Latent Walk (StyleGAN)",
+            category=IMAGES,
+            description="A walk from picture to picture that ends where it began, so that it plays without an end; "
+            "with a base, the same walk before and after side by side. Saved as an animated WebP.",
+            inputs=[
+                NADAGenerator.Input("generator", tooltip="The generator to walk through, usually an adapted one."),
+                NADAGenerator.Input(
+                    "base", optional=True, tooltip="The generator before its adaptation, shown on the left."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=True,
+                    tooltip="Change this first: seed of the first picture. Picture i has seed + i.",
+                ),
+                io.Int.Input("stops", default=4, min=2, max=64, tooltip="Number of pictures that the walk passes."),
+                io.Int.Input(
+                    "frames", default=96, min=2, max=2000, tooltip="Frames of the whole walk. 96 take four seconds."
+                ),
+                io.Float.Input(
+                    "truncation_psi",
+                    default=0.7,
+                    min=-2.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="Typical or varied: 0.5 gives a calm walk, 1.0 full variety.",
+                ),
+                io.Combo.Input(
+                    "easing",
+                    options=[*EASINGS],
+                    default="linear",
+                    optional=True,
+                    tooltip="linear: even speed. smooth: rests a moment at each picture.",
+                    extra_dict=ADVANCED,
+                ),
+                *_size_and_speed(),
+            ],
+            outputs=[io.Image.Output("images", tooltip=FRAMES_HELP)],
+            is_output_node=True,
+            **known_options(search_aliases=["interpolation", "morph", "latent space walk", "loop", "webp", "gif"]),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        generator: Generator,
+        seed: int,
+        stops: int,
+        frames: int,
+        truncation_psi: float,
+        size: int,
+        fps: float,
+        base: Generator | None = None,
+        easing: str = "linear",
+        filename_prefix: str = "stylegan-nada/animation",
+    ) -> io.NodeOutput:
+        codes = interpolate_latents(
+            sample_latents(generator, stops, seed, truncation_psi), frames, loop=True, method="cubic", easing=easing
+        )
+        before = None if base is None else _images(base, codes)
+        return _animation(cls, paired(before, _images(generator, codes), size), fps, filename_prefix)
+
+
+def _images(generator: Generator, codes: Tensor) -> Tensor:
+    check_latents(generator, codes)
+    progress, made = host.Progress(len(codes)), 0
+
+    def show(more: int = 0) -> None:
+        nonlocal made
+        made += more
+        progress.update(made)
+
+    show()
+    with host.on_device(generator, needs=generation_bytes(generator)):
+        return generate(generator, codes, progress=show)
+
+
+def _animation(cls: type[io.ComfyNode], pictures: list[Image.Image], fps: float, prefix: str) -> io.NodeOutput:
+    """The frames for other nodes, and a file that the node shows."""
+    images = torch.cat([host.picture_to_image(picture) for picture in pictures])
+    shown = ui.ImageSaveHelper.get_save_animated_webp_ui(
+        images, prefix, cls=cls, fps=fps, lossless=False, quality=QUALITY, method=EFFORT
+    )
+    return io.NodeOutput(images, ui=shown)

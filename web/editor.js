@@ -1,0 +1,125 @@
+/** The nodes of this pack in the editor: presets as a menu, folded advanced inputs, and workflows from earlier versions. */
+import { app } from "../../scripts/app.js";
+import { convertWorkflow, LOADER, needsOptions, OPTIONS_NODE, presetValues, WIDGETS } from "./training_settings.js";
+
+const CATEGORY = "StyleGAN-NADA";
+const LABEL = "Presets...";
+const BESIDE = 380; // px from a training node to the options that a preset adds
+let menu = {}; // presets by what the generator should make, as nodes/presets.py gives them
+let loader; // the entries of Load StyleGAN2
+
+app.registerExtension({
+  name: "StyleGAN-NADA.Editor",
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    const { required, optional } = nodeData.input ?? {};
+    menu = required?.target?.[1]?.presets ?? menu;
+    if (nodeData.name === LOADER) {
+      loader = { names: required.generator_name[1].options, downloads: optional.download[1].options };
+    }
+  },
+  beforeConfigureGraph(workflow) {
+    convertWorkflow(workflow, Object.fromEntries(presets().map(({ name, settings }) => [name, settings])), loader);
+  },
+  nodeCreated(node) {
+    if (!node.constructor.nodeData?.category?.startsWith(CATEGORY)) return;
+    if (node.comfyClass in WIDGETS) addMenu(node);
+    if (node.comfyClass === LOADER) showDownloads(node);
+    fold(node);
+  },
+  loadedGraphNode(node) {
+    node.showDownloads?.();
+  },
+});
+
+function presets() {
+  return Object.values(menu).flat();
+}
+
+/** Fold advanced inputs in the classic editor too, which looks at the widget and not at its options. */
+function fold(node) {
+  const advanced = (node.widgets ?? []).filter((widget) => widget.options?.advanced);
+  if (!advanced.length) return;
+  for (const widget of advanced) {
+    const { computeSize } = widget;
+    widget.advanced = true;
+    widget.computeSize = (width) => {
+      if (!node.showAdvanced) return [0, -4]; // no row; the editor puts 4 px between rows
+      return computeSize?.call(widget, width) ?? [width, LiteGraph.NODE_WIDGET_HEIGHT];
+    };
+  }
+  node.setSize([node.size[0], node.computeSize()[1]]);
+}
+
+/** Show the list of downloads only while the last entry of the names is chosen, which opens it. */
+function showDownloads(node) {
+  const [name, download] = ["generator_name", "download"].map((n) => node.widgets.find((w) => w.name === n));
+  const changed = name.callback;
+  node.showDownloads = () => {
+    const hidden = name.value !== loader.names.at(-1);
+    download.hidden = hidden;
+    download.options.hidden = hidden;
+    const [width, height] = [node.size[0], node.computeSize()[1]];
+    node.setSize([width, Math.max(height, hidden ? 0 : node.size[1])]);
+    app.canvas?.setDirty(true, true);
+  };
+  name.callback = function () {
+    changed?.apply(this, arguments);
+    node.showDownloads();
+  };
+  node.showDownloads();
+}
+
+/** Add a button that opens the presets. It is the last widget: values in files are counted from the first. */
+function addMenu(node) {
+  const options = { serialize: false }; // not in the prompt
+  const button = node.addWidget("button", "presets", null, (...args) => open(args.at(-1)), options);
+  button.serialize = false; // nor in the workflow
+  button.label = LABEL;
+
+  function open(event) {
+    const shown = event instanceof Event ? event : window.event;
+    const groups = Object.entries(menu).map(([generator, entries]) => ({
+      content: generator,
+      has_submenu: true,
+      submenu: { options: entries.map((preset) => ({ content: preset.name, callback: () => choose(preset) })) },
+    }));
+    new LiteGraph.ContextMenu(groups, { event: shown, title: "Presets for" });
+  }
+
+  function choose(preset) {
+    fill(node, preset);
+    button.label = preset.clip ? `${LABEL} ${preset.name} wants ${preset.clip} in Load CLIP` : LABEL;
+    const summary = `${preset.name} is in the widgets`;
+    app.extensionManager?.toast?.add({ severity: "info", summary, detail: preset.why, life: 8000 });
+  }
+}
+
+/** Write a preset into the widgets of a training node, and into its options, which are added if they are needed. */
+function fill(node, preset) {
+  const values = presetValues(preset.settings, presets().map(({ settings }) => settings));
+  node.graph.beforeChange();
+  set(node, values.node);
+  const slot = node.inputs.findIndex((input) => input.name === "options");
+  let options = node.getInputNode(slot);
+  if (!options && needsOptions(values.options, values.node.layers)) options = addOptions(node, slot);
+  if (options?.comfyClass === OPTIONS_NODE) set(options, values.options);
+  node.graph.afterChange();
+  app.canvas.setDirty(true, true);
+}
+
+function addOptions(node, slot) {
+  const options = LiteGraph.createNode(OPTIONS_NODE);
+  options.pos = [node.pos[0] - BESIDE, node.pos[1] + node.size[1] + 60];
+  node.graph.add(options);
+  options.connect(0, node, slot);
+  return options;
+}
+
+function set(node, values) {
+  for (const [name, value] of Object.entries(values)) {
+    const widget = node.widgets.find((candidate) => candidate.name === name);
+    if (!widget) continue;
+    widget.value = value;
+    widget.callback?.(value, app.canvas, node);
+  }
+}
