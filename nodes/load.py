@@ -20,7 +20,6 @@ from ..nada import (
     save_generator,
 )
 from ..nada.generators import Generator
-from ..nada.published.catalog import Published
 from . import host
 from .downloads import published_choices
 from .sockets import ADVANCED, LOADING, SAVING, NADAClip, NADAGenerator, known_options
