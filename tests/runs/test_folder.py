@@ -1,0 +1,52 @@
+"""Folders of runs: what counts as this run's, and what is left when a run that replaces another is cut short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nada import AdaptConfig, KeptRun
+from nada.runs.folder import RunFolder
+
+
+@pytest.fixture
+def finished(small, clip, tmp_path) -> RunFolder:
+    """The folder of a run with snapshots after 1, 2 and 3 iterations."""
+    settings = {"source": "photo", "target": "sketch", "iterations": 3, "batch": 1, "layers": "all"}
+    kept = KeptRun(tmp_path, small, clip, AdaptConfig(**settings), moments=3)
+    for _ in kept:
+        pass
+    kept.keep()
+    (path,) = tmp_path.iterdir()
+    return RunFolder(path)
+
+
+def test_only_snapshots_up_to_the_state_belong_to_a_resumed_run(finished):
+    assert [snapshot.iteration for snapshot in finished.load_snapshots()] == [1, 2, 3]
+    assert [snapshot.iteration for snapshot in finished.load_snapshots(most=2)] == [1, 2]
+
+
+def test_a_run_that_replaces_another_neither_lists_nor_continues_its_files(finished):
+    with finished.claimed(overwrite=True):
+        assert finished.load_snapshots() == []
+        assert [*finished.load_states()] == []
+
+
+def test_results_are_not_called_complete_while_those_of_an_earlier_run_are_deleted(finished, monkeypatch):
+    """The files of the earlier run are deleted one by one; a kill at any of them must leave no record of success."""
+    finished.save_record({"recipe": {"iterations_done": 3}})
+    complete = []
+    unlink = Path.unlink
+
+    def watched(path, missing_ok=False):
+        if path in finished.snapshot_files().values():
+            complete.append(finished.is_complete(3))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    with finished.claimed(overwrite=True):
+        assert finished.is_complete(3)
+        finished.save_record({"recipe": {"iterations_done": 2}})
+    assert complete == [False] * 3
+    assert finished.is_complete(2)
