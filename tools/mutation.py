@@ -3,9 +3,9 @@
 A mutant is the library with one small fault: another operator, constant or comparison, a condition turned around, a
 statement left out. A random sample of them is made in a temporary copy of the checkout, one at a time. One run of the
 tests of the rooms in question notes which tests execute which lines; on each mutant run those tests that execute its
-lines, the fastest first. A mutant that none of them fails on has survived, and is listed as a diff: it is a gap in the
-tests, or no fault at all (another value that does the same). Code that only runs in processes that tests start counts
-as not tested.
+lines (or its file, where only the import executes them), the fastest first. A mutant that none of them fails on has
+survived, and is listed as a diff: it is a gap in the tests, or no fault at all (another value that does the same). Code
+that only runs in processes that tests start counts as not tested.
 """
 
 from __future__ import annotations
@@ -179,10 +179,14 @@ class Coverage:
         return sum(self.seconds.values())
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """Ids of tests that execute a line of a mutant, the fastest first; empty for what only imports execute."""
+        """Ids of tests that execute a line of a mutant, the fastest first.
+
+        For lines that only the import executes, those of the whole file.
+        """
         lines = self.data.contexts_by_lineno(str(self.folder / mutant.path))
-        found = {context.rpartition("|")[0] for line in mutant.lines for context in lines.get(line, ())}
-        return sorted(found - {""}, key=lambda test: (self.time(test), test))
+        found = {line: {context.rpartition("|")[0] for context in contexts} - {""} for line, contexts in lines.items()}
+        own = set().union(*(found.get(line, ()) for line in mutant.lines))
+        return sorted(own or set().union(*found.values()), key=lambda test: (self.time(test), test))
 
     def time(self, test: str) -> float:
         """Seconds that a test took."""
