@@ -19,7 +19,7 @@ from ..faces import Face
 SIDES = 320, 1280  # pixels that a photo's longer side is reduced to: YuNet finds faces of 10 to 300 pixels
 SCORE, OVERLAP, MOST = 0.7, 0.3, 500  # least score; largest overlap of two faces; candidates before that
 ZOOM = 1.04  # measured: five-point detectors set their points this much closer together than FFHQ's 68-point one
-MAX_BYTES = 1 << 24  # of a model; the published one has 232,589
+MAX_BYTES = 1 << 24  # of a model; the published one has 229,738
 
 
 def yunet_faces(photo: Tensor, model: str | os.PathLike[str]) -> list[Face]:
@@ -27,7 +27,7 @@ def yunet_faces(photo: Tensor, model: str | os.PathLike[str]) -> list[Face]:
 
     Args:
         photo: [1, C, H, W] in [-1, 1].
-        model: YuNet's ONNX file, such as face_detection_yunet_2023mar.onnx.
+        model: YuNet's ONNX file, such as face_detection_yunet_2026may.onnx.
 
     Raises:
         NadaError: OpenCV is not installed, or cannot use the file.
@@ -41,8 +41,8 @@ def yunet_faces(photo: Tensor, model: str | os.PathLike[str]) -> list[Face]:
     except cv2.error as error:
         reason = " ".join(str(error).split())[:200]
         raise NadaError(
-            f"OpenCV {cv2.__version__} cannot find faces with {Path(model).name} ({reason}); use OpenCV 4.10 or a "
-            "later 4.x, and face_detection_yunet_2023mar.onnx"
+            f"OpenCV {cv2.__version__} cannot find faces with {Path(model).name} ({reason}); use OpenCV 4.10 or "
+            "later, and face_detection_yunet_2026may.onnx"
         ) from error
     faces: list[Face] = []
     for _, face in sorted(found, key=lambda entry: -entry[0]):
