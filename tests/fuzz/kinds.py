@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from helpers.checkpoint_files import small_generator
 from helpers.checkpoint_fuzz import corpus
+from helpers.encoder_files import encoder_contents
 from helpers.models import TINY_CLIP, moved
 from PIL import Image
 from safetensors.torch import save
@@ -27,6 +28,8 @@ from nada.clip.models import ClipEnsemble
 from nada.latents.directions import edit_latents, load_direction
 from nada.measure.demo_judge import KEY as JUDGE
 from nada.measure.demo_judge import Judge, load_judge
+from nada.photo.encoders.files import load_published_encoder
+from nada.photo.encoders.published import PublishedEncoder, describe
 from nada.pictures.reading import FORMATS, load_pictures
 from nada.stylegan2 import Generator
 from nada.styles.files import load_style, save_style
@@ -205,6 +208,16 @@ def _use_clip(clip: ClipEnsemble, path: Path) -> None:
         model.encode_text(["a dog"])
 
 
+def _encoders(folder: Path) -> list[bytes]:
+    contents = [encoder_contents(small_generator(8), kind) for kind in ("e4e", "restyle_psp_resnet")]
+    return [_written(lambda path, c=c: torch.save(c, path), folder) for c in contents]
+
+
+def _use_encoder(encoder: PublishedEncoder, path: Path) -> None:
+    assert all(tensor.isfinite().all() for tensor in encoder.state_dict().values())
+    _show(describe(encoder.config))
+
+
 KINDS = {
     "generators": Kind(corpus, _read_generator, _use_generator, "model"),
     "own generators": Kind(_own_generators, _read_generator, _use_own_generator),
@@ -214,5 +227,6 @@ KINDS = {
     "pictures": Kind(_pictures, lambda path: load_pictures([path], 8), name="picture.png"),
     "states": Kind(_states, load_state, _use_state),
     "judges": Kind(_judges, load_judge),
+    "encoders": Kind(_encoders, load_published_encoder, _use_encoder, "encoder.pt"),
     "CLIP folders": Kind(_clip_config, _read_clip, _use_clip, "open_clip_config.json"),
 }
