@@ -45,7 +45,7 @@ from nada import (
 from nada.files import atomic_path
 from nada.measure.demo_judge import load_judge
 from nada.measure.likeness import judged_likeness
-from nada.photo.encoders.small import load_small_encoder
+from nada.photo.encoders.loading import load_encoder
 from nada.pictures.grids import filmstrip
 
 ROWS = 8  # animals in the picture
@@ -60,7 +60,7 @@ class Bench:
         self.args, self.out = args, args.out
         self.out.mkdir(parents=True, exist_ok=True)
         self.base, self.clip, self.judge = load_generator(args.generator), load_clip(args.clip), load_judge()
-        self.encoder = load_small_encoder(args.encoder) if args.encoder else None
+        self.encoder = load_encoder(args.encoder) if args.encoder else None
         generator = torch.Generator().manual_seed(FIRST_SEED % (1 << 31))
         z = torch.randn(args.count, self.base.config.z_dim, generator=generator)
         self.photos = drawer(self.base, args.species)(z, FIRST_SEED, 1.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..nada import file_stamp
-from ..nada.photo.encoders.files import load_published_encoder
-from ..nada.photo.encoders.published import describe
+from ..nada.demo import ENCODERS as INCLUDED
+from ..nada.photo.encoders.loading import describe, load_encoder
 from ..nada.published.catalog import ENCODERS
 from . import host
 from .load import fetched, published_stamp
@@ -20,7 +20,7 @@ class NADALoadEncoder(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        files = host.files(host.ENCODERS)
+        names = [*host.files(host.ENCODERS), *INCLUDED, *DOWNLOADS]
         return io.Schema(
             node_id="NADALoadEncoder",
             display_name="Load Encoder (StyleGAN)",
@@ -30,12 +30,13 @@ class NADALoadEncoder(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "encoder_name",
-                    options=[*files, *DOWNLOADS],
-                    default=[*files, *DOWNLOADS][0],
+                    options=names,
+                    default=names[0],
                     tooltip="Change this first. Files in models/stylegan_encoders, as their authors publish them "
-                    "(.pt); after adding one press R. Entries with (download) are fetched into models/stylegan when "
-                    "they first run, since they hold their generator too; mind their licenses. An encoder works with "
-                    "the generator that it was trained for: e4e and pSp of FFHQ with ffhq-1024.",
+                    "(.pt); after adding one press R. demo is included, for the demo generator of dogs. Entries with "
+                    "(download) are fetched into models/stylegan when they first run, since they hold their generator "
+                    "too; mind their licenses. An encoder works with the generator that it was trained for: e4e and "
+                    "pSp of FFHQ with ffhq-1024.",
                 )
             ],
             outputs=[NADAEncoder.Output("encoder", tooltip="The encoder, for Invert Photo.")],
@@ -48,6 +49,8 @@ class NADALoadEncoder(io.ComfyNode):
     def fingerprint_inputs(cls, encoder_name: str) -> str:
         if encoder_name in DOWNLOADS:
             return published_stamp(DOWNLOADS[encoder_name])
+        if encoder_name in INCLUDED:
+            return encoder_name
         return file_stamp(host.file_path(host.ENCODERS, encoder_name))
 
     @classmethod
@@ -55,10 +58,12 @@ class NADALoadEncoder(io.ComfyNode):
     def execute(cls, encoder_name: str) -> io.NodeOutput:
         if encoder_name in DOWNLOADS:
             path, remarks = fetched(DOWNLOADS[encoder_name])
+        elif encoder_name in INCLUDED:
+            path, remarks = INCLUDED[encoder_name], []
         else:
             path, remarks = host.file_path(host.ENCODERS, encoder_name), []
-        encoder = load_published_encoder(path)
-        facts = describe(encoder.config)
+        encoder = load_encoder(path)
+        facts = describe(encoder)
         codes = " x ".join(map(str, facts["codes"]))
         host.say(" | ".join([f"{facts['encoder']} ({facts['trunk']})", f"codes {codes}", *remarks]))
         return io.NodeOutput(encoder)

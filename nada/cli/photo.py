@@ -23,9 +23,8 @@ from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.smoothing import smooth_latents
 from ..photo.codes import Codes, save_codes
-from ..photo.contract import Encoder
 from ..photo.crop import Crop
-from ..photo.encoders.small import load_small_encoder
+from ..photo.encoders.loading import load_encoder
 from ..photo.invert import as_square, comparison, inversion_errors, squares
 from ..photo.loop import PhotoLoop
 from ..photo.project import ProjectConfig, Projection
@@ -99,7 +98,9 @@ def _add_inversion(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `Inversion` reads."""
     parser.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
     parser.add_argument(
-        "--encoder", metavar="FILE", help="encoder for this generator, which finds the codes to start from"
+        "--encoder",
+        metavar="FILE",
+        help="encoder for this generator (e4e, pSp, ReStyle, or 'demo'), which finds the codes to start from",
     )
     parser.add_argument(
         "--no-optimize", action="store_true", help="take the encoder's codes as they are, in a fraction of the time"
@@ -150,7 +151,7 @@ def invert(args: argparse.Namespace, paths: Sequence[Path], smooth: float = 0.0)
     aligned = torch.cat([squares(photos[number], [crop], base) for number, crop in places]).to(device)
     clip = None if args.no_optimize else _clip(args, device)
     began, interrupted = time.perf_counter(), False
-    start = None if args.encoder is None else _encoder(args.encoder).encode(aligned, base)
+    start = None if args.encoder is None else load_encoder(args.encoder).encode(aligned, base)
     noise: dict[str, Tensor] = {}
     if args.no_optimize and start is not None:
         ws, recipe = start, {"encoder": Path(args.encoder).name}
@@ -173,10 +174,6 @@ def _clip(args: argparse.Namespace, device: torch.device) -> ClipEnsemble | None
     """The CLIP models that are asked for; the demo's for the demo generators."""
     spec = args.clip or (demo.NAME if args.generator in demo.GENERATORS else NONE)
     return None if spec == NONE else load_clip(spec, device)
-
-
-def _encoder(path: str) -> Encoder:
-    return load_small_encoder(path)
 
 
 def _follow(make: Callable[[], Loop], name: str, progress: bool) -> tuple[Loop, bool]:

@@ -21,7 +21,7 @@ def listed(host) -> list[str]:
 
 
 def test_the_list_names_the_users_files_before_downloads(host):
-    assert listed(host) == [f"(download) {model.label}" for model in ENCODERS]
+    assert listed(host) == ["demo", *(f"(download) {model.label}" for model in ENCODERS)]
     assert {*ENCODERS} <= {*GENERATORS}, "their files hold a generator too"
     folder = host.folder / "models" / "stylegan_encoders"
     folder.mkdir(parents=True)
@@ -50,3 +50,10 @@ def test_a_download_is_loaded_and_described(host, monkeypatch):
     assert not any(tensor.is_inference() or tensor.requires_grad for tensor in encoder.state_dict().values())
     assert host.nodes.NADALoadEncoder.fingerprint_inputs(ENTRY) != "absent"
     assert host.nodes.LoadStyleGAN2.execute(ENTRY).args[0].config.resolution == 64, "the same file"
+
+
+def test_the_included_one_needs_no_file(host):
+    assert host.nodes.NADALoadEncoder.fingerprint_inputs("demo") == "demo"
+    encoder = host.nodes.NADALoadEncoder.execute("demo").args[0]
+    assert host.texts[-1].startswith("small (64 px) | codes ")
+    assert not any(tensor.requires_grad for tensor in encoder.parameters())

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...checkpoint.metadata import damaged
-from ...checkpoint.own_files import read_own_file
+from ...checkpoint.own_files import read_own_description, read_own_file
 from ...checkpoint.saving import write_safetensors
-from ...errors import CheckpointError, UsageError
+from ...errors import CheckpointError, NadaError, UsageError
 from ...generators import Generator
 
 log = logging.getLogger(__name__)
@@ -126,6 +126,14 @@ def save_small_encoder(encoder: SmallEncoder, path: str | os.PathLike[str]) -> N
     tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in encoder.state_dict().items()}
     description = {"format": VERSION, "config": asdict(encoder.config), "base": encoder.base, "recipe": encoder.recipe}
     write_safetensors(tensors, {KEY: json.dumps(description)}, path)
+
+
+def is_small_encoder(path: str | os.PathLike[str]) -> bool:
+    """Whether a file says that it is such an encoder; False if it cannot be read."""
+    try:
+        return bool(read_own_description(path, KEY, VERSION, "encoder", {}))
+    except (NadaError, OSError):
+        return False
 
 
 @torch.inference_mode(False)
