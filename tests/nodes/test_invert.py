@@ -79,6 +79,7 @@ def test_cancel_holds_nothing_and_the_next_run_continues(host, small, photo, mon
     whole, _ = host.nodes.NADAInvertPhoto.execute(small, photo, seed=7, **INVERT).args
     loops, create = [], PhotoLoop.__init__
     monkeypatch.setattr(PhotoLoop, "__init__", lambda self, *a: loops.append(weakref.ref(self)) or create(self, *a))
+    host.progress.clear()
     host.cancel_after = 2
     with pytest.raises(Cancelled):
         host.nodes.NADAInvertPhoto.execute(small, photo, seed=8, **INVERT)
