@@ -159,11 +159,11 @@ class Bench:
         _, target = judge.meaning(self.args.target) or ("style", self.args.target)
         return {
             "error": float(inversion_errors(photos, images).mean()),
-            "identity": here["identity"],
+            "identity": here["identity kept"],
             "weakest": here["weakest parameter"],
             "kind": here["kind kept"],
             "target": float((said.styles.argmax(1) == judge.style_names.index(target)).float().mean()),
-            "adapted identity": there["identity"],
+            "adapted identity": there["identity kept"],
             "found again": there["found again"],
             "seconds": seconds,
         }

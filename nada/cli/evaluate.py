@@ -6,10 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .. import demo
 from ..clip.loading import PAPER_SPEC, load_clip
+from ..clip.models import ClipEnsemble
 from ..errors import UsageError
 from ..generators import Generator
+from ..latents.files import load_latents
 from ..measure.demo_judge import judge_for, load_judge
 from ..measure.evaluate import EvaluateConfig, evaluate, report
 from .options import add_config, given
@@ -42,6 +46,17 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="classifier of the demo world: FILE, 'auto' (demo models only) or 'none'",
     )
+    parser.add_argument(
+        "--identity",
+        metavar="SPEC",
+        help="CLIP models that took no part in the adaptation, to measure whether the images still show the same ones",
+    )
+    parser.add_argument(
+        "--latents",
+        metavar="FILE",
+        help="codes to measure on instead of random ones, such as those of `nada invert`; --count, --seeds, "
+        "--psi and --mixing then have no effect",
+    )
     add_config(parser, "measurement", EvaluateConfig, defaults=dict.fromkeys(("target", "source"), RECORDED))
     add_device(parser)
 
@@ -62,8 +77,28 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     judge = {AUTO: known, NONE: None}[args.judge] if args.judge in (AUTO, NONE) else load_judge(args.judge, place)
     clip = load_clip(args.clip or (demo.NAME if known else PAPER_SPEC), place)
     extra = judge.measures(config.target) if judge else None
-    result = evaluate(generator, clip, config, None if base is None else base.to(place), extra)
+    identity = _independent(args.identity, recipe, place)
+    latents = load_latents(args.latents, generator) if args.latents else None
+    on_place = None if base is None else base.to(place)
+    result = evaluate(generator, clip, config, on_place, extra, identity=identity, latents=latents)
     return {"generator": args.generator, "device": str(place), **result}
+
+
+def _independent(spec: str | None, recipe: dict[str, Any], place: torch.device) -> ClipEnsemble | None:
+    """The models of --identity.
+
+    Raises:
+        UsageError: the adaptation was trained with one of them.
+    """
+    if spec is None:
+        return None
+    models = load_clip(spec, place)
+    used = {model.get("fingerprint") for model in recipe.get("clip", ())}
+    if taken := [model.name for model in models if model.fingerprint in used]:
+        raise UsageError(
+            f"the adaptation was trained with {taken[0]}, so it flatters it; give --identity another model"
+        )
+    return models
 
 
 def _find_base(choice: str, recipe: dict[str, Any]) -> Generator | None:

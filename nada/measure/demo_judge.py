@@ -22,7 +22,7 @@ from ..checkpoint.metadata import NUMBER
 from ..checkpoint.own_files import read_own_file
 from ..errors import NadaError
 from ..generators import Generator
-from .metrics import correlations, spread_kept
+from .metrics import correlations, found_again, spread_kept
 
 KEY, VERSION = "judge", 1  # of its description in the file's metadata
 SHAPE = {
@@ -159,6 +159,8 @@ def judge_measures(
         if indices:
             found[f"{title} correlation"] = r[indices].mean().item()
             found[f"{title} spread kept"] = spread[indices].mean().item()
+    if readable:
+        found["found again by the judge"] = found_again(*(parameters[:, sorted(readable)] for parameters in read))
     return found
 
 

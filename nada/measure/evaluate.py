@@ -26,6 +26,7 @@ from ..latents.sampling import MAX_COUNT, mix_latents, sample_latents
 from ..losses import unit
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_BATCH, Setting, check_settings
+from .likeness import clip_likeness
 from .lpips_distance import lpips_distances
 from .metrics import correspondence, diversity, interval, intra_cluster, quality
 
@@ -80,6 +81,8 @@ def evaluate(
     base: Generator | None = None,
     extra: Extra | None = None,
     progress: Callable[[int], None] = lambda made: None,
+    identity: ClipEnsemble | None = None,
+    latents: Tensor | None = None,
 ) -> dict[str, Any]:
     """Measure an adapted generator, or any other.
 
@@ -91,6 +94,9 @@ def evaluate(
         extra: further measures of images before and after, such as `Judge.measures` for models of the demo world. It
             writes the reason for a measure that it leaves out into the dict it is given.
         progress: called with the number of images just made, of `image_count` in all; what it raises ends this.
+        identity: CLIP models that took no part in the adaptation: they say whether the images show the same ones.
+        latents: codes [N, num_ws, w_dim] to measure on, such as those of photos, instead of random ones: once, and
+            `count`, `seeds`, `psi` and `mixing` then have no effect.
 
     Returns:
         JSON-able. `setting`; `measures`, {name: {"mean", "low", "high"}}, 95 % intervals over the seeds; `left_out`,
@@ -102,8 +108,9 @@ def evaluate(
     texts = [_embed_text(model, config) for model in clip]
     left_out = {} if base is not None else {"comparison with the source": "no base generator was given"}
     rows: list[dict[str, float]] = []
-    for repetition in range(config.seeds):
-        ws = sample_codes(base or generator, config, config.first_seed + repetition * config.count)
+    for repetition in range(config.seeds if latents is None else 1):
+        first_seed = config.first_seed + repetition * config.count
+        ws = sample_codes(base or generator, config, first_seed) if latents is None else latents
         after = generate(generator, ws, batch=config.batch, progress=progress)
         before = None if base is None else generate(base, ws, batch=config.batch, progress=progress)
         if repetition == 0:
@@ -113,6 +120,10 @@ def evaluate(
             prefix = f"{model.name} " if len(clip) > 1 else ""
             found = clip_measures(model, text, before, after, config.batch)
             row |= {prefix + name: value for name, value in found.items()}
+        for model in identity or ():
+            if before is not None:
+                found = clip_likeness(model, before, after, config.batch)
+                row |= {f"{name}, by {model.name}": value for name, value in found.items()}
         if extra is not None and before is not None:
             row |= extra(before, after, left_out)
         rows.append(row)
@@ -122,12 +133,14 @@ def evaluate(
     except NadaError as error:
         left_out["intra-cluster LPIPS"] = str(error)
     seconds = time.perf_counter() - began
+    made = image_count(config, base) if latents is None else len(latents) * (1 if base is None else 2)
     return {
         "setting": {**asdict(config), "encoders": clip.describe(), "generator": generator.fingerprint()},
+        "identity": identity.describe() if identity else [],
         "measures": measures,
         "left_out": left_out,
         "seconds": round(seconds, 2),
-        "images_per_second": round(image_count(config, base) / seconds, 2),
+        "images_per_second": round(made / seconds, 2),
         "peak_memory_mb": _peak_memory(device),
     }
 

@@ -1,14 +1,13 @@
-"""Identity kept: whether pictures still show the same one, by a judge of the demo world or by a CLIP."""
+"""Identity kept: whether pictures still show the same one, by the judge of the demo world or by a CLIP."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..clip.embedding import embed_images
 from ..clip.models import ClipModel
 from .demo_judge import Judge
-from .metrics import correlations, correspondence
+from .metrics import correlations, correspondence, found_again
 
 
 def judged_likeness(judge: Judge, before: Tensor, after: Tensor) -> dict[str, float]:
@@ -19,9 +18,9 @@ def judged_likeness(judge: Judge, before: Tensor, after: Tensor) -> dict[str, fl
         before, after: [N, 3, R, R] in [-1, 1], N >= 2: each one, and what became of it.
 
     Returns:
-        "identity": mean correlation of the parameters that can be read in pictures of both kinds; "weakest parameter":
-        the lowest of them; "kind kept": share of pictures whose species is read as before, and whose style is that of
-        most; "found again": share of pictures that are nearest, in these parameters, to their own before, of all N.
+        "identity kept": mean correlation of the parameters that can be read in pictures of both kinds; "weakest
+        parameter": the lowest of them; "kind kept": share of pictures whose species is read as before, and whose style
+        is that of most; "found again": share of pictures that are nearest, in these parameters, to their own before.
     """
     was, now = judge.read(before), judge.read(after)
     kinds = [
@@ -36,11 +35,10 @@ def judged_likeness(judge: Judge, before: Tensor, after: Tensor) -> dict[str, fl
         return found
     a, b = was.parameters[:, shared], now.parameters[:, shared]
     r = correlations(a, b)
-    near = torch.cdist(_standardized(b), _standardized(a)).argmin(1) == torch.arange(len(a))
     return found | {
-        "identity": r.mean().item(),
+        "identity kept": r.mean().item(),
         "weakest parameter": r.min().item(),
-        "found again": near.float().mean().item(),
+        "found again": found_again(a, b),
     }
 
 
@@ -53,12 +51,8 @@ def clip_likeness(model: ClipModel, before: Tensor, after: Tensor, batch: int = 
         batch: pictures embedded at a time.
 
     Returns:
-        "found again": share of pictures nearest to their own before, of all N; "identity": mean cosine with it.
+        "identity kept": mean cosine with the picture before; "found again": share of pictures that are nearest to their
+        own before, of all N.
     """
     back, near = correspondence(embed_images(model, before, batch), embed_images(model, after, batch))
-    return {"found again": back, "identity": near}
-
-
-def _standardized(values: Tensor) -> Tensor:
-    """Columns [N, P] with mean 0 and deviation 1."""
-    return (values - values.mean(0)) / values.std(0).clamp_min(1e-6)
+    return {"identity kept": near, "found again": back}

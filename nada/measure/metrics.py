@@ -45,6 +45,12 @@ def correspondence(source: Tensor, adapted: Tensor) -> tuple[float, float]:
     return (near.argmax(1) == own).float().mean().item(), (unit(source) * unit(adapted)).sum(1).mean().item()
 
 
+def found_again(before: Tensor, after: Tensor) -> float:
+    """Share of rows of `after` [N, P] to which, of all rows of `before`, their own is nearest; columns standardized."""
+    a, b = ((values - values.mean(0)) / values.std(0).clamp_min(1e-6) for values in (before, after))
+    return (torch.cdist(b, a).argmin(1) == torch.arange(_several(a))).float().mean().item()
+
+
 def correlations(before: Tensor, after: Tensor) -> Tensor:
     """Pearson's correlation of each column of [N, P] tensors; 0 where a column does not vary. [P]"""
     a, b = before.double() - before.double().mean(0), after.double() - after.double().mean(0)

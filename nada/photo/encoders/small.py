@@ -51,7 +51,8 @@ class SmallEncoderConfig:
     def __post_init__(self) -> None:
         numbers = (self.size, *self.widths, self.hidden, self.num_ws, self.w_dim)
         if not (
-            all(0 < number <= MAX_SIZE for number in numbers)
+            self.widths
+            and all(0 < number <= MAX_SIZE for number in numbers)
             and self.size == LAST << len(self.widths)
             and all(width % GROUPS == 0 for width in self.widths)
         ):
