@@ -13,7 +13,7 @@ from nada.training.presets import PRESETS, SELDOM
 
 NOTES = Path(__file__).parent / "notes"
 OPENAI = "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)"
-SAID, PICTURE, SQUARE = 30, 220, 340  # px of room for a line of text, for before and after, and for a square picture
+SAID, PICTURE, SQUARE = 30, 190, 330  # px of room for a line of text, for before and after, and for a square picture
 LOADER, IMAGE, SMALL = 260, 360, 210  # px of columns
 IDS = 100  # node ids of the first template begin at 101, those of the second at 201
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
@@ -174,7 +174,7 @@ def pigs(graph: Graph, base: Node, clip: Node, settings: dict[str, Any], **mappi
     """The adaptation of dogs, the mapper, and the pictures of moved codes."""
     adapted, options = adapt(graph, base, clip, **settings)
     latents = graph.add("SampleLatents", generator=adapted, count=6)
-    mapper = graph.add("NADATrainMapper", room=PICTURE, generator=adapted, clip=clip, target="pig", **mapping)
+    mapper = graph.add("NADATrainMapper", room=160, generator=adapted, clip=clip, target="pig", **mapping)
     moved = graph.add("NADAApplyMapper", latents=latents, mapper=mapper)
     keep = graph.add("NADASaveMapper", mode=MUTED, mapper=mapper, filename_prefix="pig")
     images = graph.add(
@@ -202,8 +202,8 @@ def dog_to_pig_demo(start: Start) -> Graph:
 def mix_styles(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    sketched, _ = adapt(graph, base, clip, "Adapt: sketch", room=120)
-    pigs, options = adapt(graph, base, clip, "Adapt: dog to pig", room=120, **DEMO_PIG)
+    sketched, _ = adapt(graph, base, clip, "Adapt: sketch", room=90)
+    pigs, options = adapt(graph, base, clip, "Adapt: dog to pig", room=90, **DEMO_PIG)
     latents = graph.add("SampleLatents", generator=sketched, count=5)
     style = graph.add("NADASaveStyle", room=SQUARE, base=base, adapted=pigs, filename_prefix="demo/pig")
     mixed = graph.add("NADAApplyStyle", room=SAID, generator=sketched, style=style, strength=0.9)
@@ -215,16 +215,16 @@ def mix_styles(start: Start) -> Graph:
         labels="sketch | sketch and pig",
         generator_b=mixed,
     )
-    graph.column(LOADER, Group("Options of step 3", BLUE, options), Group("1 Models", BLUE, [base, clip]))
+    graph.column(LOADER, Group("Options of step 3", BLUE, options, 120), Group("1 Models", BLUE, [base, clip]))
     graph.column(
         IMAGE,
-        Group("2 Adapt to sketch", ORANGE, [sketched]),
+        Group("2 Adapt to sketch", ORANGE, [sketched], 140),
         Group("3 Adapt: dog to pig", ORANGE, [pigs]),
     )
-    keep = Group("4 Keep what changed", GRAY, [style], 40)
-    graph.column(IMAGE, Group("Latents: which dogs", BLUE, [latents], 180), keep)
-    graph.column(LOADER, Group("5 Mix", GREEN, [mixed]))
-    graph.column(IMAGE, Group("6 Compare", GREEN, [grid], 160))
+    keep = Group("4 Keep what changed", GRAY, [style])
+    graph.column(IMAGE, Group("Latents: which dogs", BLUE, [latents], 340), keep)
+    graph.column(LOADER, Group("5 Mix", GREEN, [mixed], 120))
+    graph.column(IMAGE, Group("6 Compare", GREEN, [grid], 260))
     return graph
 
 
@@ -233,7 +233,7 @@ def compare(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
     targets = {"sketch": {}, "Pixar": DEMO_PIXAR}
-    trained = [adapt(graph, base, clip, f"Adapt: {name}", 120, **texts)[0] for name, texts in targets.items()]
+    trained = [adapt(graph, base, clip, f"Adapt: {name}", 90, **texts)[0] for name, texts in targets.items()]
     latents = graph.add("SampleLatents", generator=trained[0], count=6)
     columns = {f"generator_{letter}": node for letter, node in zip("bc", trained, strict=True)}
     labels = " | ".join(["photo", *targets])
@@ -280,7 +280,7 @@ def latent_walk_video(start: Start) -> Graph:
     base, clip = demo_models(graph)
     adapted, _ = adapt(graph, base, clip)
     latents = graph.add("SampleLatents", generator=adapted, count=4)
-    walk = graph.add("NADALatentWalk", room=220, generator=adapted, base=base, filename_prefix=f"{start.title}_walk")
+    walk = graph.add("NADALatentWalk", room=160, generator=adapted, base=base, filename_prefix=f"{start.title}_walk")
     wipe = graph.add(
         "NADABeforeAfterAnimation",
         room=SQUARE,
@@ -294,10 +294,10 @@ def latent_walk_video(start: Start) -> Graph:
     gap = 24
     models(graph, base, clip, gap=gap, above=360)
     graph.column(IMAGE, Group("2 Adapt", ORANGE, [adapted], 480), gap=gap)
-    graph.column(IMAGE, Group("3 Walk", GREEN, [walk], 20), Group("Latents: which dogs", BLUE, [latents], 60), gap=gap)
-    video_above = Group("5 Video", PURPLE, [video], 160)
-    graph.column(IMAGE, video_above, Group("4 Before and after", GREEN, [wipe], 180), gap=gap)
-    graph.column(IMAGE, Group("Save", PURPLE, [save], 120))
+    graph.column(IMAGE, Group("3 Walk", GREEN, [walk], 20), Group("Latents: which dogs", BLUE, [latents], 90), gap=gap)
+    film = Group("5 Video", PURPLE, [video], 20)
+    graph.column(IMAGE, film, Group("4 Before and after", GREEN, [wipe], 320), gap=gap)
+    graph.column(IMAGE, Group("Save", PURPLE, [save], 20))
     return graph
 
 
