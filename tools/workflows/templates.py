@@ -175,7 +175,7 @@ def pigs(graph: Graph, base: Node, clip: Node, settings: dict[str, Any], **mappi
     adapted, options = adapt(graph, base, clip, **settings)
     latents = graph.add("SampleLatents", generator=adapted, count=6)
     mapper = graph.add("NADATrainMapper", room=160, generator=adapted, clip=clip, target="pig", **mapping)
-    moved = graph.add("NADAApplyMapper", latents=latents, mapper=mapper)
+    moved = graph.add("NADAApplyMapper", "Apply the mapper", latents=latents, mapper=mapper)
     keep = graph.add("NADASaveMapper", mode=MUTED, mapper=mapper, filename_prefix="pig")
     images = graph.add(
         "NADACompareGrid", "The pigs", SQUARE, generator_a=adapted, latents=moved, labels="adapted, codes moved"
