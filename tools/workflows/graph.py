@@ -18,7 +18,7 @@ WIDGETS = ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN", DYNAMIC_COMBO)
 TITLE, SLOT, WIDGET, EDGE = 30, 20, 24, 14  # px, as the editor draws nodes
 SLACK = 8  # px below the last widget
 BADGE = 36  # px between nodes: the name of the pack is drawn above the title
-LETTER, LINE, PARAGRAPH = 5.6, 13, 8  # px of a note's text: a letter's width, a line's height, between paragraphs
+LETTER, LINE, PARAGRAPH, HEADING = 5.6, 14, 9, 16  # px of a note's text: letter, line, what two kinds of lines add
 NEXT = "**Try next**"  # what follows it in a note is a note of its own
 INSIDE, BETWEEN, HEADER = 10, 40, 80  # px from group to node, from group to group, and above a group's first node
 
@@ -187,16 +187,22 @@ class Graph:
         self.app = {"linearMode": True, "linearData": data}
 
     def _place_notes(self) -> None:
-        """Put the notes side by side above the groups."""
+        """Put the notes side by side above the groups, as wide as makes them equally high."""
         notes = [node for node in self.nodes if node.kind.name == NOTE]
-        left, right = 0, max(frame.box[0] + frame.box[2] for frame in self.frames)
-        width = (right - left - BETWEEN * (len(notes) - 1)) // len(notes)
-        for note in notes:
-            note.width = width
-            note.room = max(text_height(other.values["text"], width) for other in notes)
+        right = max(frame.box[0] + frame.box[2] for frame in self.frames)
+        free, left = right - BETWEEN * (len(notes) - 1), 0
+
+        def heights(first: int) -> list[int]:
+            widths = [first, free - first] if len(notes) > 1 else [free]
+            return [text_height(note.values["text"], width) for note, width in zip(notes, widths, strict=True)]
+
+        first = min(range(free // 2, 3 * free // 4, SLOT), key=lambda width: max(heights(width)))
+        for note, width in zip(notes, [first, free - first], strict=False):
+            note.place, note.width, note.room = (left, 0), width if len(notes) > 1 else free, max(heights(first))
+            left += note.width + BETWEEN
         top = min(frame.box[1] for frame in self.frames) - BETWEEN // 2 - notes[0].height
-        for i, note in enumerate(notes):
-            note.place = (left + i * (width + BETWEEN), top)
+        for note in notes:
+            note.place = (note.place[0], top)
 
     def to_json(self, name: str) -> dict[str, Any]:
         """As the editor saves it (version 0.4)."""
@@ -226,7 +232,8 @@ class Graph:
 def text_height(markdown: str, width: int) -> int:
     """Height of a note in px, with some to spare: paragraphs and their lines, without the addresses of links."""
     paragraphs = [line for line in re.sub(r"\]\([^)]*\)", "]", markdown).splitlines() if line]
-    return sum(ceil(len(line) * LETTER / width) * LINE + PARAGRAPH for line in paragraphs)
+    headings = sum(line.startswith("#") for line in paragraphs)
+    return sum(ceil(len(line) * LETTER / width) * LINE + PARAGRAPH for line in paragraphs) + headings * HEADING
 
 
 def _output(given: Node | Output, kind: str) -> Output:
