@@ -198,7 +198,11 @@ class Graph:
 
         first = min(range(free // 2, 3 * free // 4, SLOT), key=lambda width: max(heights(width)))
         for note, width in zip(notes, [first, free - first], strict=False):
-            note.place, note.width, note.room = (left, 0), width if len(notes) > 1 else free, max(heights(first))
+            note.place, note.width, note.room = (
+                (left, 0),
+                width if len(notes) > 1 else free,
+                max(heights(first)) - WIDGET,
+            )
             left += note.width + BETWEEN
         top = min(frame.box[1] for frame in self.frames) - BETWEEN // 2 - notes[0].height
         for note in notes:
