@@ -4,6 +4,7 @@ import { convertWorkflow, LOADER, needsOptions, OPTIONS_NODE, presetValues, WIDG
 
 const CATEGORY = "StyleGAN-NADA";
 const LABEL = "Presets...";
+const LIVE = [...Object.keys(WIDGETS), "NADATrainMapper"]; // show pictures while they run
 const BESIDE = 380; // px from a training node to the options that a preset adds
 let menu = {}; // presets by what the generator should make, as nodes/presets.py gives them
 let loader; // the entries of Load StyleGAN2
@@ -23,6 +24,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (!node.constructor.nodeData?.category?.startsWith(CATEGORY)) return;
     if (node.comfyClass in WIDGETS) addMenu(node);
+    if (LIVE.includes(node.comfyClass)) showOnePicture(node);
     if (node.comfyClass === LOADER) showDownloads(node);
     fold(node);
   },
@@ -48,6 +50,24 @@ function fold(node) {
     };
   }
   node.setSize([node.size[0], node.computeSize()[1]]);
+}
+
+/**
+ * Drop the last live preview once the node's own picture is there: the same picture, and Nodes 2.0 would show both.
+ * Extensions have no call for that, so this asks the editor's own store, and does nothing if there is none.
+ */
+function showOnePicture(node) {
+  const executed = node.onExecuted;
+  node.onExecuted = function (output) {
+    executed?.apply(this, arguments);
+    if (!LiteGraph.vueNodesMode || !output?.images?.length) return;
+    const pinia = document.querySelector("#vue-app")?.__vue_app__?.config.globalProperties.$pinia;
+    const previews = pinia?._s?.get("nodeOutput")?.nodePreviewImages;
+    const place = node.graph === app.graph ? String(node.id) : `${node.graph?.id}:${node.id}`;
+    for (const url of previews?.[place] ?? []) URL.revokeObjectURL(url);
+    delete previews?.[place];
+    delete app.nodePreviewImages?.[place];
+  };
 }
 
 /** Show the list of downloads only while the last entry of the names is chosen, which opens it. */

@@ -23,6 +23,7 @@ function addFilmstrip(node) {
   const widget = node.addDOMWidget("filmstrip", "filmstrip", strip, {
     serialize: false, // neither in the workflow nor in the prompt
     hideOnZoom: false,
+    hideInPanel: true, // the properties panel would take the strip out of the node, and its width with it
     getMinHeight: height,
     getMaxHeight: height,
   });
