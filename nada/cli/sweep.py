@@ -5,19 +5,25 @@ from __future__ import annotations
 import argparse
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from ..errors import NadaError, UsageError
 from ..runs.folder import PAGE
 from ..runs.names import slug
+from ..sweep.best import copy_best
 from ..sweep.estimate import bytes_of, refuse_short_disk, seconds_of
+from ..sweep.halving import Engine, Halving, train_best
 from ..sweep.jobs import Job, Models, resolve
-from ..sweep.local import run_local
+from ..sweep.local import LocalEngine
 from ..sweep.plan import KEEP, METRICS, MODELS, Plan, make_plan, read_sweep
+from ..sweep.ranking import Ranking
+from ..sweep.ray_engine import LOCAL, Cluster, absolute, on_ray
 from ..sweep.report import Report
 from ..sweep.state import DONE, FAILED, STATUSES, Orders, failure, status
 from ..sweep.work import Watch
@@ -50,11 +56,32 @@ def add(commands: Any) -> None:
         help="number of targets with the same generator, seed and settings that train in lock-step (default: "
         "%(default)s)",
     )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const=LOCAL,
+        metavar="ADDRESS",
+        help="train on Ray: on a cluster of this machine alone, or on the one at ADDRESS, such as auto",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="workers on Ray (default: all that have room)")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads, on Ray of each worker (default there: 1)"
+    )
     parser.add_argument("--part", metavar="I/N", help="part I of N of the jobs, for arrays of jobs; I counts from 1")
     parser.add_argument("--stop-on-error", action="store_true", help="end with the first job that fails")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    halving = parser.add_argument_group("successive halving")
+    halving.add_argument("--keep-best", metavar="SHARE", help="share of the jobs that continue, such as 1/3")
+    halving.add_argument("--at", metavar="N,N,...", help="iterations at which jobs are compared, such as 50,100")
+    add_config(parser, "comparison", Ranking)
     add_config(parser, "settings, with one value or several", several=True)
     add_device(parser)
+
+    best = add_command(commands, BEST, "copy the best styles of a sweep to a folder", run_best, show_best)
+    best.add_argument("folder", type=Path, metavar="DIR", help="folder of the sweep")
+    best.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the styles")
+    best.add_argument("--count", type=int, default=1, metavar="N", help="styles per comparison (default: %(default)s)")
+    add_config(best, "comparison", Ranking)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -63,20 +90,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Returns:
         The folder, the page, and how many jobs are done, stopped, failed, begun or pending; of a dry run, the jobs.
     """
-    if args.together < 1:
-        raise UsageError(f"--together is {args.together}; it must be at least 1")
+    for name in ("together", "workers", "threads"):
+        if (number := getattr(args, name)) is not None and number < 1:
+            raise UsageError(f"--{name} is {number}; it must be at least 1")
     description = described(args)
     plan = make_plan(description, args.file.stem if args.file else "sweep")
+    if args.threads and not args.ray:
+        torch.set_num_threads(args.threads)
     models = Models(load_base, pick_device(args.device))
     jobs = resolve(plan.combinations, models)
+    jobs = absolute(jobs) if args.ray else jobs
     root = args.out or Path(f"nada-{slug(plan.name)}")
     mine = _part(jobs, args.part)
-    orders = Orders(root, plan.keep, plan.evaluation, stop_on_error=args.stop_on_error)
+    halving = Halving.parse(**plan.halving) if plan.halving else None
+    rungs = halving.at if halving else ()
+    orders = Orders(root.absolute() if args.ray else root, plan.keep, plan.evaluation, rungs, args.stop_on_error)
     left = [job for job in mine if status(orders.folder(job), job.config.iterations) != DONE]
     if args.dry_run:
         return _estimated(mine, left, models, orders, args.together)
     refuse_short_disk(root, left, models, plan.keep, args.together)
-    return _trained(args, plan, jobs, mine, models, orders)
+    return _trained(args, plan, jobs, mine, models, orders, halving)
 
 
 def described(args: argparse.Namespace) -> dict[str, Any]:
@@ -93,6 +126,9 @@ def described(args: argparse.Namespace) -> dict[str, Any]:
         else:
             base[name] = value[0] if isinstance(value, list) else value
     found = {**description, "base": base, "grid": grid}
+    halving = given(args, Ranking) | {name: value for name in ("keep_best", "at") if (value := getattr(args, name))}
+    if halving:
+        found["halving"] = (description.get("halving") or {}) | halving
     return found | {"keep": args.keep} if args.keep else found
 
 
@@ -122,7 +158,13 @@ def _estimated(
 
 
 def _trained(
-    args: argparse.Namespace, plan: Plan, jobs: Sequence[Job], mine: Sequence[Job], models: Models, orders: Orders
+    args: argparse.Namespace,
+    plan: Plan,
+    jobs: Sequence[Job],
+    mine: Sequence[Job],
+    models: Models,
+    orders: Orders,
+    halving: Halving | None,
 ) -> dict[str, Any]:
     """Train jobs with a progress bar, and keep the report up to date."""
     metrics = plan.evaluation.metrics if plan.evaluation else METRICS
@@ -143,13 +185,19 @@ def _trained(
         def settle(job: Job) -> None:
             settled.add(job.id)
             report.update(job)
+            if status(orders.folder(job), job.config.iterations) == DONE:
+                advance(job, job.config.iterations)  # elsewhere, steps are not told
             try:
                 report.refresh()
             except NadaError as error:
                 log.warning("%s", error)
 
         watch = Watch(begun=advance, stepped=stepped, settled=settle, stop=lambda: interrupt.requested)
-        run_local(mine, models, orders, watch, args.together)
+        with _engine(args, mine, models, orders, watch) as engine:
+            if halving:
+                train_best(mine, engine, orders, halving, watch.stop)
+            else:
+                engine.train(mine)
         interrupted = interrupt.requested
     report.save()
     counts = Counter(status(orders.folder(job), job.config.iterations) for job in mine)
@@ -161,6 +209,35 @@ def _trained(
         "failed": {name: sentence for name, sentence in failures.items() if sentence},
         "interrupted": interrupted and counts[DONE] + counts[FAILED] < len(mine),
     }
+
+
+@contextmanager
+def _engine(
+    args: argparse.Namespace, jobs: Sequence[Job], models: Models, orders: Orders, watch: Watch
+) -> Iterator[Engine]:
+    """The engine that the arguments ask for."""
+    if not args.ray:
+        yield LocalEngine(models, orders, watch, args.together)
+        return
+    on_gpu = args.device == "auto" or args.device.startswith("cuda")
+    cluster = Cluster(args.ray, args.workers, args.threads or 1, on_gpu)
+    with on_ray(jobs, models.load, orders, watch, args.together, cluster) as engine:
+        yield engine
+
+
+def run_best(args: argparse.Namespace) -> dict[str, Any]:
+    """Copy the best styles of a sweep; see `copy_best`."""
+    styles = copy_best(args.folder, args.out, Ranking(**given(args, Ranking)), args.count)
+    return {"folder": str(args.out), "styles": styles}
+
+
+def show_best(result: dict[str, Any]) -> str:
+    """The copied styles as text."""
+    lines = []
+    for style in result["styles"]:
+        figures = ", ".join(f"{name} {style[name]:.3f}" for name in METRICS if name in style)
+        lines.append(f"  {style['file']}  {style['target']}: {figures}")
+    return "\n".join([f"{len(lines)} styles copied to {result['folder']}", *lines])
 
 
 def show(result: dict[str, Any]) -> str:

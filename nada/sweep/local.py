@@ -6,7 +6,8 @@ import logging
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -29,43 +30,101 @@ def groups(jobs: Sequence[Job], together: int) -> Iterator[list[Job]]:
         yield group
 
 
-def run_local(
-    jobs: Sequence[Job], models: Models, orders: Orders, watch: Watch, together: int = 1, until: int | None = None
-) -> None:
-    """Train jobs in this process. What is done already is not repeated, and what was begun is resumed.
+@dataclass
+class LocalEngine:
+    """Trains jobs in this process. What is done already is not repeated, and what was begun is resumed.
 
     After a failure of the device, the jobs that are left train in a fresh process; a job whose device fails twice is
     left out.
-
-    Args:
-        jobs: in the order of their training.
-        models: loaded on the device.
-        orders, watch: see `Worker`.
-        together: how many jobs train in lock-step, at most.
-        until: as for `Worker.work`.
-
-    Raises:
-        NadaError: a job failed, and the orders are to stop on errors.
     """
-    try:
-        _work(jobs, Worker(models, orders, watch), together, until)
-        return
-    except DeviceLost as error:
-        lost = error
-    losses: Counter[str] = Counter()
-    while True:
-        losses[lost.job.id] += 1
-        log.warning("%s; the jobs that are left train in a fresh process", lost)
-        if losses[lost.job.id] >= ATTEMPTS:
-            record_failure(orders.folder(lost.job), lost.reason)
-            watch.settled(lost.job)
-            if orders.stop_on_error:
-                raise lost
-        jobs = [job for job in jobs if losses[job.id] < ATTEMPTS]
-        found = _in_fresh_process(jobs, models, orders, watch, together, until)
-        if found is None:
-            return
-        lost = found
+
+    models: Models
+    orders: Orders
+    watch: Watch
+    together: int = 1
+    """How many jobs train in lock-step, at most."""
+    lost: bool = False
+    """Whether the device has failed, so that this process cannot use it any more."""
+
+    def train(self, jobs: Sequence[Job], until: int | None = None) -> None:
+        """Train jobs in their order.
+
+        Args:
+            jobs: what to train.
+            until: as for `Worker.work`.
+
+        Raises:
+            NadaError: a job failed, and the orders are to stop on errors.
+        """
+        losses: Counter[str] = Counter()
+        while failure := self._attempt(jobs, until):
+            self.lost = True
+            losses[failure.job.id] += 1
+            log.warning("%s; the jobs that are left train in a fresh process", failure)
+            if losses[failure.job.id] >= ATTEMPTS:
+                record_failure(self.orders.folder(failure.job), failure.reason)
+                self.watch.settled(failure.job)
+                if self.orders.stop_on_error:
+                    raise failure
+            jobs = [job for job in jobs if losses[job.id] < ATTEMPTS]
+
+    def save_stopped(self, jobs: Sequence[Job]) -> None:
+        """Write the results of jobs that a comparison has stopped."""
+        for job in jobs:
+            Worker(self.models, self.orders, self.watch).save_stopped(job)
+
+    def _attempt(self, jobs: Sequence[Job], until: int | None) -> DeviceLost | None:
+        """Train jobs here, or in another process if the device is lost to this one; a failure of the device."""
+        if self.lost:
+            return self._in_fresh_process(jobs, until)
+        try:
+            _work(jobs, Worker(self.models, self.orders, self.watch), self.together, until)
+        except DeviceLost as error:
+            return error
+        return None
+
+    def _in_fresh_process(self, jobs: Sequence[Job], until: int | None) -> DeviceLost | None:
+        """Train jobs in a process that has its own connection to the device; the failure that ended it, if any."""
+        if not jobs:
+            return None
+        spawned = multiprocessing.get_context("spawn")  # a forked process would share what is broken
+        here, there = spawned.Pipe()
+        work = (there, jobs, self.models, self.orders, self.together, until)
+        process = spawned.Process(target=_child, args=work)
+        process.start()
+        there.close()
+        try:
+            return self._listen(here, {job.id: job for job in jobs}, jobs[0])
+        except EOFError:  # it was killed
+            process.join()
+            return DeviceLost(self._last, f"its process ended with {process.exitcode}")
+        except BaseException:
+            process.terminate()  # what it has stored stays
+            raise
+        finally:
+            process.join()
+
+    def _listen(self, pipe: Connection, known: Mapping[str, Job], first: Job) -> DeviceLost | None:
+        """Pass on what another process tells, until its end."""
+        self._last = first
+        while True:
+            kind, content = pipe.recv()
+            if kind == "begun":
+                self._last = known[content[0]]
+                self.watch.begun(self._last, content[1])
+            elif kind == "stepped":
+                self._last = known[content[0]]
+                self.watch.stepped(self._last, *content[1:])
+            elif kind == "settled":
+                self.watch.settled(known[content])
+            elif kind == "stop?":
+                pipe.send(self.watch.stop())
+            elif kind == "lost":
+                return DeviceLost(known[content[0]], content[1])
+            elif kind == "failed":
+                raise NadaError(content)
+            else:
+                return None
 
 
 def _work(jobs: Sequence[Job], worker: Worker, together: int, until: int | None) -> None:
@@ -73,45 +132,6 @@ def _work(jobs: Sequence[Job], worker: Worker, together: int, until: int | None)
         if worker.watch.stop():
             return
         worker.work(group, until)
-
-
-def _in_fresh_process(
-    jobs: Sequence[Job], models: Models, orders: Orders, watch: Watch, together: int, until: int | None
-) -> DeviceLost | None:
-    """Train jobs in a process that has its own connection to the device; the failure that ended it, if any."""
-    spawned = multiprocessing.get_context("spawn")  # a forked process would share what is broken
-    here, there = spawned.Pipe()
-    process = spawned.Process(target=_child, args=(there, jobs, models, orders, together, until))
-    process.start()
-    there.close()
-    known, last = {job.id: job for job in jobs}, jobs[0] if jobs else None
-    try:
-        while True:
-            try:
-                kind, content = here.recv()
-            except EOFError:  # the process was killed
-                break
-            if kind == "begun":
-                last = known[content[0]]
-                watch.begun(last, content[1])
-            elif kind == "stepped":
-                watch.stepped(known[content[0]], *content[1:])
-            elif kind == "settled":
-                watch.settled(known[content])
-            elif kind == "stop?":
-                here.send(watch.stop())
-            elif kind == "lost":
-                return DeviceLost(known[content[0]], content[1])
-            elif kind == "failed":
-                raise NadaError(content)
-            else:
-                return None
-    except BaseException:
-        process.terminate()  # what it has stored stays
-        raise
-    finally:
-        process.join()
-    return DeviceLost(last, f"its process ended with {process.exitcode}") if last else None
 
 
 def _child(

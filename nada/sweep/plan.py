@@ -16,14 +16,17 @@ from ..errors import NadaError, UsageError
 from ..measure.evaluate import EvaluateConfig
 from ..settings import NamedSetting, check_text, settings_of
 from ..training.config import AdaptConfig
+from .ranking import Ranking
 
 log = logging.getLogger(__name__)
 
 MODELS = ("generator", "clip")
 SETTINGS = settings_of(AdaptConfig)
-PARTS = ("name", "base", "grid", "pairs", "exclude", "evaluate", "keep")
+PARTS = ("name", "base", "grid", "pairs", "exclude", "evaluate", "halving", "keep")
+HALVING = ("keep_best", "at", *settings_of(Ranking))
 STYLE, GENERATOR, NONE = KEEP = ("style", "generator", "none")  # what stays of a job that is done
 METRICS = ("quality", "diversity", "target rate")  # columns of the page, where they are measured
+COMPARED = 100  # images by which jobs are compared, where the sweep does not say how to measure
 MAX_BYTES, MAX_JOBS = 4 << 20, 100_000
 Combination = dict[str, Any]
 """{name: value} of settings of `AdaptConfig`, and of "generator" and "clip"."""
@@ -52,6 +55,8 @@ class Plan:
     name: str
     combinations: tuple[Combination, ...]
     evaluation: Evaluation | None = None
+    halving: dict[str, Any] | None = None
+    """Entries of `HALVING`, for `halving.Halving.parse`."""
     keep: str = STYLE
 
 
@@ -84,7 +89,7 @@ def make_plan(description: Mapping[str, Any], name: str = "sweep") -> Plan:
     Args:
         description: "base": settings of all jobs; "grid": {setting: values}, of which every combination is a job;
             "pairs": list of settings that belong together, each combined with the axes of the grid that it does not
-            set; "exclude": list of settings, of which a job must not have all; "evaluate" and "keep".
+            set; "exclude": list of settings, of which a job must not have all; "evaluate", "halving" and "keep".
         name: name of the sweep where the description has none.
 
     Raises:
@@ -110,7 +115,10 @@ def make_plan(description: Mapping[str, Any], name: str = "sweep") -> Plan:
     title = description.get("name") or name
     if not isinstance(title, str):
         raise UsageError(f"name is {title!r}; it must be a text")
-    return Plan(title, tuple(found), _evaluation(description.get("evaluate")), _keep(description.get("keep", STYLE)))
+    halving = _mapping(description.get("halving"), "halving") or None
+    _known(halving or {}, HALVING, "halving")
+    evaluation = _evaluation(description.get("evaluate", {"count": COMPARED, "seeds": 1} if halving else None))
+    return Plan(title, tuple(found), evaluation, halving, _keep(description.get("keep", STYLE)))
 
 
 def target_lines(text: str) -> list[str]:

@@ -10,6 +10,7 @@ The n-th kill of a seed is always the same one, except that processor time varie
 from __future__ import annotations
 
 import argparse
+import csv
 import gc
 import json
 import os
@@ -43,6 +44,7 @@ from nada.cli import main as nada_main
 from nada.runs.folder import RunFolder
 
 REFUSED = 2  # exit code
+TIMES = ("seconds", "images_per_second", "peak_memory_mb")  # figures that differ from run to run
 Kill = Callable[[Path], None]  # called in the process to kill, before its work, with its folder
 
 
@@ -156,6 +158,12 @@ def content(path: Path) -> Any:
             return numbers, timeless({name: json_or_text(text) for name, text in (file.metadata() or {}).items()})
     if path.suffix == ".json":  # a record is created before it is written: an empty one claims the folder
         return timeless(json.loads(path.read_text() or "{}"))
+    if path.suffix == ".html":  # the page of a run, or of a sweep
+        text = path.read_text("utf-8")
+        data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1]
+        return text.replace(data, ""), timeless(json.loads(data))
+    if path.suffix == ".csv":
+        return [{**row, "seconds": ""} for row in csv.DictReader(path.read_text("utf-8").splitlines())]
     if path.suffix == ".png":
         with Image.open(path) as picture:
             return picture.convert("RGBA").tobytes()
@@ -176,7 +184,7 @@ def json_or_text(text: str) -> Any:
 def timeless(value: Any) -> Any:
     """JSON data without the figures that differ from run to run."""
     if isinstance(value, Mapping):
-        return {key: timeless(part) for key, part in value.items() if key != "seconds"}
+        return {key: timeless(part) for key, part in value.items() if key not in TIMES}
     return [timeless(part) for part in value] if isinstance(value, list) else value
 
 

@@ -1,0 +1,101 @@
+"""Successive halving: stop what does not come along, and train only the best to the end (arXiv 1502.07943)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+from typing import Any, Protocol
+
+from ..errors import UsageError
+from .jobs import Job
+from .ranking import Ranking
+from .report import measures_of
+from .state import DONE, STOPPED, Orders, is_measured, load_measures, status
+
+log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """What trains jobs, in this process or elsewhere."""
+
+    def train(self, jobs: Sequence[Job], until: int | None = None) -> None:
+        """Train jobs to their ends, or until an iteration at which they are kept and measured."""
+
+    def save_stopped(self, jobs: Sequence[Job]) -> None:
+        """Write the results of jobs that a comparison has stopped."""
+
+
+@dataclass(frozen=True)
+class Halving:
+    """When jobs are compared, and how many of them continue.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    share: Fraction
+    """Share of the jobs that continue after each comparison."""
+    at: tuple[int, ...]
+    """Iterations of the comparisons, in order."""
+    ranking: Ranking = field(default_factory=Ranking)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise UsageError(f"keep_best is {self.share}; it must be between 0 and 1, such as 1/3")
+        if not self.at or list(self.at) != sorted(set(self.at)) or self.at[0] < 1:
+            raise UsageError(f"at is {list(self.at)}; it must be iterations in rising order, such as 50,100")
+
+    @classmethod
+    def parse(cls, keep_best: Any = None, at: Any = None, **ranking: Any) -> Halving:
+        """Read "1/3" and "50,100", as files and the command line give them.
+
+        Raises:
+            UsageError: they are missing, or of another form.
+        """
+        try:
+            moments = at if isinstance(at, list) else str(at).split(",")
+            return cls(Fraction(str(keep_best)), tuple(int(moment) for moment in moments), Ranking(**ranking))
+        except (ValueError, ZeroDivisionError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(
+                f"keep_best {keep_best!r} at {at!r} cannot be read; write for example --keep-best 1/3 --at 50,100"
+            ) from error
+
+
+def train_best(jobs: Sequence[Job], engine: Engine, orders: Orders, halving: Halving, stop: Callable[[], bool]) -> None:
+    """Train jobs to each comparison, the best of them on to the next one, and the last ones to their ends.
+
+    Results of those that are stopped are written too, and their states stay: without halving, the same sweep trains
+    them to their ends. Every decision follows from measures in the folders, so that the same sweep makes it again.
+
+    Args:
+        jobs: in the order of their training.
+        engine: trains them.
+        orders: with an evaluation, and with `halving.at` as its rungs.
+        halving: when to compare, and how.
+        stop: whether the user wants an end.
+    """
+    racing = list(jobs)
+    for rung in halving.at:
+        ended = [job for job in racing if job.config.iterations <= rung or _status(orders, job) == DONE]
+        field = [job for job in racing if job not in ended]
+        engine.train([job for job in field if not is_measured(orders, job, rung)], rung)
+        if stop():
+            return
+        measured = [job for job in field if is_measured(orders, job, rung)]  # the others have failed
+        found = {job.id: measures_of(load_measures(orders.folder(job), rung)) for job in measured}
+        texts = {job.id: f"{job.generator}\n{job.config.source}\n{job.config.target}" for job in measured}
+        best = halving.ranking.best(found, texts, lambda count: ceil(halving.share * count))
+        stopped = [job for job in measured if job.id not in best]
+        log.info("after %d steps, %d of %d jobs continue", rung, len(best), len(measured))
+        engine.save_stopped([job for job in stopped if _status(orders, job) != STOPPED])
+        racing = [job for job in racing if job in ended or job.id in best]
+    engine.train(racing)
+
+
+def _status(orders: Orders, job: Job) -> str:
+    return status(orders.folder(job), job.config.iterations)

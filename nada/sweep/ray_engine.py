@@ -1,0 +1,217 @@
+"""The engine for several cards and hosts: actors on Ray that keep their models loaded."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from ..errors import NadaError, UsageError
+from .estimate import Step, measure_step
+from .jobs import Job, LoadGenerator, Models
+from .local import groups
+from .state import Orders, record_failure
+from .work import DeviceLost, Watch, Worker
+
+log = logging.getLogger(__name__)
+
+LOCAL = "local"  # in place of an address: a cluster of this machine alone, for as long as the command runs
+RETRIES = 3  # of a job whose worker is lost
+POLL = 0.5  # seconds between two looks at whether the user wants an end
+CONTEXT, SPARE = 700_000_000, 1.2  # bytes of a process on a GPU beside its tensors; room for what the step did not show
+OPTIMIZER = 16  # bytes for each number that a further job of a group trains: weight, gradient, and Adam's averages
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where to train, and with how much."""
+
+    address: str = LOCAL
+    """`LOCAL`, or the address of a cluster, such as "auto" or "ray://HOST:10001"."""
+    workers: int | None = None
+    """Actors; None for as many as there is room for."""
+    threads: int = 1
+    """CPU threads of each."""
+    on_gpu: bool = True
+    """Whether to use the GPUs of the cluster, if it has any."""
+
+
+class RayEngine:
+    """Trains jobs on the workers of a cluster. Use `on_ray` to make one."""
+
+    def __init__(self, ray: ModuleType, actors: Sequence[Any], orders: Orders, watch: Watch, together: int):
+        self.ray, self.actors, self.orders, self.watch, self.together = ray, actors, orders, watch, together
+
+    def train(self, jobs: Sequence[Job], until: int | None = None) -> None:
+        """Train jobs; the worker that is free next takes the next ones.
+
+        Raises:
+            NadaError: a job failed, and the orders are to stop on errors.
+        """
+        self._spread("train", [(group, until) for group in groups(jobs, self.together)])
+
+    def save_stopped(self, jobs: Sequence[Job]) -> None:
+        """Write the results of jobs that a comparison has stopped."""
+        self._spread("save_stopped", [([job], None) for job in jobs])
+
+    def _spread(self, method: str, tasks: list[tuple[list[Job], int | None]]) -> None:
+        free, running, stopped = list(self.actors), {}, False
+        while (tasks and not stopped) or running:
+            while tasks and free and not stopped:
+                (group, until), actor = tasks.pop(0), free.pop()
+                running[getattr(actor, method).remote(group, until)] = actor, group
+            done, _ = self.ray.wait(list(running), timeout=POLL)
+            if self.watch.stop() and not stopped:
+                stopped = True
+                self._stop()
+            for reference in done:
+                actor, group = running.pop(reference)
+                free.append(actor)
+                self._take(reference, group)
+
+    def _take(self, reference: Any, group: Sequence[Job]) -> None:
+        """Take what a worker says of a group when it is through with it."""
+        try:
+            failure = self.ray.get(reference)
+        except self.ray.exceptions.RayError as error:
+            failure = ""
+            for job in group:
+                record_failure(self.orders.folder(job), f"its worker was lost {RETRIES + 1} times: {error}"[:500])
+        for job in group:
+            self.watch.settled(job)
+        if failure:
+            self._stop()
+            raise NadaError(failure)
+
+    def _stop(self) -> None:
+        """Let all workers keep what they have after the step in progress."""
+        for actor in self.actors:
+            actor.stop.remote()
+
+
+@contextmanager
+def on_ray(
+    jobs: Sequence[Job], load: LoadGenerator, orders: Orders, watch: Watch, together: int, cluster: Cluster
+) -> Iterator[RayEngine]:
+    """An engine on a cluster, for as long as the context lasts.
+
+    Args:
+        jobs: all that will be trained; the first one is measured, to know how many fit on a GPU.
+        load: opens a generator by file or name; a function of a module that the cluster has too.
+        orders: their folder must be one that all hosts see under the same path.
+        watch: told when jobs are settled, and asked whether to stop.
+        together: jobs that a worker trains in lock-step, at most.
+        cluster: where.
+
+    Raises:
+        NadaError: Ray is not installed, or the cluster cannot be reached.
+    """
+    ray = _ray()
+    try:
+        if cluster.address == LOCAL:
+            cpus = None if cluster.workers is None else cluster.workers * cluster.threads
+            ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+        else:
+            ray.init(address=cluster.address, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise NadaError(f"the Ray cluster {cluster.address!r} cannot be reached: {str(error)[:300]}") from error
+    try:
+        resources = ray.cluster_resources()
+        on_gpu = cluster.on_gpu and resources.get("GPU", 0) > 0
+        device = torch.device("cuda" if on_gpu else "cpu")
+        options: dict[str, Any] = {"num_cpus": cluster.threads, "num_gpus": 0}
+        room = int(resources.get("CPU", 1) // cluster.threads)
+        if on_gpu:
+            options["num_gpus"] = share = _share(ray, jobs[0], load, device, together)
+            room = min(room, int(resources["GPU"]) * int(1 / share))
+        count = cluster.workers or room
+        if not 1 <= count <= room:
+            raise UsageError(
+                f"{count} workers of {cluster.threads} threads were asked for; the cluster has room for {room}"
+            )
+        # Two calls at a time: one trains, and `stop` reaches it meanwhile.
+        options |= {"max_restarts": -1, "max_task_retries": RETRIES, "max_concurrency": 2}
+        actor = ray.remote(**options)(Remote)
+        actors = [actor.remote(load, device, orders, cluster.threads) for _ in range(count)]
+        yield RayEngine(ray, actors, orders, watch, together)
+    finally:
+        ray.shutdown()
+
+
+class Remote:
+    """A worker in a process of its own, on whichever host."""
+
+    def __init__(self, load: LoadGenerator, device: torch.device, orders: Orders, threads: int):
+        torch.set_num_threads(threads)
+        self.stopped = False
+        self.worker = Worker(Models(load, device), orders, Watch(stop=lambda: self.stopped))
+
+    def train(self, jobs: Sequence[Job], until: int | None) -> str:
+        """Train a group of jobs; the reason to stop everything, or ""."""
+        if self.stopped:
+            return ""
+        try:
+            self.worker.work(jobs, until)
+        except DeviceLost as error:
+            log.warning("%s", error)
+            os._exit(1)  # Ray starts a fresh process, which resumes the job
+        except NadaError as error:
+            return str(error)
+        return ""
+
+    def save_stopped(self, jobs: Sequence[Job], until: None) -> str:
+        """Write the results of jobs that a comparison has stopped."""
+        for job in jobs:
+            self.worker.save_stopped(job)
+        return ""
+
+    def stop(self) -> None:
+        """End after the step in progress."""
+        self.stopped = True
+
+    def process(self) -> int:
+        """Number of the process, for tests that end it."""
+        return os.getpid()
+
+
+def absolute(jobs: Sequence[Job]) -> list[Job]:
+    """Jobs whose files are found from any folder."""
+    path = lambda name: str(Path(name).absolute()) if Path(name).exists() else name
+    return [replace(job, generator=path(job.generator), clip=path(job.clip)) for job in jobs]
+
+
+def _share(ray: ModuleType, job: Job, load: LoadGenerator, device: torch.device, together: int) -> float:
+    """The share of a GPU that a worker needs, by the memory that a step of a job takes on one."""
+    probe = ray.remote(num_gpus=1, max_calls=1)(measured_on_gpu)
+    step, trained, total = ray.get(probe.remote(job, load, device))
+    needed = SPARE * (step.peak_bytes + CONTEXT + (together - 1) * OPTIMIZER * trained)
+    return min(1.0, ceil(100 * needed / total) / 100)
+
+
+def measured_on_gpu(job: Job, load: LoadGenerator, device: torch.device) -> tuple[Step, int, int]:
+    """A step of a job, the numbers that it trains at most, and the bytes of the GPU."""
+    models = Models(load, device)
+    generator = models.generator(job.generator)
+    trained = sum(
+        p.numel() for name in job.config.trained_layers(generator) for p in generator.parameters_of(name).values()
+    )
+    return measure_step(job, models), trained, torch.cuda.get_device_properties(device).total_memory
+
+
+def _ray() -> ModuleType:
+    try:
+        import ray
+    except ImportError as error:
+        raise NadaError(
+            "Ray is not installed; it trains on several cards and hosts: pip install 'stylegan-nada[ray]'. Without "
+            "--ray, a sweep trains one job after the other on this machine"
+        ) from error
+    return ray

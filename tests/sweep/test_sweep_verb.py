@@ -1,0 +1,204 @@
+"""Sweeps on the command line: what is done is skipped, what failed does not stop the rest, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+import torch
+from helpers.models import alive
+
+from nada.adapt import Adaptation
+from nada.checkpoint import save_generator
+from nada.cli import main
+from nada.runs.folder import RunFolder
+from nada.stylegan2 import GeneratorConfig
+from nada.styles.files import load_style
+
+BASE = GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2)
+SHORT = ("--iterations", 3, "--batch", 2, "--source", "photo")
+
+
+@pytest.fixture
+def nada(clip_folder, tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder with small models; returns its exit code, its JSON and its messages."""
+    save_generator(alive(BASE), tmp_path / "base.safetensors")
+    monkeypatch.chdir(tmp_path)
+    models = ["--generator", "base.safetensors", "--clip", str(clip_folder), "--device", "cpu"]
+
+    def run(*words: object):
+        own = models if words[0] in ("adapt", "sweep") and "best" not in words else []
+        quiet = ["--quiet"] if own else []
+        code = main([*map(str, words), *own, *quiet, "--json"])
+        out, error = capsys.readouterr()
+        return code, json.loads(out) if out else {}, error
+
+    return run
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The targets and seeds of the steps that are trained from now on."""
+    steps, train_step = [], Adaptation.train_step
+
+    def noted(run):
+        steps.append((run.config.target, run.config.seed))
+        return train_step(run)
+
+    monkeypatch.setattr(Adaptation, "train_step", noted)
+    return steps
+
+
+def folders(root):
+    """{target and seed: folder} of the jobs of a sweep."""
+    found = {}
+    for path in (root / "jobs").iterdir():
+        recipe = RunFolder(path).record().get("recipe", {})
+        found[recipe.get("target"), recipe.get("seed")] = path
+    return found
+
+
+def test_a_sweep_repeats_nothing_and_adds_what_is_new(nada, trained, tmp_path):
+    code, result, _ = nada("sweep", *SHORT, "--target", "sketch", "glass", "--seed", 0, 1, "--out", "s")
+    assert (code, result["jobs"], result["failed"]) == (0, {"done": 4}, {})
+    assert len(trained) == 12
+    assert [entry[1] for entry in trained[:6]] == [0] * 6, "a first picture of every target comes before other seeds"
+    trained.clear()
+    assert nada("sweep", *SHORT, "--target", "sketch", "glass", "--seed", 0, 1, "--out", "s")[1]["jobs"] == {"done": 4}
+    assert not trained
+    assert nada("sweep", *SHORT, "--target", "sketch", "chalk", "--seed", 1, "--out", "s")[1]["jobs"] == {"done": 2}
+    assert set(trained) == {("chalk", 1)}
+    rows = json.loads((tmp_path / "s" / "results.json").read_text())["jobs"]
+    assert len(rows) == 5, "what the description no longer has is still shown"
+    assert (tmp_path / "s" / "results.csv").read_text().count("\n") == 6
+
+
+def test_a_job_is_the_run_of_nada_adapt(nada, tmp_path):
+    nada("sweep", *SHORT, "--target", "sketch", "glass", "--keep", "generator", "--out", "s")
+    nada("adapt", *SHORT, "--target", "glass", "--out", "alone")
+    path = folders(tmp_path / "s")["glass", 0]
+    names = {file.name for file in path.rglob("*")} ^ {file.name for file in (tmp_path / "alone").rglob("*")}
+    assert names == {"index.html"}, "the sweep has one page for all"
+    for style in ("photo_to_glass.style.safetensors",):
+        one, other = load_style(path / style), load_style(tmp_path / "alone" / style)
+        assert all(torch.equal(delta, other.deltas[name]) for name, delta in one.deltas.items())
+    record = RunFolder(path).record()
+    assert record["losses"] == RunFolder(tmp_path / "alone").record()["losses"]
+    assert nada("adapt", "--resume", path, "--iterations", 4)[0] == 0, "a job can be resumed as any run"
+
+
+@pytest.mark.parametrize("keep", ["style", "none"])
+def test_only_what_is_to_stay_stays(nada, tmp_path, keep):
+    nada("sweep", *SHORT, "--target", "sketch", "--keep", keep, "--out", "s")
+    (path,) = (tmp_path / "s" / "jobs").iterdir()
+    weights = {file.name for file in path.rglob("*.safetensors")}
+    assert weights == ({"photo_to_sketch.style.safetensors"} if keep == "style" else set())
+    assert not (path / "states").exists()
+    assert (path / "before_after.png").is_file()
+
+
+def test_a_failure_does_not_stop_the_rest_unless_asked(nada, trained, tmp_path):
+    code, result, _ = nada("sweep", *SHORT, "--target", "photo", "sketch", "--out", "s")
+    assert (code, result["jobs"]) == (1, {"done": 1, "failed": 1})
+    assert "mean the same" in next(iter(result["failed"].values()))
+    assert set(trained) == {("sketch", 0)}
+    trained.clear()
+    code, _, error = nada("sweep", *SHORT, "--target", "photo", "glass", "--out", "s", "--stop-on-error")
+    assert (code, "mean the same" in error, trained) == (2, True, [])
+
+
+def test_a_defect_costs_its_own_job_only(nada, monkeypatch):
+    step = Adaptation.train_step
+    broken = lambda run: step(run) if run.config.target == "sketch" else {}["missing"]
+    monkeypatch.setattr(Adaptation, "train_step", broken)
+    code, result, error = nada("sweep", *SHORT, "--target", "glass", "sketch", "--out", "s")
+    assert (code, result["jobs"]) == (1, {"done": 1, "failed": 1})
+    assert list(result["failed"].values()) == ["KeyError: 'missing'"]
+    assert "Traceback" in error
+    monkeypatch.setattr(Adaptation, "train_step", step)
+    code, result, _ = nada("sweep", *SHORT, "--target", "glass", "sketch", "--out", "s")
+    assert (code, result["jobs"], result["failed"]) == (0, {"done": 2}, {}), "a failed job is tried again"
+
+
+def test_ctrl_c_finishes_the_step_and_leaves_all_to_resume(nada, monkeypatch, tmp_path):
+    options = (*SHORT, "--target", "sketch", "glass", "--seed", 0, 1, "--keep", "generator")
+    nada("sweep", *options, "--out", "whole")
+    steps, train_step = [], Adaptation.train_step
+
+    def pressed(run):
+        steps.append(run.iteration)
+        if len(steps) == 8:  # in the second pair
+            signal.raise_signal(signal.SIGINT)
+        return train_step(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Adaptation, "train_step", pressed)
+        code, result, _ = nada("sweep", *options, "--out", "s")
+    assert (code, result["interrupted"], result["jobs"]) == (130, True, {"done": 2, "begun": 2})
+    assert len(steps) == 8
+    assert nada("sweep", *options, "--out", "s")[1]["jobs"] == {"done": 4}
+    for key, path in folders(tmp_path / "whole").items():
+        one, other = (
+            load_style(p / f"photo_to_{key[0]}.style.safetensors") for p in (path, folders(tmp_path / "s")[key])
+        )
+        assert all(torch.equal(delta, other.deltas[name]) for name, delta in one.deltas.items())
+
+
+def test_jobs_that_find_no_memory_together_train_alone(nada, monkeypatch):
+    step, sizes = Adaptation.train_step, []
+
+    def scarce(run):
+        if run.frozen_side is not None and run.config.target == "glass":
+            raise MemoryError
+        sizes.append(run.config.target)
+        return step(run)
+
+    monkeypatch.setattr(Adaptation, "train_step", scarce)
+    code, result, _ = nada("sweep", *SHORT, "--target", "sketch", "glass", "--out", "s")
+    assert (code, result["jobs"]) == (0, {"done": 2})
+    assert sizes == ["sketch"] * 3 + ["glass"] * 3
+
+
+def test_results_are_measured_also_afterwards(nada, trained, tmp_path):
+    (tmp_path / "s.json").write_text(json.dumps({"evaluate": {"count": 4, "seeds": 1}, "name": "measured"}))
+    nada("sweep", *SHORT, "--target", "sketch", "--out", "s")
+    trained.clear()
+    nada("sweep", "s.json", *SHORT, "--target", "sketch", "--out", "s")
+    nada("sweep", "s.json", *SHORT, "--target", "sketch", "--out", "t")
+    assert len(trained) == 3, "one of the two was there"
+    one, other = (json.loads((tmp_path / name / "results.json").read_text())["jobs"][0] for name in "st")
+    assert one["measures"].keys() >= {"quality", "diversity"}
+    assert one["measures"] == other["measures"]
+
+
+def test_parts_together_are_the_whole(nada, trained, tmp_path):
+    options = ("--target", "sketch", "glass", "chalk", "--out", "s", *SHORT)
+    assert nada("sweep", *options, "--part", "2/2")[1]["jobs"] == {"done": 1}
+    assert set(trained) == {("glass", 0)}
+    assert nada("sweep", *options, "--part", "1/2")[1]["jobs"] == {"done": 2}
+    assert nada("sweep", *options)[1]["jobs"] == {"done": 3}
+    assert len(trained) == 9
+    assert "--part is '3/2'" in nada("sweep", *options, "--part", "3/2")[2]
+
+
+def test_a_dry_run_tells_time_and_disk_and_leaves_nothing(nada, tmp_path, monkeypatch):
+    code, result, _ = nada("sweep", *SHORT, "--target", "sketch", "glass", "--dry-run", "--out", "s")
+    assert code == 0
+    assert [entry["status"] for entry in result["plan"]] == ["pending"] * 2
+    assert result["seconds"] > 0
+    assert not (tmp_path / "s").exists()
+    nada("sweep", *SHORT, "--target", "sketch", "--out", "s")
+    taken = sum(file.stat().st_size for file in next((tmp_path / "s" / "jobs").iterdir()).rglob("*") if file.is_file())
+    assert taken / 3 < result["plan"][0]["bytes"] < 3 * taken
+    monkeypatch.setattr("nada.sweep.estimate.shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    code, _, error = nada("sweep", *SHORT, "--target", "glass", "--out", "s")
+    assert (code, "free some space" in error) == (1, True)
+
+
+def test_mistakes_name_the_job(nada):
+    assert (
+        "the job with source 'photo', target 'sketch', iterations 3"
+        in nada("sweep", *SHORT, "--target", "sketch", "--layers", 40)[2]
+    )
+    assert "--together is 0" in nada("sweep", *SHORT, "--target", "sketch", "--together", 0)[2]
