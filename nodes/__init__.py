@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import host
 from .adapt import NADAImageAdapt, NADATextAdapt, NADATrainingOptions
+from .adapt_many import NADAAdaptMany
 from .animate import NADABeforeAfterAnimation, NADALatentWalk
 from .blend import NADABlendGenerators
 from .compare import NADACompareGrid
@@ -26,6 +27,7 @@ NODES = (
     NADATextAdapt,
     NADAImageAdapt,
     NADATrainingOptions,
+    NADAAdaptMany,
     NADAPickSnapshot,
     SampleLatents,
     NADALoadLatents,

@@ -20,7 +20,7 @@ from ..sweep.best import copy_best
 from ..sweep.estimate import bytes_of, refuse_short_disk, seconds_of
 from ..sweep.halving import Engine, Halving, train_best
 from ..sweep.jobs import Job, Models, resolve
-from ..sweep.local import LocalEngine
+from ..sweep.local import TOGETHER, LocalEngine
 from ..sweep.plan import KEEP, METRICS, MODELS, Plan, make_plan, read_sweep
 from ..sweep.ranking import Ranking
 from ..sweep.ray_engine import LOCAL, Cluster, absolute, on_ray
@@ -33,7 +33,6 @@ from .parsing import CLIP_HELP, GENERATOR_HELP, add_command, add_device
 from .shared import load_base, pick_device
 
 log = logging.getLogger(__name__)
-TOGETHER = 4
 BEST = "sweep best"
 
 

@@ -115,7 +115,7 @@ def command(settings: Mapping[str, Any]) -> str:
         setting = settings_of(AdaptConfig).get(name)
         option = name.replace("_", "-")
         # A generator's file may recommend other values than the defaults: those are always told.
-        if value is None or (setting and value == setting.default and name not in RECOMMENDABLE):
+        if value in (None, "") or (setting and value == setting.default and name not in RECOMMENDABLE):
             continue
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")

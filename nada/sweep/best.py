@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ..errors import NadaError, UsageError
 from ..files import atomic_path
 from ..runs.folder import STYLE_ENDING
-from ..runs.names import free_path, slug
+from ..runs.names import slug
 from .ranking import Ranking
 from .report import RESULTS, Row, load_rows
 from .state import DONE
@@ -18,14 +19,14 @@ ENDING = ".safetensors"
 COMPARED = ("generator", "source", "target")  # settings that results compared with each other share
 
 
-def copy_best(root: Path, out: Path, ranking: Ranking, count: int = 1) -> list[dict[str, Any]]:
+def copy_best(root: Path, out: Path, ranking: Ranking, many: int = 1) -> list[dict[str, Any]]:
     """Copy the styles of the best jobs of a sweep; no file is replaced by another one.
 
     Args:
         root: folder of the sweep.
         out: folder for the styles, such as ComfyUI's models/stylegan_styles.
         ranking: how they are compared.
-        count: how many of those that are compared with each other.
+        many: how many of those that are compared with each other.
 
     Returns:
         {"file", "job", "target", measures} of each style.
@@ -34,8 +35,8 @@ def copy_best(root: Path, out: Path, ranking: Ranking, count: int = 1) -> list[d
         UsageError: no job was measured, or a measure is unknown.
         NadaError: a style is missing, or cannot be written.
     """
-    if count < 1:
-        raise UsageError(f"count is {count}; it must be at least 1")
+    if many < 1:
+        raise UsageError(f"count is {many}; it must be at least 1")
     rows = {row["folder"]: row for row in load_rows(root) if row.get("status") == DONE}
     if not rows:
         raise UsageError(f"{root} holds no {RESULTS} with jobs that are done; give the folder of a sweep")
@@ -44,11 +45,8 @@ def copy_best(root: Path, out: Path, ranking: Ranking, count: int = 1) -> list[d
         raise UsageError(
             f"the jobs in {root} were not measured; add `evaluate: {{count: 200}}` to the sweep, and run it"
         )
-    texts = {
-        place: "\n".join(str(rows[place]["settings"].get(n)) for n in ("generator", "source", "target"))
-        for place in rows
-    }
-    best = ranking.best(measured, texts, lambda found: count)
+    texts = {place: str([row["settings"].get(name) for name in COMPARED]) for place, row in rows.items()}
+    best = ranking.best(measured, texts, lambda found: many)
     return [_copied(root, out, rows[place]) for place in best]
 
 
@@ -57,9 +55,14 @@ def _copied(root: Path, out: Path, row: Row) -> dict[str, Any]:
     found = sorted(folder.glob(f"*{STYLE_ENDING}"))
     if not found:
         raise NadaError(f"{folder} holds no style; sweep with `keep: style` to have one")
-    path = out / f"{slug(target)}{ENDING}"
-    if not (path.exists() and path.read_bytes() == found[0].read_bytes()):  # copied before
-        path = free_path(path)
+    names = (f"{slug(target)}-{n}{ENDING}" if n > 1 else f"{slug(target)}{ENDING}" for n in count(1))
+    path = next(path for name in names if not (path := out / name).exists() or _same(path, found[0]))
+    if not path.exists():
         with atomic_path(path) as temporary:
             shutil.copyfile(found[0], temporary)
     return {"file": str(path), "job": row["job"], "target": target, **row["measures"]}
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two files are equal: then one is the copy of the other."""
+    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()

@@ -81,9 +81,10 @@ def train_best(jobs: Sequence[Job], engine: Engine, orders: Orders, halving: Hal
     """
     racing = list(jobs)
     for rung in halving.at:
-        ended = [job for job in racing if job.config.iterations <= rung or _status(orders, job) == DONE]
+        new = [job for job in racing if not is_measured(orders, job, rung)]
+        ended = [job for job in new if job.config.iterations <= rung or _status(orders, job) == DONE]
         field = [job for job in racing if job not in ended]
-        engine.train([job for job in field if not is_measured(orders, job, rung)], rung)
+        engine.train([job for job in new if job not in ended], rung)
         if stop():
             return
         measured = [job for job in field if is_measured(orders, job, rung)]  # the others have failed
@@ -92,7 +93,7 @@ def train_best(jobs: Sequence[Job], engine: Engine, orders: Orders, halving: Hal
         best = halving.ranking.best(found, texts, lambda count: ceil(halving.share * count))
         stopped = [job for job in measured if job.id not in best]
         log.info("after %d steps, %d of %d jobs continue", rung, len(best), len(measured))
-        engine.save_stopped([job for job in stopped if _status(orders, job) != STOPPED])
+        engine.save_stopped([job for job in stopped if _status(orders, job) not in (STOPPED, DONE)])
         racing = [job for job in racing if job in ended or job.id in best]
     engine.train(racing)
 

@@ -59,6 +59,18 @@ class Models:
         return self.generator(name).fingerprint()
 
 
+class LoadedModels(Models):
+    """Models that are loaded already, whatever they are called.
+
+    Args:
+        generator, clip: on the same device.
+    """
+
+    def __init__(self, generator: Generator, clip: ClipEnsemble):
+        super().__init__(lambda name: generator, generator.device)
+        self.clip = lambda spec: clip  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class Job:
     """One adaptation of a sweep."""

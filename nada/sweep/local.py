@@ -17,6 +17,7 @@ from .state import Orders, record_failure
 from .work import DeviceLost, Watch, Worker
 
 log = logging.getLogger(__name__)
+TOGETHER = 4  # jobs in lock-step, unless told otherwise
 ATTEMPTS = 2  # of a job whose device fails: in this process, and in a fresh one
 
 

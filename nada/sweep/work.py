@@ -55,6 +55,8 @@ class DeviceLost(NadaError):
 class Watch:
     """What a worker tells, and asks, while it works."""
 
+    opened: Callable[[Job, KeptRun], None] = lambda job, kept: None
+    """Called with a job and its run, before its first step; only in the process that trains it."""
     begun: Callable[[Job, int], None] = lambda job, iteration: None
     """Called with a job and the steps that it had done before."""
     stepped: Callable[[Job, int, float], None] = lambda job, iteration, loss: None
@@ -122,6 +124,7 @@ class Worker:
                     continue
                 kept = self._begin(job)
                 kept.run.frozen_side = side
+                self.watch.opened(job, kept)
                 self.watch.begun(job, kept.begin)
                 runs[job.id] = job, kept, sparing(kept, kept.run)
         while runs:

@@ -1,0 +1,224 @@
+"""Many trainings of one generator, a target a line, live on the node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..nada import (
+    AdaptConfig,
+    ClipEnsemble,
+    KeptRun,
+    NadaError,
+    RunFolder,
+    Style,
+    UsageError,
+    apply_style,
+    generate,
+    load_style,
+    result_name,
+    sample_latents,
+)
+from ..nada.generators import Generator
+from ..nada.pictures.fonts import unwritable_remark
+from ..nada.pictures.grids import filmstrip
+from ..nada.runs.folder import STYLE_ENDING
+from ..nada.sweep.jobs import Job, LoadedModels, job_id
+from ..nada.sweep.local import TOGETHER, groups
+from ..nada.sweep.plan import target_lines
+from ..nada.sweep.report import Report
+from ..nada.sweep.state import DONE, Orders, failure, status
+from ..nada.sweep.work import Watch, Worker
+from ..nada.training.config import recommendation_remark
+from . import host
+from .adapt_inputs import advanced_inputs, given, training_inputs
+from .sockets import TRAINING, NADAClip, NADAGenerator, NADAStyle, known_options
+
+FOLDER = "adapt_many"  # below that of the runs
+NOT_KEPT = "snapshots"  # an input of single trainings
+
+
+class NADAAdaptMany(io.ComfyNode):
+    """StyleGAN-NADA towards several targets."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="NADAAdaptMany",
+            display_name="NADA Adapt Many",
+            category=TRAINING,
+            description="Trains a generator towards several targets, one a line, and shows all of them side by side "
+            "while it runs. Each gives a style. What was trained before is not repeated: add a line, and only that one "
+            "trains.",
+            inputs=[
+                NADAGenerator.Input("generator", tooltip="The generator to start from; it is not changed."),
+                NADAClip.Input("clip", tooltip="The CLIP models that judge: demo for the demo generator."),
+                io.String.Input(
+                    "targets",
+                    default="sketch\nwatercolor painting\npixel art",
+                    multiline=True,
+                    tooltip="Change this first: a target a line, as counterparts of the source. A line may blend "
+                    "several: sketch:2 | watercolor:1.",
+                ),
+                io.String.Input(
+                    "source",
+                    default="photo",
+                    tooltip="What the generator makes now, the same for all lines: photo, dog, human. Empty: CLIP "
+                    "finds a word for the generator's pictures.",
+                ),
+                *training_inputs(),
+                *(socket for socket in advanced_inputs() if socket.id != NOT_KEPT),
+            ],
+            outputs=[
+                io.Image.Output("sheet", tooltip="One picture: a column for each target, a row for each latent."),
+                io.Image.Output(
+                    "images", tooltip="The pictures of all targets as a batch, those of the first target first."
+                ),
+                NADAStyle.Output(
+                    "styles", is_output_list=True, tooltip="A style for each target, for Apply Style one by one."
+                ),
+            ],
+            is_output_node=True,
+            **known_options(search_aliases=["sweep", "batch training", "many styles", "xy plot", "queue training"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, targets: str | None = None) -> bool | str:
+        if targets is None or target_lines(targets):  # None stands for what comes through a link
+            return True
+        return "there are no targets; write one a line"
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        generator: Generator,
+        clip: ClipEnsemble,
+        targets: str,
+        source: str,
+        preview_every: int = 10,
+        preview_images: int = 4,
+        **options: Any,
+    ) -> io.NodeOutput:
+        settings = {**given(**options), "source": source}
+        lines = target_lines(targets)
+        if not lines:
+            raise UsageError("there are no targets; write one a line")
+        configs = [AdaptConfig.for_generator(generator, **settings, target=line) for line in lines]
+        remark = recommendation_remark(generator, settings)
+        with host.on_device(generator, clip):
+            many = ManyAdaptations(generator, clip, configs, preview_every, preview_images, remark)
+            sheet, images, styles = many.train()
+        picture = host.picture_to_image(sheet)
+        return io.NodeOutput(picture, host.to_image(images), styles, ui=ui.PreviewImage(picture, cls=cls))
+
+
+class ManyAdaptations:
+    """Trainings with the models where they are now, kept below the folder of runs.
+
+    Args:
+        generator, clip: on the device.
+        configs: one for each target.
+        preview_every: steps of a target between two pictures of it; 0 shows only the last ones.
+        preview_images: latents that are shown.
+        remark: a sentence for the user.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        clip: ClipEnsemble,
+        configs: Sequence[AdaptConfig],
+        preview_every: int,
+        preview_images: int,
+        remark: str,
+    ):
+        self.generator, self.every, self.remark = generator, preview_every, remark
+        models = ",".join(f"{model.name}:{model.weight}" for model in clip)
+        base = generator.fingerprint()
+        self.jobs = [Job(job_id(base, clip, config), "", models, config) for config in configs]
+        self.orders = Orders(Path(host.runs_folder()) / FOLDER)
+        watch = Watch(
+            opened=self._open, stepped=self._step, settled=self._settle, stop=lambda: self.cancelled is not None
+        )
+        self.worker = Worker(LoadedModels(generator, clip), self.orders, watch)
+        self.codes = sample_latents(generator, preview_images, configs[0].seed)
+        self.batch = configs[0].batch
+        self.frames: dict[str, Tensor] = {"": generate(generator, self.codes, batch=self.batch)}
+        self.runs: dict[str, KeptRun] = {}
+        self.done: dict[str, int] = {job.id: 0 for job in self.jobs}
+        self.progress = host.Progress(sum(job.config.iterations for job in self.jobs))
+        self.cancelled: BaseException | None = None
+
+    def train(self) -> tuple[Any, Tensor, list[Style]]:
+        """Train what is not done yet; the contact sheet, the pictures of all targets, and their styles.
+
+        Raises:
+            NadaError: a target failed; the others are trained.
+        """
+        try:
+            for group in groups(self.jobs, TOGETHER):
+                if self.cancelled is None:
+                    self.worker.work(group)
+            if self.cancelled is not None:
+                host.say("cancelled; the next run continues from there")
+                raise self.cancelled
+        finally:
+            self.runs.clear()
+        Report(self.orders.root, self.jobs, "NADA Adapt Many").save()
+        failed = {job.config.target: sentence for job in self.jobs if (sentence := failure(self.orders.folder(job)))}
+        if failed:
+            told = "; ".join(f"{target}: {sentence}" for target, sentence in failed.items())
+            raise NadaError(f"some targets failed, and the others are trained: {told}. Change or remove these lines")
+        styles = [load_style(style_path(self.orders.folder(job))) for job in self.jobs]
+        for job, style in zip(self.jobs, styles, strict=True):
+            host.check_cancelled()
+            self.frames[job.id] = generate(apply_style(self.generator, style), self.codes, batch=self.batch)
+        sheet = self._sheet()
+        self.progress.update(self.progress.total, sheet)
+        targets = [job.config.target for job in self.jobs]
+        remarks = filter(None, (self.remark, unwritable_remark(targets)))
+        host.say(" | ".join([f"{len(styles)} styles in {FOLDER}, with a page: {FOLDER}/index.html", *remarks]))
+        return sheet, self._images(), styles
+
+    def _open(self, job: Job, kept: KeptRun) -> None:
+        self.runs[job.id], self.done[job.id] = kept, kept.begin
+        if kept.begin:
+            host.say(f"{job.config.target}: continues after step {kept.begin}")
+
+    def _step(self, job: Job, iteration: int, loss: float) -> None:
+        """Show how far it is. Cancel is noted here, so that the worker keeps what there is."""
+        self.done[job.id] = iteration
+        shown = bool(self.every) and iteration % self.every == 0
+        try:
+            if shown:
+                run = self.runs[job.id].run
+                self.frames[job.id] = generate(run.trained, self.codes, batch=run.images_at_once)
+            self.progress.update(sum(self.done.values()), self._sheet() if shown else None)
+            if self.progress.text_is_due():
+                host.say(f"{job.config.target}: step {iteration}/{job.config.iterations} | loss {loss:.3f}")
+        except host.Cancelled as cancelled:
+            self.cancelled = cancelled
+
+    def _settle(self, job: Job) -> None:
+        self.runs.pop(job.id, None)
+        if status(self.orders.folder(job), job.config.iterations) == DONE:
+            self.done[job.id] = job.config.iterations
+
+    def _sheet(self) -> Any:
+        """The original, and each target as far as it is."""
+        shown = [(job.config.target, self.frames[job.id]) for job in self.jobs if job.id in self.frames]
+        return filmstrip([("original", self.frames[""]), *shown])
+
+    def _images(self) -> Tensor:
+        return torch.cat([self.frames[job.id] for job in self.jobs])
+
+
+def style_path(folder: RunFolder) -> Path:
+    """The file of the style in the folder of a job that is done."""
+    return folder.path / f"{result_name(folder.record()['recipe'])}{STYLE_ENDING}"

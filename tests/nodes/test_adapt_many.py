@@ -1,0 +1,92 @@
+"""NADA Adapt Many: a target a line, side by side while they train, and only new lines the next time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.stub_comfyui import Cancelled, OldCancelled
+
+from nada.adapt import Adaptation
+from nada.errors import NadaError, UsageError
+from nada.styles.files import load_style
+
+OPTIONS = {"source": "photo", "iterations": 4, "batch": 2, "learning_rate": 0.0, "preview_images": 2}
+
+
+@pytest.fixture
+def many(host, small, clip):
+    def run(targets, preview_every=2, **options):
+        with torch.inference_mode():  # as ComfyUI runs every node
+            return host.nodes.NADAAdaptMany.execute(
+                small, clip, targets, preview_every=preview_every, **OPTIONS | options
+            ).args
+
+    return run
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    steps, train_step = [], Adaptation.train_step
+    monkeypatch.setattr(Adaptation, "train_step", lambda run: steps.append(run.config.target) or train_step(run))
+    return steps
+
+
+def test_each_line_gives_a_style_and_only_new_lines_train(many, trained, host):
+    sheet, images, styles = many("sketch\n\nglass\n")
+    assert [style.name for style in styles] == ["sketch", "glass"]
+    assert images.shape[0] == 4
+    assert sheet.shape[2] > sheet.shape[1], "a column each for the original and two targets"
+    assert trained == ["sketch", "glass"] * 4
+    assert [value for value, picture in host.progress if picture] == [3, 4, 7, 8, 8]
+    trained.clear()
+    again = many("glass\nchalk\nsketch")
+    assert trained == ["chalk"] * 4
+    assert [style.name for style in again[2]] == ["glass", "chalk", "sketch"]
+    assert torch.equal(again[1][:2], images[2:]), "in the order of the lines"
+    assert torch.equal(again[1][4:], images[:2])
+
+
+def test_it_is_what_the_single_training_gives(many, host, small, clip):
+    styles = many("sketch\nglass")[2]
+    alone = host.nodes.NADATextAdapt.execute(small, clip, target="glass", preview_every=0, **OPTIONS).args[0]
+    found = host.nodes.NADAApplyStyle.execute(small, styles[1], 1.0).args[0]
+    for name, tensor in alone.state_dict().items():
+        assert torch.allclose(tensor, found.state_dict()[name], atol=2e-3), name
+
+
+@pytest.mark.parametrize("kind", [Cancelled, OldCancelled])
+def test_cancel_keeps_all_targets(many, trained, host, monkeypatch, kind):
+    monkeypatch.setattr(host.nodes.host, "Cancelled", kind)
+    host.cancelled, host.cancel_after = kind, 5
+    with pytest.raises(kind):
+        many("sketch\nglass")
+    assert len(trained) == 6
+    assert host.texts[-1] == "cancelled; the next run continues from there"
+    host.cancel_after = None
+    trained.clear()
+    many("sketch\nglass")
+    assert sorted(trained) == ["glass", "sketch"]
+
+
+def test_a_failure_names_the_line_and_keeps_the_others(many, trained, host):
+    with pytest.raises(NadaError, match=r"the others are trained: photo: .*mean the same.*Change or remove"):
+        many("photo\nsketch")
+    trained.clear()
+    assert [style.name for style in many("sketch")[2]] == ["sketch"]
+    assert not trained
+
+
+def test_no_targets_are_refused(many, host):
+    check = host.nodes.NADAAdaptMany.validate_inputs
+    assert "no targets" in check(" \n ")
+    assert check("sketch") is True
+    assert check() is True
+    with pytest.raises(UsageError, match="no targets"):
+        many("\n")
+
+
+def test_load_style_lists_the_styles_and_a_page_shows_them(many, host):
+    many("sketch", preview_every=0)
+    (name,) = [name for name in host.nodes.host.run_styles() if "adapt_many" in name]
+    assert load_style(host.nodes.host.file_path(host.nodes.host.STYLES, name)).name == "sketch"
+    assert (host.nodes.host.runs_folder() / "adapt_many" / "index.html").is_file()

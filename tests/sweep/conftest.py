@@ -1,0 +1,44 @@
+"""A command line with small models for the tests of sweeps."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from helpers.models import alive
+
+from nada.adapt import Adaptation
+from nada.checkpoint import save_generator
+from nada.cli import main
+from nada.stylegan2 import GeneratorConfig
+
+BASE = GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2)
+
+
+@pytest.fixture
+def nada(clip_folder, tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder with small models; returns its exit code, its JSON and its messages."""
+    save_generator(alive(BASE), tmp_path / "base.safetensors")
+    monkeypatch.chdir(tmp_path)
+    models = ["--generator", "base.safetensors", "--clip", str(clip_folder), "--device", "cpu", "--quiet"]
+
+    def run(*words: object):
+        own = models if words[0] in ("adapt", "sweep") and "best" not in words else []
+        code = main([*map(str, words), *own, "--json"])
+        out, error = capsys.readouterr()
+        return code, json.loads(out) if out else {}, error
+
+    return run
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The targets and seeds of the steps that are trained from now on."""
+    steps, train_step = [], Adaptation.train_step
+
+    def noted(run):
+        steps.append((run.config.target, run.config.seed))
+        return train_step(run)
+
+    monkeypatch.setattr(Adaptation, "train_step", noted)
+    return steps
