@@ -34,7 +34,7 @@ SWITCHES = ("train_torgb", "train_const", "train_mapping")
 def text_inputs() -> list[io.Input]:
     """The models, and what to adapt to in words."""
     return [
-        *_models(),
+        *model_inputs(),
         io.String.Input(
             "source",
             default="photo",
@@ -54,7 +54,7 @@ def text_inputs() -> list[io.Input]:
 def image_inputs() -> list[io.Input]:
     """The models, and what to adapt to in pictures."""
     return [
-        *_models(),
+        *model_inputs(),
         io.Image.Input(
             "style_images",
             tooltip="Change this first: pictures of what it should make, about three, as a batch (Batch Images joins "
@@ -82,7 +82,8 @@ def image_inputs() -> list[io.Input]:
     ]
 
 
-def _models() -> list[io.Input]:
+def model_inputs() -> list[io.Input]:
+    """The models, and the options that a training has no widgets for."""
     return [
         NADAGenerator.Input("generator", tooltip="The generator to start from; it is not changed."),
         NADAClip.Input("clip", tooltip="The CLIP models that judge: demo for the demo generator, OpenAI's for photos."),

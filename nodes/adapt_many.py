@@ -36,8 +36,8 @@ from ..nada.sweep.state import DONE, Orders, failure, status
 from ..nada.sweep.work import Watch, Worker
 from ..nada.training.config import recommendation_remark
 from . import host
-from .adapt_inputs import advanced_inputs, given, training_inputs
-from .sockets import TRAINING, NADAClip, NADAGenerator, NADAStyle, known_options
+from .adapt_inputs import given, model_inputs, training_inputs
+from .sockets import TRAINING, NADAStyle, known_options
 
 FOLDER = "adapt_many"  # below that of the runs
 NOT_KEPT = "snapshots"  # an input of single trainings
@@ -50,14 +50,13 @@ class NADAAdaptMany(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADAAdaptMany",
-            display_name="NADA Adapt Many",
+            display_name="StyleGAN-NADA Adapt Many",
             category=TRAINING,
             description="Trains a generator towards several targets, one a line, and shows all of them side by side "
             "while it runs. Each gives a style. What was trained before is not repeated: add a line, and only that one "
             "trains.",
             inputs=[
-                NADAGenerator.Input("generator", tooltip="The generator to start from; it is not changed."),
-                NADAClip.Input("clip", tooltip="The CLIP models that judge: demo for the demo generator."),
+                *model_inputs(),
                 io.String.Input(
                     "targets",
                     default="sketch\nwatercolor painting\npixel art",
@@ -71,8 +70,7 @@ class NADAAdaptMany(io.ComfyNode):
                     tooltip="What the generator makes now, the same for all lines: photo, dog, human. Empty: CLIP "
                     "finds a word for the generator's pictures.",
                 ),
-                *training_inputs(),
-                *(socket for socket in advanced_inputs() if socket.id != NOT_KEPT),
+                *(widget for widget in training_inputs() if widget.id != NOT_KEPT),
             ],
             outputs=[
                 io.Image.Output("sheet", tooltip="One picture: a column for each target, a row for each latent."),
@@ -100,12 +98,12 @@ class NADAAdaptMany(io.ComfyNode):
         generator: Generator,
         clip: ClipEnsemble,
         targets: str,
-        source: str,
+        options: dict[str, Any] | None = None,
         preview_every: int = 10,
         preview_images: int = 4,
-        **options: Any,
+        **widgets: Any,
     ) -> io.NodeOutput:
-        settings = {**given(**options), "source": source}
+        settings = given(**(options or {}) | widgets)
         lines = target_lines(targets)
         if not lines:
             raise UsageError("there are no targets; write one a line")

@@ -58,7 +58,7 @@ class NADAInvertPhoto(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADAInvertPhoto",
-            display_name="NADA Invert Photo",
+            display_name="Invert Photo (StyleGAN)",
             category=PHOTOS,
             description="Finds the latent codes of aligned photos, so that every adaptation, edit and walk works on "
             "them: by an encoder in a moment, by optimization for any generator, or by both. Shows photo, inversion "
@@ -158,7 +158,7 @@ class NADATuneToPhoto(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADATuneToPhoto",
-            display_name="NADA Tune to Photo",
+            display_name="Tune to Photo (StyleGAN)",
             category=PHOTOS,
             description="Teaches a copy of the generator to show a photo at its code, and gives what changed as a "
             "style: a likeness. Applied before or after the style of an adaptation, it makes the result more like "
