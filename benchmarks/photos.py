@@ -91,7 +91,7 @@ class Bench:
 
         def search() -> dict[str, Tensor]:
             began, done = time.perf_counter(), {}
-            for step in project(self.base, photos, ProjectConfig(steps, steps), self.clip):
+            for step in project(self.base, photos, ProjectConfig(w_iterations=steps, plus_iterations=steps), self.clip):
                 if step.iteration in (steps, 2 * steps):
                     name = "w" if step.iteration == steps else "plus"
                     done |= {name: step.ws, f"{name} seconds": torch.tensor(time.perf_counter() - began)}
@@ -108,7 +108,7 @@ class Bench:
 
             def refine() -> dict[str, Tensor]:
                 began = time.perf_counter()
-                *_, last = project(self.base, photos, ProjectConfig(0, steps), self.clip, start)
+                *_, last = project(self.base, photos, ProjectConfig(plus_iterations=steps), self.clip, start)
                 return {"ws": last.ws, "seconds": torch.tensor(time.perf_counter() - began)}
 
             refined = self.kept(f"encoder_and_projector_{steps}_{chunk}", refine)

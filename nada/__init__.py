@@ -37,6 +37,7 @@ from .measure.evaluate import EvaluateConfig, evaluate, image_count, report
 from .photo.codes import Codes, load_codes, save_codes
 from .photo.contract import Encoder
 from .photo.invert import comparison, fitting_squares, inversion_errors, squares
+from .photo.loop import PhotoState, load_photo_state, save_photo_state
 from .photo.project import ProjectConfig, Projection, project
 from .photo.tune import TuneConfig, Tuning, tune
 from .published.catalog import PUBLISHED, Published, find_published
@@ -89,6 +90,7 @@ __all__ = [
     "MapperTraining",
     "NadaError",
     "OptimizeConfig",
+    "PhotoState",
     "PhotoStore",
     "Preset",
     "ProjectConfig",
@@ -125,6 +127,7 @@ __all__ = [
     "load_generator",
     "load_latents",
     "load_mapper",
+    "load_photo_state",
     "load_state",
     "load_style",
     "mix_latents",
@@ -140,6 +143,7 @@ __all__ = [
     "save_codes",
     "save_generator",
     "save_mapper",
+    "save_photo_state",
     "save_state",
     "save_style",
     "slug",

@@ -69,7 +69,7 @@ class NADAInvertPhoto(io.ComfyNode):
                 ),
                 io.Image.Input(
                     "photo",
-                    tooltip="Change this first: the square from NADA Align Photo, or pictures that are aligned "
+                    tooltip="Change this first: the square from Align Photo, or pictures that are aligned "
                     "already; several at once, such as the frames of a video. The middle of each counts.",
                 ),
                 NADAClip.Input(
@@ -167,8 +167,8 @@ class NADATuneToPhoto(io.ComfyNode):
                 NADAGenerator.Input(
                     "generator", tooltip="The generator that the codes are for, not an adapted one. It is not changed."
                 ),
-                io.Image.Input("photo", tooltip="The same photos as for NADA Invert Photo."),
-                NADALatents.Input("latents", tooltip="Their codes, from NADA Invert Photo."),
+                io.Image.Input("photo", tooltip="The same photos as for Invert Photo."),
+                NADALatents.Input("latents", tooltip="Their codes, from Invert Photo."),
                 NADAClip.Input(
                     "clip", optional=True, tooltip="CLIP models whose features are compared too, place by place."
                 ),

@@ -36,7 +36,7 @@ NADASnapshots = io.Custom("NADA_SNAPSHOTS")
 """`nada.Snapshots` of a training, on the CPU."""
 
 NADAEncoder = io.Custom("NADA_ENCODER")
-"""A `nada.Encoder`, a module on the CPU without gradients."""
+"""A `nada.photo.contract.Encoder`, a module on the CPU without gradients."""
 
 NADACrops = io.Custom("NADA_CROPS")
 """A list of `nada.photo.align.Placed`: squares in a batch of photos, one for each aligned picture."""

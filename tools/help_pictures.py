@@ -18,9 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools" / "demo_world")]
 
-import nada  # noqa: E402  (after the path)
+from train_encoder import TEST_SEED, drawer  # noqa: E402  (after the path)
+
+import nada  # noqa: E402
 from nada.photo.crop import REGIONS, face_crop  # noqa: E402
 from nada.photo.resampling import blurred  # noqa: E402
 from nada.pictures.convert import from_pil, to_pil  # noqa: E402
@@ -51,6 +53,7 @@ def main() -> None:
     mixing(run.run.trained, adapted("photo", "watercolor painting"))
     mapper()
     photos()
+    inversion()
 
 
 def sampling() -> None:
@@ -131,6 +134,16 @@ def photos() -> None:
     drawn = (1 - 6 * (lines - blurred(lines, 4)).abs()).clamp(-1, 1)  # a pencil drawing: dark where it changes
     pasted = [(region, crop.paste(photo, drawn, region=region)[0]) for region in REGIONS]
     save("NADAPasteBack", filmstrip([("photo", photo), ("changed", drawn), *pasted]))
+
+
+def inversion() -> None:
+    """Codes of drawn dogs, which no generator made, and a generator tuned to them."""
+    z = torch.randn(ROWS, BASE.config.z_dim, generator=torch.Generator().manual_seed(8))
+    drawn = drawer(BASE, "dog")(z, TEST_SEED + 500, 1.0)
+    ws = last(nada.project(BASE, drawn, nada.ProjectConfig(w_iterations=60, plus_iterations=60))).ws
+    save("NADAInvertPhoto", nada.comparison(drawn, images(BASE, ws)))
+    tuned = last(nada.tune(BASE, ws, drawn, nada.TuneConfig(iterations=60))).generator
+    save("NADATuneToPhoto", nada.comparison(drawn, images(tuned, ws)))
 
 
 def adapted(source: str, target: str) -> nada.Generator:

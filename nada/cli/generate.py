@@ -14,8 +14,9 @@ from torch import Tensor
 from ..errors import UsageError
 from ..generators import NOISE_MODES, PRECISIONS, Generator
 from ..latents.files import load_latents
-from ..latents.rendering import generate
+from ..latents.rendering import generate, noise_part
 from ..latents.sampling import sample_latents
+from ..photo.codes import fitted_noise
 from ..pictures.convert import middle, to_pil
 from ..pictures.grids import make_grid
 from ..runs.folder import ResultFolder
@@ -92,7 +93,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Write images of a generator, and a grid of the first hundred, into a new folder.
 
     Image i has the seed `--seed` + i, or code i of the file `--latents`. Styles change the generator and a mapper
-    changes the codes; both are given as FILE or FILE:STRENGTH.
+    changes the codes; both are given as FILE or FILE:STRENGTH. Noise maps of `nada invert --fit-noise` in the file of
+    codes take the place of the stored ones.
     """
     check_seed(args.seed)
     if args.batch < 1:
@@ -111,6 +113,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     else:
         ws = sample_latents(model, args.count, args.seed, args.psi, label=args.label, seed_from=args.seed_from)
         name, first = "seed", args.seed
+    fitted = fitted_noise(args.latents) if args.latents and args.noise == "const" else {}
     if args.mapper:
         ws = _mapped(ws, args.mapper, base)
     folder = ResultFolder(out)
@@ -118,7 +121,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     shown = []
     for start in range(0, len(ws), args.batch):  # written as they are made: many do not fit into memory
         part = ws[start : start + args.batch]
-        images = generate(model, part, args.noise, args.seed + start, args.batch, half=args.precision == "half")
+        noise = noise_part(fitted, start, args.batch) or args.noise
+        images = generate(model, part, noise, args.seed + start, args.batch, half=args.precision == "half")
         images = images[..., rows, columns]
         for i, picture in enumerate(to_pil(images), first + start):
             folder.save_picture(picture, f"{name}_{i:06d}")

@@ -181,19 +181,13 @@ def _follow(make: Callable[[], Loop], name: str, progress: bool) -> tuple[Loop, 
     store = PhotoStore(STORE.expanduser(), make, name)
     loop = store.loop
     with Interrupt() as interrupt, tqdm(total=len(loop), initial=loop.iteration, disable=not progress) as bar:
-        for step in sparing(loop, loop, spared):
+        for step in sparing(loop, loop):
             bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
             bar.update()
             if interrupt.requested:
                 break
     store.keep()
     return loop, loop.iteration < len(loop)
-
-
-def spared(sentence: str) -> None:
-    """Log that a step ran out of memory, and give unused memory back to the device."""
-    torch.cuda.empty_cache()  # does nothing where there is no CUDA
-    log.warning(sentence)
 
 
 def run_invert(args: argparse.Namespace) -> dict[str, Any]:
@@ -229,8 +223,8 @@ def show(record: dict[str, Any]) -> str:
     head = "interrupted; the same command resumes. " if record["interrupted"] else ""
     mean = 100 * sum(errors) / len(errors)
     return (
-        f"{head}{len(errors)} codes in {record['seconds']:.1f} s ({record['device']}), off by {mean:.1f} % of the range "
-        f"in the mean\n{show_files(record)}"
+        f"{head}{len(errors)} codes in {record['seconds']:.1f} s ({record['device']}), images off by {mean:.1f} %\n"
+        f"{show_files(record)}"
     )
 
 

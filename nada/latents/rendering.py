@@ -28,8 +28,8 @@ def generate(
     Args:
         generator: on any device.
         ws: [N, num_ws, w_dim], on any device.
-        noise: "const" (the generator's stored maps), "random" (image i draws its own from seed + i), "none", or the maps
-            of each image, {layer name: [N, 1, H, W]}.
+        noise: "const" (the generator's stored maps), "random" (image i draws its own from seed + i), "none", or
+            each image's maps {layer name: [N, 1, H, W]}.
         seed: for "random".
         batch: images at a time, at most; less takes less memory.
         progress: called with the number of images just made; what it raises ends this.
@@ -55,7 +55,7 @@ def generate(
     while made < len(ws):
         codes = ws[made : made + batch]
         try:
-            images.append(_render(generator, codes, _part(noise, made, batch), seed + made, half))
+            images.append(_render(generator, codes, noise_part(noise, made, batch), seed + made, half))
         except Exception as error:
             if len(codes) == 1 or not is_out_of_memory(error):
                 raise
@@ -68,7 +68,7 @@ def generate(
     return torch.cat(images) if images else torch.empty(0)
 
 
-def _part(noise: Noise, first: int, count: int) -> Noise:
+def noise_part(noise: Noise, first: int, count: int) -> Noise:
     """The noise of some of the images."""
     if isinstance(noise, Mapping):
         return {name: maps[first : first + count] for name, maps in noise.items()}

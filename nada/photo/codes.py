@@ -62,6 +62,14 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
     write_safetensors(contiguous, {KEY: json.dumps(description)}, path)
 
 
+def fitted_noise(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The noise maps that were fitted with the codes in a file; empty for other files of codes."""
+    try:
+        return load_codes(path).noise
+    except CheckpointError:
+        return {}
+
+
 @torch.inference_mode(False)
 def load_codes(path: str | os.PathLike[str]) -> Codes:
     """Codes from a file that `save_codes` wrote. Nothing in the file is executed.

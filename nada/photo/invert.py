@@ -1,4 +1,4 @@
-"""The way of a photo to codes and back: squares of a generator's size, how good an inversion is, and a picture of it."""
+"""Photos beside a generator: squares of its size, how good an inversion is, and a picture of that."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ KEY, VERSION = "nada-photo-state", 1
 SHAPE = {"recipe": {"iterations_done": int}}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DistanceConfig:
     """Settings of the distance to photos that projection and tuning minimize.
 

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, Setting
-from .loop import DistanceConfig, PhotoLoop, tensor_hash
+from .loop import DistanceConfig, PhotoLoop, PhotoState, tensor_hash
 
 SAMPLES = 1000  # codes that the deviation of W is estimated from
 RAMP_DOWN, RAMP_UP = 0.25, 0.05  # parts of a stage during which the step size falls and rises
@@ -30,7 +30,7 @@ BLUR, BLURRED = 0.05, 0.75  # noise on the code in W: its first deviation, in th
 SMALLEST = 8  # px: the coarsest scale at which noise maps are kept from holding a picture
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProjectConfig(DistanceConfig):
     """Settings of a projection; `settings_of` lists and explains them.
 
@@ -242,7 +242,7 @@ class Projection(PhotoLoop[ProjectStep]):
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> ProjectStep:
         return ProjectStep(self.iteration, loss, losses, seconds, self.ws)
 
-    def state(self) -> Any:
+    def state(self) -> PhotoState:
         state = super().state()
         state.tensors["pivot"] = self.pivot.detach().cpu().clone()
         return state

@@ -26,7 +26,7 @@ RATE, WIDTH = 3e-4, 512  # Adam's step size in the paper, for generators of 512 
 NAME = "likeness"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TuneConfig(DistanceConfig):
     """Settings of a tuning; `settings_of` lists and explains them.
 

@@ -24,7 +24,7 @@ NODES += ("NADALoadStyle", "NADAApplyStyle", "NADASaveStyle")
 NODES += ("NADAImageAdapt", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate")
 NODES += ("NADATrainingOptions", "NADABeforeAfterAnimation", "NADALatentWalk")
 NODES += ("NADALoadLatents", "NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
-NODES += ("NADAAlignPhoto", "NADAPasteBack", "NADALoadEncoder")
+NODES += ("NADAAlignPhoto", "NADAPasteBack", "NADALoadEncoder", "NADAInvertPhoto", "NADATuneToPhoto")
 FILMSTRIP = f"/extensions/{PACK}/filmstrip.js"
 TEXT_EVENT, PREVIEW_EVENTS = 3, {1, 4}
 

@@ -17,6 +17,7 @@ from nada.stylegan2 import Generator, GeneratorConfig
 
 PUBLISHED = {"sketch": "ffhq-1024", "pixar": "ffhq-1024", "dog_to_pig": "afhqdog-512"}
 CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # of config-f, from 4 px up
+SAVED = {"compare": 1, "quickstart": 1, "sketch_demo": 2, "pixar_demo": 2}  # pictures
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 TINY = "tiny"  # a CLIP of random weights
 TRAINING = {"iterations": 2, "batch": 1, "preview_every": 0, "preview_images": 1}
@@ -26,6 +27,7 @@ SHORT = {
     "NADATrainingOptions": {"select_batch": 1},
     "NADATrainMapper": {"iterations": 2, "batch": 1, "preview_every": 0, "preview_images": 1},
     "SampleLatents": {"count": 2},
+    "NADAInvertPhoto": {"w_iterations": 1, "plus_iterations": 2, "preview_every": 0},
     "NADALatentWalk": {"frames": 4, "stops": 2, "size": 64},
     "NADABeforeAfterAnimation": {"frames": 4, "size": 64},
 }
@@ -46,6 +48,10 @@ def models(server, clip_folder) -> Path:
     folder = server.base / "models"
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     (folder / "checkpoints" / CHECKPOINT).touch()
+    (server.base / "input").mkdir(exist_ok=True)
+    Image.effect_noise((96, 64), 60).convert("RGB").save(
+        server.base / "input" / "example.png"
+    )  # as in ComfyUI's own folder
     shutil.copytree(clip_folder, folder / "open_clip" / TINY)
     return folder
 
@@ -125,10 +131,10 @@ def test_runs_without_a_download(server, offered, name):
     prompt = prompt_of(server, offered, name, SHORT)
     result = run(server, prompt)
     pictures = saved(server, prompt, result)
-    assert len(pictures) == {"compare": 1, "quickstart": 1, "sketch_demo": 2, "pixar_demo": 2}.get(name, 0)
+    assert len(pictures) == SAVED.get(name, 0)
     shown = {node["class_type"] for key, node in prompt.items() if result["outputs"].get(key, {}).get("images")}
     assert {"NADATextAdapt", "NADAImageAdapt"} & shown
-    assert {"NADACompareGrid", "NADALatentWalk"} & shown
+    assert {"NADACompareGrid", "NADALatentWalk", "NADAInvertPhoto"} & shown
 
 
 def test_walks_into_a_video_and_moving_pictures(server, offered):

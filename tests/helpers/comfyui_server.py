@@ -26,6 +26,7 @@ TEMPLATES = {
     "style_images": "07_Towards_pictures",
     "latent_walk_video": "08_Latent_walk_video",
     "chain_into_img2img": "09_Into_image_to_image",
+    "photo_to_sketch_demo": "10_Your_photo_to_sketch_demo",
     "sketch": "11_Faces_to_sketches_1024px",
     "pixar": "12_Faces_to_Pixar_1024px",
     "dog_to_pig": "13_Dogs_to_pigs_512px",

@@ -39,7 +39,7 @@ ROOMS = {  # one row a folder, from the top down
     "nada/adapt": room(8, "torch"),
     "nada/text_edits": room(8, "torch"),
     "nada/measure": room(8, "torch"),
-    "nada/photo": room(8, "torch"),
+    "nada/photo": room(8, "torch PIL"),
     "nada/photo/encoders": room(7, "torch"),
     "nada/training": room(7, "torch"),
     "nada/clip": room(6, "torch open_clip"),

@@ -29,6 +29,7 @@ CORE |= {
     "VAEDecode",
     "KSampler",
 }
+DOWNLOADING = ("sketch", "pixar", "dog_to_pig", "chain_into_img2img")
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 TITLE = 30  # px, drawn above a node's position
 WIDEST, HIGHEST = 1900, 1290  # px of a graph: at 1600 x 1000 the editor shows larger ones without their texts
@@ -257,7 +258,7 @@ def test_what_it_downloads_is_named():
     """Each demo runs without a network, and the others say what they need and where it is."""
     for name, workflow in each():
         models = [model for node in workflow["nodes"] for model in node.get("properties", {}).get("models", [])]
-        downloads = name in {TEMPLATES[key] for key in ("sketch", "pixar", "dog_to_pig", "chain_into_img2img")}
+        downloads = name in {TEMPLATES[key] for key in DOWNLOADING}
         assert bool(models) == downloads, name
         note = workflow["nodes"][0]["widgets_values"][0]
         for model in models:

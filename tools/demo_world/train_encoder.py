@@ -37,7 +37,7 @@ from nada.photo.project import w_spread
 from nada.seeding import seeded
 
 TEST_SEED = 1 << 40  # drawings from here on are kept for tests
-WORLDS = {64: "world", 128: "drawing"}  # the module that draws photos, by the generator's resolution
+WORLDS = {64: "world", 128: "nada.demo.world"}  # the module that draws photos, by the generator's resolution
 Draw = Callable[[Tensor, int, float], Tensor]
 
 

@@ -350,3 +350,23 @@ def dog_to_pig(start: Start) -> Graph:
     base, clip = published_models(graph, "afhqdog-512")
     pigs(graph, base, clip, PRESETS["pig"].settings)
     return graph
+
+
+@template("10_Your_photo_to_sketch_demo")
+def photo_to_sketch_demo(start: Start) -> Graph:
+    graph = start.graph()
+    base, clip = demo_models(graph)
+    encoder = graph.add("NADALoadEncoder", room=SAID, encoder_name="demo")
+    latents = graph.add("SampleLatents", "Some dogs", generator=base, seed=12, count=4, truncation_psi=1.0)
+    photo = graph.add("GenerateImages", "Their photos", generator=base, latents=latents)
+    training, _ = adapt(graph, base, clip, room=90)
+    found = graph.add("NADAInvertPhoto", room=PICTURE, generator=base, photo=photo, encoder=encoder, plus_iterations=60)
+    grid = graph.add(
+        "NADACompareGrid", room=PICTURE, generator_a=training, latents=found["latents"], labels="as a sketch"
+    )
+    graph.column(LOADER, Group("1 Models", BLUE, [base, clip]))
+    graph.column(IMAGE, Group("2 Photos", BLUE, [latents], 100), Group("4 Adapt", ORANGE, [training], 100))
+    graph.column(SMALL, Group("Here of dogs", BLUE, [photo], 60), Group("Their encoder", BLUE, [encoder]))
+    graph.column(IMAGE, Group("3 Invert", GREEN, [found]))
+    graph.column(IMAGE, Group("5 Compare", GREEN, [grid], 480))
+    return graph

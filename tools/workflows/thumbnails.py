@@ -92,6 +92,17 @@ def stacked(pictures: list[Image.Image], columns: int) -> Image.Image:
     return sheet
 
 
+def inverted(run: Run) -> Image.Image:
+    """Photos, inversions and errors, and what the adaptation makes of them."""
+    parts = [run.pictures("NADAInvertPhoto")[0], run.pictures("NADACompareGrid")[0]]
+    height = min(part.height for part in parts)
+    sized = [part.resize((round(part.width * height / part.height), height), Resampling.LANCZOS) for part in parts]
+    sheet = Image.new("RGB", (sum(part.width for part in sized) + GAP, height), "white")
+    sheet.paste(sized[0], (0, 0))
+    sheet.paste(sized[1], (sized[0].width + GAP, 0))
+    return sheet
+
+
 MADE = {
     "quickstart": rows(0, 2),
     "sketch_demo": comparison(2),
@@ -101,6 +112,7 @@ MADE = {
     "compare": comparison(4),
     "style_images": comparison(2),
     "latent_walk_video": frames(0, 15, 30, 45, 60, 75, 90, 105),
+    "photo_to_sketch_demo": inverted,
     "chain_into_img2img": rows(0),
 }
 GOALS = {"chain_into_img2img": "stylegan-nada/chain_into_img2img_in"}  # what it needs no checkpoint for

@@ -1,0 +1,148 @@
+"""`nada invert` and `nada photo`: from picture files to codes, and to pictures with the adaptation in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.models import moved
+from PIL import Image
+
+import nada
+from nada.cli import main
+from nada.latents.sampling import sample_latents
+from nada.photo.codes import load_codes
+from nada.photo.project import Projection
+from nada.pictures.convert import to_pil
+from nada.styles.style import Style
+
+STEPS = ["--w-iterations", "3", "--plus-iterations", "2", "--clip", "none", "--device", "cpu", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def no_states_in_the_users_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("nada.cli.photo.STORE", tmp_path / "states")
+
+
+@pytest.fixture
+def files(small, tmp_path) -> Path:
+    """A generator, a style of it, and two photos: one in a landscape, one that is aligned already."""
+    nada.save_generator(small, tmp_path / "base.safetensors")
+    nada.save_style(Style.between(small, moved(small, "torgb", 0.3)), tmp_path / "look.style.safetensors")
+    face, other = to_pil(small.synthesis(sample_latents(small, 2, 3, 1.0)))
+    landscape = Image.new("RGB", (120, 80), (90, 140, 60))
+    landscape.paste(face.resize((48, 48)), (36, 16))
+    landscape.save(tmp_path / "me.png")
+    other.save(tmp_path / "other.jpg", quality=95)
+    return tmp_path
+
+
+def base(files: Path) -> list[str]:
+    return ["--generator", str(files / "base.safetensors"), *STEPS]
+
+
+def test_inverts_photos_into_codes_that_generate_reads(files, small, capsys):
+    photos = [str(files / "me.png"), str(files / "other.jpg")]
+    out = files / "out"
+    assert main(["invert", *photos, "--middle", *base(files), "--out", str(out), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [entry["photo"] for entry in record["codes"]] == photos
+    assert all(0 < entry["error"] < 1 for entry in record["codes"])
+    codes = load_codes(out / "codes.safetensors")
+    assert codes.ws.shape == (2, small.num_ws, 20)
+    assert codes.photos == ("me.png", "other.jpg")
+    assert codes.crops[0].side == 80
+    assert codes.base == small.fingerprint()
+    with Image.open(out / "inversion.png") as picture:
+        assert picture.width > picture.height
+    options = ["--latents", str(out / "codes.safetensors"), "--out", str(files / "images")]
+    assert main(["generate", "--generator", str(files / "base.safetensors"), *options]) == 0
+    assert len([*(files / "images").glob("code_*.png")]) == 2
+    assert main(["invert", *photos, "--middle", *base(files), "--out", str(out)]) == 2, "nothing is overwritten"
+
+
+def test_shows_a_photo_in_a_style_and_leaves_the_rest_of_it(files, capsys):
+    out = files / "result.png"
+    square = ["--square", "60,40,48", "--region", "square"]
+    style = ["--style", str(files / "look.style.safetensors")]
+    assert main(["photo", str(files / "me.png"), *square, *style, *base(files), "--out", str(out)]) == 0
+    assert "inverted in" in capsys.readouterr().out
+    with Image.open(out) as result, Image.open(files / "me.png") as photo:
+        assert result.size == photo.size
+        assert result.crop((0, 0, 30, 80)).tobytes() == photo.crop((0, 0, 30, 80)).tobytes()
+        assert result.crop((50, 30, 70, 50)).tobytes() != photo.crop((50, 30, 70, 50)).tobytes()
+    assert main(["photo", str(files / "me.png"), *square, *style, *base(files), "--out", str(out)]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_a_likeness_is_a_style(files, small):
+    out, likeness = files / "result.png", files / "me.style.safetensors"
+    options = ["--tune", "4", "--save-likeness", str(likeness), "--square-only", "--out", str(out)]
+    assert main(["photo", str(files / "other.jpg"), "--middle", *base(files), *options]) == 0
+    style = nada.load_style(likeness)
+    assert style.name == "other"
+    assert style.base["fingerprint"] == small.fingerprint()
+    with Image.open(out) as result:
+        assert result.size == (32, 32)
+
+
+def test_fitted_noise_is_left_with_the_codes_and_used(files, small):
+    out = files / "out"
+    assert main(["invert", str(files / "other.jpg"), "--middle", *base(files), "--fit-noise", "--out", str(out)]) == 0
+    codes = load_codes(out / "codes.safetensors")
+    assert set(codes.noise) == set(small.synthesis.noise_shapes)
+    common = ["generate", "--generator", str(files / "base.safetensors"), "--latents", str(out / "codes.safetensors")]
+    assert main([*common, "--out", str(files / "images")]) == 0
+    assert main([*common, "--noise", "none", "--out", str(files / "plain")]) == 0
+    expected = to_pil(nada.generate(small, codes.ws, codes.noise))[0]
+    with Image.open(files / "images" / "code_000000.png") as found:
+        assert found.tobytes() == expected.tobytes()
+    with Image.open(files / "plain" / "code_000000.png") as plain:
+        assert plain.tobytes() != expected.tobytes()
+
+
+def test_what_was_done_is_not_repeated(files, monkeypatch, capsys):
+    arguments = ["invert", str(files / "other.jpg"), "--middle", *base(files), "--json"]
+    assert main([*arguments, "--out", str(files / "first")]) == 0
+    monkeypatch.setattr(Projection, "train_step", lambda self: pytest.fail("projected again"))
+    assert main([*arguments, "--out", str(files / "second")]) == 0
+    first, second = (load_codes(files / name / "codes.safetensors") for name in ("first", "second"))
+    assert torch.equal(first.ws, second.ws)
+
+
+def test_ctrl_c_keeps_the_codes_so_far_and_the_same_command_resumes(files, monkeypatch, capsys):
+    step, steps = Projection.train_step, []
+
+    def interrupted(self):
+        steps.append(self.iteration)
+        if len(steps) == 2:
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
+        return step(self)
+
+    monkeypatch.setattr(Projection, "train_step", interrupted)
+    arguments = ["invert", str(files / "other.jpg"), "--middle", *base(files), "--json"]
+    assert main([*arguments, "--out", str(files / "first")]) == 130
+    record = json.loads(capsys.readouterr().out)
+    assert record["interrupted"]
+    assert load_codes(files / "first" / "codes.safetensors").recipe["iterations_done"] == 2
+    assert main([*arguments, "--out", str(files / "second")]) == 0
+    assert steps == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--no-optimize"], "--no-optimize needs --encoder"),
+        (["--save-likeness", "x.safetensors"], "needs --tune"),
+        (["--out", "x.jpg"], "end in .png"),
+        (["--w-iterations", "0", "--plus-iterations", "0"], "both 0"),
+    ],
+)
+def test_wrong_usage_is_explained_before_any_work(files, capsys, arguments, words, monkeypatch):
+    monkeypatch.chdir(files)
+    assert main(["photo", str(files / "other.jpg"), "--middle", *base(files), *arguments]) == 2
+    assert words in capsys.readouterr().err
