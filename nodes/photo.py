@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,15 +12,18 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..nada import UsageError, download
+from ..nada.generators import Generator
 from ..nada.photo.align import EYES, FACE, MIDDLE, POINTS, SQUARE, Placed, Placing, parse_numbers
 from ..nada.photo.crop import FEATHER, REGIONS
 from ..nada.photo.detectors.yunet import yunet_faces
 from ..nada.photo.faces import LARGEST, Face, mesh_faces
+from ..nada.photo.fit_square import fit_square
 from ..nada.pictures.convert import to_pil
 from ..nada.pictures.outlines import outlined
 from ..nada.published.catalog import YUNET
 from . import host
-from .sockets import ADVANCED, PHOTOS, NADACrops, known_options
+from .sample import image_bytes
+from .sockets import ADVANCED, PHOTOS, NADACrops, NADAGenerator, known_options
 
 FIND = {
     f"face (downloads YuNet, {YUNET.size / 1e6:.1f} MB)": FACE,
@@ -81,6 +85,12 @@ class NADAAlignPhoto(io.ComfyNode):
                     tooltip="From Detect Face Landmarks (MediaPipe) of ComfyUI 0.23 and later, for the same photo. "
                     "Then nothing is downloaded.",
                 ),
+                NADAGenerator.Input(
+                    "fit_to",
+                    optional=True,
+                    tooltip="A generator, for animals and things: each square is moved, scaled and turned, from where "
+                    "it was found, until this generator shows what is in it best. That takes some seconds.",
+                ),
             ],
             outputs=[
                 io.Image.Output("image", tooltip="The aligned pictures, one for each face."),
@@ -99,6 +109,7 @@ class NADAAlignPhoto(io.ComfyNode):
         face: str = LARGEST,
         place: str = "",
         face_landmarks: Any = None,
+        fit_to: Generator | None = None,
     ) -> io.NodeOutput:
         method = FIND[find]
         by_hand = method not in (FACE, MIDDLE)
@@ -109,6 +120,8 @@ class NADAAlignPhoto(io.ComfyNode):
         for i in range(len(photo)):
             frame = host.from_image(photo[i : i + 1])
             found = _in_picture(len(photo), i, partial(where.place, frame, partial(_faces, face_landmarks, i), i))
+            if fit_to is not None:
+                found = [_fitted(fit_to, frame, square) for square in found]
             images += [square.crop.sample(frame, size) for square in found]
             squares += found
             progress.update(i + 1)
@@ -128,6 +141,13 @@ def _faces(landmarks: Any, index: int, photo: Tensor) -> list[Face]:
         host.say(f"downloading {YUNET.name}, {YUNET.size / 1e6:.1f} MB; license: {YUNET.license}")
     model, _ = download(YUNET, host.detector_folder())
     return yunet_faces(photo, model)
+
+
+def _fitted(generator: Generator, photo: Tensor, square: Placed) -> Placed:
+    """The square near another one that the generator can show best; Cancel works at every step."""
+    with host.on_device(generator, needs=4 * image_bytes(generator)):
+        crop = fit_square(generator, photo, square.crop, progress=lambda step: host.check_cancelled())
+    return replace(square, crop=crop)
 
 
 def _in_picture(count: int, index: int, find: Any) -> list[Placed]:

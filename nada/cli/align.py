@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..photo.align import EYES, FACE, MIDDLE, POINTS, SQUARE, Placing, parse_num
 from ..photo.crop import FEATHER, REGIONS
 from ..photo.detectors.yunet import yunet_faces
 from ..photo.faces import LARGEST, Face
+from ..photo.fit_square import fit_square
 from ..pictures.convert import from_pil, to_pil
 from ..pictures.outlines import outlined
 from ..pictures.reading import read_picture
@@ -22,7 +24,8 @@ from ..published.catalog import YUNET
 from ..published.download import download
 from ..runs.folder import ResultFolder
 from ..runs.names import free_path
-from .parsing import add_command, show_files
+from .parsing import add_command, add_device, show_files
+from .shared import load_base, pick_device
 
 log = logging.getLogger(__name__)
 DETECTORS = CACHE / "detectors"
@@ -36,6 +39,13 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("photo", type=Path, metavar="PHOTO", help="picture file; its EXIF orientation counts")
     add_placing(parser)
+    parser.add_argument(
+        "--fit",
+        metavar="GENERATOR",
+        help="move, scale and turn the square, from where it was found, until this generator shows what is in it best: "
+        "for animals and things without landmarks",
+    )
+    add_device(parser)
     parser.add_argument(
         "--size", type=int, default=1024, help="side of the square's picture in pixels (default: %(default)s)"
     )
@@ -131,6 +141,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     photo, pasted = open_photo(args.photo), [open_photo(path) for path in args.paste]
     squares = where.place(photo, lambda image: find_faces(image, args.detector))
+    if args.fit:
+        generator = load_base(args.fit).to(pick_device(args.device))
+        squares = [replace(square, crop=fit_square(generator, photo, square.crop)) for square in squares]
     if pasted and len(pasted) != len(squares):
         raise UsageError(f"--paste names {len(pasted)} pictures for {len(squares)} squares; give one for each")
     folder = ResultFolder(out)

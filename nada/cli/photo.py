@@ -25,6 +25,7 @@ from ..latents.smoothing import smooth_latents
 from ..photo.codes import Codes, save_codes
 from ..photo.crop import Crop
 from ..photo.encoders.loading import load_encoder
+from ..photo.fit_square import fit_square
 from ..photo.invert import as_square, comparison, inversion_errors, squares
 from ..photo.loop import PhotoLoop
 from ..photo.project import ProjectConfig, Projection
@@ -112,6 +113,12 @@ def _add_inversion(parser: argparse.ArgumentParser) -> None:
         "demo generators, else none)",
     )
     add_placing(parser)
+    parser.add_argument(
+        "--fit-square",
+        action="store_true",
+        help="move, scale and turn the square, from where it was found, until the generator shows what is in it best: "
+        "for animals and things without landmarks",
+    )
     add_config(parser, "projection", ProjectConfig)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_device(parser)
@@ -148,6 +155,8 @@ def invert(args: argparse.Namespace, paths: Sequence[Path], smooth: float = 0.0)
     base = load_base(args.generator).to(device)
     detect = lambda photo: find_faces(photo, args.detector)
     places = [(number, placed.crop) for number, photo in enumerate(photos) for placed in where.place(photo, detect)]
+    if args.fit_square:
+        places = [(number, fit_square(base, photos[number], crop)) for number, crop in places]
     aligned = torch.cat([squares(photos[number], [crop], base) for number, crop in places]).to(device)
     clip = None if args.no_optimize else _clip(args, device)
     began, interrupted = time.perf_counter(), False

@@ -12,6 +12,7 @@ from PIL import Image
 
 from nada.cli import align as verb
 from nada.cli import main
+from nada.photo.crop import square_crop
 from nada.photo.faces import Face
 
 PHOTO = Path(__file__).parents[1] / "photo" / "pictures" / "astronaut.jpg"
@@ -57,6 +58,19 @@ def test_every_face_gets_its_square(tmp_path, monkeypatch):
         "square_1.png", "square_2.png", "square_3.png", "found.png",
     }  # fmt: skip
     assert align(tmp_path, "--face", "all", "--paste", str(PHOTO), "--overwrite") == 2
+
+
+def test_the_square_is_fitted_to_a_generator(tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def fit(generator, photo, start):
+        seen.append((generator.config.resolution, tuple(photo.shape)))
+        return square_crop(start.centre, 100, start.size)
+
+    monkeypatch.setattr(verb, "fit_square", fit)
+    assert align(tmp_path, "--middle", "--fit", "demo", "--device", "cpu", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["squares"][0]["side"] == pytest.approx(100)
+    assert seen == [(64, (1, 3, 512, 512))]
 
 
 def test_exif_orientation_counts(tmp_path):

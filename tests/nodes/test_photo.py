@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nada import NadaError, UsageError
+from nada.photo.crop import square_crop
 from nada.photo.faces import LEFT_EYE, RIGHT_EYE
 from nada.pictures.convert import from_pil
 from nada.pictures.reading import read_picture
@@ -110,6 +111,19 @@ def test_yunet_is_downloaded_when_it_is_picked_and_no_landmarks_are_connected(ho
     host.nodes.NADAAlignPhoto.execute(photo, choice(host, "face"), 64)
     assert fetched == [("yunet", host.folder / "models" / "detection")]
     assert any("MIT" in text for text in host.texts)
+
+
+def test_the_square_is_fitted_to_a_generator(host, small, photo, monkeypatch):
+    def fit(generator, frame, start, progress):
+        assert generator is small
+        assert not frame.is_inference()
+        progress(1)
+        return square_crop(start.centre, 0.5 * start.side, start.size)
+
+    monkeypatch.setattr(host.nodes.photo, "fit_square", fit)
+    with torch.inference_mode():
+        _, crops = host.nodes.NADAAlignPhoto.execute(photo, choice(host, "middle"), 64, fit_to=small).args
+    assert crops[0].crop.side == 256
 
 
 def test_cancel_stops_between_frames(host, photo):

@@ -1,0 +1,76 @@
+"""Squares that a generator finds by itself."""
+
+from __future__ import annotations
+
+from math import dist, log
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nada.checkpoint import load_generator
+from nada.errors import UsageError
+from nada.latents.rendering import generate
+from nada.latents.sampling import sample_latents
+from nada.photo.crop import Crop, square_crop
+from nada.photo.fit_square import fit_square
+from nada.stylegan2 import Generator, GeneratorConfig
+
+SIZE = (300, 300)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Generator:
+    return load_generator("demo")
+
+
+def photo_with(generator: Generator, square: Crop, seed: int) -> torch.Tensor:
+    """A picture of the generator, somewhere in a photo of blurred colors."""
+    image = generate(generator, sample_latents(generator, 1, seed, truncation_psi=0.8))
+    random = torch.Generator().manual_seed(seed)
+    colors = F.interpolate(torch.rand(1, 3, 6, 6, generator=random) - 0.5, SIZE, mode="bicubic")
+    return square.paste(colors, image, region="square", feather=0.03)[0]
+
+
+def errors(found: Crop, true: Crop) -> tuple[float, float, float]:
+    """Shift in sides, logarithm of the factor, and degrees."""
+    shift = dist(found.centre, true.centre) / true.side
+    return shift, abs(log(found.side / true.side)), abs(found.roll - true.roll)
+
+
+def test_a_square_is_found_without_landmarks(demo):
+    true, start = square_crop((165, 130), 165, SIZE, -11), square_crop((150, 150), 150, SIZE)
+    shift, factor, roll = errors(fit_square(demo, photo_with(demo, true, 100), start, steps=30), true)
+    assert errors(start, true)[0] > 0.15
+    assert shift < 0.05
+    assert factor < 0.08
+    assert roll < 4
+
+
+def test_the_start_may_be_turned_and_any_size(demo):
+    """What is found depends on where the square begins relative to the photo, not on how the photo lies."""
+    true = square_crop((165, 130), 150, SIZE, -11)
+    photo = photo_with(demo, true, 100)
+    found = fit_square(demo, photo, square_crop((150, 150), 150, SIZE), steps=2)
+    turned = fit_square(demo, photo.rot90(-1, (2, 3)), square_crop((150, 150), 150, SIZE, 90), steps=2)
+    x, y = found.centre
+    assert turned.centre == pytest.approx((300 - y, x), abs=0.5)
+    assert turned.side == pytest.approx(found.side, rel=1e-2)
+
+
+def test_progress_and_wrong_steps(small):
+    reported = []
+    photo = torch.rand(1, 3, 50, 60) * 2 - 1
+    fit_square(small, photo, square_crop((30, 25), 40, (50, 60)), steps=2, progress=reported.append)
+    assert reported == [1, 2]
+    for steps in (0, 10**9):
+        with pytest.raises(UsageError, match=r"must be in 1\.\.10000"):
+            fit_square(small, photo, square_crop((30, 25), 40, (50, 60)), steps=steps)
+
+
+@torch.inference_mode()
+def test_generators_of_any_shape_and_photos_of_any_kind():
+    torch.manual_seed(0)
+    tall = Generator(GeneratorConfig(16, (8, 8, 8), z_dim=8, w_dim=8, start=(4, 2), img_channels=1)).eval()
+    found = fit_square(tall, torch.rand(1, 2, 40, 40), square_crop((20, 20), 30, (40, 40)), steps=2)
+    assert isinstance(found, Crop)
