@@ -241,7 +241,8 @@ def face_crop(points: Sequence[Point], size: tuple[int, int], zoom: float = 1.0)
     """The square of a face as in FFHQ.
 
     Args:
-        points: middle of the left and the right eye, left and right corner of the mouth, as seen in the picture.
+        points: middle of the left and the right eye, left and right corner of the mouth, as seen in the picture; or all
+            of them as the person has them.
         size: height and width of the photo.
         zoom: factor of the side, for detectors whose points lie closer together than FFHQ's.
 
@@ -254,10 +255,12 @@ def face_crop(points: Sequence[Point], size: tuple[int, int], zoom: float = 1.0)
     eyes = ((left[0] + right[0]) / 2, (left[1] + right[1]) / 2)
     across = (right[0] - left[0], right[1] - left[1])
     down = ((mouth[0][0] + mouth[1][0]) / 2 - eyes[0], (mouth[0][1] + mouth[1][1]) / 2 - eyes[1])
+    if across[0] * down[1] < across[1] * down[0]:  # the eyes were given as the person has them
+        across = (-across[0], -across[1])
     direction = (across[0] + down[1], across[1] - down[0])
     half = zoom * max(EYES * hypot(*across), EYES_TO_MOUTH * hypot(*down))
     if not hypot(*direction):
-        raise UsageError(f"the points {list(points)} are no face: the eyes must be above the mouth, left one first")
+        raise UsageError(f"the points {list(points)} are no face: they must lie in different places")
     return Crop(
         (eyes[0] + DOWN * down[0], eyes[1] + DOWN * down[1]),
         (direction[0] / hypot(*direction) * half, direction[1] / hypot(*direction) * half),
@@ -266,7 +269,8 @@ def face_crop(points: Sequence[Point], size: tuple[int, int], zoom: float = 1.0)
 
 
 def eyes_crop(left: Point, right: Point, size: tuple[int, int]) -> Crop:
-    """The square of a face of which only the middles of the eyes are known, left one first; see `face_crop`."""
+    """The square of an upright face of which only the middles of the eyes are known; see `face_crop`."""
+    left, right = sorted((left, right))
     x, y = right[0] - left[0], right[1] - left[1]
     below = [(point[0] - MOUTH * y, point[1] + MOUTH * x) for point in (left, right)]
     return face_crop([left, right, *below], size)

@@ -57,6 +57,15 @@ def test_eyes_alone_give_nearly_the_square_of_the_face():
     assert hypot(*np.subtract(alone.centre, whole.centre)) < 0.01 * whole.side
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.5, 2.0, 3.1])
+def test_left_may_be_the_persons_left(angle):
+    turn = np.array([[cos(angle), sin(angle)], [-sin(angle), cos(angle)]])
+    left, right, *mouth = [tuple(point) for point in (np.array(TEMPLATE) - 256) @ turn + 256]
+    crop = face_crop([left, right, *mouth], (512, 512))
+    assert face_crop([right, left, *reversed(mouth)], (512, 512)).corners == pytest.approx(np.array(crop.corners))
+    assert eyes_crop(*TEMPLATE[:2], (512, 512)) == eyes_crop(*TEMPLATE[1::-1], (512, 512))
+
+
 def smooth(height: int, width: int, cycles: float = 6.0) -> torch.Tensor:
     """A picture without sharp edges: [1, 3, height, width]."""
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")

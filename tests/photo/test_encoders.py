@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import Counter
 from pathlib import Path
@@ -179,6 +180,10 @@ def test_it_knows_the_generator_that_it_was_trained_for(write, generator, caplog
     assert not caplog.records
     assert not encoder.knows(small_generator(64, seed=2))
     assert not encoder.knows(small_generator(32))
+    adapted = copy.deepcopy(generator)
+    with torch.no_grad():
+        adapted.synthesis.b64.conv1.weight.add_(0.1)
+    assert not encoder.knows(adapted)
     encoder.encode(pictures(1), small_generator(64, seed=2))
     assert "another generator" in caplog.text
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...checkpoint import rosinality
+from ...checkpoint.canonical import NOISE
 from ...checkpoint.containers import read_document
 from ...checkpoint.document import Document
 from ...checkpoint.loading import opened
@@ -30,6 +31,7 @@ KINDS = {  # "encoder_type" in the files' options -> whether codes are offsets f
     "ResNetProgressiveBackboneEncoder": True,
 }
 MAX_WS = 64  # codes; 18 at 1024 pixels
+SMALL, MARKED = 1 << 19, 256  # numbers in a tensor of the generator that is compared, and how many of them are
 MAX_NUMBERS = 1 << 29  # weights; e4e at 1024 pixels has half of that
 COUNTER = "num_batches_tracked"
 HEADS = ("styles.", "latlayer")  # names outside the trunk
@@ -166,12 +168,9 @@ def _average(document: Document, config: EncoderConfig) -> Tensor:
 
 
 def _marks(document: Document) -> dict[str, Tensor]:
-    """The small tensors of the generator in the file that tell it from others: its biases and its constant."""
+    """The first numbers of the small tensors of the generator in the file, which tell it from others."""
     if not rosinality.matches(document):
         return {}
     tensors = rosinality.convert(document).tensors
-    return {
-        name: view.read()
-        for name, view in tensors.items()
-        if name.startswith("synthesis.") and name.endswith((".bias", ".const"))
-    }
+    small = (name for name, view in tensors.items() if name.startswith("synthesis.") and view.numel <= SMALL)
+    return {name: tensors[name].read().flatten()[:MARKED].clone() for name in small if not name.endswith(NOISE)}

@@ -122,7 +122,7 @@ class PublishedEncoder(nn.Module):
         config: its kind and sizes.
         network: of that configuration.
         average: code that the network's results are relative to, [num_ws or 1, w_dim].
-        marks: biases and the constant of the generator that it was trained for, by their names in
+        marks: the first numbers of tensors of the generator that it was trained for, by their names in
             `Generator.state_dict()`; none if that is not known.
     """
 
@@ -189,10 +189,9 @@ def _without_bars(images: Tensor) -> Tensor:
 
 
 def _same(mark: Tensor, tensor: Tensor) -> bool:
-    if mark.shape != tensor.shape:
-        return False
-    mark = mark.to(tensor.device)
-    return bool((mark - tensor).abs().max() <= SAME * mark.abs().max().clamp(min=1e-6))
+    """Whether a tensor begins with these numbers, up to rounding."""
+    mark, found = mark.to(tensor), tensor.flatten()[: len(mark)]
+    return len(found) == len(mark) and bool((mark - found).abs().max() <= SAME * mark.abs().max().clamp(min=1e-6))
 
 
 def describe(config: EncoderConfig) -> dict[str, Any]:
