@@ -51,8 +51,8 @@ class Setup:
     views: int = 0
     """Randomly moved copies of each image that CLIP sees, as in AdaptConfig; its own code has none."""
     changes: tuple[str, ...] = ()
-    """Of CLEARED; FIRST_STEP: where nothing has changed yet, the gradient is the direction of the text; SHARED_NOISE:
-    both twins get the same noise."""
+    """Any of CLEARED, FIRST_STEP (where nothing has changed yet, the gradient is the direction of the text) and
+    SHARED_NOISE (both twins get the same noise)."""
 
 
 class OpenAI(nn.Module):

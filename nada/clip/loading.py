@@ -141,7 +141,11 @@ def _load(spec: ClipSpec, fetch: Fetch) -> ClipModel:
         with _quiet(open_clip), Limited(weights):
             network = open_clip.create_model(source.architecture, load_weights=False, pretrained_text=False, **settings)
         fill(network, weights)
-        return ClipModel(spec.name, spec.weight, network, open_clip.get_tokenizer(source.architecture))
+        model = ClipModel(spec.name, spec.weight, network, open_clip.get_tokenizer(source.architecture))
+        if not source.published:
+            with Limited(weights):
+                _try(model)
+        return model
     except CheckpointError as error:
         reason = str(error).replace(f"; {LOADABLE}", "")
         raise NadaError(f"the CLIP model {spec.source!r} cannot be read: {reason}. {ADVICE}") from error
@@ -150,6 +154,13 @@ def _load(spec: ClipSpec, fetch: Fetch) -> ClipModel:
     except Exception as error:  # open_clip passes on whatever a configuration makes its networks raise
         reason = ascii(str(error)[:300])
         raise NadaError(f"the CLIP model {spec.source!r} cannot be built: {reason}. {ADVICE}") from error
+
+
+@torch.no_grad()
+def _try(model: ClipModel) -> None:
+    """Embed a text and an image: a configuration can describe a network that can be built and not used."""
+    model.encode_text(["a"])
+    model.encode_image(torch.zeros(1, 3, *model.size))
 
 
 def _settings(source: _Source, weights: Weights) -> dict[str, Any]:
