@@ -27,6 +27,8 @@ from ..nada.pictures.grids import before_after
 from . import host
 from .live import Live
 
+FADED = 0.1  # contrast of pictures, as a part of that before the training, below which nothing is left to see
+
 
 class Result(NamedTuple):
     """What a training leaves, all of it on the CPU."""
@@ -68,6 +70,7 @@ class LiveAdaptation(Live[Result]):
         texts = [config.source, *config.targets()] if config.target.strip() else []
         remarks = remark, unreadable_remark(clip, texts), unwritable_remark(self.kept.run.labels)
         self.remarks = [*filter(None, remarks)]
+        self.after = self.before
 
     def steps(self) -> Iterator[AdaptStep]:
         return sparing(self.kept, self.kept.run, spared, host.is_out_of_memory)
@@ -78,10 +81,13 @@ class LiveAdaptation(Live[Result]):
         If training fit in memory with this batch size, inference does too.
         """
         run = self.kept.run
-        return before_after(self.before, generate(run.trained, self.codes, batch=run.images_at_once), run.labels)
+        self.after = generate(run.trained, self.codes, batch=run.images_at_once)
+        return before_after(self.before, self.after, run.labels)
 
     def result(self, picture: Image.Image) -> Result:
         self.kept.keep()
+        if remark := faded_remark(self.before, self.after):
+            self.remarks.append(remark)
         with host.normal_tensors():
             return Result(self.kept.run.trained.cpu(), picture, self.kept.snapshots, self.kept.history.charts())
 
@@ -94,6 +100,18 @@ class LiveAdaptation(Live[Result]):
 
     def close(self) -> None:
         del self.kept
+
+
+def faded_remark(before: Tensor, after: Tensor) -> str:
+    """Return a sentence if a training has made pictures plain, as a step size that is too large does, else "".
+
+    Args:
+        before, after: images [N, C, H, W] of the same latents.
+    """
+    contrasts = [images.clamp(-1, 1).flatten(1).std(dim=1).mean() for images in (before, after)]
+    if contrasts[1] >= FADED * contrasts[0]:  # not so for NaN
+        return ""
+    return "the pictures have lost nearly all contrast: lower learning_rate, or pick an earlier moment"
 
 
 def spared(sentence: str) -> None:

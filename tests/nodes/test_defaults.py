@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import nada
 from nada.cli.adapt import _configuration
@@ -183,3 +184,11 @@ def test_a_label_that_no_font_can_write_is_said_on_the_nodes(host, small, clip, 
     mapper = {"target": "猪", "iterations": 1, "batch": 1, "learning_rate": 0.0}
     host.nodes.NADATrainMapper.execute(small, clip, **mapper)
     assert "'猪'" in host.texts[-1]
+
+
+def test_pictures_that_a_wrong_step_size_made_plain_are_said(host, small, clip):
+    remark = host.nodes.training.faded_remark
+    noise = torch.randn(2, 3, 8, 8)
+    assert remark(noise, noise * 0.5) == ""
+    for plain in (torch.ones_like(noise), noise * 0.01 + 1, torch.full_like(noise, float("nan"))):
+        assert "lower learning_rate" in remark(noise, plain)

@@ -78,6 +78,21 @@ def test_the_files_are_those_that_the_tool_writes(tool):
         assert written[name] == text, f"{name}.json is not up to date: python tools/workflows/build.py"
 
 
+def test_the_page_for_scripts_is_what_the_tool_writes(tool, schemas):
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    assert text == tool.api_page(), "docs/api.md is not up to date: python tools/workflows/build.py"
+    prompts = [json.loads(part) for part in re.findall(r"```json\n(.+?)\n```", text, re.DOTALL)]
+    assert len(prompts) >= 6
+    for prompt in prompts:
+        for node in prompt.values():
+            if schema := schemas.get(node["class_type"]):
+                known = {socket.id for socket in schema.inputs}
+                assert {name.partition(".")[0] for name in node["inputs"]} <= known
+                required = {socket.id for socket in schema.inputs if not is_optional(socket)}
+                assert required <= node["inputs"].keys()
+    assert all(f"## {name}\n" in text for name in schemas)
+
+
 @pytest.fixture
 def schemas(host):
     nodes = asyncio.run(host.nodes.NADAExtension().get_node_list())

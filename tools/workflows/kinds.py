@@ -22,7 +22,12 @@ def kinds() -> dict[str, Kind]:
 
 
 def pack_kinds() -> list[Kind]:
-    """Those of the pack, on a machine where no models are installed."""
+    """Those of the pack."""
+    return [_from_schema(schema) for schema in schemas()]
+
+
+def schemas() -> list[stub_comfyui.Schema]:
+    """The schemas of the pack's nodes, on a machine where no models are installed."""
     with tempfile.TemporaryDirectory() as folder:
         modules = stub_comfyui.modules(stub_comfyui.Host(Path(folder)))
         before = {name: sys.modules.get(name) for name in modules}
@@ -31,7 +36,7 @@ def pack_kinds() -> list[Kind]:
             stub_comfyui.load_pack()
             nodes = importlib.import_module(f"{stub_comfyui.PACK}.nodes")
             found = asyncio.run(nodes.NADAExtension().get_node_list())
-            return [_from_schema(node.define_schema()) for node in found]
+            return [node.define_schema() for node in found]
         finally:
             stub_comfyui.forget_pack()
             for name, module in before.items():
