@@ -48,7 +48,7 @@ class NADABeforeAfterAnimation(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="NADABeforeAfterAnimation",
-            display_name="Before/After Animation (StyleGAN)",
+            display_name="Before and After Animation (StyleGAN)",
             category=IMAGES,
             description="Shows what an adaptation changed as a picture that moves: a line wipes from before to after "
             "and back, over the same latents. Saved as an animated WebP that plays in browsers and chats.",

@@ -28,5 +28,6 @@ def _subject(model: Published) -> str:
 
 def _entry(model: Published) -> str:
     subject, license = _subject(model), LICENSES.get(model.license, model.license)
-    fits = f" | presets for {subject}" if any(preset.domain == subject for preset in PRESETS.values()) else ""
+    examples = {preset.domain for preset in PRESETS.values() if preset.kind != "general"}
+    fits = f" | presets for {subject}" if subject in examples else ""
     return f"{subject} | {model.name}, {model.megabytes} MB, {license}{fits}"
