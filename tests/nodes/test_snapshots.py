@@ -158,3 +158,11 @@ def test_a_run_begun_here_is_resumed_there(host, small, clip, clip_folder, tmp_p
     assert "continues after step 1" in host.texts
     assert continued.fingerprint() == whole.fingerprint()
     assert list(nada.RunFolder(runs / "mine").states())[-1] == 6, "in the same folder"
+
+
+def test_a_generator_passes_through_where_the_training_is_bypassed(host, small):
+    generator, strip, step = host.nodes.NADAPickSnapshot.execute("best", 1, generator=small, rows=2).args
+    assert generator is small
+    assert step == 0
+    assert strip.shape[0] == 1
+    assert "passes through" in host.texts[-1]

@@ -1,0 +1,59 @@
+"""The nodes whose pictures move, and what nodes ask of the memory when they only make pictures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.models import moved
+
+import nada
+
+
+@pytest.fixture
+def codes(small):
+    return nada.sample_latents(small, 2)
+
+
+def test_a_wipe_shows_both_generators(host, small, codes):
+    done = host.nodes.NADABeforeAfterAnimation.execute(small, moved(small), codes, 4, 64, 24.0)
+    frames = done.args[0]
+    assert frames.shape[0] == 4
+    assert not torch.equal(frames[0], frames[2])
+    assert torch.equal(done.ui, frames)
+    with pytest.raises(nada.UsageError, match="the latents are for another generator"):
+        host.nodes.NADABeforeAfterAnimation.execute(small, small, codes[:, :2], 4, 64, 24.0)
+
+
+def test_a_walk_ends_where_it_began(host, small):
+    walk = host.nodes.NADALatentWalk.execute
+    frames = walk(small, 0, 2, 8, 0.7, 64, 24.0).args[0]
+    assert frames.shape[:3] == (8, 64, 64)
+    steps = [(a - b).abs().mean() for a, b in zip(frames, frames.roll(-1, 0), strict=True)]
+    assert max(steps) < 3 * (sum(steps) / len(steps)), "the step from the last frame to the first is like the others"
+    both = walk(small, 0, 2, 8, 0.7, 64, 24.0, base=moved(small)).args[0]
+    assert both.shape[2] > 2 * 64
+    assert torch.equal(both[:, :, -64:], frames), "the generator is on the right"
+
+
+@pytest.mark.parametrize("node", ["compare", "pick", "walk", "wipe", "images", "evaluate"])
+def test_making_pictures_asks_for_the_memory_that_it_takes(host, small, clip, codes, node, monkeypatch):
+    """The weights and a few pictures; not all that the device has, which unloads every other model."""
+    asked = []
+    memory = host.nodes.host.memory
+    monkeypatch.setattr(memory, "free_memory", lambda needed, device: asked.append(needed))
+    monkeypatch.setattr(host.nodes.host, "_move", lambda modules, device: None)
+    host.device = torch.device("meta")  # anything but the CPU
+    weights = sum(p.numel() * p.element_size() for p in small.parameters())
+    monkeypatch.setattr(host.nodes.evaluate, "judge_for", lambda generator, device: None)
+    nodes = host.nodes
+    run = {
+        "compare": lambda: nodes.NADACompareGrid.execute(small, codes, "a | b", generator_b=small),
+        "pick": lambda: nodes.NADAPickSnapshot.execute("last", 1, generator=small),
+        "walk": lambda: nodes.NADALatentWalk.execute(small, 0, 2, 2, 0.7, 64, 24.0),
+        "wipe": lambda: nodes.NADABeforeAfterAnimation.execute(small, small, codes, 2, 64, 24.0),
+        "images": lambda: nodes.GenerateImages.execute(small, codes, "const"),
+        "evaluate": lambda: nodes.NADAEvaluate.execute(small, clip, "sketch", 2, 1),
+    }
+    run[node]()
+    assert asked
+    assert all(weights < needed < 4e9 for needed in asked), asked
