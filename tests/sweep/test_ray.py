@@ -1,0 +1,100 @@
+"""Sweeps on Ray: two workers on this machine come to what one process comes to, also when one of them is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+
+import pytest
+import torch
+from helpers.models import alive
+
+from nada.checkpoint import load_generator, save_generator
+from nada.errors import NadaError
+from nada.runs.folder import RunFolder
+from nada.stylegan2 import GeneratorConfig
+from nada.styles.files import load_style
+from nada.sweep import ray_engine
+from nada.sweep.jobs import Models, resolve
+from nada.sweep.local import LocalEngine
+from nada.sweep.ray_engine import Cluster, on_ray
+from nada.sweep.state import DONE, Orders, failure, status
+from nada.sweep.work import Watch
+
+CPU, ITERATIONS = torch.device("cpu"), 60
+RUNGS = tuple(range(2, ITERATIONS, 2))  # a state every so many steps, from which a lost worker's job resumes
+
+
+@pytest.fixture
+def jobs(clip_folder, tmp_path):
+    """Two targets with small models, known by absolute paths."""
+    path = tmp_path / "base.safetensors"
+    save_generator(alive(GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2)), path)
+    shared = {"generator": str(path), "clip": str(clip_folder), "source": "photo", "batch": 2, "iterations": ITERATIONS}
+    return resolve([{**shared, "target": target} for target in ("sketch", "glass")], Models(load_generator, CPU))
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_nothing_but_time(jobs, tmp_path, one_thread):
+    pytest.importorskip("ray")
+    calm = Orders(tmp_path / "calm", rungs=RUNGS)
+    LocalEngine(Models(load_generator, CPU), calm, Watch()).train(jobs)
+    orders, killed, settled = Orders(tmp_path / "ray", rungs=RUNGS), [], []
+    engines = []
+
+    def kill_one() -> bool:
+        """End the process of a worker in the middle of its job; called while the engine waits."""
+        begun = [job for job in jobs if orders.folder(job).states() and job.id not in settled]
+        if begun and not killed and len(engines[0].actors) == 2:
+            ray = engines[0].ray
+            killed.append(ray.get(engines[0].actors[0].process.remote()))
+            with suppress(ProcessLookupError):
+                os.kill(killed[0], signal.SIGKILL)
+        return False
+
+    watch = Watch(stop=kill_one, settled=lambda job: settled.append(job.id))
+    with on_ray(jobs, load_generator, orders, watch, 1, Cluster(workers=2, threads=1)) as engine:
+        engines.append(engine)
+        engine.train(jobs)
+        numbers = [engine.ray.get(actor.process.remote()) for actor in engine.actors]
+    assert killed, "no worker was killed while it trained"
+    assert killed[0] not in numbers, "a fresh process took its place"
+    assert sorted(settled) == sorted(job.id for job in jobs)
+    for job in jobs:
+        assert status(orders.folder(job), ITERATIONS) == DONE, failure(orders.folder(job))
+        name = f"photo_to_{job.config.target}.style.safetensors"
+        one, other = (load_style(folder.path / name) for folder in (calm.folder(job), orders.folder(job)))
+        assert one.deltas.keys() == other.deltas.keys()
+        assert all(torch.equal(delta, other.deltas[name]) for name, delta in one.deltas.items())
+        assert calm.folder(job).record()["losses"] == RunFolder(orders.folder(job).path).record()["losses"]
+
+
+def test_without_ray_it_says_how_to_install_it(jobs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    engine = on_ray(jobs, load_generator, Orders(tmp_path), Watch(), 1, Cluster())
+    with pytest.raises(NadaError, match=r"pip install 'stylegan-nada\[ray\]'"), engine:
+        pass
+
+
+def test_the_share_of_a_gpu_follows_from_the_measured_peak(jobs, monkeypatch):
+    class Remote:
+        def __init__(self, **options):
+            self.options = options
+
+        def __call__(self, function):
+            self.remote = lambda *arguments: (ray_engine.Step(1.0, 3_000_000_000), 30_000_000, 24_000_000_000)
+            return self
+
+    ray = type("Ray", (), {"remote": staticmethod(Remote), "get": staticmethod(lambda found: found)})
+    assert ray_engine._share(ray, jobs[0], load_generator, CPU, 1) == 0.19
+    assert ray_engine._share(ray, jobs[0], load_generator, CPU, 4) == 0.26
