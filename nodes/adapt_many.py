@@ -15,24 +15,21 @@ from ..nada import (
     ClipEnsemble,
     KeptRun,
     NadaError,
-    RunFolder,
     Style,
     UsageError,
     apply_style,
     generate,
     load_style,
-    result_name,
     sample_latents,
 )
 from ..nada.generators import Generator
 from ..nada.pictures.fonts import unwritable_remark
 from ..nada.pictures.grids import filmstrip
-from ..nada.runs.folder import STYLE_ENDING
 from ..nada.sweep.jobs import Job, LoadedModels, job_id
 from ..nada.sweep.local import TOGETHER, groups
 from ..nada.sweep.plan import target_lines
 from ..nada.sweep.report import Report
-from ..nada.sweep.state import DONE, Orders, failure, status
+from ..nada.sweep.state import DONE, Orders, failure, status, style_file
 from ..nada.sweep.work import Watch, Worker
 from ..nada.training.config import recommendation_remark
 from . import host
@@ -173,7 +170,7 @@ class ManyAdaptations:
         if failed:
             told = "; ".join(f"{target}: {sentence}" for target, sentence in failed.items())
             raise NadaError(f"some targets failed, and the others are trained: {told}. Change or remove these lines")
-        styles = [load_style(style_path(self.orders.folder(job))) for job in self.jobs]
+        styles = [load_style(style_file(self.orders.folder(job))) for job in self.jobs]
         for job, style in zip(self.jobs, styles, strict=True):
             host.check_cancelled()
             self.frames[job.id] = generate(apply_style(self.generator, style), self.codes, batch=self.batch)
@@ -215,8 +212,3 @@ class ManyAdaptations:
 
     def _images(self) -> Tensor:
         return torch.cat([self.frames[job.id] for job in self.jobs])
-
-
-def style_path(folder: RunFolder) -> Path:
-    """The file of the style in the folder of a job that is done."""
-    return folder.path / f"{result_name(folder.record()['recipe'])}{STYLE_ENDING}"

@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from PIL import Image
 from torch import Tensor
 
+from ..nada.runs.durations import duration
 from . import host
 
 Result = TypeVar("Result")
@@ -115,13 +116,3 @@ class Clock:
         rate = f"{steps / seconds:.1f} it/s" if steps > seconds else f"{seconds / steps:.1f} s/it"
         left = f"{duration(seconds / steps * (self.total - done))} left" if done < self.total else duration(seconds)
         return f"{rate} | {left}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: "8 s", "1 min 35 s", "2 h 5 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import NadaError, UsageError
+from ..runs.durations import duration
 from ..runs.folder import PAGE
 from ..runs.names import slug
 from ..sweep.best import copy_best
@@ -25,7 +26,7 @@ from ..sweep.plan import KEEP, METRICS, MODELS, Plan, make_plan, read_sweep
 from ..sweep.ranking import Ranking
 from ..sweep.ray_engine import LOCAL, Cluster, absolute, on_ray
 from ..sweep.report import Report
-from ..sweep.state import DONE, FAILED, STATUSES, Orders, failure, status
+from ..sweep.state import DONE, FAILED, STATUSES, STOPPED, Orders, failure, status
 from ..sweep.work import Watch
 from .interrupt import Interrupt
 from .options import add_config, given
@@ -182,9 +183,11 @@ def _trained(
             advance(job, iteration)
 
         def settle(job: Job) -> None:
-            settled.add(job.id)
             report.update(job)
-            if status(orders.folder(job), job.config.iterations) == DONE:
+            state = status(orders.folder(job), job.config.iterations)
+            if state in (DONE, STOPPED, FAILED):
+                settled.add(job.id)
+            if state == DONE:
                 advance(job, job.config.iterations)  # elsewhere, steps are not told
             try:
                 report.refresh()
@@ -271,11 +274,3 @@ def _show_plan(result: dict[str, Any]) -> str:
         f"{result['folder']}"
     )
     return "\n".join(line.rstrip() for line in table)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: "8 s", "1 min 35 s", "2 h 5 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

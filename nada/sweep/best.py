@@ -40,7 +40,8 @@ def copy_best(root: Path, out: Path, ranking: Ranking, many: int = 1) -> list[di
     rows = {row["folder"]: row for row in load_rows(root) if row.get("status") == DONE}
     if not rows:
         raise UsageError(f"{root} holds no {RESULTS} with jobs that are done; give the folder of a sweep")
-    measured = {place: row["measures"] for place, row in rows.items() if row["measures"]}
+    numbers = lambda row: {name: value for name, value in row["measures"].items() if isinstance(value, (int, float))}
+    measured = {place: found for place, row in rows.items() if (found := numbers(row))}
     if not measured:
         raise UsageError(
             f"the jobs in {root} were not measured; add `evaluate: {{count: 200}}` to the sweep, and run it"

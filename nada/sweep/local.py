@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+import torch
+
 from ..errors import NadaError
 from .jobs import Job, Models
 from .state import Orders, record_failure
@@ -66,13 +68,14 @@ class LocalEngine:
                 record_failure(self.orders.folder(failure.job), failure.reason)
                 self.watch.settled(failure.job)
                 if self.orders.stop_on_error:
-                    raise failure
+                    raise NadaError(f"{failure.job.folder_name} failed: {failure.reason}") from failure
             jobs = [job for job in jobs if losses[job.id] < ATTEMPTS]
 
     def save_stopped(self, jobs: Sequence[Job]) -> None:
         """Write the results of jobs that a comparison has stopped."""
+        models = Models(self.models.load, torch.device("cpu")) if self.lost else self.models
         for job in jobs:
-            Worker(self.models, self.orders, self.watch).save_stopped(job)
+            Worker(models, self.orders, self.watch).save_stopped(job)
 
     def _attempt(self, jobs: Sequence[Job], until: int | None) -> DeviceLost | None:
         """Train jobs here, or in another process if the device is lost to this one; a failure of the device."""

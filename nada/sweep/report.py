@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint.metadata import strict_json
+from ..checkpoint.metadata import fits, strict_json
 from ..files import atomic_path
 from ..pictures.page import render
 from ..runs.folder import FINISHED, PAGE, RunFolder
@@ -22,8 +23,10 @@ from .state import DONE, FAILED, STOPPED, failure, load_measures, status
 RESULTS, TABLE = "results.json", "results.csv"
 SETTLED = (DONE, STOPPED)
 FACTS = ("status", "iterations_done", "loss", "seconds", "folder", "error")  # columns beside settings and measures
+ROW = {"folder": str, "status": str, "job": str, "settings": dict, "measures": dict}  # of results.json
 PAUSE = 20  # times that writing the report takes: it is not written again before, so that it costs 5 % at most
 Row = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 class Report:
@@ -89,8 +92,8 @@ def load_rows(root: Path) -> list[Row]:
     """The rows of a sweep, as its results.json has them; [] if there is none that can be read."""
     with suppress(OSError, ValueError, RecursionError):
         found = json.loads((root / RESULTS).read_text(encoding="utf-8"))
-        if isinstance(found, dict) and isinstance(found.get("jobs"), list):
-            return [row for row in found["jobs"] if isinstance(row, dict)]
+        if fits(found, {"jobs": list}):
+            return [row for row in found["jobs"] if fits(row, ROW) and ".." not in row["folder"]]
     return []
 
 
@@ -133,11 +136,17 @@ def _row(root: Path, name: str, job: Job | None) -> Row:
     record = folder.record()
     iterations = job.config.iterations if job else record["recipe"]["iterations"]
     row: Row = {"job": name.partition("-")[0], "status": status(folder, iterations), "folder": place, "measures": {}}
-    if row["status"] in SETTLED or (job is None and _has_results(record)):
-        return row | summary(record, place) | {"measures": measures_of(load_measures(folder))}
     settings = job.settings if job else {}
-    error = {"error": failure(folder)} if row["status"] == FAILED else {}
-    return row | {"settings": settings, "command": command(settings)} | error
+    row |= {"settings": settings, "command": command(settings)}
+    if row["status"] == FAILED:
+        return row | {"error": failure(folder)}
+    if row["status"] in SETTLED or job is None:
+        try:
+            return row | summary(record, place) | {"measures": measures_of(load_measures(folder))}
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            log.warning("the record of %s is of no use: %r", name, error)
+            return row | {"error": "its record is damaged; delete its folder to train it again"}
+    return row
 
 
 def _write_table(rows: Sequence[Row], path: Path) -> None:

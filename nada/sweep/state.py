@@ -11,7 +11,8 @@ from typing import Any
 
 from ..checkpoint.metadata import strict_json
 from ..files import atomic_path
-from ..runs.folder import FINISHED, RunFolder
+from ..runs.folder import FINISHED, STYLE_ENDING, RunFolder
+from ..runs.names import result_name
 from .jobs import Job
 from .plan import STYLE, Evaluation
 
@@ -54,6 +55,11 @@ def status(folder: RunFolder, iterations: int) -> str:
     if record.get(FINISHED) and record.get("interrupted"):
         return STOPPED
     return BEGUN if folder.states() else PENDING
+
+
+def style_file(folder: RunFolder) -> Path:
+    """The style of a job whose record is written; it is there unless the sweep keeps none."""
+    return folder.path / f"{result_name(folder.record()['recipe'])}{STYLE_ENDING}"
 
 
 def record_failure(folder: RunFolder, sentence: str) -> None:

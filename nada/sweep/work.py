@@ -15,9 +15,8 @@ from filelock import FileLock, Timeout
 from ..adapt import AdaptStep
 from ..errors import NadaError, is_out_of_memory
 from ..measure.evaluate import evaluate
-from ..runs.folder import SNAPSHOTS, STATES, STYLE_ENDING
+from ..runs.folder import SNAPSHOTS, STATES
 from ..runs.kept_run import KeptRun
-from ..runs.names import result_name
 from ..runs.out_of_memory import sparing
 from ..runs.results import STRIP_COLUMNS, save_results
 from ..runs.snapshots import evenly
@@ -26,7 +25,7 @@ from ..styles.style import Style, apply_style
 from ..training.lock_step import FrozenSide
 from .jobs import Job, Models
 from .plan import GENERATOR, NONE
-from .state import DONE, Orders, forget_failure, is_measured, record_failure, save_measures, status
+from .state import DONE, Orders, forget_failure, is_measured, record_failure, save_measures, status, style_file
 
 log = logging.getLogger(__name__)
 
@@ -199,8 +198,7 @@ class Worker:
         folder = self.orders.folder(job)
         forget_failure(folder)
         if not is_measured(self.orders, job):  # the measurement was asked for, or changed, afterwards
-            path = folder.path / f"{result_name(folder.record()['recipe'])}{STYLE_ENDING}"
-            if path.is_file():
+            if (path := style_file(folder)).is_file():
                 self._measure(job, load_style(path), None)
             else:
                 log.warning("%s cannot be measured, because its style was not kept", job.folder_name)

@@ -27,7 +27,7 @@ CONFIG = nada.AdaptConfig("photo", "sketch", iterations=4, batch=1)
 NODE_IDS = {"LoadStyleGAN2", "NADALoadCLIP", "NADATextAdapt", "SampleLatents", "GenerateImages", "NADASaveGenerator"}
 NODE_IDS |= {"NADALoadLatents", "NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid"}
 NODE_IDS |= {"NADALoadStyle", "NADAApplyStyle", "NADASaveStyle"}
-NODE_IDS |= {"NADAImageAdapt", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate"}
+NODE_IDS |= {"NADAImageAdapt", "NADAAdaptMany", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate"}
 NODE_IDS |= {"NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper"}
 
 

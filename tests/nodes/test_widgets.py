@@ -16,6 +16,7 @@ AUTOMATIC = {  # widgets' numbers that leave the choice to the generator's file 
 NODES = {
     "NADATextAdapt": AdaptConfig,
     "NADAImageAdapt": AdaptConfig,
+    "NADAAdaptMany": AdaptConfig,
     "NADATrainMapper": MapperConfig,
     "NADAEvaluate": EvaluateConfig,
 }

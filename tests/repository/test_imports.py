@@ -31,7 +31,7 @@ ROOMS = {  # one row a folder, from the top down
     "__init__": room(13),
     "nodes": room(12, "torch numpy PIL comfy_api"),
     "nada/__main__": room(12),
-    "nada/cli": room(11, "torch tqdm PIL"),
+    "nada/cli": room(11, "torch tqdm"),
     "nada/__init__": room(10),
     "nada/sweep": room(10, "torch yaml filelock ray"),
     "nada/runs": room(9, "torch PIL"),
