@@ -17,6 +17,7 @@ from ..errors import NadaError, UsageError
 from ..runs.durations import duration
 from ..runs.folder import PAGE
 from ..runs.names import slug
+from ..runs.results import STRIP_COLUMNS
 from ..sweep.best import copy_best
 from ..sweep.estimate import bytes_of, refuse_short_disk, seconds_of
 from ..sweep.halving import Engine, Halving, train_best
@@ -57,6 +58,13 @@ def add(commands: Any) -> None:
         "%(default)s)",
     )
     parser.add_argument(
+        "--snapshots",
+        type=int,
+        default=STRIP_COLUMNS,
+        metavar="N",
+        help="moments at which each job stores a snapshot and its state (default: %(default)s); fewer write less",
+    )
+    parser.add_argument(
         "--ray",
         nargs="?",
         const=LOCAL,
@@ -90,7 +98,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Returns:
         The folder, the page, and how many jobs are done, stopped, failed, begun or pending; of a dry run, the jobs.
     """
-    for name in ("together", "workers", "threads"):
+    for name in ("together", "snapshots", "workers", "threads"):
         if (number := getattr(args, name)) is not None and number < 1:
             raise UsageError(f"--{name} is {number}; it must be at least 1")
     description = described(args)
@@ -104,7 +112,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     mine = _part(jobs, args.part)
     halving = Halving.parse(**plan.halving) if plan.halving else None
     rungs = halving.at if halving else ()
-    orders = Orders(root.absolute() if args.ray else root, plan.keep, plan.evaluation, rungs, args.stop_on_error)
+    place = root.absolute() if args.ray else root
+    orders = Orders(place, plan.keep, plan.evaluation, rungs, args.snapshots, args.stop_on_error)
     left = [job for job in mine if status(orders.folder(job), job.config.iterations) != DONE]
     if args.dry_run:
         return _estimated(mine, left, models, orders, args.together)

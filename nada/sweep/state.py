@@ -13,6 +13,7 @@ from ..checkpoint.metadata import strict_json
 from ..files import atomic_path
 from ..runs.folder import FINISHED, STYLE_ENDING, RunFolder
 from ..runs.names import result_name
+from ..runs.results import STRIP_COLUMNS
 from .jobs import Job
 from .plan import STYLE, Evaluation
 
@@ -32,6 +33,8 @@ class Orders:
     """How results are measured; None for not at all."""
     rungs: tuple[int, ...] = ()
     """Iterations at which jobs are compared; see `halving`."""
+    snapshots: int = STRIP_COLUMNS
+    """Moments at even distances at which a job stores a snapshot and its state."""
     stop_on_error: bool = False
     """End with the first job that fails, instead of continuing with the others."""
 

@@ -18,7 +18,7 @@ from ..measure.evaluate import evaluate
 from ..runs.folder import SNAPSHOTS, STATES
 from ..runs.kept_run import KeptRun
 from ..runs.out_of_memory import sparing
-from ..runs.results import STRIP_COLUMNS, save_results
+from ..runs.results import save_results
 from ..runs.snapshots import evenly
 from ..styles.files import load_style
 from ..styles.style import Style, apply_style
@@ -172,7 +172,7 @@ class Worker:
         """The run of a job, from its furthest state."""
         folder = self.orders.folder(job)
         folder.prepare()
-        moments = {*evenly(job.config.iterations, STRIP_COLUMNS), *self.orders.rungs}
+        moments = {*evenly(job.config.iterations, self.orders.snapshots), *self.orders.rungs}
         notes = {"generator": job.generator, "clip": job.clip, "style_images": [], "snapshot_every": None}
         notes["device"] = str(self.models.device)
         generator, clip = self.models.generator(job.generator), self.models.clip(job.clip)
