@@ -23,7 +23,7 @@ from ..sweep.estimate import bytes_of, refuse_short_disk, seconds_of
 from ..sweep.halving import Engine, Halving, train_best
 from ..sweep.jobs import Job, Models, resolve
 from ..sweep.local import TOGETHER, LocalEngine
-from ..sweep.plan import KEEP, METRICS, MODELS, Plan, make_plan, read_sweep
+from ..sweep.plan import KEEP, METRICS, MODELS, Plan, changed, make_plan, read_sweep
 from ..sweep.ranking import Ranking
 from ..sweep.ray_engine import LOCAL, Cluster, absolute, on_ray
 from ..sweep.report import Report
@@ -127,18 +127,8 @@ def described(args: argparse.Namespace) -> dict[str, Any]:
     asked = given(args) | {name: getattr(args, name) for name in MODELS if getattr(args, name)}
     if not args.file and not asked:
         raise UsageError("there is nothing to train; give a sweep file, or --generator and --target")
-    base, grid = dict(description.get("base") or {}), dict(description.get("grid") or {})
-    for name, value in asked.items():
-        base.pop(name, None), grid.pop(name, None)
-        if isinstance(value, list) and len(value) > 1:
-            grid[name] = value
-        else:
-            base[name] = value[0] if isinstance(value, list) else value
-    found = {**description, "base": base, "grid": grid}
     halving = given(args, Ranking) | {name: value for name in ("keep_best", "at") if (value := getattr(args, name))}
-    if halving:
-        found["halving"] = (description.get("halving") or {}) | halving
-    return found | {"keep": args.keep} if args.keep else found
+    return changed(description, asked, halving, args.keep)
 
 
 def _part(jobs: Sequence[Job], part: str | None) -> list[Job]:
@@ -203,6 +193,7 @@ def _trained(
             except NadaError as error:
                 log.warning("%s", error)
 
+        report.save()
         watch = Watch(begun=advance, stepped=stepped, settled=settle, stop=lambda: interrupt.requested)
         with _engine(args, mine, models, orders, watch) as engine:
             if halving:

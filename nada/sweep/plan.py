@@ -121,6 +121,34 @@ def make_plan(description: Mapping[str, Any], name: str = "sweep") -> Plan:
     return Plan(title, tuple(found), evaluation, halving, _keep(description.get("keep", STYLE)))
 
 
+def changed(
+    description: Mapping[str, Any], settings: Mapping[str, Any], halving: Mapping[str, Any], keep: str | None
+) -> dict[str, Any]:
+    """A description with other settings: one value of a setting goes to "base", several go to "grid".
+
+    Args:
+        description: see `make_plan`.
+        settings: {name: value, or list of values}.
+        halving: entries of `HALVING`.
+        keep: one of `KEEP`, or None to leave it.
+
+    Raises:
+        UsageError: a part of the description is not a mapping.
+    """
+    base, grid = (dict(_mapping(description.get(name), name)) for name in ("base", "grid"))
+    for name, value in settings.items():
+        base.pop(name, None), grid.pop(name, None)
+        values = value if isinstance(value, list) else [value]
+        if len(values) > 1:
+            grid[name] = values
+        else:
+            base[name] = values[0]
+    found = {**description, "base": base, "grid": grid}
+    if halving:
+        found["halving"] = _mapping(description.get("halving"), "halving") | dict(halving)
+    return found | {"keep": keep} if keep else found
+
+
 def target_lines(text: str) -> list[str]:
     """The targets that stand in a text, one a line; empty lines and repetitions are left out."""
     return list(dict.fromkeys(line for part in text.splitlines() if (line := part.strip())))

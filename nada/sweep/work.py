@@ -155,12 +155,13 @@ class Worker:
         try:
             yield
         except Exception as error:
-            if isinstance(error, RuntimeError) and _DEVICE_LOST.search(str(error)):
-                raise DeviceLost(job, " ".join(str(error).split())[:300]) from error
-            if crowded is not None and is_out_of_memory(error):
+            no_memory = is_out_of_memory(error)
+            if crowded is not None and no_memory:
                 crowded.append(job)
                 return
-            known = isinstance(error, (NadaError, OSError)) or is_out_of_memory(error)
+            if isinstance(error, RuntimeError) and _DEVICE_LOST.search(str(error)) and not no_memory:
+                raise DeviceLost(job, " ".join(str(error).split())[:300]) from error
+            known = isinstance(error, (NadaError, OSError)) or no_memory
             sentence = str(error) if known else f"{type(error).__name__}: {error}"
             log.error("%s failed: %s", job.folder_name, sentence, exc_info=not known)  # a defect shows its traceback
             record_failure(self.orders.folder(job), sentence)

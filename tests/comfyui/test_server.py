@@ -71,6 +71,28 @@ def test_quickstart_runs(server, quickstart):
     assert ImageChops.difference(*pictures).getbbox(), "the adapted generator makes the same picture"
 
 
+def test_many_targets_give_pictures_and_a_style_each(server, quickstart):
+    prompt, ids = quickstart
+    models = {name: prompt[ids[ADAPT]]["inputs"][name] for name in ("generator", "clip")}
+    widgets = {"targets": "sketch\nneon sign", "source": "photo", "iterations": 2, "batch": 1, "learning_rate": -1.0}
+    widgets |= {"seed": 0, "preview_every": 1}
+    loaders = (ids["LoadStyleGAN2"], ids["NADALoadCLIP"], ids["SampleLatents"])
+    graph = {name: prompt[name] for name in loaders}
+    graph["many"] = {"class_type": "NADAAdaptMany", "inputs": {**models, **widgets}}
+    graph["shown"] = {"class_type": "PreviewImage", "inputs": {"images": ["many", 1]}}
+    styled = {"generator": models["generator"], "style": ["many", 2], "strength": 1.0}
+    graph["styled"] = {"class_type": "NADAApplyStyle", "inputs": styled}
+    drawn = prompt[ids["GenerateImages"]]["inputs"] | {"generator": ["styled", 0]}
+    graph["drawn"] = {"class_type": "GenerateImages", "inputs": drawn}
+    graph["each"] = {"class_type": "PreviewImage", "inputs": {"images": ["drawn", 0]}}
+    result = server.result(server.queue(graph))
+    assert result["status"]["status_str"] == "success", result["status"]
+    assert len(server.pictures(result, "many")) == 1
+    assert len(server.pictures(result, "shown")) == 2 * 4
+    count = prompt[ids["SampleLatents"]]["inputs"]["count"]
+    assert len(server.pictures(result, "each")) == 2 * count, "what follows runs once for each style"
+
+
 def test_previews_and_texts_arrive(server, quickstart):
     aiohttp = pytest.importorskip("aiohttp")
     prompt, ids = quickstart

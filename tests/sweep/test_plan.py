@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nada.errors import UsageError
-from nada.sweep.plan import MAX_JOBS, make_plan, read_sweep, target_lines
+from nada.sweep.plan import MAX_JOBS, changed, make_plan, read_sweep, target_lines
 
 
 def combinations(**description):
@@ -88,6 +88,23 @@ def test_nothing_in_a_file_is_executed(tmp_path):
     with pytest.raises(UsageError, match="is not YAML"):
         read_sweep(tmp_path / "sweep.yaml")
     assert not (tmp_path / "made").exists()
+
+
+def test_options_change_a_description():
+    found = changed(
+        {"base": {"target": "a", "batch": 2}, "grid": {"seed": [0, 1]}, "halving": {"at": [5]}},
+        {"target": ["b", "c"], "seed": [7], "train_torgb": True},
+        {"keep_best": "1/2"},
+        "none",
+    )
+    assert found == {
+        "base": {"batch": 2, "seed": 7, "train_torgb": True},
+        "grid": {"target": ["b", "c"]},
+        "halving": {"at": [5], "keep_best": "1/2"},
+        "keep": "none",
+    }
+    with pytest.raises(UsageError, match="base is 'abc'"):
+        changed({"base": "abc"}, {}, {}, None)
 
 
 def test_lines_are_targets():
