@@ -70,7 +70,7 @@ def bytes_of(job: Job, models: Models, keep: str) -> tuple[int, int]:
     if keep != NONE:
         kept += STYLE * numbers
     if keep == GENERATOR:
-        weights = sum(p.numel() for p in (*generator.mapping.parameters(), *generator.synthesis.parameters()))
+        weights = sum(tensor.numel() for tensor in generator.state_dict().values())
         kept, working = kept + WEIGHT * weights + working, 0
     return kept, working
 

@@ -63,7 +63,8 @@ class RayEngine:
         self._spread("save_stopped", [([job], None) for job in jobs])
 
     def _spread(self, method: str, tasks: list[tuple[list[Job], int | None]]) -> None:
-        free, running, stopped = list(self.actors), {}, False
+        free, stopped = list(self.actors), False
+        running: dict[Any, tuple[Any, list[Job]]] = {}
         while (tasks and not stopped) or running:
             while tasks and free and not stopped:
                 (group, until), actor = tasks.pop(0), free.pop()
@@ -116,11 +117,12 @@ def on_ray(
     """
     ray = _ray()
     try:
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if cluster.address == LOCAL:
             cpus = None if cluster.workers is None else cluster.workers * cluster.threads
-            ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+            ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
         else:
-            ray.init(address=cluster.address, log_to_driver=False)
+            ray.init(address=cluster.address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise NadaError(f"the Ray cluster {cluster.address!r} cannot be reached: {str(error)[:300]}") from error
     try:

@@ -174,8 +174,8 @@ class Worker:
         folder = self.orders.folder(job)
         folder.prepare()
         moments = {*evenly(job.config.iterations, self.orders.snapshots), *self.orders.rungs}
-        notes = {"generator": job.generator, "clip": job.clip, "style_images": [], "snapshot_every": None}
-        notes["device"] = str(self.models.device)
+        notes: dict[str, Any] = {"generator": job.generator, "clip": job.clip, "device": str(self.models.device)}
+        notes |= {"style_images": [], "snapshot_every": None}
         generator, clip = self.models.generator(job.generator), self.models.clip(job.clip)
         return KeptRun(folder, generator, clip, job.config, moments=moments, notes=notes)
 
