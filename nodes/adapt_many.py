@@ -22,6 +22,7 @@ from ..nada import (
     load_style,
     sample_latents,
 )
+from ..nada.clip.alphabet import unreadable_remark
 from ..nada.generators import Generator
 from ..nada.pictures.fonts import unwritable_remark
 from ..nada.pictures.grids import filmstrip
@@ -162,24 +163,35 @@ class ManyAdaptations:
                     self.worker.work(group)
             if self.cancelled is not None:
                 host.say("cancelled; the next run continues from there")
-                raise self.cancelled
+                raise self.cancelled.with_traceback(None)  # its frames keep the tensors alive
         finally:
             self.runs.clear()
         Report(self.orders.root, self.jobs, "NADA Adapt Many").save()
-        failed = {job.config.target: sentence for job in self.jobs if (sentence := failure(self.orders.folder(job)))}
-        if failed:
-            told = "; ".join(f"{target}: {sentence}" for target, sentence in failed.items())
-            raise NadaError(f"some targets failed, and the others are trained: {told}. Change or remove these lines")
+        self._refuse_gaps()
         styles = [load_style(style_file(self.orders.folder(job))) for job in self.jobs]
         for job, style in zip(self.jobs, styles, strict=True):
             host.check_cancelled()
             self.frames[job.id] = generate(apply_style(self.generator, style), self.codes, batch=self.batch)
         sheet = self._sheet()
         self.progress.update(self.progress.total, sheet)
-        targets = [job.config.target for job in self.jobs]
-        remarks = filter(None, (self.remark, unwritable_remark(targets)))
+        texts = [text for job in self.jobs for text in (job.config.source, *job.config.targets())]
+        unreadable = unreadable_remark(self.worker.models.clip(""), texts)
+        remarks = filter(None, (self.remark, unreadable, unwritable_remark(job.config.target for job in self.jobs)))
         host.say(" | ".join([f"{len(styles)} styles in {FOLDER}, with a page: {FOLDER}/index.html", *remarks]))
         return sheet, self._images(), styles
+
+    def _refuse_gaps(self) -> None:
+        """Raises:
+        NadaError: a target failed, or is trained elsewhere at the same time.
+        """
+        gaps = [job for job in self.jobs if not self._is_done(job)]
+        reasons = [failure(self.orders.folder(job)) or "another process trains it" for job in gaps]
+        if gaps:
+            told = "; ".join(f"{job.config.target}: {reason}" for job, reason in zip(gaps, reasons, strict=True))
+            raise NadaError(f"some targets failed, and the others are trained: {told}. Change or remove these lines")
+
+    def _is_done(self, job: Job) -> bool:
+        return status(self.orders.folder(job), job.config.iterations) == DONE
 
     def _open(self, job: Job, kept: KeptRun) -> None:
         self.runs[job.id], self.done[job.id] = kept, kept.begin
@@ -202,7 +214,7 @@ class ManyAdaptations:
 
     def _settle(self, job: Job) -> None:
         self.runs.pop(job.id, None)
-        if status(self.orders.folder(job), job.config.iterations) == DONE:
+        if self._is_done(job):
             self.done[job.id] = job.config.iterations
 
     def _sheet(self) -> Any:

@@ -120,6 +120,7 @@ class Worker:
             with self._failures(job, crowded if len(jobs) > 1 else None):
                 if status(self.orders.folder(job), job.config.iterations) == DONE:
                     self._complete(job)
+                    self.watch.settled(job)
                     continue
                 kept = self._begin(job)
                 kept.run.frozen_side = side
