@@ -54,7 +54,18 @@ from .styles.blending import blend_generators
 from .styles.files import load_style, save_style
 from .styles.preview import preview_of, preview_picture
 from .styles.style import Style, apply_style
-from .text_edits import LatentMapper, MapperConfig, MapperStep, MapperTraining, load_mapper, save_mapper, train_mapper
+from .text_edits import (
+    DirectionConfig,
+    LatentMapper,
+    MapperConfig,
+    MapperStep,
+    MapperTraining,
+    Relevance,
+    load_mapper,
+    measure_relevance,
+    save_mapper,
+    train_mapper,
+)
 from .text_edits.optimize import OptimizeConfig, optimize_latents
 from .training.config import AdaptConfig
 from .training.goal import Goal
@@ -76,6 +87,7 @@ __all__ = [
     "CheckpointError",
     "ClipEnsemble",
     "Codes",
+    "DirectionConfig",
     "Directions",
     "Encoder",
     "EvaluateConfig",
@@ -96,6 +108,7 @@ __all__ = [
     "ProjectConfig",
     "Projection",
     "Published",
+    "Relevance",
     "RunFolder",
     "RunState",
     "Snapshot",
@@ -130,6 +143,7 @@ __all__ = [
     "load_photo_state",
     "load_state",
     "load_style",
+    "measure_relevance",
     "mix_latents",
     "optimize_latents",
     "preview_of",

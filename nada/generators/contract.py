@@ -113,6 +113,12 @@ class Synthesis(Protocol):
     ) -> Tensor:
         """Codes [N, num_ws, w_dim] -> images [N, img_channels, H, W], about in [-1, 1] and not clamped."""
 
+    def styles(self, ws: Tensor) -> dict[str, Tensor]:
+        """Style space: codes [N, num_ws, w_dim] -> the scales of each layer's input channels, {layer name: [N, C]}.
+
+        They are affine in the code that drives the layer, and the layer's parameter "affine.bias" is added to them.
+        """
+
     def sample_noise(self, batch: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Standard normal noise maps {layer name: [batch, 1, H, W]}, drawn on the CPU, on the network's device."""
 

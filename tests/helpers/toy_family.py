@@ -77,6 +77,10 @@ class ToySynthesis(nn.Module):
             x = F.leaky_relu(layer(F.interpolate(x, scale_factor=2.0), ws[:, i]))
         return torch.tanh(self.Color(x, ws[:, 2]))
 
+    def styles(self, ws: Tensor) -> dict[str, Tensor]:
+        layers = {"L0": self.L0, "L1": self.L1, "Color": self.Color}
+        return {name: layer.affine(ws[:, i]) for i, (name, layer) in enumerate(layers.items())}
+
     def sample_noise(self, batch: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         return {}
 
