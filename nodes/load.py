@@ -127,9 +127,9 @@ def fetched(model: Published) -> tuple[str, list[str]]:
 
 
 def published_stamp(model: Published) -> str:
-    """What changes when the file of a published model does; "absent" before it is downloaded."""
+    """The name of a published model and what changes when its file does; "absent" before it is downloaded."""
     path = host.download_folder() / model.file
-    return file_stamp(path) if path.is_file() else "absent"
+    return f"{model.name} {file_stamp(path) if path.is_file() else 'absent'}"
 
 
 def _progress(what: str) -> Callable[[int, int], None]:

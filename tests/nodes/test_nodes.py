@@ -28,6 +28,8 @@ NODE_IDS = {"LoadStyleGAN2", "NADALoadCLIP", "NADATextAdapt", "SampleLatents", "
 NODE_IDS |= {"NADALoadLatents", "NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid"}
 NODE_IDS |= {"NADALoadStyle", "NADAApplyStyle", "NADASaveStyle"}
 NODE_IDS |= {"NADAImageAdapt", "NADAAdaptMany", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate"}
+NODE_IDS |= {"NADATrainingOptions", "NADABeforeAfterAnimation", "NADALatentWalk"}
+NODE_IDS |= {"NADAAlignPhoto", "NADALoadEncoder", "NADAInvertPhoto", "NADATuneToPhoto", "NADAPasteBack"}
 NODE_IDS |= {"NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper"}
 
 
@@ -190,9 +192,7 @@ def test_empty_texts_are_refused_before_anything_runs(host):
     check = host.nodes.NADATextAdapt.validate_inputs
     assert check(target=None) is True
     assert "target text is empty" in check(target="  ")
-    assert check(target="", preset="sketch") is True
-    assert "target text is empty" in check(target="", preset="style")
-    assert "no preset" in check(target="pig", preset="lost")
+    assert check(target="pig") is True
 
 
 def test_style_images_come_in_comfyuis_layout(host, small, clip):

@@ -14,7 +14,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 TABLE = re.compile(r"(?:^\|.*\n?)+", re.MULTILINE)
-FIGURE = re.compile(r"[-+]?\d")  # how a cell with a figure begins
+FIGURE = re.compile(r"[-+]?\d(?!\d*: )")  # how a cell with a figure begins; "0: name" numbers an output
 EQUAL = (
     "channels last",
     "one operation:",
