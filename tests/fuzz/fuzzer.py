@@ -52,6 +52,7 @@ VALUES = [
     {},
 ]
 VALUES += [[{}], [None], [5], {"a": 5}, float("nan"), float("inf"), DEEP]
+TEXTS = [json.dumps(value) for value in VALUES]  # each use gets its own copy, for the next change may be inside it
 BAD = ("executed", "slow", "traceback", "raw")
 
 
@@ -71,20 +72,20 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 def rewritten(value: Any, rng: random.Random) -> Any:
     """JSON data with one thing in it replaced, removed, renamed or put elsewhere."""
     if not (found := places(value)):
-        return rng.choice(VALUES)
+        return json.loads(rng.choice(TEXTS))
     container, key = rng.choice(found)
     child = container[key]
     if isinstance(child, str) and child.startswith("{") and rng.random() < 0.95:  # our own texts in a header
         container[key] = json.dumps(rewritten(json.loads(child), rng))
     elif rng.random() < 0.7:
-        container[key] = rng.choice(VALUES)
+        container[key] = json.loads(rng.choice(TEXTS))
     elif rng.random() < 0.5:
         del container[key]
     elif isinstance(container, dict):
-        container[str(rng.choice(VALUES))[:200]] = container.pop(key)
+        container[str(json.loads(rng.choice(TEXTS)))[:200]] = container.pop(key)
     else:
         other, place = rng.choice(places(value))
-        container[key] = other[place]
+        container[key] = json.loads(json.dumps(other[place]))  # a copy: a list cannot hold itself
     return value
 
 
