@@ -141,7 +141,7 @@ def evaluate(
         "left_out": left_out,
         "seconds": round(seconds, 2),
         "images_per_second": round(made / seconds, 2),
-        "peak_memory_mb": _peak_memory(device),
+        "peak_memory_mb": peak_memory(device),
     }
 
 
@@ -201,7 +201,7 @@ def _embed_text(model: ClipModel, config: EvaluateConfig) -> Tensor:
     return unit(unit(model.encode_text([config.target], config.prompts)).mean(0)).cpu()
 
 
-def _peak_memory(device: torch.device) -> int | None:
+def peak_memory(device: torch.device) -> int | None:
     """Megabytes in use at most so far, of the GPU or of this process; None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) // 1_000_000

@@ -159,7 +159,10 @@ class PhotoLoop(TrainingLoop[Record]):
 
     def state(self) -> PhotoState:
         """A copy of what a continuation needs; pass it to `restore` of a new loop."""
-        return PhotoState(self.recipe(), optimizer_tensors(self.optimizer, self.leaves))
+        tensors = optimizer_tensors(self.optimizer, self.leaves)
+        if self.iteration >= self.iterations:  # Adam's averages are two thirds of the file, and no step needs them
+            tensors = {name: tensor for name, tensor in tensors.items() if name.startswith("trained.")}
+        return PhotoState(self.recipe(), tensors)
 
     def restore(self, state: PhotoState) -> None:
         """Continue from the state of an equal loop. On the CPU the result is that of a loop that never stopped.

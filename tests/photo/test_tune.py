@@ -81,6 +81,20 @@ def test_resumes_as_if_it_had_never_stopped(small, clip, photo, tmp_path, kind):
     assert last.generator.fingerprint() == expected.generator.fingerprint()
 
 
+def test_the_state_of_a_finished_tuning_is_small(small, photo):
+    ws = sample_latents(small, 1, 3, 1.0)
+    run = tune(small, ws, photo, config())
+    next(run)
+    half = run.state()
+    last_of(run)
+    done = run.state()
+    assert len(half.tensors) > 2 * len(done.tensors)
+    again = tune(small, ws, photo, config())
+    again.restore(done)
+    assert [*again] == []
+    assert again.trained.fingerprint() == run.trained.fingerprint()
+
+
 def test_a_step_without_memory_is_retried_in_pieces(small, photo):
     ws, photos = sample_latents(small, 3, 3, 1.0), photo.expand(3, -1, -1, -1)
     *_, expected = tune(small, ws, photos, config())
