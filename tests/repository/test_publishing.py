@@ -18,6 +18,7 @@ from tools import publishing
 
 LOADS = """
 import asyncio, importlib, sys, tempfile
+from pathlib import Path
 from helpers import stub_comfyui
 stub_comfyui.ROOT = Path(sys.argv[1])
 with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from nada.training.presets import PRESETS, SELDOM
 
 NOTES = Path(__file__).parent / "notes"
 OPENAI = "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)"
-SAID, PICTURE, SQUARE = 30, 190, 330  # px of room for a line of text, for before and after, and for a square picture
+SAID, PICTURE, WHOLE, SQUARE = 30, 190, 250, 330  # px of room: a text; before and after; with a text; a square
 LOADER, IMAGE, SMALL = 260, 360, 210  # px of columns
 IDS = 100  # node ids of the first template begin at 101, those of the second at 201
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
@@ -108,7 +108,7 @@ def models(
 def quickstart(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    adapted, _ = adapt(graph, base, clip)
+    adapted, _ = adapt(graph, base, clip, room=WHOLE)
     latents = graph.add("SampleLatents", generator=base, count=5)
     grid = graph.add(
         "NADACompareGrid", room=SQUARE, generator_a=base, latents=latents, labels="photo | sketch", generator_b=adapted
@@ -127,7 +127,7 @@ def style_example(
     graph: Graph, start: Start, base: Node, clip: Node, settings: dict[str, Any]
 ) -> tuple[Node, Node, Node]:
     """The adaptation to a style, a moment of it, its pictures, and the style as a file."""
-    training, options = adapt(graph, base, clip, **settings)
+    training, options = adapt(graph, base, clip, room=WHOLE, **settings)
     latents = graph.add("SampleLatents", generator=training, count=6)
     picked = graph.add("NADAPickSnapshot", room=PICTURE, snapshots=training, pick="last")
     images = graph.add("GenerateImages", generator=picked, latents=latents)
@@ -254,7 +254,7 @@ def style_images(start: Start) -> Graph:
     images = graph.add("GenerateImages", generator=base, latents=others)
     edges = graph.add("Canny", image=images, low_threshold=0.1, high_threshold=0.3)
     pictures = graph.add("ImageInvert", image=edges)
-    adapted = graph.add("NADAImageAdapt", room=PICTURE, generator=base, clip=clip, style_images=pictures)
+    adapted = graph.add("NADAImageAdapt", room=WHOLE, generator=base, clip=clip, style_images=pictures)
     seen = graph.add("PreviewImage", "The pictures", room=160, images=pictures)
     picked = graph.add("NADAPickSnapshot", room=SQUARE, snapshots=adapted, pick="last")
     gap = 0

@@ -21,7 +21,7 @@ from PIL.Image import Resampling
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
 
-from helpers.comfyui_server import Client, to_prompt  # noqa: E402  as the tests convert and run them
+from helpers.comfyui_server import TEMPLATES, Client, to_prompt  # noqa: E402  as the tests convert and run them
 
 SIDE, GAP, QUALITY = 540, 16, 88  # px of a thumbnail, about, and between pictures in it
 LIMIT = 1800  # seconds for a workflow
@@ -39,7 +39,7 @@ class Run:
 
     def __init__(self, client: Client, name: str, goal: str | None = None):
         self.client = client
-        workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+        workflow = json.loads((ROOT / "workflows" / f"{TEMPLATES[name]}.json").read_text(encoding="utf-8"))
         self.prompt = to_prompt(workflow, client.get("/object_info"))
         goals = [key for key, node in self.prompt.items() if goal and node["inputs"].get("filename_prefix") == goal]
         options = {"partial_execution_targets": goals} if goal else {}
@@ -67,6 +67,11 @@ def comparison(count: int) -> Callable[[Run], Image.Image]:
         return grid.crop((0, 0, grid.width, LABEL + count * ROW))
 
     return top
+
+
+def shown(kind: str) -> Callable[[Run], Image.Image]:
+    """What a training shows: before and after."""
+    return lambda run: run.pictures(kind)[0]
 
 
 def frames(*which: int) -> Callable[[Run], Image.Image]:
@@ -104,14 +109,14 @@ def inverted(run: Run) -> Image.Image:
 
 
 MADE = {
-    "quickstart": rows(0, 2),
-    "sketch_demo": comparison(2),
-    "pixar_demo": comparison(2),
-    "dog_to_pig_demo": rows(1, 2, 5),
+    "quickstart": comparison(4),
+    "sketch_demo": shown("NADATextAdapt"),
+    "pixar_demo": shown("NADATextAdapt"),
+    "dog_to_pig_demo": shown("NADATextAdapt"),
     "mix_styles": comparison(4),
     "compare": comparison(4),
-    "style_images": comparison(2),
-    "latent_walk_video": frames(0, 15, 30, 45, 60, 75, 90, 105),
+    "style_images": shown("NADAImageAdapt"),
+    "latent_walk_video": frames(0, 12, 24, 36, 48, 60, 72, 84),
     "photo_to_sketch_demo": inverted,
     "chain_into_img2img": rows(0),
 }
@@ -123,7 +128,7 @@ def save(picture: Image.Image, name: str) -> None:
     """As the template browser looks for it."""
     scale = SIDE / min(picture.size)
     sized = picture.resize([round(side * scale) for side in picture.size], Resampling.LANCZOS)
-    sized.save(ROOT / "workflows" / f"{name}.jpg", quality=QUALITY, optimize=True)
+    sized.save(ROOT / "workflows" / f"{TEMPLATES[name]}.jpg", quality=QUALITY, optimize=True)
 
 
 if __name__ == "__main__":
