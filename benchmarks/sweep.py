@@ -1,7 +1,8 @@
-"""What a sweep costs, and what lock-step saves: `python benchmarks/sweep.py`, or with one of its parts.
+"""What a sweep costs, and what lock-step saves: `python benchmarks/sweep.py lock-step`, or `overhead`.
 
-lock-step   seconds of a step of K targets together and one after the other, in turns; memory that each target adds
-overhead    seconds that the engine takes for each job, beside training and saving it: in this process, or on Ray
+lock-step: seconds of a step of K targets together and one after the other, in turns (on a CPU, processor time), and the
+memory that each target holds. overhead: seconds that the engine takes for each job beside training it, in this process
+and, with --ray, on Ray.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,11 +21,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from nada import AdaptConfig, KeptRun, RunFolder, adapt
+from nada import AdaptConfig, adapt
 from nada.adapt import Adaptation
 from nada.cli.shared import load_base, pick_device
 from nada.clip.loading import usual_clip
-from nada.runs.results import save_results
+from nada.sweep.halving import Engine
 from nada.sweep.jobs import Job, Models, resolve
 from nada.sweep.local import LocalEngine
 from nada.sweep.ray_engine import Cluster, on_ray
@@ -42,81 +42,65 @@ def lock_step(args: argparse.Namespace) -> dict[str, Any]:
     models = Models(load_base, pick_device(args.device))
     generator, clip = models.generator(args.generator), models.clip(args.clip or usual_clip(args.generator))
     first = AdaptConfig.for_generator(generator, "photo", TARGETS[0], batch=args.batch, iterations=10_000)
-    runs, memory = [], [used(models.device)]
-    for target in TARGETS[: args.targets]:
-        runs.append(adapt(generator, clip, replace(first, target=target)))
-        next(runs[-1])  # Adam's averages come with the first step
-        memory.append(used(models.device))
+    runs = [adapt(generator, clip, replace(first, target=target)) for target in TARGETS[: args.targets]]
+    for run in runs:
+        next(run)  # the first step is another one: the twins are equal
     alone, together, side = [], [], FrozenSide()
     for _ in range(args.rounds):
         alone.append(seconds_of(runs, None, models.device))
         together.append(seconds_of(runs, side, models.device))
     one, other = median(alone), median(together)
-    added = [round((after - before) / 1e6) for before, after in pairwise(memory)]
     return {
         "seconds, one after the other": round(one, 4),
         "seconds, in lock-step": round(other, 4),
         "saved": f"{1 - other / one:.1%}",
-        "MB that each target adds": added if models.device.type == "cuda" else "not told on this device",
+        "MB that each target holds between its steps": round(held(runs[0]) / 1e6, 1),
     }
 
 
 def seconds_of(runs: list[Adaptation], side: FrozenSide | None, device: torch.device) -> float:
-    """Seconds of a step of each run."""
-    began = time.perf_counter()
+    """Seconds of a step of each run: processor time on a CPU, which other programs hardly change, else by the clock."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    began = clock()
     for run in runs:
         run.frozen_side = side
         next(run)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+    return clock() - began
 
 
-def used(device: torch.device) -> int:
-    """Bytes of tensors on a CUDA device; 0 elsewhere."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+def held(run: Adaptation) -> int:
+    """Bytes that a run holds between its steps: the trained twin, and Adam's averages."""
+    averages = [value for state in run.trainer.optimizer.state.values() for value in state.values()]
+    return sum(t.numel() * t.element_size() for t in (*run.trained.state_dict().values(), *averages))
 
 
 def overhead(args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds for each job: bare, and by the engine beside that."""
+    """Seconds that an engine takes for a job, beside the job: passes over jobs that are done, which train nothing."""
     models = Models(load_base, pick_device(args.device))
-    shared = {"generator": args.generator, "source": "photo", "iterations": args.iterations, "batch": args.batch}
+    shared = {"generator": args.generator, "source": "photo", "iterations": 1, "batch": args.batch}
     shared |= {"clip": args.clip} if args.clip else {}
-    jobs = resolve([{**shared, "target": target, "seed": s} for s in range(args.seeds) for target in TARGETS], models)
+    jobs = resolve([{**shared, "target": target} for target in TARGETS[: args.targets]], models)
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        _trained(jobs[0], models, root / "warm-up")
-        bare = timed(lambda: [_trained(job, models, root / f"bare-{i}") for i, job in enumerate(jobs)])
-        orders = Orders(root / "sweep")
+        orders = Orders(Path(folder))
+        local = LocalEngine(models, orders, Watch(), args.targets)
+        local.train(jobs)
         report = Report(orders.root, jobs, "benchmark")
-        began = time.perf_counter()
+        result = {"jobs": len(jobs), "in this process": passes(local, jobs, args.rounds)}
+        result["page of so many jobs"] = round(median(timed(report.save) for _ in range(args.rounds)), 4)
         if args.ray:
+            began = time.perf_counter()
             with on_ray(jobs, load_base, orders, Watch(), 1, Cluster(workers=args.workers)) as engine:
-                started = time.perf_counter() - began
-                engine.train(jobs)
-        else:
-            started = 0.0
-            watch = Watch(settled=lambda job: (report.update(job), report.refresh()))
-            LocalEngine(models, orders, watch).train(jobs)
-        report.save()
-        swept = time.perf_counter() - began - started
-        again = timed(lambda: LocalEngine(models, orders, Watch()).train(jobs))
-    workers = args.workers if args.ray else 1
-    return {
-        "jobs": len(jobs),
-        "seconds for a job, bare": round(bare / len(jobs), 3),
-        "seconds for a job, by the engine": round(workers * swept / len(jobs), 3),
-        "seconds to start the engine": round(started, 1),
-        "seconds for a job that is done": round(again / len(jobs), 4),
-    }
+                engine.train(jobs)  # the workers have started after the first one
+                result["seconds to start Ray and its workers"] = round(time.perf_counter() - began, 1)
+                result["on Ray"] = passes(engine, jobs, args.rounds)
+    return result
 
 
-def _trained(job: Job, models: Models, path: Path) -> None:
-    """A job without an engine: trained and saved."""
-    kept = KeptRun(RunFolder(path), models.generator(job.generator), models.clip(job.clip), job.config)
-    for _ in kept:
-        pass
-    save_results(kept, with_generator=False, with_page=False)
+def passes(engine: Engine, jobs: list[Job], rounds: int) -> float:
+    """Median seconds for a job of passes over jobs that are done."""
+    return round(median(timed(lambda: engine.train(jobs)) for _ in range(rounds)) / len(jobs), 4)
 
 
 def timed(work: Any) -> float:
@@ -135,8 +119,6 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--targets", type=int, default=4, choices=range(2, len(TARGETS) + 1))
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--iterations", type=int, default=3, help="of each job, for its overhead")
-    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--ray", action="store_true")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()

@@ -102,6 +102,9 @@ def mixing(sketch: nada.Generator, watercolor: nada.Generator) -> None:
     """What can be done with adapted generators."""
     generators = [("photo", BASE), ("sketch", sketch), ("watercolor", watercolor)]
     save("NADACompareGrid", strip([(label, g, CODES) for label, g in generators]))
+    pixels = adapted("photo", "pixel art")
+    many = [("original", BASE), ("sketch", sketch), ("watercolor painting", watercolor), ("pixel art", pixels)]
+    save("NADAAdaptMany", strip([(label, g, CODES) for label, g in many]))
     style = nada.Style.between(BASE, sketch, name="sketch")
     styled = [(f"strength {s:g}", nada.apply_style(BASE, style, s)) for s in (0, 0.5, 1, 1.5)]
     styled.append(("only fine", nada.apply_style(BASE, style, 1, 0, 0, 1)))
