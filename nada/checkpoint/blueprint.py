@@ -81,7 +81,7 @@ class Blueprint:
     def _read(self, name: str, shape: torch.Size, rng: torch.Generator) -> torch.Tensor:
         """A tensor of the file, or what stands in for it."""
         if name in self.tensors:
-            return _finite(name, self.tensors[name].read())
+            return finite(name, self.tensors[name].read())
         return torch.randn(shape, generator=rng) if name.endswith(NOISE) else torch.zeros(shape)
 
 
@@ -221,7 +221,12 @@ def _refuse(complaint: str, names: Iterable[str], shown: int = 5) -> None:
         raise CheckpointError(f"the file {complaint} tensors: {listed}{more}; it is not a complete StyleGAN2 generator")
 
 
-def _finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
+def finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself, if all its numbers are finite.
+
+    Raises:
+        CheckpointError: some are not.
+    """
     if not all(map(torch.isfinite, tensor.aminmax())):  # which carry NaN along
         raise CheckpointError(f"{name} contains numbers that are not finite; the training of this model has diverged")
     return tensor
