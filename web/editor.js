@@ -1,5 +1,6 @@
 /** The nodes of this pack in the editor: presets as a menu, folded advanced inputs, and workflows from earlier versions. */
 import { app } from "../../scripts/app.js";
+import { learnLanguage, said } from "./language.js";
 import { convertWorkflow, LOADER, needsOptions, OPTIONS_NODE, presetValues, WIDGETS } from "./training_settings.js";
 
 const CATEGORY = "StyleGAN-NADA";
@@ -9,8 +10,12 @@ const BESIDE = 380; // px from a training node to the options that a preset adds
 let menu = {}; // presets by what the generator should make, as nodes/presets.py gives them
 let loader; // the entries of Load StyleGAN2
 
+
 app.registerExtension({
   name: "StyleGAN-NADA.Editor",
+  async init() {
+    await learnLanguage(app.ui.settings.getSettingValue("Comfy.Locale"));
+  },
   beforeRegisterNodeDef(nodeType, nodeData) {
     const { required, optional } = nodeData.input ?? {};
     menu = required?.target?.[1]?.presets ?? menu;
@@ -19,6 +24,7 @@ app.registerExtension({
     }
   },
   beforeConfigureGraph(workflow) {
+    translate(workflow);
     convertWorkflow(workflow, Object.fromEntries(presets().map(({ name, settings }) => [name, settings])), loader);
   },
   nodeCreated(node) {
@@ -32,6 +38,15 @@ app.registerExtension({
     node.showDownloads?.();
   },
 });
+
+/** Translate notes and titles that are those of the templates. */
+function translate(workflow) {
+  for (const group of workflow.groups ?? []) group.title = said(group.title);
+  for (const node of workflow.nodes ?? []) {
+    if (node.title) node.title = said(node.title);
+    if (node.type === "MarkdownNote") node.widgets_values = node.widgets_values?.map(said);
+  }
+}
 
 function presets() {
   return Object.values(menu).flat();
@@ -94,22 +109,23 @@ function addMenu(node) {
   const options = { serialize: false }; // not in the prompt
   const button = node.addWidget("button", "presets", null, (...args) => open(args.at(-1)), options);
   button.serialize = false; // nor in the workflow
-  button.label = LABEL;
+  button.label = said(LABEL);
 
   function open(event) {
     const shown = event instanceof Event ? event : window.event;
     const groups = Object.entries(menu).map(([generator, entries]) => ({
-      content: generator,
+      content: said(generator),
       has_submenu: true,
       submenu: { options: entries.map((preset) => ({ content: preset.name, callback: () => choose(preset) })) },
     }));
-    new LiteGraph.ContextMenu(groups, { event: shown, title: "Presets for" });
+    new LiteGraph.ContextMenu(groups, { event: shown, title: said("Presets for") });
   }
 
   function choose(preset) {
     fill(node, preset);
-    button.label = preset.clip ? `${LABEL} ${preset.name} wants ${preset.clip} in Load CLIP` : LABEL;
-    const summary = `${preset.name} is in the widgets`;
+    const wish = preset.clip ? ` ${preset.name}: ${said("take this in Load CLIP:")} ${preset.clip}` : "";
+    button.label = said(LABEL) + wish;
+    const summary = `${preset.name} ${said("is in the widgets")}`;
     app.extensionManager?.toast?.add({ severity: "info", summary, detail: preset.why, life: 8000 });
   }
 }

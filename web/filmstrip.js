@@ -4,6 +4,7 @@
  */
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { said } from "./language.js";
 
 const NODE = "NADAPickSnapshot";
 const EMPTY_HEIGHT = 24;
@@ -18,7 +19,7 @@ app.registerExtension({
 function addFilmstrip(node) {
   const strip = document.createElement("div");
   Object.assign(strip.style, { width: "100%", color: "var(--descrip-text)", fontSize: "12px" });
-  strip.textContent = "Run, then click a column to pick it.";
+  strip.textContent = said("Run, then click a column to pick it.");
   const height = () => (strip.shape ? (node.size[0] - 20) / strip.shape : EMPTY_HEIGHT);
   const widget = node.addDOMWidget("filmstrip", "filmstrip", strip, {
     serialize: false, // neither in the workflow nor in the prompt

@@ -78,6 +78,26 @@ def test_the_files_are_those_that_the_tool_writes(tool):
         assert written[name] == text, f"{name}.json is not up to date: python tools/workflows/build.py"
 
 
+def test_the_templates_are_translated(tool):
+    """web/editor.js replaces notes and titles by their translations; each has one, with the same names of files."""
+    languages = [path.name for path in tool.NOTES.iterdir() if path.is_dir()]
+    assert languages == [path.name for path in (ROOT / "locales").iterdir() if path.name != "en"]
+    script = (ROOT / "web" / "editor.js").read_text("utf-8") + (ROOT / "web" / "filmstrip.js").read_text("utf-8")
+    for language in languages:
+        text = (ROOT / "web" / "texts" / f"{language}.json").read_text("utf-8")
+        assert text == tool.translations(language), "not up to date: python tools/workflows/build.py"
+        known = json.loads(text)
+        for name, workflow in each():
+            titles = {group["title"] for group in workflow["groups"]}
+            titles |= {node["title"] for node in workflow["nodes"] if "title" in node}
+            notes = {n["widgets_values"][0] for n in workflow["nodes"] if n["type"] == "MarkdownNote"}
+            assert titles | notes <= known.keys(), f"{name}: {titles - known.keys()}"
+            for note in notes:
+                for word in re.findall(r"\((https[^)]+)\)|\*\*(\d\d [^*]+)\*\*", note):
+                    assert "".join(word) in known[note], f"{name} loses {word}"
+        assert {*re.findall(r'said\("([^"]+)"\)', script)} <= known.keys()
+
+
 def test_the_page_for_scripts_is_what_the_tool_writes(tool, schemas):
     text = (ROOT / "docs" / "api.md").read_text("utf-8")
     assert text == tool.api_page(), "docs/api.md is not up to date: python tools/workflows/build.py"

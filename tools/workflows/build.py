@@ -1,10 +1,10 @@
-"""Write the workflows that come with the pack, and the page for scripts, docs/api.md.
+"""Write the workflows that come with the pack, their texts in other languages, and the page for scripts, docs/api.md.
 
     python tools/workflows/build.py
 
-Nodes, values and links are in templates.py, the texts in notes/. Whatever changes in a node's schema - another
-input, output or default - is in the files after the next run. The thumbnails beside them are made by hand from what the
-workflows save.
+Nodes, values and links are in templates.py, the texts in notes/, translated in notes/LANGUAGE/. Whatever changes in a
+node's schema - another input, output or default - is in the files after the next run. The thumbnails beside them are
+made by hand from what the workflows save.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 
 from api_page import page
-from graph import Graph
+from graph import Graph, split_note
 from kinds import ROOT, kinds, schemas
-from templates import IDS, TEMPLATES, Start
+from templates import IDS, NOTES, TEMPLATES, Start
 
 
 def graphs() -> dict[str, Graph]:
@@ -32,6 +32,16 @@ def texts() -> dict[str, str]:
     return {file: json.dumps(graph.to_json(file), indent=2) + "\n" for file, graph in made.items()}
 
 
+def translations(language: str) -> str:
+    """The content of web/texts/LANGUAGE.json: {English text: translation}, for web/editor.js."""
+    folder = NOTES / language
+    found = json.loads((folder / "titles.json").read_text("utf-8"))
+    for name in TEMPLATES:
+        notes = (split_note((path / f"{name}.md").read_text("utf-8")) for path in (NOTES, folder))
+        found |= dict(zip(*notes, strict=True))
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
 def api_page() -> str:
     """The content of docs/api.md."""
     return page(schemas(), graphs())
@@ -41,4 +51,6 @@ if __name__ == "__main__":
     for name, text in texts().items():
         (ROOT / "workflows" / f"{name}.json").write_text(text, encoding="utf-8")
         print(name)
+    for folder in (path for path in NOTES.iterdir() if path.is_dir()):
+        (ROOT / "web" / "texts" / f"{folder.name}.json").write_text(translations(folder.name), encoding="utf-8")
     (ROOT / "docs" / "api.md").write_text(api_page(), encoding="utf-8")

@@ -136,10 +136,8 @@ class Graph:
     def __init__(self, kinds: Mapping[str, Kind], note: str, first: int = 1):
         self.kinds, self.first, self.nodes, self.frames, self.right = kinds, first, [], [], 0
         self.app: dict[str, Any] = {}
-        text, _, ideas = note.partition(NEXT)
-        self.add(NOTE, "Start here", text=text.strip())
-        if ideas:
-            self.add(NOTE, "Try next", text=ideas.strip())
+        for title, text in zip(("Start here", "Try next"), split_note(note), strict=False):
+            self.add(NOTE, title, text=text)
 
     def add(
         self,
@@ -231,6 +229,11 @@ class Graph:
             "extra": {"ds": {"scale": 0.7, "offset": [60, 80 - self.nodes[0].place[1]]}, **self.app},
             "version": 0.4,
         }
+
+
+def split_note(markdown: str) -> list[str]:
+    """The texts of the notes of a template: what it does, and what to try next."""
+    return [part.strip() for part in markdown.split(NEXT)]
 
 
 def text_height(markdown: str, width: int) -> int:
