@@ -10,7 +10,6 @@ const BESIDE = 380; // px from a training node to the options that a preset adds
 let menu = {}; // presets by what the generator should make, as nodes/presets.py gives them
 let loader; // the entries of Load StyleGAN2
 
-
 app.registerExtension({
   name: "StyleGAN-NADA.Editor",
   async init() {
@@ -39,8 +38,10 @@ app.registerExtension({
   },
 });
 
-/** Translate notes and titles that are those of the templates. */
+/** Translate the notes and titles of a template; any other workflow stays as it is. */
 function translate(workflow) {
+  const isTemplate = (node) => node.type === "MarkdownNote" && said(node.widgets_values?.[0]) !== node.widgets_values?.[0];
+  if (!workflow.nodes?.some(isTemplate)) return;
   for (const group of workflow.groups ?? []) group.title = said(group.title);
   for (const node of workflow.nodes ?? []) {
     if (node.title) node.title = said(node.title);
