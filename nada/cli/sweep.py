@@ -202,13 +202,13 @@ def _trained(
                 engine.train(mine)
         interrupted = interrupt.requested
     report.save()
-    counts = Counter(status(orders.folder(job), job.config.iterations) for job in mine)
-    failures = {job.folder_name: failure(orders.folder(job)) for job in mine}
+    states = {job: status(orders.folder(job), job.config.iterations) for job in mine}
+    counts = Counter(states.values())
     return {
         "folder": str(orders.root),
         "page": str(orders.root / PAGE),
         "jobs": {name: counts[name] for name in STATUSES if counts[name]},
-        "failed": {name: sentence for name, sentence in failures.items() if sentence},
+        "failed": {job.folder_name: failure(orders.folder(job)) for job, state in states.items() if state == FAILED},
         "interrupted": interrupted and counts[DONE] + counts[FAILED] < len(mine),
     }
 
