@@ -48,13 +48,15 @@ def status(folder: RunFolder, iterations: int) -> str:
 
     Args:
         folder: of the job.
-        iterations: its whole length.
+        iterations: its whole length. A job that was made longer by `nada adapt --resume` is done too.
     """
-    if folder.is_complete(iterations):
+    record = folder.record()
+    recipe = record.get("recipe")
+    reached = recipe.get("iterations_done") if isinstance(recipe, dict) else None
+    if record.get(FINISHED) and isinstance(reached, int) and reached >= iterations:
         return DONE
     if (folder.path / FAILURE).is_file():
         return FAILED
-    record = folder.record()
     if record.get(FINISHED) and record.get("interrupted"):
         return STOPPED
     return BEGUN if folder.states() else PENDING

@@ -204,7 +204,7 @@ class Worker:
                 self._measure(job, load_style(path), None)
             else:
                 log.warning("%s cannot be measured, because its style was not kept", job.folder_name)
-        if self.orders.keep != GENERATOR:
+        if "generator" not in folder.record()["files"]:  # then nothing was asked to stay that needs them
             for name in (STATES, SNAPSHOTS):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
 

@@ -51,6 +51,9 @@ def test_a_job_is_the_run_of_nada_adapt(nada, tmp_path):
     record = RunFolder(path).record()
     assert record["losses"] == RunFolder(tmp_path / "alone").record()["losses"]
     assert nada("adapt", "--resume", path, "--iterations", 4)[0] == 0, "a job can be resumed as any run"
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    nada("sweep", *SHORT, "--target", "sketch", "glass", "--keep", "style", "--out", "s")
+    assert before == {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}, "nothing is lost"
 
 
 @pytest.mark.parametrize("keep", ["style", "none"])
