@@ -1,0 +1,1 @@
+"""The rivals of StyleGAN-NADA on one harness: `python -m benchmarks.rivals --help`."""

@@ -1,0 +1,116 @@
+"""NADA and its rivals on one harness.
+
+    python -m benchmarks.rivals plan                 what is left to do, and the processor time that it takes
+    python -m benchmarks.rivals run                  do it; stop and start again at any time
+    python -m benchmarks.rivals run --only cdc-sketch-10-0
+    python -m benchmarks.rivals page                 write docs/rivals.md from what was done
+
+Results lie in --folder, one JSON file and one picture a run. Runs that are there are not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import page, truth
+from .runs import Bench, Run, left_to_do, planned
+
+HOURS = 30  # of processor time, which the whole table may take
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Plan, run or write the page."""
+    args = parse(argv)
+    torch.set_num_threads(args.threads)
+    bench = make_bench(args)
+    runs = planned(args.steps, args.own_steps, args.seeds, args.targets, args.batch)
+    if args.what == "page":
+        page.write(bench, runs, args.page, "python -m benchmarks.rivals page")
+        return
+    bench.prepare(args.discriminator_steps, say)
+    if args.only:
+        runs = [run for run in runs if run.name == args.only]
+        if not runs:
+            sys.exit(f"there is no run {args.only!r} in this plan; names are like cdc-sketch-10-0")
+    left = list(left_to_do(bench, runs))
+    show_plan(bench, runs, left, args.hours)
+    if args.what == "run":
+        for run in left:
+            do(args, run)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.rivals", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("plan", "run", "page"))
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "rivals", help="folder of results")
+    parser.add_argument("--generator", default="demo", help="generator, as for nada adapt (default: %(default)s)")
+    parser.add_argument("--clip", default="demo", help="CLIP models, as for nada adapt (default: %(default)s)")
+    parser.add_argument(
+        "--discriminator", type=Path, help="file with the generator's discriminator; else one is trained"
+    )
+    parser.add_argument("--discriminator-steps", type=int, default=1500, help="steps of that (default: %(default)s)")
+    parser.add_argument("--targets", nargs="+", choices=[*truth.TARGETS], default=[*truth.TARGETS])
+    parser.add_argument("--steps", type=int, default=600, help="steps of methods with images (default: %(default)s)")
+    parser.add_argument("--own-steps", type=int, default=150, help="steps of the others (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=4, help="batch of methods with images (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="repetitions of each row (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=500, help="images to measure (default: %(default)s)")
+    parser.add_argument("--only", metavar="NAME", help="one run, such as cdc-sketch-10-0")
+    parser.add_argument(
+        "--hours", type=float, default=HOURS, help="processor hours to warn from (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default: %(default)s)")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "rivals.md", help="page to write")
+    return parser.parse_args(argv)
+
+
+def make_bench(args: argparse.Namespace) -> Bench:
+    """The models that the command line names."""
+    return Bench(args.folder, args.generator, args.clip, args.discriminator, args.count)
+
+
+def show_plan(bench: Bench, runs: list[Run], left: list[Run], hours: float) -> None:
+    """Print how many runs of each method are left, and what they take."""
+    total = 0.0
+    for method in dict.fromkeys(run.method for run in left):
+        mine = [run for run in left if run.method == method]
+        seconds = sum(bench.seconds(run) for run in mine)
+        total += seconds
+        print(f"{method:24} {len(mine):3} runs  {mine[0].steps:5} steps  {seconds / 3600:6.2f} h")
+    print(f"{len(left)} of {len(runs)} runs are left: {total / 3600:.1f} hours of processor time, without measuring")
+    if total > hours * 3600:
+        print(f"that is more than {hours:g} hours; lower --steps, --own-steps or --seeds")
+
+
+def do(args: argparse.Namespace, run: Run) -> None:
+    """Do a run in a process of its own, so that its memory is its own."""
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(args, run))
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(f"{run.name} failed; the runs before it are kept")
+
+
+def _work(args: argparse.Namespace, run: Run) -> None:
+    torch.set_num_threads(args.threads)
+    record: dict[str, Any] = make_bench(args).measure(run, say)
+    say(f"{run.name}: " + ", ".join(f"{name} {value:.3f}" for name, value in record["measures"].items()))
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Adaptive discriminator augmentation (Karras et al., arXiv 2006.06676): its moves of pixels and colors ("bgc")."""
+
+from __future__ import annotations
+
+from math import cos, pi, sin, sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TARGET = 0.6  # mean sign of the logits of true images that the strength is steered to
+EVERY = 4  # steps between corrections
+
+
+class Controller:
+    """The strength p of the augmentation: it rises while the discriminator is too sure of the true images.
+
+    Args:
+        images: true images over which p could rise from 0 to 1.
+    """
+
+    def __init__(self, images: int):
+        self.images, self.p = images, 0.0
+        self._signs: list[float] = []
+        self._seen = 0
+
+    def observe(self, logits: Tensor) -> None:
+        """Take note of the logits of true images [N], and correct p after every fourth call."""
+        self._signs.append(float(logits.detach().sign().mean()))
+        self._seen += len(logits)
+        if len(self._signs) == EVERY:
+            sure = sum(self._signs) / EVERY > TARGET
+            self.p = min(1.0, max(0.0, self.p + (1 if sure else -1) * self._seen / self.images))
+            self._signs, self._seen = [], 0
+
+
+def augmented(images: Tensor, p: float, random: torch.Generator) -> Tensor:
+    """Images [N, 3, H, W], each moved and recolored at random; gradients pass. With p = 0 the images themselves."""
+    if p == 0:
+        return images
+    moves, colors = geometry(len(images), images.shape[-1], p, random), color(len(images), p, random)
+    return recolored(moved(images, moves), colors)
+
+
+def geometry(count: int, side: int, p: float, random: torch.Generator) -> Tensor:
+    """Maps from places in the result to places in the image, [count, 3, 3], in units of half the side."""
+
+    def rotation(angle: float) -> Tensor:
+        return torch.tensor([[cos(angle), -sin(angle), 0], [sin(angle), cos(angle), 0], [0, 0, 1.0]])
+
+    def shift(x: float, y: float) -> Tensor:
+        return torch.tensor([[1, 0, 2 * x], [0, 1, 2 * y], [0, 0, 1.0]])
+
+    draw = _Draws(random)
+    maps = []
+    turn = 1 - sqrt(1 - p)  # twice, so that one of both happens with probability p
+    for _ in range(count):
+        m = torch.eye(3)
+        if draw.happens(p):
+            m = m @ torch.diag(torch.tensor([1.0 - 2 * draw.whole(2), 1, 1]))
+        if draw.happens(p):
+            m = m @ rotation(-pi / 2 * draw.whole(4))
+        if draw.happens(p):
+            m = m @ shift(*(round(draw.uniform(-0.125, 0.125) * side) / side for _ in range(2)))
+        if draw.happens(p):
+            m = m @ torch.diag(torch.tensor([*[2 ** (-0.2 * draw.normal())] * 2, 1]))
+        if draw.happens(turn):
+            m = m @ rotation(draw.uniform(-pi, pi))
+        if draw.happens(p):
+            stretch = 2 ** (0.2 * draw.normal())
+            m = m @ torch.diag(torch.tensor([1 / stretch, stretch, 1]))
+        if draw.happens(turn):
+            m = m @ rotation(draw.uniform(-pi, pi))
+        if draw.happens(p):
+            m = m @ shift(0.125 * draw.normal(), 0.125 * draw.normal())
+        maps.append(m)
+    return torch.stack(maps)
+
+
+def moved(images: Tensor, maps: Tensor) -> Tensor:
+    """Images as `geometry` maps them, at twice the resolution and then averaged; those without a move as they are."""
+    still = (maps - torch.eye(3)).abs().amax(dim=(1, 2)) < 1e-6
+    if still.all():
+        return images
+    large = F.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
+    grid = F.affine_grid(maps[:, :2].to(images), list(large.shape), align_corners=False)
+    result = F.avg_pool2d(F.grid_sample(large, grid, padding_mode="reflection", align_corners=False), 2)
+    return torch.where(still.to(images.device)[:, None, None, None], images, result)
+
+
+def color(count: int, p: float, random: torch.Generator) -> Tensor:
+    """Affine maps of RGB colors in [-1, 1], [count, 4, 4]."""
+    draw, maps = _Draws(random), []
+    gray = torch.full((3, 3), 1 / 3)  # onto the axis of grays
+    for _ in range(count):
+        m = torch.eye(4)
+        if draw.happens(p):
+            m = _affine(torch.eye(3), torch.full((3,), 0.2 * draw.normal())) @ m
+        if draw.happens(p):
+            m = _affine(torch.eye(3) * 2 ** (0.5 * draw.normal())) @ m
+        if draw.happens(p):
+            m = _affine(torch.eye(3) - 2 * draw.whole(2) * gray) @ m
+        if draw.happens(p):
+            m = _affine(_hue(draw.uniform(-pi, pi))) @ m
+        if draw.happens(p):
+            m = _affine(gray + (torch.eye(3) - gray) * 2 ** draw.normal()) @ m
+        maps.append(m)
+    return torch.stack(maps)
+
+
+def recolored(images: Tensor, maps: Tensor) -> Tensor:
+    """Images [N, 3, H, W] whose colors pass through maps [N, 4, 4]."""
+    maps = maps.to(images)
+    return torch.einsum("nij,njhw->nihw", maps[:, :3, :3], images) + maps[:, :3, 3, None, None]
+
+
+def _affine(matrix: Tensor, offset: Tensor | None = None) -> Tensor:
+    whole = torch.eye(4)
+    whole[:3, :3] = matrix
+    if offset is not None:
+        whole[:3, 3] = offset
+    return whole
+
+
+def _hue(angle: float) -> Tensor:
+    """Rotation about the axis of grays (Rodrigues' formula)."""
+    x = 1 / sqrt(3)
+    cross = torch.tensor([[0, -x, x], [x, 0, -x], [-x, x, 0]])
+    return torch.eye(3) + sin(angle) * cross + (1 - cos(angle)) * cross @ cross
+
+
+class _Draws:
+    """Single random numbers from a CPU generator."""
+
+    def __init__(self, random: torch.Generator):
+        self.random = random
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=self.random))
+
+    def normal(self) -> float:
+        return float(torch.randn((), generator=self.random))
+
+    def whole(self, count: int) -> int:
+        return int(torch.randint(count, (), generator=self.random))
+
+    def happens(self, p: float) -> bool:
+        return self.uniform(0, 1) < p

@@ -1,0 +1,96 @@
+"""What a result is worth: by the judge, and by distances to true pictures in features that no method trained with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nada.measure.demo_judge import Judge, judge_measures
+
+from .truth import Target
+
+NEIGHBOURS = 3  # of precision and recall, as in the paper's figures
+BY_CHANCE = 0.05  # share of true pictures that count as memorised
+CLUSTER = 50  # images of a cluster that are compared with each other, as in the authors' code
+
+
+@torch.no_grad()
+def features(judge: Judge, images: Tensor, batch: int = 64) -> Tensor:
+    """What the judge's last layer reads, [N, D] of unit length on average, of images in about [-1, 1]."""
+    found: list[Tensor] = []
+    hook = judge.head.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+    try:
+        for part in images.split(batch):
+            judge(part.clamp(-1, 1))
+    finally:
+        hook.remove()
+    whole = torch.cat(found).double()
+    return whole / whole.square().sum(1).mean().sqrt()
+
+
+def by_judge(judge: Judge, target: Target, before: Tensor, after: Tensor) -> dict[str, float]:
+    """Target rate, what stayed, variety and identity; see `nada.measure.demo_judge.judge_measures`."""
+    phrase = next((words for words, meaning in judge.words.items() if meaning == target.wanted), "")
+    left_out: dict[str, str] = {}
+    found = judge_measures(judge, phrase, before, after, left_out)
+    names = {"target rate": "target rate", "rest kept": "rest kept", "parameters correlation": "identity kept"}
+    names["parameters spread kept"] = "variety kept"
+    return {new: found[old] for old, new in names.items() if old in found}
+
+
+def distances_to(truth: Tensor, made: Tensor, trained_on: Tensor) -> dict[str, float]:
+    """The measures that need no text, of features [N, D]: of true pictures, of the result, of what was learned from."""
+    precision, recall = precision_recall(truth, made)
+    return {
+        "distance to truth": frechet(truth, made),
+        "precision": precision,
+        "recall": recall,
+        "memorised": memorised(truth, made, trained_on),
+        "intra-cluster distance": intra_cluster(made, trained_on),
+    }
+
+
+def frechet(a: Tensor, b: Tensor) -> float:
+    """Squared Frechet distance of Gaussians fitted to features [N, D] (Heusel et al., arXiv 1706.08500)."""
+    means, covariances = [x.mean(0) for x in (a, b)], [torch.cov(x.T) for x in (a, b)]
+    values, vectors = torch.linalg.eigh(covariances[0])
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    mixed = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp_min(0).sqrt().sum()
+    total = (means[0] - means[1]).square().sum() + covariances[0].trace() + covariances[1].trace() - 2 * mixed
+    return max(0.0, float(total))
+
+
+def precision_recall(truth: Tensor, made: Tensor) -> tuple[float, float]:
+    """Improved precision and recall (Kynkaanniemi et al., arXiv 1904.06991): shares of each set near the other."""
+    return _share_inside(made, truth), _share_inside(truth, made)
+
+
+def _share_inside(points: Tensor, others: Tensor) -> float:
+    """Share of points within the distance of some of the others to its third neighbour."""
+    among = torch.cdist(others, others)
+    reach = among.kthvalue(min(NEIGHBOURS + 1, len(others)), dim=1).values  # the first one is the point itself
+    return float((torch.cdist(points, others) <= reach).any(dim=1).double().mean())
+
+
+def memorised(truth: Tensor, made: Tensor, trained_on: Tensor) -> float:
+    """Share of images that are nearer to a training picture than 95 % of true pictures are.
+
+    So true pictures that were never seen have 5 %.
+    """
+    usual = torch.cdist(truth, trained_on).amin(dim=1).quantile(BY_CHANCE)
+    return float((torch.cdist(made, trained_on).amin(dim=1) < usual).double().mean())
+
+
+def intra_cluster(made: Tensor, trained_on: Tensor) -> float:
+    """Mean distance within clusters around the training pictures (Ojha et al., arXiv 2104.06820, section 4).
+
+    Methods without images are measured around the same pictures. Clusters with less than two images are left out.
+    """
+    nearest = torch.cdist(made, trained_on).argmin(dim=1)
+    means = []
+    for k in range(len(trained_on)):
+        members = made[nearest == k][:CLUSTER]
+        if len(members) > 1:
+            pairs = torch.cdist(members, members)
+            means.append(float(pairs.sum() / (len(members) * (len(members) - 1))))
+    return sum(means) / len(means) if means else 0.0

@@ -1,0 +1,46 @@
+"""The rivals as switches of one trainer, and where each of their settings comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """A few-shot method: fine-tuning of generator and discriminator (TGAN), and what it adds."""
+
+    name: str
+    source: str
+    """Paper, and what differs from it here."""
+    freeze_blocks: int = 0
+    """Blocks of the discriminator, from the image side, that do not train (FreezeD)."""
+    ada: bool = False
+    """Adaptive discriminator augmentation."""
+    miner_share: float = 0.0
+    """Share of the steps in which a miner before the generator trains alone (MineGAN); 0 for no miner."""
+    ewc: float = 0.0
+    """Weight of elastic weight consolidation."""
+    patches: bool = False
+    """Whole images are judged near anchors only, and patches elsewhere (CDC)."""
+    distance: float = 0.0
+    """Weight of cross-domain distance consistency (CDC)."""
+    self_correlation: float = 0.0
+    """Weight of self-correlation consistency (RSSA)."""
+    disturbance: float = 0.0
+    """Weight of disturbance correlation consistency, every sixth step (RSSA)."""
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method("TGAN", "Wang et al., arXiv 1805.01677: all of both networks."),
+        Method("FreezeD", "Mo et al., arXiv 2002.10964: the two blocks nearest to the image rest.", freeze_blocks=2),
+        Method("TGAN+ADA", "Karras et al., arXiv 2006.06676: the strength may rise to 1 in half a run.", ada=True),
+        Method("MineGAN", "Wang et al., arXiv 1912.05270, in its StyleGAN2 form.", miner_share=0.3),
+        Method("EWC", "Li et al., arXiv 2012.02780: no public code; the Fisher information has a mean of 1.",
+               ewc=5e-2),
+        Method("CDC", "Ojha et al., arXiv 2104.06820.", patches=True, distance=1000.0),
+        Method("RSSA", "Xiao et al., arXiv 2203.04121, without the projection of codes, which needs inversions.",
+               patches=True, self_correlation=0.8, disturbance=0.4),
+    )
+}  # fmt: skip

@@ -1,0 +1,122 @@
+"""The methods that this project has, on the harness of its rivals: functions that lead to images of z."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nada import (
+    AdaptConfig,
+    ClipEnsemble,
+    DirectionConfig,
+    Generator,
+    MapperConfig,
+    OptimizeConfig,
+    adapt,
+    apply_style,
+    generate,
+    measure_relevance,
+    optimize_latents,
+    train_mapper,
+)
+
+from .truth import Target
+
+Images = Callable[[Tensor], Tensor]
+SETTINGS: dict[str, Any] = {"layers": "all", "batch": 4, "learning_rate": 0.006, "views": 2}  # docs/paper_claims.md
+FAR = 8.0  # amount of the global direction: StyleCLIP's largest is 10, where its images begin to break
+AT_ONCE = 16  # images of latent optimization
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method is given."""
+
+    base: Generator
+    clip: ClipEnsemble
+    target: Target
+    seen: Tensor
+    """True pictures [N, 3, R, R], for the method that uses them."""
+    seed: int
+    steps: int
+
+
+def frozen(task: Task) -> Images:
+    """The generator as it is."""
+    return lambda z: generate(task.base, task.base.mapping(z))
+
+
+def nada(task: Task) -> Images:
+    """StyleGAN-NADA with two texts."""
+    texts = {"source": task.target.source, "target": task.target.target}
+    *_, last = adapt(task.base, task.clip, AdaptConfig(**texts, iterations=task.steps, seed=task.seed, **SETTINGS))
+    return lambda z: generate(last.generator, task.base.mapping(z))
+
+
+def nada_images(task: Task) -> Images:
+    """StyleGAN-NADA with images instead of the target text."""
+    config = AdaptConfig(source="", target="", iterations=task.steps, seed=task.seed, **SETTINGS)
+    *_, last = adapt(task.base, task.clip, config, task.seen)
+    return lambda z: generate(last.generator, task.base.mapping(z))
+
+
+def optimization(task: Task) -> Images:
+    """StyleCLIP's latent optimization, of each image by itself."""
+    config = OptimizeConfig(task.target.target, task.steps, seed=task.seed)
+
+    def images(z: Tensor) -> Tensor:
+        made = []
+        for part in task.base.mapping(z).split(AT_ONCE):
+            *_, last = optimize_latents(task.base, task.clip, part, config)
+            made.append(generate(task.base, last.ws))
+        return torch.cat(made)
+
+    return images
+
+
+def mapper(task: Task) -> Images:
+    """StyleCLIP's mapper, on the generator as it is."""
+    config = MapperConfig(task.target.target, task.steps, psi=1.0, seed=task.seed)
+    *_, last = train_mapper(task.base, task.clip, config)
+    return lambda z: generate(task.base, last.mapper(task.base.mapping(z)).detach())
+
+
+def directions(task: Task) -> Images:
+    """StyleCLIP's global directions; `steps` are style channels to try."""
+    config = DirectionConfig(task.target.source, task.target.target, candidates=task.steps, seed=task.seed)
+    relevance = measure_relevance(task.base, task.clip, config)
+    edited = apply_style(task.base, relevance.style(min(0.1, relevance.largest), FAR))
+    return lambda z: generate(edited, task.base.mapping(z))
+
+
+@dataclass(frozen=True)
+class OwnMethod:
+    """A method of this project."""
+
+    name: str
+    source: str
+    """Paper, and what differs from it here."""
+    images: Callable[[Task], Images]
+    sees: bool = False
+    """Whether it sees true pictures."""
+    share: float = 1.0
+    """Steps in those of NADA."""
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        OwnMethod("frozen", "the generator before any training.", frozen, share=0.0),
+        OwnMethod("NADA", "Gal et al., arXiv 2108.00946, with the settings of docs/paper_claims.md.", nada),
+        OwnMethod("NADA images", "the same with images in place of the target text.", nada_images, sees=True),
+        OwnMethod("StyleCLIP optimization", "Patashnik et al., arXiv 2103.17249, section 4.", optimization),
+        OwnMethod("StyleCLIP mapper", "the same paper, section 5.", mapper, share=2.0),
+        OwnMethod(
+            "StyleCLIP directions", "the same paper, section 6; steps are style channels.", directions, share=2.0
+        ),
+    )
+}

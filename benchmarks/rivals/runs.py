@@ -1,0 +1,254 @@
+"""The runs of the table: which there are, what they cost, and one of them from start to result."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nada import ClipEnsemble, Generator, load_clip, load_generator
+from nada.checkpoint.discriminators import load_discriminator, save_discriminator
+from nada.files import atomic_path
+from nada.measure.demo_judge import Judge, load_judge
+from nada.pictures.grids import make_grid
+from nada.seeding import seeded
+from nada.stylegan2.discriminator import Discriminator, DiscriminatorConfig
+
+from . import measures, methods, own, truth
+from .trainer import Config, FewShot, train_discriminator
+
+IMAGES, CURVE, CURVE_TARGETS = 10, (1, 100), ("sketch", "pig")
+MEASURED = 500  # images of each result, and true pictures that they are compared with
+FIRST_SEED = 9_000_000  # of their latents
+PICTURES = 8  # shown of each result
+TIMED = 5  # steps that an estimate is taken of, after the first
+OPTIMIZED = 64  # images of latent optimization, which takes so many steps for each
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one method."""
+
+    method: str
+    target: str
+    images: int
+    """True pictures that the method sees; 0 for those that see none."""
+    seed: int
+    steps: int
+    batch: int = 4
+    """Images of a step, for methods in `methods.METHODS`."""
+
+    @property
+    def name(self) -> str:
+        """File name without its ending."""
+        method = self.method.lower().replace(" ", "_").replace("+", "_")
+        return f"{method}-{self.target}-{self.images}-{self.seed}"
+
+
+def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: int = 4) -> list[Run]:
+    """All runs, those that the table needs first: seed by seed, so that an early stop leaves fewer repetitions.
+
+    Args:
+        steps: of each method in `methods.METHODS`.
+        own_steps: of NADA, and in proportion of the other methods in `own.METHODS`.
+        seeds: repetitions of every row. The curve over numbers of images has one.
+        targets: names in `truth.TARGETS`.
+        batch: of the same.
+    """
+    runs = []
+    for seed in range(seeds):
+        for target in targets:
+            for method in own.METHODS.values():
+                work = round(method.share * own_steps)
+                if work or seed == 0:  # nothing in the frozen generator is random
+                    runs.append(Run(method.name, target, IMAGES if method.sees else 0, seed, work, batch))
+            runs += [Run(name, target, IMAGES, seed, steps, batch) for name in methods.METHODS]
+    for target in targets:
+        if target in CURVE_TARGETS:
+            for count in CURVE:
+                runs.append(Run("NADA images", target, count, 0, own_steps, batch))
+                runs += [Run(name, target, count, 0, steps, batch) for name in methods.METHODS]
+    return runs
+
+
+class Bench:
+    """The models, and what all results are compared with; each is made when it is first needed.
+
+    Args:
+        folder: for results, and for a discriminator that has to be trained first.
+        generator, clip: as for `nada adapt`.
+        discriminator: a file that holds one of the generator's domain; None trains one.
+        count: images to measure.
+    """
+
+    def __init__(
+        self, folder: Path, generator: str, clip: str, discriminator: Path | None = None, count: int = MEASURED
+    ):
+        self.folder, self.names, self.file, self.count = folder, (generator, clip), discriminator, count
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def base(self) -> Generator:
+        """The generator that every method starts from."""
+        return load_generator(self.names[0])
+
+    @cached_property
+    def clip(self) -> ClipEnsemble:
+        """The models that the methods without images listen to."""
+        return load_clip(self.names[1])
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The classifier of the demo world, which no method trains with."""
+        return load_judge()
+
+    @cached_property
+    def discriminator(self) -> Discriminator:
+        """The discriminator of the generator's own domain."""
+        return load_discriminator(self.file or self.folder / "discriminator.safetensors")
+
+    def prepare(self, steps: int, say: Callable[[str], None]) -> None:
+        """Train a discriminator against the generator as it is, where no file has one."""
+        path = self.folder / "discriminator.safetensors"
+        if self.file or path.is_file():
+            return
+        size = self.base.config.resolution
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            discriminator = Discriminator(DiscriminatorConfig(size, self.base.config.channels))
+        true = truth.pictures(*truth.SOURCE, count=max(32, steps), seed=0, size=size)
+        for i, loss in enumerate(train_discriminator(self.base, discriminator, true, steps, Config())):
+            if i % 100 == 0:
+                say(f"discriminator: step {i}/{steps}, loss {loss:.3f}")
+        save_discriminator(discriminator.eval(), path)
+
+    def z(self, count: int) -> Tensor:
+        """The latents that all results are shown and measured with."""
+        return torch.randn(count, self.base.config.z_dim, generator=seeded(FIRST_SEED))
+
+    def seen(self, run: Run) -> Tensor:
+        """The training pictures of a run; those of the rows of the table, for a method that sees none."""
+        return truth.seen(truth.TARGETS[run.target], run.images or IMAGES, run.seed, self.base.config.resolution)
+
+    def training(self, run: Run) -> FewShot:
+        """The training of a method that sees images."""
+        config = Config(iterations=run.steps, batch=run.batch, seed=run.seed)
+        return FewShot(self.base, self.discriminator, self.seen(run), methods.METHODS[run.method], config)
+
+    def result(self, run: Run, say: Callable[[str], None]) -> Callable[[Tensor], Tensor]:
+        """Train; returns what makes images of z."""
+        if run.method in own.METHODS:
+            target, seen = truth.TARGETS[run.target], self.seen(run)
+            task = own.Task(self.base, self.clip, target, seen, run.seed, run.steps)
+            return own.METHODS[run.method].images(task)
+        training = self.training(run)
+        for i, found in enumerate(training):
+            if i % 50 == 0:
+                say(f"{run.name}: step {i}/{run.steps}, " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
+        return _in_parts(training.average)
+
+    def measure(self, run: Run, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+        """Do a run, and write its record and its picture."""
+        began = time.process_time()
+        images_of = self.result(run, say)
+        trained = time.process_time()
+        count = min(self.count, OPTIMIZED) if run.method == "StyleCLIP optimization" else self.count
+        before, after = (make(self.z(count)).detach() for make in (_in_parts(self.base), images_of))
+        target = truth.TARGETS[run.target]
+        true = truth.held_out(target, self.count, self.base.config.resolution)
+        found = measures.by_judge(self.judge, target, before, after)
+        read = [measures.features(self.judge, images) for images in (true, after, self.seen(run))]
+        found |= measures.distances_to(*read)
+        record = {
+            "run": asdict(run),
+            "models": self.models,
+            "measures": found,
+            "count": count,
+            "processor seconds": {"training": trained - began, "all": time.process_time() - began},
+            "memory MB": peak_memory(),
+            "threads": torch.get_num_threads(),
+        }
+        with atomic_path(self.folder / f"{run.name}.png") as temporary:
+            make_grid(after[:PICTURES], columns=PICTURES).save(temporary, "PNG")
+        with atomic_path(self.folder / f"{run.name}.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=1))
+        return record
+
+    @cached_property
+    def models(self) -> str:
+        """Which models a record is of: results of others are not mixed with it."""
+        digest = hashlib.sha256(self.base.fingerprint().encode())
+        for tensor in [*self.discriminator.state_dict().values(), *self.judge.state_dict().values()]:
+            digest.update(tensor.contiguous().numpy().tobytes())
+        for model in self.clip.describe():
+            digest.update(model["fingerprint"].encode())
+        return digest.hexdigest()[:16]
+
+    def record(self, run: Run) -> dict[str, Any] | None:
+        """The record of a run that was done with these models and settings."""
+        path = self.folder / f"{run.name}.json"
+        if not path.is_file():
+            return None
+        record = json.loads(path.read_text())
+        return record if (record["run"], record["models"]) == (asdict(run), self.models) else None
+
+    def seconds(self, run: Run) -> float:
+        """Estimated processor seconds of a run: a few steps of its method are timed once, and kept in steps.json."""
+        path = self.folder / "steps.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        key = f"{run.method} {run.batch} {self.models}"
+        if key not in known:
+            known[key] = self._time(run)
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(known, indent=1))
+        factor = min(self.count, OPTIMIZED) / own.AT_ONCE if run.method == "StyleCLIP optimization" else 1
+        return known[key] * run.steps * factor
+
+    def _time(self, run: Run) -> float:
+        """Processor seconds of a step."""
+        if run.method in own.METHODS:
+            few = Run(run.method, run.target, run.images and 2, 0, TIMED)
+            began = time.process_time()
+            images_of = self.result(few, lambda text: None)
+            if run.method == "StyleCLIP optimization":
+                images_of(self.z(own.AT_ONCE))
+            return (time.process_time() - began) / TIMED
+        training = self.training(Run(run.method, run.target, 2, 0, 10_000, run.batch))
+        next(iter(training))
+        began = time.process_time()
+        list(islice(training, TIMED))
+        return (time.process_time() - began) / TIMED
+
+
+def _in_parts(images_of: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same, 16 images at a time and without gradients."""
+
+    @torch.no_grad()
+    def parts(z: Tensor) -> Tensor:
+        return torch.cat([images_of(part) for part in z.split(16)])
+
+    return parts
+
+
+def peak_memory() -> float | None:
+    """Largest memory of this process so far in MB; None on Windows, where Python does not tell."""
+    if sys.platform == "win32":
+        return None
+    resource = importlib.import_module("resource")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def left_to_do(bench: Bench, runs: list[Run]) -> Iterator[Run]:
+    """The runs without a record."""
+    return (run for run in runs if bench.record(run) is None)

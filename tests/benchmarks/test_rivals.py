@@ -1,0 +1,287 @@
+"""The rivals' trainer, measures, plan and page on tiny networks."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from helpers.models import alive
+from torch import Tensor
+
+from benchmarks.rivals import measures, methods, own, page, truth
+from benchmarks.rivals.__main__ import main, show_plan
+from benchmarks.rivals.methods import METHODS
+from benchmarks.rivals.runs import Bench, Run, left_to_do, planned
+from benchmarks.rivals.trainer import Config, FewShot, features_of, train_discriminator
+from nada.checkpoint.discriminators import save_discriminator
+from nada.checkpoint.saving import save_generator
+from nada.stylegan2 import Generator, GeneratorConfig
+from nada.stylegan2.discriminator import Discriminator, DiscriminatorConfig
+
+
+@pytest.fixture
+def tiny() -> Generator:
+    return alive(GeneratorConfig(16, (8, 8, 6), z_dim=6, w_dim=6, mapping_layers=1))
+
+
+@pytest.fixture
+def discriminator() -> Discriminator:
+    return Discriminator(DiscriminatorConfig(16, (8, 8, 6)))
+
+
+def training(tiny, discriminator, name: str, iterations: int = 4, **changes) -> FewShot:
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(7)) * 2 - 1
+    config = Config(iterations=iterations, batch=2, fisher_samples=3, **changes)
+    return FewShot(tiny, discriminator, images, METHODS[name], config)
+
+
+def state(network) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def changed(before: dict[str, Tensor], network) -> set[str]:
+    return {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_and_repeats(tiny, discriminator, name):
+    before = tiny.fingerprint(), state(discriminator)
+    runs = [training(tiny, discriminator, name) for _ in range(2)]
+    first, second = ([*run] for run in runs)
+    assert first == second
+    assert len(first) == 4
+    assert all(torch.isfinite(torch.tensor([*found.values()])).all() for found in first)
+    assert (tiny.fingerprint(), changed(before[1], discriminator)) == (before[0], set())
+    images = [run.average(torch.ones(1, 6)) for run in runs]
+    assert torch.equal(*images)
+    assert not torch.equal(images[0], tiny.synthesis(tiny.mapping(torch.ones(1, 6))))
+
+
+def test_what_each_method_adds(tiny, discriminator):
+    terms = {name: {*training(tiny, discriminator, name).step()} for name in METHODS}
+    plain = {"discriminator", "generator", "r1", "path"}
+    assert terms["TGAN"] == terms["FreezeD"] == terms["TGAN+ADA"] == plain
+    assert terms["MineGAN"] == plain - {"path"}, "no path length while the generator rests"
+    assert terms["EWC"] == plain | {"ewc"}
+    assert terms["CDC"] == plain | {"distance"}
+    assert terms["RSSA"] == plain | {"self", "disturbance"}
+
+
+def test_freezed_keeps_the_blocks_nearest_to_the_image(tiny, discriminator):
+    run = training(tiny, discriminator, "FreezeD")
+    before = state(run.discriminator)
+    run.step()
+    found = {name.split(".")[0] for name in changed(before, run.discriminator)}
+    assert found == {"b4"}
+    run = training(tiny, discriminator, "TGAN")
+    before = state(run.discriminator)
+    run.step()
+    assert {name.split(".")[0] for name in changed(before, run.discriminator)} == {"b16", "b8", "b4"}
+
+
+def test_minegan_trains_the_miner_alone_at_first(tiny, discriminator):
+    run = training(tiny, discriminator, "MineGAN", iterations=5)
+    generator, miner = state(run.trained.generator), state(run.trained.miner)
+    run.step()
+    assert not changed(generator, run.trained.generator)
+    assert changed(miner, run.trained.miner) >= {"codes.0.weight", "codes.2.weight", "seed", "maps.4.weight"}
+    list(run)
+    moved = changed(generator, run.trained.generator)
+    assert "synthesis.b16.conv1.weight" in moved
+    assert "synthesis.b4.const" not in moved, "the miner's map stands in its place"
+    ws = torch.randn(1, tiny.num_ws, 6)
+    images = run.trained.render(ws)
+    with torch.no_grad():
+        run.trained.generator.synthesis.b4.const.zero_()
+        assert torch.equal(run.trained.render(ws), images)
+        run.trained.generator.synthesis.b4.const.copy_(run.trained.miner.const())
+    assert torch.allclose(run.trained.generator.synthesis(ws), images, atol=1e-6)
+
+
+def test_cdc_judges_whole_images_near_anchors_only(tiny, discriminator):
+    run = training(tiny, discriminator, "CDC")
+    images = torch.rand(2, 3, 16, 16)
+    assert run._logits(images, whole=True).shape == (2,)
+    patches = run._logits(images, whole=False)
+    assert patches.shape == (2, 1, 8, 8)
+    assert torch.equal(patches, run.patch_head(run.discriminator.features(images)[0]))
+    head = state(run.patch_head)
+    run.step()  # the first step is near anchors
+    assert not changed(head, run.patch_head)
+    run.step()
+    assert changed(head, run.patch_head)
+
+
+def test_the_fisher_information_is_that_of_the_generators_loss(tiny, discriminator):
+    """Sample by sample, and scaled to a mean of 1."""
+    run = training(tiny, discriminator, "EWC")
+    random = torch.Generator().manual_seed(0)
+    torch.randn(3, 6, generator=random)  # the anchors
+    parameters = [*run.trained.generator.parameters()]
+    totals = [torch.zeros_like(p) for p in parameters]
+    for _ in range(3):
+        image = run.trained.generator.synthesis(run.trained.generator.mapping(torch.randn(1, 6, generator=random)))
+        loss = torch.log1p(torch.exp(-run.discriminator(image))).mean()
+        for total, slope in zip(totals, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+            total += 0 if slope is None else slope**2
+    mean = torch.cat([t.flatten() for t in totals]).mean()
+    for found, total in zip(run.fisher, totals, strict=True):
+        assert torch.allclose(found, total / mean, rtol=1e-3, atol=1e-6)
+
+
+def test_features_are_those_that_leave_each_convolution(tiny):
+    shapes = [tuple(f.shape) for f in features_of(tiny, tiny.mapping(torch.zeros(2, 6)))]
+    assert shapes == [(2, 8, 4, 4), (2, 8, 8, 8), (2, 8, 8, 8), (2, 6, 16, 16), (2, 6, 16, 16)]
+
+
+def test_a_discriminator_learns_its_own_domain(tiny, discriminator):
+    images = torch.rand(8, 3, 16, 16) * 2 - 1
+    found = [*train_discriminator(tiny, discriminator, images, 40, Config(batch=4))]
+    assert sum(found[-5:]) < sum(found[:5])
+
+
+# Measures
+
+
+def test_frechet_distance_of_known_gaussians():
+    rng = torch.Generator().manual_seed(0)
+    a = torch.randn(20_000, 2, generator=rng, dtype=torch.float64)
+    b = torch.randn(20_000, 2, generator=rng, dtype=torch.float64) * torch.tensor([2.0, 1.0]) + torch.tensor([3.0, 0])
+    assert measures.frechet(a, b) == pytest.approx(9 + 1, rel=0.03)
+    assert measures.frechet(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_precision_and_recall_tell_collapse_from_artefacts():
+    truth_points = torch.randn(200, 2, dtype=torch.float64)
+    assert measures.precision_recall(truth_points, truth_points) == (1.0, 1.0)
+    collapsed = truth_points[:1] + 1e-3 * torch.randn(200, 2, dtype=torch.float64)
+    precision, recall = measures.precision_recall(truth_points, collapsed)
+    assert precision > 0.9
+    assert recall < 0.1
+    precision, _ = measures.precision_recall(truth_points, truth_points + 100)
+    assert precision == 0
+
+
+def test_memorised_images_are_told_from_true_ones():
+    points = torch.randn(420, 3, dtype=torch.float64)
+    seen, true, fresh = points[:10], points[10:210], points[210:]
+    copies = seen.repeat(20, 1) + 1e-3 * torch.randn(200, 3, dtype=torch.float64)
+    assert measures.memorised(true, copies, seen) == 1.0
+    assert measures.memorised(true, fresh, seen) < 0.15
+
+
+def test_intra_cluster_distance():
+    seen = torch.tensor([[0.0, 0.0], [10.0, 0.0], [50.0, 0.0]])
+    made = torch.tensor([[0.0, 0.0], [0.0, 3.0], [1.0, 0.0], [10.0, 0.0], [10.0, 4.0], [49.0, 0.0]])
+    first = (3 + 1 + 10**0.5) / 3
+    assert measures.intra_cluster(made, seen) == pytest.approx((first + 4) / 2)
+    assert measures.intra_cluster(made[:1], seen) == 0.0
+
+
+# Plan, runs and page
+
+
+@pytest.fixture
+def bench(tiny, discriminator, clip_folder, tmp_path, monkeypatch) -> Bench:
+    save_generator(tiny, tmp_path / "g.safetensors")
+    save_discriminator(discriminator, tmp_path / "d.safetensors")
+    return Bench(tmp_path / "runs", str(tmp_path / "g.safetensors"), str(clip_folder), tmp_path / "d.safetensors", 6)
+
+
+def test_the_plan_has_every_row_seed_by_seed():
+    runs = planned(600, 150, 3, [*truth.TARGETS])
+    assert len({run.name for run in runs}) == len(runs)
+    assert [run.seed for run in runs if run.images in (0, 10)] == sorted(r.seed for r in runs if r.images in (0, 10))
+    for target in truth.TARGETS:
+        for method in methods.METHODS:
+            assert sum((r.target, r.method, r.images) == (target, method, 10) for r in runs) == 3
+    assert {r.images for r in runs if r.target == "glass"} == {0, 10}
+    assert {r.images for r in runs if r.method == "CDC" and r.target == "pig"} == {1, 10, 100}
+    assert {r.images for r in runs if r.method == "NADA"} == {0}
+    assert sum(r.method == "frozen" for r in runs) == 3
+
+
+@pytest.mark.parametrize("name", ["TGAN", *own.METHODS])
+def test_a_run_leaves_a_record_and_is_not_done_again(bench, name):
+    run = Run(name, "sketch", 2 if name in METHODS or own.METHODS[name].sees else 0, 0, 2, batch=2)
+    record = bench.measure(run)
+    assert {"target rate", "distance to truth", "precision", "recall", "memorised"} <= record["measures"].keys()
+    assert json.loads((bench.folder / f"{run.name}.json").read_text()) == record
+    assert (bench.folder / f"{run.name}.png").is_file()
+    assert [*left_to_do(bench, [run])] == []
+    longer = Run(name, "sketch", run.images, 0, 3, batch=2)
+    assert [*left_to_do(bench, [longer])] == [longer]
+
+
+def test_results_of_other_models_do_not_count(bench, discriminator, tmp_path):
+    run = Run("frozen", "sketch", 0, 0, 0)
+    bench.measure(run)
+    with torch.no_grad():
+        discriminator.b4.out.bias.add_(1)
+    save_discriminator(discriminator, tmp_path / "d.safetensors")
+    other = Bench(bench.folder, *bench.names, bench.file, bench.count)
+    assert [*left_to_do(other, [run])] == [run]
+
+
+def test_the_plan_tells_its_time(bench, capsys, monkeypatch):
+    monkeypatch.setattr(Bench, "_time", lambda self, run: 36.0)
+    runs = planned(100, 50, 1, ["glass"])
+    show_plan(bench, runs, runs, hours=1)
+    text = capsys.readouterr().out
+    assert "TGAN                       1 runs    100 steps    1.00 h" in text
+    assert f"{len(runs)} of {len(runs)} runs are left" in text
+    assert "that is more than 1 hours" in text
+    monkeypatch.setattr(Bench, "_time", lambda self, run: pytest.fail("timed again"))
+    show_plan(bench, runs, runs, hours=1000)
+
+
+def test_a_missing_discriminator_is_trained_once(tiny, bench):
+    fresh = Bench(bench.folder, *bench.names, None, 4)
+    said = []
+    fresh.prepare(3, said.append)
+    assert fresh.discriminator.config.resolution == 16
+    fresh.prepare(3, lambda text: pytest.fail("trained again"))
+    assert len(said) == 1
+
+
+def record(method: str, target: str, images: int, **values: float) -> dict:
+    numbers = {name: 0.5 for name, _ in page.COLUMNS} | {name.replace("_", " "): v for name, v in values.items()}
+    run = {"method": method, "target": target, "images": images}
+    return {"run": run, "measures": numbers, "processor seconds": {"training": 10.0}, "memory MB": 100.0}
+
+
+def test_the_page_marks_the_sentences():
+    records = [record("NADA", "pig", 0, target_rate=0.9, variety_kept=0.8, precision=0.1)]
+    records += [record(name, "pig", 10, variety_kept=0.4, memorised=0.1) for name in page.OTHERS if name != "MineGAN"]
+    records += [record("MineGAN", "pig", 10, variety_kept=0.9, memorised=0.1)]
+    records += [record(name, "pig", 0, target_rate=0.1) for name in page.STYLECLIP[:2]]
+    records += [record(page.STYLECLIP[2], "pig", 0, target_rate=0.8)]
+    text = "\n".join(page.lines(records, "the command"))
+    assert "collapse. | holds in part | 4 of 5 |" in text
+    assert "training set. | does not hold here | 0 of 1 |" in text
+    assert "keeps variety. | holds in part | 4 of 5 |" in text
+    assert "has artefacts. | holds | 5 of 5 |" in text
+    assert "cannot. | holds in part | 2 of 3 |" in text
+    assert "| CDC | 10 | 1 | 0.50 | 0.40 |" in text
+    assert "not measured yet" in "\n".join(page.lines([], "the command"))
+
+
+def test_every_method_has_its_source_on_the_page():
+    text = "\n".join(page.lines([], "x"))
+    for method in (*METHODS.values(), *own.METHODS.values()):
+        assert f"**{method.name}**" in text
+
+
+def test_a_missing_run_is_told(bench):
+    models = ["--generator", bench.names[0], "--clip", bench.names[1], "--discriminator", str(bench.file)]
+    with pytest.raises(SystemExit, match="there is no run 'x'"):
+        main(["run", "--folder", str(bench.folder), *models, "--only", "x"])
+
+
+def test_training_pictures_of_more_begin_with_those_of_fewer():
+    target = truth.TARGETS["pig"]
+    few, many = (truth.seen(target, count, 1, 32) for count in (1, 3))
+    assert torch.equal(many[:1], few)
+    assert not torch.equal(truth.seen(target, 1, 2, 32), few)
+    assert not torch.equal(truth.held_out(target, 1, 32), few)
