@@ -10,6 +10,7 @@ from .adapt_many import NADAAdaptMany
 from .animate import NADABeforeAfterAnimation, NADALatentWalk
 from .blend import NADABlendGenerators
 from .compare import NADACompareGrid
+from .direction import NADATextDirection
 from .encoder import NADALoadEncoder
 from .evaluate import NADAEvaluate
 from .invert import NADAInvertPhoto, NADATuneToPhoto
@@ -48,6 +49,7 @@ NODES = (
     NADALoadStyle,
     NADAApplyStyle,
     NADABlendGenerators,
+    NADATextDirection,
     NADASaveStyle,
     NADATrainMapper,
     NADAApplyMapper,

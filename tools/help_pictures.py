@@ -83,6 +83,10 @@ def codes() -> None:
     step = nada.principal_directions(BASE, 2).vectors[1]
     amounts = (-3, -1.5, 0, 1.5, 3)
     save("NADAEditLatents", strip([(f"{a:g}", BASE, nada.edit_latents(CODES, step, a)) for a in amounts]))
+    settings = nada.DirectionConfig("dog", "black dog", samples=4, candidates=100)
+    relevance = nada.measure_relevance(BASE, CLIP, settings)
+    edits = [(f"{a:g}", nada.apply_style(BASE, relevance.style(amount=a)) if a else BASE) for a in (-6, -3, 0, 3, 6)]
+    save("NADATextDirection", strip([(label, generator, CODES) for label, generator in edits]))
 
 
 def training(sketch: nada.Generator, snapshots: nada.Snapshots) -> None:

@@ -34,6 +34,7 @@ examples:
   nada photo me.jpg --generator ffhq.pkl --style sketch.style.safetensors      your own photo in a style
   nada mapper --generator nada-dog_to_pig/dog_to_pig.safetensors --target pig
   nada align me.jpg --eyes 212,240,310,241             the square of a face as in FFHQ; --face finds it
+  nada direction --generator ffhq.pkl --source face --target "smiling face"     an edit as a style, without training
   nada models                                          list published models; nada models ffhq-1024 downloads one
   nada inspect ffhq.pkl
   nada convert ffhq.pkl ffhq.safetensors

@@ -1,4 +1,4 @@
-"""`nada mapper` and `nada optimize`: latent codes moved to where the images show a text."""
+"""`nada mapper`, `nada optimize` and `nada direction`: images moved by a text, without training the generator."""
 
 from __future__ import annotations
 
@@ -23,25 +23,32 @@ from ..latents.sampling import sample_latents
 from ..pictures.charts import plot
 from ..pictures.grids import before_after, filmstrip
 from ..runs.folder import ResultFolder
-from ..runs.names import free_path, slug
+from ..runs.names import free_path, result_name, slug
 from ..runs.results import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS
+from ..styles.preview import encode
+from ..styles.style import apply_style
 from ..text_edits import (
+    DirectionConfig,
     MapperConfig,
     MapperTraining,
     Optimization,
     OptimizeConfig,
+    measure_relevance,
     optimize_latents,
     save_mapper,
     train_mapper,
 )
+from ..text_edits.global_directions import AMOUNT, BETA, check_edit
 from .interrupt import Interrupt
 from .options import add_config, given
-from .parsing import add_command, add_run_options, show_run
+from .parsing import add_command, add_run_options, show_files, show_run
 from .shared import check_seed, load_base, pick_device, recorded_clip
 
 log = logging.getLogger(__name__)
 MAPPER = "teach a network to move a generator's latent codes to where its images show a text"
 OPTIMIZE = "move the latent codes of a few images to where they show a text (StyleCLIP)"
+DIRECTION = "find the style channels that a text asks for, and save the edit as a style (StyleCLIP)"
+LISTED = 20  # channels named in the record
 
 
 def add(commands: Any) -> None:
@@ -58,6 +65,23 @@ def add(commands: Any) -> None:
         "--psi", type=float, default=PREVIEW_PSI, help="truncation psi of the start images (default: %(default)s)"
     )
     add_config(optimize, "optimization", OptimizeConfig, required=["target"])
+
+    direction = add_command(commands, "direction", DIRECTION, run_direction, show_direction)
+    _add_models(direction)
+    direction.add_argument(
+        "--beta",
+        type=float,
+        default=BETA,
+        help="least relevance of the channels to move, in 0..1; higher changes less else (default: %(default)s)",
+    )
+    direction.add_argument(
+        "--amount",
+        type=float,
+        default=AMOUNT,
+        help="change of the most relevant channel in standard deviations, negative for the opposite; the others in "
+        "proportion (default: %(default)s)",
+    )
+    add_config(direction, "direction", DirectionConfig, required=["source", "target"])
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +133,46 @@ def run_optimize(args: argparse.Namespace) -> dict[str, Any]:
         folder.files["codes"] = str(path)
         save = lambda: write_safetensors({"ws": run.codes.detach().cpu().contiguous()}, {}, path)
         return _follow(run, folder, ws, lambda: run.codes.detach(), save, args.count, not args.quiet)
+
+
+def run_direction(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure the relevance of style channels and save the edit as a style in a folder with a picture.
+
+    Returns:
+        The record: recipe, the most relevant channels, seconds, and the files written.
+    """
+    config = DirectionConfig(**given(args, DirectionConfig))
+    check_edit(args.beta, args.amount)
+    name = result_name({"source": config.source, "target": config.target})
+    out = args.out or free_path(Path(f"nada-{name}-direction"))
+    base, place = load_base(args.generator), pick_device(args.device)
+    folder, began = ResultFolder(out), time.perf_counter()
+    with folder.claimed(args.overwrite):
+        clip = _load_clip(base.to(place), args.generator, args.clip, place)
+        with tqdm(unit="channel", disable=args.quiet) as bar:
+            relevance = measure_relevance(base, clip, config, partial(_advance, bar))
+        style = relevance.style(args.beta, args.amount)
+        ws = sample_latents(base, PREVIEWS, config.seed, PREVIEW_PSI)
+        before, after = (generate(generator, ws) for generator in (base, apply_style(base, style)))
+        folder.begin_results()
+        folder.save_style(style.with_preview(encode(before, after)), name)
+        folder.save_picture(before_after(before, after, ("before", config.target)), "before_after")
+        record = {"recipe": style.recipe, "channels": relevance.channels(args.beta)[:LISTED]}
+        record |= {"folder": str(out), "files": folder.files, "device": str(place)}
+        return folder.save_record(record | {"seconds": round(time.perf_counter() - began, 3)})
+
+
+def _advance(bar: Any, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+
+
+def show_direction(record: dict[str, Any]) -> str:
+    """The record as text: the most relevant channels, and the files."""
+    moved, seconds, device = record["recipe"]["channels"], record["seconds"], record["device"]
+    lines = [f"  {layer} channel {index}: {value:+.3f}" for layer, index, value in record["channels"]]
+    more = [f"  and {moved - len(lines)} more"] if moved > len(lines) else []
+    return "\n".join([f"{moved} style channels in {seconds:.1f} s ({device})", *lines, *more, show_files(record)])
 
 
 def _load_clip(base: Generator, generator: str, clip: str | None, place: torch.device) -> ClipEnsemble:

@@ -28,8 +28,10 @@ def command(small, clip_folder, tmp_path):
 
     def run(verb: str, out: Path, *more: str) -> int:
         generator = ["--generator", str(tmp_path / "base.safetensors"), "--device", "cpu", "--out", str(out)]
-        texts = ["--clip", str(clip_folder), "--target", "sketch", "--iterations", "2"]
-        return main([verb, *generator, *({"generate": ["--count", "2"]}.get(verb, texts)), *more])
+        texts = ["--clip", str(clip_folder), "--target", "sketch"]
+        own = {"generate": ["--count", "2"]}
+        own["direction"] = [*texts, "--source", "photo", "--samples", "1", "--candidates", "2", "--beta", "0"]
+        return main([verb, *generator, *own.get(verb, [*texts, "--iterations", "2"]), *more])
 
     return run
 
@@ -46,6 +48,7 @@ def full_disk() -> io.TextIOWrapper:
 
 def result(out: Path, verb: str) -> Path:
     name = {"adapt": "*sketch.safetensors", "mapper": "*mapper.safetensors", "optimize": "*codes.safetensors"}
+    name["direction"] = "*.style.safetensors"
     (path,) = out.glob(name.get(verb, "grid.png"))
     return path
 
@@ -64,7 +67,7 @@ def test_any_console_shows_any_path(command, tmp_path, monkeypatch, encoding, na
 
 
 @unix
-@pytest.mark.parametrize("verb", ["generate", "adapt", "mapper", "optimize"])
+@pytest.mark.parametrize("verb", ["generate", "adapt", "mapper", "optimize", "direction"])
 @pytest.mark.parametrize(("stream", "code"), [(closed_pipe, 0), (full_disk, 1)])
 def test_the_work_is_kept_when_its_result_cannot_be_shown(command, tmp_path, monkeypatch, capsys, verb, stream, code):
     with stream() as console:
@@ -145,7 +148,7 @@ def test_a_training_that_ends_in_nan_leaves_its_last_good_state(command, tmp_pat
         assert not list(out.glob("*.safetensors"))
 
 
-@pytest.mark.parametrize("verb", ["adapt", "mapper", "optimize", "generate"])
+@pytest.mark.parametrize("verb", ["adapt", "mapper", "optimize", "direction", "generate"])
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 99 bytes")]
 )

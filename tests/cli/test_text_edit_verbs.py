@@ -1,4 +1,4 @@
-"""`nada mapper`, `nada optimize` and `nada generate --mapper`, as their user meets them."""
+"""`nada mapper`, `nada optimize`, `nada direction` and `nada generate --mapper`, as their user meets them."""
 
 from __future__ import annotations
 
@@ -81,6 +81,67 @@ def test_optimize_leaves_codes_and_pictures(command, tmp_path, capsys, base):
     assert 0 < (ws - start).abs().max() < 1
     assert (tmp_path / "run" / "before_after.png").is_file()
     assert record["recipe"]["learning_rate"] == 0.1
+
+
+@pytest.fixture
+def direction(base, clip_folder, tmp_path):
+    """Runs `nada direction` on small models; returns its exit code."""
+
+    def run(*more: str) -> int:
+        models = [
+            "--generator",
+            str(base),
+            "--clip",
+            str(clip_folder),
+            "--device",
+            "cpu",
+            "--out",
+            str(tmp_path / "run"),
+        ]
+        texts = ["--source", "photo", "--target", "a pig", "--samples", "2", "--candidates", "5", "--quiet"]
+        return main(["direction", *models, *texts, *more])
+
+    return run
+
+
+def test_direction_leaves_a_style_and_a_picture(direction, base, tmp_path, capsys):
+    assert direction("--beta", "0", "--amount", "3", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert json.loads((tmp_path / "run" / "record.json").read_text()) == record
+    assert record["files"]["style"] == str(tmp_path / "run" / "photo_to_a_pig.style.safetensors")
+    assert record["recipe"]["amount"] == 3
+    assert len(record["channels"]) == record["recipe"]["channels"] == 5
+    assert Image.open(tmp_path / "run" / "before_after.png").width > 300
+    plain = ["generate", "--generator", str(base), "--count", "1", "--device", "cpu", "--out"]
+    assert main([*plain, str(tmp_path / "none")]) == 0
+    assert main([*plain, str(tmp_path / "edited"), "--style", f"{record['files']['style']}:0.5"]) == 0
+    pictures = [Image.open(tmp_path / out / "seed_000000.png") for out in ("none", "edited")]
+    assert ImageChops.difference(*pictures).getbbox()
+
+
+def test_direction_tells_what_it_moved(direction, capsys):
+    assert direction("--beta", "0") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("5 style channels in ")
+    assert text.count(" channel ") == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--amount", "0"], "amount is 0.0"),
+        (["--beta", "2"], "beta is 2.0"),
+        (["--beta", "1"], "the largest relevance is"),
+        (["--source", "a pig"], "mean the same"),
+        (["--samples", "0"], "samples is 0"),
+    ],
+)
+def test_mistakes_of_a_direction_get_a_sentence_and_leave_no_folder(direction, tmp_path, capsys, arguments, words):
+    assert direction(*arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_ctrl_c_keeps_what_was_trained(command, tmp_path, capsys, monkeypatch):

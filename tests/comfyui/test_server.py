@@ -25,6 +25,7 @@ NODES += ("NADAImageAdapt", "NADAPickSnapshot", "NADABlendGenerators", "NADAEval
 NODES += ("NADATrainingOptions", "NADABeforeAfterAnimation", "NADALatentWalk")
 NODES += ("NADAAdaptMany", "NADALoadLatents", "NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper")
 NODES += ("NADAAlignPhoto", "NADAPasteBack", "NADALoadEncoder", "NADAInvertPhoto", "NADATuneToPhoto")
+NODES += ("NADATextDirection",)
 FILMSTRIP = f"/extensions/{PACK}/filmstrip.js"
 TEXT_EVENT, PREVIEW_EVENTS = 3, {1, 4}
 

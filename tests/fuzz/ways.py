@@ -84,6 +84,9 @@ WAYS = {
     "mapper": Way(MAPPER),
     "mapper --overwrite": Way([*MAPPER, "--seed", "1", "--overwrite"], (MAPPER,)),
     "optimize": Way(["optimize", *MODELS, *EDIT, "--count", "2"]),
+    "direction": Way(
+        ["direction", *MODELS, *TEXTS, "--samples", "2", "--candidates", "4", "--beta", "0", "--quiet", "--out", "run"]
+    ),
     "generate": Way(["generate", "--generator", "base.pt", "--count", "3", "--device", "cpu", "--out", "run"]),
     "convert": Way(["convert", "base.pt", "result.safetensors"]),
     "convert --overwrite": Way(

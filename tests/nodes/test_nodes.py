@@ -30,7 +30,7 @@ NODE_IDS |= {"NADALoadStyle", "NADAApplyStyle", "NADASaveStyle"}
 NODE_IDS |= {"NADAImageAdapt", "NADAAdaptMany", "NADAPickSnapshot", "NADABlendGenerators", "NADAEvaluate"}
 NODE_IDS |= {"NADATrainingOptions", "NADABeforeAfterAnimation", "NADALatentWalk"}
 NODE_IDS |= {"NADAAlignPhoto", "NADALoadEncoder", "NADAInvertPhoto", "NADATuneToPhoto", "NADAPasteBack"}
-NODE_IDS |= {"NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper"}
+NODE_IDS |= {"NADATrainMapper", "NADAApplyMapper", "NADASaveMapper", "NADALoadMapper", "NADATextDirection"}
 
 
 @pytest.fixture
