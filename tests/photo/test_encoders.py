@@ -130,7 +130,7 @@ def expected_codes(images: Tensor, checkpoint: dict, generator: Generator) -> Te
     return codes
 
 
-def pictures(count: int = 2, height: int = 256) -> Tensor:
+def pictures(count: int = 1, height: int = 256) -> Tensor:
     rough = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(3)) * 2 - 1
     return F.interpolate(rough, (height, 256), mode="bilinear")
 
@@ -140,9 +140,8 @@ def test_codes_are_those_of_the_formulas(write, generator, kind):
     checkpoint = encoder_contents(generator, kind)
     encoder = load_published_encoder(write(kind))
     found, expected = encoder.encode(pictures(), generator), expected_codes(pictures(), checkpoint, generator)
-    assert found.shape == (2, generator.num_ws, generator.config.w_dim)
+    assert found.shape == (1, generator.num_ws, generator.config.w_dim)
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max().clamp(min=1)
-    assert (found[0] - found[1]).abs().mean() > 1e-3, "it looks at the pictures"
 
 
 def test_every_kind_is_tested():
@@ -168,6 +167,7 @@ def test_pictures_of_any_size_and_number(write, generator, monkeypatch):
     for shape in ((1, 3, 40, 30), (1, 3, 300, 300), (1, 1, 64, 64), (1, 4, 64, 64)):
         assert encoder.encode(torch.rand(shape) * 2 - 1, generator).isfinite().all()
     three = encoder.encode(pictures(3), generator)
+    assert (three[0] - three[1]).abs().mean() > 1e-3, "it looks at the pictures"
     assert torch.allclose(three[2:], encoder.encode(pictures(3)[2:], generator), atol=1e-4)
 
 
@@ -176,7 +176,7 @@ def test_it_knows_the_generator_that_it_was_trained_for(write, generator, caplog
     encoder = load_published_encoder(path)
     caplog.set_level(logging.WARNING)
     assert encoder.knows(load_generator(path))
-    encoder.encode(pictures(1), generator)
+    encoder.encode(pictures(), generator)
     assert not caplog.records
     assert not encoder.knows(small_generator(64, seed=2))
     assert not encoder.knows(small_generator(32))
@@ -184,7 +184,7 @@ def test_it_knows_the_generator_that_it_was_trained_for(write, generator, caplog
     with torch.no_grad():
         adapted.synthesis.b64.conv1.weight.add_(0.1)
     assert not encoder.knows(adapted)
-    encoder.encode(pictures(1), small_generator(64, seed=2))
+    encoder.encode(pictures(), small_generator(64, seed=2))
     assert "another generator" in caplog.text
 
 
