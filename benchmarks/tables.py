@@ -8,9 +8,13 @@ places.
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -20,10 +24,43 @@ import speed_ways
 import styles
 import tf32
 import torch
-from pages import Options, Table
+from pages import Options, Shown, Table
 
+FOLDER = Path(__file__).parent
+
+
+def printed(name: str, page: str, script: str, arguments: Callable[[Options], dict[str, Any]]) -> Table:
+    """A table that another script of this folder prints in Markdown.
+
+    Args:
+        name, page: of the table.
+        script: file name.
+        arguments: gives its arguments, {option: value}.
+    """
+
+    def output(options: Options) -> str:
+        given = [text for option, value in arguments(options).items() for text in (option, str(value))]
+        command = [sys.executable, str(FOLDER / script), *given]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    def measure(options: Options) -> Iterator[str]:
+        for _ in options.kept(name, partial(output, options)):
+            yield "measured"
+
+    return Table(name, page, measure, lambda options: Shown(options.found(name) or ""))
+
+
+def photos(options: Options) -> dict[str, Any]:
+    numbers = {"--count": 200, "--steps": 75, "--tuned": 20, "--tuning-steps": 75}
+    fewer = {name: options.fewer(number) for name, number in numbers.items()}
+    return {"--out": options.results / "photos", "--threads": options.threads, **fewer}
+
+
+OTHERS = [printed("photos", "docs/photos.md", "photos.py", photos)]
 TABLES: dict[str, Table] = {
-    table.name: table for module in (paper_claims, styles, speed, speed_ways, tf32) for table in module.TABLES
+    table.name: table
+    for tables in (*(module.TABLES for module in (paper_claims, styles, speed, speed_ways, tf32)), OTHERS)
+    for table in tables
 }
 
 
