@@ -197,8 +197,10 @@ def _option(name: str, high: float | None = None) -> io.Input:
     return widget(CONFIG[name], high, main=True, optional=True)
 
 
-OPTIONS = ("train", "rank", *SWITCHES, "layer_count", "select_every", "select_batch", "mixing", "views")
-OPTIONS += (*(f"{loss}_weight" for loss in LOSSES), "precision", "cuda_graphs")
+OPTIONS = (
+    *("train", "rank", *SWITCHES, "layer_count", "select_every", "select_batch", "mixing", "views"),
+    *(*(f"{loss}_weight" for loss in LOSSES), "precision", "cuda_graphs"),
+)
 MOVED = ("preset", *OPTIONS)
 """Inputs that the training nodes once had themselves. A prompt may still give them there."""
 

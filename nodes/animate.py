@@ -82,8 +82,8 @@ class NADABeforeAfterAnimation(io.ComfyNode):
         fps: float,
         filename_prefix: str = "stylegan-nada/animation",
     ) -> io.NodeOutput:
-        pictures = [_images(generator, latents) for generator in (before, after)]
-        return _animation(cls, wipe(*pictures, frames, size), fps, filename_prefix)
+        original, adapted = _images(before, latents), _images(after, latents)
+        return _animation(cls, wipe(original, adapted, frames, size), fps, filename_prefix)
 
 
 class NADALatentWalk(io.ComfyNode):

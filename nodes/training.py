@@ -87,7 +87,7 @@ class LiveAdaptation(Live[Result]):
     def result(self, picture: Image.Image) -> Result:
         self.kept.keep()
         if remark := faded_remark(self.before, self.after):
-            self.remarks.append(remark)
+            self.remarks = [*self.remarks, remark]
         with host.normal_tensors():
             return Result(self.kept.run.trained.cpu(), picture, self.kept.snapshots, self.kept.history.charts())
 
