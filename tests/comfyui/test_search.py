@@ -14,7 +14,6 @@ WANTED = {  # query: the nodes of which one should be among the first
     "train gan": {"NADATextAdapt"},
     "sketch": {"NADATextAdapt"},
     "pixar": {"NADATextAdapt"},
-    "nada": {"NADATextAdapt"},
     "text adapt": {"NADATextAdapt"},
     "load stylegan": {"LoadStyleGAN2"},
     "latent walk": {"NADALatentWalk"},
@@ -52,17 +51,16 @@ def rank(query: str, text: str) -> tuple[int, float, int]:
 def found(query: str, nodes: dict, popularity: dict) -> list[str]:
     """The nodes that the search shows, in its order: the class decides, then the popularity of the node's id.
 
-    The frontend finds a text that differs a little, too. Such nodes have the last class, as those have that are found
-    by an alias only; all nodes of other packs are counted as found if a part of the query is in an alias or name.
+    All words of the query must be in one name or alias. Nodes that are found by an alias only have the last class;
+    those with the very query as an alias come first.
     """
     ranked = []
     for name, node in nodes.items():
         names = [text for text in (name, node["display_name"]) if text]
         aliases = [alias.lower() for alias in node.get("search_aliases") or ()]
-        if not all(any(part in text for text in (*map(str.lower, names), *aliases)) for part in query.split(" ")):
-            continue
-        best = min(rank(query, text) for text in names)
-        ranked.append(((best[0], -popularity.get(name, 0), *best[1:]), name))
+        if any(all(part in text for part in query.split(" ")) for text in (*map(str.lower, names), *aliases)):
+            best = min(rank(query, text) for text in names)
+            ranked.append(((best[0], -popularity.get(name, 0), *best[1:], query not in aliases), name))
     return [name for _, name in sorted(ranked)]
 
 
