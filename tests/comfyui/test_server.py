@@ -9,6 +9,7 @@ import re
 import struct
 import urllib.error
 from dataclasses import asdict
+from urllib.parse import quote
 
 import pytest
 from helpers.comfyui_server import HOME, PACK, RUN_LIMIT, TEMPLATES, to_prompt
@@ -45,7 +46,7 @@ def test_loads_and_serves_its_files(server):
     assert "IMPORT FAILED" not in server.log_text()
     assert "Traceback" not in server.log_text()
     assert PACK in server.get("/workflow_templates")
-    assert server.bytes(f"/api/workflow_templates/{PACK}/{TEMPLATES['quickstart']}.jpg")
+    assert server.bytes(f"/api/workflow_templates/{PACK}/{quote(TEMPLATES['quickstart'])}.jpg")
     for path in (f"/extensions/{PACK}/docs/{ADAPT}.md", FILMSTRIP):
         assert server.bytes(path)
 

@@ -11,25 +11,25 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = {
-    "quickstart": "01_Quickstart_photo_to_sketch",
-    "sketch_demo": "02_Faces_to_sketches_demo",
-    "pixar_demo": "03_Faces_to_Pixar_demo",
-    "dog_to_pig_demo": "04_Dogs_to_pigs_demo",
-    "mix_styles": "05_Mix_two_styles",
-    "compare": "06_Compare_two_targets",
-    "style_images": "07_Towards_pictures",
-    "latent_walk_video": "08_Latent_walk_video",
-    "chain_into_img2img": "09_Into_image_to_image",
-    "photo_to_sketch_demo": "10_Your_photo_to_sketch_demo",
-    "sketch": "11_Faces_to_sketches_1024px",
-    "pixar": "12_Faces_to_Pixar_1024px",
-    "dog_to_pig": "13_Dogs_to_pigs_512px",
+    "quickstart": "01 Quickstart photo to sketch",
+    "sketch_demo": "02 Faces to sketches demo",
+    "pixar_demo": "03 Faces to Pixar demo",
+    "dog_to_pig_demo": "04 Dogs to pigs demo",
+    "mix_styles": "05 Mix two styles",
+    "compare": "06 Compare two targets",
+    "style_images": "07 Towards pictures",
+    "latent_walk_video": "08 Latent walk video",
+    "chain_into_img2img": "09 Into image to image",
+    "photo_to_sketch_demo": "10 Your photo to sketch demo",
+    "sketch": "11 Faces to sketches 1024px",
+    "pixar": "12 Faces to Pixar 1024px",
+    "dog_to_pig": "13 Dogs to pigs 512px",
 }
 HOME = os.environ.get("COMFYUI_PATH")
 PACK = "StyleGAN-NADA.test"  # a dot and a hyphen: names that no absolute import survives
@@ -125,7 +125,7 @@ class Server(Client):
 
     def template(self, name: str) -> dict:
         """One of the pack's workflows, as the editor gets it."""
-        return self.get(f"/api/workflow_templates/{PACK}/{TEMPLATES[name]}.json")
+        return self.get(f"/api/workflow_templates/{PACK}/{quote(TEMPLATES[name])}.json")
 
 
 def to_prompt(workflow: dict, object_info: dict) -> dict:

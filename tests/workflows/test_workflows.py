@@ -275,7 +275,9 @@ def test_apps_have_inputs_and_outputs(schemas):
 
 def test_the_quickstart_comes_first():
     assert WORKFLOWS[0].stem == TEMPLATES["quickstart"]
-    assert all(re.fullmatch(r"\d\d_[A-Z][A-Za-z0-9_]+", path.stem) for path in WORKFLOWS), "file names are titles"
+    assert all(re.fullmatch(r"\d\d [A-Z][A-Za-z0-9 ]+", path.stem) for path in WORKFLOWS), (
+        "the template browser shows file names as they are"
+    )
 
 
 def test_has_a_note_and_a_picture():
@@ -317,6 +319,6 @@ def test_what_notes_name_exists(schemas):
         for name in re.findall(r"\*\*([a-z0-9]+(?:_[a-z0-9]+)+)\*\*", note):
             assert name in inputs, f"{path.stem} names {name}"
         for title in re.findall(r"\*\*(\d\d [^*]+)\*\*", note):
-            assert title.replace(" ", "_") in TEMPLATES.values(), f"{path.stem} names {title}"
+            assert title in TEMPLATES.values(), f"{path.stem} names {title}"
         for name in re.findall(r"\*((?:NADA|Load|Save|Sample|Apply|Interpolate|Compare) [^*]+)\*", note):
             assert name in titles, f"{path.stem} names {name}"

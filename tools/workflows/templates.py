@@ -104,7 +104,7 @@ def models(
     graph.column(LOADER, *groups, gap=gap)
 
 
-@template("01_Quickstart_photo_to_sketch")
+@template("01 Quickstart photo to sketch")
 def quickstart(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
@@ -160,12 +160,12 @@ def faces_twin(start: Start, **settings: Any) -> Graph:
     return graph
 
 
-@template("02_Faces_to_sketches_demo")
+@template("02 Faces to sketches demo")
 def sketch_demo(start: Start) -> Graph:
     return faces_twin(start, **DEMO_FACES)
 
 
-@template("03_Faces_to_Pixar_demo")
+@template("03 Faces to Pixar demo")
 def pixar_demo(start: Start) -> Graph:
     return faces_twin(start, **DEMO_PIXAR)
 
@@ -189,7 +189,7 @@ def pigs(graph: Graph, base: Node, clip: Node, settings: dict[str, Any], **mappi
     return adapted, latents, images
 
 
-@template("04_Dogs_to_pigs_demo")
+@template("04 Dogs to pigs demo")
 def dog_to_pig_demo(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
@@ -198,7 +198,7 @@ def dog_to_pig_demo(start: Start) -> Graph:
     return graph
 
 
-@template("05_Mix_two_styles")
+@template("05 Mix two styles")
 def mix_styles(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
@@ -228,7 +228,7 @@ def mix_styles(start: Start) -> Graph:
     return graph
 
 
-@template("06_Compare_two_targets")
+@template("06 Compare two targets")
 def compare(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
@@ -246,7 +246,7 @@ def compare(start: Start) -> Graph:
     return graph
 
 
-@template("07_Towards_pictures")
+@template("07 Towards pictures")
 def style_images(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
@@ -274,7 +274,7 @@ def style_images(start: Start) -> Graph:
     return graph
 
 
-@template("08_Latent_walk_video")
+@template("08 Latent walk video")
 def latent_walk_video(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
@@ -301,7 +301,7 @@ def latent_walk_video(start: Start) -> Graph:
     return graph
 
 
-@template("09_Into_image_to_image")
+@template("09 Into image to image")
 def chain_into_img2img(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
@@ -334,17 +334,17 @@ def chain_into_img2img(start: Start) -> Graph:
     return graph
 
 
-@template("11_Faces_to_sketches_1024px")
+@template("11 Faces to sketches 1024px")
 def sketch(start: Start) -> Graph:
     return faces(start, "sketch")
 
 
-@template("12_Faces_to_Pixar_1024px")
+@template("12 Faces to Pixar 1024px")
 def pixar(start: Start) -> Graph:
     return faces(start, "pixar")
 
 
-@template("13_Dogs_to_pigs_512px")
+@template("13 Dogs to pigs 512px")
 def dog_to_pig(start: Start) -> Graph:
     graph = start.graph()
     base, clip = published_models(graph, "afhqdog-512")
@@ -352,7 +352,7 @@ def dog_to_pig(start: Start) -> Graph:
     return graph
 
 
-@template("10_Your_photo_to_sketch_demo")
+@template("10 Your photo to sketch demo")
 def photo_to_sketch_demo(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
