@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from kills import MODELS, after, content, files, is_temporary, make_models, measured, run
 
+from kills import after, content, files, is_temporary, measured, run  # isort: skip  (it prepares the paths)
+
+from fuzz.ways import MODELS, make_models
 from nada.runs.folder import RunFolder
 
 TARGETS = ("sketch", "watercolor painting", "pixel art", "neon sign", "3d render", "chalk drawing")

@@ -20,7 +20,7 @@ from nada.sweep import ray_engine
 from nada.sweep.jobs import Models, resolve
 from nada.sweep.local import LocalEngine
 from nada.sweep.ray_engine import Cluster, on_ray
-from nada.sweep.state import DONE, Orders, failure, status
+from nada.sweep.state import BEGUN, DONE, PENDING, Orders, failure, status
 from nada.sweep.work import Watch
 
 CPU, ITERATIONS = torch.device("cpu"), 60
@@ -29,11 +29,12 @@ RUNGS = tuple(range(2, ITERATIONS, 2))  # a state every so many steps, from whic
 
 @pytest.fixture
 def jobs(clip_folder, tmp_path):
-    """Two targets with small models, known by absolute paths."""
+    """Two targets and two seeds with small models, known by absolute paths."""
     path = tmp_path / "base.safetensors"
     save_generator(alive(GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2)), path)
     shared = {"generator": str(path), "clip": str(clip_folder), "source": "photo", "batch": 2, "iterations": ITERATIONS}
-    return resolve([{**shared, "target": target} for target in ("sketch", "glass")], Models(load_generator, CPU))
+    grid = [{**shared, "target": target, "seed": seed} for target in ("sketch", "glass") for seed in (0, 1)]
+    return resolve(grid, Models(load_generator, CPU))
 
 
 @pytest.fixture
@@ -50,7 +51,8 @@ def test_a_killed_worker_costs_nothing_but_time(jobs, tmp_path, one_thread):
     calm = Orders(tmp_path / "calm", rungs=RUNGS)
     LocalEngine(Models(load_generator, CPU), calm, Watch()).train(jobs)
     orders, killed, settled = Orders(tmp_path / "ray", rungs=RUNGS), [], []
-    engines = []
+    engines, others = [], [job for job in jobs if job.config.seed == 1]
+    jobs = [job for job in jobs if job not in others]
 
     def kill_one() -> bool:
         """End the process of a worker in the middle of its job; called while the engine waits."""
@@ -67,9 +69,13 @@ def test_a_killed_worker_costs_nothing_but_time(jobs, tmp_path, one_thread):
         engines.append(engine)
         engine.train(jobs)
         numbers = [engine.ray.get(actor.process.remote()) for actor in engine.actors]
+        watch.stop = lambda: any(orders.folder(job).states() for job in others)  # the user presses Ctrl-C
+        engine.train(others)
     assert killed, "no worker was killed while it trained"
     assert killed[0] not in numbers, "a fresh process took its place"
-    assert sorted(settled) == sorted(job.id for job in jobs)
+    assert {job.id for job in jobs} <= set(settled)
+    assert {status(orders.folder(job), ITERATIONS) for job in others} <= {BEGUN, PENDING}, "it ends after the step"
+    assert any(orders.folder(job).states() for job in others), "and keeps what there is"
     for job in jobs:
         assert status(orders.folder(job), ITERATIONS) == DONE, failure(orders.folder(job))
         name = f"photo_to_{job.config.target}.style.safetensors"
