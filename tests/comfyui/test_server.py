@@ -84,7 +84,8 @@ def test_many_targets_give_pictures_and_a_style_each(server, quickstart):
     graph["shown"] = {"class_type": "PreviewImage", "inputs": {"images": ["many", 1]}}
     styled = {"generator": models["generator"], "style": ["many", 2], "strength": 1.0}
     graph["styled"] = {"class_type": "NADAApplyStyle", "inputs": styled}
-    drawn = prompt[ids["GenerateImages"]]["inputs"] | {"generator": ["styled", 0]}
+    latents = [ids["SampleLatents"], 0]
+    drawn = {"generator": ["styled", 0], "latents": latents, "noise": "const", "seed": 0}
     graph["drawn"] = {"class_type": "GenerateImages", "inputs": drawn}
     graph["each"] = {"class_type": "PreviewImage", "inputs": {"images": ["drawn", 0]}}
     result = server.result(server.queue(graph))
