@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -90,6 +90,7 @@ def summary(record: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     recipe = record["recipe"]
     settings = {name: record.get(name) for name in ("generator", "clip")}
     settings |= {name: recipe[name] for name in settings_of(AdaptConfig) if name in recipe}
+    images = record.get("style_images") or ()
     weights = {name.removesuffix(WEIGHT): value for name, value in recipe.items() if name.endswith(WEIGHT) and value}
     curve = [sum(weights.get(name, 0) * value for name, value in step.items()) for step in record["losses"]]
     stride = max(1, ceil(len(curve) / CURVE))
@@ -99,16 +100,17 @@ def summary(record: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         "seconds": record["seconds"],
         "loss": curve[-1] if curve else None,
         "curve": [round(value, 4) for value in curve[::stride]],
-        "command": command(settings),
+        "command": command(settings, images),
         **{name: place + path for name, path in (("before", BEFORE), ("after", AFTER), ("filmstrip", "filmstrip.png"))},
     }
 
 
-def command(settings: Mapping[str, Any]) -> str:
+def command(settings: Mapping[str, Any], style_images: Sequence[str] = ()) -> str:
     """The command line that trains with these settings.
 
     Args:
         settings: "generator", "clip" and the settings of `AdaptConfig` by name.
+        style_images: paths of pictures of the target.
     """
     words = ["nada", "adapt"]
     for name, value in settings.items():
@@ -121,6 +123,8 @@ def command(settings: Mapping[str, Any]) -> str:
             words.append(f"--{option}" if value else f"--no-{option}")
         else:
             words += [f"--{option}", _quoted(str(value))] if not str(value).startswith("-") else [f"--{option}={value}"]
+    if style_images:
+        words += ["--style-images", *map(_quoted, style_images)]
     return " ".join(words)
 
 

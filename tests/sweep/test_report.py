@@ -125,3 +125,7 @@ def test_measures_of_several_models_have_a_mean():
 )
 def test_the_command_repeats_a_run(settings, words):
     assert command(settings) == words
+
+
+def test_the_command_names_the_style_images():
+    assert command({"target": ""}, ["a b.png", "c.png"]) == 'nada adapt --style-images "a b.png" c.png'

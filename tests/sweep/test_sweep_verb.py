@@ -7,6 +7,7 @@ import signal
 
 import pytest
 import torch
+from filelock import Timeout
 
 from nada.adapt import Adaptation
 from nada.runs.folder import RunFolder
@@ -126,6 +127,22 @@ def test_jobs_that_find_no_memory_together_train_alone(nada, monkeypatch):
     code, result, _ = nada("sweep", *SHORT, "--target", "sketch", "glass", "--out", "s")
     assert (code, result["jobs"]) == (0, {"done": 2})
     assert sizes == ["sketch"] * 3 + ["glass"] * 3
+
+
+def test_a_job_that_another_process_trains_is_left_alone(nada, trained, monkeypatch):
+    class Held:
+        def __init__(self, *_, **options):
+            assert options == {"timeout": 0}
+
+        def __enter__(self):
+            raise Timeout("held")
+
+        def __exit__(self, *_): ...
+
+    monkeypatch.setattr("nada.sweep.work.FileLock", Held)
+    code, result, error = nada("sweep", *SHORT, "--target", "sketch", "--out", "s")
+    assert (code, result["jobs"], trained) == (0, {"pending": 1}, [])
+    assert "another process works on" in error
 
 
 def test_results_are_measured_also_afterwards(nada, trained, tmp_path):
