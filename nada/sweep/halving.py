@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
+from reprlib import repr as shortened
 from typing import Any, Protocol
 
 from ..errors import UsageError
@@ -58,11 +59,11 @@ class Halving:
         try:
             moments = at if isinstance(at, list) else str(at).split(",")
             return cls(Fraction(str(keep_best)), tuple(int(moment) for moment in moments), Ranking(**ranking))
-        except (ValueError, ZeroDivisionError) as error:
+        except (ValueError, TypeError, ZeroDivisionError) as error:
             if isinstance(error, UsageError):
                 raise
             raise UsageError(
-                f"keep_best {keep_best!r} at {at!r} cannot be read; write for example --keep-best 1/3 --at 50,100"
+                f"keep_best {shortened(keep_best)} at {shortened(at)} cannot be read; write for example 1/3 at 50,100"
             ) from error
 
 

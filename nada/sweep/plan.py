@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from reprlib import repr as shortened  # a few aliases in a YAML file can stand for more than memory holds
 from typing import Any
 
 import yaml
@@ -83,14 +84,14 @@ def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _mapping(found, str(path))
 
 
-def make_plan(description: Mapping[str, Any], name: str = "sweep") -> Plan:
+def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Plan:
     """The plan that a sweep file, or the command line, describes.
 
     Args:
         description: "base": settings of all jobs; "grid": {setting: values}, of which every combination is a job;
             "pairs": list of settings that belong together, each combined with the axes of the grid that it does not
             set; "exclude": list of settings, of which a job must not have all; "evaluate", "halving" and "keep".
-        name: name of the sweep where the description has none.
+        default_name: name of the sweep where the description has none.
 
     Raises:
         UsageError: a name is unknown, a value does not fit, or no combination has a target.
@@ -112,11 +113,13 @@ def make_plan(description: Mapping[str, Any], name: str = "sweep") -> Plan:
         raise UsageError("the sweep has no jobs; give a target in base, grid or pairs, and exclude less")
     seeds = list(dict.fromkeys(settings.get("seed", 0) for settings in found))
     found.sort(key=lambda settings: seeds.index(settings.get("seed", 0)))  # so that a first picture of each comes early
-    title = description.get("name") or name
+    title = description.get("name") or default_name
     if not isinstance(title, str):
-        raise UsageError(f"name is {title!r}; it must be a text")
+        raise UsageError(f"name is {shortened(title)}; it must be a text")
     halving = _mapping(description.get("halving"), "halving") or None
     _known(halving or {}, HALVING, "halving")
+    for name, value in (halving or {}).items():
+        _single(f"halving.{name}", None if name == "at" and isinstance(value, list) else value)
     evaluation = _evaluation(description.get("evaluate", {"count": COMPARED, "seeds": 1} if halving else None))
     return Plan(title, tuple(found), evaluation, halving, _keep(description.get("keep", STYLE)))
 
@@ -191,8 +194,7 @@ def _axis(name: str, values: Any) -> list[Any]:
 
 def _checked(name: str, value: Any) -> Any:
     """A value of a setting, with numbers that YAML takes for texts (1e-3) as numbers."""
-    if isinstance(value, list):
-        raise UsageError(f"{name} is a list; several values of a setting belong under grid")
+    _single(name, value)
     if name in MODELS:
         if not isinstance(value, str) or not value.strip():
             raise UsageError(f"{name} is {value!r}; it must be a text")
@@ -202,6 +204,12 @@ def _checked(name: str, value: Any) -> Any:
     value = _number(setting, value)
     setting.check(value)
     return value
+
+
+def _single(name: str, value: Any) -> None:
+    """Refuse what holds other values."""
+    if isinstance(value, (list, dict)):
+        raise UsageError(f"{name} is {shortened(value)}; it must be one value. Several values of a setting go to grid")
 
 
 def _number(setting: NamedSetting, value: Any) -> Any:
@@ -221,10 +229,12 @@ def _evaluation(value: Any) -> Evaluation | None:
     _known(found, (*names, "clip", "metrics"), "evaluate")
     metrics = _list(found.get("metrics", list(METRICS)), "evaluate.metrics")
     if not all(isinstance(metric, str) for metric in metrics):
-        raise UsageError(f"evaluate.metrics is {metrics}; it must be a list of names, such as quality")
+        raise UsageError(f"evaluate.metrics is {shortened(metrics)}; it must be a list of names, such as quality")
     clip = found.get("clip")
     if clip is not None:
         _checked("clip", clip)
+    for name in names:
+        _single(f"evaluate.{name}", found.get(name))
     evaluation = Evaluation({name: found[name] for name in names if name in found}, clip, tuple(metrics))
     evaluation.config("any", "")  # checks the values
     return evaluation
@@ -234,7 +244,7 @@ def _keep(value: Any) -> str:
     if value is None:  # YAML's none is a text, its null is not
         return NONE
     if value not in KEEP:
-        raise UsageError(f"keep is {value!r}; it must be one of {', '.join(KEEP)}")
+        raise UsageError(f"keep is {shortened(value)}; it must be one of {', '.join(KEEP)}")
     return str(value)
 
 
@@ -247,7 +257,7 @@ def _mapping(value: Any, what: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise UsageError(f"{what} is {str(value)[:60]!r}; it must be a mapping of names and values")
+        raise UsageError(f"{what} is {shortened(value)}; it must be a mapping of names and values")
     return value
 
 
@@ -255,5 +265,5 @@ def _list(value: Any, what: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise UsageError(f"{what} is {str(value)[:60]!r}; it must be a list")
+        raise UsageError(f"{what} is {shortened(value)}; it must be a list")
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nada.errors import UsageError
+from nada.sweep.halving import Halving
 from nada.sweep.plan import MAX_JOBS, changed, make_plan, read_sweep, target_lines
 
 
@@ -51,7 +52,7 @@ def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path):
     [
         ({"grids": {}}, "unknown entry 'grids'"),
         ({"base": {"targets": "a"}}, "unknown entry 'targets'"),
-        ({"base": {"target": ["a"]}}, "several values of a setting belong under grid"),
+        ({"base": {"target": ["a"]}}, "Several values of a setting go to grid"),
         ({"grid": {"target": "a"}}, "grid.target is 'a'; it must be a list"),
         ({"grid": {"target": []}}, "grid.target has no values"),
         ({"grid": {"colour": ["a"]}}, "unknown entry 'colour'"),
@@ -81,6 +82,33 @@ def test_files_that_are_no_sweep_are_refused(tmp_path, text):
         read_sweep(tmp_path / "sweep.yaml")
     with pytest.raises(UsageError, match="does not exist"):
         read_sweep(tmp_path / "other.yaml")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "name: {}",
+        "base: {}",
+        "base: {{target: {}}}",
+        "grid: {{target: [a], batch: {}}}",
+        "pairs: {}",
+        "exclude: {}",
+        "keep: {}",
+        "evaluate: {}",
+        "evaluate: {{count: {}}}",
+        "evaluate: {{metrics: {}}}",
+        "halving: {}",
+        "halving: {{keep_best: {}, at: 5}}",
+        "halving: {{keep_best: 1/2, at: {}}}",
+    ],
+)
+def test_aliases_that_stand_for_more_than_memory_holds_are_refused(tmp_path, place):
+    levels = ["x0: &x0 [a, a]", *(f"x{i}: &x{i} [{', '.join(f'*x{i - 1}' for _ in range(9))}]" for i in range(1, 30))]
+    rest = [] if place.startswith(("base", "grid")) else ["base: {target: a}"]
+    (tmp_path / "sweep.yaml").write_text("\n".join([*levels, place.format("*x29"), *rest]))
+    found = {key: value for key, value in read_sweep(tmp_path / "sweep.yaml").items() if not key.startswith("x")}
+    with pytest.raises(UsageError):
+        Halving.parse(**make_plan(found).halving)
 
 
 def test_nothing_in_a_file_is_executed(tmp_path):
