@@ -55,6 +55,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "rivals", help="folder of results")
     parser.add_argument("--generator", default="demo", help="generator, as for nada adapt (default: %(default)s)")
     parser.add_argument("--clip", default="demo", help="CLIP models, as for nada adapt (default: %(default)s)")
+    parser.add_argument("--encoder", default="demo", help="small encoder of the generator (default: %(default)s)")
     parser.add_argument(
         "--discriminator", type=Path, help="file with the generator's discriminator; else one is trained"
     )
@@ -76,7 +77,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def make_bench(args: argparse.Namespace) -> Bench:
     """The models that the command line names."""
-    return Bench(args.folder, args.generator, args.clip, args.discriminator, args.count)
+    return Bench(args.folder, args.generator, args.clip, args.encoder, args.discriminator, args.count)
 
 
 def show_plan(bench: Bench, runs: list[Run], left: list[Run], hours: float) -> None:

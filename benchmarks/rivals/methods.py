@@ -26,6 +26,8 @@ class Method:
     """Weight of cross-domain distance consistency (CDC)."""
     self_correlation: float = 0.0
     """Weight of self-correlation consistency (RSSA)."""
+    subspace: bool = False
+    """Codes are drawn towards the span of those of the training pictures (RSSA)."""
     disturbance: float = 0.0
     """Weight of disturbance correlation consistency, every sixth step (RSSA)."""
 
@@ -40,7 +42,7 @@ METHODS = {
         Method("EWC", "Li et al., arXiv 2012.02780: no public code; the Fisher information has a mean of 1.",
                ewc=5e-2),
         Method("CDC", "Ojha et al., arXiv 2104.06820.", patches=True, distance=1000.0),
-        Method("RSSA", "Xiao et al., arXiv 2203.04121, without the projection of codes, which needs inversions.",
-               patches=True, self_correlation=0.8, disturbance=0.4),
+        Method("RSSA", "Xiao et al., arXiv 2203.04121; the codes of at most ten pictures, by optimization.",
+               patches=True, self_correlation=0.8, disturbance=0.4, subspace=True),
     )
 }  # fmt: skip

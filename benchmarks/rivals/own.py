@@ -23,6 +23,7 @@ from nada import (
     optimize_latents,
     train_mapper,
 )
+from nada.stylegan2.discriminator import Discriminator
 
 from .truth import Target
 
@@ -40,9 +41,13 @@ class Task:
     clip: ClipEnsemble
     target: Target
     seen: Tensor
-    """True pictures [N, 3, R, R], for the method that uses them."""
+    """True pictures [N, 3, R, R], for the methods that use them."""
     seed: int
     steps: int
+    discriminator: Discriminator
+    """Of the generator's own domain."""
+    encoder: Callable[[Tensor], Tensor]
+    """Images [N, 3, R, R] -> codes [N, num_ws, w_dim], with gradients."""
 
 
 def frozen(task: Task) -> Images:
@@ -94,28 +99,28 @@ def directions(task: Task) -> Images:
 
 
 @dataclass(frozen=True)
-class OwnMethod:
-    """A method of this project."""
+class TaskMethod:
+    """A method that is a function of a task."""
 
     name: str
     source: str
     """Paper, and what differs from it here."""
     images: Callable[[Task], Images]
-    sees: bool = False
-    """Whether it sees true pictures."""
+    sees: int = 0
+    """True pictures that it sees in the rows of the table."""
     share: float = 1.0
     """Steps in those of NADA."""
 
 
-METHODS = {
+METHODS: dict[str, TaskMethod] = {
     method.name: method
     for method in (
-        OwnMethod("frozen", "the generator before any training.", frozen, share=0.0),
-        OwnMethod("NADA", "Gal et al., arXiv 2108.00946, with the settings of docs/paper_claims.md.", nada),
-        OwnMethod("NADA images", "the same with images in place of the target text.", nada_images, sees=True),
-        OwnMethod("StyleCLIP optimization", "Patashnik et al., arXiv 2103.17249, section 4.", optimization),
-        OwnMethod("StyleCLIP mapper", "the same paper, section 5.", mapper, share=2.0),
-        OwnMethod(
+        TaskMethod("frozen", "the generator before any training.", frozen, share=0.0),
+        TaskMethod("NADA", "Gal et al., arXiv 2108.00946, with the settings of docs/paper_claims.md.", nada),
+        TaskMethod("NADA images", "the same with images in place of the target text.", nada_images, sees=10),
+        TaskMethod("StyleCLIP optimization", "Patashnik et al., arXiv 2103.17249, section 4.", optimization),
+        TaskMethod("StyleCLIP mapper", "the same paper, section 5.", mapper, share=2.0),
+        TaskMethod(
             "StyleCLIP directions", "the same paper, section 6; steps are style channels.", directions, share=2.0
         ),
     )

@@ -12,8 +12,8 @@ from typing import Any
 from nada.files import atomic_path
 from nada.measure.metrics import interval
 
-from . import measures, methods, own
-from .runs import IMAGES, Bench, Run
+from . import measures, methods
+from .runs import IMAGES, TASKS, Bench, Run
 
 COLUMNS = (
     ("target rate", 2),
@@ -109,13 +109,14 @@ def lines(records: list[dict[str, Any]], command: str) -> list[str]:
     for record in records:
         run = record["run"]
         groups.setdefault((run["target"], run["method"], run["images"]), []).append(record)
-    table = {key: rows for key, rows in groups.items() if key[2] in (0, IMAGES)}
+    usual = {method.name: method.sees for method in TASKS.values()}
+    table = {key: rows for key, rows in groups.items() if key[2] == usual.get(key[1], IMAGES)}
     results = {(method, target): _means(rows) for (target, method, _), rows in table.items()}
     return [
         "# NADA and its rivals",
         "",
         f"Written by `{command}`. Every method starts from the same generator and, where it has one, the same",
-        "discriminator; the methods that train both have the same number of steps, and those that see images see",
+        "discriminator; the methods that train both have the same number of steps and see",
         f"{IMAGES} true pictures. The judge took part in no training, and distances are taken in the features of its",
         "last layer. Means over seeds, with half the 95 % interval. Of true pictures that no method saw,",
         f"{measures.BY_CHANCE:.0%} would count as memorised.",
@@ -180,9 +181,9 @@ def _curve(groups: dict[tuple[str, str, int], list[dict[str, Any]]]) -> list[str
 
 def _methods() -> list[str]:
     found = ["## The methods", ""]
-    for method in (*own.METHODS.values(), *methods.METHODS.values()):
+    for method in (*TASKS.values(), *methods.METHODS.values()):
         found.append(f"- **{method.name}**: {method.source}")
-    return [*found, "- Not here yet: DiFa and JoJoGAN, which need the codes of their image."]
+    return found
 
 
 def _cell(values: list[float | None], digits: int) -> str:

@@ -8,31 +8,35 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from nada import ClipEnsemble, Generator, load_clip, load_generator
 from nada.checkpoint.discriminators import load_discriminator, save_discriminator
+from nada.checkpoint.saving import write_safetensors
+from nada.demo import ENCODERS
 from nada.files import atomic_path
 from nada.measure.demo_judge import Judge, load_judge
+from nada.photo.encoders.small import load_small_encoder
 from nada.pictures.grids import make_grid
 from nada.seeding import seeded
 from nada.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 
-from . import measures, methods, own, truth
+from . import measures, methods, one_image, own, truth
 from .trainer import Config, FewShot, train_discriminator
 
 IMAGES, CURVE, CURVE_TARGETS = 10, (1, 100), ("sketch", "pig")
 MEASURED = 500  # images of each result, and true pictures that they are compared with
 FIRST_SEED = 9_000_000  # of their latents
+TASKS = {**own.METHODS, **one_image.METHODS}
 PICTURES = 8  # shown of each result
-TIMED = 5  # steps that an estimate is taken of, after the first
+TIMED = 4  # steps that an estimate is taken of, and twice as many
 OPTIMIZED = 64  # images of latent optimization, which takes so many steps for each
 
 
@@ -61,7 +65,7 @@ def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: i
 
     Args:
         steps: of each method in `methods.METHODS`.
-        own_steps: of NADA, and in proportion of the other methods in `own.METHODS`.
+        own_steps: of NADA, and in proportion of the other methods in `TASKS`.
         seeds: repetitions of every row. The curve over numbers of images has one.
         targets: names in `truth.TARGETS`.
         batch: of the same.
@@ -69,10 +73,10 @@ def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: i
     runs = []
     for seed in range(seeds):
         for target in targets:
-            for method in own.METHODS.values():
+            for method in TASKS.values():
                 work = round(method.share * own_steps)
                 if work or seed == 0:  # nothing in the frozen generator is random
-                    runs.append(Run(method.name, target, IMAGES if method.sees else 0, seed, work, batch))
+                    runs.append(Run(method.name, target, method.sees, seed, work, batch))
             runs += [Run(name, target, IMAGES, seed, steps, batch) for name in methods.METHODS]
     for target in targets:
         if target in CURVE_TARGETS:
@@ -88,14 +92,22 @@ class Bench:
     Args:
         folder: for results, and for a discriminator that has to be trained first.
         generator, clip: as for `nada adapt`.
+        encoder: a small encoder of the generator's domain: a file, or the name of an included one.
         discriminator: a file that holds one of the generator's domain; None trains one.
         count: images to measure.
     """
 
     def __init__(
-        self, folder: Path, generator: str, clip: str, discriminator: Path | None = None, count: int = MEASURED
+        self,
+        folder: Path,
+        generator: str,
+        clip: str,
+        encoder: str,
+        discriminator: Path | None = None,
+        count: int = MEASURED,
     ):
-        self.folder, self.names, self.file, self.count = folder, (generator, clip), discriminator, count
+        self.folder, self.file, self.count = folder, discriminator, count
+        self.names = (generator, clip, encoder)
         folder.mkdir(parents=True, exist_ok=True)
 
     @cached_property
@@ -112,6 +124,11 @@ class Bench:
     def judge(self) -> Judge:
         """The classifier of the demo world, which no method trains with."""
         return load_judge()
+
+    @cached_property
+    def encoder(self) -> Callable[[Tensor], Tensor]:
+        """What finds codes of images at a look, with gradients."""
+        return load_small_encoder(ENCODERS.get(self.names[2], self.names[2]))
 
     @cached_property
     def discriminator(self) -> Discriminator:
@@ -143,15 +160,26 @@ class Bench:
 
     def training(self, run: Run) -> FewShot:
         """The training of a method that sees images."""
-        config = Config(iterations=run.steps, batch=run.batch, seed=run.seed)
-        return FewShot(self.base, self.discriminator, self.seen(run), methods.METHODS[run.method], config)
+        config, method = Config(iterations=run.steps, batch=run.batch, seed=run.seed), methods.METHODS[run.method]
+        codes = self.codes(run) if method.subspace else None
+        return FewShot(self.base, self.discriminator, self.seen(run), method, config, codes)
+
+    def codes(self, run: Run) -> Tensor:
+        """Codes of the first training pictures, found by optimization once and kept."""
+        count, base = min(run.images, IMAGES), self.base.fingerprint()[:8]
+        path = self.folder / f"codes-{run.target}-{count}-{run.seed}-{base}.safetensors"
+        if not path.is_file():
+            with torch.enable_grad():
+                found = one_image.projected(self.base, self.seen(run)[:IMAGES])
+            write_safetensors({"ws": found.contiguous()}, {}, path)
+        return load_file(path)["ws"]
 
     def result(self, run: Run, say: Callable[[str], None]) -> Callable[[Tensor], Tensor]:
         """Train; returns what makes images of z."""
-        if run.method in own.METHODS:
+        if run.method in TASKS:
             target, seen = truth.TARGETS[run.target], self.seen(run)
-            task = own.Task(self.base, self.clip, target, seen, run.seed, run.steps)
-            return own.METHODS[run.method].images(task)
+            task = own.Task(self.base, self.clip, target, seen, run.seed, run.steps, self.discriminator, self.encoder)
+            return TASKS[run.method].images(task)
         training = self.training(run)
         for i, found in enumerate(training):
             if i % 50 == 0:
@@ -212,23 +240,28 @@ class Bench:
             known[key] = self._time(run)
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(known, indent=1))
+        fixed, step = known[key]
         factor = min(self.count, OPTIMIZED) / own.AT_ONCE if run.method == "StyleCLIP optimization" else 1
-        return known[key] * run.steps * factor
+        return fixed + run.steps * step * factor
 
-    def _time(self, run: Run) -> float:
-        """Processor seconds of a step."""
-        if run.method in own.METHODS:
-            few = Run(run.method, run.target, run.images and 2, 0, TIMED)
+    def _time(self, run: Run) -> tuple[float, float]:
+        """Processor seconds before the first step, and of a step."""
+        few = [replace(run, steps=count, images=min(run.images, 2)) for count in (TIMED, 2 * TIMED)]
+        codes = 0.0
+        if run.method in methods.METHODS and methods.METHODS[run.method].subspace:  # found once, and kept
             began = time.process_time()
-            images_of = self.result(few, lambda text: None)
-            if run.method == "StyleCLIP optimization":
-                images_of(self.z(own.AT_ONCE))
-            return (time.process_time() - began) / TIMED
-        training = self.training(Run(run.method, run.target, 2, 0, 10_000, run.batch))
-        next(iter(training))
+            self.codes(few[0])
+            codes = (time.process_time() - began) / few[0].images * min(run.images, IMAGES)
+        taken = [self._time_of(one) for one in few]
+        step = max(0.0, taken[1] - taken[0]) / TIMED
+        return codes + max(0.0, taken[0] - TIMED * step), step
+
+    def _time_of(self, run: Run) -> float:
         began = time.process_time()
-        list(islice(training, TIMED))
-        return (time.process_time() - began) / TIMED
+        images_of = self.result(run, lambda text: None)
+        if run.method == "StyleCLIP optimization":
+            images_of(self.z(own.AT_ONCE))
+        return time.process_time() - began
 
 
 def _in_parts(images_of: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -20,7 +20,8 @@ from . import losses
 from .augment import Controller, augmented
 from .methods import Method
 
-CONST = "synthesis.b4.const"
+CONST = "b4.const"
+SHARES = ((0.05, 4), (0.45, 2), (0.65, 2), (0.85, 3))  # RSSA's, of the last codes; the first stay as they are
 
 
 @dataclass(frozen=True)
@@ -60,21 +61,41 @@ class Miner(nn.Module):
         return self.maps(self.seed)[0]
 
 
-class Adapted:
-    """What a training leaves: a generator, behind a miner for MineGAN."""
+class Subspace:
+    """RSSA's projection: codes drawn towards the span of given ones, the more the finer their layers.
 
-    def __init__(self, generator: Generator, miner: Miner | None = None):
-        self.generator, self.miner = generator, miner
+    Args:
+        codes: [N, num_ws, w_dim], those of the training pictures.
+    """
+
+    def __init__(self, codes: Tensor):
+        self.bases = torch.linalg.qr(codes.permute(1, 2, 0)).Q  # [num_ws, w_dim, N or less]
+        shares = [0.0] * codes.shape[1] + [share for share, count in SHARES for _ in range(count)]
+        self.shares = torch.tensor(shares[-codes.shape[1] :])[:, None]
+
+    def __call__(self, ws: Tensor) -> Tensor:
+        """Codes [N, num_ws, w_dim], with the lengths of their projections kept."""
+        inside = torch.einsum("lwk,lvk,nlv->nlw", self.bases, self.bases, ws)
+        inside = inside * (ws.norm(dim=2, keepdim=True) / inside.norm(dim=2, keepdim=True).clamp_min(1e-8))
+        return ws + self.shares * (inside - ws)
+
+
+class Adapted:
+    """What a training leaves: a generator, behind a miner for MineGAN, or a subspace of codes for RSSA."""
+
+    def __init__(self, generator: Generator, miner: Miner | None = None, subspace: Subspace | None = None):
+        self.generator, self.miner, self.subspace = generator, miner, subspace
 
     def codes(self, z: Tensor) -> Tensor:
         """z [N, z_dim] -> codes [N, num_ws, w_dim]."""
-        return self.generator.mapping(z if self.miner is None else self.miner.codes(z))
+        ws = self.generator.mapping(z if self.miner is None else self.miner.codes(z))
+        return ws if self.subspace is None else self.subspace(ws)
 
     def render(self, ws: Tensor, noise: dict[str, Tensor] | str = "const") -> Tensor:
         """Codes -> images [N, 3, R, R]."""
         if self.miner is None:
             return self.generator.synthesis(ws, noise)
-        names = {CONST.removeprefix("synthesis."): self.miner.const()}
+        names = {CONST: self.miner.const()}
         return functional_call(self.generator.synthesis, names, (ws, noise))
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -94,13 +115,20 @@ class FewShot:
         images: [N, 3, R, R] in [-1, 1], all that the method sees.
         method: the switches.
         config: the rest.
+        codes: [M, num_ws, w_dim], those of some of the images, for methods with a subspace.
 
     Attributes:
         average: the moving average of the weights, which is the result.
     """
 
     def __init__(
-        self, generator: Generator, discriminator: Discriminator, images: Tensor, method: Method, config: Config
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        images: Tensor,
+        method: Method,
+        config: Config,
+        codes: Tensor | None = None,
     ):
         self.method, self.config, self.images = method, config, images
         self.random, self.iteration = seeded(config.seed), 0
@@ -110,7 +138,8 @@ class FewShot:
             torch.manual_seed(config.seed)
             miner = Miner(generator.config.z_dim, generator.config.channels[0]) if method.miner_share else None
             self.patch_head = Convolution(discriminator.config.channels[0], 1, 3) if method.patches else None
-        self.trained = Adapted(copy.deepcopy(generator).train(), miner)
+        subspace = None if codes is None else Subspace(codes)
+        self.trained = Adapted(copy.deepcopy(generator).train(), miner, subspace)
         self.average = copy.deepcopy(self.trained)
         self.anchors = torch.randn(len(images), generator.config.z_dim, generator=self.random)
         self.path, self.controller = losses.PathLength(), Controller(config.iterations * config.batch // 2)
@@ -198,7 +227,7 @@ class FewShot:
             terms["self"] = method.self_correlation * losses.self_correlation(source, target, size)
         if method.disturbance and self.iteration % config.disturb_every == 0:
             z = self._z(1).lerp(self._z(config.batch), config.near)
-            source, target = self._features(z)
+            source, target = self._features(z, projected=False)
             size = self.source.config.resolution
             terms["disturbance"] = method.disturbance * losses.disturbance_correlation(source, target, size)
         self.optimizer.zero_grad(set_to_none=True)
@@ -262,11 +291,13 @@ class FewShot:
     def _augmented(self, images: Tensor) -> Tensor:
         return augmented(images, self.controller.p, self.random) if self.method.ada else images
 
-    def _features(self, z: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def _features(self, z: Tensor, projected: bool = True) -> tuple[list[Tensor], list[Tensor]]:
         """Features of each convolution for the same z and noise: of the source, and of the target with gradients."""
+        subspace = self.trained.subspace if projected else None
         with torch.no_grad():
-            source = features_of(self.source, self.source.mapping(z))
-        return source, features_of(self.trained.generator, self.trained.codes(z))
+            source = features_of(self.source, Adapted(self.source, None, subspace).codes(z))
+        own = Adapted(self.trained.generator, self.trained.miner, subspace)
+        return source, features_of(own.generator, own.codes(z))
 
     # What is remembered
 

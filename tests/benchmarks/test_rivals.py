@@ -9,13 +9,15 @@ import torch
 from helpers.models import alive
 from torch import Tensor
 
-from benchmarks.rivals import measures, methods, own, page, truth
+from benchmarks.rivals import measures, methods, one_image, page, truth
 from benchmarks.rivals.__main__ import main, show_plan
 from benchmarks.rivals.methods import METHODS
-from benchmarks.rivals.runs import Bench, Run, left_to_do, planned
-from benchmarks.rivals.trainer import Config, FewShot, features_of, train_discriminator
+from benchmarks.rivals.runs import TASKS, Bench, Run, left_to_do, planned
+from benchmarks.rivals.trainer import Config, FewShot, Subspace, features_of, train_discriminator
 from nada.checkpoint.discriminators import save_discriminator
 from nada.checkpoint.saving import save_generator
+from nada.photo.encoders.small import SmallEncoder, SmallEncoderConfig, save_small_encoder
+from nada.photo.project import ProjectConfig
 from nada.stylegan2 import Generator, GeneratorConfig
 from nada.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 
@@ -33,7 +35,8 @@ def discriminator() -> Discriminator:
 def training(tiny, discriminator, name: str, iterations: int = 4, **changes) -> FewShot:
     images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(7)) * 2 - 1
     config = Config(iterations=iterations, batch=2, fisher_samples=3, **changes)
-    return FewShot(tiny, discriminator, images, METHODS[name], config)
+    codes = torch.randn(2, tiny.num_ws, 6, generator=torch.Generator().manual_seed(8))
+    return FewShot(tiny, discriminator, images, METHODS[name], config, codes if METHODS[name].subspace else None)
 
 
 def state(network) -> dict[str, Tensor]:
@@ -141,6 +144,59 @@ def test_a_discriminator_learns_its_own_domain(tiny, discriminator):
     assert sum(found[-5:]) < sum(found[:5])
 
 
+# RSSA's subspace, and methods that learn from one image
+
+
+def test_rssa_draws_codes_towards_the_span_of_the_given_ones():
+    codes, ws = torch.randn(3, 12, 8, dtype=torch.float64), torch.randn(2, 12, 8, dtype=torch.float64)
+    subspace = Subspace(codes)
+    found = subspace(ws)
+    shares = [0.0, 0.05, 0.05, 0.05, 0.05, 0.45, 0.45, 0.65, 0.65, 0.85, 0.85, 0.85]
+    for n in range(2):
+        for layer, share in enumerate(shares):
+            span, w = codes[:, layer].T, ws[n, layer]
+            inside = span @ torch.linalg.solve(span.T @ span, span.T @ w)
+            expected = (1 - share) * w + share * inside * w.norm() / inside.norm()
+            assert torch.allclose(found[n, layer], expected, atol=1e-6), layer
+    assert Subspace(codes[:, :6])(ws[:, :6]).shape == (2, 6, 8), "generators with few codes"
+
+
+def test_jojogan_keeps_the_coarse_codes_of_the_image():
+    code, other = torch.zeros(1, 18, 2), torch.ones(1, 18, 2)
+    assert one_image.swapped(code, other)[0, :, 0].tolist() == [0.0] * 7 + [1.0] * 11
+    assert one_image.swapped(code[:, :6], other[:, :6])[0, :, 0].tolist() == [0.0] * 3 + [1.0] * 3
+
+
+def test_jojogans_loss_is_the_mean_difference_of_features():
+    found, wanted = ([torch.randn(1, 2, 4, 4), torch.randn(1, 3, 2, 2)] for _ in range(2))
+    parts = [sum(abs(x - y) for x, y in zip(a.flatten(), b.flatten(), strict=True)) / a.numel()
+             for a, b in zip(found, wanted, strict=True)]  # fmt: skip
+    assert float(one_image.feature_loss(found, wanted)) == pytest.approx(float(sum(parts) / 2), rel=1e-5)
+
+
+def test_difas_style_loss_is_the_relaxed_earth_movers_distance():
+    found, wanted = (torch.nn.functional.normalize(torch.randn(n, m, 5), dim=2) for n, m in ((2, 3), (1, 4)))
+    total = 0.0
+    for tokens in found:
+        rows = [min(1 - float(a @ b) for b in wanted[0]) for a in tokens]
+        columns = [min(1 - float(a @ b) for a in tokens) for b in wanted[0]]
+        total += max(sum(rows) / 3, sum(columns) / 4)
+    assert float(one_image.relaxed_emd(found, wanted)) == pytest.approx(total / 2, rel=1e-5)
+
+
+def test_difas_consistency_compares_what_changes_least():
+    loss = one_image.Consistency()
+    seen = []
+    for _ in range(52):
+        before, after = torch.randn(2, 9, 3), torch.randn(2, 9, 3)
+        a, b = (codes[:, :7].reshape(2, 21) for codes in (before, after))
+        seen.append((b - a).mean(0))
+        change = torch.stack(seen[-50:]).mean(0).abs()
+        chosen = sorted(range(21), key=lambda i: float(change[i]))[:12]  # 60 % of 21
+        expected = sum(abs(float(b[n, i] - a[n, i])) for n in range(2) for i in chosen) / 42
+        assert float(loss(before, after)) == pytest.approx(expected, rel=1e-4)
+
+
 # Measures
 
 
@@ -186,25 +242,31 @@ def test_intra_cluster_distance():
 def bench(tiny, discriminator, clip_folder, tmp_path, monkeypatch) -> Bench:
     save_generator(tiny, tmp_path / "g.safetensors")
     save_discriminator(discriminator, tmp_path / "d.safetensors")
-    return Bench(tmp_path / "runs", str(tmp_path / "g.safetensors"), str(clip_folder), tmp_path / "d.safetensors", 6)
+    encoder = SmallEncoder(SmallEncoderConfig(16, (8, 8), 8, tiny.num_ws, 6))
+    save_small_encoder(encoder, tmp_path / "e.safetensors")
+    names = (str(tmp_path / "g.safetensors"), str(clip_folder), str(tmp_path / "e.safetensors"))
+    return Bench(tmp_path / "runs", *names, tmp_path / "d.safetensors", 6)
 
 
 def test_the_plan_has_every_row_seed_by_seed():
     runs = planned(600, 150, 3, [*truth.TARGETS])
     assert len({run.name for run in runs}) == len(runs)
-    assert [run.seed for run in runs if run.images in (0, 10)] == sorted(r.seed for r in runs if r.images in (0, 10))
+    seeds = [run.seed for run in runs if run.target == "glass"]
+    assert seeds == sorted(seeds)
     for target in truth.TARGETS:
         for method in methods.METHODS:
             assert sum((r.target, r.method, r.images) == (target, method, 10) for r in runs) == 3
-    assert {r.images for r in runs if r.target == "glass"} == {0, 10}
+    assert {r.images for r in runs if r.target == "glass"} == {0, 1, 10}
+    assert {r.images for r in runs if r.method in ("JoJoGAN", "DiFa")} == {1}
     assert {r.images for r in runs if r.method == "CDC" and r.target == "pig"} == {1, 10, 100}
     assert {r.images for r in runs if r.method == "NADA"} == {0}
     assert sum(r.method == "frozen" for r in runs) == 3
 
 
-@pytest.mark.parametrize("name", ["TGAN", *own.METHODS])
-def test_a_run_leaves_a_record_and_is_not_done_again(bench, name):
-    run = Run(name, "sketch", 2 if name in METHODS or own.METHODS[name].sees else 0, 0, 2, batch=2)
+@pytest.mark.parametrize("name", ["TGAN", "RSSA", *TASKS])
+def test_a_run_leaves_a_record_and_is_not_done_again(bench, name, monkeypatch):
+    monkeypatch.setattr(one_image, "PROJECTION", ProjectConfig(w_iterations=2, plus_iterations=2))
+    run = Run(name, "sketch", 2 if name in METHODS else min(TASKS[name].sees, 2), 0, 2, batch=2)
     record = bench.measure(run)
     assert {"target rate", "distance to truth", "precision", "recall", "memorised"} <= record["measures"].keys()
     assert json.loads((bench.folder / f"{run.name}.json").read_text()) == record
@@ -225,7 +287,7 @@ def test_results_of_other_models_do_not_count(bench, discriminator, tmp_path):
 
 
 def test_the_plan_tells_its_time(bench, capsys, monkeypatch):
-    monkeypatch.setattr(Bench, "_time", lambda self, run: 36.0)
+    monkeypatch.setattr(Bench, "_time", lambda self, run: (60.0, 35.4))
     runs = planned(100, 50, 1, ["glass"])
     show_plan(bench, runs, runs, hours=1)
     text = capsys.readouterr().out
@@ -269,7 +331,7 @@ def test_the_page_marks_the_sentences():
 
 def test_every_method_has_its_source_on_the_page():
     text = "\n".join(page.lines([], "x"))
-    for method in (*METHODS.values(), *own.METHODS.values()):
+    for method in (*METHODS.values(), *TASKS.values()):
         assert f"**{method.name}**" in text
 
 

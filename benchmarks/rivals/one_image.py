@@ -1,0 +1,146 @@
+"""Methods that learn from one image: JoJoGAN and DiFa."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nada.clip.embedding import mean_embedding
+from nada.clip.features import image_features
+from nada.clip.views import random_views
+from nada.generators import Generator
+from nada.losses import unit
+from nada.photo.project import ProjectConfig, project
+from nada.seeding import seeded
+from nada.training.goal import sample_images
+
+from .own import SETTINGS, Images, Task, TaskMethod
+
+PROJECTION = ProjectConfig(w_iterations=60, plus_iterations=60)  # enough for pictures of the demo world
+KEPT = 7  # first codes, which hold pose and shape: those that JoJoGAN keeps, and DiFa compares
+JOJO_RATE = 0.002
+CONSISTENCY, UNCHANGED, WINDOW = 6.0, 0.6, 50  # DiFa: weight, share of the dimensions compared, steps remembered
+
+
+def projected(base: Generator, images: Tensor) -> Tensor:
+    """Codes [N, num_ws, w_dim] of images, found by optimization."""
+    *_, last = project(base, images, PROJECTION)
+    return last.ws
+
+
+def jojogan(task: Task) -> Images:
+    """JoJoGAN (Chong and Forsyth, arXiv 2112.11641): codes near that of the image all lead to the image."""
+    generator = copy.deepcopy(task.base).requires_grad_(True)
+    code, random = projected(task.base, task.seen[:1]), seeded(task.seed)
+    discriminator = task.discriminator.requires_grad_(False)
+    wanted = discriminator.features(task.seen[:1])
+    optimizer = torch.optim.Adam(generator.parameters(), lr=JOJO_RATE, betas=(0.0, 0.99))
+    for _ in range(task.steps):
+        with torch.no_grad():
+            other = generator.mapping(torch.randn(1, generator.config.z_dim, generator=random))
+        loss = feature_loss(discriminator.features(generator.synthesis(swapped(code, other))), wanted)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    trained = generator.requires_grad_(False)
+    return lambda z: torch.cat([trained(part) for part in z.split(16)])
+
+
+def swapped(code: Tensor, other: Tensor) -> Tensor:
+    """The code with its fine part, from 64 px on, taken from another: [N, num_ws, w_dim]."""
+    first = min(KEPT, code.shape[1] // 2)
+    return torch.cat([code[:, :first], other[:, first:]], dim=1)
+
+
+def feature_loss(found: list[Tensor], wanted: list[Tensor]) -> Tensor:
+    """Mean absolute difference of discriminator features, averaged over the blocks."""
+    terms = [F.l1_loss(a, b) for a, b in zip(found, wanted, strict=True)]
+    return torch.stack(terms).mean()
+
+
+def difa(task: Task) -> Images:
+    """DiFa (Zhang et al., arXiv 2207.08736): direction and style of the image in CLIP, and codes that stay."""
+    trained, random = copy.deepcopy(task.base), seeded(task.seed)
+    parameters = [*trained.synthesis.requires_grad_(True).parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=SETTINGS["learning_rate"], betas=(0.0, 0.99**0.8))
+    style, own = task.seen[:1], sample_images(task.base, task.seed)
+    goals, places = [], []
+    with torch.no_grad():
+        for model in task.clip:
+            goals.append(unit(unit(model.encode_image(style))[0] - mean_embedding(model, own)))
+            places.append(_tokens(image_features(model, style)))
+    consistency = Consistency()
+    for _ in range(task.steps):
+        z = torch.randn(SETTINGS["batch"], task.base.config.z_dim, generator=random)
+        noise = task.base.synthesis.sample_noise(len(z), random)
+        show = random_views(SETTINGS["views"], len(z), random)
+        with torch.no_grad():
+            ws = task.base.mapping(z)
+            before = task.base.synthesis(ws, noise)
+        after = trained.synthesis(ws, noise)
+        loss = CONSISTENCY * consistency(task.encoder(before), task.encoder(after))
+        for model, goal, place in zip(task.clip, goals, places, strict=True):
+            change = unit(model.encode_image(show(after))) - unit(model.encode_image(show(before)))
+            direction = 1 - F.cosine_similarity(change, goal[None], dim=1, eps=1e-6)
+            tokens = _tokens(image_features(model, show(after)))
+            loss = loss + model.weight * (direction.mean() + relaxed_emd(tokens, place))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    trained.requires_grad_(False)
+    return lambda z: torch.cat([trained(part) for part in z.split(16)])
+
+
+def _tokens(features: list[Tensor]) -> Tensor:
+    """The features of the middle of the tower."""
+    return features[len(features) // 2]
+
+
+def relaxed_emd(found: Tensor, wanted: Tensor) -> Tensor:
+    """DiFa's attentive style loss: the relaxed earth mover's distance of tokens.
+
+    Args:
+        found: [N, places, D], each token of length 1.
+        wanted: [1, places, D], those of the style image.
+
+    Returns:
+        [], the mean over images of the larger of two means: of the distances of each set to the nearest of the other.
+    """
+    cost = 1 - found @ wanted.mT
+    return torch.maximum(cost.amin(dim=2).mean(dim=1), cost.amin(dim=1).mean(dim=1)).mean()
+
+
+class Consistency(nn.Module):
+    """DiFa's selective cross-domain consistency: codes stay where the domains differ least.
+
+    The mean change of each number of the first seven codes is taken over the last fifty steps. The 60 % of the numbers
+    that change least are compared; the others count as equal, as in the authors' code.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: deque[Tensor] = deque(maxlen=WINDOW)
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """Codes [N, num_ws, w_dim] of source images, and of adapted ones with gradients -> the loss, []."""
+        before, after = (codes[:, :KEPT].flatten(1) for codes in (before, after))
+        self.changes.append((after - before).mean(dim=0).detach())
+        change = torch.stack([*self.changes]).mean(dim=0).abs()
+        chosen = torch.zeros_like(change)
+        chosen[change.argsort()[: int(UNCHANGED * len(change))]] = 1
+        return F.l1_loss(chosen * after, chosen * before)
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        TaskMethod(
+            "JoJoGAN", "Chong and Forsyth, arXiv 2112.11641; the image's code by optimization.", jojogan, 1, 2.0
+        ),
+        TaskMethod("DiFa", "Zhang et al., arXiv 2207.08736, with the step size and views of NADA.", difa, 1),
+    )
+}
