@@ -9,10 +9,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from PIL import Image
+
 from nada.files import atomic_path
 from nada.measure.metrics import interval
 
-from . import measures, methods
+from . import measures, methods, pictures
 from .runs import IMAGES, TASKS, Bench, Run
 
 COLUMNS = (
@@ -32,6 +34,10 @@ MEMORISED = 4 * measures.BY_CHANCE  # share of memorised images from which a res
 REACHED = 0.5  # target rate from which a target counts as reached
 HOLDS, IN_PART = 0.9, 0.5  # shares of the comparisons
 
+PLANE = {"target rate", "variety kept"}  # measures of the plot
+
+Groups = dict[tuple[str, str, int], list[dict[str, Any]]]
+"""{(target, method, images): records}."""
 Results = dict[tuple[str, str], dict[str, float]]
 """{(method, target): means over seeds}, of the rows of the table."""
 
@@ -99,19 +105,50 @@ SENTENCES = (
 def write(bench: Bench, runs: list[Run], path: Path, command: str) -> None:
     """Write the page of all runs that have a record."""
     records = [record for run in runs if (record := bench.record(run)) is not None]
+    table = _rows_of_table(records)
+    results = _results(table)
+    points = {key: (m["target rate"], m["variety kept"]) for key, m in results.items() if m.keys() >= PLANE}
+    if points:
+        _save(pictures.plane(points), path, "plane")
+    for target in dict.fromkeys(key[0] for key in table):
+        firsts = {key[1]: _file_name(found[0]) for key, found in table.items() if key[0] == target}
+        strips = [(method, Image.open(bench.folder / f"{name}.png")) for method, name in firsts.items()]
+        _save(pictures.rows(strips), path, target)
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines(records, command)) + "\n", encoding="utf-8")
 
 
-def lines(records: list[dict[str, Any]], command: str) -> list[str]:
-    """The page in Markdown."""
-    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+def _save(picture: Image.Image, path: Path, name: str) -> None:
+    """Save a picture beside the page."""
+    with atomic_path(path.with_name(f"{path.stem}_{name}.jpg")) as temporary:
+        picture.save(temporary, "JPEG", quality=88)
+
+
+def _file_name(record: dict[str, Any]) -> str:
+    return Run(**record["run"]).name
+
+
+def _rows_of_table(records: list[dict[str, Any]]) -> Groups:
+    """{(target, method, images): records} of the rows of the table."""
+    usual = {method.name: method.sees for method in TASKS.values()}
+    return {key: rows for key, rows in _groups(records).items() if key[2] == usual.get(key[1], IMAGES)}
+
+
+def _groups(records: list[dict[str, Any]]) -> Groups:
+    groups: Groups = {}
     for record in records:
         run = record["run"]
         groups.setdefault((run["target"], run["method"], run["images"]), []).append(record)
-    usual = {method.name: method.sees for method in TASKS.values()}
-    table = {key: rows for key, rows in groups.items() if key[2] == usual.get(key[1], IMAGES)}
-    results = {(method, target): _means(rows) for (target, method, _), rows in table.items()}
+    return groups
+
+
+def _results(table: Groups) -> Results:
+    return {(method, target): _means(rows) for (target, method, _), rows in table.items()}
+
+
+def lines(records: list[dict[str, Any]], command: str) -> list[str]:
+    """The page in Markdown."""
+    table = _rows_of_table(records)
     return [
         "# NADA and its rivals",
         "",
@@ -121,9 +158,11 @@ def lines(records: list[dict[str, Any]], command: str) -> list[str]:
         "last layer. Means over seeds, with half the 95 % interval. Of true pictures that no method saw,",
         f"{measures.BY_CHANCE:.0%} would count as memorised.",
         "",
-        *_sentences(results),
+        *_sentences(_results(table)),
+        "![Target rate and variety kept of each method and target](rivals_plane.jpg)",
+        "",
         *_table(table),
-        *_curve(groups),
+        *_curve(_groups(records)),
         *_methods(),
     ]
 
@@ -146,7 +185,7 @@ def _sentences(results: Results) -> list[str]:
     return [*found, ""]
 
 
-def _table(table: dict[tuple[str, str, int], list[dict[str, Any]]]) -> list[str]:
+def _table(table: Groups) -> list[str]:
     titles = [name for name, _ in COLUMNS]
     found = []
     for target in dict.fromkeys(key[0] for key in table):
@@ -159,11 +198,11 @@ def _table(table: dict[tuple[str, str, int], list[dict[str, Any]]]) -> list[str]
                 memory = max(row["memory MB"] or 0 for row in rows)
                 cells += [f"{seconds:.0f}", f"{memory:.0f}" if memory else "-"]
                 found.append(f"| {method} | {images} | {len(rows)} | {' | '.join(cells)} |")
-        found.append("")
+        found += ["", f"![One row of pictures of each method for the target {target}](rivals_{target}.jpg)", ""]
     return found
 
 
-def _curve(groups: dict[tuple[str, str, int], list[dict[str, Any]]]) -> list[str]:
+def _curve(groups: Groups) -> list[str]:
     found = [
         "## Over the number of images",
         "",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
 from helpers.models import alive
+from PIL import Image
 from torch import Tensor
 
 from benchmarks.rivals import measures, methods, one_image, page, truth
@@ -329,16 +331,49 @@ def test_the_page_marks_the_sentences():
     assert "not measured yet" in "\n".join(page.lines([], "the command"))
 
 
+def test_the_page_has_a_picture_of_every_method(bench, tmp_path):
+    runs = [Run("frozen", "sketch", 0, 0, 0), Run("TGAN", "sketch", 10, 0, 1, batch=2), Run("TGAN", "pig", 1, 0, 1)]
+    for run in runs:
+        bench.measure(run)
+    page.write(bench, runs, tmp_path / "rivals.md", "the command")
+    text = (tmp_path / "rivals.md").read_text()
+    for name in re.findall(r"\((rivals_.*?)\)", text):
+        assert Image.open(tmp_path / name).width > 100
+    assert "(rivals_sketch.jpg)" in text
+    assert "(rivals_pig.jpg)" not in text, "a point of the curve is no row"
+    with Image.open(tmp_path / "rivals_sketch.jpg") as whole, Image.open(bench.folder / "frozen-sketch-0-0.png") as one:
+        assert whole.height == 2 * (one.height + 20)
+
+
 def test_every_method_has_its_source_on_the_page():
     text = "\n".join(page.lines([], "x"))
     for method in (*METHODS.values(), *TASKS.values()):
         assert f"**{method.name}**" in text
 
 
-def test_a_missing_run_is_told(bench):
-    models = ["--generator", bench.names[0], "--clip", bench.names[1], "--discriminator", str(bench.file)]
+@pytest.fixture
+def command(bench, monkeypatch):
+    """Runs the benchmark's command with tiny models."""
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    generator, clip, encoder = bench.names
+    models = ["--generator", generator, "--clip", clip, "--encoder", encoder, "--discriminator", str(bench.file)]
+    return lambda *words: main([words[0], "--folder", str(bench.folder), "--count", "6", *models, *words[1:]])
+
+
+def test_a_missing_run_is_told(command):
     with pytest.raises(SystemExit, match="there is no run 'x'"):
-        main(["run", "--folder", str(bench.folder), *models, "--only", "x"])
+        command("run", "--only", "x")
+
+
+@pytest.mark.slow
+def test_the_command_does_what_is_left_in_processes_of_their_own(command, bench, tmp_path, capsys):
+    command("run", "--only", "frozen-sketch-0-0")
+    assert (bench.folder / "frozen-sketch-0-0.json").is_file()
+    assert "1 of 1 runs are left" in capsys.readouterr().out
+    command("run", "--only", "frozen-sketch-0-0")
+    assert "0 of 1 runs are left" in capsys.readouterr().out
+    command("page", "--page", str(tmp_path / "rivals.md"))
+    assert "| frozen | 0 | 1 |" in (tmp_path / "rivals.md").read_text()
 
 
 def test_training_pictures_of_more_begin_with_those_of_fewer():
