@@ -179,7 +179,8 @@ def measure_relevance(
     with torch.no_grad():
         drawn = twin.synthesis.styles(_codes(twin, CODES, random))
         ws = _codes(twin, config.samples, random)
-    means, deviations = ({name: f(drawn[name], dim=0) for name in layers} for f in (torch.mean, torch.std))
+    means = {name: drawn[name].mean(dim=0) for name in layers}
+    deviations = {name: drawn[name].std(dim=0) for name in layers}
     channels = [(name, i) for name in layers for i in range(len(means[name]))]
     if 0 < config.candidates < len(channels):
         slopes = _slopes(twin, layers, clip, directions, ws)
