@@ -68,7 +68,7 @@ def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: i
         own_steps: of NADA, and in proportion of the other methods in `TASKS`.
         seeds: repetitions of every row. The curve over numbers of images has one.
         targets: names in `truth.TARGETS`.
-        batch: of the same.
+        batch: images per step of each method in `methods.METHODS`.
     """
     runs = []
     for seed in range(seeds):

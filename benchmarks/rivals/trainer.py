@@ -201,7 +201,7 @@ class FewShot:
         return found
 
     def _logits(self, images: Tensor, whole: bool) -> Tensor:
-        """Logits [N] of whole images, or a map [N, 1, h, w] of patches of about a quarter of the image."""
+        """Logits [N] of whole images, or maps [N, 1, h, w] of the logits of patches."""
         if whole or self.patch_head is None:
             return self.discriminator(images)
         taps = [f for f in self.discriminator.features(images) if f.shape[1] == self.patch_head.weight.shape[1]]
