@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from helpers.checkpoint_files import small_generator
+from helpers.checkpoint_files import small_generator, torch_bytes
 from helpers.checkpoint_fuzz import corpus
+from helpers.discriminator_files import alive, nvidia_bytes, rosinality_names
 from helpers.encoder_files import encoder_contents
 from helpers.models import TINY_CLIP, moved
 from PIL import Image
 from safetensors.torch import save
 
 from nada.checkpoint import inspect_file, load_generator, save_generator
+from nada.checkpoint.discriminators import load_discriminator, save_discriminator
 from nada.checkpoint.metadata import strict_json
 from nada.cli import main
 from nada.cli.parsing import escaped, show_tree
@@ -32,6 +34,7 @@ from nada.photo.encoders.files import load_published_encoder
 from nada.photo.encoders.published import PublishedEncoder, describe
 from nada.pictures.reading import FORMATS, load_pictures
 from nada.stylegan2 import Generator
+from nada.stylegan2.discriminator import Discriminator
 from nada.styles.files import load_style, save_style
 from nada.styles.preview import preview_of
 from nada.styles.style import Style
@@ -218,9 +221,22 @@ def _use_encoder(encoder: PublishedEncoder, path: Path) -> None:
     _show(describe(encoder.config))
 
 
+def _discriminators(folder: Path) -> list[bytes]:
+    discriminator = alive(8, conv_clamp=256.0)
+    files = [torch_bytes({"g": {}, "d": rosinality_names(discriminator)}), nvidia_bytes(discriminator)]
+    return [*files, _written(lambda path: save_discriminator(discriminator, path), folder)]
+
+
+def _use_discriminator(discriminator: Discriminator, path: Path) -> None:
+    config = discriminator.config
+    if config.resolution <= 64 and max(config.channels) <= 64:
+        discriminator(torch.zeros(4, config.img_channels, config.resolution, config.resolution))
+
+
 KINDS = {
     "generators": Kind(corpus, _read_generator, _use_generator, "model"),
     "own generators": Kind(_own_generators, _read_generator, _use_own_generator),
+    "discriminators": Kind(_discriminators, load_discriminator, _use_discriminator, "model"),
     "styles": Kind(_styles, load_style, _use_style),
     "mappers": Kind(_mappers, load_mapper, _use_mapper),
     "directions": Kind(_directions, load_direction, _use_direction, "direction.npy"),
