@@ -237,14 +237,13 @@ class Crop:
         return image + (median - image) * share.clamp(0, 1)
 
 
-def face_crop(points: Sequence[Point], size: tuple[int, int], zoom: float = 1.0) -> Crop:
+def face_crop(points: Sequence[Point], size: tuple[int, int]) -> Crop:
     """The square of a face as in FFHQ.
 
     Args:
         points: middle of the left and the right eye, left and right corner of the mouth, as seen in the picture; or all
             of them as the person has them.
         size: height and width of the photo.
-        zoom: factor of the side, for detectors whose points lie closer together than FFHQ's.
 
     Raises:
         UsageError: they are not four points in different places, or not in this photo.
@@ -258,7 +257,7 @@ def face_crop(points: Sequence[Point], size: tuple[int, int], zoom: float = 1.0)
     if across[0] * down[1] < across[1] * down[0]:  # the eyes were given as the person has them
         across = (-across[0], -across[1])
     direction = (across[0] + down[1], across[1] - down[0])
-    half = zoom * max(EYES * hypot(*across), EYES_TO_MOUTH * hypot(*down))
+    half = max(EYES * hypot(*across), EYES_TO_MOUTH * hypot(*down))
     if not hypot(*direction):
         raise UsageError(f"the points {list(points)} are no face: they must lie in different places")
     return Crop(

@@ -26,12 +26,10 @@ class Face:
 
     points: tuple[Point, Point, Point, Point]
     """Middle of the left and the right eye, left and right corner of the mouth, in pixels."""
-    zoom: float = 1.0
-    """Factor of the square's side, see `face_crop`."""
 
     def crop(self, size: tuple[int, int]) -> Crop:
         """FFHQ's square around the face, in a photo of that height and width."""
-        return face_crop(self.points, size, self.zoom)
+        return face_crop(self.points, size)
 
 
 def choose_faces(faces: Sequence[Face], which: str, size: tuple[int, int]) -> list[Face]:

@@ -14,7 +14,7 @@ import torch
 from nada.errors import NadaError, UsageError
 from nada.photo.align import Placing, parse_numbers
 from nada.photo.crop import eyes_crop, face_crop, middle_crop, square_crop
-from nada.photo.detectors.yunet import ZOOM, yunet_faces
+from nada.photo.detectors.yunet import yunet_faces
 from nada.photo.faces import LEFT_EYE, RIGHT_EYE, Face, choose_faces, mesh_faces
 
 SIZE = (300, 400)
@@ -203,7 +203,6 @@ def test_yunet_looks_for_large_and_for_small_faces_and_counts_each_once(opencv, 
     left, right = sorted(faces, key=lambda found: found.points[0])
     assert left.points[0] == pytest.approx((0.25 * size[1], 0.4 * size[0]), abs=1e-2)
     assert right.points[3] == pytest.approx((0.725 * size[1], 0.45 * size[0]), abs=1e-2)
-    assert left.crop(size).side == pytest.approx(ZOOM * face_crop(left.points, size).side)
 
 
 def test_yunet_finds_none(opencv, monkeypatch):
@@ -242,4 +241,4 @@ def test_yunet_itself_finds_the_astronaut():
     (found,) = choose_faces(yunet_faces(photo, model), "largest", (512, 512))
     crop = found.crop((512, 512))
     assert crop.centre == pytest.approx((224.7, 106.6), abs=4)
-    assert crop.side == pytest.approx(173.7, rel=0.06)
+    assert crop.side == pytest.approx(173.7, rel=0.08)
