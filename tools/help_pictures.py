@@ -24,6 +24,7 @@ from train_encoder import TEST_SEED, drawer  # noqa: E402  (after the path)
 
 import nada  # noqa: E402
 from nada.photo.crop import REGIONS, face_crop  # noqa: E402
+from nada.photo.encoders.loading import load_encoder  # noqa: E402
 from nada.photo.resampling import blurred  # noqa: E402
 from nada.pictures.convert import from_pil, to_pil  # noqa: E402
 from nada.pictures.grids import before_after, filmstrip, make_grid  # noqa: E402
@@ -144,9 +145,11 @@ def photos() -> None:
 
 
 def inversion() -> None:
-    """Codes of drawn dogs, which no generator made, and a generator tuned to them."""
+    """Codes of drawn dogs, which no generator made: at one look and by a search; and a generator tuned to them."""
     z = torch.randn(ROWS, BASE.config.z_dim, generator=torch.Generator().manual_seed(8))
     drawn = drawer(BASE, "dog")(z, TEST_SEED + 500, 1.0)
+    found = load_encoder("demo").encode(drawn, BASE)
+    save("NADALoadEncoder", nada.comparison(drawn, images(BASE, found)))
     ws = last(nada.project(BASE, drawn, nada.ProjectConfig(w_iterations=60, plus_iterations=60))).ws
     save("NADAInvertPhoto", nada.comparison(drawn, images(BASE, ws)))
     tuned = last(nada.tune(BASE, ws, drawn, nada.TuneConfig(iterations=60))).generator
