@@ -59,7 +59,7 @@ class NADALoadEncoder(io.ComfyNode):
         if encoder_name in DOWNLOADS:
             path, remarks = fetched(DOWNLOADS[encoder_name])
         elif encoder_name in INCLUDED:
-            path, remarks = INCLUDED[encoder_name], []
+            path, remarks = str(INCLUDED[encoder_name]), []
         else:
             path, remarks = host.file_path(host.ENCODERS, encoder_name), []
         encoder = load_encoder(path)

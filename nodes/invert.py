@@ -131,7 +131,7 @@ class NADAInvertPhoto(io.ComfyNode):
         **options: Any,
     ) -> io.NodeOutput:
         config = ProjectConfig(**options)
-        with host.on_device(*filter(None, (generator, clip, encoder))) as device, host.normal_tensors():
+        with host.on_device(*_modules(generator, clip, encoder)) as device, host.normal_tensors():
             photos = fitting_squares(host.from_image(photo), generator).to(device)
             start = None if encoder is None else encoder.encode(photos, generator)
             if optimize:
@@ -217,13 +217,18 @@ class NADATuneToPhoto(io.ComfyNode):
         **options: Any,
     ) -> io.NodeOutput:
         config = TuneConfig(learning_rate=learning_rate or None, **options)
-        with host.on_device(*filter(None, (generator, clip))) as device, host.normal_tensors():
+        with host.on_device(*_modules(generator, clip)) as device, host.normal_tensors():
             photos = fitting_squares(host.from_image(photo), generator).to(device)
             ws = latents.to(device)
             live = LiveTuning(generator, lambda: Tuning(generator, ws, photos, config, clip), rank or None)
             style, picture = follow(live, preview_every)
         image = host.picture_to_image(picture)
         return io.NodeOutput(style, image, ui=ui.PreviewImage(image, cls=cls))
+
+
+def _modules(*found: Any) -> list[Any]:
+    """The inputs that are connected."""
+    return [module for module in found if module is not None]
 
 
 class LivePhoto(Live[Result]):

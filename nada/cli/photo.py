@@ -162,12 +162,13 @@ def invert(args: argparse.Namespace, paths: Sequence[Path], smooth: float = 0.0)
     began, interrupted = time.perf_counter(), False
     start = None if args.encoder is None else load_encoder(args.encoder).encode(aligned, base)
     noise: dict[str, Tensor] = {}
+    recipe: dict[str, Any] = {"encoder": Path(args.encoder).name} if args.encoder else {}
     if args.no_optimize and start is not None:
-        ws, recipe = start, {"encoder": Path(args.encoder).name}
+        ws = start
     else:
         make = lambda: Projection(base, aligned, config, clip, start)
         loop, interrupted = _follow(make, slug(paths[0].stem), not args.quiet)
-        ws, recipe, noise = loop.ws, loop.recipe(), loop.fitted_noise()
+        ws, recipe, noise = loop.ws, recipe | loop.recipe(), loop.fitted_noise()
     ws = smooth_latents(ws.cpu(), smooth)
     recipe |= {"smooth": smooth} if smooth else {}
     images = generate(base, ws, noise or "const")

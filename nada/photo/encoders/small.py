@@ -24,7 +24,7 @@ KEY, VERSION = "nada-encoder", 1  # of its description in the file's metadata
 MAX_BYTES = 1 << 26
 GROUPS, LAST = 8, 4  # groups of the normalization; px of the last feature maps
 MAX_SIZE = 1024  # of any of its sizes
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "config": {"size": int, "widths": [int], "hidden": int, "num_ws": int, "w_dim": int},
     "base": str,
     "recipe": dict,
