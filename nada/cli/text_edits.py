@@ -157,7 +157,7 @@ def run_direction(args: argparse.Namespace) -> dict[str, Any]:
         folder.begin_results()
         folder.save_style(style.with_preview(encode(before, after)), name)
         folder.save_picture(before_after(before, after, ("before", config.target)), "before_after")
-        record = {"recipe": style.recipe, "channels": relevance.channels(args.beta)[:LISTED]}
+        record: dict[str, Any] = {"recipe": style.recipe, "channels": relevance.channels(args.beta)[:LISTED]}
         record |= {"folder": str(out), "files": folder.files, "device": str(place)}
         return folder.save_record(record | {"seconds": round(time.perf_counter() - began, 3)})
 

@@ -7,6 +7,7 @@ numbers, a creature between two species is a mean of theirs (`mixed`).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 Vector = tuple[float, float, float]
 Ramp = tuple[Vector, ...]
@@ -56,7 +57,7 @@ class Anatomy:
 def mixed(a: Anatomy, b: Anatomy, share: float) -> Anatomy:
     """The creature `share` (0..1) of the way from `a` to `b`."""
 
-    def between(u, v):
+    def between(u: Any, v: Any) -> Any:
         if isinstance(u, tuple):
             return tuple(between(s, t) for s, t in zip(u, v, strict=True))
         if isinstance(u, Ear):

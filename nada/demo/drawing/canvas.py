@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .parameters import Parameters
 from .pens import fill, over
+from .solids import mapped
 
 FAR = 9.0  # a distance that is outside of every shape
 
@@ -78,7 +79,7 @@ class Canvas:
         cover = fill(distance, self.softness * soft)
         self.color = over(self.color, color, cover)
         if normal is not None:
-            self.normal = tuple(torch.lerp(old, new, cover) for old, new in zip(self.normal, normal, strict=True))
+            self.normal = mapped(lambda old, new: torch.lerp(old, new, cover), self.normal, normal)
         if gloss is not None:
             self.gloss = self.gloss + (gloss - self.gloss) * cover
         if furry is not None:

@@ -13,7 +13,7 @@ from .coat import coat_color
 from .figure import Head, Pose, front_of
 from .parameters import CLOSED_BELOW, Parameters
 from .pens import arc, color, ellipse, ramp, segment, smooth_max, step
-from .solids import turned
+from .solids import Vector, turned
 
 EYE_TURN = 0.42  # radians by which eyes look outward from straight ahead
 
@@ -36,7 +36,7 @@ def on_head(p: Parameters, a: Anatomy, pose: Pose, head: Head, x: float, y: floa
     return Frame(u, v, head.surface.depth - cz - 0.16)
 
 
-def _solved(dx: Tensor, dy: Tensor, u2: tuple, v2: tuple) -> tuple[Tensor, Tensor]:
+def _solved(dx: Tensor, dy: Tensor, u2: Vector, v2: Vector) -> tuple[Tensor, Tensor]:
     """Coordinates (u, v) for which u * u2 + v * v2 is (dx, dy); neither axis is seen shorter than a quarter."""
     det = (u2[0] * v2[1] - u2[1] * v2[0]).clamp_min(0.25)
     return (dx * v2[1] - dy * v2[0]) / det, (dy * u2[0] - dx * u2[1]) / det
@@ -73,7 +73,7 @@ def eye_frames(p: Parameters, a: Anatomy, pose: Pose, head: Head, manner: Manner
     right = pose.x > 0.5 * (centers[0][0] + centers[1][0])
     u, v, cz = (torch.where(right, r, left) for left, r in zip(*frames, strict=True))
     u, v = u / size, v / size
-    return Eyes(u, v, torch.where(right, u, -u), right, size, head.surface.depth - cz - 0.13, tuple(centers))
+    return Eyes(u, v, torch.where(right, u, -u), right, size, head.surface.depth - cz - 0.13, (centers[0], centers[1]))
 
 
 def paint_eyes(canvas: Canvas, p: Parameters, a: Anatomy, eyes: Eyes, manner: Manner) -> None:

@@ -14,7 +14,7 @@ from .coat import coat_at, coat_color
 from .noise import Noise
 from .parameters import COLLAR_FROM, SECOND_EARS_FROM, Parameters
 from .pens import color, ellipse, hsv, leaf, over, step
-from .solids import Surface, ellipsoid, joined, rotation, turned
+from .solids import Surface, Vector, dot, ellipsoid, joined, mapped, rotation, turned
 
 SIZE = 1.0  # scale of a head of middle size
 BODY_TURN, BODY_TILT = 0.45, 0.3  # how much of the head's turn and tilt the body follows
@@ -59,9 +59,9 @@ def pose_of(p: Parameters, px: Tensor, py: Tensor) -> Pose:
     return Pose(*rolled(angle), *rolled(BODY_TILT * angle), rotation(yaw, pitch), body_turn, (cx, cy))
 
 
-def turned_back(turn: Tensor, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def turned_back(turn: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Vector:
     """Places seen at x, y, z in the coordinates of what was turned, three [N, H, W]."""
-    return tuple(sum(turn[:, j, i].view(-1, 1, 1) * v for j, v in enumerate((x, y, z))) for i in range(3))
+    return mapped(lambda column: dot(column.view(-1, 3, 1, 1).unbind(1), (x, y, z)), turn.unbind(2))
 
 
 def build_head(p: Parameters, a: Anatomy, pose: Pose, noise: Noise, manner: Manner) -> Head:
@@ -78,7 +78,7 @@ def build_head(p: Parameters, a: Anatomy, pose: Pose, noise: Noise, manner: Mann
     muzzle = solid(center=(0, cy, cz + 0.5 * longer), radii=(rx * stout, ry * stout, rz + longer))
     surface = joined(joined(cranium, jaw, 0.14), muzzle, 0.07)
     length = torch.stack(surface.normal).square().sum(0).clamp_min(1e-4).rsqrt()
-    surface.normal = tuple(n * length for n in surface.normal)
+    surface.normal = mapped(lambda n: n * length, surface.normal)
     place = turned_back(pose.turn, pose.x, pose.y, surface.depth)
     angle = torch.atan2(pose.y, pose.x)
     tufts = torch.sin(19 * angle + 2 * torch.sin(5 * angle + 6 * p.fur)) + 0.7 * torch.sin(41 * angle)

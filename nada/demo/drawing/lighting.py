@@ -7,9 +7,10 @@ from torch import Tensor
 
 from .canvas import Scene
 from .parameters import Parameters
+from .solids import Vector, dot
 
 
-def light_direction(p: Parameters) -> tuple[Tensor, Tensor, Tensor]:
+def light_direction(p: Parameters) -> Vector:
     """Unit vector toward the main light, three [N, 1, 1]."""
     x, y, z = (p.light_x - 0.5) * 2.2, -0.25 - 0.85 * p.light_y, torch.full_like(p.light_x, 0.85)
     length = (x * x + y * y + z * z).sqrt()
@@ -18,7 +19,7 @@ def light_direction(p: Parameters) -> tuple[Tensor, Tensor, Tensor]:
 
 def facing(scene: Scene) -> Tensor:
     """Cosine between surface and light, [N, H, W] in -1..1."""
-    return sum(n * part for n, part in zip(scene.canvas.normal, light_direction(scene.p), strict=True))
+    return dot(scene.canvas.normal, light_direction(scene.p))
 
 
 def shading(scene: Scene, ambient: float = 0.42, wrap: float = 0.35) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Number = Tensor | float
+
 
 def ellipse(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float) -> Tensor:
     """Approximate distance to an ellipse around the origin."""
@@ -28,7 +30,7 @@ def box(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float, corner: fl
     return outside + torch.maximum(dx, dy).clamp_max(0) - corner
 
 
-def segment(x: Tensor, y: Tensor, ax, ay, bx, by) -> Tensor:
+def segment(x: Tensor, y: Tensor, ax: Number, ay: Number, bx: Number, by: Number) -> Tensor:
     """Distance to the line from (ax, ay) to (bx, by)."""
     ux, uy = bx - ax, by - ay
     px, py = x - ax, y - ay
@@ -36,13 +38,15 @@ def segment(x: Tensor, y: Tensor, ax, ay, bx, by) -> Tensor:
     return ((px - t * ux).square() + (py - t * uy).square() + 1e-9).sqrt()
 
 
-def arc(x: Tensor, y: Tensor, half, bend) -> Tensor:
+def arc(x: Tensor, y: Tensor, half: Number, bend: Number) -> Tensor:
     """Distance to the parabola y = bend * (x / half)^2 between -half and half."""
     t = (x / half).clamp(-1, 1)
     return ((x - t * half).square() + (y - bend * t * t).square() + 1e-9).sqrt()
 
 
-def leaf(x: Tensor, y: Tensor, base: Sequence[Tensor], tip: Sequence[Tensor], width, point) -> tuple[Tensor, ...]:
+def leaf(
+    x: Tensor, y: Tensor, base: Sequence[Tensor], tip: Sequence[Tensor], width: Number, point: Number
+) -> tuple[Tensor, ...]:
     """Distance to a leaf from `base` to `tip`, and places in it: along 0..1 from base to tip, across -1..1.
 
     `width` is half the width at the base; `point` makes the tip round (0) or pointed (1).

@@ -13,7 +13,7 @@ from .figure import Head, Pose, turned_back
 from .noise import Noise
 from .parameters import Parameters
 from .pens import ellipse, fill, leaf, ramp, smooth_min
-from .solids import Surface, ellipsoid, turned
+from .solids import Surface, ellipsoid, mapped, turned
 
 HAIRCUTS = ("short", "bob", "long", "bun", "curly", "bald")
 HAIRCUT_ENDS = (0.24, 0.42, 0.64, 0.78, 0.92, 1.01)  # of the parameter "pattern", for each of HAIRCUTS
@@ -80,7 +80,7 @@ def paint_hair(canvas: Canvas, p: Parameters, pose: Pose, head: Head) -> None:
         locks = _locks(p, pose, head)
         below = fill(locks - distance, 0.1) * falls  # where the nearer of the two is a lock
         straight = (pose.x * 0.7, pose.x * 0, pose.x * 0 + 0.8)
-        normal = tuple(torch.lerp(n, s, below) for n, s in zip(normal, straight, strict=True))
+        normal = mapped(lambda n, s: torch.lerp(n, s, below), normal, straight)
         distance = torch.where(falls, smooth_min(distance, locks, 0.05), distance)
     strands = 0.006 * torch.sin(60 * pose.x + 14 * pose.y)
     distance = distance + strands + FAR * has_haircut(p, "bald")

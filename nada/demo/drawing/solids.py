@@ -5,12 +5,17 @@ x points right, y down, z toward the viewer. All is seen from far away (orthogra
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .pens import smooth_min
+from .pens import Number, smooth_min
+
+Vector = tuple[Tensor, Tensor, Tensor]
+"""x, y and z, each [N, H, W] or broadcastable to that."""
+Numbers = tuple[Number, Number, Number]
 
 
 @dataclass
@@ -19,7 +24,7 @@ class Surface:
 
     distance: Tensor
     depth: Tensor
-    normal: tuple[Tensor, Tensor, Tensor]
+    normal: Vector
 
 
 def rotation(yaw: Tensor, pitch: Tensor) -> Tensor:
@@ -30,13 +35,25 @@ def rotation(yaw: Tensor, pitch: Tensor) -> Tensor:
     return torch.stack([*rows, torch.stack([-sy, cy * sp, cy * cp], 1)], 1)
 
 
-def turned(turn: Tensor, x, y, z) -> tuple[Tensor, Tensor, Tensor]:
+def mapped(function: Callable[..., Tensor], *vectors: Iterable[Tensor]) -> Vector:
+    """The vector of what a function makes of the x, the y and the z of vectors."""
+    x, y, z = (function(*parts) for parts in zip(*vectors, strict=True))
+    return x, y, z
+
+
+def dot(a: Iterable[Tensor], b: Iterable[Tensor]) -> Tensor:
+    """Scalar product of vectors."""
+    x, y, z = (u * v for u, v in zip(a, b, strict=True))
+    return x + y + z
+
+
+def turned(turn: Tensor, x: Number, y: Number, z: Number) -> Vector:
     """The point (x, y, z) (numbers or [N, 1, 1]) after rotations [N, 3, 3]."""
-    parts = [torch.as_tensor(v, dtype=turn.dtype) for v in (x, y, z)]
-    return tuple(sum(turn[:, i, j].view(-1, 1, 1) * parts[j] for j in range(3)) for i in range(3))
+    point = [torch.as_tensor(v, dtype=turn.dtype) for v in (x, y, z)]
+    return mapped(lambda row: dot(row.view(-1, 3, 1, 1).unbind(1), point), turn.unbind(1))
 
 
-def ellipsoid(x: Tensor, y: Tensor, center: tuple, radii: tuple, turn: Tensor) -> Surface:
+def ellipsoid(x: Tensor, y: Tensor, center: Numbers, radii: Numbers, turn: Tensor) -> Surface:
     """An ellipsoid with center and radii in the turning frame, seen at picture coordinates x, y [N, H, W]."""
     cx, cy, cz = turned(turn, *center)
     count = len(turn)
@@ -67,5 +84,5 @@ def joined(a: Surface, b: Surface, radius: float) -> Surface:
     """Two solids as one, with the crease between them filled by about `radius`."""
     h = (0.5 + 0.5 * (b.depth - a.depth) / radius).clamp(0, 1)
     depth = torch.lerp(a.depth, b.depth, h) + radius * h * (1 - h)
-    normal = tuple(torch.lerp(u, v, h) for u, v in zip(a.normal, b.normal, strict=True))
+    normal = mapped(lambda u, v: torch.lerp(u, v, h), a.normal, b.normal)
     return Surface(smooth_min(a.distance, b.distance, radius), depth, normal)
