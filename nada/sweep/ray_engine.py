@@ -179,10 +179,6 @@ class Remote:
         """End after the step in progress."""
         self.stopped = True
 
-    def process(self) -> int:
-        """Number of the process, for tests that end it."""
-        return os.getpid()
-
 
 def absolute(jobs: Sequence[Job]) -> list[Job]:
     """Jobs whose files are found from any folder."""

@@ -59,7 +59,7 @@ def test_a_killed_worker_costs_nothing_but_time(jobs, tmp_path, one_thread):
         begun = [job for job in jobs if orders.folder(job).states() and job.id not in settled]
         if begun and not killed and len(engines[0].actors) == 2:
             ray = engines[0].ray
-            killed.append(ray.get(engines[0].actors[0].process.remote()))
+            killed.append(ray.get(engines[0].actors[0].__ray_call__.remote(lambda worker: os.getpid())))
             with suppress(ProcessLookupError):
                 os.kill(killed[0], signal.SIGKILL)
         return False
@@ -68,7 +68,7 @@ def test_a_killed_worker_costs_nothing_but_time(jobs, tmp_path, one_thread):
     with on_ray(jobs, load_generator, orders, watch, 1, Cluster(workers=2, threads=1)) as engine:
         engines.append(engine)
         engine.train(jobs)
-        numbers = [engine.ray.get(actor.process.remote()) for actor in engine.actors]
+        numbers = [engine.ray.get(actor.__ray_call__.remote(lambda worker: os.getpid())) for actor in engine.actors]
         watch.stop = lambda: any(orders.folder(job).states() for job in others)  # the user presses Ctrl-C
         engine.train(others)
     assert killed, "no worker was killed while it trained"
