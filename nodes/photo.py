@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
+from PIL import Image
 from torch import Tensor
 
 from ..nada import UsageError, download
@@ -124,13 +125,18 @@ class NADAAlignPhoto(io.ComfyNode):
                 found = [_fitted(fit_to, frame, square) for square in found]
             images += [square.crop.sample(frame, size) for square in found]
             squares += found
+            if i == 0:
+                picture = _marked(frame, found)
             progress.update(i + 1)
         host.say(_summary(squares))
-        first = [square for square in squares if square.photo == 0]
-        marks = [point for square in first for point in square.points]
-        picture = outlined(to_pil(host.from_image(photo[:1]))[0], [square.crop.corners for square in first], marks)
         shown = ui.PreviewImage(host.picture_to_image(picture), cls=cls)
         return io.NodeOutput(host.to_image(torch.cat(images)), squares, ui=shown)
+
+
+def _marked(photo: Tensor, squares: Sequence[Placed]) -> Image.Image:
+    """A photo with its squares and points drawn on it."""
+    points = [point for square in squares for point in square.points]
+    return outlined(to_pil(photo)[0], [square.crop.corners for square in squares], points)
 
 
 def _faces(landmarks: Any, index: int, photo: Tensor) -> list[Face]:
