@@ -1,4 +1,4 @@
-/** The nodes of this pack in the editor: presets as a menu, folded advanced inputs, and workflows from earlier versions. */
+/** The nodes of this pack in the editor: presets as a menu, folded advanced inputs, workflows of earlier versions. */
 import { app } from "../../scripts/app.js";
 import { learnLanguage, said } from "./language.js";
 import { convertWorkflow, LOADER, needsOptions, OPTIONS_NODE, presetValues, WIDGETS } from "./training_settings.js";
@@ -40,8 +40,9 @@ app.registerExtension({
 
 /** Translate the notes and titles of a template; any other workflow stays as it is. */
 function translate(workflow) {
-  const isTemplate = (node) => node.type === "MarkdownNote" && said(node.widgets_values?.[0]) !== node.widgets_values?.[0];
-  if (!workflow.nodes?.some(isTemplate)) return;
+  const notes = (workflow.nodes ?? []).filter((node) => node.type === "MarkdownNote");
+  const written = notes.map((node) => node.widgets_values?.[0]);
+  if (!written.some((text) => said(text) !== text)) return;
   for (const group of workflow.groups ?? []) group.title = said(group.title);
   for (const node of workflow.nodes ?? []) {
     if (node.title) node.title = said(node.title);

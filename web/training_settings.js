@@ -51,7 +51,8 @@ export function widgetValues(settings) {
 export function presetValues(settings, all) {
   const defaults = { ...RUN, ...OPTIONS };
   const owned = Object.keys(Object.assign({}, ...all.map(widgetValues))).filter((name) => name in defaults);
-  const values = { ...Object.fromEntries(owned.map((name) => [name, defaults[name]])), ...RUN, ...widgetValues(settings) };
+  const reset = Object.fromEntries(owned.map((name) => [name, defaults[name]]));
+  const values = { ...reset, ...RUN, ...widgetValues(settings) };
   const of = (inOptions) =>
     Object.fromEntries(Object.entries(values).filter(([name]) => name in OPTIONS === inOptions));
   return { node: of(false), options: of(true) };
@@ -146,7 +147,10 @@ function optionsNode(node, options, linked, ids) {
   return {
     id: ids.node(), type: OPTIONS_NODE, pos: [x - 380, y + height + 60], size: [340, 440], flags: {}, order: 0,
     mode: node.mode ?? 0,
-    inputs: linked.map((input) => ({ ...input, name: optionName(input.name), widget: { name: optionName(input.name) } })),
+    inputs: linked.map((input) => {
+      const name = optionName(input.name);
+      return { ...input, name, widget: { name } };
+    }),
     outputs: [{ name: "options", type: OPTIONS_TYPE, links: [] }],
     properties: { "Node name for S&R": OPTIONS_NODE, cnr_id: "stylegan-nada" },
     widgets_values: names.map((name) => options[name]),
