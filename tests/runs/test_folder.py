@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nada import AdaptConfig, KeptRun
+from nada import AdaptConfig, KeptRun, UsageError
 from nada.runs.folder import RunFolder
 
 
@@ -25,6 +25,11 @@ def finished(small, clip, tmp_path) -> RunFolder:
 def test_only_snapshots_up_to_the_state_belong_to_a_resumed_run(finished):
     assert [snapshot.iteration for snapshot in finished.load_snapshots()] == [1, 2, 3]
     assert [snapshot.iteration for snapshot in finished.load_snapshots(most=2)] == [1, 2]
+
+
+def test_a_run_without_snapshots_has_none_to_open(small, tmp_path):
+    with pytest.raises(UsageError, match="holds no snapshots"):
+        RunFolder(tmp_path).open_snapshots(small)
 
 
 def test_a_run_that_replaces_another_neither_lists_nor_continues_its_files(finished):
