@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.scripts import importable
 
 import nada
 
@@ -34,12 +34,9 @@ def world():
     folder = ROOT / "tools" / "demo_world"
     spec = importlib.util.spec_from_file_location("demo_world", folder / "world.py")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(folder))
-    try:
+    with importable(folder):
         spec.loader.exec_module(module)
         yield module
-    finally:
-        sys.path.remove(str(folder))
 
 
 @pytest.fixture(scope="module", params=["demo-conv", "demo-vit"])

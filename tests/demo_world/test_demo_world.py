@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.scripts import importable
 
 FOLDER = Path(__file__).resolve().parents[2] / "tools" / "demo_world"
 
@@ -16,13 +17,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "tools" / "demo_world"
 @pytest.fixture(scope="module", autouse=True)
 def tools():
     """The scripts import each other by their bare names; other tests load `world.py` under another."""
-    names = {path.stem for path in FOLDER.glob("*.py")}
-    before = set(sys.modules)
-    sys.path.insert(0, str(FOLDER))
-    yield
-    sys.path.remove(str(FOLDER))
-    for name in names & (set(sys.modules) - before):
-        del sys.modules[name]
+    with importable(FOLDER):
+        yield
 
 
 @pytest.fixture

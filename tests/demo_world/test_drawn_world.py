@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.scripts import importable
 
 FOLDER = Path(__file__).resolve().parents[2] / "tools" / "demo_world"
 PARTS = (FOLDER / "training", FOLDER)
@@ -16,18 +17,9 @@ PARTS = (FOLDER / "training", FOLDER)
 
 @pytest.fixture(scope="module", autouse=True)
 def tools():
-    """The scripts import each other by their bare names, which other scripts have too."""
-    names = {path.stem for part in PARTS for path in part.glob("*.py")}
-    held = {name: module for name, module in sys.modules.items() if name.split(".")[0] in names}
-    for name in held:
-        del sys.modules[name]
-    sys.path[:0] = [str(part) for part in PARTS]
-    yield
-    for part in PARTS:
-        sys.path.remove(str(part))
-    for name in [name for name in sys.modules if name.split(".")[0] in names]:
-        del sys.modules[name]
-    sys.modules.update(held)
+    """The scripts import each other by their bare names."""
+    with importable(*PARTS):
+        yield
 
 
 @pytest.fixture

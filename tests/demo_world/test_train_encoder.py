@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from helpers.scripts import importable
 from helpers.stub_comfyui import ROOT
 
 import nada
@@ -16,17 +17,11 @@ from nada.stylegan2 import Generator, GeneratorConfig
 @pytest.fixture
 def script(monkeypatch):
     """tools/demo_world/train_encoder.py, which is not part of the package."""
-    folders = (ROOT / "tools" / "demo_world", ROOT / "tools" / "demo_world" / "training")
-    known = {*sys.modules}
-    for folder in folders:
-        monkeypatch.syspath_prepend(folder)
-    import train_encoder
+    with importable(ROOT / "tools" / "demo_world", ROOT / "tools" / "demo_world" / "training"):
+        import train_encoder
 
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    yield train_encoder
-    for name in {*sys.modules} - known:
-        if any(str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)) for folder in folders):
-            del sys.modules[name]
+        monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+        yield train_encoder
 
 
 def run(script, monkeypatch, *arguments: object) -> None:

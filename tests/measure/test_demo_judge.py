@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.scripts import importable
 
 from nada.measure.demo_judge import load_judge
 from nada.measure.metrics import correlations
@@ -20,12 +20,9 @@ def world():
     """tools/demo_world/world.py, which is not part of the package."""
     spec = importlib.util.spec_from_file_location("demo_world", FOLDER / "world.py")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(FOLDER))
-    try:
+    with importable(FOLDER):
         spec.loader.exec_module(module)
         yield module
-    finally:
-        sys.path.remove(str(FOLDER))
 
 
 @pytest.fixture(scope="module")

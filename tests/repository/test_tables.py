@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.scripts import importable
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -30,12 +31,12 @@ EQUAL = (
 
 
 @pytest.fixture
-def tables(monkeypatch):
+def tables():
     """The script that measures tables."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import tables
+    with importable(ROOT / "benchmarks"):
+        import tables
 
-    return tables
+        yield tables
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.models import alive
+from helpers.scripts import importable
 
 from nada import layer_freeze
 from nada.adapt import adapt
@@ -15,12 +16,12 @@ from nada.training.config import AdaptConfig
 
 
 @pytest.fixture
-def counting(monkeypatch):
+def counting():
     """The benchmark that counts."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    import speed_count
+    with importable(Path(__file__).parents[2] / "benchmarks"):
+        import speed_count
 
-    return speed_count
+        yield speed_count
 
 
 @pytest.mark.parametrize(

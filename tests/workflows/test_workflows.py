@@ -7,7 +7,6 @@ import importlib
 import json
 import math
 import re
-import sys
 import uuid
 from collections.abc import Iterator
 from itertools import combinations
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from helpers.comfyui_server import CONTROL, ROOT, TEMPLATES
+from helpers.scripts import importable
 from PIL import Image
 
 CORE = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "ImageScale", "SaveImage", "CreateVideo", "SaveVideo"}
@@ -61,13 +61,10 @@ def each() -> Iterator[tuple[str, dict]]:
 
 
 @pytest.fixture
-def tool(monkeypatch):
+def tool():
     """tools/workflows/build.py, which is not part of the package."""
-    folder = ROOT / "tools" / "workflows"
-    monkeypatch.syspath_prepend(folder)
-    yield importlib.import_module("build")
-    for path in folder.glob("*.py"):
-        sys.modules.pop(path.stem, None)
+    with importable(ROOT / "tools" / "workflows"):
+        yield importlib.import_module("build")
 
 
 def test_the_files_are_those_that_the_tool_writes(tool):
