@@ -1,0 +1,42 @@
+"""The history of a run: what it adds up, and what it refuses to continue from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nada import AdaptConfig, NadaError, adapt
+from nada.runs.history import History
+
+
+@pytest.fixture
+def run(small, clip):
+    return adapt(small, clip, AdaptConfig("photo", "sketch", iterations=2, batch=1, layers="all"))
+
+
+def test_seconds_add_up_over_the_parts_of_a_run(run):
+    history = History(run)
+    for step in run:
+        history.add(replace(step, seconds=1.5))
+    assert history.packed()["seconds"] == 3
+    continued = History(run, history.packed())
+    assert continued.packed() == history.packed()
+    continued.add(replace(step, seconds=0.25))
+    assert continued.packed()["seconds"] == 3.25
+    assert len(continued.losses) == len(continued.packed()["layers"]) == 3
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        {"losses": [], "layers": [[]], "seconds": 0.0},
+        {"losses": [{}], "layers": [[]], "seconds": 0.0},
+        {"losses": [], "layers": [], "seconds": "1"},
+        {"losses": []},
+        ["losses"],
+    ],
+)
+def test_what_is_no_history_of_the_run_is_refused(run, packed):
+    with pytest.raises(NadaError, match="damaged"):
+        History(run, packed)
