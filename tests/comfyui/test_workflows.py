@@ -17,7 +17,8 @@ from nada.stylegan2 import Generator, GeneratorConfig
 
 PUBLISHED = {"sketch": "ffhq-1024", "pixar": "ffhq-1024", "dog_to_pig": "afhqdog-512"}
 CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # of config-f, from 4 px up
-SAVED = {"compare": 1, "quickstart": 1, "sketch_demo": 2, "pixar_demo": 2}  # pictures
+SHOWING = {"NADATextAdapt", "NADAImageAdapt", "NADACompareGrid", "NADALatentWalk", "NADAInvertPhoto"}
+SHOWING |= {"PreviewImage", "SaveImage"}
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 TINY = "tiny"  # a CLIP of random weights
 TRAINING = {"iterations": 2, "batch": 1, "preview_every": 0, "preview_images": 1}
@@ -130,11 +131,11 @@ def saved(server, prompt: dict, result: dict) -> list[Image.Image]:
 def test_runs_without_a_download(server, offered, name):
     prompt = prompt_of(server, offered, name, SHORT)
     result = run(server, prompt)
-    pictures = saved(server, prompt, result)
-    assert len(pictures) == SAVED.get(name, 0)
-    shown = {node["class_type"] for key, node in prompt.items() if result["outputs"].get(key, {}).get("images")}
-    assert {"NADATextAdapt", "NADAImageAdapt"} & shown
-    assert {"NADACompareGrid", "NADALatentWalk", "NADAInvertPhoto"} & shown
+    saved(server, prompt, result)
+    shown = {key for key in prompt if result["outputs"].get(key, {}).get("images")}
+    showing = {key for key, node in prompt.items() if node["class_type"] in SHOWING}
+    assert showing <= shown, {prompt[key]["class_type"] for key in showing - shown}
+    assert len(showing) > 1, "a training, and what becomes of it"
 
 
 def test_walks_into_a_video_and_moving_pictures(server, offered):
