@@ -98,13 +98,13 @@ class ClipModel(nn.Module):
 
         The embeddings of tokens that no caption had are zero in small models, such as the demo's; large ones have none.
         """
-        return self.reads_english and any(self._empty_tokens[i] for i in self.tokenize.encode(word))
+        return self.reads_english and not self._empty_tokens.isdisjoint(self.tokenize.encode(word))
 
     @cached_property
-    def _empty_tokens(self) -> list[bool]:
-        """For each token, whether its embedding is zero."""
-        (weight,) = (p for name, p in self.model.named_parameters() if name.endswith("token_embedding.weight"))
-        return (weight == 0).all(dim=1).tolist()
+    def _empty_tokens(self) -> frozenset[int]:
+        """The tokens whose embedding is zero."""
+        found = (p for name, p in self.model.named_parameters() if name.endswith("token_embedding.weight"))
+        return frozenset(i for p in found for i in (p == 0).all(dim=1).nonzero().flatten().tolist())
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
