@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .. import demo
 from ..checkpoint.metadata import NUMBER
 from ..checkpoint.own_files import read_own_file
+from ..demo.network import Stage
 from ..errors import NadaError
 from ..generators import Generator
 from .metrics import correlations, found_again, spread_kept
@@ -35,7 +36,6 @@ SHAPE = {
 }
 MAX_BYTES = 1 << 26  # the one on board has about 2 MB
 SIZE, WIDTHS, HIDDEN = 64, (24, 48, 80, 112), 160
-GROUPS = 8  # of the normalization
 POSE = ("x", "y", "size", "tilt")
 READABLE = 0.5  # correlation from which on a parameter counts as readable in pictures of some kind
 
@@ -110,20 +110,6 @@ class Judge(nn.Module):
         """Readings [N, parameters] of pictures of that kind, by how much those of true drawings vary."""
         spread = self.spreads.get(f"{style} {species}")
         return parameters if spread is None else parameters / torch.tensor(spread)
-
-
-class Stage(nn.Module):
-    """Half the resolution, more channels, and one residual convolution."""
-
-    def __init__(self, narrow: int, wide: int):
-        super().__init__()
-        self.norms = nn.ModuleList((nn.GroupNorm(GROUPS, narrow), nn.GroupNorm(GROUPS, wide)))
-        self.down = nn.Conv2d(narrow, wide, 3, stride=2, padding=1)
-        self.conv = nn.Conv2d(wide, wide, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.down(F.silu(self.norms[0](x)))
-        return x + self.conv(F.silu(self.norms[1](x)))
 
 
 def judge_measures(

@@ -94,7 +94,10 @@ def _at_size(cv2: Any, model: Any, photo: Tensor, side: int) -> list[tuple[float
 
 
 def _face(row: Any, across: float, down: float) -> Face:
-    """Of a row: box, right eye, left eye, nose, right and left corner of the mouth as the person has them, score."""
+    """The four points of a face from a row of the detector.
+
+    A row holds the box, the eyes, the nose, the corners of the mouth (the person's right before the left), the score.
+    """
 
     def point(index: int) -> Point:
         return float(row[index]) / across, float(row[index + 1]) / down

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from ...checkpoint.metadata import damaged
 from ...checkpoint.own_files import read_own_description, read_own_file
 from ...checkpoint.saving import write_safetensors
+from ...demo.network import GROUPS, Stage
 from ...errors import CheckpointError, NadaError, UsageError
 from ...generators import Generator
 
 log = logging.getLogger(__name__)
 KEY, VERSION = "nada-encoder", 1  # of its description in the file's metadata
 MAX_BYTES = 1 << 26
-GROUPS, LAST = 8, 4  # groups of the normalization; px of the last feature maps
+LAST = 4  # px of the last feature maps
 MAX_SIZE = 1024  # of any of its sizes
 SHAPE: dict[str, Any] = {
     "config": {"size": int, "widths": [int], "hidden": int, "num_ws": int, "w_dim": int},
@@ -106,20 +107,6 @@ class SmallEncoder(nn.Module):
         if self.base and self.base != generator.fingerprint():
             log.warning("the encoder was trained for another generator; its codes may show something else here")
         return self.to(generator.device)(images.to(generator.device).float().clamp(-1, 1))
-
-
-class Stage(nn.Module):
-    """Half the resolution, more channels, and one residual convolution."""
-
-    def __init__(self, narrow: int, wide: int):
-        super().__init__()
-        self.norms = nn.ModuleList((nn.GroupNorm(GROUPS, narrow), nn.GroupNorm(GROUPS, wide)))
-        self.down = nn.Conv2d(narrow, wide, 3, stride=2, padding=1)
-        self.conv = nn.Conv2d(wide, wide, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.down(F.silu(self.norms[0](x)))
-        return x + self.conv(F.silu(self.norms[1](x)))
 
 
 def save_small_encoder(encoder: SmallEncoder, path: str | os.PathLike[str]) -> None:
