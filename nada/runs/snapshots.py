@@ -161,4 +161,5 @@ class Photographer:
 
 def evenly(iterations: int, count: int) -> Sequence[int]:
     """`count` moments at even distances, the last of them the end; fewer if there are not as many iterations."""
+    count = min(count, iterations)
     return sorted({max(1, round(iterations * (i + 1) / count)) for i in range(count)})
