@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import UsageError
 from ..files import CACHE
 from ..photo.align import EYES, FACE, MIDDLE, POINTS, SQUARE, Placing, parse_numbers
-from ..photo.crop import FEATHER, REGIONS
+from ..photo.crop import FEATHER, REGIONS, check_pasting
 from ..photo.detectors.yunet import yunet_faces
 from ..photo.faces import LARGEST, Face
 from ..photo.fit_square import fit_square
@@ -134,6 +134,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     where = placing(args)
     if not MIN_SIZE <= args.size <= MAX_SIZE:
         raise UsageError(f"--size is {args.size}; it must be in {MIN_SIZE}..{MAX_SIZE}")
+    check_pasting(args.region, args.feather)
     out: Path = args.out or free_path(Path("nada-align"))
     if not args.overwrite and any(out.glob("*.png")):
         raise UsageError(
