@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         squares = [replace(square, crop=fit_square(generator, photo, square.crop)) for square in squares]
     if pasted and len(pasted) != len(squares):
         raise UsageError(f"--paste names {len(pasted)} pictures for {len(squares)} squares; give one for each")
-    folder = ResultFolder(out)
+    folder = ResultFolder(out, new=not args.overwrite)
     folder.prepare()
     for number, square in enumerate(squares, 1):
         (picture,) = to_pil(square.crop.sample(photo, args.size))

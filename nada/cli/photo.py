@@ -274,7 +274,7 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
         for image, (_, crop) in zip(images, found.places, strict=True):
             options = {"region": args.region, "feather": args.feather, "match_color": args.match_color}
             result, _ = crop.paste(result, image[None], **options)
-    with atomic_path(out) as temporary:
+    with atomic_path(out, new=not args.overwrite) as temporary:
         to_pil(result)[0].save(temporary, "PNG")
     return {
         "file": str(out),
