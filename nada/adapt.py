@@ -223,6 +223,8 @@ class Adaptation(TrainingLoop[AdaptStep]):
         try:
             refuse_another(state, self.recipe())
             self.iteration = state.recipe["iterations_done"]
+            if self.iteration < 0:
+                raise NadaError(f"the state of the run is damaged: it has done {self.iteration} iterations")
             if self.iteration > self.config.iterations:
                 raise UsageError(f"the run has done {self.iteration} iterations, more than {self.config.iterations}")
             self.trainer.restore(state.tensors, state.layers)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
 
 MAX_DEPTH = 24  # honest descriptions have about seven levels
 MAX_DIGITS = 20  # of a whole number: seeds have 64 bits
+MAX_FILE = 1 << 28  # bytes: the record of a very long run lies in one
 NUMBER = lambda value: type(value) in (int, float) and isfinite(value)
 OPTIONAL = "?"  # at the end of a key in a shape
 
@@ -58,6 +61,19 @@ def read_json(text: str | bytes | bytearray) -> Any:
         return value
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"damaged JSON: {error}") from error
+
+
+def read_json_file(path: Path, shape: Any) -> dict[str, Any]:
+    """The JSON object in a file beside results, which anyone may have changed; {} if there is none of that shape.
+
+    Args:
+        path: the file.
+        shape: of the object; see `fits`.
+    """
+    with suppress(OSError, CheckpointError), open(path, "rb") as file:
+        if len(data := file.read(MAX_FILE + 1)) <= MAX_FILE and fits(found := read_json(data), shape):
+            return found if isinstance(found, dict) else {}
+    return {}
 
 
 def read_description(metadata: Mapping[str, str], key: str, version: int, what: str) -> dict[str, Any]:

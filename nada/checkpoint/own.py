@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from ..generators import Generator
 from .blueprint import Blueprint, make_config
 from .document import Document
-from .metadata import GENERATOR, damaged, fits, read_description
+from .metadata import GENERATOR, damaged, fits, read_description, strict_json
 
 KEY = "nada"
 STYLE_KEY = "nada_style"  # of style files, which hold only differences
@@ -41,4 +40,4 @@ def convert(document: Document) -> Blueprint:
 def describe(generator: Generator) -> dict[str, str]:
     """The safetensors metadata that `convert` understands."""
     description = {"format": VERSION, "config": asdict(generator.config), "metadata": generator.metadata}
-    return {KEY: json.dumps(description)}
+    return {KEY: strict_json(description)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checkpoint.metadata import strict_json
 from ..checkpoint.own_files import read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, UsageError
@@ -61,7 +61,7 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
         "photos": list(codes.photos),
     }
     contiguous = {name: tensor.detach().cpu().float().contiguous() for name, tensor in tensors.items()}
-    write_safetensors(contiguous, {KEY: json.dumps(description)}, path)
+    write_safetensors(contiguous, {KEY: strict_json(description)}, path)
 
 
 def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int) -> dict[str, Tensor]:

@@ -12,10 +12,11 @@ from typing import Annotated, Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..checkpoint.metadata import strict_json
 from ..checkpoint.own_files import read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..clip.models import ClipEnsemble
-from ..errors import UsageError
+from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..settings import Setting, check_settings
 from ..training.loop import TrainingLoop
@@ -173,6 +174,8 @@ class PhotoLoop(TrainingLoop[Record]):
         """
         refuse_another(state.recipe, self.recipe())
         self.iteration = state.recipe["iterations_done"]
+        if self.iteration > self.iterations:
+            raise NadaError(f"the state is damaged: {self.iteration} of {self.iterations} steps are done")
         self.prepare(state.tensors)
         restore_optimizer(self.optimizer, self.leaves, state.tensors)
         self.start_clock()
@@ -201,7 +204,7 @@ def refuse_another(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
 def save_photo_state(state: PhotoState, path: str | os.PathLike[str]) -> None:
     """Write a state as safetensors; the file appears whole or not at all."""
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
-    write_safetensors(tensors, {KEY: json.dumps({"format": VERSION, "recipe": state.recipe})}, path)
+    write_safetensors(tensors, {KEY: strict_json({"format": VERSION, "recipe": state.recipe})}, path)
 
 
 def load_photo_state(path: str | os.PathLike[str]) -> PhotoState:

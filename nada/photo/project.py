@@ -259,6 +259,8 @@ class Projection(PhotoLoop[ProjectStep]):
         for found in (pivot, codes):
             if found is None or found.ndim != 3 or (len(found), found.shape[2]) != shape or found.shape[1] not in rows:
                 raise NadaError("the state of the projection is damaged; start without it")
+            if not found.float().isfinite().all():
+                raise NadaError("the state of the projection holds impossible numbers; start without it")
         pivot, codes = tensors["pivot"].to(self.codes), tensors["trained.codes"]
         # A state from the last step in W still has one row: the next step begins the stage in W+.
         self.pivot = pivot.clone()

@@ -21,7 +21,7 @@ from typing import Any
 from PIL import Image
 
 from ..checkpoint import save_generator
-from ..checkpoint.metadata import strict_json
+from ..checkpoint.metadata import read_json_file, strict_json
 from ..errors import NadaError, UsageError
 from ..files import atomic_path
 from ..generators import Generator
@@ -122,10 +122,7 @@ class ResultFolder:
 
     def record(self) -> dict[str, Any]:
         """The record; {} if there is none that can be read."""
-        with suppress(OSError, ValueError, RecursionError):
-            found = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {}
-        return {}
+        return read_json_file(self.path / RECORD, {})
 
     def save_generator(self, generator: Generator, name: str) -> Path:
         """Write a generator as NAME.safetensors."""
@@ -220,17 +217,10 @@ class RunFolder(ResultFolder):
             try:
                 state = load_state(path)
             except NadaError as error:
-                self.set_aside(path, error)
+                set_aside(path, error)
                 continue
             if most is None or state.recipe["iterations_done"] <= most:
                 yield path, state
-
-    def set_aside(self, path: Path, reason: Exception) -> None:
-        """Rename a damaged file, so that it is kept but not read again, and log why."""
-        aside = path.with_name(f"{path.name}.damaged")
-        log.warning("%s is of no use and is now called %s: %s", path, aside.name, reason)
-        with suppress(OSError):
-            path.replace(aside)
 
     def state_path(self, iterations: int) -> Path:
         """File of the state after some iterations."""
@@ -330,6 +320,14 @@ class RunFolder(ResultFolder):
         for stale in self._earlier.difference(states):
             stale.unlink(missing_ok=True)
         self._earlier = set()
+
+
+def set_aside(path: Path, reason: Exception) -> None:
+    """Rename a damaged file, so that it is kept but not read again, and log why."""
+    aside = path.with_name(f"{path.name}.damaged")
+    log.warning("%s is of no use and is now called %s: %s", path, aside.name, reason)
+    with suppress(OSError):
+        path.replace(aside)
 
 
 def _numbered(folder: Path, ending: str) -> dict[int, Path]:

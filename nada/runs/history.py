@@ -8,8 +8,11 @@ from typing import Any
 from PIL import Image
 
 from ..adapt import Adaptation, AdaptStep
+from ..checkpoint.metadata import NUMBER, fits
 from ..errors import NadaError
 from ..pictures.charts import layer_map, plot, stacked
+
+SHAPE = {"losses": [{str: NUMBER}], "layers": [[str]], "seconds": NUMBER}  # of what `packed` gives
 
 
 class History:
@@ -25,15 +28,14 @@ class History:
 
     def __init__(self, run: Adaptation, packed: Any = None):
         self._weights, self._names = run.config.loss_weights, run.config.trained_layers(run.frozen)
-        match packed or {"losses": [], "layers": [], "seconds": 0.0}:
-            case {"losses": [*losses], "layers": [*layers], "seconds": int() | float() as seconds} if (
-                len(losses) == len(layers)
-                and all(isinstance(step, dict) and self._weights.keys() <= step.keys() for step in losses)
-                and all(isinstance(step, list) for step in layers)
-            ):
-                self._losses, self._layers, self._seconds = losses, layers, seconds
-            case _:
-                raise NadaError("the history of the run is damaged")
+        found = packed or {"losses": [], "layers": [], "seconds": 0.0}
+        if not (
+            fits(found, SHAPE)
+            and len(found["losses"]) == len(found["layers"]) == run.iteration
+            and all(self._weights.keys() <= step.keys() for step in found["losses"])
+        ):
+            raise NadaError("the history of the run is damaged")
+        self._losses, self._layers, self._seconds = found["losses"], found["layers"], found["seconds"]
 
     def add(self, step: AdaptStep) -> None:
         """Record a step. Its losses are read later: reading them now would make a GPU wait."""

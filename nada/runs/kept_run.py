@@ -16,7 +16,7 @@ from ..errors import NadaError, UsageError, is_out_of_memory
 from ..generators import Generator
 from ..training.config import AdaptConfig
 from ..training.state import RunState
-from .folder import RunFolder
+from .folder import RunFolder, set_aside
 from .history import History
 from .names import result_name
 from .snapshots import Photographer, Snapshots, evenly
@@ -93,7 +93,7 @@ class KeptRun(Iterator[AdaptStep]):
             except NadaError as error:
                 if isinstance(error, UsageError) and not self._store:
                     raise  # the user asked for this folder with other settings; in a store, the key excludes that
-                self.folder.set_aside(path, error)
+                set_aside(path, error)
         run = adapt(generator, clip, config, style_images)
         return run, History(run), None
 

@@ -27,7 +27,7 @@ from ..photo.loop import PhotoLoop, load_photo_state, save_photo_state
 from ..text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..training.config import AdaptConfig
 from ..training.state import FREE, state_key
-from .folder import RECORD, STATES, RunFolder
+from .folder import RECORD, STATES, RunFolder, set_aside
 from .names import slug
 
 Loop = TypeVar("Loop", bound=PhotoLoop[Any])
@@ -102,7 +102,7 @@ class MapperStore:
         config: MapperConfig,
         limit: int = MAX_BYTES,
     ):
-        self.store = RunStore(root, limit)
+        self.store, self.codes = RunStore(root, limit), (generator.num_ws, generator.config.w_dim)
         key = run_key(generator, clip, asdict(config))
         self.path = self.store.root / f"{slug(config.target)}-{key[:12]}{MAPPER_ENDING}"
 
@@ -112,10 +112,12 @@ class MapperStore:
             return None
         try:
             mapper = load_mapper(self.path)
+            if (mapper.num_ws, mapper.w_dim) != self.codes:
+                raise NadaError(f"it moves codes [{mapper.num_ws}, {mapper.w_dim}] instead of {list(self.codes)}")
             self.store.use(self.path)
             return mapper
         except (NadaError, OSError) as error:
-            log.warning("a stored mapper is of no use: %s", error)
+            set_aside(self.path, error)
             return None
 
     def keep(self, mapper: LatentMapper) -> None:
@@ -154,7 +156,7 @@ class PhotoStore(Generic[Loop]):
             self.loop.restore(load_photo_state(self.path))
             os.utime(self.path)  # counts as used now
         except (NadaError, OSError) as error:
-            log.warning("a stored state is of no use: %s", error)
+            set_aside(self.path, error)
             self.loop = make()  # the state may have been restored in part
 
     def keep(self) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..checkpoint.metadata import NUMBER
+from ..checkpoint.metadata import NUMBER, strict_json
 from ..checkpoint.own_files import read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, NadaError, UsageError
@@ -36,7 +35,7 @@ def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str]) -> None:
         "metadata": mapper.metadata,
     }
     try:
-        text = json.dumps(description)
+        text = strict_json(description)
     except (TypeError, ValueError) as error:
         raise NadaError(f"the mapper's metadata cannot be saved as JSON: {error}") from error
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in mapper.state_dict().items()}

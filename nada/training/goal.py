@@ -74,7 +74,7 @@ class Goal:
         UsageError: it was made for other CLIP models.
         """
         sizes = [model.encode_text(["photo"]).shape[1] for model in clip]
-        if [len(direction) for direction in self.directions] != sizes:
+        if any([len(vector) for vector in vectors] != sizes for vectors in (self.directions, self.targets)):
             made_for = ", ".join(str(len(direction)) for direction in self.directions)
             raise UsageError(f"the goal was made for CLIP models of size {made_for}, these have {sizes}; use the same")
 
@@ -91,7 +91,10 @@ def _pack(vector: Tensor) -> str:
 
 def _unpack(text: str) -> Tensor:
     data = bytearray(base64.b64decode(text, validate=True))
-    return torch.frombuffer(data, dtype=torch.float32).clone()
+    vector = torch.frombuffer(data, dtype=torch.float32).clone()
+    if not vector.isfinite().all():
+        raise ValueError("it holds numbers that are not finite")
+    return vector
 
 
 def make_goal(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..checkpoint.metadata import RECIPE
+from ..checkpoint.metadata import RECIPE, strict_json
 from ..checkpoint.own_files import read_own_description, read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import NadaError, UsageError
@@ -65,17 +65,29 @@ def restore_optimizer(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor],
     """Put them back.
 
     Raises:
-        NadaError: a tensor is missing, or of another shape.
+        NadaError: a tensor is missing, of another shape, or holds numbers that no training leaves: it would fail at
+            every attempt to continue.
     """
     for name, leaf in leaves.items():
-        saved = tensors.get(f"trained.{name}")
-        if saved is None or saved.shape != leaf.shape:
-            found = "missing" if saved is None else f"of shape {list(saved.shape)}"
-            raise NadaError(f"the state of the run is damaged: {name} is {found}; expected {list(leaf.shape)}")
-        leaf.copy_(saved)
+        leaf.copy_(_saved(tensors, f"trained.{name}", leaf.shape))
         if f"step.{name}" in tensors:
-            step, *averages = (tensors[f"{moment}.{name}"].clone() for moment in MOMENTS)
-            optimizer.state[leaf] = dict(zip(MOMENTS, [step, *(a.to(leaf, copy=True) for a in averages)], strict=True))
+            step = _saved(tensors, f"step.{name}", torch.Size([]), low=0).clone()
+            average = _saved(tensors, f"exp_avg.{name}", leaf.shape)
+            square = _saved(tensors, f"exp_avg_sq.{name}", leaf.shape, low=0)
+            averages = (part.to(leaf, copy=True) for part in (average, square))
+            optimizer.state[leaf] = dict(zip(MOMENTS, [step, *averages], strict=True))
+
+
+def _saved(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, low: float = -inf) -> Tensor:
+    """A tensor of a state with ordinary numbers that are not below `low`."""
+    saved = tensors.get(name)
+    if saved is None or saved.shape != shape:
+        found = "missing" if saved is None else f"of shape {list(saved.shape)}"
+        raise NadaError(f"the state of the run is damaged: {name} is {found}; expected {list(shape)}")
+    numbers = saved.float()
+    if not (saved.is_floating_point() and numbers.isfinite().all() and (numbers >= low).all()):
+        raise NadaError(f"the state of the run is damaged: {name} holds impossible numbers")
+    return saved
 
 
 def refuse_another(state: RunState, recipe: Mapping[str, Any]) -> None:
@@ -113,7 +125,7 @@ def save_state(state: RunState, path: str | os.PathLike[str]) -> None:
     described = {"recipe": state.recipe, "goal": state.goal, "layers": list(state.layers), "notes": state.notes}
     described["key"] = state.key
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
-    write_safetensors(tensors, {KEY: json.dumps({"format": VERSION, **described})}, path)
+    write_safetensors(tensors, {KEY: strict_json({"format": VERSION, **described})}, path)
 
 
 def load_state(path: str | os.PathLike[str]) -> RunState:

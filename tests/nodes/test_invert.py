@@ -7,11 +7,12 @@ import weakref
 
 import pytest
 import torch
+from helpers.models import writing_anything
 from helpers.stub_comfyui import Cancelled
 
 import nada
 from nada import UsageError, sample_latents
-from nada.photo.loop import PhotoLoop
+from nada.photo.loop import PhotoLoop, load_photo_state, save_photo_state
 
 INVERT = {"w_iterations": 3, "plus_iterations": 2}
 TUNE = {"iterations": 3}
@@ -97,13 +98,47 @@ def test_cancel_holds_nothing_and_the_next_run_continues(host, small, photo, mon
     assert not torch.equal(latents, whole)
 
 
-def test_a_damaged_state_costs_a_line_and_no_photo(host, small, photo, caplog):
+def rewritten(path, change):
+    """Change the tensors and the recipe in a stored state."""
+    state = load_photo_state(path)
+    change(state.tensors, state.recipe)
+    with writing_anything():
+        save_photo_state(state, path)
+
+
+def nan(tensor):
+    return torch.full_like(tensor, float("nan"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"damaged"),
+        lambda path: rewritten(path, lambda tensors, recipe: tensors.pop("pivot")),
+        lambda path: rewritten(path, lambda tensors, recipe: tensors.pop("exp_avg.codes")),
+        lambda path: rewritten(path, lambda tensors, recipe: tensors.update({"exp_avg_sq.codes": torch.zeros(3)})),
+        lambda path: rewritten(path, lambda tensors, recipe: tensors.update({"step.codes": torch.tensor(-3.0)})),
+        lambda path: rewritten(path, lambda t, recipe: t.update({"trained.codes": nan(t["trained.codes"])})),
+        lambda path: rewritten(path, lambda t, recipe: t.update(pivot=nan(t["pivot"]))),
+        lambda path: rewritten(path, lambda tensors, recipe: recipe.update(iterations_done=99)),
+        lambda path: rewritten(path, lambda tensors, recipe: recipe.update(base="another")),
+    ],
+)
+def test_a_damaged_state_is_set_aside_and_costs_no_photo(host, small, photo, caplog, damage):
     first, _ = host.nodes.NADAInvertPhoto.execute(small, photo, **INVERT).args
     (stored,) = (host.folder / "models" / "stylegan_runs").iterdir()
-    stored.write_bytes(b"damaged")
+    stored.unlink()
+    host.progress.clear()
+    host.cancel_after = 2
+    with pytest.raises(Cancelled):
+        host.nodes.NADAInvertPhoto.execute(small, photo, **INVERT)
+    host.cancel_after = None
+    damage(stored)
     again, _ = host.nodes.NADAInvertPhoto.execute(small, photo, **INVERT).args
     assert torch.equal(first, again)
-    assert "of no use" in caplog.text
+    assert "is of no use and is now called" in caplog.text
+    assert stored.with_name(f"{stored.name}.damaged").is_file()
+    assert torch.equal(first, host.nodes.NADAInvertPhoto.execute(small, photo, **INVERT).args[0])
 
 
 def test_tunes_to_a_photo_and_gives_a_style(host, small, clip, photo):

@@ -47,6 +47,12 @@ def test_cancel_stops_and_holds_nothing(host, small, clip, monkeypatch):
     assert "saved as the mapper cancelled/sketch" in host.texts[-1]
 
 
+def another_mapper(path) -> bytes:
+    """The file of a mapper for codes of another generator."""
+    nada.save_mapper(nada.LatentMapper(4, 8), path)
+    return path.read_bytes()
+
+
 def test_a_finished_training_is_not_repeated(host, small, clip, monkeypatch):
     first, _ = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS).args
     longer, _ = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS | {"iterations": 4}).args
@@ -63,9 +69,11 @@ def test_a_finished_training_is_not_repeated(host, small, clip, monkeypatch):
         for p in (host.folder / "models" / "stylegan_runs").iterdir()
         if nada.load_mapper(p).metadata["iterations_done"] == 3
     )
-    path.write_bytes(b"damaged")
-    with pytest.raises(pytest.fail.Exception, match="trained again"):
-        host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS)
+    for content in (b"damaged", another_mapper(path)):
+        path.write_bytes(content)
+        with pytest.raises(pytest.fail.Exception, match="trained again"):
+            host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS)
+        assert path.with_name(f"{path.name}.damaged").read_bytes() == content
 
 
 def test_out_of_memory_gives_advice(host, small, clip, monkeypatch):

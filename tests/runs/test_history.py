@@ -35,8 +35,16 @@ def test_seconds_add_up_over_the_parts_of_a_run(run):
         {"losses": [], "layers": [], "seconds": "1"},
         {"losses": []},
         ["losses"],
+        {"losses": [{"directional": "x"}], "layers": [[]], "seconds": 0.0},
+        {"losses": [{"directional": None}], "layers": [[]], "seconds": 0.0},
+        {"losses": [{"directional": 0.5}], "layers": [[1]], "seconds": 0.0},
+        {"losses": [{"directional": 0.5}], "layers": ["b4.conv1"], "seconds": 0.0},
+        {"losses": [{"directional": 0.5}], "layers": [[]], "seconds": float("nan")},
+        {"losses": [{"directional": 0.5}] * 2, "layers": [[]] * 2, "seconds": 0.0},
+        None,
     ],
 )
 def test_what_is_no_history_of_the_run_is_refused(run, packed):
+    next(run)
     with pytest.raises(NadaError, match="damaged"):
         History(run, packed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import asdict, dataclass
@@ -13,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...checkpoint.metadata import damaged
+from ...checkpoint.metadata import damaged, strict_json
 from ...checkpoint.own_files import read_own_description, read_own_file
 from ...checkpoint.saving import write_safetensors
+from ...clip.resizing import resized
 from ...demo.network import GROUPS, Stage
 from ...errors import CheckpointError, NadaError, UsageError
 from ...generators import Generator
@@ -89,7 +89,7 @@ class SmallEncoder(nn.Module):
         """Images [N, 3, H, W] in about [-1, 1] -> codes [N, num_ws, w_dim]."""
         size = self.config.size
         if images.shape[-2:] != (size, size):
-            images = F.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False)
+            images = resized(images, (size, size))
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)
@@ -113,7 +113,7 @@ def save_small_encoder(encoder: SmallEncoder, path: str | os.PathLike[str]) -> N
     """Write an encoder as safetensors, in half precision; the file appears whole or not at all."""
     tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in encoder.state_dict().items()}
     description = {"format": VERSION, "config": asdict(encoder.config), "base": encoder.base, "recipe": encoder.recipe}
-    write_safetensors(tensors, {KEY: json.dumps(description)}, path)
+    write_safetensors(tensors, {KEY: strict_json(description)}, path)
 
 
 def is_small_encoder(path: str | os.PathLike[str]) -> bool:
