@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or args.folder / f"{result_name(recipe)}_at_{args.iteration}.safetensors"
     if out.exists() and not args.overwrite:
         raise UsageError(f"{out} exists; choose another name, or add --overwrite to replace it")
-    base = args.generator or folder.record().get("generator") or demo_base(recipe)
+    recorded = folder.record().get("generator")
+    base = args.generator or (recorded if isinstance(recorded, str) else None) or demo_base(recipe)
     if not base:
         raise UsageError("the run does not tell where its base generator is; give --generator")
     save_generator(Snapshots.of_run(load_base(base), (picked,)).generator(picked), out)

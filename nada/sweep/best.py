@@ -40,8 +40,7 @@ def copy_best(root: Path, out: Path, ranking: Ranking, many: int = 1) -> list[di
     rows = {row["folder"]: row for row in load_rows(root) if row.get("status") == DONE}
     if not rows:
         raise UsageError(f"{root} holds no {RESULTS} with jobs that are done; give the folder of a sweep")
-    numbers = lambda row: {name: value for name, value in row["measures"].items() if isinstance(value, (int, float))}
-    measured = {place: found for place, row in rows.items() if (found := numbers(row))}
+    measured = {place: row["measures"] for place, row in rows.items() if row["measures"]}
     if not measured:
         raise UsageError(
             f"the jobs in {root} were not measured; add `evaluate: {{count: 200}}` to the sweep, and run it"
@@ -52,7 +51,7 @@ def copy_best(root: Path, out: Path, ranking: Ranking, many: int = 1) -> list[di
 
 
 def _copied(root: Path, out: Path, row: Row) -> dict[str, Any]:
-    folder, target = root / row["folder"], str(row["settings"]["target"])
+    folder, target = root / row["folder"], str(row["settings"].get("target", ""))
     found = sorted(folder.glob(f"*{STYLE_ENDING}"))
     if not found:
         raise NadaError(f"{folder} holds no style; sweep with `keep: style` to have one")

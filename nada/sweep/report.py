@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint.metadata import fits, strict_json
+from ..checkpoint.metadata import NUMBER, fits, read_json_file, strict_json
 from ..files import atomic_path
 from ..pictures.page import render
 from ..runs.folder import FINISHED, PAGE, RunFolder
@@ -23,8 +22,16 @@ from .state import DONE, FAILED, STOPPED, failure, load_measures, status
 RESULTS, TABLE = "results.json", "results.csv"
 SETTLED = (DONE, STOPPED)
 FACTS = ("status", "iterations_done", "loss", "seconds", "folder", "error")  # columns beside settings and measures
-ROW = {"folder": str, "status": str, "job": str, "settings": dict, "measures": dict}  # of results.json
+PLAIN = lambda value: not isinstance(value, (dict, list))
+ROW = {  # of results.json
+    "folder": lambda value: isinstance(value, str) and bool(re.fullmatch(rf"{JOBS}/(?!\.+/)[^/\\:]+/", value)),
+    "status": str,
+    "job": str,
+    "settings": {str: PLAIN},
+    "measures": {str: NUMBER},
+}
 PAUSE = 20  # times that writing the report takes: it is not written again before, so that it costs 5 % at most
+SUMMARY = {"settings": {str: PLAIN}, "iterations_done": int, "seconds": NUMBER}  # of a run, as `summary` has it
 Row = dict[str, Any]
 log = logging.getLogger(__name__)
 
@@ -90,11 +97,7 @@ class Report:
 
 def load_rows(root: Path) -> list[Row]:
     """The rows of a sweep, as its results.json has them; [] if there is none that can be read."""
-    with suppress(OSError, ValueError, RecursionError):
-        found = json.loads((root / RESULTS).read_text(encoding="utf-8"))
-        if fits(found, {"jobs": list}):
-            return [row for row in found["jobs"] if fits(row, ROW) and ".." not in row["folder"]]
-    return []
+    return [row for row in read_json_file(root / RESULTS, {"jobs": list}).get("jobs", []) if fits(row, ROW)]
 
 
 def axes_of(rows: Sequence[Row]) -> list[str]:
@@ -109,7 +112,7 @@ def axes_of(rows: Sequence[Row]) -> list[str]:
 
 def measures_of(evaluation: Mapping[str, Any]) -> dict[str, float]:
     """{measure: mean} of a result of `evaluate`; a measure of several CLIP models also as their mean."""
-    found = {name: entry["mean"] for name, entry in evaluation.get("measures", {}).items()}
+    found = {name: entry["mean"] for name, entry in evaluation.get("measures", {}).items() if NUMBER(entry["mean"])}
     models = [entry["name"] for entry in evaluation.get("setting", {}).get("encoders", ())]
     if len(models) > 1:
         names = {name.removeprefix(f"{model} ") for model in models for name in found if name.startswith(f"{model} ")}
@@ -134,7 +137,8 @@ def _row(root: Path, name: str, job: Job | None) -> Row:
     place = f"{JOBS}/{name}/"
     folder = RunFolder(root / JOBS / name)
     record = folder.record()
-    iterations = job.config.iterations if job else record["recipe"]["iterations"]
+    planned = job.config.iterations if job else record["recipe"].get("iterations")
+    iterations = planned if type(planned) is int else 0
     row: Row = {"job": name.partition("-")[0], "status": status(folder, iterations), "folder": place, "measures": {}}
     settings = job.settings if job else {}
     row |= {"settings": settings, "command": command(settings)}
@@ -142,8 +146,11 @@ def _row(root: Path, name: str, job: Job | None) -> Row:
         return row | {"error": failure(folder)}
     if row["status"] in SETTLED or job is None:
         try:
-            return row | summary(record, place) | {"measures": measures_of(load_measures(folder))}
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            told = summary(record, place)
+            if not fits(told, SUMMARY):
+                raise ValueError("it says something impossible")
+            return row | told | {"measures": measures_of(load_measures(folder))}
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             log.warning("the record of %s is of no use: %r", name, error)
             return row | {"error": "its record is damaged; delete its folder to train it again"}
     return row

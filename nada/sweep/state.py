@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint.metadata import strict_json
+from ..checkpoint.metadata import NUMBER, RECIPE, fits, read_json_file, strict_json
+from ..errors import NadaError
 from ..files import atomic_path
 from ..runs.folder import FINISHED, STYLE_ENDING, RunFolder
 from ..runs.names import result_name
@@ -18,6 +18,7 @@ from .jobs import Job
 from .plan import STYLE, Evaluation
 
 FAILURE, EVALUATION = "failure.json", "evaluation"
+MEASURED = {"measures?": {str: {"mean": (NUMBER, None)}}, "setting?": {"encoders?": [{"name": str}]}}  # of a file
 DONE, STOPPED, FAILED, BEGUN, PENDING = STATUSES = ("done", "stopped", "failed", "begun", "pending")
 
 
@@ -53,7 +54,7 @@ def status(folder: RunFolder, iterations: int) -> str:
     record = folder.record()
     recipe = record.get("recipe")
     reached = recipe.get("iterations_done") if isinstance(recipe, dict) else None
-    if record.get(FINISHED) and isinstance(reached, int) and reached >= iterations:
+    if record.get(FINISHED) and type(reached) is int and reached >= iterations:
         return DONE
     if (folder.path / FAILURE).is_file():
         return FAILED
@@ -63,8 +64,15 @@ def status(folder: RunFolder, iterations: int) -> str:
 
 
 def style_file(folder: RunFolder) -> Path:
-    """The style of a job whose record is written; it is there unless the sweep keeps none."""
-    return folder.path / f"{result_name(folder.record()['recipe'])}{STYLE_ENDING}"
+    """The style of a job whose record is written; it is there unless the sweep keeps none.
+
+    Raises:
+        NadaError: the record is damaged.
+    """
+    record = folder.record()
+    if not fits(record, {"recipe": RECIPE}):
+        raise NadaError(f"the record of {folder.path} is damaged; delete this folder to train it again")
+    return folder.path / f"{result_name(record['recipe'])}{STYLE_ENDING}"
 
 
 def record_failure(folder: RunFolder, sentence: str) -> None:
@@ -74,7 +82,7 @@ def record_failure(folder: RunFolder, sentence: str) -> None:
 
 def failure(folder: RunFolder) -> str:
     """Why a job failed, or "" if it did not."""
-    return str(_read(folder.path / FAILURE).get("error", ""))
+    return str(read_json_file(folder.path / FAILURE, {"error": str}).get("error", ""))
 
 
 def forget_failure(folder: RunFolder) -> None:
@@ -89,8 +97,8 @@ def save_measures(folder: RunFolder, result: Mapping[str, Any], iteration: int |
 
 
 def load_measures(folder: RunFolder, iteration: int | None = None) -> dict[str, Any]:
-    """What `save_measures` wrote; {} if there is nothing that can be read."""
-    return _read(_measures_path(folder, iteration))
+    """What `save_measures` wrote; {} if there is nothing that can be read, so that it is measured again."""
+    return read_json_file(_measures_path(folder, iteration), MEASURED)
 
 
 def is_measured(orders: Orders, job: Job, iteration: int | None = None) -> bool:
@@ -110,10 +118,3 @@ def _measures_path(folder: RunFolder, iteration: int | None) -> Path:
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(strict_json(dict(content), indent=1), encoding="utf-8")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError, RecursionError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}

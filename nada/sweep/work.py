@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..adapt import AdaptStep
+from ..checkpoint.metadata import fits
 from ..errors import NadaError, is_out_of_memory
 from ..measure.evaluate import evaluate
 from ..runs.folder import SNAPSHOTS, STATES
@@ -204,7 +205,7 @@ class Worker:
                 self._measure(job, load_style(path), None)
             else:
                 log.warning("%s cannot be measured, because its style was not kept", job.folder_name)
-        if "generator" not in folder.record()["files"]:  # then nothing was asked to stay that needs them
+        if not fits(folder.record(), {"files": {"generator": str}}):  # then nothing was asked to stay that needs them
             for name in (STATES, SNAPSHOTS):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
 

@@ -14,8 +14,9 @@ from nada.runs.folder import RunFolder
 from nada.runs.results import command
 from nada.stylegan2 import GeneratorConfig
 from nada.sweep.jobs import Models, resolve
+from nada.sweep.plan import Evaluation
 from nada.sweep.report import Report, axes_of, load_rows, measures_of
-from nada.sweep.state import record_failure, save_measures
+from nada.sweep.state import Orders, is_measured, load_measures, record_failure, save_measures
 
 SETTINGS = {"source": "photo", "target": "sketch", "iterations": 3}
 
@@ -81,9 +82,11 @@ def test_the_report_tells_what_is_done_failed_pending_and_earlier(jobs, tmp_path
     assert "chalk" in (tmp_path / "index.html").read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    "damage", [{"losses": 3}, {"losses": [3]}, {"seconds": None, "losses": None}, {"losses": [{}, None]}]
-)
+DAMAGES = [{"losses": 3}, {"losses": [3]}, {"seconds": None, "losses": None}, {"losses": [{}, None]}]
+DAMAGES += [{"generator": []}, {"losses": [{"directional": 10**15 * 10**4}, {"directional": "x"}]}]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_record_is_told_and_stops_nothing(jobs, tmp_path, damage, caplog):
     (job,) = jobs({})
     write_record(tmp_path, job, **damage)
@@ -93,12 +96,62 @@ def test_a_damaged_record_is_told_and_stops_nothing(jobs, tmp_path, damage, capl
     assert "damaged" in load_rows(tmp_path)[0]["error"]
 
 
-def test_rows_that_lead_out_of_the_folder_are_not_read(tmp_path):
-    row = {"folder": "../other/", "status": "done", "job": "x", "settings": {}, "measures": {}}
+VALUES = [None, 5, -1, 0.5, True, "x", [], [1], {}, {"a": 1}, float("nan"), float("inf"), 10**400]
+
+
+@pytest.mark.parametrize("name", ["iterations", "iterations_done", "source", "target", "seed", "directional_weight"])
+@pytest.mark.parametrize("value", VALUES)
+def test_a_record_may_say_anything(jobs, tmp_path, name, value):
+    """Whatever stands in it, of a present job and of an earlier one, the report is written."""
+    present, earlier = jobs({}, {"target": "ink"})
+    for job in (present, earlier):
+        write_record(tmp_path, job, recipe={**job.settings, "iterations_done": 3, name: value})
+    Report(tmp_path, [present], "title").save()
+    assert {row["job"] for row in load_rows(tmp_path)} <= {present.id[:12], earlier.id[:12]}
+
+
+@pytest.mark.parametrize("value", [value for value in VALUES if not isinstance(value, dict)])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda value: value,
+        lambda value: {"measures": value},
+        lambda value: {"setting": value},
+        lambda value: {"measures": {"quality": value}},
+        lambda value: {"measures": {"quality": {"mean": [value]}}},
+        lambda value: {"setting": {"encoders": [value]}},
+    ],
+)
+def test_a_damaged_measurement_is_made_again(jobs, tmp_path, damaged, value):
+    (job,) = jobs({})
+    orders = Orders(tmp_path, evaluation=Evaluation({"count": 4}))
+    folder = write_record(tmp_path, job)
+    (folder.path / "evaluation.json").write_text(json.dumps(damaged(value)))
+    assert load_measures(folder) == {}
+    assert not is_measured(orders, job)
+    assert measures_of(load_measures(folder)) == {}
+
+
+def test_a_measure_that_is_no_number_is_none():
+    assert measures_of({"measures": {"quality": {"mean": None}, "diversity": {"mean": 0.5}}}) == {"diversity": 0.5}
+
+
+@pytest.mark.parametrize(
+    "place", ["../other/", "jobs/../", "/tmp/x/", "jobs/a/../../b/", "C:/x/", "jobs\\x/", "jobs/x", ""]
+)
+def test_rows_that_lead_out_of_the_folder_are_not_read(tmp_path, place):
+    row = {"folder": place, "status": "done", "job": "x", "settings": {}, "measures": {}}
     (tmp_path / "results.json").write_text(json.dumps({"jobs": [row, {**row, "folder": "jobs/x/"}, 3, {"folder": 1}]}))
     assert [found["folder"] for found in load_rows(tmp_path)] == ["jobs/x/"]
     (tmp_path / "results.json").write_text("[")
     assert load_rows(tmp_path) == []
+
+
+@pytest.mark.parametrize("part", [{"settings": {"target": []}}, {"settings": 5}, {"measures": {"quality": "x"}}])
+def test_rows_that_say_something_impossible_are_not_read(tmp_path, part):
+    row = {"folder": "jobs/x/", "status": "done", "job": "x", "settings": {}, "measures": {"quality": 0.5}}
+    (tmp_path / "results.json").write_text(json.dumps({"jobs": [{**row, **part}, row]}))
+    assert load_rows(tmp_path) == [row]
 
 
 def test_axes_are_what_differs_the_target_first():
