@@ -1,4 +1,4 @@
-"""Antialiased resizing as matrix products, which every device and its backward pass can do."""
+"""Resizing and sampling of images by what every device can do, its backward pass too."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MODES = ("bicubic", "bilinear")
+KERNELS = ("cpu", "cuda", "meta", "xpu")  # devices on which all of `F.grid_sample` exists
 KEPT = 32  # matrices; one of 1024 -> 224 takes 0.9 MB
 
 
@@ -33,6 +34,47 @@ def resized(images: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Ten
     columns = _weights(width, size[1], mode, images.device, images.dtype)
     with _without_autocast(images.device):
         return rows @ images @ columns.T
+
+
+def sampled(images: Tensor, grid: Tensor) -> Tensor:
+    """Sample images at places; equal to `F.grid_sample` with reflected edges and without aligned corners.
+
+    PyTorch's own kernel has no backward pass on Apple's GPUs before its newest releases, and none on DirectML; where it
+    has one, it is faster, and takes less memory.
+
+    Args:
+        images: [N, C, H, W]; gradients flow back to them, and to the places.
+        grid: [N, h, w, 2], x and y of each place, -1 to 1 from edge to edge.
+
+    Returns:
+        [N, C, h, w].
+    """
+    if images.device.type in KERNELS:
+        return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return _gathered(images, grid)
+
+
+def _gathered(images: Tensor, grid: Tensor) -> Tensor:
+    """`sampled`, by the four pixels around each place."""
+    height, width = images.shape[-2:]
+    x, y = (_reflected(grid[..., axis], size) for axis, size in enumerate((width, height)))
+    left, top = x.floor(), y.floor()
+    pixels, found = images.flatten(2), images.new_zeros(())
+    for column, across in ((left, 1 - (x - left)), (left + 1, x - left)):
+        for row, down in ((top, 1 - (y - top)), (top + 1, y - top)):
+            place = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)  # beyond the last, none counts
+            index = place.long().flatten(1)[:, None].expand(-1, images.shape[1], -1)
+            part = pixels.gather(2, index).unflatten(2, tuple(grid.shape[1:3]))
+            found = found + part * (across * down)[:, None]
+    return found
+
+
+def _reflected(places: Tensor, size: int) -> Tensor:
+    """Places from -1 to 1 as pixels, those beyond an edge reflected at it, none beyond the middle of a last pixel."""
+    along = ((places + 1) * size / 2).abs()
+    turns = (along / size).floor()
+    along = along - turns * size
+    return torch.where(turns % 2 == 0, along, size - along).sub(0.5).clamp(0, size - 1)
 
 
 @lru_cache(KEPT)

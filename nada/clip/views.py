@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .models import ClipEnsemble
+from .resizing import sampled
 
 SMALL_CLIP_VIEWS = 2
 PART = 0.5  # side of a crop, of the image's
@@ -58,7 +59,7 @@ def moved(images: Tensor, moves: Tensor | None) -> Tensor:
         return images
     images = images.repeat(len(moves) // len(images), 1, 1, 1)
     grid = F.affine_grid(moves.to(images), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return sampled(images, grid)
 
 
 def random_crops(batch: int, random: torch.Generator) -> Callable[[Tensor], Tensor]:

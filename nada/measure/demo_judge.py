@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .. import demo
 from ..checkpoint.metadata import NUMBER
 from ..checkpoint.own_files import read_own_file
+from ..clip.resizing import resized
 from ..demo.network import Stage
 from ..errors import NadaError
 from ..generators import Generator
@@ -79,7 +80,7 @@ class Judge(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images [N, 3, H, W] in about [-1, 1] -> logits of styles and species, and parameters, each [N, ...]."""
         if images.shape[-2:] != (SIZE, SIZE):
-            images = F.interpolate(images, (SIZE, SIZE), mode="bicubic", antialias=True, align_corners=False)
+            images = resized(images, (SIZE, SIZE))
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..clip.resizing import sampled
 from ..errors import UsageError
 from ..generators import Generator
 from ..pictures.convert import middle, to_rgb
@@ -109,7 +110,7 @@ def _parts(around: Tensor, places: Tensor) -> Tensor:
     x = right + across * unit[..., 0] - along * unit[..., 1]
     y = down + along * unit[..., 0] + across * unit[..., 1]
     grid = torch.stack([x, y], dim=-1) * 2 / REACH
-    return F.grid_sample(around, grid, padding_mode="reflection", align_corners=False)
+    return sampled(around, grid)
 
 
 def _moved(start: Crop, place: Tensor) -> Crop:
