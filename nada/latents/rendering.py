@@ -64,7 +64,7 @@ def generate(
             made += len(codes)
             progress(len(codes))
             continue
-        _release_memory(generator.device)  # here the failed attempt is gone with its exception
+        release_memory(generator.device)  # here the failed attempt is gone with its exception
     return torch.cat(images) if images else torch.empty(0)
 
 
@@ -94,7 +94,7 @@ def _random_noise(generator: Generator, count: int, seed: int) -> dict[str, Tens
     return {name: torch.cat([draw[name] for draw in draws]) for name in draws[0]}
 
 
-def _release_memory(device: torch.device) -> None:
+def release_memory(device: torch.device) -> None:
     """Give memory that PyTorch keeps for later back to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -20,9 +20,9 @@ from ..clip.directions import text_direction
 from ..clip.embedding import embed_images
 from ..clip.models import ClipEnsemble
 from ..clip.prompts import METHODS, Templates, check_templates, prompt_templates
-from ..errors import UsageError
+from ..errors import UsageError, is_out_of_memory
 from ..generators import Generator, LayerKind
-from ..latents.rendering import generate
+from ..latents.rendering import generate, release_memory
 from ..losses import unit
 from ..seeding import SEEDS, seeded
 from ..settings import Setting, check_settings
@@ -32,7 +32,7 @@ BETA, AMOUNT = 0.1, 4.0
 MAX_AMOUNT = 20.0
 REACH = 5.0  # standard deviations from a channel's mean at which it is tried, as in the authors' code
 CODES = 2000  # that a channel's mean and deviation are taken of
-AT_ONCE = 4  # images of the gradient at a time
+AT_ONCE = 4  # images of the gradient at a time, as long as there is memory
 
 Channel = tuple[str, int]
 """A layer's name, and a channel of its styles."""
@@ -207,12 +207,29 @@ def _slopes(
 ) -> dict[str, Tensor]:
     """The gradient of the images' likeness to the texts' directions, with regard to each style channel: {layer: [C]}.
 
-    A channel's bias is added to its style, so one backward pass gives all channels.
+    A channel's bias is added to its style, so one backward pass gives all channels. Where memory runs out, it is tried
+    again with half as many images at a time.
     """
+    at_once = AT_ONCE
+    while True:
+        try:
+            return _slopes_of(twin, layers, clip, directions, ws.split(at_once))
+        except Exception as error:
+            if at_once == 1 or not is_out_of_memory(error):
+                raise
+        finally:
+            twin.requires_grad_(False)
+        at_once //= 2
+        release_memory(ws.device)  # here the failed attempt is gone with its exception
+
+
+def _slopes_of(
+    twin: Generator, layers: Sequence[str], clip: ClipEnsemble, directions: Sequence[Tensor], parts: Sequence[Tensor]
+) -> dict[str, Tensor]:
     biases = {name: twin.parameters_of(name)["affine.bias"].requires_grad_(True) for name in layers}
     totals = {name: torch.zeros_like(bias) for name, bias in biases.items()}
     with torch.enable_grad():
-        for part in ws.split(AT_ONCE):
+        for part in parts:
             images = twin.synthesis(part)
             terms = [
                 model.weight * (unit(model.encode_image(images)) @ direction).sum()
@@ -221,7 +238,6 @@ def _slopes(
             slopes = torch.autograd.grad(sum(terms, images.new_zeros(())), list(biases.values()))
             for name, slope in zip(biases, slopes, strict=True):
                 totals[name] += slope
-    twin.requires_grad_(False)
     return {name: total.detach() for name, total in totals.items()}
 
 

@@ -106,6 +106,25 @@ def test_leaves_the_generator_and_repeats(small, clip, measured):
     assert not any(p.requires_grad for p in small.parameters())
 
 
+def test_gradients_take_as_little_memory_as_there_is(small, clip, measured, monkeypatch):
+    (model,), sizes = clip, []
+    encode = type(model).encode_image
+
+    def short_of_memory(self, images, *rest, **options):
+        if images.requires_grad:
+            sizes.append(len(images))
+            if len(images) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(self, images, *rest, **options)
+
+    monkeypatch.setattr(type(model), "encode_image", short_of_memory)
+    again = measure_relevance(small, clip, config())
+    assert sizes == [3, 2, 1, 1, 1]
+    found, wanted = (relevance.channels(0) for relevance in (again, measured))
+    assert [channel[:2] for channel in found] == [channel[:2] for channel in wanted]
+    assert not any(p.requires_grad for p in small.parameters())
+
+
 def test_all_channels_are_tried_on_demand(wide, clip):
     seen = []
     relevance = measure_relevance(wide, clip, config(candidates=0, samples=1), lambda *now: seen.append(now))
