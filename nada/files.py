@@ -212,7 +212,9 @@ def _refuse_existing(temp: Path, target: Path) -> None:
     Raises:
         NadaError: the name is taken.
     """
-    taken = NadaError(f"{target} exists by now: another program has written it meanwhile; choose another name or folder")
+    taken = NadaError(
+        f"{target} exists by now: another program has written it meanwhile; choose another name or folder"
+    )
     try:
         os.link(temp, target)
         _flush_folder(target.parent)

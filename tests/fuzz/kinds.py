@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from helpers.checkpoint_files import small_generator, torch_bytes
 from helpers.checkpoint_fuzz import corpus
 from helpers.discriminator_files import alive, nvidia_bytes, rosinality_names
@@ -28,16 +29,26 @@ from nada.cli.parsing import escaped, show_tree
 from nada.clip.loading import load_clip
 from nada.clip.models import ClipEnsemble
 from nada.latents.directions import edit_latents, load_direction
+from nada.latents.files import load_latents
+from nada.latents.rendering import generate
 from nada.measure.demo_judge import KEY as JUDGE
 from nada.measure.demo_judge import Judge, load_judge
+from nada.photo.codes import Codes, fitted_noise, load_codes, save_codes
+from nada.photo.crop import square_crop
 from nada.photo.encoders.files import load_published_encoder
 from nada.photo.encoders.published import PublishedEncoder, describe
+from nada.photo.encoders.small import SmallEncoder, SmallEncoderConfig, load_small_encoder, save_small_encoder
+from nada.photo.loop import PhotoState, load_photo_state, save_photo_state
+from nada.photo.project import ProjectConfig, Projection
 from nada.pictures.reading import FORMATS, load_pictures
+from nada.runs.names import slug
 from nada.stylegan2 import Generator
 from nada.stylegan2.discriminator import Discriminator
 from nada.styles.files import load_style, save_style
 from nada.styles.preview import preview_of
 from nada.styles.style import Style
+from nada.sweep.halving import Halving
+from nada.sweep.plan import Plan, make_plan, read_sweep
 from nada.text_edits import LatentMapper, load_mapper, save_mapper
 from nada.training.goal import Goal
 from nada.training.state import RunState, load_state, save_state
@@ -233,6 +244,74 @@ def _use_discriminator(discriminator: Discriminator, path: Path) -> None:
         discriminator(torch.zeros(4, config.img_channels, config.resolution, config.resolution))
 
 
+def _small_encoders(folder: Path) -> list[bytes]:
+    encoder = SmallEncoder(SmallEncoderConfig(16, (8, 16), 8, 4, 8), "base", {"steps": 3})
+    return [_written(lambda path: save_small_encoder(encoder, path), folder)]
+
+
+def _latents(folder: Path) -> list[bytes]:
+    ws = torch.ones(2, 4, 14)
+    np.savez(folder / "w.npz", w=ws.numpy(), noise=np.zeros(3))
+    np.save(folder / "w.npy", ws[:1].numpy())
+    torch.save({"face.jpg": {"latent": ws[0], "noise": [torch.zeros(3)]}}, folder / "w.pt")
+    return [*((folder / name).read_bytes() for name in ("w.npz", "w.npy", "w.pt")), _photo_codes(folder)[0]]
+
+
+def _photo_codes(folder: Path) -> list[bytes]:
+    crop = square_crop((20.5, 30.0), 18.0, (40, 60))
+    noise = {"b4.conv1": torch.zeros(2, 1, 4, 4)}
+    codes = Codes(torch.ones(2, 4, 14), (crop, crop), ("a.png", ""), "base", {"pull": 0.1}, noise)
+    return [_written(lambda path: save_codes(codes, path), folder)]
+
+
+def _use_photo_codes(codes: Codes, path: Path) -> None:
+    assert codes.ws.isfinite().all()
+    noise = fitted_noise(path, small_generator(8), len(codes.ws))
+    if codes.ws.shape[1:] == (4, 14):
+        generate(small_generator(8), codes.ws, noise or "const")
+    _show({"recipe": codes.recipe, "photos": list(codes.photos), "crops": [crop.to_json() for crop in codes.crops]})
+
+
+def _projection() -> Projection:
+    generator = small_generator(8)
+    photos = generator.synthesis(generator.mapping(torch.zeros(1, generator.config.z_dim))).detach().clamp(-1, 1)
+    return Projection(generator, photos, ProjectConfig(w_iterations=2, plus_iterations=2))
+
+
+def _photo_states(folder: Path) -> list[bytes]:
+    run = _projection()
+    next(run)
+    return [_written(lambda path: save_photo_state(run.state(), path), folder)]
+
+
+def _use_photo_state(state: PhotoState, path: Path) -> None:
+    run = _projection()
+    run.restore(state)
+    if run.iteration < len(run):
+        next(run)
+    assert run.ws.isfinite().all()
+
+
+def _sweeps(folder: Path) -> list[bytes]:
+    description = {
+        "name": "styles",
+        "base": {"generator": "demo", "source": "photo", "learning_rate": "1e-3"},
+        "grid": {"target": ["a", "b"], "seed": [0, 1]},
+        "pairs": [{"source": "dog", "target": "pig", "iterations": 20}],
+        "exclude": [{"target": "a", "seed": 1}],
+        "evaluate": {"count": 4, "metrics": ["quality"]},
+        "halving": {"keep_best": "1/3", "at": [5, 10], "metric": "quality"},
+        "keep": "style",
+    }
+    return [json.dumps(description).encode(), yaml.safe_dump(description).encode()]
+
+
+def _use_sweep(plan: Plan, path: Path) -> None:
+    if plan.halving:
+        Halving.parse(**plan.halving)
+    slug(plan.name)
+
+
 KINDS = {
     "generators": Kind(corpus, _read_generator, _use_generator, "model"),
     "own generators": Kind(_own_generators, _read_generator, _use_own_generator),
@@ -243,6 +322,11 @@ KINDS = {
     "pictures": Kind(_pictures, lambda path: load_pictures([path], 8), name="picture.png"),
     "states": Kind(_states, load_state, _use_state),
     "judges": Kind(_judges, load_judge),
+    "small encoders": Kind(_small_encoders, load_small_encoder),
+    "latent codes": Kind(_latents, lambda path: load_latents(path, small_generator(8)), name="codes"),
+    "photo codes": Kind(_photo_codes, load_codes, _use_photo_codes),
+    "photo states": Kind(_photo_states, load_photo_state, _use_photo_state),
+    "sweeps": Kind(_sweeps, lambda path: make_plan(read_sweep(path)), _use_sweep, "sweep.yaml"),
     "encoders": Kind(_encoders, load_published_encoder, _use_encoder, "encoder.pt"),
     "CLIP folders": Kind(_clip_config, _read_clip, _use_clip, "open_clip_config.json"),
 }
