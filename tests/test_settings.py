@@ -60,7 +60,9 @@ def test_type_checkers_see_the_types_of_the_librarys_settings(config):
 def test_every_whole_number_has_limits(config):
     """None runs for ever, or asks for more memory than there is on earth."""
     numbers = [setting for setting in settings_of(config).values() if int in setting.kinds]
-    assert [setting.name for setting in numbers if None in (setting.low, setting.high) and setting.name != "layers"] == []
+    assert [
+        setting.name for setting in numbers if None in (setting.low, setting.high) and setting.name != "layers"
+    ] == []
 
 
 @pytest.mark.parametrize(
