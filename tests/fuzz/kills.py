@@ -37,6 +37,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+import nada.cli.photo
 import nada.cli.shared
 from fuzz.ways import WAYS, Way, Work, make_models
 from nada.checkpoint import load_generator
@@ -57,7 +58,7 @@ def run(work: Work, folder: Path, kill: Kill | None = None) -> tuple[int, str]:
                 os.dup2(printed.fileno(), 1)
                 os.dup2(printed.fileno(), 2)
                 os.chdir(folder)
-                nada.cli.shared.CONVERTED = folder / "converted"
+                nada.cli.shared.CONVERTED, nada.cli.photo.STORE = folder / "converted", folder / "photos"
                 if kill:
                     kill(folder)
                 code = nada_main([*work, "--json"]) if isinstance(work, list) else work() or 0
@@ -75,7 +76,7 @@ def changes(folder: Path, then: Callable[[str, str | None], None]) -> None:
     """Call a function before each change that this process makes to a folder: (event, the file opened to write)."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod"):
+        if event not in ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.chmod"):
             return
         path = arguments[0]
         if not isinstance(path, (str, os.PathLike)) or not os.path.abspath(path).startswith(f"{folder}/"):

@@ -16,6 +16,9 @@ from safetensors.torch import save_file
 
 from nada.checkpoint import load_generator, save_generator, save_rosinality
 from nada.clip.loading import load_clip
+from nada.latents.rendering import generate
+from nada.latents.sampling import sample_latents
+from nada.pictures.convert import to_pil
 from nada.runs.kept_run import KeptRun
 from nada.runs.store import MapperStore, RunStore
 from nada.stylegan2 import GeneratorConfig
@@ -34,6 +37,9 @@ ADAPT = ["adapt", *MODELS, *TEXTS, "--batch", "1", "--layers", "3", "--iteration
 STATED = [*ADAPT, "--snapshot-every", "2"]
 RESUME = ["adapt", "--resume", "run", "--device", "cpu", "--quiet"]
 EDIT = ["--target", "sketch", "--iterations", "6", "--quiet", "--out", "run"]
+INVERT = ["--middle", "--generator", "base.pt", "--w-iterations", "3", "--plus-iterations", "2", "--clip", "none"]
+INVERT += ["--device", "cpu", "--quiet"]
+LIKENESS = ["--tune", "2", "--save-likeness", "likeness.safetensors"]
 MAPPER = ["mapper", *MODELS, *EDIT, "--batch", "1"]
 
 
@@ -88,6 +94,9 @@ WAYS = {
         ["direction", *MODELS, *TEXTS, "--samples", "2", "--candidates", "4", "--beta", "0", "--quiet", "--out", "run"]
     ),
     "generate": Way(["generate", "--generator", "base.pt", "--count", "3", "--device", "cpu", "--out", "run"]),
+    "align": Way(["align", "photo.png", "--middle", "--size", "32", "--device", "cpu", "--out", "run"]),
+    "invert": Way(["invert", "photo.png", *INVERT, "--out", "run"]),
+    "photo": Way(["photo", "photo.png", *INVERT, *LIKENESS, "--style", "style.safetensors", "--out", "result.png"]),
     "convert": Way(["convert", "base.pt", "result.safetensors"]),
     "convert --overwrite": Way(
         ["convert", "adapted.safetensors", "result.pt", "--overwrite"], (["convert", "base.pt", "result.pt"],)
@@ -111,12 +120,13 @@ WAYS = {
 
 
 def make_models(folder: Path) -> None:
-    """Generators, a style and a CLIP, all tiny."""
+    """Generators, a style, a photo and a CLIP, all tiny."""
     base = alive(GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2))
     adapted = moved(base)
     save_rosinality(base, folder / "base.pt")
     save_generator(adapted, folder / "adapted.safetensors")
     save_style(Style.between(base, adapted, preview=preview_of(base, adapted)), folder / "style.safetensors")
+    to_pil(generate(base, sample_latents(base, 1)))[0].save(folder / "photo.png")
     (folder / "clip").mkdir()
     (folder / "clip" / "open_clip_config.json").write_text(json.dumps(TINY_CLIP))
     torch.manual_seed(1)
