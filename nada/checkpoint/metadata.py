@@ -46,8 +46,12 @@ GENERATOR = {
 }
 
 
-def read_json(text: str | bytes | bytearray) -> Any:
+def read_json(text: str | bytes | bytearray, half_letters: bool = False) -> Any:
     """Parse JSON that may say anything, and refuse what would break whoever copies, prints or computes with it.
+
+    Args:
+        text: the JSON, in UTF-8.
+        half_letters: accept halves of surrogate pairs, as which Python has file names that are not UTF-8.
 
     Raises:
         CheckpointError: it is no JSON, nested too deeply, or holds absurd numbers or broken letters.
@@ -56,7 +60,7 @@ def read_json(text: str | bytes | bytearray) -> Any:
         # json itself would guess other encodings, and import their codecs
         value = json.loads(text if isinstance(text, str) else text.decode("utf-8"), parse_int=_whole_number)
         for part in _parts(value):
-            if isinstance(part, str):
+            if isinstance(part, str) and not half_letters:
                 part.encode()  # half of a surrogate pair is no letter
         return value
     except (ValueError, RecursionError) as error:
@@ -71,7 +75,9 @@ def read_json_file(path: Path, shape: Any) -> dict[str, Any]:
         shape: of the object; see `fits`.
     """
     with suppress(OSError, CheckpointError), open(path, "rb") as file:
-        if len(data := file.read(MAX_FILE + 1)) <= MAX_FILE and fits(found := read_json(data), shape):
+        if len(data := file.read(MAX_FILE + 1)) <= MAX_FILE and fits(
+            found := read_json(data, half_letters=True), shape
+        ):
             return found if isinstance(found, dict) else {}
     return {}
 

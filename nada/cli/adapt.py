@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .. import demo
+from ..checkpoint.metadata import fits
 from ..clip.loading import load_clip, usual_clip
 from ..errors import NadaError, UsageError
 from ..generators import Generator
@@ -22,7 +23,7 @@ from ..runs.names import free_path, result_name
 from ..runs.out_of_memory import sparing
 from ..runs.results import STRIP_COLUMNS, save_results
 from ..runs.snapshots import evenly
-from ..settings import settings_of
+from ..settings import MAX_STEPS, settings_of
 from ..training.config import RECOMMENDABLE, AdaptConfig, recommendation_remark
 from ..training.presets import PRESETS
 from .interrupt import Interrupt
@@ -38,6 +39,7 @@ from .shared import (
 )
 
 log = logging.getLogger(__name__)
+NOTES = {"generator?": (str, None), "clip?": (str, None), "snapshot_every?": (int, None)}  # in a state
 
 
 def add(commands: Any) -> None:
@@ -132,8 +134,8 @@ def _moments(every: int | None, iterations: int) -> Collection[int]:
     """Iterations at which to take snapshots: every so many; 0 never; None for each column of the filmstrip."""
     if every is None:
         return evenly(iterations, STRIP_COLUMNS)
-    if every < 0:
-        raise UsageError(f"snapshot_every is {every}; it must be 0 (never) or more")
+    if not 0 <= every <= MAX_STEPS:
+        raise UsageError(f"snapshot_every is {every}; it must be in 0..{MAX_STEPS}, 0 for never")
     return range(every, iterations + 1, every) if every else ()
 
 
@@ -159,6 +161,8 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
             f"the run in {args.resume} has done {done} iterations; give --iterations with more to lengthen it"
         )
     notes = {name: value for name, value in state.notes.items() if name != "history"}
+    if not fits(notes, NOTES):
+        raise NadaError(f"the notes in the state of {args.resume} are damaged; start the run again in another folder")
     generator = args.generator or notes.get("generator") or demo_base(state.recipe)
     if not generator:
         raise UsageError("the run does not tell where its base generator is; give --generator")

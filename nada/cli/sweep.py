@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..errors import NadaError, UsageError
+from ..errors import NadaError, UsageError, printable
 from ..runs.durations import duration
 from ..runs.folder import PAGE
 from ..runs.names import slug
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if (number := getattr(args, name)) is not None and not 1 <= number <= most:
             raise UsageError(f"--{name} is {number}; it must be in 1..{most}")
     description = described(args)
-    plan = make_plan(description, args.file.stem if args.file else "sweep")
+    plan = make_plan(description, printable(args.file.stem) if args.file else "sweep")
     if args.threads and not args.ray:
         torch.set_num_threads(args.threads)
     models = Models(load_base, pick_device(args.device))

@@ -54,7 +54,7 @@ class Placing:
         if len(self.numbers) not in counts or not all(map(isfinite, self.numbers)):
             raise UsageError(
                 f"{self.method} takes {' or '.join(map(str, counts))} numbers in pixels ({meaning}), and got "
-                f"{len(self.numbers)}: {', '.join(f'{number:g}' for number in self.numbers) or 'none'}"
+                f"{len(self.numbers)}: {', '.join(f'{number:g}' for number in self.numbers[:12]) or 'none'}"
             )
         check_choice(self.which)
 

@@ -116,6 +116,7 @@ def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Pl
     title = description.get("name") or default_name
     if not isinstance(title, str):
         raise UsageError(f"name is {shortened(title)}; it must be a text")
+    check_text("name", title)
     halving = _mapping(description.get("halving"), "halving") or None
     _known(halving or {}, HALVING, "halving")
     for name, value in (halving or {}).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from nada.styles.files import load_style
 from nada.styles.style import apply_style
 from nada.training.config import AdaptConfig
 from nada.training.presets import PRESETS
+from nada.training.state import load_state, save_state
 
 
 @pytest.fixture
@@ -198,6 +200,21 @@ def test_resume_refuses_what_it_cannot_do(nada, tmp_path, small):
     code, error = nada("adapt", "--resume", tmp_path / "run", "--iterations", 4)
     assert (code, "another base generator" in error) == (2, True)
     assert nada("adapt", "--resume", tmp_path / "nowhere")[0] == 1
+
+
+def test_what_is_damaged_in_a_run_folder_is_a_sentence(nada, tmp_path):
+    nada("adapt", *TEXTS, "--iterations", 2, "--out", tmp_path / "run")
+    (path,) = RunFolder(tmp_path / "run").states().values()
+    state = load_state(path)
+    for name, value in (("snapshot_every", "x"), ("generator", 5), ("clip", ["demo"])):
+        save_state(replace(state, notes={**state.notes, name: value}), path)
+        code, error = nada("adapt", "--resume", tmp_path / "run", "--iterations", 3)
+        assert (code, "the notes in the state" in error) == (1, True)
+    save_state(replace(state, recipe={**state.recipe, "batch": "x"}), path)
+    assert nada("adapt", "--resume", tmp_path / "run", "--iterations", 3)[0] == 2
+    for record in ({"generator": 5}, [], "x", 10**400):
+        (tmp_path / "run" / "record.json").write_text(json.dumps(record))
+        assert "does not tell where its base generator is" in nada("pick", tmp_path / "run", 2)[1]
 
 
 def test_every_moment_of_the_filmstrip_can_be_picked(nada, tmp_path, small):

@@ -155,6 +155,7 @@ def test_convert_and_inspect(base, tmp_path, capsys, small):
         (["--seed", "1" + 400 * "0"], 2, "seed is 1"),
         (["--device", "meta"], 2, "the device 'meta' cannot be used here"),
         (["--snapshot-every", "-1"], 2, "snapshot_every is -1"),
+        (["--snapshot-every", "9" * 30], 2, "it must be in 0..10000000, 0 for never"),
     ],
 )
 def test_mistakes_get_a_sentence_and_a_code(adapt, capsys, arguments, code, words):

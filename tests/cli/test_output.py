@@ -111,6 +111,7 @@ def test_no_console_at_all(command, tmp_path, monkeypatch):
 def test_a_run_in_a_folder_whose_name_is_not_utf8_resumes(command, tmp_path):
     out = tmp_path / "\udcff"
     assert command("adapt", out, "--quiet") == 0
+    assert RunFolder(out).record()["finished"]
     assert main(["adapt", "--resume", str(out), "--iterations", "3", "--quiet", "--device", "cpu"]) == 0
     assert load_generator(result(out, "adapt")).metadata["adaptations"][-1]["iterations_done"] == 3
 

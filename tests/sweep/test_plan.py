@@ -66,6 +66,7 @@ def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path):
         ({"base": {"target": "a"}, "evaluate": {"count": 1}}, "count is 1"),
         ({"base": {"target": "a"}, "evaluate": {"metrics": [1]}}, "list of names"),
         ({"base": {"target": "a"}, "name": 7}, "name is 7"),
+        ({"base": {"target": "a"}, "name": "\ud800"}, "must be a text in UTF-8"),
         ({"base": {"target": "a"}, "grid": {"seed": list(range(400)), "batch": list(range(1, 400))}}, str(MAX_JOBS)),
         ({"pairs": {"target": "a"}}, "must be a list"),
     ],
