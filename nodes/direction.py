@@ -15,6 +15,7 @@ from ..nada import (
     preview_of,
     preview_picture,
 )
+from ..nada.clip.alphabet import unreadable_remark
 from ..nada.generators import Generator
 from ..nada.settings import settings_of
 from ..nada.text_edits.global_directions import AMOUNT, BETA, MAX_AMOUNT, check_edit
@@ -102,7 +103,8 @@ class NADATextDirection(io.ComfyNode):
         with host.on_device(generator, edited):
             style = style.with_preview(preview_of(generator, edited))
         layer, index, value = channels[0]
-        host.say(f"{len(channels)} style channels | most relevant: {layer} channel {index}, {value:+.2f}")
+        found = f"{len(channels)} style channels", f"most relevant: {layer} channel {index}, {value:+.2f}"
+        host.say(" | ".join(filter(None, (*found, unreadable_remark(clip, [config.source, config.target])))))
         image = host.picture_to_image(preview_picture(style.preview))
         return io.NodeOutput(edited, style, ui=ui.PreviewImage(image, cls=cls))
 

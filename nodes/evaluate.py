@@ -7,6 +7,7 @@ from itertools import islice
 from comfy_api.latest import io, ui
 
 from ..nada import ClipEnsemble, EvaluateConfig, evaluate, image_count, judge_for, report
+from ..nada.clip.alphabet import unreadable_remark
 from ..nada.generators import Generator
 from ..nada.settings import settings_of
 from . import host
@@ -111,5 +112,5 @@ class NADAEvaluate(io.ComfyNode):
             result = evaluate(generator, clip, config, base, judge and judge.measures(config.target), show)
         text = report(result)
         figures = (f"{name} {found['mean']:.3f}" for name, found in result["measures"].items())
-        host.say(" | ".join(islice(figures, SHOWN)))
+        host.say(" | ".join(filter(None, (*islice(figures, SHOWN), unreadable_remark(clip, [target])))))
         return io.NodeOutput(text, ui=ui.PreviewText(text))

@@ -24,6 +24,7 @@ from ..nada import (
     slug,
     train_mapper,
 )
+from ..nada.clip.alphabet import unreadable_remark
 from ..nada.generators import Generator
 from ..nada.pictures.fonts import unwritable_remark
 from ..nada.pictures.grids import before_after
@@ -151,7 +152,8 @@ class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
 
     def __init__(self, generator: Generator, clip: ClipEnsemble, config: MapperConfig, preview_images: int):
         self.total, self.config = config.iterations, config
-        self.remarks = [*filter(None, [unwritable_remark([config.target])])]
+        texts = [config.target]
+        self.remarks = [*filter(None, (unreadable_remark(clip, texts), unwritable_remark(texts)))]
         self.codes = sample_latents(generator, preview_images, config.seed, config.psi)
         self.before = generate(generator, self.codes, batch=config.batch)
         self.generator = generator

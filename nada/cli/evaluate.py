@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import demo
+from ..clip.alphabet import unreadable_remark
 from ..clip.loading import PAPER_SPEC, load_clip
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
@@ -20,6 +22,7 @@ from .options import add_config, given
 from .parsing import add_command, add_device
 from .shared import demo_base, load_base, pick_device
 
+log = logging.getLogger(__name__)
 AUTO, NONE = "auto", "none"
 RECORDED = "that of the adaptation"
 
@@ -76,6 +79,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     known = judge_for(generator, place)
     judge = {AUTO: known, NONE: None}[args.judge] if args.judge in (AUTO, NONE) else load_judge(args.judge, place)
     clip = load_clip(args.clip or (demo.NAME if known else PAPER_SPEC), place)
+    if remark := unreadable_remark(clip, [config.target]):
+        log.warning("%s", remark)
     extra = judge.measures(config.target) if judge else None
     identity = _independent(args.identity, recipe, place)
     latents = load_latents(args.latents, generator) if args.latents else None

@@ -9,6 +9,7 @@ The generator stays within what it can make already.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from ..clip.alphabet import unreadable_remark
 from ..clip.directions import text_direction
 from ..clip.embedding import embed_images
 from ..clip.models import ClipEnsemble
@@ -27,6 +29,8 @@ from ..losses import unit
 from ..seeding import SEEDS, seeded
 from ..settings import Setting, check_settings
 from ..styles.style import Style
+
+log = logging.getLogger(__name__)
 
 BETA, AMOUNT = 0.1, 4.0
 MAX_AMOUNT = 20.0
@@ -173,6 +177,8 @@ def measure_relevance(
     Raises:
         UsageError: both texts mean the same to a CLIP model, or one is too long.
     """
+    if remark := unreadable_remark(clip, [config.source, config.target]):
+        log.warning("%s", remark)
     directions = [text_direction(m, config.source, config.target, prompt_templates(config.templates)) for m in clip]
     twin, random = copy.deepcopy(generator).train(False).requires_grad_(False), seeded(config.seed)
     layers = [name for name, layer in generator.layers.items() if layer.kind is LayerKind.CONVOLUTION]

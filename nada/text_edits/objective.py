@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from ..clip.alphabet import unreadable_remark
 from ..clip.models import ClipEnsemble, ClipModel
 from ..clip.prompts import PHRASE_ALONE, Templates, check_templates, prompt_templates
 from ..clip.views import random_views, view_count
@@ -18,6 +20,8 @@ from ..generators import Generator
 from ..losses import global_loss, relative_norm_loss, unit
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, MAX_VIEWS, Setting, check_settings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class TextObjective:
     @torch.inference_mode(False)
     def __init__(self, generator: Generator, clip: ClipEnsemble, config: EditConfig):
         self.clip, self.config, self.random = clip, config, seeded(config.seed)
+        if remark := unreadable_remark(clip, [config.target]):
+            log.warning("%s", remark)
         self.views = view_count(config.views, clip)
         self.targets = [text_embedding(model, config.target, config.prompts) for model in clip]
         self.synthesis = copy.deepcopy(generator.synthesis).train(False).requires_grad_(False)

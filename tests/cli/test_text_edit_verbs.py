@@ -248,3 +248,17 @@ def test_help_teaches_every_option(name, capsys):
     text = capsys.readouterr().out
     for word in ("--target", "--l2-weight", "--views", "--clip", "default: 300"):
         assert word in text
+
+
+def test_a_text_that_clip_cannot_read_is_said_by_every_verb(base, clip_folder, tmp_path, capsys):
+    models = ["--generator", str(base), "--clip", str(clip_folder), "--device", "cpu", "--target", "素描"]
+    short = ["--quiet", "--iterations", "1"]
+    for verb, *options in (
+        ("mapper", *short, "--batch", "1"),
+        ("optimize", *short, "--count", "1"),
+        ("direction", "--quiet", "--source", "photo", "--samples", "1", "--candidates", "2", "--beta", "0"),
+        ("evaluate", "--base", "none", "--count", "2", "--seeds", "1"),
+    ):
+        out = [] if verb == "evaluate" else ["--out", str(tmp_path / verb)]
+        assert main([verb, *models, *options, *out]) == 0
+        assert "can hardly read '素描'; write it in English" in capsys.readouterr().err

@@ -186,6 +186,20 @@ def test_a_label_that_no_font_can_write_is_said_on_the_nodes(host, small, clip, 
     assert "'猪'" in host.texts[-1]
 
 
+@pytest.mark.parametrize(
+    ("node", "inputs"),
+    [
+        ("NADATrainMapper", {"iterations": 1, "batch": 1, "learning_rate": 0.0}),
+        ("NADATextDirection", {"source": "photo", "samples": 1, "candidates": 2, "beta": 0.0}),
+        ("NADAEvaluate", {"count": 2, "repetitions": 1}),
+    ],
+)
+def test_a_text_that_clip_cannot_read_is_said_on_every_node(host, small, clip, monkeypatch, node, inputs):
+    monkeypatch.setattr(host.nodes.evaluate, "judge_for", lambda generator, device: None)
+    getattr(host.nodes, node).execute(small, clip, target="素描", **inputs)
+    assert "can hardly read '素描'; write it in English" in host.texts[-1]
+
+
 def test_pictures_that_a_wrong_step_size_made_plain_are_said(host, small, clip):
     remark = host.nodes.training.faded_remark
     noise = torch.randn(2, 3, 8, 8)
