@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,10 @@ from nada import CheckpointError, load_mapper, load_state, load_style, save_gene
 from nada.checkpoint.loading import load_generator
 from nada.checkpoint.metadata import MAX_DEPTH, NUMBER, fits, read_description, read_json, strict_json
 from nada.measure.demo_judge import load_judge
+from nada.photo.codes import Codes, save_codes
+from nada.photo.crop import middle_crop
+from nada.photo.encoders.small import SmallEncoder, SmallEncoderConfig, save_small_encoder
+from nada.photo.loop import PhotoState, save_photo_state
 from nada.styles.files import save_style
 from nada.styles.style import Style
 from nada.text_edits import LatentMapper
@@ -84,6 +89,27 @@ def test_later_formats_ask_for_an_update():
 def test_numbers_that_json_cannot_say_become_null():
     value = {"a": float("nan"), "b": [float("inf"), 1.0], "c": ("x", -float("inf"))}
     assert json.loads(strict_json(value)) == {"a": None, "b": [None, 1.0], "c": ["x", None]}
+
+
+def test_files_say_nothing_that_json_cannot(small, tmp_path):
+    """Whatever a stranger's file said of itself; a NaN in a header would break other programs."""
+    odd, path = {**RECIPE, "x": [float("nan"), {"y": float("inf")}]}, tmp_path / "a.safetensors"
+    mapper, adapted = LatentMapper(4, 8), moved(small)
+    mapper.metadata, adapted.metadata = odd, {"adaptations": [odd]}
+    crop = middle_crop((40, 60))
+    for save in (
+        partial(save_generator, adapted),
+        partial(save_mapper, mapper),
+        partial(save_style, Style.between(small, adapted)),
+        partial(save_state, RunState({"a": torch.ones(1)}, odd, {}, (), {"history": odd})),
+        partial(save_codes, Codes(torch.zeros(1, 4, 8), (crop,), ("",), "", odd)),
+        partial(save_photo_state, PhotoState(odd, {"a": torch.ones(1)})),
+        partial(save_small_encoder, SmallEncoder(SmallEncoderConfig(16, (8, 16), 8, 4, 8), "", odd)),
+    ):
+        save(path)
+        with safe_open(path, "pt") as file:
+            texts = file.metadata().values()
+        assert all(json.loads(text, parse_constant=pytest.fail) for text in texts)
 
 
 def described(path, key, change):

@@ -32,6 +32,16 @@ def test_a_run_without_snapshots_has_none_to_open(small, tmp_path):
         RunFolder(tmp_path).open_snapshots(small)
 
 
+@pytest.mark.parametrize("number", ["²²", "٣", "-1", "1.5", "", "1 ", "x"])
+def test_files_without_a_plain_number_are_no_snapshots(tmp_path, number):
+    for folder, ending in (("snapshots", ".style.safetensors"), ("states", ".safetensors")):
+        (tmp_path / folder).mkdir()
+        for name in (number, "00002", "9" * 200):
+            (tmp_path / folder / f"iteration_{name}{ending}").touch()
+    run = RunFolder(tmp_path)
+    assert [*run.snapshot_files()] == [*run.states()] == [2, int("9" * 200)]
+
+
 def test_a_run_that_replaces_another_neither_lists_nor_continues_its_files(finished):
     with finished.claimed(overwrite=True):
         assert finished.load_snapshots() == []
