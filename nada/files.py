@@ -93,6 +93,20 @@ def atomic_path(path: str | os.PathLike[str], new: bool = False) -> Iterator[Pat
             temp.unlink()  # after a success it has its new name, and there is nothing to remove
 
 
+class _NothingYet(Exception):
+    """Leaves `atomic_path` without a file."""
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Make sure that a file can be written, before the work whose result it should hold. Its folder exists afterwards.
+
+    Raises:
+        NadaError: as `atomic_path`.
+    """
+    with suppress(_NothingYet), atomic_path(path):
+        raise _NothingYet
+
+
 def finish(temp: Path, path: str | os.PathLike[str]) -> None:
     """Give a complete file its name, in the same folder; what had that name is replaced.
 

@@ -31,6 +31,17 @@ def test_creates_folders_and_replaces(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_can_be_written_is_known_before(tmp_path):
+    files.check_writable(tmp_path / "new" / "a.txt")
+    assert list((tmp_path / "new").iterdir()) == [], "nothing is left behind"
+    (tmp_path / "old").write_text("old")
+    files.check_writable(tmp_path / "old")
+    assert (tmp_path / "old").read_text() == "old"
+    for path in (tmp_path / "old" / "a.txt", tmp_path / ("x" * 300), tmp_path):
+        with pytest.raises(NadaError):
+            files.check_writable(path)
+
+
 def write_while_another_writes(path: Path) -> None:
     with atomic_path(path, new=True) as late:
         with atomic_path(path, new=True) as temp:

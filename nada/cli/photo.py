@@ -18,7 +18,7 @@ from .. import demo
 from ..clip.loading import load_clip
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
-from ..files import CACHE, atomic_path
+from ..files import CACHE, atomic_path, check_writable
 from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.smoothing import check_smoothing, smooth_latents
@@ -254,7 +254,7 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
     base = load_base(args.generator)
     model = styled(base, args.style)  # what does not fit, or cannot be written, ends it before the work
     for path in filter(None, (out, args.save_likeness)):
-        ResultFolder(path.parent).prepare()
+        check_writable(path)
     found = invert(args, base, [args.photo])
     model, interrupted = model.to(found.base.device), found.interrupted
     if tuning and not interrupted:

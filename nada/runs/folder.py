@@ -23,7 +23,7 @@ from PIL import Image
 from ..checkpoint import save_generator
 from ..checkpoint.metadata import read_json_file, strict_json
 from ..errors import NadaError, UsageError
-from ..files import atomic_path
+from ..files import atomic_path, check_writable
 from ..generators import Generator
 from ..styles.files import load_style, save_style
 from ..styles.style import Style
@@ -59,10 +59,7 @@ class ResultFolder:
         Raises:
             NadaError: it cannot be written to.
         """
-        probe = self.path / ".writable"
-        with atomic_path(probe) as temporary:
-            temporary.touch()
-        probe.unlink(missing_ok=True)  # another command may have looked at the same moment
+        check_writable(self.path / RECORD)
 
     @contextmanager
     def claimed(self, overwrite: bool = False) -> Iterator[None]:

@@ -149,6 +149,7 @@ def test_ctrl_c_keeps_the_codes_so_far_and_the_same_command_resumes(files, monke
         (["--style", "absent.safetensors"], "there is no file"),
         (["--style", "look.style.safetensors:nan"], "strength is nan"),
         (["--out", "me.png/x.png"], "not a folder"),
+        (["--out", "x" * 300 + ".png"], "too long"),
         (["--tune", "1", "--save-likeness", "me.png/x.safetensors"], "not a folder"),
     ],
 )
