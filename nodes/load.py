@@ -258,7 +258,7 @@ class NADASaveGenerator(io.ComfyNode):
     @host.explained
     def execute(cls, generator: Generator, filename_prefix: str) -> io.NodeOutput:
         path = host.next_save_path(filename_prefix)
-        save_generator(generator, path)
+        save_generator(generator, path, new=True)
         text = host.saved(path)
         host.say(text)
         return io.NodeOutput(ui=ui.PreviewText(text))

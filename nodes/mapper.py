@@ -254,7 +254,7 @@ class NADASaveMapper(io.ComfyNode):
     @host.explained
     def execute(cls, mapper: LatentMapper, filename_prefix: str) -> io.NodeOutput:
         path = host.next_save_path(filename_prefix, host.MAPPERS)
-        save_mapper(mapper, path)
+        save_mapper(mapper, path, new=True)
         text = host.saved(path)
         host.say(text)
         return io.NodeOutput(ui=ui.PreviewText(text))

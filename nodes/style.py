@@ -126,7 +126,7 @@ class NADASaveStyle(io.ComfyNode):
         style = Style.between(base, adapted, rank or None, PRECISIONS[precision], name=name)
         with host.on_device(base, adapted, needs=2 * image_bytes(base)):
             style = style.with_preview(preview_of(base, adapted))
-        save_style(style, path)
+        save_style(style, path, new=True)
         text = f"saved {host.relative_to_output(path)} ({path.stat().st_size / 1e6:.2f} MB)"
         lost = f" | lost {100 * style.error:.2g} % of the change" if rank else ""
         host.say(f"{text}{lost} | {describe(style)}")

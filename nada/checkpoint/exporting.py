@@ -19,7 +19,7 @@ from .rosinality import FIELDS, FILTER_GAIN
 LR_MULTIPLIER = 0.01  # of the mapping network, rosinality's default
 
 
-def save_rosinality(generator: Generator, path: str | os.PathLike[str]) -> list[str]:
+def save_rosinality(generator: Generator, path: str | os.PathLike[str], new: bool = False) -> list[str]:
     """Write a generator as rosinality/stylegan2-pytorch does: a torch file with "g_ema" and "latent_avg".
 
     StyleGAN-NADA, pSp, e4e and many others read this format.
@@ -27,6 +27,7 @@ def save_rosinality(generator: Generator, path: str | os.PathLike[str]) -> list[
     Args:
         generator: the generator; its metadata has no place in such a file.
         path: the file to create or replace; ".pt" is customary.
+        new: never replace a file; see `atomic_path`.
 
     Returns:
         What those who load the file should know, in sentences.
@@ -44,7 +45,7 @@ def save_rosinality(generator: Generator, path: str | os.PathLike[str]) -> list[
     checkpoint = {"g_ema": {name: t.clone() for name, t in renamed.items()}, "latent_avg": average.clone()}
     buffer = io.BytesIO()  # PyTorch's own writer would turn a full disk into an obscure error
     torch.save(checkpoint, buffer)
-    with atomic_path(path) as temp:
+    with atomic_path(path, new) as temp:
         temp.write_bytes(buffer.getbuffer())
     return _notes(generator.config)
 

@@ -15,7 +15,7 @@ from ..generators import Generator
 from .own import describe
 
 
-def save_generator(generator: Generator, path: str | os.PathLike[str]) -> None:
+def save_generator(generator: Generator, path: str | os.PathLike[str], new: bool = False) -> None:
     """Write a generator as safetensors: its tensors under canonical names, its config and its `metadata`.
 
     The file appears whole or not at all, and `load_generator` gives back the same bits. An adapted generator
@@ -24,6 +24,7 @@ def save_generator(generator: Generator, path: str | os.PathLike[str]) -> None:
     Args:
         generator: the generator; its `metadata` must be plain data, as JSON has it.
         path: the file to create or replace; ".safetensors" is customary.
+        new: never replace a file; see `atomic_path`.
 
     Raises:
         NadaError: the file cannot be written, or the metadata is not plain data.
@@ -33,11 +34,13 @@ def save_generator(generator: Generator, path: str | os.PathLike[str]) -> None:
     except (TypeError, ValueError) as error:
         raise NadaError(f"the generator's metadata cannot be saved as JSON: {error}") from error
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
-    write_safetensors(tensors, metadata, path)
+    write_safetensors(tensors, metadata, path, new)
 
 
-def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: str | os.PathLike[str]) -> None:
-    """Write tensors, contiguous on the CPU, with texts: the file appears whole or not at all.
+def write_safetensors(
+    tensors: dict[str, Tensor], metadata: dict[str, str], path: str | os.PathLike[str], new: bool = False
+) -> None:
+    """Write tensors, contiguous on the CPU, with texts: the file appears whole or not at all. `new`: see `atomic_path`.
 
     Raises:
         NadaError: a tensor has numbers that are not finite, or the file cannot be written.
@@ -47,7 +50,7 @@ def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], path
             f"{path} was not written: {odd} has numbers that are not finite; a training has diverged, use a smaller "
             "learning rate"
         )
-    with atomic_path(path) as temp:
+    with atomic_path(path, new) as temp:
         try:
             save_file(tensors, temp, metadata)
         except SafetensorError as error:

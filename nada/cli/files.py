@@ -41,7 +41,7 @@ def run_convert(args: argparse.Namespace) -> dict[str, Any]:
     generator = load_generator(args.source)
     notes = generator.metadata.get("notes", [])
     if target.suffix == ".pt":
-        notes = [*notes, *save_rosinality(generator, target)]
+        notes = [*notes, *save_rosinality(generator, target, new=not args.overwrite)]
     else:
-        save_generator(generator, target)
+        save_generator(generator, target, new=not args.overwrite)
     return {"source": args.source, "file": str(target), "bytes": target.stat().st_size, "notes": notes}

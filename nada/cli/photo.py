@@ -263,7 +263,7 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
         loop, interrupted = _follow(make, f"{slug(args.photo.stem)}-likeness", not args.quiet)
         likeness = loop.style(args.photo.stem)
         if args.save_likeness:
-            save_style(likeness, args.save_likeness)
+            save_style(likeness, args.save_likeness, new=not args.overwrite)
         model = apply_style(model, likeness)
     noise = found.codes.noise
     images = as_square(generate(model, found.codes.ws, noise or "const"))

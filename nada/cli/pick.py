@@ -45,5 +45,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     base = args.generator or (recorded if isinstance(recorded, str) else None) or demo_base(recipe)
     if not base:
         raise UsageError("the run does not tell where its base generator is; give --generator")
-    save_generator(Snapshots.of_run(load_base(base), (picked,)).generator(picked), out)
+    save_generator(Snapshots.of_run(load_base(base), (picked,)).generator(picked), out, new=not args.overwrite)
     return {"iteration": args.iteration, "file": str(out), "bytes": out.stat().st_size}

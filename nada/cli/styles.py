@@ -49,6 +49,7 @@ def add(commands: Any) -> None:
     shown = add_command(verbs, "show", "describe a style: recipe, base, size", _show, show_tree)
     shown.add_argument("file", type=Path, metavar="STYLE", help="a style file")
     shown.add_argument("--preview", type=Path, metavar="PNG", help="file for its preview: before above, after below")
+    shown.add_argument("--overwrite", action="store_true", help="replace PNG if it exists")
 
 
 def run_diff(
@@ -67,7 +68,7 @@ def run_diff(
     # Compared before pictures are made: generators that do not belong together end here.
     style = Style.between(before, after, rank, DTYPES[dtype], name=name or _name_of(after, adapted))
     style = style.with_preview(preview_of(before, after))
-    save_style(style, target)
+    save_style(style, target, new=not overwrite)
     return {"file": str(target), "bytes": target.stat().st_size, **summary(style)}
 
 
@@ -75,21 +76,23 @@ def run_merge(base: str, styles: list[str], target: Path, *, overwrite: bool = F
     """Write a generator with styles, each as FILE or FILE:STRENGTH, as a new generator file."""
     _check_target(target, overwrite)
     generator = styled(load_generator(base), styles)
-    save_generator(generator, target)
+    save_generator(generator, target, new=not overwrite)
     applied = [f"{entry['name']} x {entry['strength']:g}" for entry in generator.metadata["styles"]]
     notes = generator.metadata.get("notes", [])
     return {"file": str(target), "bytes": target.stat().st_size, "styles": applied, "notes": notes}
 
 
-def run_show(file: Path, *, preview: Path | None = None) -> dict[str, Any]:
+def run_show(file: Path, *, preview: Path | None = None, overwrite: bool = False) -> dict[str, Any]:
     """Describe a style file, and write its preview to a PNG file if one is named."""
+    if preview is not None:
+        _check_target(preview, overwrite, ".png")
     style = load_style(file)
     result = {"file": str(file), "bytes": file.stat().st_size, **summary(style)}
     if preview is None:
         return result
     if not style.preview:
         raise UsageError(f"{file} has no picture; leave out --preview")
-    with atomic_path(preview) as temp:
+    with atomic_path(preview, new=not overwrite) as temp:
         preview_picture(style.preview).save(temp, "PNG")
     return {**result, "preview": str(preview)}
 
@@ -109,9 +112,9 @@ def summary(style: Style) -> dict[str, Any]:
     }
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
-    if target.suffix != ENDING:
-        raise UsageError(f"{target} does not end in {ENDING}; that is the format written")
+def _check_target(target: Path, overwrite: bool, ending: str = ENDING) -> None:
+    if target.suffix.lower() != ending:
+        raise UsageError(f"{target} does not end in {ending}; that is the format written")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists; choose another name, or add --overwrite to replace it")
 
@@ -131,4 +134,4 @@ def _merge(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _show(args: argparse.Namespace) -> dict[str, Any]:
-    return run_show(args.file, preview=args.preview)
+    return run_show(args.file, preview=args.preview, overwrite=args.overwrite)

@@ -40,12 +40,13 @@ UP, DOWN = "::up", "::down"  # after a tensor's name: the factors of a low-rank 
 DTYPES = (torch.float16, torch.float32)
 
 
-def save_style(style: Style, path: str | os.PathLike[str]) -> None:
+def save_style(style: Style, path: str | os.PathLike[str], new: bool = False) -> None:
     """Write a style as safetensors, its description as JSON in the header. The file appears whole or not at all.
 
     Args:
         style: what to write.
         path: the file to create or replace; ".safetensors" is customary.
+        new: never replace a file; see `atomic_path`.
 
     Raises:
         NadaError: the file cannot be written, or the recipe is not plain data.
@@ -68,7 +69,7 @@ def save_style(style: Style, path: str | os.PathLike[str]) -> None:
         metadata = {STYLE_KEY: strict_json(description)}
     except (TypeError, ValueError) as error:
         raise NadaError(f"the style's description cannot be saved as JSON: {error}") from error
-    write_safetensors(tensors, metadata, path)
+    write_safetensors(tensors, metadata, path, new)
 
 
 @torch.inference_mode(False)

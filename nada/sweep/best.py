@@ -58,7 +58,7 @@ def _copied(root: Path, out: Path, row: Row) -> dict[str, Any]:
     names = (f"{slug(target)}-{n}{ENDING}" if n > 1 else f"{slug(target)}{ENDING}" for n in count(1))
     path = next(path for name in names if not (path := out / name).exists() or _same(path, found[0]))
     if not path.exists():
-        with atomic_path(path) as temporary:
+        with atomic_path(path, new=True) as temporary:
             shutil.copyfile(found[0], temporary)
     return {"file": str(path), "job": row["job"], "target": target, **row["measures"]}
 

@@ -20,8 +20,13 @@ SHAPE = {"num_ws": int, "w_dim": int, "bands": [str], "scale": NUMBER, "metadata
 MAX_BYTES, MAX_WIDTH = 1 << 28, 4096  # far more than the 12.6 MB and 512 features of the usual mapper
 
 
-def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str]) -> None:
+def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str], new: bool = False) -> None:
     """Write a mapper as safetensors, with its `metadata`. The file appears whole or not at all.
+
+    Args:
+        mapper: what to write.
+        path: the file to create or replace.
+        new: never replace a file; see `atomic_path`.
 
     Raises:
         NadaError: the file cannot be written, or the metadata is not plain data.
@@ -39,7 +44,7 @@ def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str]) -> None:
     except (TypeError, ValueError) as error:
         raise NadaError(f"the mapper's metadata cannot be saved as JSON: {error}") from error
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in mapper.state_dict().items()}
-    write_safetensors(tensors, {KEY: text}, path)
+    write_safetensors(tensors, {KEY: text}, path, new)
 
 
 @torch.inference_mode(False)

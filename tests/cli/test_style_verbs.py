@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,41 @@ def test_show_tells_and_writes_the_picture(files, capsys):
     assert "name: waves" in text
     assert "resolution: 32" in text
     assert Image.open("p.png").size == (512, 254)
+
+
+def test_no_file_is_lost_to_a_preview(files, capsys):
+    run("style", "diff", "base.safetensors", "ukiyoe.pt", "s.safetensors")
+    before = Path("s.safetensors").read_bytes()
+    Path("mine.png").write_bytes(b"mine")
+    for place, words in (("mine.png", "add --overwrite"), ("s.safetensors", "does not end in .png")):
+        assert main(["style", "show", "s.safetensors", "--preview", place]) == 2
+        assert words in capsys.readouterr().err
+    assert (Path("s.safetensors").read_bytes(), Path("mine.png").read_bytes()) == (before, b"mine")
+    run("style", "show", "s.safetensors", "--preview", "mine.png", "--overwrite")
+    assert Image.open("mine.png").size == (512, 254)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["convert", "base.safetensors", "new.safetensors"],
+        ["convert", "same.safetensors", "new.pt"],
+        ["style", "diff", "base.safetensors", "ukiyoe.pt", "new.safetensors"],
+        ["style", "merge", "base.safetensors", "s.safetensors", "--out", "new.safetensors"],
+        ["style", "show", "s.safetensors", "--preview", "new.png"],
+    ],
+)
+def test_what_another_program_wrote_meanwhile_is_not_replaced(files, small, capsys, monkeypatch, words):
+    save_generator(alive(replace(small.config, z_dim=20)), "same.safetensors")  # as long as w, as rosinality has it
+    run("style", "diff", "base.safetensors", "ukiyoe.pt", "s.safetensors")
+    new, exists = Path(words[-1]), Path.exists
+    new.write_bytes(b"theirs")
+    monkeypatch.setattr(Path, "exists", lambda path: path != new and exists(path))  # as before the work
+    assert main(words) == 1
+    assert "exists by now" in capsys.readouterr().err
+    assert new.read_bytes() == b"theirs"
+    assert main([*words, "--overwrite"]) == 0
+    assert new.read_bytes() != b"theirs"
 
 
 def test_adapt_leaves_a_style_that_equals_its_generator(files, clip_folder, small):

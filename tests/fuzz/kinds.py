@@ -129,7 +129,7 @@ def _styles(folder: Path) -> list[bytes]:
 
 
 def _use_style(style: Style, path: Path) -> None:
-    _run("style", "show", path, "--preview", path.parent / "preview.png")
+    _run("style", "show", path, "--preview", path.parent / "preview.png", "--overwrite")
     _run("style", "show", path, "--json")
 
 
