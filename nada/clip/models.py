@@ -190,5 +190,5 @@ class ClipEnsemble(nn.Module):
         return all(sum(p.numel() for p in model.parameters()) < SMALL_PARAMETERS for model in self)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Return name, weight and fingerprint of each model, JSON-able and without paths, for recipes and cache keys."""
+        """Return name, weight and fingerprint of each model, JSON-able and without paths, for recipes and keys."""
         return [{"name": m.name, "weight": m.weight, "fingerprint": m.fingerprint} for m in self]
