@@ -227,7 +227,10 @@ class Adaptation(TrainingLoop[AdaptStep]):
             refuse_another(state, self.recipe())
             self.iteration = state.recipe["iterations_done"]
             if self.iteration > self.config.iterations:
-                raise UsageError(f"the run has done {self.iteration} iterations, more than {self.config.iterations}")
+                raise UsageError(
+                    f"the run has done {self.iteration} iterations, more than {self.config.iterations}; give a larger "
+                    "number"
+                )
             self.trainer.restore(state.tensors, state.layers)
             self.sampler.random.set_state(state.tensors["random"])
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:

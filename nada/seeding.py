@@ -36,7 +36,7 @@ def sample_z(seed: int, z_dim: int, source: str = "torch") -> Tensor:
         return torch.randn(1, z_dim, generator=seeded(seed))
     if source == "numpy":
         return torch.from_numpy(np.random.RandomState(_folded(seed)).randn(1, z_dim)).float()
-    raise UsageError(f"seeds are drawn from {source!r}; it must be one of {', '.join(SOURCES)}")
+    raise UsageError(f"the source of seeds is {source!r}; it must be one of {', '.join(SOURCES)}")
 
 
 def _folded(seed: int) -> int:

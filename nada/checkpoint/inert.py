@@ -156,7 +156,7 @@ class PickleMachine:
     @_opcode(b"\x80")  # PROTO
     def proto(self) -> None:
         if self._number("<B") > HIGHEST_PROTOCOL:
-            raise CheckpointError("the file's pickle has an unknown protocol; it is damaged, or from the future")
+            raise CheckpointError("the file's pickle has an unknown protocol; it is damaged, or newer than supported")
 
     @_opcode(b"\x95")  # FRAME: only a hint how much to read ahead.
     def frame(self) -> None:

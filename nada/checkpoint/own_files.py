@@ -61,7 +61,7 @@ def read_own_description(
         window = Window(file, 0, size)
         metadata = read_safetensors(window, MAX_HEADER)[1] if is_safetensors(window) else {}
         if key not in metadata:
-            raise CheckpointError(f"this is no {what}; give a file that this project wrote as one")
+            raise CheckpointError(f"this is no {what}; give a {what} that this project wrote")
         description = read_description(metadata, key, version, what)
         if not fits(description, shape):
             raise damaged(what)

@@ -101,7 +101,7 @@ def _one_of(arrays: Mapping[str, TensorView], number: int) -> Tensor:
         return _read(next(iter(arrays.values())))
     else:
         listed = ", ".join(sorted(arrays)[:5])
-        raise CheckpointError(f"the file holds {len(arrays)} arrays ({listed}); a direction is one")
+        raise CheckpointError(f"the file holds {len(arrays)} arrays ({listed}); give a file with one, the direction")
     if not 0 <= number < len(many):
         raise CheckpointError(f"there is no direction {number} in the file; it has the directions 0 to {len(many) - 1}")
     return many[number].clone()

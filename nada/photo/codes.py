@@ -45,7 +45,10 @@ class Codes:
     def __post_init__(self) -> None:
         counts = len(self.ws), len(self.crops), len(self.photos), *(len(maps) for maps in self.noise.values())
         if self.ws.ndim != 3 or len({*counts}) != 1:
-            raise UsageError(f"the codes are {list(self.ws.shape)} of {len(self.crops)} squares; each needs one")
+            raise UsageError(
+                f"the codes are {list(self.ws.shape)}, with {len(self.crops)} squares and {len(self.photos)} names of "
+                "photos; each code needs one of each"
+            )
 
 
 def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:

@@ -137,12 +137,12 @@ class Projection(PhotoLoop[ProjectStep]):
         self.w_steps = config.w_iterations if start is None else 0
         super().__init__(generator, photos, config, self.w_steps + config.plus_iterations, clip)
         if not self.iterations:
-            raise UsageError("plus_iterations is 0; codes to begin with would stay as they are. Give it some steps")
+            raise UsageError("plus_iterations is 0, so the codes to start from would not change; give a larger number")
         self.generator = generator
         self.synthesis = copy.deepcopy(generator.synthesis).train(False).requires_grad_(False)
         expected = (len(photos), generator.num_ws, generator.config.w_dim)
         if start is not None and tuple(start.shape) != expected:
-            raise UsageError(f"the codes to begin with are {list(start.shape)}; these photos need {list(expected)}")
+            raise UsageError(f"the codes to start from are {list(start.shape)}; these photos need {list(expected)}")
         self._known["start"] = None if start is None else tensor_hash(start)
         self.spread = w_spread(generator)
         mean = generator.mapping.w_avg.detach().clone().expand(len(photos), 1, -1)

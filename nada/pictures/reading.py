@@ -79,7 +79,7 @@ def load_pictures(paths: Sequence[Path], side: int) -> Tensor:
     for path in paths:
         files += sorted(filter(_looks_like_a_picture, path.iterdir())) if path.is_dir() else [path]
     if not files:
-        raise UsageError(f"there are no pictures in {', '.join(map(str, paths))}; {', '.join(ENDINGS)} are looked for")
+        raise UsageError(f"there are no pictures in {', '.join(map(str, paths))}; give files with {', '.join(ENDINGS)}")
     return torch.stack([_square(read_picture(path), side) for path in files])
 
 

@@ -187,7 +187,10 @@ def _receive(model: Model, url: str, part: Path, progress: Progress | None) -> N
                 file.write(piece)
                 if file.tell() > limit:
                     file.truncate(0)
-                    raise NadaError(f"{model.url} sends more than the {limit} bytes that {model.name} can have")
+                    raise NadaError(
+                        f"{model.url} sends more than the {limit} bytes that {model.name} can have; it is not the "
+                        "catalog's file"
+                    )
                 if progress:
                     progress(file.tell(), limit)
             if file.tell() < (answer.total() or 0):

@@ -83,7 +83,7 @@ class Mapping(nn.Module):
         """Return the label as weights of the classes, [N, c_dim]."""
         if isinstance(label, Tensor) and label.is_floating_point():
             if label.shape != (len(z), self.c_dim):
-                raise UsageError(f"label has shape {list(label.shape)}; weights of classes: [{len(z)}, {self.c_dim}]")
+                raise UsageError(f"label has shape {list(label.shape)}; class weights have [{len(z)}, {self.c_dim}]")
             return label.to(z)
         numbers = torch.as_tensor(label, device=z.device)
         if numbers.ndim > 1 or not ((numbers >= 0) & (numbers < self.c_dim)).all():

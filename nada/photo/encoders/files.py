@@ -80,7 +80,7 @@ def _config(views: dict[str, TensorView], document: Document, prefix: str) -> En
     kind = options.get("encoder_type")
     if kind not in KINDS:
         raise CheckpointError(
-            f"the file says that its encoder is {ascii(kind)[:80]}, and known are {', '.join(KINDS)}; {ADVICE}"
+            f"the file says that its encoder is {ascii(kind)[:80]}; supported are {', '.join(KINDS)}; {ADVICE}"
         )
     trunk = "ir_se" if "input_layer.0.weight" in views else "resnet"
     first = "input_layer.0.weight" if trunk == "ir_se" else "conv1.weight"
