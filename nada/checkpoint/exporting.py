@@ -76,7 +76,7 @@ def _notes(config: GeneratorConfig) -> list[str]:
     usual = [standard_channels(config.resolution, base) for base in (16384, 32768)]
     if config.channels not in usual:
         widths = ", ".join(map(str, config.channels))
-        notes.append(f"Its layers have unusual widths ({widths}); programs with fixed ones (rosinality's) need a change.")
+        notes.append(f"Its layers have unusual widths ({widths}); rosinality's code, which fixes them, needs a change.")
     if config.conv_clamp is not None:
         notes.append(f"The format has no clamping; images in which activations pass {config.conv_clamp:g} may differ.")
     if config.demod_eps == "raw":
