@@ -61,7 +61,6 @@ LISTED = re.compile(rf"\b(?:{'|'.join(PHRASES).replace(' ', GAP)})\b", re.I)
 OF = re.compile(r"(?:#|//) ?of\b")  # a comment that continues the line before it
 SECTION = re.compile(r"^(Args|Returns|Yields|Raises|Attributes):$")
 ENTRY = re.compile(r"^\**(\w+(?:, \**\w+)*):")
-HELP = re.compile(r"\b(?:help|description|tooltip)=|\bSetting\(")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -76,22 +75,11 @@ def files(folders: tuple[str, ...], root: Path) -> Iterator[Path]:
 
 @functools.lru_cache
 def nodes(root: Path) -> list[tuple[str, ast.AST]]:
-    """Return modules, classes, functions and calls that may hold help, each with the path of its file."""
-    found = []
-    for path in files(SOURCES, root):
-        if path.suffix == ".py":
-            text, place = path.read_text("utf-8"), path.relative_to(root).as_posix()
-            walk = ast.walk if HELP.search(text) else definitions
-            kinds = (ast.Module, ast.ClassDef, Function, ast.Call)
-            found += [(place, node) for node in walk(ast.parse(text)) if isinstance(node, kinds)]
-    return found
-
-
-def definitions(node: Any) -> Iterator[ast.AST]:
-    """Yield a node and the statements in it: much faster than `ast.walk`, which visits every name."""
-    yield node
-    for part in node.body if isinstance(getattr(node, "body", None), list) else []:
-        yield from definitions(part)
+    """Return the modules, classes, functions and calls of the sources, each with the path of its file."""
+    paths = [(path.relative_to(root).as_posix(), path) for path in files(SOURCES, root) if path.suffix == ".py"]
+    walks = ((place, ast.walk(ast.parse(path.read_text("utf-8")))) for place, path in paths)
+    kept = (ast.Module, ast.ClassDef, Function, ast.Call)
+    return [(place, node) for place, walk in walks for node in walk if isinstance(node, kept)]
 
 
 def helps(root: Path = ROOT) -> Iterator[str]:
