@@ -1,4 +1,4 @@
-"""Load and inspect checkpoints: the one way to open a generator file, whoever wrote it."""
+"""Load and inspect checkpoints of all supported formats, without executing anything in them."""
 
 from __future__ import annotations
 
