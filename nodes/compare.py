@@ -61,10 +61,8 @@ class NADACompareGrid(io.ComfyNode):
                 frames.append((heading, generate(generator, latents)))
         sizes = {images.shape[-2:] for _, images in frames}
         if len(sizes) > 1:
-            raise UsageError(
-                f"the generators make pictures of different sizes: {sorted(map(tuple, sizes))}; compare those of one "
-                "size"
-            )
+            found = sorted(map(tuple, sizes))
+            raise UsageError(f"the generators make pictures of different sizes: {found}; compare those of one size")
         image = host.picture_to_image(filmstrip(frames))
         if remark := unwritable_remark(heading for heading, _ in frames):
             host.say(remark)
