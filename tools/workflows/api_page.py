@@ -11,8 +11,8 @@ from graph import MUTED, NOTE, Graph
 INTRODUCTION = """\
 # Nodes and prompts, for scripts
 
-For people who script ComfyUI: a prompt for each task, then every node with its inputs and outputs. The page is written by
-`python tools/workflows/build.py` from the schemas of the nodes and the templates in *workflows/*.
+For people who script ComfyUI: a prompt for each task, then every node with its inputs and outputs. The page is written
+by `python tools/workflows/build.py` from the schemas of the nodes and the templates in *workflows/*.
 
 ComfyUI runs a *prompt*: {id: {"class_type", "inputs"}}, sent as {"prompt": ...} to `POST /prompt`. An input is a value,
 or ["id", n] for output number n of another node. Optional inputs may be left out. `GET /history/ID` has the results.
