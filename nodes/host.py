@@ -229,11 +229,7 @@ class Progress:
         self._last_text = 0.0
 
     def update(self, done: int, picture: Image.Image | None = None) -> None:
-        """Show the progress, and a picture of any size if there is one.
-
-        Raises:
-            Cancelled: the user has pressed Cancel.
-        """
+        """Show the progress, and a picture of any size if there is one; raise `Cancelled` if the user cancels."""
         check_cancelled()  # the bar checks only when it redraws
         self.bar.update_absolute(done, self.total, ("JPEG", picture, None) if picture else None)
 

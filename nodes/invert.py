@@ -171,7 +171,7 @@ class NADATuneToPhoto(io.ComfyNode):
                     "generator", tooltip="The generator that the codes are for, not an adapted one. It is not changed."
                 ),
                 io.Image.Input("photo", tooltip="The same photos as for Invert Photo."),
-                NADALatents.Input("latents", tooltip="Their codes, from Invert Photo."),
+                NADALatents.Input("latents", tooltip="The codes of the photos, from Invert Photo."),
                 NADAClip.Input(
                     "clip", optional=True, tooltip="CLIP models whose features are compared too, place by place."
                 ),

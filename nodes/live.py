@@ -65,15 +65,12 @@ class Live(ABC, Generic[Result]):
 def follow(live: Live[Result], preview_every: int) -> Result:
     """Run a training on a node to its end.
 
-    Cancel saves the state. The frames of a cancelled or failed run stay alive in its traceback, so they must not hold
+    Cancel saves the state and raises `host.Cancelled`. The frames of a cancelled or failed run stay alive in its traceback, so they must not hold
     the device's memory: `close` drops it.
 
     Args:
         live: the training.
         preview_every: steps between two pictures; 0 shows only the last.
-
-    Raises:
-        Cancelled: the user cancelled; what was trained is saved.
     """
     progress, clock = host.Progress(live.total), Clock(live.total, live.begin)
     step = None
