@@ -65,8 +65,8 @@ class Live(ABC, Generic[Result]):
 def follow(live: Live[Result], preview_every: int) -> Result:
     """Run a training on a node to its end.
 
-    Cancel saves the state and raises `host.Cancelled`. The frames of a cancelled or failed run stay alive in its traceback, so they must not hold
-    the device's memory: `close` drops it.
+    Cancel saves the state and raises `host.Cancelled`. The frames of a cancelled or failed run stay alive in its
+    traceback, so they must not hold the device's memory: `close` drops it.
 
     Args:
         live: the training.
