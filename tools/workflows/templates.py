@@ -126,7 +126,7 @@ def quickstart(start: Start) -> Graph:
 def style_example(
     graph: Graph, start: Start, base: Node, clip: Node, settings: dict[str, Any]
 ) -> tuple[Node, Node, Node]:
-    """The adaptation to a style, a moment of it, its pictures, and the style as a file."""
+    """Build the adaptation to a style, a snapshot of it, its pictures, and the style as a file."""
     training, options = adapt(graph, base, clip, room=WHOLE, **settings)
     latents = graph.add("SampleLatents", generator=training, count=6)
     picked = graph.add("NADAPickSnapshot", room=PICTURE, snapshots=training, pick="last")
@@ -136,7 +136,7 @@ def style_example(
     gap = 24
     models(graph, base, clip, options, gap)
     graph.column(IMAGE, Group("2 Adapt", ORANGE, [training], 160), gap=gap)
-    moment = Group("3 Pick a moment", ORANGE, [picked], 80)
+    moment = Group("3 Pick a snapshot", ORANGE, [picked], 80)
     graph.column(IMAGE, moment, Group("Latents: which faces", BLUE, [latents]), gap=gap)
     graph.column(IMAGE, Group("5 Keep the style", GRAY, [style]), Group("4 Use it", PURPLE, [images]), gap=gap)
     graph.column(IMAGE, Group("The pictures", PURPLE, [save], 280))
