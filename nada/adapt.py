@@ -132,7 +132,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.recordings = {"scores": Recording(), "gradients": Recording()} if recorded else {}
         self._previous = generator.metadata.get("adaptations", [])
         self._known = {
-            "learning_rate": self.trainer.rate,
+            "learning_rate": self.trainer.learning_rate,
             "views": self.sampler.views,
             "clip": clip.describe(),
             "base": generator.fingerprint(),

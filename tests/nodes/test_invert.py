@@ -103,7 +103,7 @@ def test_a_damaged_state_costs_a_line_and_no_photo(host, small, photo, caplog):
     stored.write_bytes(b"damaged")
     again, _ = host.nodes.NADAInvertPhoto.execute(small, photo, **INVERT).args
     assert torch.equal(first, again)
-    assert "of no use" in caplog.text
+    assert "cannot be used" in caplog.text
 
 
 def test_tunes_to_a_photo_and_gives_a_style(host, small, clip, photo):
@@ -137,5 +137,5 @@ def test_out_of_memory_is_spared_then_gives_advice(host, small, photo, monkeypat
     options = INVERT if node == "NADAInvertPhoto" else TUNE | {"latents": sample_latents(small, 2)}
     with pytest.raises(torch.OutOfMemoryError):
         getattr(host.nodes, node).execute(small, photo, **options)
-    assert any("continues in 2 pieces" in text for text in host.texts)
+    assert any("continues in 2 chunks" in text for text in host.texts)
     assert host.texts[-1].startswith("out of memory, even one photo")

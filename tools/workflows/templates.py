@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from graph import BETWEEN, BLUE, GRAY, GREEN, MUTED, ORANGE, PURPLE, Graph, Group, Kind, Node
 
 from nada.published.catalog import PUBLISHED_CLIPS, find_published
-from nada.training.presets import PRESETS, SELDOM
+from nada.training.presets import PRESETS, SELECT_EVERY_4TH
 
 NOTES = Path(__file__).parent / "notes"
 OPENAI = "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)"
@@ -32,7 +32,7 @@ TEMPLATES: dict[str, Template] = {}
 # What looks good on the demo's generators, where it differs from what their files recommend.
 DEMO_FACES = {"iterations": 75}
 DEMO_PIXAR = {"target": "3d render in the style of Pixar", "iterations": 40}
-DEMO_PIG = {**SELDOM, "source": "dog", "target": "pig", "layers": "auto", "iterations": 300}
+DEMO_PIG = {**SELECT_EVERY_4TH, "source": "dog", "target": "pig", "layers": "auto", "iterations": 300}
 
 
 class Start:
