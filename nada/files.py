@@ -50,7 +50,7 @@ CACHE = cache_folder()
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], new: bool = False) -> Iterator[Path]:
     """Write a file atomically: whatever happens, it has either its old content or all of the new one.
 
     Use as ``with atomic_path(path) as temp: write(temp)``. The temporary file is in the same folder, because a rename
@@ -60,12 +60,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         path: the file to create or replace.
+        new: never replace: of two programs that write a new file at once, the second one fails.
 
     Yields:
         The path to write to, which does not exist yet.
 
     Raises:
-        NadaError: the path is a folder, the disk is full, writing is not permitted, or nothing was written.
+        NadaError: the path is a folder, the disk is full, writing is not permitted, nothing was written, or
+            another program has created the file that had to be new.
     """
     try:
         target = Path(os.path.realpath(path))
@@ -81,7 +83,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush(temp)
         with suppress(OSError):  # some network drives refuse it, which must not lose the content
             os.chmod(temp, mode)
-        _rename(temp, target)
+        if new:
+            _refuse_existing(temp, target)
+        else:
+            _rename(temp, target)
     except OSError as error:
         raise NadaError(_sentence(path, error)) from error
     finally:
@@ -200,6 +205,26 @@ def _rename(temp: Path, target: Path) -> None:
     else:
         os.replace(temp, target)
     _flush_folder(target.parent)
+
+
+def _refuse_existing(temp: Path, target: Path) -> None:
+    """Give a file a name that no other one has: the operating system makes no link that exists already.
+
+    Raises:
+        NadaError: the name is taken.
+    """
+    taken = NadaError(
+        f"{target} exists by now: another program has written it meanwhile; choose another name or folder"
+    )
+    try:
+        os.link(temp, target)
+        _flush_folder(target.parent)
+    except FileExistsError:
+        raise taken from None
+    except OSError:  # some file systems, such as that of memory cards, have no links
+        if target.exists():
+            raise taken from None
+        _rename(temp, target)
 
 
 def _flush(temp: Path) -> None:

@@ -84,6 +84,7 @@ class NADABeforeAfterAnimation(io.ComfyNode):
         fps: float,
         filename_prefix: str = "stylegan-nada/animation",
     ) -> io.NodeOutput:
+        host.check_prefix(filename_prefix)
         original, adapted = _images(before, latents), _images(after, latents)
         return _animation(cls, wipe(original, adapted, frames, size), fps, filename_prefix)
 
@@ -152,6 +153,7 @@ class NADALatentWalk(io.ComfyNode):
         easing: str = "linear",
         filename_prefix: str = "stylegan-nada/animation",
     ) -> io.NodeOutput:
+        host.check_prefix(filename_prefix)
         codes = interpolate_latents(
             sample_latents(generator, stops, seed, truncation_psi), frames, loop=True, method="cubic", easing=easing
         )

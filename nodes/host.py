@@ -140,6 +140,26 @@ def next_save_path(prefix: str, kind: str = GENERATORS) -> Path:
     Raises:
         UsageError: the prefix is empty, too long, no file name, or leads out of the folder.
     """
+    check_prefix(prefix, kind)
+    root = os.path.abspath(_saved_folder(kind))
+    try:
+        os.makedirs(root, exist_ok=True)
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
+    except OSError as error:
+        raise UsageError(f"filename_prefix is {prefix!r}, which cannot be a file name here: {error}") from error
+    return Path(folder) / f"{name}_{counter:05}_.safetensors"
+
+
+def check_prefix(prefix: str, kind: str = "") -> None:
+    """Check the beginning of a file name, which a user should not learn after minutes of work.
+
+    Args:
+        prefix: as it is on the node.
+        kind: folder below ComfyUI's output folder that files of this kind are saved in.
+
+    Raises:
+        UsageError: it is empty, too long, no file name, or leads out of the folder.
+    """
     root = os.path.abspath(_saved_folder(kind))
     if not prefix.strip() or prefix.endswith(("/", "\\")):
         raise UsageError("filename_prefix names no file; write for example 'sketch' or 'styles/sketch'")
@@ -149,12 +169,6 @@ def next_save_path(prefix: str, kind: str = GENERATORS) -> Path:
         raise UsageError(f"filename_prefix is {prefix[:40]!r}...; use names of at most {MAX_PREFIX} bytes")
     if not os.path.abspath(os.path.join(root, prefix)).startswith(root + os.sep):
         raise UsageError(f"filename_prefix is {prefix!r}; files are saved below output/{kind} only")
-    try:
-        os.makedirs(root, exist_ok=True)
-        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root)
-    except OSError as error:
-        raise UsageError(f"filename_prefix is {prefix!r}, which cannot be a file name here: {error}") from error
-    return Path(folder) / f"{name}_{counter:05}_.safetensors"
 
 
 def save_cancelled(save: Callable[[Any, Path], None], content: Any, name: str, kind: str, words: str) -> str:

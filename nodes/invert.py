@@ -29,6 +29,7 @@ from ..nada import (
     sparing,
 )
 from ..nada.generators import Generator
+from ..nada.latents.smoothing import check_smoothing
 from ..nada.settings import settings_of
 from . import host
 from .live import Live, Result, Step, follow
@@ -134,6 +135,7 @@ class NADAInvertPhoto(io.ComfyNode):
         **options: Any,
     ) -> io.NodeOutput:
         config = ProjectConfig(**options)
+        check_smoothing(smooth)
         with host.on_device(*_modules(generator, clip, encoder)) as device, host.normal_tensors():
             photos = fitting_squares(host.from_image(photo), generator).to(device)
             start = None if encoder is None else encoder.encode(photos, generator)

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -28,6 +29,24 @@ def test_creates_folders_and_replaces(tmp_path):
             assert not path.exists() or path.read_text() == "first"
         assert path.read_text() == text
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_writers_of_a_new_file_the_second_is_refused(tmp_path, monkeypatch, links):
+    if not links:  # as on memory cards
+        monkeypatch.setattr(os, "link", mock.Mock(side_effect=OSError(errno.EPERM, "no links here")))
+    path = tmp_path / "a.txt"
+
+    def write_late() -> None:
+        with atomic_path(path, new=True) as late:
+            with atomic_path(path, new=True) as early:
+                early.write_text("first")
+            late.write_text("second")
+
+    with pytest.raises(NadaError, match=r"a.txt exists by now: .*choose another name"):
+        write_late()
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs permissions")

@@ -12,8 +12,11 @@ import pytest
 from nada.clip.directions import imagenet_templates
 from nada.errors import UsageError
 from nada.measure.evaluate import EvaluateConfig
+from nada.photo.project import ProjectConfig
+from nada.photo.tune import TuneConfig
 from nada.settings import Setting, check_settings, settings_of
-from nada.text_edits import MapperConfig, OptimizeConfig
+from nada.sweep.ranking import Ranking
+from nada.text_edits import DirectionConfig, MapperConfig, OptimizeConfig
 from nada.training.config import AdaptConfig
 from nada.training.objective import LOSSES
 
@@ -51,6 +54,15 @@ def test_type_checkers_see_the_types_of_the_librarys_settings(config):
         assert setting.help.endswith(".")
         if setting.default not in (MISSING, None):
             setting.check(setting.default)
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, DirectionConfig, ProjectConfig, Ranking, TuneConfig])
+def test_every_whole_number_has_limits(config):
+    """None runs for ever, or asks for more memory than there is on earth."""
+    numbers = [setting for setting in settings_of(config).values() if int in setting.kinds]
+    assert [
+        setting.name for setting in numbers if None in (setting.low, setting.high) and setting.name != "layers"
+    ] == []
 
 
 @pytest.mark.parametrize(

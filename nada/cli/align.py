@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import UsageError
 from ..files import CACHE
 from ..photo.align import EYES, FACE, MIDDLE, POINTS, SQUARE, Placing, parse_numbers
-from ..photo.crop import FEATHER, REGIONS
+from ..photo.crop import FEATHER, REGIONS, check_pasting
 from ..photo.detectors.yunet import yunet_faces
 from ..photo.faces import LARGEST, Face
 from ..photo.fit_square import fit_square
@@ -142,6 +142,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     where = placing(args)
     if not MIN_SIZE <= args.size <= MAX_SIZE:
         raise UsageError(f"--size is {args.size}; it must be in {MIN_SIZE}..{MAX_SIZE}")
+    check_pasting(args.region, args.feather)
     out: Path = args.out or free_path(Path("nada-align"))
     if not args.overwrite and any(out.glob("*.png")):
         raise UsageError(
@@ -154,7 +155,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         squares = [replace(square, crop=fit_square(generator, photo, square.crop)) for square in squares]
     if pasted and len(pasted) != len(squares):
         raise UsageError(f"--paste names {len(pasted)} pictures for {len(squares)} squares; give one for each")
-    folder = ResultFolder(out)
+    folder = ResultFolder(out, new=not args.overwrite)
     folder.prepare()
     for number, square in enumerate(squares, 1):
         (picture,) = to_pil(square.crop.sample(photo, args.size))

@@ -124,10 +124,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     else:
         ws = sample_latents(model, args.count, args.seed, args.psi, label=args.label, seed_from=args.seed_from)
         name, first = "seed", args.seed
-    fitted = fitted_noise(args.latents) if args.latents and args.noise == "const" else {}
+    fitted = fitted_noise(args.latents, model, len(ws)) if args.latents and args.noise == "const" else {}
     if args.mapper:
         ws = _mapped(ws, args.mapper, base)
-    folder = ResultFolder(out)
+    folder = ResultFolder(out, new=not args.overwrite)
     folder.prepare()
     shown = []
     for start in range(0, len(ws), args.batch):  # each chunk is written at once, as all images may not fit into memory

@@ -21,9 +21,9 @@ from ..errors import UsageError
 from ..files import CACHE, atomic_path
 from ..generators import Generator
 from ..latents.rendering import generate
-from ..latents.smoothing import smooth_latents
+from ..latents.smoothing import check_smoothing, smooth_latents
 from ..photo.codes import Codes, save_codes
-from ..photo.crop import Crop
+from ..photo.crop import Crop, check_pasting
 from ..photo.encoders.loading import load_encoder
 from ..photo.fit_square import fit_square
 from ..photo.invert import as_square, comparison, inversion_errors, squares
@@ -147,11 +147,12 @@ class Inversion:
     interrupted: bool
 
 
-def invert(args: argparse.Namespace, paths: Sequence[Path], smooth: float = 0.0) -> Inversion:
+def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smooth: float = 0.0) -> Inversion:
     """Find squares and codes of photos. Ctrl-C stops early and keeps the codes found so far.
 
     Args:
         args: arguments of `_add_inversion`.
+        base: generator whose codes are found.
         paths: picture files.
         smooth: standard deviation of a smoothing of the codes over the photos; 0 for none.
 
@@ -164,7 +165,7 @@ def invert(args: argparse.Namespace, paths: Sequence[Path], smooth: float = 0.0)
     config, where = ProjectConfig(**given(args, ProjectConfig)), placing(args)
     photos = [open_photo(path) for path in paths]
     device = pick_device(args.device)
-    base = load_base(args.generator).to(device)
+    base.to(device)
     detect = lambda photo: find_faces(photo, args.detector)
     places = [(number, placed.crop) for number, photo in enumerate(photos) for placed in where.place(photo, detect)]
     if args.fit_square:
@@ -217,9 +218,10 @@ def _follow(make: Callable[[], Loop], name: str, progress: bool) -> tuple[Loop, 
 
 def run_invert(args: argparse.Namespace) -> dict[str, Any]:
     """Write the codes, a picture that compares photos with inversions, and the record."""
+    check_smoothing(args.smooth)
     folder = ResultFolder(args.out or free_path(Path("nada-invert")))
     with folder.claimed(args.overwrite):
-        found = invert(args, args.photos, args.smooth)
+        found = invert(args, load_base(args.generator), args.photos, args.smooth)
         folder.begin_results()
         path = folder.path / f"{CODES}.safetensors"
         save_codes(found.codes, path)
@@ -267,9 +269,14 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"{path} exists; choose another name, or add --overwrite to replace it")
     if args.save_likeness and not args.tune:
         raise UsageError("--save-likeness needs --tune, which computes the likeness; add it")
+    check_pasting(args.region, args.feather)
     tuning = TuneConfig(iterations=args.tune) if args.tune else None
-    found = invert(args, [args.photo])
-    model, interrupted = styled(found.base, args.style), found.interrupted
+    base = load_base(args.generator)
+    model = styled(base, args.style)  # what does not fit, or cannot be written, ends it before the work
+    for path in filter(None, (out, args.save_likeness)):
+        ResultFolder(path.parent).prepare()
+    found = invert(args, base, [args.photo])
+    model, interrupted = model.to(found.base.device), found.interrupted
     if tuning and not interrupted:
         ws = found.codes.ws.to(found.base.device)
         make = lambda: Tuning(found.base, ws, found.aligned, tuning, found.clip)
@@ -287,7 +294,7 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
         for image, (_, crop) in zip(images, found.places, strict=True):
             options = {"region": args.region, "feather": args.feather, "match_color": args.match_color}
             result, _ = crop.paste(result, image[None], **options)
-    with atomic_path(out) as temporary:
+    with atomic_path(out, new=not args.overwrite) as temporary:
         to_pil(result)[0].save(temporary, "PNG")
     return {
         "file": str(out),

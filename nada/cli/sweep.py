@@ -18,12 +18,13 @@ from ..runs.durations import duration
 from ..runs.folder import PAGE
 from ..runs.names import slug
 from ..runs.results import STRIP_COLUMNS
+from ..settings import MAX_STEPS
 from ..sweep.best import copy_best
 from ..sweep.estimate import bytes_of, refuse_short_disk, seconds_of
 from ..sweep.halving import Engine, Halving, train_best
 from ..sweep.jobs import Job, Models, resolve
 from ..sweep.local import TOGETHER, LocalEngine
-from ..sweep.plan import KEEP, METRICS, MODELS, Plan, changed, make_plan, read_sweep
+from ..sweep.plan import KEEP, MAX_JOBS, METRICS, MODELS, Plan, changed, make_plan, read_sweep
 from ..sweep.ranking import Ranking
 from ..sweep.ray_engine import LOCAL, Cluster, absolute, on_ray
 from ..sweep.report import Report
@@ -36,6 +37,7 @@ from .shared import load_base, pick_device
 
 log = logging.getLogger(__name__)
 BEST = "sweep best"
+MOST = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000, "threads": 1024}  # of options that are numbers
 
 
 def add(commands: Any) -> None:
@@ -108,9 +110,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         UsageError: an argument or setting is out of range, or nothing is to be trained.
         NadaError: a file cannot be read, or the disk is too small.
     """
-    for name in ("together", "snapshots", "workers", "threads"):
-        if (number := getattr(args, name)) is not None and number < 1:
-            raise UsageError(f"--{name} is {number}; it must be at least 1")
+    for name, most in MOST.items():
+        if (number := getattr(args, name)) is not None and not 1 <= number <= most:
+            raise UsageError(f"--{name} is {number}; it must be in 1..{most}")
     description = described(args)
     plan = make_plan(description, args.file.stem if args.file else "sweep")
     if args.threads and not args.ray:

@@ -25,11 +25,20 @@ def smooth_latents(ws: Tensor, frames: float) -> Tensor:
     Raises:
         UsageError: `frames` is out of range.
     """
-    if not 0 <= frames <= MAX_FRAMES:
-        raise UsageError(f"smooth is {frames}; it must be in 0..{MAX_FRAMES:g} frames")
+    check_smoothing(frames)
     if not frames:
         return ws
     time = torch.arange(len(ws), dtype=torch.float64)
     weights = torch.exp(-0.5 * ((time[:, None] - time) / frames).square())
     weights /= weights.sum(1, keepdim=True)
     return torch.einsum("nm,mkd->nkd", weights.to(ws), ws)
+
+
+def check_smoothing(frames: float) -> None:
+    """Check the argument of `smooth_latents`, which a user should not learn after all frames are fitted.
+
+    Raises:
+        UsageError: it is out of range.
+    """
+    if not 0 <= frames <= MAX_FRAMES:
+        raise UsageError(f"smooth is {frames}; it must be in 0..{MAX_FRAMES:g} frames")

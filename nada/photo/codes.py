@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..checkpoint.own_files import read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, UsageError
+from ..generators import Generator
 from .crop import Crop
 
 KEY, VERSION = "nada-codes", 1
@@ -73,12 +75,29 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
     write_safetensors(contiguous, {KEY: json.dumps(description)}, path)
 
 
-def fitted_noise(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Return the noise maps that were fitted with the codes in a file; {} for other files of codes."""
+def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int) -> dict[str, Tensor]:
+    """Return the noise maps that were fitted with the codes in a file; {} for other files of codes.
+
+    Args:
+        path: the file.
+        generator: network that the maps must fit. A base and its adaptations take the same ones.
+        count: number of codes in the file.
+
+    Raises:
+        CheckpointError: the maps are for another generator, or for other codes.
+    """
     try:
-        return load_codes(path).noise
+        noise = load_codes(path).noise
     except CheckpointError:
         return {}
+    expected = {name: [count, 1, *size] for name, size in generator.synthesis.noise_shapes.items()}
+    for name, maps in noise.items():
+        if list(maps.shape) != expected.get(name):
+            raise CheckpointError(
+                f"{Path(path).name} has a noise map {name[:80]} {list(maps.shape)}, and this generator takes "
+                f"{expected.get(name, 'none of that name')}; give the generator that it was fitted for, or --noise none"
+            )
+    return noise
 
 
 @torch.inference_mode(False)
@@ -96,12 +115,15 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
     """
     description, tensors = read_own_file(path, KEY, VERSION, "file of photo codes", SHAPE, MAX_BYTES)
     crops = tuple(Crop.from_json(crop) for crop in description["crops"])
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
     noise = {name.removeprefix(NOISE): maps for name, maps in tensors.items() if name.startswith(NOISE)}
     ws = tensors.get("ws")
-    if ws is None or not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in tensors.values()):
+    if ws is None or not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise CheckpointError("the codes are missing or not finite numbers; copy the file again")
+    if not all(maps.ndim == 4 for maps in noise.values()):
+        raise CheckpointError("the noise maps are damaged; copy the file again")
     try:
         photos = tuple(description["photos"])
-        return Codes(ws.float(), crops, photos, description["base"], description["recipe"], noise)
+        return Codes(ws, crops, photos, description["base"], description["recipe"], noise)
     except UsageError as error:
         raise CheckpointError(f"the file of photo codes is damaged: {error}") from error

@@ -183,10 +183,7 @@ class Crop:
 
     def mask(self, region: str = "face", feather: float = FEATHER) -> Tensor:
         """Return the mask of the pasted image, [1, 1, H, W] in [0, 1]; see `paste`."""
-        if region not in REGIONS:
-            raise UsageError(f"the region is {region!r}; it must be one of {', '.join(REGIONS)}")
-        if not 0 <= feather <= 0.5:
-            raise UsageError(f"the feather is {feather}; it must be in 0..0.5 sides of the square")
+        check_pasting(region, feather)
         mask = torch.zeros(1, 1, *self.size)
         left, top, right, bottom = self._inside()
         u, v = places_of(self._inverse() @ shift(left, top), (bottom - top, right - left)).unbind(-1)
@@ -237,6 +234,18 @@ class Crop:
         image = image + (blurred(image, BLUR * size) - image) * (3 * share + 1).clamp(0, 1)
         median = image.flatten(2).median(dim=2).values[..., None, None]
         return image + (median - image) * share.clamp(0, 1)
+
+
+def check_pasting(region: str, feather: float) -> None:
+    """Check the arguments of `Crop.paste`, which a user should not learn after minutes of fitting a photo.
+
+    Raises:
+        UsageError: one is out of range.
+    """
+    if region not in REGIONS:
+        raise UsageError(f"the region is {region!r}; it must be one of {', '.join(REGIONS)}")
+    if not 0 <= feather <= 0.5:
+        raise UsageError(f"the feather is {feather}; it must be in 0..0.5 sides of the square")
 
 
 def face_crop(points: Sequence[Point], size: tuple[int, int]) -> Crop:

@@ -39,7 +39,12 @@ class ProjectConfig(DistanceConfig):
     """
 
     w_iterations: Annotated[
-        int, Setting("Number of steps with one code for all layers (W); none are made from an encoder's codes.", low=0)
+        int,
+        Setting(
+            "Number of steps with one code for all layers (W); none are made from an encoder's codes.",
+            low=0,
+            high=MAX_STEPS,
+        ),
     ] = 150
     plus_iterations: Annotated[
         int, Setting("Number of steps after that with a code for each layer (W+).", low=0, high=MAX_STEPS)

@@ -43,13 +43,14 @@ class ResultFolder:
 
     Args:
         path: the folder; it need not exist.
+        new: never replace a picture, whoever wrote it.
 
     Attributes:
         files: {kind of file: path} of the files written, for the record.
     """
 
-    def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], new: bool = False):
+        self.path, self.new = Path(path), new
         self.files: dict[str, str] = {}
 
     def prepare(self) -> None:
@@ -61,7 +62,7 @@ class ResultFolder:
         probe = self.path / ".writable"
         with atomic_path(probe) as temporary:
             temporary.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another command may have looked at the same moment
 
     @contextmanager
     def claimed(self, overwrite: bool = False) -> Iterator[None]:
@@ -143,7 +144,7 @@ class ResultFolder:
     def save_picture(self, picture: Image.Image, name: str) -> Path:
         """Write a picture as NAME.png."""
         path = self.path / f"{name}.png"
-        with atomic_path(path) as temporary:
+        with atomic_path(path, self.new) as temporary:
             picture.save(temporary, "PNG")
         self.files[name] = str(path)
         return path

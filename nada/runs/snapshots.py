@@ -161,4 +161,5 @@ class Photographer:
 
 def evenly(iterations: int, count: int) -> Sequence[int]:
     """Up to `count` evenly spaced iterations, ending with the last; fewer if there are fewer iterations."""
+    count = min(count, iterations)
     return sorted({max(1, round(iterations * (i + 1) / count)) for i in range(count)})

@@ -82,7 +82,7 @@ def refuse_short_disk(root: Path, jobs: Sequence[Job], models: Models, keep: str
         NadaError: the disk has not enough room for them.
     """
     sizes = [bytes_of(job, models, keep) for job in jobs]
-    total = sum(kept for kept, _ in sizes) + together * max((working for _, working in sizes), default=0)
+    total = sum(kept for kept, _ in sizes) + sum(sorted(working for _, working in sizes)[-together:])
     place = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     if total > free:

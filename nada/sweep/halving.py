@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -58,13 +59,25 @@ class Halving:
         """
         try:
             moments = at if isinstance(at, list) else str(at).split(",")
-            return cls(Fraction(str(keep_best)), tuple(int(moment) for moment in moments), Ranking(**ranking))
-        except (ValueError, TypeError, ZeroDivisionError) as error:
+            return cls(_share(keep_best), tuple(int(moment) for moment in moments), Ranking(**ranking))
+        except (ValueError, TypeError, ArithmeticError) as error:
             if isinstance(error, UsageError):
                 raise
             raise UsageError(
                 f"keep_best {shortened(keep_best)} at {shortened(at)} cannot be read; write for example 1/3 at 50,100"
             ) from error
+
+
+def _share(value: Any) -> Fraction:
+    """A share as it is written. Short texts only: of 1e999999999, `Fraction` would compute every digit.
+
+    Raises:
+        ValueError: it is no number.
+        ZeroDivisionError: it is a part of nothing.
+    """
+    if not re.fullmatch(r"\d{1,9}/\d{1,9}|\d{0,9}\.?\d{1,20}", text := str(value), re.ASCII):
+        raise ValueError(f"{text[:40]} is no share")
+    return Fraction(text)
 
 
 def train_best(jobs: Sequence[Job], engine: Engine, orders: Orders, halving: Halving, stop: Callable[[], bool]) -> None:

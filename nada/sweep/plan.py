@@ -111,8 +111,8 @@ def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Pl
         found = kept
     if not found:
         raise UsageError("the sweep has no jobs; give a target in base, grid or pairs, and exclude less")
-    seeds = list(dict.fromkeys(settings.get("seed", 0) for settings in found))
-    found.sort(key=lambda settings: seeds.index(settings.get("seed", 0)))  # so that a first picture of each comes early
+    places = {seed: i for i, seed in enumerate(dict.fromkeys(settings.get("seed", 0) for settings in found))}
+    found.sort(key=lambda settings: places[settings.get("seed", 0)])  # so that a first picture of each comes early
     title = description.get("name") or default_name
     if not isinstance(title, str):
         raise UsageError(f"name is {shortened(title)}; it must be a text")

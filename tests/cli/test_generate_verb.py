@@ -16,6 +16,7 @@ from nada.cli import main
 from nada.latents.rendering import generate
 from nada.latents.sampling import sample_latents
 from nada.pictures.convert import to_uint8
+from nada.runs.folder import ResultFolder
 from nada.stylegan2 import GeneratorConfig
 
 
@@ -29,6 +30,23 @@ def make(small, tmp_path):
         return main([*command, "--out", str(tmp_path / "out"), *more])
 
     return run
+
+
+def test_of_two_commands_into_one_folder_the_second_replaces_nothing(make, tmp_path, capsys, monkeypatch):
+    """Both look into the folder before either has written."""
+    prepare = ResultFolder.prepare
+
+    def overtaken(folder):
+        monkeypatch.setattr(ResultFolder, "prepare", prepare)
+        assert make("--count", "1", "--psi", "1") == 0
+        prepare(folder)
+
+    monkeypatch.setattr(ResultFolder, "prepare", overtaken)
+    assert make("--count", "1", "--psi", "0") == 1
+    assert "seed_000000.png exists by now" in capsys.readouterr().err
+    first = pixels(tmp_path / "out" / "seed_000000.png")
+    assert make("--count", "1", "--psi", "1", "--overwrite") == 0
+    assert np.array_equal(first, pixels(tmp_path / "out" / "seed_000000.png"))
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -39,6 +39,10 @@ def files(small, tmp_path) -> Path:
     return tmp_path
 
 
+def no_work(self):
+    raise AssertionError("this should have been refused before")
+
+
 def base(files: Path) -> list[str]:
     return ["--generator", str(files / "base.safetensors"), *STEPS]
 
@@ -140,9 +144,25 @@ def test_ctrl_c_keeps_the_codes_so_far_and_the_same_command_resumes(files, monke
         (["--save-likeness", "x.safetensors"], "needs --tune"),
         (["--out", "x.jpg"], "end in .png"),
         (["--w-iterations", "0", "--plus-iterations", "0"], "both 0"),
+        (["--w-iterations", "9" * 20], "it must be in 0.."),
+        (["--feather", "nan"], "0..0.5"),
+        (["--style", "absent.safetensors"], "there is no file"),
+        (["--style", "look.style.safetensors:nan"], "strength is nan"),
+        (["--out", "me.png/x.png"], "not a folder"),
+        (["--tune", "1", "--save-likeness", "me.png/x.safetensors"], "not a folder"),
     ],
 )
 def test_wrong_usage_is_explained_before_any_work(files, capsys, arguments, words, monkeypatch):
     monkeypatch.chdir(files)
-    assert main(["photo", str(files / "other.jpg"), "--middle", *base(files), *arguments]) == 2
+    monkeypatch.setattr(Projection, "train_step", no_work)
+    assert main(["photo", str(files / "other.jpg"), "--middle", *base(files), *arguments]) in (1, 2)
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("frames", ["nan", "-1", "1e300"])
+def test_wrong_smoothing_is_explained_before_any_work(files, capsys, frames, monkeypatch):
+    monkeypatch.setattr(Projection, "train_step", no_work)
+    out = files / "out"
+    assert main(["invert", str(files / "me.png"), *base(files), "--smooth", frames, "--out", str(out)]) == 2
+    assert "it must be in 0..100 frames" in capsys.readouterr().err
+    assert not out.exists()

@@ -7,6 +7,7 @@ import asyncio
 import copy
 import importlib
 import importlib.util
+import inspect
 import logging
 import shutil
 import subprocess
@@ -254,9 +255,21 @@ LONG, CONTROL = ("a" * 300, "styles/" + "草" * 100), ("a\0b", "a\nb", "\x1b[2J"
 
 
 @pytest.mark.parametrize("prefix", ["../sketch", "/tmp/sketch", "", "styles/", *LONG, *CONTROL])
-def test_saving_stays_in_its_folder(host, small, prefix):
-    with pytest.raises(UsageError, match="filename_prefix"):
-        host.nodes.NADASaveGenerator.execute(small, prefix)
+def test_saving_stays_in_its_folder(host, small, prefix, monkeypatch):
+    """Whatever saves a file says so before it makes what is to be saved."""
+    nodes, codes = host.nodes, nada.sample_latents(small, 2)
+    monkeypatch.setattr(sys.modules[f"{stub_comfyui.PACK}.nodes.animate"], "generate", None)
+    saves = {
+        nodes.NADASaveGenerator: (small,),
+        nodes.NADASaveStyle: (small, moved(small)),
+        nodes.NADASaveMapper: (nada.LatentMapper(small.num_ws, 20),),
+        nodes.NADABeforeAfterAnimation: (small, small, codes, 2, 64, 24.0),
+        nodes.NADALatentWalk: (small, 0, 2, 2, 0.7, 64, 24.0),
+    }
+    assert {*saves} == {node for node in nodes.NODES if "filename_prefix" in inspect.signature(node.execute).parameters}
+    for node, inputs in saves.items():
+        with pytest.raises(UsageError, match="filename_prefix"):
+            node.execute(*inputs, filename_prefix=prefix)
 
 
 def test_folders_keep_what_others_registered(host):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from nada.errors import CheckpointError, UsageError
 from nada.latents.files import load_latents
 from nada.latents.rendering import generate
 from nada.latents.sampling import sample_latents
-from nada.photo.codes import KEY, Codes, load_codes, save_codes
+from nada.photo.codes import KEY, Codes, fitted_noise, load_codes, save_codes
 from nada.photo.crop import middle_crop, square_crop
 
 CROPS = (middle_crop((40, 60)), square_crop((20.5, 30.25), 18.0, (40, 60), roll=7.0))
@@ -47,6 +48,29 @@ def test_each_code_needs_its_square(codes):
         Codes(codes.ws, CROPS[:1], ("me.jpg",), codes.base)
 
 
+@pytest.mark.parametrize(
+    ("name", "maps", "words"),
+    [
+        ("b8.conv0", torch.zeros(2, 1, 3, 3), r"\[2, 1, 3, 3\], and this generator takes \[2, 1, 8, 8\]"),
+        ("b8.conv0", torch.zeros(2, 1, 1, 1), r"takes \[2, 1, 8, 8\]"),
+        ("b8.conv0", torch.zeros(2, 2, 8, 8), r"takes \[2, 1, 8, 8\]"),
+        ("another", torch.zeros(2, 1, 8, 8), "takes none of that name"),
+    ],
+)
+def test_noise_of_another_generator_is_refused(small, codes, tmp_path, name, maps, words):
+    path = tmp_path / "codes.safetensors"
+    save_codes(replace(codes, noise={name: maps}), path)
+    with pytest.raises(CheckpointError, match=words):
+        fitted_noise(path, small, 2)
+
+
+def test_noise_of_fewer_images_than_codes_is_refused(small, codes, tmp_path):
+    save_codes(codes, tmp_path / "codes.safetensors")
+    assert fitted_noise(tmp_path / "codes.safetensors", small, 2).keys() == codes.noise.keys()
+    with pytest.raises(CheckpointError, match=r"takes \[3, 1, "):
+        fitted_noise(tmp_path / "codes.safetensors", small, 3)
+
+
 def damaged(name: str, value: object):
     def damage(tensors, description):
         description[name] = value
@@ -60,6 +84,10 @@ def without_codes(tensors, description):
 
 def not_finite(tensors, description):
     tensors["ws"][0, 0, 0] = float("nan")
+
+
+def flat_noise(tensors, description):
+    tensors["noise.b8.conv0"] = torch.zeros(2)
 
 
 def too_few(tensors, description):
@@ -76,6 +104,7 @@ def too_few(tensors, description):
         damaged("format", 99),
         without_codes,
         not_finite,
+        flat_noise,
         too_few,
     ],
 )

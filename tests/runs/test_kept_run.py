@@ -261,7 +261,7 @@ def test_the_suggestion_is_the_most_varied_of_the_best(small):
 
 @pytest.mark.parametrize(
     ("iterations", "count", "expected"),
-    [(300, 6, [50, 100, 150, 200, 250, 300]), (10, 3, [3, 7, 10]), (2, 6, [1, 2]), (5, 1, [5])],
+    [(300, 6, [50, 100, 150, 200, 250, 300]), (10, 3, [3, 7, 10]), (2, 6, [1, 2]), (5, 1, [5]), (2, 10**11, [1, 2])],
 )
 def test_moments_are_even_and_end_at_the_end(iterations, count, expected):
     assert evenly(iterations, count) == expected

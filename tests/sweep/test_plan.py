@@ -75,6 +75,23 @@ def test_mistakes_are_explained(description, words):
         make_plan(description)
 
 
+class CountedSeed(int):
+    """Counts how often a seed is compared with another one."""
+
+    compared = 0
+    __hash__ = int.__hash__
+
+    def __eq__(self, other):
+        CountedSeed.compared += 1
+        return int(self) == int(other)
+
+
+def test_the_order_of_many_seeds_costs_no_comparison_of_each_with_each():
+    seeds = [CountedSeed(seed) for seed in range(300, 0, -1)]
+    assert [int(settings["seed"]) for settings in combinations(grid={"target": ["a"], "seed": seeds})] == seeds
+    assert CountedSeed.compared < 10 * len(seeds)
+
+
 @pytest.mark.parametrize("text", ["a: [", "- a", "\x00", "&a [*a, *b]"])
 def test_files_that_are_no_sweep_are_refused(tmp_path, text):
     (tmp_path / "sweep.yaml").write_text(text)

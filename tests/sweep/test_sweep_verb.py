@@ -186,4 +186,7 @@ def test_mistakes_name_the_job(nada):
         "the job with source 'photo', target 'sketch', iterations 3"
         in nada("sweep", *SHORT, "--target", "sketch", "--layers", 40)[2]
     )
-    assert "--together is 0" in nada("sweep", *SHORT, "--target", "sketch", "--together", 0)[2]
+    for option in ("together", "snapshots", "workers", "threads"):
+        for number in (0, -1, 99999999999):
+            code, _, error = nada("sweep", *SHORT, "--target", "sketch", f"--{option}", number)
+            assert (code, f"--{option} is {number}; it must be in 1.." in error) == (2, True)
