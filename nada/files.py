@@ -208,22 +208,20 @@ def _rename(temp: Path, target: Path) -> None:
 
 
 def _refuse_existing(temp: Path, target: Path) -> None:
-    """Give a file a name that no other one has: the operating system makes no link that exists already.
+    """Rename a file to a name that must be free: the operating system never replaces a file by a link.
 
     Raises:
         NadaError: the name is taken.
     """
-    taken = NadaError(
-        f"{target} exists by now: another program has written it meanwhile; choose another name or folder"
-    )
+    taken = f"{target} exists by now: another program has written it meanwhile; choose another name or folder"
     try:
         os.link(temp, target)
         _flush_folder(target.parent)
     except FileExistsError:
-        raise taken from None
+        raise NadaError(taken) from None
     except OSError:  # some file systems, such as that of memory cards, have no links
         if target.exists():
-            raise taken from None
+            raise NadaError(taken) from None
         _rename(temp, target)
 
 

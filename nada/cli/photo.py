@@ -135,7 +135,7 @@ class Inversion:
     photos: list[Tensor]
     """Each [1, 3, H, W] in [-1, 1], on the CPU."""
     places: list[tuple[int, Crop]]
-    """For each code, the index of its photo and its square."""
+    """Index of the photo, and the square, of each code."""
     aligned: Tensor
     """The squares, [N, 3, H, W] in [-1, 1], on the generator's device."""
     codes: Codes

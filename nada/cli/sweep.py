@@ -37,7 +37,7 @@ from .shared import load_base, pick_device
 
 log = logging.getLogger(__name__)
 BEST = "sweep best"
-MOST = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000, "threads": 1024}  # of options that are numbers
+MOST = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000, "threads": 1024}  # upper limits
 
 
 def add(commands: Any) -> None:
