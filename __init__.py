@@ -1,4 +1,4 @@
-"""ComfyUI's way in. Nothing is imported until ComfyUI asks, so the folder also imports where ComfyUI is absent."""
+"""Entry point for ComfyUI. Nothing is imported until ComfyUI asks, so the folder can be imported without ComfyUI."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ WEB_DIRECTORY = "./web"
 
 
 async def comfy_entrypoint() -> Any:
-    """The pack's extension: what ComfyUI's loader calls."""
+    """Return the pack's extension, for ComfyUI's loader."""
     try:
         from .nodes import NADAExtension
     except Exception:
-        # ComfyUI prints only the message of what an entry point raises; a report needs the traceback too.
+        # ComfyUI prints only the message of an error in an entry point; a bug report needs the traceback too.
         logging.getLogger(__name__).exception("StyleGAN-NADA could not be loaded")
         raise
     return NADAExtension()

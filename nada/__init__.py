@@ -1,6 +1,6 @@
-"""StyleGAN-NADA: adapt a StyleGAN2 generator to a new domain from two phrases, without one picture of that domain.
+"""StyleGAN-NADA: adapt a StyleGAN2 generator to a new domain from two phrases, without a picture of that domain.
 
-This adapts the small generator that is included, and makes images with the result:
+This example adapts the included small generator, and makes images with the result:
 
     import nada
 

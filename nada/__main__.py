@@ -1,4 +1,4 @@
-"""`python -m nada` is the command line."""
+"""Run the command line: `python -m nada`."""
 
 import sys
 

@@ -36,20 +36,20 @@ from .training.trainer import Trainer
 
 @dataclass(frozen=True)
 class AdaptStep:
-    """The record of one training step."""
+    """The record of one iteration."""
 
     iteration: int
-    """Steps done, from 1."""
+    """Number of iterations done, from 1."""
     loss: Tensor
-    """What was minimized; [] on the device."""
+    """The weighted sum of `losses`, which is minimized; [] on the device."""
     losses: dict[str, Tensor]
     """Each loss in use, summed over the CLIP models with their weights, before its own weight; [] on the device."""
     layers: tuple[str, ...]
-    """Names of the layers that this step trained."""
+    """Names of the layers that this iteration trained."""
     seconds: float
-    """Time since the step before was done."""
+    """Time since the end of the previous iteration."""
     generator: Generator
-    """The trained twin itself: it changes with the next step. Save it, make images with it, or deep-copy it."""
+    """The trained twin itself: the next iteration changes it. Save it, make images with it, or deep-copy it."""
 
 
 def adapt(
@@ -70,19 +70,20 @@ def adapt(
 
     Args:
         generator: the base. It is not changed, and must not be changed during the run.
-        clip: the judge, on the same device.
-        config: see `AdaptConfig`.
+        clip: the CLIP models that score images, on the same device.
+        config: texts, layers, losses and number of iterations.
         style_images: [N, 3, H, W] in [-1, 1], pictures of the target domain (`config.image_share` of the goal).
-        goal: aim at this, instead of at what texts and images say: `Goal.unpacked(recipe["goal"])` of an adaptation to
-            style images does it again without them.
-        resume: from `Adaptation.state` of an earlier run: go on from there. On the CPU, the result is that of a run
-            that never stopped, bit for bit.
+        goal: the goal to train towards, in place of texts and images. `Goal.unpacked(recipe["goal"])` repeats an
+            adaptation to style images without the images.
+        resume: `Adaptation.state` of an earlier run, to resume from. On the CPU, the result is that of a run that never
+            stopped, bit for bit.
 
     Returns:
-        An iterator over the records of the steps that are left of `config.iterations`, with the length of all.
+        An iterator over the records of the remaining iterations; its length is `config.iterations`.
 
     Raises:
-        UsageError: a text or number does not fit this generator or these CLIP models, or not the run to go on with.
+        UsageError: a text or number does not fit this generator, these CLIP models or the run to resume.
+        NadaError: the state to resume from is damaged.
     """
     return Adaptation(generator, clip, config, style_images, goal, resume)
 
@@ -91,13 +92,14 @@ class Adaptation(TrainingLoop[AdaptStep]):
     """A run in progress: an iterator of `AdaptStep`. Made by `adapt`.
 
     Attributes:
-        frozen: the generator it started from.
+        frozen: the generator that the run started from.
         objective: losses of the twins' images.
-        sampler: all random draws.
+        sampler: source of all random draws.
         trainer: the trained twin and its optimizer.
-        iteration: steps done.
-        pieces: parts that each batch is computed in. 1 is the fastest, more take less memory; the results are the same.
-        frozen_side: set the same one for runs that differ in their texts alone, to compute what they share once.
+        iteration: number of iterations done.
+        pieces: number of chunks that each batch is computed in. 1 is the fastest, more take less memory; the results
+            are the same.
+        frozen_side: cache of the frozen generator's images. Runs that differ only in their texts may share one.
     """
 
     frozen_side: FrozenSide | None = None
@@ -130,12 +132,12 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.recordings = {"scores": Recording(), "gradients": Recording()} if recorded else {}
         self._previous = generator.metadata.get("adaptations", [])
         self._known = {
-            "learning_rate": self.trainer.rate,
+            "learning_rate": self.trainer.learning_rate,
             "views": self.sampler.views,
             "clip": clip.describe(),
             "base": generator.fingerprint(),
         }
-        if tell_goal:  # the texts alone would not lead here again
+        if tell_goal:  # the texts alone do not determine it
             self._known["goal"] = goal.packed()
         if goal.source and not config.source.strip():
             self._known["source_found"] = goal.source
@@ -155,11 +157,11 @@ class Adaptation(TrainingLoop[AdaptStep]):
 
     @property
     def goal(self) -> Goal:
-        """What the run aims at, in CLIP space."""
+        """The directions and targets in CLIP space that the run trains towards."""
         return self.objective.goal
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
-        """One iteration: choose the layers that matter, where that is due, then train them.
+        """Run one iteration: choose the layers that matter, where that is due, then train them.
 
         If the step fails (e.g. out of memory), all state is rolled back, so `next` retries the same step.
         """
@@ -169,7 +171,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
             with tensor_float32(self.frozen.device):
                 if (count := self.trainer.count) and self.iteration % self.config.select_every == 0:
                     self.trainer.choose(self.select_layers(count))
-                return self.train_layers()  # weights are updated last, so a failure before this leaves them untouched
+                return self.train_layers()  # updates weights last, so that a failure leaves them untouched
         except BaseException:
             self.sampler.random.set_state(random)
             self.trainer.layers = layers
@@ -177,14 +179,14 @@ class Adaptation(TrainingLoop[AdaptStep]):
             raise
 
     def spare_memory(self) -> bool:
-        """Halve the memory of the steps to come, for more time; the results stay the same.
+        """Halve the chunk size of the next iterations: less memory, more time, the same results.
 
-        For use after a step that ran out of memory: `while run.spare_memory()`, try `next(run)` again. First the
-        batches are computed in twice as many pieces. Where pieces are single images, blocks of the network are
-        recomputed in the backward pass too.
+        Call it after an iteration that ran out of memory, and retry `next(run)` for as long as it returns True. Once
+        chunks are single images, gradient checkpointing is switched on: the blocks of the network are recomputed in the
+        backward pass.
 
         Returns:
-            False if a step takes as little as it can already.
+            False if an iteration cannot take less memory.
         """
         if self.pieces < self.config.batch * max(self.sampler.views, 1):
             self.pieces *= 2
@@ -196,26 +198,27 @@ class Adaptation(TrainingLoop[AdaptStep]):
         return True
 
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> AdaptStep:
+        """Return the record of the iteration just done, with the recipe up to date in the twin's metadata."""
         self.trainer.freeze()
         self._describe()
         return AdaptStep(self.iteration, loss, losses, self.trainer.layers, seconds, self.trained)
 
     @property
     def images_at_once(self) -> int:
-        """How many images fit into memory at once, as far as the steps have shown."""
+        """Number of images that fit into memory at once, as far as the iterations so far have shown."""
         return max(1, self.config.batch // self.pieces)
 
     @property
     def labels(self) -> tuple[str, str]:
-        """What to call the two sides: the source text, given or found, and the target text."""
+        """Labels of the two sides: the source text, given or found, and the target text."""
         return self.goal.source or "before", self.config.target.strip() or STYLE_IMAGES
 
     def recipe(self) -> dict[str, Any]:
-        """All that is needed to do this again, JSON-able: configuration, CLIP models, base, and steps done."""
+        """Return all that is needed to repeat the run, JSON-able: configuration, CLIP models, base, iterations done."""
         return {**asdict(self.config), **self._known, "iterations_done": self.iteration}
 
     def state(self, **notes: Any) -> RunState:
-        """All that `adapt` needs to resume from here, with notes of the caller to keep beside it."""
+        """Return the state that `adapt` needs to resume from here, with `notes` of the caller kept beside it."""
         tensors = {"random": self.sampler.random.get_state()} | self.trainer.tensors()
         return RunState(tensors, self.recipe(), self.goal.packed(), self.trainer.layers, notes)
 
@@ -226,7 +229,10 @@ class Adaptation(TrainingLoop[AdaptStep]):
             if self.iteration < 0:
                 raise NadaError(f"the state of the run is damaged: it has done {self.iteration} iterations")
             if self.iteration > self.config.iterations:
-                raise UsageError(f"the run has done {self.iteration} iterations, more than {self.config.iterations}")
+                raise UsageError(
+                    f"the run has done {self.iteration} iterations, more than {self.config.iterations}; give a larger "
+                    "number"
+                )
             self.trainer.restore(state.tensors, state.layers)
             self.sampler.random.set_state(state.tensors["random"])
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
@@ -238,14 +244,14 @@ class Adaptation(TrainingLoop[AdaptStep]):
         self.trained.metadata["adaptations"] = [*self._previous, self.recipe()]
 
     def select_layers(self, count: int) -> tuple[str, ...]:
-        """The first half of an iteration: the `count` convolutions that the target moves most (section 4.2)."""
+        """Return the `count` convolutions whose codes the target moves most: the first half of an iteration (4.2)."""
         self.trainer.freeze()
         drawn = self.sampler.batch(self.config.select_batch)
         scores = self._repeated("scores", self._scores, drawn)["scores"]
         return layer_freeze.choose(self.frozen.layers, scores, count)
 
     def _scores(self, drawn: Tensors) -> Tensors:
-        """How far each code of a batch moves towards the target: [num_ws], as "scores"."""
+        """Return "scores" [num_ws]: the distance that each code of a batch moves towards the target."""
         ws, noise = self.sampler.codes(self.trained.mapping, drawn), self.sampler.noise_maps(drawn)
         scores, count = torch.zeros_like(ws[0, :, 0]), len(ws)
         # Chunk size is capped at the training batch: same speed, half the memory (measured).
@@ -256,18 +262,24 @@ class Adaptation(TrainingLoop[AdaptStep]):
         return {"scores": scores}
 
     def _distance(self, codes: Tensor, noise: dict[str, Tensor], share: float) -> Tensor:
-        """What codes [N, num_ws, w_dim] that are `share` of a batch add to its mean distance from the target."""
+        """Return the part of a batch's mean distance to the target that its codes [N, num_ws, w_dim] contribute.
+
+        Args:
+            codes: a chunk of the batch.
+            noise: noise maps of the chunk.
+            share: size of the chunk, as a fraction of the batch.
+        """
         images = self.trained.synthesis(codes, noise, half=self.objective.half)
         return share * self.objective.distance(images, self.pieces)
 
     def train_layers(self) -> tuple[dict[str, Tensor], Tensor]:
-        """The second half: one step of Adam on the chosen layers. Returns the losses and what was minimized."""
+        """Take one step of Adam on the chosen layers: the second half. Return the losses and their weighted sum."""
         batch, objective = self.config.batch, self.objective
         draws = self.sampler.random.get_state()
-        # The same noise, views and parts for both twins: only their weights may differ.
+        # The twins share noise, views and crops: only their weights may differ.
         drawn = self.sampler.batch(batch, self.config.mixing) | self.sampler.moves(batch)
         crop = self.sampler.crop(batch) if "patch" in objective.weights else None
-        # A recording always has the gradients of all layers: one serves for whichever are chosen.
+        # A CUDA graph computes the gradients of all layers, so that one graph serves for any choice of layers.
         self.trainer.free(everything=bool(self.recordings) and not self.recordings["gradients"].given_up)
         found = self._repeated("gradients", partial(self._gradients, draws=draws, crop=crop), drawn)
         self.trainer.step(found)
@@ -275,7 +287,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         return losses, objective.weighted(losses)
 
     def _gradients(self, drawn: Tensors, draws: Tensor, crop: View | None) -> Tensors:
-        """Each loss of a batch, and the gradient of their weighted sum for each parameter that is free."""
+        """Return each loss of a batch, and the gradient of their weighted sum for each parameter that is trained."""
         noise = self.sampler.noise_maps(drawn)
         show = partial(moved, moves=drawn.get("moves"))
         side = FrozenSide() if self.frozen_side is None or self.recordings else self.frozen_side
@@ -289,7 +301,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         return losses | self.trainer.trainable.gradients(after, slope)
 
     def _repeated(self, name: str, function: Function, tensors: Tensors) -> Tensors:
-        """The result of a function of tensors, from a CUDA graph if there is to be one."""
+        """Return `function(tensors)`, replayed from a CUDA graph where graphs are switched on."""
         return self.recordings[name](function, tensors) if self.recordings else function(tensors)
 
     def _images(self, synthesis: Synthesis, ws: Tensor, noise: dict[str, Tensor]) -> Tensor:
@@ -298,5 +310,5 @@ class Adaptation(TrainingLoop[AdaptStep]):
 
 
 def _cut(noise: dict[str, Tensor], part: slice) -> dict[str, Tensor]:
-    """The noise maps of a part of the batch."""
+    """Return the noise maps of a chunk of the batch."""
     return {name: maps[part] for name, maps in noise.items()}

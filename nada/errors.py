@@ -1,4 +1,4 @@
-"""The failures that a sentence explains: exit codes on the command line, a message on the node in ComfyUI."""
+"""Errors with a message for the user: an exit code on the command line, a message on the node in ComfyUI."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import re
 
 
 def printable(text: str) -> str:
-    r"""Text on one line, with control characters, line breaks and invisible characters as escapes such as ``\x1b``.
+    r"""Return a text on one line, with control characters, line breaks and invisible characters escaped (``\x1b``).
 
-    For everything that was read from files or sent by servers: shown as it is, it could move the cursor, change the
-    colors or forge lines of a terminal.
+    Texts from files and servers need this: shown unescaped, they could move the cursor, change the colors or forge
+    lines of a terminal.
+
+    Args:
+        text: any text.
     """
     if text.isprintable():
         return text
@@ -17,9 +20,9 @@ def printable(text: str) -> str:
 
 
 class NadaError(Exception):
-    """Something went wrong that the user can understand and mend; the message says how (exit code 1).
+    """Base of all errors that the user can understand and correct; the message says how (exit code 1).
 
-    The message is kept `printable`: sentences quote names and texts from files.
+    The message is escaped by `printable`, since it may quote names and texts from files.
     """
 
     def __init__(self, message: str):
@@ -27,14 +30,14 @@ class NadaError(Exception):
 
 
 class UsageError(NadaError, ValueError):
-    """An argument is out of range, unknown or contradicts another (exit code 2)."""
+    """Error for an argument that is out of range, unknown or contradicts another (exit code 2)."""
 
 
 class CheckpointError(NadaError):
-    """A file is not a StyleGAN2 generator that can be loaded, or not one that can be read safely."""
+    """Error for a file that cannot be read safely, or that is not of the expected kind."""
 
 
-# Only some of PyTorch's errors have a class of their own. A GPU, the CPU, mapped files, cuBLAS, and oneDNN say:
+# Not every out-of-memory error of PyTorch has a class. Messages of GPUs, the CPU, mapped files, cuBLAS and oneDNN:
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|DefaultCPUAllocator|[Cc]annot allocate memory|CUBLAS_STATUS_ALLOC_FAILED"
     r"|could not create a primitive$"
@@ -42,7 +45,7 @@ _OUT_OF_MEMORY = re.compile(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, of Python or of PyTorch on any device, says that memory did not suffice."""
+    """Whether an error of Python, or of PyTorch on any device, means that memory ran out."""
     if isinstance(error, RuntimeError):
         return bool(_OUT_OF_MEMORY.search(str(error)))
     return isinstance(error, MemoryError)

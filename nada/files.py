@@ -1,4 +1,4 @@
-"""Files that are either whole or untouched."""
+"""Atomic file writes, the cache folder, and the removal of files that are no longer needed."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ APP = "stylegan-nada"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _SCANNED = {5, 32, 33}  # Windows' errors while a virus scanner or an indexer holds a file, for a second at most
-_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds between attempts then
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds between retries after these errors
 _TEMPORARY = re.compile(r"\.nada-([0-9a-f]{12})-(\d+)-[0-9a-f]{8}(\.[^.]*)?")
 NOWHERE = "0" * 12
-STALE = 24 * 3600  # seconds without a change after which nobody writes a temporary file any more
-_swept: set[Path] = set()
+STALE = 24 * 3600  # seconds without a change after which a temporary file counts as abandoned
+_swept: set[Path] = set()  # folders that were swept in this process
 
 
 def cache_folder() -> Path:
-    """The folder for files that can be made or fetched again; it may not exist yet, and may be deleted at any time.
+    """Return the folder for files that can be computed or downloaded again; it may not exist, or be deleted any time.
 
-    It is the operating system's place for caches. Version 0.1 used `~/.cache/stylegan-nada` on every system: where that
-    folder exists it stays in use, so that nothing is fetched twice. Without a home folder it is below the current one.
+    It is the operating system's place for caches. Version 0.1 used `~/.cache/stylegan-nada` on every system; where that
+    folder exists it stays in use, so that nothing is downloaded twice. Without a home folder, the cache is below the
+    current folder.
     """
     old = Path(os.path.expanduser("~"), ".cache", APP)
     if old.is_dir():
@@ -50,23 +51,23 @@ CACHE = cache_folder()
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], new: bool = False) -> Iterator[Path]:
-    """Write a file so that, whatever happens, its name leads to the old content or to the new one, whole.
+    """Write a file atomically: whatever happens, it has either its old content or all of the new one.
 
-    Use as ``with atomic_path(path) as temp: write(temp)``. The temporary file lies in the same folder (a
-    rename is only atomic within one file system) and has the same suffix (writers that choose a format by it
-    still do). Missing parent folders are created; a symbolic link stays one, and its target is replaced. Permissions
-    are those of the file replaced, else those that new files get here.
+    Use as ``with atomic_path(path) as temp: write(temp)``. The temporary file is in the same folder, because a rename
+    is only atomic within one file system, and has the same suffix, by which some writers choose the format. Missing
+    parent folders are created; a symbolic link stays, and its target is replaced. The file keeps the permissions of the
+    file that it replaces, or gets those of new files in that folder.
 
     Args:
         path: the file to create or replace.
         new: never replace: of two programs that write a new file at once, the second one fails.
 
     Yields:
-        The path to write to. It does not exist yet.
+        The path to write to, which does not exist yet.
 
     Raises:
-        NadaError: the path is a folder, the disk is full, writing is not permitted, nothing was written, or there is
-            such a file by then that should be new.
+        NadaError: the path is a folder, the disk is full, writing is not permitted, nothing was written, or
+            another program has created the file that had to be new.
     """
     try:
         target = Path(os.path.realpath(path))
@@ -80,7 +81,7 @@ def atomic_path(path: str | os.PathLike[str], new: bool = False) -> Iterator[Pat
         mode = _mode(target, temp)
         yield temp
         _flush(temp)
-        with suppress(OSError):  # some network drives refuse it, and the content counts for more
+        with suppress(OSError):  # some network drives refuse it, which must not lose the content
             os.chmod(temp, mode)
         if new:
             _refuse_existing(temp, target)
@@ -90,7 +91,7 @@ def atomic_path(path: str | os.PathLike[str], new: bool = False) -> Iterator[Pat
         raise NadaError(_sentence(path, error)) from error
     finally:
         with suppress(OSError):
-            temp.unlink()  # after a success it has its new name, and there is nothing to remove
+            temp.unlink()  # does nothing after a success: the file has its new name
 
 
 class _NothingYet(Exception):
@@ -108,10 +109,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def finish(temp: Path, path: str | os.PathLike[str]) -> None:
-    """Give a complete file its name, in the same folder; what had that name is replaced.
+    """Rename a complete file atomically, in the same folder, and replace a file of that name.
 
     Raises:
-        NadaError: it cannot be renamed; it then keeps its old name.
+        NadaError: the file cannot be renamed; it then keeps its old name.
     """
     try:
         _flush(temp)
@@ -121,13 +122,13 @@ def finish(temp: Path, path: str | os.PathLike[str]) -> None:
 
 
 def prune(entries: Iterable[Path], limit: int, kept: Path, first: str = "") -> None:
-    """Delete the files and folders that were unused for longest, until the rest fits.
+    """Delete the least recently used files and folders until the rest fits into a limit.
 
     Args:
         entries: files, and folders with all that is in them.
-        limit: bytes that all of them may take.
-        kept: the one never to delete.
-        first: the part of a folder that is deleted first, so that a killed deletion leaves nothing that looks whole.
+        limit: bytes that all entries together may take.
+        kept: the entry that is never deleted.
+        first: the file in a folder to delete first, so that an interrupted deletion leaves no folder that looks whole.
     """
     room = limit - _size(kept)
     others = [path for path in entries if path != kept]
@@ -143,7 +144,7 @@ def prune(entries: Iterable[Path], limit: int, kept: Path, first: str = "") -> N
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Return the size in bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else (path,)
     return sum(file.stat().st_size for file in files if file.is_file())
 
@@ -151,11 +152,11 @@ def _size(path: Path) -> int:
 def sweep(folder: Path, now: float) -> None:
     """Delete temporary files that killed writers left in a folder.
 
-    A file is stale if the process whose number is in its name has ended. That can be told on Linux, and of this
-    machine's (or container's) processes; other temporary files are stale when they have not changed for a day.
+    A file is stale if the process whose number is in its name has ended, which is known on Linux for processes of this
+    machine or container. Other temporary files are stale when they have not changed for a day.
 
     Args:
-        folder: its own files only, and only those that `atomic_path` named.
+        folder: folder to sweep, without subfolders; only files named by `atomic_path` are deleted.
         now: time by the clock of the file system, which may be another machine's.
     """
     with suppress(OSError):
@@ -171,7 +172,7 @@ def sweep(folder: Path, now: float) -> None:
 
 @cache
 def _place() -> str:
-    """12 hexadecimal digits for the boot and the container within which a process number means one process."""
+    """Return 12 hexadecimal digits for this boot and container, within which a process number is unique."""
     boot, space = "", ""
     with suppress(OSError):  # both exist on Linux only
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
@@ -181,7 +182,7 @@ def _place() -> str:
 
 def _has_ended(process: int) -> bool:
     try:
-        os.kill(process, 0)  # asks only; on Windows it would end the process
+        os.kill(process, 0)  # only tests whether it exists; on Windows it would end the process
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
@@ -190,23 +191,23 @@ def _has_ended(process: int) -> bool:
 
 
 def _mode(target: Path, probe: Path) -> int:
-    """Permissions that the file should have; writers such as that of safetensors make theirs private.
+    """Return the permissions that the file should have, since some writers (safetensors) create private files.
 
-    The first time that a folder is written to, this also removes what killed writers left there.
+    The first write to a folder also deletes temporary files that killed writers left there.
     """
     probe.touch()
     status = probe.stat()
     probe.unlink()
-    if target.parent not in _swept:  # once: a run of ten thousand pictures should not list its folder each time
+    if target.parent not in _swept:  # only once: listing the folder for each of ten thousand pictures would be slow
         _swept.add(target.parent)
         sweep(target.parent, status.st_mtime)
-    with suppress(FileNotFoundError):  # and any other failure, such as a name that is too long, ends it before the work
+    with suppress(FileNotFoundError):  # any other error, such as a name that is too long, is raised before the work
         status = target.stat()
     return stat.S_IMODE(status.st_mode)
 
 
 def _rename(temp: Path, target: Path) -> None:
-    """Rename, with patience for virus scanners."""
+    """Rename a file, and retry while a virus scanner holds it."""
     for pause in _PAUSES:
         try:
             os.replace(temp, target)
@@ -221,33 +222,31 @@ def _rename(temp: Path, target: Path) -> None:
 
 
 def _refuse_existing(temp: Path, target: Path) -> None:
-    """Give a file a name that no other one has: the operating system makes no link that exists already.
+    """Rename a file to a name that must be free: the operating system never replaces a file by a link.
 
     Raises:
         NadaError: the name is taken.
     """
-    taken = NadaError(
-        f"{target} exists by now: another program has written it meanwhile; choose another name or folder"
-    )
+    taken = f"{target} exists by now: another program has written it meanwhile; choose another name or folder"
     try:
         os.link(temp, target)
         _flush_folder(target.parent)
     except FileExistsError:
-        raise taken from None
+        raise NadaError(taken) from None
     except OSError:  # some file systems, such as that of memory cards, have no links
         if target.exists():
-            raise taken from None
+            raise NadaError(taken) from None
         _rename(temp, target)
 
 
 def _flush(temp: Path) -> None:
-    """Wait until the content is on the disk; else a power cut could leave the new name with nothing in it."""
+    """Flush the content to the disk; without it, a power cut could leave an empty file under the new name."""
     with open(temp, "rb+") as file:
         os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:
-    """The same for the folder's entry, where the system can (Windows cannot open folders)."""
+    """Flush the folder's entry to the disk, where the system can (Windows cannot open folders)."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -4,8 +4,8 @@ StyleGAN-NADA section 4.2. Every convolution of the synthesis network is a candi
 noise strength and the affine map of its style. The mapping network, the constant input and the to-RGB layers train only
 where the configuration says so.
 
-A layer's score is that of the latent code that drives it. (The authors' code reads the score of the next code, so from
-the third on it trains the layer before the one that moved.)
+A layer has the score of the latent code that drives it. (The authors' code reads the score of the next code, so that
+from the third layer on it trains the one before the layer that moved.)
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor
 from .errors import UsageError
 from .generators import Layer, LayerKind
 
-# Sets of layers to train from the first step to the last, after the phases of the authors' code, which has them for
-# 1024 px. Smaller generators have the part of them that exists.
+# Fixed sets of layers to train in every iteration, after the phases of the authors' code, which defines them for
+# 1024 px. A smaller generator trains those that it has.
 PHASES = {
     "texture": "b4.const, b4, b16-b128",
     "shape": "b4.const, b4, b8",
@@ -34,16 +34,16 @@ NAME = re.compile(rf"mapping|[A-Z]\w*|{BLOCKS.pattern}")
 
 
 def measure(ws: Tensor, loss: Callable[[Tensor], Tensor], steps: int = 1, step_size: float = 0.01) -> Tensor:
-    """How far each latent code moves when the codes, not the weights, are optimized towards the target.
+    """Measure how far each latent code moves when the codes, not the weights, are optimized towards the target.
 
-    With one step this is the gradient's magnitude, so the step size only matters from the second on. No weight takes
-    part: freeze all of them first, or their gradients are computed in vain.
+    With one step this is the gradient's magnitude, so that the step size only matters from the second step on. Freeze
+    all weights first: their gradients would be computed and not used.
 
     Args:
         ws: [N, num_ws, w_dim] codes to start from.
-        loss: maps ws to a scalar (the global CLIP loss of the images that the trained twin makes of them).
-        steps: steps of plain gradient descent.
-        step_size: their size.
+        loss: maps ws to a scalar (the global CLIP loss of the trained twin's images for these codes).
+        steps: number of steps of plain gradient descent.
+        step_size: size of each step.
 
     Returns:
         [num_ws], the mean over batch and dimensions of |displacement| / step_size.
@@ -56,7 +56,7 @@ def measure(ws: Tensor, loss: Callable[[Tensor], Tensor], steps: int = 1, step_s
 
 
 def candidates(layers: Mapping[str, Layer]) -> dict[str, int]:
-    """{convolution: index of the code that drives it}, the layers that may be chosen, in the order of the network."""
+    """Return the layers that may be chosen, in the order of the network: {convolution: index of its code}."""
     return {
         name: layer.code
         for name, layer in layers.items()
@@ -64,31 +64,31 @@ def candidates(layers: Mapping[str, Layer]) -> dict[str, int]:
     }
 
 
-def choose(layers: Mapping[str, Layer], scores: Tensor, k: int) -> tuple[str, ...]:
-    """The k convolutions with the highest scores, in the order of the network; of equals, the lower one.
+def choose(layers: Mapping[str, Layer], scores: Tensor, count: int) -> tuple[str, ...]:
+    """Return the `count` convolutions with the highest scores, in the order of the network; on ties the earlier one.
 
     Args:
-        layers: of the generator that the scores were measured on.
+        layers: layers of the generator that the scores were measured on, by name.
         scores: [num_ws] from `measure`.
-        k: number of layers, 1..len(candidates(layers)).
+        count: number of layers to choose (k in the paper), 1..len(candidates(layers)).
     """
     per_code, codes = scores.tolist(), candidates(layers)
     ranked = sorted(codes, key=lambda name: -per_code[codes[name]])
-    chosen = set(ranked[:k])
+    chosen = set(ranked[:count])
     return tuple(name for name in codes if name in chosen)
 
 
 def named(layers: Mapping[str, Layer], text: str) -> tuple[str, ...]:
-    """The layers that a text names, in the order of the network.
+    """Return the layers that a text names, in the order of the network.
 
     Args:
-        layers: of the generator.
+        layers: layers of the generator, by name.
         text: a name of `PHASES`, or entries separated by commas: a layer ("b8.conv0", "b8.torgb", "b4.const",
-            "mapping"), the convolutions of a resolution ("b8") or of several ("b8-b64"), one layer of each
-            ("b8-b64.torgb").
+            "mapping"), the convolutions of a resolution ("b8") or of a range ("b8-b64"), or one layer of each block in
+            a range ("b8-b64.torgb").
 
     Raises:
-        UsageError: an entry is not of this form, or matches no layer of this generator.
+        UsageError: an entry has another form, or matches no layer of this generator.
     """
     found: set[str] = set()
     for entry in entries(text):
@@ -99,10 +99,10 @@ def named(layers: Mapping[str, Layer], text: str) -> tuple[str, ...]:
 
 
 def entries(text: str) -> list[str]:
-    """The entries of a text for `named`.
+    """Split a text for `named` into its entries, a name of `PHASES` being replaced by its layers.
 
     Raises:
-        UsageError: one of them is not of its form.
+        UsageError: an entry has none of the forms that `named` takes.
     """
     parts = [part.strip() for part in PHASES.get(text, text).split(",")]
     for part in parts:
@@ -115,7 +115,7 @@ def entries(text: str) -> list[str]:
 
 
 def _matching(layers: Mapping[str, Layer], entry: str) -> Iterator[str]:
-    """The layers that one entry names."""
+    """Yield the layers that one entry names."""
     if entry in layers:
         yield entry
         return

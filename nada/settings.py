@@ -1,4 +1,4 @@
-"""Settings of a configuration: help, ranges and choices stand in the annotations of a frozen dataclass.
+"""Settings of a configuration: help, ranges and choices, written into the annotations of a frozen dataclass.
 
     @dataclass(frozen=True)
     class Config:
@@ -19,10 +19,10 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from .errors import UsageError
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-_GENERAL: dict[type, type] = {int: Integral, float: Real}  # an int is also a number
-MAGNITUDES = 1e-6, 1e6  # of numbers other than 0
-MAX_STEPS, MAX_BATCH, MAX_VIEWS = 10_000_000, 4096, 1024  # of a training: far more than anyone has time or memory for
-_found: dict[type, Mapping[str, NamedSetting]] = {}  # a cache: annotations are slow to evaluate
+_GENERAL: dict[type, type] = {int: Integral, float: Real}  # types of values that a setting accepts
+MAGNITUDES = 1e-6, 1e6  # smallest and largest size of a number other than 0
+MAX_STEPS, MAX_BATCH, MAX_VIEWS = 10_000_000, 4096, 1024  # limits of a training, far beyond any practical use
+_found: dict[type, Mapping[str, NamedSetting]] = {}  # cache, because annotations are slow to evaluate
 
 
 @dataclass(frozen=True)
@@ -30,35 +30,35 @@ class Setting:
     """The part of an annotation that explains a field and limits its values."""
 
     help: str
-    """A noun phrase or an imperative, for the command line and the tooltips."""
+    """Help for the command line and the tooltips: a noun phrase or an imperative."""
     low: float | None = None
     """Smallest value; None for no limit."""
     high: float | None = None
     """Largest value; None for no limit."""
     choices: tuple[str, ...] = ()
-    """All values; empty for no limit."""
+    """All allowed values; empty for no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NamedSetting(Setting):
-    """A field of a configuration: its name, type and default, with what its `Setting` says."""
+    """A field of a configuration: name, type and default, with help and limits from its `Setting`."""
 
     name: str
     value_type: Any
-    """The type without the `Setting`, such as `int` or `float | None`."""
+    """Type without the `Setting`, such as `int` or `float | None`."""
     default: Any
-    """`dataclasses.MISSING` if a value must be given."""
+    """Default value; `dataclasses.MISSING` if a value must be given."""
 
     @property
     def kinds(self) -> tuple[type, ...]:
-        """The alternatives of the type, without None: `(int,)` for `int | None`."""
+        """Alternatives of the type, without None: `(int,)` for `int | None`."""
         return tuple(kind for kind in get_args(self.value_type) or (self.value_type,) if kind is not NoneType)
 
     def check(self, value: Any) -> None:
-        """Compare a value with type, range and choices.
+        """Check a value against type, range and choices.
 
         Raises:
-            UsageError: it does not fit; the message names the setting and what it takes.
+            UsageError: the value does not fit; the message names the setting and the allowed values.
         """
         if value is None and NoneType in get_args(self.value_type):
             return
@@ -79,22 +79,30 @@ class NamedSetting(Setting):
 
 
 def check_text(name: str, value: str) -> None:
-    """Refuse half characters, which a terminal makes of bytes that are not UTF-8, and which no file of ours can hold.
+    """Refuse a text with half surrogate pairs, which come from bytes that are not UTF-8 and cannot be saved.
+
+    Args:
+        name: name of the setting, for the message.
+        value: the text.
 
     Raises:
-        UsageError: there is one.
+        UsageError: the text is not valid Unicode.
     """
     if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
         raise UsageError(f"{name} is {value!r}; it must be a text in UTF-8")
 
 
 def check_magnitude(name: str, value: float) -> None:
-    """Refuse numbers that float32 computes nothing useful with: a run would change nothing, or end in NaN.
+    """Refuse numbers too small or too large for float32: a run would change nothing, or end in NaN.
 
     Gradients times a weight of 1e-30 vanish, and the squares of gradients times 1e30, which Adam averages, overflow.
 
+    Args:
+        name: name of the setting, for the message.
+        value: the number.
+
     Raises:
-        UsageError: it is neither 0 nor, without its sign, in 1e-6..1e6.
+        UsageError: the number is neither 0 nor, without its sign, in 1e-6..1e6.
     """
     smallest, largest = MAGNITUDES
     if value and not smallest <= abs(value) <= largest:
@@ -102,7 +110,7 @@ def check_magnitude(name: str, value: float) -> None:
 
 
 def settings_of(config: type) -> Mapping[str, NamedSetting]:
-    """The settings of a configuration class by name, in the order of its fields.
+    """Return the settings of a configuration class by name, in the order of its fields.
 
     Raises:
         TypeError: a field has no `Setting` in its annotation.
@@ -115,7 +123,7 @@ def settings_of(config: type) -> Mapping[str, NamedSetting]:
 
 
 def check_settings(config: Any) -> None:
-    """Compare all fields of a configuration with their types, ranges and choices.
+    """Check all fields of a configuration against their types, ranges and choices.
 
     Raises:
         UsageError: a value does not fit.
@@ -133,7 +141,7 @@ def _named(name: str, hint: Any, default: Any) -> NamedSetting:
 
 
 def _is(value: Any, kind: type) -> bool:
-    """Whether a value fits a kind of setting. For Python a bool is an int; here it is none."""
+    """Whether a value fits a type of setting. Unlike in Python, a bool is no int here."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, _GENERAL.get(kind, kind))

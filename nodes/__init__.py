@@ -1,4 +1,4 @@
-"""The ComfyUI nodes: thin adapters from a schema to one call of the library and back to ComfyUI's layouts."""
+"""ComfyUI nodes: thin adapters from a schema to one call of the library and back to ComfyUI's layouts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ NODES = (
 
 
 class NADAExtension(ComfyExtension):
-    """The list of nodes."""
+    """The pack's extension, which tells ComfyUI its nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_folders()  # before any schema lists files; ComfyUI 0.8.0 does not call on_load

@@ -1,4 +1,4 @@
-"""Training a generator, live on the node: from two phrases, or from pictures."""
+"""Nodes that train a generator towards a text or towards pictures, with live previews."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .training import LiveAdaptation
 
 
 class NADATextAdapt(io.ComfyNode):
-    """StyleGAN-NADA itself."""
+    """Train a generator towards a target text (StyleGAN-NADA)."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -47,7 +47,7 @@ class NADATextAdapt(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, target: str | None = None) -> bool | str:
-        # None stands for what comes through a link. Only the inputs named here are marked on the node.
+        # None: the text comes through a link. ComfyUI marks only inputs that this signature names.
         if target is None or target.strip():
             return True
         return "the target text is empty; write a word or a phrase"
@@ -71,7 +71,7 @@ class NADATextAdapt(io.ComfyNode):
 
 
 class NADAImageAdapt(io.ComfyNode):
-    """The same towards a few pictures (StyleGAN-NADA, appendix C)."""
+    """Train a generator towards a few pictures (StyleGAN-NADA, appendix C)."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -80,8 +80,8 @@ class NADAImageAdapt(io.ComfyNode):
             display_name="StyleGAN-NADA Image Adapt",
             category=TRAINING,
             description="Trains a copy of a generator until its pictures differ from the original's as a few pictures "
-            "of the target do; about three are enough. For a look that words do not name. A target text may say what "
-            "matters in them.",
+            "of the target do; about three are enough. Use it for a look that words do not name. A target text may say "
+            "what matters in the pictures.",
             inputs=[*image_inputs(), *training_inputs(style_images=True)],
             outputs=outputs(),
             is_output_node=True,
@@ -103,7 +103,7 @@ class NADAImageAdapt(io.ComfyNode):
         snapshots: int = 6,
         **widgets: Any,
     ) -> io.NodeOutput:
-        if not widgets["target"].strip():  # so the pictures are all there is
+        if not widgets["target"].strip():  # without a text, the pictures alone are the target
             widgets["image_share"] = 1.0
         settings = chosen(generator, widgets, options, host.prompt_inputs(cls, OPTIONS))
         pictures = host.from_image(style_images)
@@ -113,7 +113,7 @@ class NADAImageAdapt(io.ComfyNode):
 
 
 class NADATrainingOptions(io.ComfyNode):
-    """The settings of a training that few people change."""
+    """Collect the settings of a training that few people change."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -122,7 +122,7 @@ class NADATrainingOptions(io.ComfyNode):
             display_name="StyleGAN-NADA Training Options",
             category=TRAINING,
             description="Settings that NADA Text Adapt and NADA Image Adapt have no widgets for: what trains, which "
-            "layers are picked, losses and views, and how it is computed.",
+            "layers are picked, losses and views, and precision.",
             inputs=option_inputs(),
             outputs=[NADAOptions.Output("options", tooltip="The settings, for NADA Text Adapt and NADA Image Adapt.")],
             **known_options(
@@ -137,14 +137,14 @@ class NADATrainingOptions(io.ComfyNode):
 
 
 def outputs() -> list[io.Output]:
-    """What both trainings give."""
+    """Return the outputs of both training nodes."""
     return [
         NADAGenerator.Output("generator", tooltip="The adapted generator, for Generate Images and Save StyleGAN2."),
         io.Image.Output(
             "before_after", tooltip="One picture: the original's images on the left, the adapted one's right."
         ),
-        NADASnapshots.Output("snapshots", tooltip="Moments of the training, for NADA Pick Snapshot."),
-        io.Image.Output("charts", tooltip="One picture: the losses above, and below it which layers trained when."),
+        NADASnapshots.Output("snapshots", tooltip="Snapshots of the training, for NADA Pick Snapshot."),
+        io.Image.Output("charts", tooltip="One picture: the losses above, and below them the layers that trained."),
     ]
 
 
@@ -159,7 +159,7 @@ def adapted(
     snapshots: int,
     style_images: Tensor | None = None,
 ) -> io.NodeOutput:
-    """Train on ComfyUI's device; the node shows what the last preview shows."""
+    """Train on ComfyUI's device, and return a training node's outputs with the last preview as its picture."""
     with host.on_device(generator, clip) as device:
         pictures = None if style_images is None else style_images.to(device)
         live = LiveAdaptation(generator, clip, config, preview_images, snapshots, pictures, remark)

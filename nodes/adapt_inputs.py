@@ -1,4 +1,4 @@
-"""The inputs of the nodes that adapt, drawn from the library's configuration."""
+"""Inputs of the training nodes, derived from the library's configuration."""
 
 from __future__ import annotations
 
@@ -32,38 +32,40 @@ SWITCHES = ("train_torgb", "train_const", "train_mapping")
 
 
 def text_inputs() -> list[io.Input]:
-    """The models, and what to adapt to in words."""
+    """Return the inputs of a training towards a text: models and texts."""
     return [
         *model_inputs(),
         io.String.Input(
             "source",
             default="photo",
-            tooltip="What the generator makes now, in a word or two: photo, dog, human. The target is compared "
-            "with it, so say only what should change. Empty: CLIP finds a word for the generator's pictures.",
+            tooltip="Source text: what the generator makes now, in a word or two, such as photo, dog or human. Only "
+            "the difference to the target counts, so name only what should change. Empty: CLIP finds a word for the "
+            "generator's pictures.",
         ),
         io.String.Input(
             "target",
             default="sketch",
-            tooltip="Change this first: what it should make, said as the counterpart of the source. photo -> sketch, "
-            "photo -> watercolor painting, dog -> pig. Blends: sketch:2 | watercolor:1.",
-            extra_dict={"presets": menu()},  # for web/presets.js
+            tooltip="Change this first: what the generator should make, as the counterpart of the source. photo -> "
+            "sketch, photo -> watercolor painting, dog -> pig. Blends: sketch:2 | watercolor:1.",
+            extra_dict={"presets": menu()},  # for web/editor.js
         ),
     ]
 
 
 def image_inputs() -> list[io.Input]:
-    """The models, and what to adapt to in pictures."""
+    """Return the inputs of a training towards pictures: models, pictures and an optional text."""
     return [
         *model_inputs(),
         io.Image.Input(
             "style_images",
-            tooltip="Change this first: pictures of what it should make, about three, as a batch (Batch Images joins "
-            "them). The square in the middle of each counts.",
+            tooltip="Change this first: about three pictures of the target, as a batch (Batch Images joins them). Only "
+            "the square in the middle of each is used.",
         ),
         io.String.Input(
             "target",
             default="",
-            tooltip="What matters in the pictures, such as sketch. Empty: all of it, which may include what they show.",
+            tooltip="Target text: what matters in the pictures, such as sketch. Empty: everything in them, perhaps "
+            "also what they show.",
         ),
         io.Float.Input(
             "image_share",
@@ -71,32 +73,37 @@ def image_inputs() -> list[io.Input]:
             min=0.0,
             max=1.0,
             step=0.05,
-            tooltip="With a target text: the pictures' part of the target; the text has the rest.",
+            tooltip="Share of the pictures in the target, from 0 to 1; the target text has the rest. Without a text "
+            "it is 1.",
         ),
         io.String.Input(
             "source",
             default="",
-            tooltip="What the generator makes now, the counterpart of the target text: photo, dog, human. Empty: CLIP "
-            "finds a word for the generator's pictures.",
+            tooltip="Source text: what the generator makes now, as the counterpart of the target text: photo, dog, "
+            "human. Empty: CLIP finds a word for the generator's pictures.",
         ),
     ]
 
 
 def model_inputs() -> list[io.Input]:
-    """The models, and the options that a training has no widgets for."""
+    """Return the inputs of every training: models, and the options that have no widget."""
     return [
         NADAGenerator.Input("generator", tooltip="The generator to start from; it is not changed."),
-        NADAClip.Input("clip", tooltip="The CLIP models that judge: demo for the demo generator, OpenAI's for photos."),
+        NADAClip.Input(
+            "clip",
+            tooltip="The CLIP models that compare pictures with texts: demo for the demo generator, OpenAI's for "
+            "photos.",
+        ),
         NADAOptions.Input(
             "options",
             optional=True,
-            tooltip="From NADA Training Options: everything that has no widget here. Leave it open for the defaults.",
+            tooltip="Settings that have no widget here, from NADA Training Options. Leave it open for the defaults.",
         ),
     ]
 
 
 def training_inputs(style_images: bool = False) -> list[io.Input]:
-    """The widgets on the training nodes themselves."""
+    """Return the widgets that stand on the training nodes themselves."""
     defaults = {name: CONFIG[name].default for name in IMAGE_DEFAULTS} | (IMAGE_DEFAULTS if style_images else {})
     return [
         io.Int.Input(
@@ -104,17 +111,17 @@ def training_inputs(style_images: bool = False) -> list[io.Input]:
             default=AUTOMATIC["iterations"],
             min=AUTOMATIC["iterations"],
             max=100_000,
-            tooltip=f"Training steps. 0: as many as the generator's file recommends, else {defaults['iterations']}. "
-            "Too weak: more; losing shape and variety: fewer. A style takes 200-400, a change of subject 150-200, a "
-            "small change 50.",
+            tooltip="Number of training steps. 0: what the generator's file recommends, else "
+            f"{defaults['iterations']}. Use more if the effect is too weak, fewer if shapes and variety are lost. A "
+            "style takes 200-400, a change of subject 150-200, a small change 50.",
         ),
         io.Int.Input(
             "batch",
             default=AUTOMATIC["batch"],
             min=AUTOMATIC["batch"],
             max=64,
-            tooltip=f"Images per step. 0: as many as the generator's file recommends, else {defaults['batch']}. More "
-            "is steadier and slower; 1 if the memory does not suffice.",
+            tooltip=f"Images per step. 0: what the generator's file recommends, else {defaults['batch']}. More is "
+            "steadier and slower; use 1 if memory runs out.",
         ),
         io.Float.Input(
             "learning_rate",
@@ -122,7 +129,7 @@ def training_inputs(style_images: bool = False) -> list[io.Input]:
             min=AUTOMATIC["learning_rate"],
             max=0.1,
             step=0.0001,
-            tooltip="Size of the steps. -1: what the generator's file recommends, else as 0. 0: the rate that suits "
+            tooltip="Step size. -1: what the generator's file recommends, else the same as 0. 0: the rate that suits "
             "the generator's width (0.0016 for 512 features, as in the paper). Raise it if hardly anything changes, "
             "lower it if pictures break.",
         ),
@@ -131,10 +138,10 @@ def training_inputs(style_images: bool = False) -> list[io.Input]:
             options=[RECOMMENDED, "all", "auto", COUNT, *PHASES],
             default=RECOMMENDED,
             optional=True,
-            tooltip="Which layers each step trains. 'recommended' is what the generator's file says, else 'all'. 'all' "
-            "trains every layer without picking: for styles, and fastest. 'auto' picks the two thirds that the target "
-            "text moves most: for another subject, such as dog -> pig. 'count' picks as many as layer_count of NADA "
-            "Training Options says. The others are fixed sets, after the authors' code.",
+            tooltip="Layers that each step trains. 'recommended' is what the generator's file says, else 'all'. 'all' "
+            "trains every layer: fastest, and best for styles. 'auto' picks the two thirds that the target text moves "
+            "most: for another subject, such as dog -> pig. 'count' picks as many as layer_count of NADA Training "
+            "Options says. The others are fixed sets, as in the authors' code.",
         ),
         training_seed(optional=True),
         preview_every(optional=True),
@@ -145,15 +152,15 @@ def training_inputs(style_images: bool = False) -> list[io.Input]:
             min=1,
             max=24,
             optional=True,
-            tooltip="How many moments to keep for NADA Pick Snapshot, at even distances. Each takes about half of the "
-            "generator's file in memory and on disk.",
+            tooltip="Number of snapshots to keep for NADA Pick Snapshot, evenly spaced. Each takes about half the "
+            "size of the generator's file in memory and on disk.",
             extra_dict=ADVANCED,
         ),
     ]
 
 
 def option_inputs() -> list[io.Input]:
-    """The widgets of NADA Training Options: what trains, which layers, losses and views, and how it is computed."""
+    """Return the widgets of NADA Training Options: what trains, which layers, losses and views, and precision."""
     return [
         io.DynamicCombo.Input(
             "train",
@@ -184,9 +191,9 @@ def option_inputs() -> list[io.Input]:
             min=AUTOMATIC["views"],
             max=16,
             optional=True,
-            tooltip="Show CLIP so many randomly moved copies of each image instead of the image. 0 is the paper. -1: "
-            "what the generator's file recommends, else 2 for small CLIP models such as the demo's, which are easily "
-            "fooled, and 0 for others.",
+            tooltip="Number of randomly moved copies of each image that CLIP sees instead of the image. 0: none, as in "
+            "the paper. -1: what the generator's file recommends, else 2 for small CLIP models such as the demo's, "
+            "which are easily fooled, and 0 for others.",
         ),
         _option("precision"),
         _option("cuda_graphs"),
@@ -202,7 +209,7 @@ OPTIONS = (
     *(*(f"{loss}_weight" for loss in LOSSES), "precision", "cuda_graphs"),
 )
 MOVED = ("preset", *OPTIONS)
-"""Inputs that the training nodes once had themselves. A prompt may still give them there."""
+"""Inputs that the training nodes had in earlier versions. A prompt may still give them."""
 
 
 def chosen(
@@ -218,7 +225,7 @@ def chosen(
             any more, overrides everything else, as it did then.
 
     Raises:
-        UsageError: the preset does not exist, or a number of layers is asked for and not given.
+        UsageError: the preset does not exist, or `layers` is "count" and there is no count.
     """
     preset = moved.pop("preset", NO_PRESET)
     if preset not in (NO_PRESET, *PRESETS):
@@ -228,9 +235,9 @@ def chosen(
 
 
 def given(layers: str = RECOMMENDED, layer_count: int | None = None, **widgets: Any) -> dict[str, Any]:
-    """The settings that widgets give: {name: value}, without those that are left automatic.
+    """Return the settings that widgets give: {name: value}, without those that are left automatic.
 
-    A learning rate of 0 is given too: None, which stands for the rate by the generator's width.
+    A learning rate of 0 becomes None, which stands for the rate by the generator's width.
 
     Raises:
         UsageError: `layers` is "count", and there is no count.

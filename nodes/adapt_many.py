@@ -1,4 +1,4 @@
-"""Many trainings of one generator, a target a line, live on the node."""
+"""Node that trains one generator towards many targets, one per line, with live previews."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ from . import host
 from .adapt_inputs import given, model_inputs, training_inputs
 from .sockets import TRAINING, NADAStyle, known_options
 
-FOLDER = "adapt_many"  # below that of the runs
-NOT_KEPT = "snapshots"  # an input of single trainings
+FOLDER = "adapt_many"  # below the folder of runs
+NO_TARGETS = "there are no targets; write one per line"
+NOT_KEPT = "snapshots"  # input that only single trainings have
 
 
 class NADAAdaptMany(io.ComfyNode):
-    """StyleGAN-NADA towards several targets."""
+    """Train a generator towards several target texts."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -50,33 +51,31 @@ class NADAAdaptMany(io.ComfyNode):
             node_id="NADAAdaptMany",
             display_name="StyleGAN-NADA Adapt Many",
             category=TRAINING,
-            description="Trains a generator towards several targets, one a line, and shows all of them side by side "
-            "while it runs. Each gives a style. What was trained before is not repeated: add a line, and only that one "
-            "trains.",
+            description="Trains a generator towards several targets, one per line, and shows all of them side by side "
+            "while it runs. Each target gives a style. Targets that are done are not trained again: add a line, and "
+            "only that one trains.",
             inputs=[
                 *model_inputs(),
                 io.String.Input(
                     "targets",
                     default="sketch\nwatercolor painting\npixel art",
                     multiline=True,
-                    tooltip="Change this first: a target a line, as counterparts of the source. A line may blend "
-                    "several: sketch:2 | watercolor:1.",
+                    tooltip="Change this first: one target per line, each a counterpart of the source. A line may "
+                    "blend several: sketch:2 | watercolor:1.",
                 ),
                 io.String.Input(
                     "source",
                     default="photo",
-                    tooltip="What the generator makes now, the same for all lines: photo, dog, human. Empty: CLIP "
-                    "finds a word for the generator's pictures.",
+                    tooltip="Source text: what the generator makes now, the same for all lines: photo, dog, human. "
+                    "Empty: CLIP finds a word for the generator's pictures.",
                 ),
                 *(widget for widget in training_inputs() if widget.id != NOT_KEPT),
             ],
             outputs=[
                 io.Image.Output("sheet", tooltip="One picture: a column for each target, a row for each latent."),
-                io.Image.Output(
-                    "images", tooltip="The pictures of all targets as a batch, those of the first target first."
-                ),
+                io.Image.Output("images", tooltip="The pictures of all targets as one batch, target by target."),
                 NADAStyle.Output(
-                    "styles", is_output_list=True, tooltip="A style for each target, for Apply Style one by one."
+                    "styles", is_output_list=True, tooltip="One style per target; Apply Style runs once for each."
                 ),
             ],
             is_output_node=True,
@@ -85,9 +84,9 @@ class NADAAdaptMany(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, targets: str | None = None) -> bool | str:
-        if targets is None or target_lines(targets):  # None stands for what comes through a link
+        if targets is None or target_lines(targets):  # None: they come through a link
             return True
-        return "there are no targets; write one a line"
+        return NO_TARGETS
 
     @classmethod
     @host.explained
@@ -104,7 +103,7 @@ class NADAAdaptMany(io.ComfyNode):
         settings = given(**(options or {}) | widgets)
         lines = target_lines(targets)
         if not lines:
-            raise UsageError("there are no targets; write one a line")
+            raise UsageError(NO_TARGETS)
         configs = [AdaptConfig.for_generator(generator, **settings, target=line) for line in lines]
         remark = recommendation_remark(generator, settings)
         with host.on_device(generator, clip):
@@ -115,14 +114,14 @@ class NADAAdaptMany(io.ComfyNode):
 
 
 class ManyAdaptations:
-    """Trainings with the models where they are now, kept below the folder of runs.
+    """Trainings of several targets, whose runs are kept below the folder of runs.
 
     Args:
-        generator, clip: on the device.
-        configs: one for each target.
+        generator, clip: the models, on the device.
+        configs: one configuration per target.
         preview_every: steps of a target between two pictures of it; 0 shows only the last ones.
-        preview_images: latents that are shown.
-        remark: a sentence for the user.
+        preview_images: number of latents to show.
+        remark: sentence for the user.
     """
 
     def __init__(
@@ -152,7 +151,7 @@ class ManyAdaptations:
         self.cancelled: BaseException | None = None
 
     def train(self) -> tuple[Any, Tensor, list[Style]]:
-        """Train what is not done yet; the contact sheet, the pictures of all targets, and their styles.
+        """Train the targets that are not done; return the contact sheet, the pictures [N, C, H, W] and the styles.
 
         Raises:
             NadaError: a target failed; the others are trained.
@@ -181,8 +180,10 @@ class ManyAdaptations:
         return sheet, self._images(), styles
 
     def _refuse_gaps(self) -> None:
-        """Raises:
-        NadaError: a target failed, or is trained elsewhere at the same time.
+        """Raise an error if a target is not done.
+
+        Raises:
+            NadaError: a target failed, or another process trains it at the same time.
         """
         gaps = [job for job in self.jobs if not self._is_done(job)]
         reasons = [failure(self.orders.folder(job)) or "another process trains it" for job in gaps]
@@ -199,7 +200,7 @@ class ManyAdaptations:
             host.say(f"{job.config.target}: continues after step {kept.begin}")
 
     def _step(self, job: Job, iteration: int, loss: float) -> None:
-        """Show how far it is. Cancel is noted here, so that the worker keeps what there is."""
+        """Show the progress of a target. Cancel is only noted here, so that the worker saves the run first."""
         self.done[job.id] = iteration
         shown = bool(self.every) and iteration % self.every == 0
         try:
@@ -218,7 +219,7 @@ class ManyAdaptations:
             self.done[job.id] = job.config.iterations
 
     def _sheet(self) -> Any:
-        """The original, and each target as far as it is."""
+        """Draw a column for the original and one for each target, as trained so far."""
         shown = [(job.config.target, self.frames[job.id]) for job in self.jobs if job.id in self.frames]
         return filmstrip([("original", self.frames[""]), *shown])
 

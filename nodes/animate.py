@@ -1,4 +1,4 @@
-"""Pictures that move: before and after, and a walk through latent space, as animated WebP files."""
+"""Nodes that make animated WebP files: before and after, and a walk through latent space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import host
 from .sample import check_latents, generation_bytes
 from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAGenerator, NADALatents, known_options
 
-QUALITY, EFFORT = 85, 4  # of the WebP file: 0-100, and 0-6 for the time that compressing takes
+QUALITY, EFFORT = 85, 4  # WebP settings: quality 0-100, and effort of the compression 0-6
 FRAMES_HELP = "The frames as a batch, for Create Video and Save Video."
 
 
@@ -42,7 +42,7 @@ def _size_and_speed() -> list[io.Input]:
 
 
 class NADABeforeAfterAnimation(io.ComfyNode):
-    """A line that wipes from before to after."""
+    """Animate a line that wipes from before to after."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -55,13 +55,15 @@ class NADABeforeAfterAnimation(io.ComfyNode):
             inputs=[
                 NADAGenerator.Input("before", tooltip="The generator before: what went into NADA Text Adapt."),
                 NADAGenerator.Input("after", tooltip="The generator after: what came out of NADA Text Adapt."),
-                NADALatents.Input("latents", tooltip="Latent codes from Sample Latents, a picture each; 4 are enough."),
+                NADALatents.Input(
+                    "latents", tooltip="Latent codes from Sample Latents, one per picture; 4 are enough."
+                ),
                 io.Int.Input(
                     "frames",
                     default=48,
                     min=2,
                     max=1000,
-                    tooltip="Change this first: frames of the way there and back. 48 take two seconds.",
+                    tooltip="Change this first: number of frames, there and back. 48 take two seconds.",
                 ),
                 *_size_and_speed(),
             ],
@@ -88,7 +90,7 @@ class NADABeforeAfterAnimation(io.ComfyNode):
 
 
 class NADALatentWalk(io.ComfyNode):
-    """A walk through latent space that ends where it began."""
+    """Animate a walk through latent space that ends where it began."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -96,8 +98,8 @@ class NADALatentWalk(io.ComfyNode):
             node_id="NADALatentWalk",
             display_name="Latent Walk (StyleGAN)",
             category=IMAGES,
-            description="A walk from picture to picture that ends where it began, so that it plays without an end; "
-            "with a base, the same walk before and after side by side. Saved as an animated WebP.",
+            description="Makes a walk from picture to picture that ends where it began, so that it plays in a loop. "
+            "With a base, it shows the same walk before and after side by side. Saved as an animated WebP.",
             inputs=[
                 NADAGenerator.Input("generator", tooltip="The generator to walk through, usually an adapted one."),
                 NADAGenerator.Input(
@@ -112,16 +114,14 @@ class NADALatentWalk(io.ComfyNode):
                     tooltip="Change this first: seed of the first picture. Picture i has seed + i.",
                 ),
                 io.Int.Input("stops", default=4, min=2, max=64, tooltip="Number of pictures that the walk passes."),
-                io.Int.Input(
-                    "frames", default=96, min=2, max=2000, tooltip="Frames of the whole walk. 96 take four seconds."
-                ),
+                io.Int.Input("frames", default=96, min=2, max=2000, tooltip="Number of frames. 96 take four seconds."),
                 io.Float.Input(
                     "truncation_psi",
                     default=0.7,
                     min=-2.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="Typical or varied: 0.5 gives a calm walk, 1.0 full variety.",
+                    tooltip="Variety of the pictures: 0.5 gives a calm walk, 1.0 full variety.",
                 ),
                 io.Combo.Input(
                     "easing",
@@ -176,7 +176,7 @@ def _images(generator: Generator, codes: Tensor) -> Tensor:
 
 
 def _animation(cls: type[io.ComfyNode], pictures: list[Image.Image], fps: float, prefix: str) -> io.NodeOutput:
-    """The frames for other nodes, and a file that the node shows."""
+    """Return the frames for other nodes, and save them as the file that the node shows."""
     images = torch.cat([host.picture_to_image(picture) for picture in pictures])
     shown = ui.ImageSaveHelper.get_save_animated_webp_ui(
         images, prefix, cls=cls, fps=fps, lossless=False, quality=QUALITY, method=EFFORT

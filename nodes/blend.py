@@ -1,4 +1,4 @@
-"""Generators between two generators."""
+"""Node that blends two generators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESOLUTIONS = [str(4 << i) for i in range(9)]
 
 
 class NADABlendGenerators(io.ComfyNode):
-    """Interpolated weights and swapped layers."""
+    """Interpolate the weights of two generators, or swap their layers."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -24,22 +24,23 @@ class NADABlendGenerators(io.ComfyNode):
             description="Makes a generator between two that come from the same base: half a sketch, or the shapes of "
             "one with the looks of the other (layer swapping).",
             inputs=[
-                NADAGenerator.Input("generator_a", tooltip="The first; alone at share 0, and below from_resolution."),
-                NADAGenerator.Input("generator_b", tooltip="The second; adapted from the first, or beside it."),
+                NADAGenerator.Input("generator_a", tooltip="The first: alone at share 0, and below from_resolution."),
+                NADAGenerator.Input("generator_b", tooltip="The second: adapted from the first, or from its base."),
                 io.Float.Input(
                     "share",
                     default=0.5,
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Change this first: the part of generator_b, 0 to 1.",
+                    tooltip="Change this first: share of generator_b, from 0 to 1.",
                 ),
                 io.Combo.Input(
                     "from_resolution",
                     options=RESOLUTIONS,
                     default=RESOLUTIONS[0],
-                    tooltip="Blend only the layers from this many pixels on. 4 is all of them. With share 1 the layers "
-                    "are swapped there: 16 to 32 keep the shapes of generator_a and take the looks of generator_b.",
+                    tooltip="Resolution in pixels from which layers are blended; 4 blends all of them. With share 1 "
+                    "the layers are swapped: 16 to 32 keep the shapes of generator_a and take the looks of "
+                    "generator_b.",
                 ),
             ],
             outputs=[NADAGenerator.Output("generator", tooltip="The blend, for Generate Images and Save StyleGAN2.")],

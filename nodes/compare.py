@@ -1,4 +1,4 @@
-"""Generators side by side."""
+"""Node that shows several generators side by side."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LETTERS = "abcdef"
 
 
 class NADACompareGrid(io.ComfyNode):
-    """The same latents through several generators."""
+    """Show the same latents through several generators."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         sockets = [
-            NADAGenerator.Input(f"generator_{letter}", optional=bool(i), tooltip=f"Makes column {i + 1}.")
+            NADAGenerator.Input(f"generator_{letter}", optional=bool(i), tooltip=f"Generator of column {i + 1}.")
             for i, letter in enumerate(LETTERS)
         ]
         return io.Schema(
@@ -32,7 +32,9 @@ class NADACompareGrid(io.ComfyNode):
             description="One labelled picture: a row for each latent, a column for each generator.",
             inputs=[
                 sockets[0],
-                NADALatents.Input("latents", tooltip="The rows, from Sample Latents; 4 to 8 are easy to look at."),
+                NADALatents.Input(
+                    "latents", tooltip="Latent codes of the rows, from Sample Latents; 4 to 8 are easy to see."
+                ),
                 io.String.Input(
                     "labels",
                     default="photo | sketch",
@@ -59,7 +61,8 @@ class NADACompareGrid(io.ComfyNode):
                 frames.append((heading, generate(generator, latents)))
         sizes = {images.shape[-2:] for _, images in frames}
         if len(sizes) > 1:
-            raise UsageError(f"the generators make pictures of different sizes: {sorted(map(tuple, sizes))}")
+            found = sorted(map(tuple, sizes))
+            raise UsageError(f"the generators make pictures of different sizes: {found}; compare those of one size")
         image = host.picture_to_image(filmstrip(frames))
         if remark := unwritable_remark(heading for heading, _ in frames):
             host.say(remark)

@@ -1,4 +1,4 @@
-"""StyleCLIP's global directions: an edit that a text asks for, as a style."""
+"""Node for StyleCLIP's global directions: an edit by two phrases, as a style."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFIG = settings_of(DirectionConfig)
 
 
 class NADATextDirection(io.ComfyNode):
-    """A generator's pictures, edited by two phrases."""
+    """Edit a generator's pictures by two phrases, without training."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -38,8 +38,10 @@ class NADATextDirection(io.ComfyNode):
             "without training it. The edit is a style with a strength. It stays within what the generator can make: "
             "a smile, but no sketch.",
             inputs=[
-                NADAGenerator.Input("generator", tooltip="Whose pictures are edited. It is not changed."),
-                NADAClip.Input("clip", tooltip="The CLIP models that judge: demo for the demo generator."),
+                NADAGenerator.Input("generator", tooltip="The generator to edit; it is not changed."),
+                NADAClip.Input(
+                    "clip", tooltip="The CLIP models that compare pictures with texts: demo for the demo generator."
+                ),
                 io.String.Input("source", default="dog", tooltip=CONFIG["source"].help),
                 io.String.Input(
                     "target", default="black dog", tooltip="Change this first: what the pictures should show instead."
@@ -50,8 +52,8 @@ class NADATextDirection(io.ComfyNode):
                     min=-MAX_AMOUNT,
                     max=MAX_AMOUNT,
                     step=0.25,
-                    tooltip="How far the most relevant channel moves, in standard deviations; negative for the "
-                    "opposite. Changing it measures nothing again.",
+                    tooltip="Shift of the most relevant channel, in standard deviations; negative for the opposite. "
+                    "Changing it does not repeat the measurement.",
                 ),
                 io.Float.Input(
                     "beta",
@@ -59,8 +61,8 @@ class NADATextDirection(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Least relevance of the channels that move. Higher changes less beside what the text says. "
-                    "Changing it measures nothing again.",
+                    tooltip="Lowest relevance of a channel that moves. Higher values change less besides what the text "
+                    "says. Changing it does not repeat the measurement.",
                 ),
                 widget(CONFIG["samples"], 200),
                 widget(CONFIG["candidates"], 10_000),
@@ -110,7 +112,7 @@ class NADATextDirection(io.ComfyNode):
 
 
 _last: dict[Any, Relevance] = {}
-"""The last measurement, so that `amount` and `beta` can be tried at once."""
+"""Cache of the last measurement, so that other values of `amount` and `beta` take effect at once."""
 
 
 def _measured(generator: Generator, clip: ClipEnsemble, config: DirectionConfig) -> Relevance:

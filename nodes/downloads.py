@@ -1,4 +1,4 @@
-"""The published generators as a short list: one entry a model, those that make the same together."""
+"""Entries for the list of published generators: one per model, grouped by what they make."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LICENSES = {NVIDIA: "NVIDIA, non-commercial", UNSTATED: "LICENSE UNKNOWN"}
 def published_choices() -> dict[str, Published]:
     """Return {entry: model}, such as "faces | ffhq-1024, 133 MB, NVIDIA, non-commercial | presets for faces".
 
-    Of models with the same content and resolution only the first in the catalog is there: the smallest file, which
+    Of models with the same content and resolution, only the first in the catalog is listed: the smallest file, which
     has the generator and nothing else.
     """
     best: dict[tuple[str, int], Published] = {}

@@ -1,4 +1,4 @@
-"""Encoders: what finds the codes of a photo at one look."""
+"""Node that loads an encoder, a network that finds the latent codes of photos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOWNLOADS = {f"(download) {model.label}": model for model in ENCODERS}
 
 
 class NADALoadEncoder(io.ComfyNode):
-    """An encoder from a file."""
+    """Load an encoder from a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -25,7 +25,7 @@ class NADALoadEncoder(io.ComfyNode):
             node_id="NADALoadEncoder",
             display_name="Load Encoder (StyleGAN)",
             category=LOADING,
-            description="Loads a network that finds the latent codes of a photo at one look, or at a few: e4e, pSp or "
+            description="Loads a network that finds the latent codes of a photo in one pass, or in a few: e4e, pSp or "
             "ReStyle. Files are read without executing anything in them.",
             inputs=[
                 io.Combo.Input(
@@ -33,10 +33,10 @@ class NADALoadEncoder(io.ComfyNode):
                     options=names,
                     default=names[0],
                     tooltip="Change this first. Files in models/stylegan_encoders, as their authors publish them "
-                    "(.pt); after adding one press R. demo is included, for the demo generator of dogs. Entries with "
-                    "(download) are fetched into models/stylegan when they first run, since they hold their generator "
-                    "too; mind their licenses. An encoder works with the generator that it was trained for: e4e and "
-                    "pSp of FFHQ with ffhq-1024.",
+                    "(.pt); after adding one, press R. demo is included, for the demo generator of dogs. Entries with "
+                    "(download) are downloaded into models/stylegan when they first run, because they hold their "
+                    "generator too; mind their licenses. An encoder works with the generator that it was trained for: "
+                    "e4e and pSp of FFHQ with ffhq-1024.",
                 )
             ],
             outputs=[NADAEncoder.Output("encoder", tooltip="The encoder, for Invert Photo.")],

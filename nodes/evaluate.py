@@ -1,4 +1,4 @@
-"""What an adaptation is worth, in figures."""
+"""Node that measures an adaptation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIG = settings_of(EvaluateConfig)
 
 
 class NADAEvaluate(io.ComfyNode):
-    """The measures of the literature, and of the judge on the demo world."""
+    """Measure quality, diversity and likeness to the source; on the demo world, also by its judge."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -33,8 +33,8 @@ class NADAEvaluate(io.ComfyNode):
                 NADAGenerator.Input("generator", tooltip="The adapted generator."),
                 NADAClip.Input(
                     "clip",
-                    tooltip="The CLIP models that measure. Those that it was trained with flatter it; for real models "
-                    "take another, such as ViT-L/14.",
+                    tooltip="The CLIP models that measure. Those that the generator was trained with flatter it; for "
+                    "real models take another, such as ViT-L/14.",
                 ),
                 io.String.Input(
                     "target",
@@ -46,12 +46,16 @@ class NADAEvaluate(io.ComfyNode):
                     "count", default=50, min=2, max=5000, tooltip="Pictures per repetition. Published figures use 1000."
                 ),
                 io.Int.Input(
-                    "repetitions", default=3, min=1, max=50, tooltip="With other latents; the intervals are over them."
+                    "repetitions",
+                    default=3,
+                    min=1,
+                    max=50,
+                    tooltip="Repetitions with other latents, for the intervals.",
                 ),
                 NADAGenerator.Input(
                     "base",
                     optional=True,
-                    tooltip="What it was adapted from; needed for everything that compares before and after.",
+                    tooltip="The generator before its adaptation; needed for figures that compare before and after.",
                 ),
                 io.Float.Input(
                     "truncation_psi",

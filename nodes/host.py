@@ -1,4 +1,4 @@
-"""What the nodes need of ComfyUI: folders, devices, progress and image layouts. The only user of its modules."""
+"""Access to ComfyUI for the nodes: folders, devices, progress and image layouts. No other module imports its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..nada.runs.folder import SNAPSHOTS, STYLE_ENDING
 GENERATORS, CLIPS = "stylegan", "open_clip"  # folders below ComfyUI's models/
 STYLES, MAPPERS, DIRECTIONS = "stylegan_styles", "stylegan_mappers", "stylegan_directions"
 CODES, RUNS, ENCODERS = "stylegan_latents", "stylegan_runs", "stylegan_encoders"
-FILES = {  # endings of what the nodes list; CLIP models are folders
+FILES = {  # endings of the files that the nodes list; CLIP models are folders
     GENERATORS: (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pkl"),
     STYLES: (".safetensors",),
     MAPPERS: (".safetensors",),
@@ -38,7 +38,7 @@ FILES = {  # endings of what the nodes list; CLIP models are folders
     RUNS: (".safetensors",),
     ENCODERS: (".safetensors", ".pt", ".pth"),
 }
-SAVED = (GENERATORS, STYLES, MAPPERS, RUNS)  # have a folder below output/ too
+SAVED = (GENERATORS, STYLES, MAPPERS, RUNS)  # kinds with a folder below output/ too
 CLIP_CONFIG = "open_clip_config.json"
 MAX_PREFIX = 180  # bytes of a file name, which most file systems limit to 255; a counter and an ending are added
 EVERYTHING = 1e30  # bytes: more than any device has, so that every other model makes room
@@ -47,7 +47,7 @@ TEXT_PAUSE = 0.3  # seconds between two texts on a node
 
 
 def register_folders() -> None:
-    """Make our folders known, beside what extra_model_paths.yaml added: in models/, and what is saved in output/."""
+    """Register the pack's folders in models/ and output/, after those that extra_model_paths.yaml added."""
     for kind in (CLIPS, *FILES):
         folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.models_dir, kind))
     for kind in SAVED:
@@ -62,50 +62,50 @@ def _saved_folder(kind: str) -> str:
 
 
 def files(kind: str) -> list[str]:
-    """Names of the user's files of a kind, relative to their folders; of styles, also those in the folders of runs."""
+    """Return the names of the user's files of a kind, relative to their folders. Styles of runs are listed too."""
     found = [name for name in folder_paths.get_filename_list(kind) if name.lower().endswith(FILES[kind])]
     return [*found, *run_styles()] if kind == STYLES else found
 
 
 def run_styles() -> list[str]:
-    """Names of the styles in the folders of runs: their snapshots, and the results of `nada adapt`."""
+    """Return the names of the styles in run folders: snapshots, and results of `nada adapt`."""
     return [name for name in folder_paths.get_filename_list(RUNS) if name.endswith(STYLE_ENDING)]
 
 
 def file_path(kind: str, name: str) -> str:
-    """Where a file of `files` is."""
+    """Return the path of a file that `files` lists."""
     if kind == STYLES and (path := folder_paths.get_full_path(RUNS, name)):
         return path
     return folder_paths.get_full_path_or_raise(kind, name)
 
 
 def download_folder(kind: str = GENERATORS) -> Path:
-    """Where downloads of a kind go: the first folder for it, which extra_model_paths.yaml may have set."""
+    """Return the folder for downloads of a kind: its first folder, which extra_model_paths.yaml may have set."""
     return Path(folder_paths.get_folder_paths(kind)[0])
 
 
 def cache_folder() -> Path:
-    """Where converted copies of generators go; beside models/stylegan and not in it, or the loader would list them."""
+    """Return the cache folder of converted generators. It is not in models/stylegan, or the loader would list them."""
     return Path(folder_paths.models_dir) / f"{GENERATORS}_converted"
 
 
 def runs_folder() -> Path:
-    """Where trainings are kept, so that none is repeated and a cancelled one can be resumed."""
+    """Return the folder of runs, which lets a cancelled training resume and repeats none."""
     return download_folder(RUNS)
 
 
 def runs() -> list[str]:
-    """Names of the folders of runs that hold snapshots; those of `nada adapt` among them."""
+    """Return the names of the run folders that hold snapshots, those of `nada adapt` among them."""
     marker = f"/{SNAPSHOTS}/"
     names = (name.replace(os.sep, "/") for name in run_styles())
     return sorted({name.partition(marker)[0] for name in names if marker in name})
 
 
 def run_path(name: str) -> Path:
-    """The folder of a run of `runs`.
+    """Return the folder of a run that `runs` lists.
 
     Raises:
-        UsageError: it is gone, or the name leads out of the folders for runs.
+        UsageError: there is no such folder, or the name leads out of the folders for runs.
     """
     for root in map(os.path.abspath, folder_paths.get_folder_paths(RUNS)):
         path = os.path.abspath(os.path.join(root, name))
@@ -115,18 +115,18 @@ def run_path(name: str) -> Path:
 
 
 def detector_folder() -> Path:
-    """Where face detectors are downloaded to: models/detection, which newer versions of ComfyUI use for them too."""
+    """Return the folder of face detectors: models/detection, as in newer versions of ComfyUI."""
     return Path(folder_paths.models_dir) / "detection"
 
 
 def clip_folders() -> list[str]:
-    """Names of the folders in models/open_clip that hold a model: a configuration and weights."""
+    """Return the names of the folders in models/open_clip that hold a model: a configuration and weights."""
     found = (Path(root).glob(f"*/{CLIP_CONFIG}") for root in folder_paths.get_folder_paths(CLIPS))
     return sorted({config.parent.name for configs in found for config in configs})
 
 
 def clip_path(name: str) -> str | None:
-    """Where a file or folder in models/open_clip is; None if it is not there, nor anything outside."""
+    """Return the path of a file or folder in models/open_clip; None if there is none, or if it lies outside."""
     for root in folder_paths.get_folder_paths(CLIPS):
         path = os.path.normpath(os.path.join(root, name))
         if path.startswith(os.path.normpath(root) + os.sep) and os.path.exists(path):
@@ -135,7 +135,7 @@ def clip_path(name: str) -> str | None:
 
 
 def next_save_path(prefix: str, kind: str = GENERATORS) -> Path:
-    """A free path output/<kind>/<prefix>_00001_.safetensors; its folder exists afterwards.
+    """Return a free path output/<kind>/<prefix>_00001_.safetensors, and make its folder.
 
     Raises:
         UsageError: the prefix is empty, too long, no file name, or leads out of the folder.
@@ -172,10 +172,10 @@ def check_prefix(prefix: str, kind: str = "") -> None:
 
 
 def save_cancelled(save: Callable[[Any, Path], None], content: Any, name: str, kind: str, words: str) -> str:
-    """Save what a cancelled training came to where the loader of its kind lists it, in place of an earlier `name`.
+    """Save the result of a cancelled training where the loader of its kind lists it, in place of an earlier `name`.
 
     Returns:
-        For the end of a line on the node: the words and where it is, or why it was not saved.
+        Text for the end of a line on the node: `words` and the file's name, or why it was not saved.
     """
     try:
         save(content, Path(_saved_folder(kind)) / "cancelled" / f"{name}.safetensors")
@@ -185,27 +185,27 @@ def save_cancelled(save: Callable[[Any, Path], None], content: Any, name: str, k
 
 
 def relative_to_output(path: Path) -> str:
-    """How to call a saved file on the node: below ComfyUI's output folder."""
+    """Return a saved file's path relative to ComfyUI's output folder, for the node."""
     return os.path.relpath(path, os.path.dirname(folder_paths.get_output_directory()))
 
 
 def saved(path: Path) -> str:
-    """What to say of a file just saved: "saved stylegan/sketch_00001_.safetensors (1.2 MB)"."""
+    """Return a sentence for a file just saved: "saved stylegan/sketch_00001_.safetensors (1.2 MB)"."""
     return f"saved {relative_to_output(path)} ({path.stat().st_size / 1e6:.1f} MB)"
 
 
 def normal_tensors() -> torch.inference_mode:
-    """A context in which tensors can be trained: ComfyUI runs nodes in inference mode, whose tensors never can."""
+    """Return a context in which tensors can be trained; ComfyUI runs nodes in inference mode, whose tensors cannot."""
     return torch.inference_mode(False)
 
 
 @contextmanager
 def on_device(*modules: nn.Module | Generator, needs: float = EVERYTHING) -> Iterator[torch.device]:
-    """Modules on ComfyUI's compute device for a while; afterwards, whatever happens, back on the CPU.
+    """Move modules to ComfyUI's compute device, and back to the CPU at the end, also after an error.
 
     Args:
         modules: changed in place.
-        needs: bytes to free on the device beforehand by unloading other models.
+        needs: bytes to free on the device first, by unloading other models.
     """
     device = memory.get_torch_device()
     if device.type != "cpu":
@@ -219,13 +219,13 @@ def on_device(*modules: nn.Module | Generator, needs: float = EVERYTHING) -> Ite
 
 
 def _move(modules: tuple[nn.Module | Generator, ...], device: torch.device) -> None:
-    with normal_tensors():  # or a round trip would leave tensors that cannot be trained
+    with normal_tensors():  # in inference mode a round trip would leave tensors that cannot be trained
         for module in modules:
             module.to(device)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a smaller batch could help."""
+    """Whether an error means that memory ran out, so that a smaller batch could help."""
     known = getattr(memory, "is_oom", None)  # ComfyUI 0.17
     return known(error) if known else isinstance(error, memory.OOM_EXCEPTION)
 
@@ -236,19 +236,19 @@ def soft_empty_cache() -> None:
 
 
 class Progress:
-    """The bar, the picture and the text on the running node. Raises when the user cancels."""
+    """Progress bar, picture and text on the running node. Its updates raise `Cancelled` when the user cancels."""
 
     def __init__(self, total: int):
         self.total, self.bar = total, comfy.utils.ProgressBar(total)
         self._last_text = 0.0
 
     def update(self, done: int, picture: Image.Image | None = None) -> None:
-        """Show how far it is, and a picture of any size as it is."""
-        check_cancelled()  # the bar looks only when it redraws
+        """Show the progress, and a picture of any size if there is one; raise `Cancelled` if the user cancels."""
+        check_cancelled()  # the bar checks only when it redraws
         self.bar.update_absolute(done, self.total, ("JPEG", picture, None) if picture else None)
 
     def text_is_due(self) -> bool:
-        """True a few times a second: a text may cost a wait for the device."""
+        """Return True a few times a second, because a text may have to wait for the device."""
         now = time.monotonic()
         due = now - self._last_text > TEXT_PAUSE
         self._last_text = now if due else self._last_text
@@ -261,20 +261,20 @@ def check_cancelled() -> None:
 
 
 def say(text: str) -> None:
-    """Show a line of text on the node that runs now; control characters, perhaps quoted from a file, are escaped."""
+    """Show a line of text on the running node. Control characters, perhaps quoted from a file, are escaped."""
     context, server = get_executing_context(), PromptServer.instance
     if context is not None and server is not None:
         server.send_progress_text(printable(text), context.node_id)
 
 
 def prompt_inputs(node: type[Any], names: Iterable[str]) -> dict[str, Any]:
-    """Values that the running prompt gives the node that runs now, of inputs that its schema does not have.
+    """Return values that the prompt gives the running node for inputs that its schema does not have.
 
-    ComfyUI drops an input that a node does not have (any more), without a word.
+    ComfyUI silently drops inputs that a node no longer has.
 
     Args:
-        node: an output node: ComfyUI tells those the prompt.
-        names: the inputs to look for.
+        node: class of the running node, an output node, because only those see the prompt.
+        names: inputs to look for.
     """
     context, prompt = get_executing_context(), node.hidden.prompt or {}
     found = prompt.get(context.node_id, {}).get("inputs", {}) if context else {}
@@ -282,7 +282,7 @@ def prompt_inputs(node: type[Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def explained(execute: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorates what a node does: a failure that a sentence explains says it on the node too, not only in a dialog."""
+    """Decorate a node's `execute`: show the sentence of a `NadaError` on the node too, not only in a dialog."""
 
     @wraps(execute)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -296,7 +296,7 @@ def explained(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def to_image(images: Tensor) -> Tensor:
-    """Images [N, C, H, W] in [-1, 1] (clamped here) -> ComfyUI's IMAGE [N, H, W, 3] in [0, 1], with alpha [N, H, W, 4].
+    """Convert images [N, C, H, W] in [-1, 1], clamped here, to ComfyUI's IMAGE [N, H, W, 3 or 4 with alpha] in [0, 1].
 
     Save Image keeps alpha, and takes no image of one channel.
     """
@@ -304,18 +304,18 @@ def to_image(images: Tensor) -> Tensor:
 
 
 def from_image(image: Tensor) -> Tensor:
-    """ComfyUI's images [N, H, W, C] in [0, 1] -> normal tensors [N, 3, H, W] in [-1, 1]; alpha is dropped."""
+    """Convert ComfyUI's IMAGE [N, H, W, C] in [0, 1] to normal tensors [N, 3, H, W] in [-1, 1], without alpha."""
     with normal_tensors():
         return image[..., :3].movedim(-1, 1).float().clone() * 2 - 1
 
 
 def to_mask(masks: Tensor) -> Tensor:
-    """Masks [N, 1, H, W] in [0, 1] -> ComfyUI's MASK [N, H, W]."""
+    """Convert masks [N, 1, H, W] in [0, 1] to ComfyUI's MASK [N, H, W]."""
     return _as_output(masks[:, 0])
 
 
 def picture_to_image(picture: Image.Image) -> Tensor:
-    """An RGB picture -> ComfyUI's IMAGE [1, H, W, 3] in [0, 1]."""
+    """Convert an RGB picture to ComfyUI's IMAGE [1, H, W, 3] in [0, 1]."""
     return _as_output(torch.from_numpy(np.array(picture)).float().div(255)[None])
 
 

@@ -1,4 +1,4 @@
-"""Photos as latent codes, and generators that know one photo: projection, encoders and pivotal tuning on nodes."""
+"""Nodes that find the latent codes of photos, and that tune a generator to a photo (projection, pivotal tuning)."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ from .sockets import (
 from .training import spared
 
 PROJECT, TUNE = settings_of(ProjectConfig), settings_of(TuneConfig)
-NAME = "photo"  # of what is stored of a run
+NAME = "photo"  # name of a stored run
 OUT_OF_MEMORY = "out of memory, even one photo at a time: close other programs, or take a smaller generator or CLIP"
 
 
 class NADAInvertPhoto(io.ComfyNode):
-    """Photos to latent codes."""
+    """Find the latent codes of photos (GAN inversion)."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -61,31 +61,33 @@ class NADAInvertPhoto(io.ComfyNode):
             display_name="Invert Photo (StyleGAN)",
             category=PHOTOS,
             description="Finds the latent codes of aligned photos, so that every adaptation, edit and walk works on "
-            "them: by an encoder in a moment, by optimization for any generator, or by both. Shows photo, inversion "
-            "and error side by side. Cancel stops it at the next step; the next run resumes there.",
+            "them: by an encoder at once, by optimization for any generator, or by both. Shows photo, inversion and "
+            "error side by side. Cancel stops it at the next step; the next Run continues from there.",
             inputs=[
                 NADAGenerator.Input(
-                    "generator", tooltip="The generator of photos, never an adapted one. It is not changed."
+                    "generator", tooltip="A generator of photos, never an adapted one. It is not changed."
                 ),
                 io.Image.Input(
                     "photo",
                     tooltip="Change this first: the square from Align Photo, or pictures that are aligned "
-                    "already; several at once, such as the frames of a video. The middle of each counts.",
+                    "already; also several at once, such as the frames of a video. Only the square in the middle of "
+                    "each is used.",
                 ),
                 NADAClip.Input(
                     "clip",
                     optional=True,
-                    tooltip="CLIP models whose features are compared too, place by place. Without them, pixels count.",
+                    tooltip="CLIP models whose features are compared too, place by place. Without them, only pixels "
+                    "are compared.",
                 ),
                 NADAEncoder.Input(
                     "encoder",
                     optional=True,
-                    tooltip="An encoder for this generator, which finds the codes to start from.",
+                    tooltip="Encoder for this generator. It finds the codes to start from.",
                 ),
                 io.Boolean.Input(
                     "optimize",
                     default=True,
-                    tooltip="Optimize the codes. Off, the encoder's are taken as they are, in a moment.",
+                    tooltip="Optimize the codes. If off, the codes of the encoder are the result.",
                 ),
                 widget(PROJECT["w_iterations"], 10_000, main=True),
                 widget(PROJECT["plus_iterations"], 10_000, main=True),
@@ -95,7 +97,8 @@ class NADAInvertPhoto(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.5,
-                    tooltip="For the frames of a video: smooth the codes over time, by a deviation of so many frames.",
+                    tooltip="Smoothing of the codes over the frames of a video: standard deviation in frames; 0 for "
+                    "none.",
                 ),
                 training_seed(),
                 preview_every(),
@@ -108,7 +111,7 @@ class NADAInvertPhoto(io.ComfyNode):
                 NADALatents.Output("latents", tooltip="One code per photo, for Generate Images with any adaptation."),
                 io.Image.Output(
                     "comparison",
-                    tooltip="One picture: photos left, their inversions, and the error four times as strong.",
+                    tooltip="One picture: photos, their inversions, and the error four times as strong.",
                 ),
             ],
             is_output_node=True,
@@ -152,7 +155,7 @@ class NADAInvertPhoto(io.ComfyNode):
 
 
 class NADATuneToPhoto(io.ComfyNode):
-    """Pivotal tuning as a style."""
+    """Tune a generator to photos (pivotal tuning), and return the change as a style."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -160,15 +163,15 @@ class NADATuneToPhoto(io.ComfyNode):
             node_id="NADATuneToPhoto",
             display_name="Tune to Photo (StyleGAN)",
             category=PHOTOS,
-            description="Teaches a copy of the generator to show a photo at its code, and gives what changed as a "
-            "style: a likeness. Applied before or after the style of an adaptation, it makes the result more like "
-            "the person. Cancel stops it at the next step and saves the likeness so far.",
+            description="Trains a copy of the generator until it shows a photo at its code, and gives the change as a "
+            "style: a likeness. Applied before or after the style of an adaptation, it makes the result more like the "
+            "person. Cancel stops it at the next step and saves the likeness so far.",
             inputs=[
                 NADAGenerator.Input(
                     "generator", tooltip="The generator that the codes are for, not an adapted one. It is not changed."
                 ),
                 io.Image.Input("photo", tooltip="The same photos as for Invert Photo."),
-                NADALatents.Input("latents", tooltip="Their codes, from Invert Photo."),
+                NADALatents.Input("latents", tooltip="The codes of the photos, from Invert Photo."),
                 NADAClip.Input(
                     "clip", optional=True, tooltip="CLIP models whose features are compared too, place by place."
                 ),
@@ -179,14 +182,14 @@ class NADATuneToPhoto(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.0001,
-                    tooltip="Step size of Adam; 0 for the one that suits the generator's width.",
+                    tooltip="Step size of Adam. 0: the one that suits the generator's width.",
                 ),
                 io.Int.Input(
                     "rank",
                     default=0,
                     min=0,
                     max=512,
-                    tooltip="Rank at which the likeness is kept: 8 or 16 make a small file. 0 keeps everything.",
+                    tooltip="Rank of the saved likeness: 8 or 16 make a small file. 0 keeps everything.",
                 ),
                 preview_every(),
                 widget(TUNE["train"]),
@@ -196,7 +199,7 @@ class NADATuneToPhoto(io.ComfyNode):
             outputs=[
                 NADAStyle.Output("style", tooltip="The likeness, for Apply Style and Save Style."),
                 io.Image.Output(
-                    "comparison", tooltip="One picture: photos left, the tuned generator's images, and the error."
+                    "comparison", tooltip="One picture: photos, the tuned generator's images, and the error."
                 ),
             ],
             is_output_node=True,
@@ -227,15 +230,15 @@ class NADATuneToPhoto(io.ComfyNode):
 
 
 def _modules(*found: Any) -> list[Any]:
-    """The inputs that are connected."""
+    """Return the inputs that are connected."""
     return [module for module in found if module is not None]
 
 
 class LivePhoto(Live[Result]):
-    """A projection or tuning on the device where the models are; one that was stopped resumes.
+    """A projection or tuning on the device where the models are. A stopped one resumes.
 
     Args:
-        make: makes the loop, at its start.
+        make: function that makes the loop at its start.
     """
 
     out_of_memory = OUT_OF_MEMORY
@@ -252,10 +255,10 @@ class LivePhoto(Live[Result]):
 
     @abstractmethod
     def images(self) -> Tensor:
-        """What the generator shows at the codes now."""
+        """Return the images [N, C, H, W] that the generator shows at the codes now."""
 
     def picture(self) -> Image.Image:
-        """Photos, what the generator shows now, and the error, side by side."""
+        """Return one picture: photos, the generator's images now, and the error."""
         return comparison(self.loop.photos, self.images())
 
     def keep(self) -> str:
@@ -269,7 +272,7 @@ class LivePhoto(Live[Result]):
 
 
 class LiveProjection(LivePhoto[Tensor]):
-    """A projection; its result are the codes, on the CPU."""
+    """A projection, which returns the codes on the CPU."""
 
     def __init__(self, generator: Generator, make: Callable[[], Projection]):
         super().__init__(make)
@@ -288,14 +291,14 @@ class LiveProjection(LivePhoto[Tensor]):
 
 
 class Likeness(NamedTuple):
-    """What a tuning leaves."""
+    """Result of a tuning."""
 
     style: Style
     comparison: Image.Image
 
 
 class LiveTuning(LivePhoto[Likeness]):
-    """A tuning; its result is a style."""
+    """A tuning, which returns a style."""
 
     def __init__(self, generator: Generator, make: Callable[[], Tuning], rank: int | None):
         super().__init__(make)
@@ -312,5 +315,5 @@ class LiveTuning(LivePhoto[Likeness]):
         words = super().keep()
         if not words:
             return ""
-        saved = "as far as it came, it is saved as the style"
+        saved = "the likeness so far is saved as the style"
         return words + host.save_cancelled(save_style, self.loop.style(rank=self.rank), "likeness", host.STYLES, saved)

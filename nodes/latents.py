@@ -1,4 +1,4 @@
-"""What can be done with latent codes between sampling them and making images of them."""
+"""Nodes that load, mix, interpolate and edit latent codes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ LATENTS_HELP = "Latent codes, from Sample Latents."
 
 def _share(name: str, what: str) -> io.Input:
     return io.Float.Input(
-        name, default=0.0, min=0.0, max=1.0, step=0.05, tooltip=f"Share of the second in {what}: 0 none, 1 all."
+        name, default=0.0, min=0.0, max=1.0, step=0.05, tooltip=f"Share of the second in {what}, from 0 to 1."
     )
 
 
 class NADALoadLatents(io.ComfyNode):
-    """Latent codes from a file."""
+    """Load latent codes from a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -44,21 +44,21 @@ class NADALoadLatents(io.ComfyNode):
             node_id="NADALoadLatents",
             display_name="Load Latents (StyleGAN)",
             category=LOADING,
-            description="Loads latent codes that another program found, such as those of a photo: of NVIDIA's "
-            "projector, e4e, pSp, PTI and others. Files are read without executing anything in them.",
+            description="Loads latent codes that another program found, such as those of a photo: NVIDIA's projector, "
+            "e4e, pSp, PTI and others. Files are read without executing anything in them.",
             inputs=[
                 NADAGenerator.Input(
-                    "generator", tooltip="The generator that the codes are for. Its adaptations take them too."
+                    "generator", tooltip="The generator that the codes belong to. Its adaptations take them too."
                 ),
                 io.Combo.Input(
                     "latents_name",
                     options=files,
                     default=files[0],
                     tooltip="Change this first: files in models/stylegan_latents (.npz, .npy, .pt, .safetensors). "
-                    "After adding one press R.",
+                    "After adding one, press R.",
                 ),
             ],
-            outputs=[NADALatents.Output("latents", tooltip="All codes in the file, for Generate Images.")],
+            outputs=[NADALatents.Output("latents", tooltip="All codes of the file, for Generate Images.")],
             **known_options(search_aliases=["projected_w", "npz", "w plus", "inversion", "e4e", "pti", "load latent"]),
         )
 
@@ -73,12 +73,12 @@ class NADALoadLatents(io.ComfyNode):
             raise UsageError(f"there is no file with codes yet; put one into models/{host.CODES} and press R")
         with host.normal_tensors():
             latents = load_latents(host.file_path(host.CODES, latents_name), generator)
-        host.say(f"codes of {len(latents)} {'picture' if len(latents) == 1 else 'pictures'}")
+        host.say(f"codes for {len(latents)} {'picture' if len(latents) == 1 else 'pictures'}")
         return io.NodeOutput(latents)
 
 
 class NADAMixLatents(io.ComfyNode):
-    """Style mixing per band."""
+    """Mix two sets of codes in three bands of layers."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -86,10 +86,11 @@ class NADAMixLatents(io.ComfyNode):
             node_id="NADAMixLatents",
             display_name="Mix Latents (StyleGAN)",
             category=LATENTS,
-            description="Takes pose from one picture, features or colors from another: style mixing in three bands.",
+            description="Takes pose from one picture and features or colors from another: style mixing in three bands "
+            "of layers.",
             inputs=[
                 NADALatents.Input("first", tooltip="The codes to start from."),
-                NADALatents.Input("second", tooltip="The codes to mix in: as many as of the first, or one for all."),
+                NADALatents.Input("second", tooltip="The codes to mix in: as many as in first, or one for all."),
                 _share("coarse", "pose and shape (4-8 px)"),
                 _share("middle", "features (16-32 px)"),
                 io.Float.Input(
@@ -98,10 +99,11 @@ class NADAMixLatents(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Change this first: share of the second in colors and fine detail (64 px and up).",
+                    tooltip="Change this first: share of the second in colors and fine detail (64 px and up), from 0 "
+                    "to 1.",
                 ),
             ],
-            outputs=[NADALatents.Output("latents", tooltip="The mixtures, as many as of the first.")],
+            outputs=[NADALatents.Output("latents", tooltip="The mixed codes, as many as in first.")],
             **known_options(search_aliases=["style mixing", "crossover", "blend latents"]),
         )
 
@@ -118,7 +120,7 @@ class NADAMixLatents(io.ComfyNode):
 
 
 class NADAInterpolateLatents(io.ComfyNode):
-    """A walk through latent space."""
+    """Interpolate latent codes to the frames of a walk."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -126,18 +128,20 @@ class NADAInterpolateLatents(io.ComfyNode):
             node_id="NADAInterpolateLatents",
             display_name="Interpolate Latents (StyleGAN)",
             category=LATENTS,
-            description="A walk from code to code. Its images, one after another, are a video: Generate Images, then "
-            "Create Video.",
+            description="Makes a walk from code to code. Its images, one after another, are a video: use Generate "
+            "Images, then Create Video.",
             inputs=[
-                NADALatents.Input("latents", tooltip="The codes to pass, at least two; sample as many as you like."),
+                NADALatents.Input("latents", tooltip="The codes to pass, at least two."),
                 io.Int.Input(
                     "frames",
                     default=120,
                     min=2,
                     max=10_000,
-                    tooltip="Change this first: frames of the whole walk. 24 make a second of film.",
+                    tooltip="Change this first: number of frames. 24 make a second of video.",
                 ),
-                io.Boolean.Input("loop", default=True, tooltip="Return to the beginning, to be played without an end."),
+                io.Boolean.Input(
+                    "loop", default=True, tooltip="Return to the first code, so that the video plays in a loop."
+                ),
                 io.Combo.Input(
                     "method",
                     options=[*METHODS],
@@ -169,7 +173,7 @@ class NADAInterpolateLatents(io.ComfyNode):
 
 
 class NADAEditLatents(io.ComfyNode):
-    """A step along a direction."""
+    """Move latent codes along a direction."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -180,13 +184,15 @@ class NADAEditLatents(io.ComfyNode):
             description="Moves every picture along one direction: a principal direction of the generator, found in a "
             "second, or one from a file (age, smile, pose).",
             inputs=[
-                NADAGenerator.Input("generator", tooltip="Whose directions. A base and its adaptations share them."),
+                NADAGenerator.Input(
+                    "generator", tooltip="The generator of the directions. A base and its adaptations share them."
+                ),
                 NADALatents.Input("latents", tooltip=LATENTS_HELP),
                 io.Combo.Input(
                     "direction",
                     options=[PRINCIPAL, *host.files(host.DIRECTIONS)],
                     default=PRINCIPAL,
-                    tooltip="A principal direction, by its number below, or a file in models/stylegan_directions: "
+                    tooltip="Principal direction, chosen by number below, or a file in models/stylegan_directions: "
                     ".npy, .npz, .pt or .safetensors of InterFaceGAN, GANSpace, e4e and others.",
                 ),
                 io.Float.Input(
@@ -195,15 +201,16 @@ class NADAEditLatents(io.ComfyNode):
                     min=-20.0,
                     max=20.0,
                     step=0.25,
-                    tooltip="Change this first: how far, negative for the opposite. Of principal directions, in "
-                    "standard deviations.",
+                    tooltip="Change this first: length of the move, negative for the opposite; in standard deviations "
+                    "for principal directions.",
                 ),
                 io.Int.Input(
                     "number",
                     default=0,
                     min=0,
                     max=511,
-                    tooltip="Which principal direction: 0 changes the most. Also which one of a file that has many.",
+                    tooltip="Number of the principal direction, where 0 changes the most, or of the direction in a "
+                    "file that has many.",
                 ),
                 io.Int.Input(
                     "first",

@@ -1,4 +1,4 @@
-"""A training live on its node: bar, pictures and words; what Cancel and a lack of memory do."""
+"""Run a training on its node: progress bar, previews and texts, Cancel, and memory that runs out."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Live(ABC, Generic[Result]):
     """A training that a node shows while it runs.
 
     Attributes:
-        total: steps of the whole training.
-        begin: steps that had been done before.
-        out_of_memory: what to say when even the smallest step runs out of memory.
-        remarks: sentences for the user, which stand at the end of the last line too.
+        total: number of steps of the whole training.
+        begin: number of steps that were done before, when it resumes.
+        out_of_memory: sentence for the user when even the smallest step runs out of memory.
+        remarks: sentences for the user, shown at the start and at the end of the last line.
     """
 
     total: int
@@ -43,34 +43,34 @@ class Live(ABC, Generic[Result]):
 
     @abstractmethod
     def steps(self) -> Iterator[Step]:
-        """The steps that are left."""
+        """Return an iterator over the steps that are left."""
 
     @abstractmethod
     def picture(self) -> Image.Image:
-        """Before and after, as trained so far."""
+        """Return a picture of before and after, as trained so far."""
 
     @abstractmethod
     def result(self, picture: Image.Image) -> Result:
-        """What the node returns, all of it on the CPU."""
+        """Return the result for the node's outputs, on the CPU."""
 
     @abstractmethod
     def keep(self) -> str:
-        """Save what a cancelled training has reached; what to say on the node, or "" if there is nothing to save."""
+        """Save the state of a cancelled training; return a text for the node, or "" if there is nothing to save."""
 
     @abstractmethod
     def close(self) -> None:
-        """Drop everything that takes memory of the device."""
+        """Drop all references that hold memory of the device."""
 
 
 def follow(live: Live[Result], preview_every: int) -> Result:
     """Run a training on a node to its end.
 
-    Cancel keeps what there is. The frames of a cancelled or failed run stay alive in its traceback, so they must not
-    hold the device's memory: `close` drops it.
+    Cancel saves the state and raises `host.Cancelled`. The frames of a cancelled or failed run stay alive in its
+    traceback, so they must not hold the device's memory: `close` drops it.
 
     Args:
         live: the training.
-        preview_every: steps between two pictures; 0 for only the last.
+        preview_every: steps between two pictures; 0 shows only the last.
     """
     progress, clock = host.Progress(live.total), Clock(live.total, live.begin)
     step = None
@@ -104,13 +104,13 @@ def follow(live: Live[Result], preview_every: int) -> Result:
 
 
 class Clock:
-    """Speed and remaining time of steps."""
+    """Speed and remaining time of a training."""
 
     def __init__(self, total: int, begin: int = 0):
         self.total, self.begin, self.start = total, begin, time.monotonic()
 
     def text(self, done: int) -> str:
-        """Speed and time left, such as "1.9 it/s | 1 min 35 s left"."""
+        """Return speed and remaining time, such as "1.9 it/s | 1 min 35 s left"."""
         seconds = max(time.monotonic() - self.start, 1e-6)
         steps = done - self.begin
         rate = f"{steps / seconds:.1f} it/s" if steps > seconds else f"{seconds / steps:.1f} s/it"

@@ -1,4 +1,4 @@
-"""Getting models in, and generators out."""
+"""Nodes that load generators and CLIP models, and that save generators."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ from .sockets import ADVANCED, LOADING, SAVING, NADAClip, NADAGenerator, known_o
 DEMO, CUSTOM = "demo", "custom"
 DOWNLOAD = "download a published model..."
 DOWNLOADS = published_choices()
-FORMER_DOWNLOADS = {f"(download) {model.label}": model for model in PUBLISHED}  # each was an entry of the one list
+FORMER_DOWNLOADS = {
+    f"(download) {model.label}": model for model in PUBLISHED
+}  # entries of earlier versions, which had one list
 CLIP_PRESETS = {
     DEMO: "demo",
     "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)": "ViT-B/32,ViT-B/16",
@@ -37,7 +39,7 @@ WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 class LoadStyleGAN2(io.ComfyNode):
-    """A generator from a file."""
+    """Load a generator from a file, a download or the demo."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -45,8 +47,9 @@ class LoadStyleGAN2(io.ComfyNode):
             node_id="LoadStyleGAN2",
             display_name="Load StyleGAN2",
             category=LOADING,
-            description="Loads a StyleGAN2 generator: from models/stylegan, from output/stylegan (where Save StyleGAN2 "
-            "writes), or a small demo that comes with the pack. Files are read without executing anything in them.",
+            description="Loads a StyleGAN2 generator: from models/stylegan, from output/stylegan (where Save "
+            "StyleGAN2 writes), as a download, or a small demo that comes with the pack. Files are read without "
+            "executing anything in them.",
             inputs=[
                 io.Combo.Input(
                     "generator_name",
@@ -54,7 +57,7 @@ class LoadStyleGAN2(io.ComfyNode):
                     default=DEMO,
                     tooltip="Change this first. Files in models/stylegan and output/stylegan come first: .safetensors "
                     "of this pack, rosinality .pt, NVIDIA StyleGAN2 .pkl (PyTorch and TensorFlow), e4e .pt. After "
-                    "adding a file press R. 'demo' draws dogs and 'demo-person' people, at 64 px and without a "
+                    "adding a file, press R. 'demo' draws dogs and 'demo-person' people, at 64 px and without a "
                     "download. The last entry opens a list of published models.",
                 ),
                 io.Combo.Input(
@@ -62,8 +65,8 @@ class LoadStyleGAN2(io.ComfyNode):
                     options=[*DOWNLOADS],
                     default=next(iter(DOWNLOADS)),
                     optional=True,
-                    tooltip="Only for the last entry of generator_name: what the model makes, its name, size and "
-                    "license. It is fetched into models/stylegan when it first runs.",
+                    tooltip="Published model, only for the last entry of generator_name: what it makes, its name, size "
+                    "and license. It is downloaded into models/stylegan when it first runs.",
                 ),
             ],
             outputs=[
@@ -77,7 +80,7 @@ class LoadStyleGAN2(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, generator_name: str | None = None) -> bool | str:
-        # None: it comes through a link. Prompts from before the list of downloads name them here.
+        # None: it comes through a link. Prompts of earlier versions name downloads here.
         known = (None, *EMBEDDED, DOWNLOAD, *FORMER_DOWNLOADS)
         if generator_name in known or generator_name in host.files(host.GENERATORS):
             return True
@@ -103,12 +106,12 @@ class LoadStyleGAN2(io.ComfyNode):
 
 
 def _chosen_download(name: str, entry: str | None) -> Published | None:
-    """The published model that two widgets name, or None if they name none."""
+    """Return the published model that the two widgets name, or None if they name none."""
     return DOWNLOADS.get(entry or "") if name == DOWNLOAD else FORMER_DOWNLOADS.get(name)
 
 
 def _generator_source(name: str, entry: str) -> tuple[str, list[str]]:
-    """What `nada.load_generator` takes for two widgets, downloaded if need be, and what to say about it."""
+    """Return what `nada.load_generator` takes for the two widgets, downloaded if needed, and remarks for the user."""
     if name in EMBEDDED:
         return name, []
     model = _chosen_download(name, entry)
@@ -118,7 +121,7 @@ def _generator_source(name: str, entry: str) -> tuple[str, list[str]]:
 
 
 def fetched(model: Published) -> tuple[str, list[str]]:
-    """The file of a published model in models/stylegan, downloaded if need be, and what to say of the download."""
+    """Return the path of a published model in models/stylegan, downloaded if needed, and remarks for the user."""
     if (path := host.download_folder() / model.file).is_file():
         return str(path), []
     host.say(f"downloading {model.name}, {model.megabytes} MB; license: {model.license}")
@@ -127,13 +130,13 @@ def fetched(model: Published) -> tuple[str, list[str]]:
 
 
 def published_stamp(model: Published) -> str:
-    """The name of a published model and what changes when its file does; "absent" before it is downloaded."""
+    """Return a cache key for a published model: its name and the stamp of its file, or "absent" before the download."""
     path = host.download_folder() / model.file
     return f"{model.name} {file_stamp(path) if path.is_file() else 'absent'}"
 
 
 def _progress(what: str) -> Callable[[int, int], None]:
-    """Shows downloads on the node, one after another."""
+    """Return a callback that shows downloads on the node, one after another."""
     bar: host.Progress | None = None
 
     def show(done: int, total: int) -> None:
@@ -148,7 +151,7 @@ def _progress(what: str) -> Callable[[int, int], None]:
 
 
 class NADALoadCLIP(io.ComfyNode):
-    """The judge: one CLIP or several."""
+    """Load the CLIP models that guide a training, one or several."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -156,16 +159,16 @@ class NADALoadCLIP(io.ComfyNode):
             node_id="NADALoadCLIP",
             display_name="Load CLIP for NADA (StyleGAN)",
             category=LOADING,
-            description="Loads the CLIP models that judge images by text while a generator is adapted. These are whole "
-            "CLIP models (text and image), not the text encoders of Stable Diffusion.",
+            description="Loads the CLIP models that compare images with texts while a generator is adapted. These are "
+            "whole CLIP models (text and image), not the text encoders of Stable Diffusion.",
             inputs=[
                 io.Combo.Input(
                     "clip_name",
                     options=[*CLIP_PRESETS, *host.clip_folders(), CUSTOM],
                     default=DEMO,
                     tooltip="Change this together with the generator: 'demo' knows only the demo's drawings. For real "
-                    "photos take ViT-B/32 + ViT-B/16, the pair of the paper; it is downloaded when first used. Folders "
-                    "in models/open_clip with an open_clip_config.json and weights are listed too.",
+                    "photos take ViT-B/32 + ViT-B/16, the pair of the paper; both are downloaded when first used. "
+                    "Folders in models/open_clip with an open_clip_config.json and weights are listed too.",
                 ),
                 io.String.Input(
                     "custom",
@@ -199,7 +202,9 @@ class NADALoadCLIP(io.ComfyNode):
 
 
 def clip_spec(name: str, custom: str = "") -> str:
-    """What `nada.load_clip` takes for an entry of the list. Workflows come from strangers: no path leaves the folder.
+    """Return the specification for `nada.load_clip` that an entry of the list stands for.
+
+    Workflows come from strangers, so no path may leave models/open_clip.
 
     Raises:
         UsageError: a part of a custom specification is a path outside models/open_clip, or there is none.
@@ -213,7 +218,7 @@ def clip_spec(name: str, custom: str = "") -> str:
 
 
 def _with_path(entry: str) -> str:
-    """An entry with the path of what it names in models/open_clip; as it is if it names nothing on this machine."""
+    """Return an entry with the path of the file or folder that it names in models/open_clip, or unchanged."""
     if not entry.isprintable():
         raise UsageError(f"custom has the entry {entry[:80]!r}; write the models on one line, separated by commas")
     weighted = re.search(r":[-+.\deE]+$", entry)
@@ -230,7 +235,7 @@ def _with_path(entry: str) -> str:
 
 
 class NADASaveGenerator(io.ComfyNode):
-    """A generator to a file."""
+    """Save a generator to a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -245,7 +250,7 @@ class NADASaveGenerator(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="adapted",
-                    tooltip="Change this first: the beginning of the file name, such as 'sketch' or "
+                    tooltip="Change this first: beginning of the file name, such as 'sketch' or "
                     "'dogs/sketch_%year%-%month%-%day%'. A number is added, so nothing is overwritten.",
                 ),
             ],

@@ -1,4 +1,4 @@
-"""The latent mapper: trained live on the node, applied to latent codes, saved and loaded."""
+"""Nodes that train, apply, save and load a latent mapper."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ NONE = "(none yet)"
 
 
 class NADATrainMapper(io.ComfyNode):
-    """The second stage of StyleGAN-NADA."""
+    """Train a latent mapper, the second stage of StyleGAN-NADA."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -65,13 +65,13 @@ class NADATrainMapper(io.ComfyNode):
             display_name="NADA Train Latent Mapper (StyleGAN)",
             category=TRAINING,
             description="Trains a small network that moves latent codes to where a generator shows the target text. "
-            "For adapted generators that show it only sometimes, such as dogs among the pigs. Cancel stops it at the "
-            "next step and saves what there is.",
+            "Use it for adapted generators that show the target only sometimes, such as dogs among the pigs. Cancel "
+            "stops it at the next step and saves the mapper so far.",
             inputs=[*_main_inputs(), *_advanced_inputs()],
             outputs=[
                 NADAMapper.Output("mapper", tooltip="The trained mapper, for NADA Apply Latent Mapper."),
                 io.Image.Output(
-                    "before_after", tooltip="One picture: images of random codes left, of the moved ones right."
+                    "before_after", tooltip="One picture: images of random codes left, of the moved codes right."
                 ),
             ],
             is_output_node=True,
@@ -104,13 +104,14 @@ class NADATrainMapper(io.ComfyNode):
 def _main_inputs() -> list[io.Input]:
     return [
         NADAGenerator.Input(
-            "generator", tooltip="Whose codes shall move: usually one from NADA Text Adapt. It is not changed."
+            "generator", tooltip="The generator whose codes move, usually from NADA Text Adapt; it is not changed."
         ),
-        NADAClip.Input("clip", tooltip="The CLIP models that judge, the same as for the adaptation."),
+        NADAClip.Input("clip", tooltip="The CLIP models that compare pictures with the text, as in the adaptation."),
         io.String.Input(
             "target",
             default="sketch",
-            tooltip="Change this first: what the images shall show, usually the target of the adaptation, such as pig.",
+            tooltip="Change this first: what the images should show, usually the target of the adaptation, such as "
+            "pig.",
         ),
         widget(CONFIG["iterations"], 100_000, main=True),
         widget(CONFIG["batch"], 64, main=True),
@@ -120,7 +121,7 @@ def _main_inputs() -> list[io.Input]:
             min=0.0,
             max=100.0,
             step=0.01,
-            tooltip="First step size; 0 for the one that suits the size of the codes. Raise it if nothing changes.",
+            tooltip="First step size. 0: the one that suits the size of the codes. Raise it if nothing changes.",
         ),
         training_seed(),
         preview_every(),
@@ -146,7 +147,7 @@ def _advanced_inputs() -> list[io.Input]:
 
 
 class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
-    """The training of a mapper on the device where the models are. One that was trained before is not repeated."""
+    """The training of a mapper on the device where the models are. A mapper that is done is not trained again."""
 
     out_of_memory = "out of memory: lower batch"
 
@@ -169,7 +170,7 @@ class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
         return iter(self.run or ())
 
     def picture(self) -> Image.Image:
-        """Images of random codes, and of what the mapper makes of them."""
+        """Return images of random codes, and of the codes that the mapper moves them to."""
         moved = self.mapper(self.codes.to(next(self.mapper.parameters()).device))
         after = generate(self.generator, moved, batch=self.config.batch)
         return before_after(self.before, after, ("before", self.config.target))
@@ -183,7 +184,7 @@ class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
     def keep(self) -> str:
         if not self.run or not self.run.iteration:
             return ""
-        words = "as far as it came, it is saved as the mapper"
+        words = "the mapper so far is saved as"
         saved = host.save_cancelled(save_mapper, self.run.mapper, slug(self.config.target), host.MAPPERS, words)
         return f"cancelled after step {self.run.iteration}{saved}"
 
@@ -192,7 +193,7 @@ class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
 
 
 class NADAApplyMapper(io.ComfyNode):
-    """Latent codes, moved."""
+    """Move latent codes with a latent mapper."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -203,15 +204,15 @@ class NADAApplyMapper(io.ComfyNode):
             description="Moves latent codes to where the generator that the mapper was trained with shows the target.",
             inputs=[
                 NADALatents.Input("latents", tooltip="Latent codes from Sample Latents."),
-                NADAMapper.Input("mapper", tooltip="From NADA Train Latent Mapper or Load Latent Mapper."),
+                NADAMapper.Input("mapper", tooltip="The mapper, from NADA Train Latent Mapper or Load Latent Mapper."),
                 io.Float.Input(
                     "strength",
                     default=1.0,
                     min=-2.0,
                     max=4.0,
                     step=0.05,
-                    tooltip="Change this first: 0 leaves the codes, 1 is as trained, negative leads away from the "
-                    "target.",
+                    tooltip="Change this first: factor of the move. 0 leaves the codes, 1 is as trained, negative "
+                    "leads away from the target.",
                 ),
             ],
             outputs=[NADALatents.Output("latents", tooltip="The moved codes, for Generate Images.")],
@@ -226,7 +227,7 @@ class NADAApplyMapper(io.ComfyNode):
 
 
 class NADASaveMapper(io.ComfyNode):
-    """A mapper to a file."""
+    """Save a latent mapper to a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -241,7 +242,7 @@ class NADASaveMapper(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="mapper",
-                    tooltip="Change this first: the beginning of the file name, such as pig. A number is added, so "
+                    tooltip="Change this first: beginning of the file name, such as pig. A number is added, so "
                     "nothing is overwritten.",
                 ),
             ],
@@ -261,7 +262,7 @@ class NADASaveMapper(io.ComfyNode):
 
 
 class NADALoadMapper(io.ComfyNode):
-    """A mapper from a file."""
+    """Load a latent mapper from a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -277,7 +278,7 @@ class NADALoadMapper(io.ComfyNode):
                     options=files,
                     default=files[0],
                     tooltip="Change this first: files in models/stylegan_mappers and output/stylegan_mappers. After "
-                    "adding a file press R.",
+                    "adding a file, press R.",
                 )
             ],
             outputs=[NADAMapper.Output("mapper", tooltip="The mapper, for NADA Apply Latent Mapper.")],

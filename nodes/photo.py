@@ -1,4 +1,4 @@
-"""Photos: the square of a face, and the way back into the photo."""
+"""Nodes that cut the square of a face out of a photo, and paste pictures back into it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FIND = {
 
 
 class NADAAlignPhoto(io.ComfyNode):
-    """The square of a face, as in FFHQ."""
+    """Cut the square of a face out of a photo, aligned as in FFHQ."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -52,9 +52,9 @@ class NADAAlignPhoto(io.ComfyNode):
                     "find",
                     options=[*FIND],
                     default=next(iter(FIND)),
-                    tooltip="Change this for pictures without a face. Where the square is: around a face that "
-                    "face_landmarks or YuNet finds, at numbers that you write into place, or in the middle: for "
-                    "pictures that are aligned already, and for buildings, horses and cars.",
+                    tooltip="Change this for pictures without a face. Place of the square: around a face that "
+                    "face_landmarks or YuNet finds, at numbers that you write into place, or in the middle, for "
+                    "pictures that are aligned already and for buildings, horses and cars.",
                 ),
                 io.Int.Input(
                     "size",
@@ -62,40 +62,41 @@ class NADAAlignPhoto(io.ComfyNode):
                     min=16,
                     max=4096,
                     step=8,
-                    tooltip="Side of the aligned picture in pixels: that of the generator, such as 1024 for FFHQ.",
+                    tooltip="Side of the aligned picture in pixels: the generator's resolution, such as 1024 for FFHQ.",
                 ),
                 io.String.Input(
                     "face",
                     default=LARGEST,
                     optional=True,
-                    tooltip="Which face, if there are several: largest, all, or a number from 1, from the left.",
+                    tooltip="Face to take if there are several: largest, all, or a number from 1, counted from the "
+                    "left.",
                     extra_dict=ADVANCED,
                 ),
                 io.String.Input(
                     "place",
                     default="",
                     optional=True,
-                    tooltip="Numbers in pixels for what is given by hand. Both eyes: x, y of the left one in the "
-                    "picture, x, y of the right one. Four points: left eye, right eye, left and right corner of the "
-                    "mouth. Square: x, y of its middle, its side, and its roll in degrees if it is turned.",
+                    tooltip="Numbers in pixels, if find is by hand. Both eyes: x, y of the left one in the picture, "
+                    "x, y of the right one. Four points: left eye, right eye, left and right corner of the mouth. "
+                    "Square: x, y of its middle, its side, and its roll in degrees if it is turned.",
                     extra_dict=ADVANCED,
                 ),
                 io.Custom("FACE_LANDMARKS").Input(
                     "face_landmarks",
                     optional=True,
-                    tooltip="From Detect Face Landmarks (MediaPipe) of ComfyUI 0.23 and later, for the same photo. "
-                    "Then nothing is downloaded.",
+                    tooltip="Landmarks of the same photo, from Detect Face Landmarks (MediaPipe) of ComfyUI 0.23 and "
+                    "later. With them nothing is downloaded.",
                 ),
                 NADAGenerator.Input(
                     "fit_to",
                     optional=True,
-                    tooltip="A generator, for animals and things: each square is moved, scaled and turned, from where "
-                    "it was found, until this generator shows what is in it best. That takes some seconds.",
+                    tooltip="Generator to fit the squares to, for animals and things: each square is moved, scaled and "
+                    "turned until this generator shows its content best. That takes some seconds.",
                 ),
             ],
             outputs=[
-                io.Image.Output("image", tooltip="The aligned pictures, one for each face."),
-                NADACrops.Output("crops", tooltip="Where the squares are, for Paste Back."),
+                io.Image.Output("image", tooltip="The aligned pictures, one per face."),
+                NADACrops.Output("crops", tooltip="The places of the squares, for Paste Back."),
             ],
             **known_options(search_aliases=["face crop", "ffhq", "align face", "crop face", "dlib", "landmarks"]),
         )
@@ -134,13 +135,13 @@ class NADAAlignPhoto(io.ComfyNode):
 
 
 def _marked(photo: Tensor, squares: Sequence[Placed]) -> Image.Image:
-    """A photo with its squares and points drawn on it."""
+    """Draw the squares and points on a photo."""
     points = [point for square in squares for point in square.points]
     return outlined(to_pil(photo)[0], [square.crop.corners for square in squares], points)
 
 
 def _faces(landmarks: Any, index: int, photo: Tensor) -> list[Face]:
-    """The faces in a photo: those of ComfyUI's landmarks if they are connected, else those that YuNet finds."""
+    """Find the faces in a photo: those of ComfyUI's landmarks if they are connected, else with YuNet."""
     if landmarks is not None:
         return mesh_faces(landmarks, index, (photo.shape[-2], photo.shape[-1]))
     if not (host.detector_folder() / YUNET.file).is_file():
@@ -150,14 +151,14 @@ def _faces(landmarks: Any, index: int, photo: Tensor) -> list[Face]:
 
 
 def _fitted(generator: Generator, photo: Tensor, square: Placed) -> Placed:
-    """The square near another one that the generator can show best; Cancel works at every step."""
+    """Return the square near `square` that the generator can show best. Cancel works at every step."""
     with host.on_device(generator, needs=4 * image_bytes(generator)):
         crop = fit_square(generator, photo, square.crop, progress=lambda step: host.check_cancelled())
     return replace(square, crop=crop)
 
 
 def _in_picture(count: int, index: int, find: Any) -> list[Placed]:
-    """What `find` returns; its complaints say which of several pictures they are about."""
+    """Return what `find` returns; its errors name the picture if there are several."""
     try:
         return find()
     except UsageError as error:
@@ -167,13 +168,13 @@ def _in_picture(count: int, index: int, find: Any) -> list[Placed]:
 
 
 def _summary(squares: Sequence[Placed]) -> str:
-    """Squares in a line: how many, and side and roll of the first."""
+    """Describe squares in a line: their number, and side and roll of the first."""
     many = f"{len(squares)} squares | first: " if len(squares) > 1 else ""
     return f"{many}side {squares[0].crop.side:.0f} px | roll {squares[0].crop.roll:.1f} degrees"
 
 
 class NADAPasteBack(io.ComfyNode):
-    """The square back into its photo."""
+    """Paste pictures back into the squares of a photo."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -187,15 +188,15 @@ class NADAPasteBack(io.ComfyNode):
                 io.Image.Input("photo", tooltip="The photo, or the frames, that went into Align Photo."),
                 io.Image.Input(
                     "image",
-                    tooltip="What became of the aligned pictures: one for each. Several for a single square give one "
-                    "photo each.",
+                    tooltip="The pictures to paste: one per aligned picture. Several pictures for a single square give "
+                    "one photo each.",
                 ),
-                NADACrops.Input("crops", tooltip="From Align Photo."),
+                NADACrops.Input("crops", tooltip="The places of the squares, from Align Photo."),
                 io.Combo.Input(
                     "region",
                     options=[*REGIONS],
                     default=REGIONS[0],
-                    tooltip="Change this first. face: only an oval around the face. square: all of the picture.",
+                    tooltip="Change this first. face: only an oval around the face. square: the whole picture.",
                 ),
                 io.Float.Input(
                     "feather",
@@ -203,7 +204,7 @@ class NADAPasteBack(io.ComfyNode):
                     min=0.0,
                     max=0.5,
                     step=0.01,
-                    tooltip="Width of the soft edge, in sides of the square.",
+                    tooltip="Width of the soft edge, as a share of the square's side.",
                 ),
                 io.Boolean.Input(
                     "match_color",
@@ -213,7 +214,7 @@ class NADAPasteBack(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output("image", tooltip="The photo with the pictures in it."),
-                io.Mask.Output("mask", tooltip="Where it was changed, 0 to 1, for inpainting or blending."),
+                io.Mask.Output("mask", tooltip="The changed parts, 0 to 1, for inpainting or blending."),
             ],
             **known_options(search_aliases=["unalign", "uncrop", "face paste", "composite", "paste face"]),
         )
@@ -229,7 +230,7 @@ class NADAPasteBack(io.ComfyNode):
         feather: float,
         match_color: bool,
     ) -> io.NodeOutput:
-        if len(crops) == 1 < len(image):  # a photo for each picture, which all belong into one square
+        if len(crops) == 1 < len(image):  # one copy of the photo per picture, because all belong into the same square
             photo, crops = (
                 photo.expand(len(image), -1, -1, -1),
                 [Placed(crops[0].crop, photo=i) for i in range(len(image))],

@@ -1,4 +1,4 @@
-"""The presets as a menu, for the button that writes them into the widgets (web/presets.js)."""
+"""The menu of presets for the button that writes them into the widgets (web/editor.js)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GENERAL = "any generator"
 
 
 def menu() -> dict[str, list[dict[str, Any]]]:
-    """Return the presets by what the generator should make: {"faces": [{"name", "settings", "why", "clip"}]}.
+    """Return the presets by what the generator makes: {"faces": [{"name", "settings", "why", "clip"}]}.
 
     "settings" are fields of `AdaptConfig`, "clip" is a specification for `load_clip`, or "" for the paper's models.
     Presets for kinds of change in general come first.

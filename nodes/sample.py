@@ -1,4 +1,4 @@
-"""Latent codes, and the images that a generator makes of them."""
+"""Nodes that sample latent codes and generate their images."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..nada.generators import Generator
 from . import host
 from .sockets import ADVANCED, IMAGES, LATENTS, MAX_SEED, NADAGenerator, NADALatents, known_options
 
-CHUNK_BYTES = 2 << 30  # what the images made at once may take
-BATCH = 8  # images that `generate` makes at once unless it is told otherwise
+CHUNK_BYTES = 2 << 30  # memory for the images of one chunk
+BATCH = 8  # default chunk of `generate`
 LIVE_MAPS = 10  # feature maps of the largest block that are alive at once, roughly
 
 
 class SampleLatents(io.ComfyNode):
-    """Random latent codes."""
+    """Sample random latent codes."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -29,8 +29,8 @@ class SampleLatents(io.ComfyNode):
             inputs=[
                 NADAGenerator.Input(
                     "generator",
-                    tooltip="Whose mapping network turns random numbers into codes. The base and its adaptations "
-                    "share it: take either.",
+                    tooltip="The generator whose mapping network turns random numbers into codes. A base and its "
+                    "adaptations share it, so either will do.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -38,17 +38,17 @@ class SampleLatents(io.ComfyNode):
                     min=0,
                     max=MAX_SEED,
                     control_after_generate=True,
-                    tooltip="Change this first, for other pictures. Image number i is that of seed + i.",
+                    tooltip="Change this first, for other pictures. Picture i has seed + i.",
                 ),
-                io.Int.Input("count", default=8, min=1, max=4096, tooltip="How many pictures."),
+                io.Int.Input("count", default=8, min=1, max=4096, tooltip="Number of pictures."),
                 io.Float.Input(
                     "truncation_psi",
                     default=0.7,
                     min=-2.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="Typical or varied: 0.5 gives clean, similar pictures, 1.0 full variety and some failures, "
-                    "0 the average picture.",
+                    tooltip="Variety of the pictures: 0.5 gives clean, similar pictures, 1.0 full variety and some "
+                    "failures, 0 the average picture.",
                 ),
                 io.Int.Input(
                     "truncation_cutoff",
@@ -56,7 +56,7 @@ class SampleLatents(io.ComfyNode):
                     min=0,
                     max=18,
                     optional=True,
-                    tooltip="Apply truncation to the first so many codes only (coarse shapes); 0 for all of them.",
+                    tooltip="Number of codes that truncation applies to, from the first (coarse shapes); 0 for all.",
                     extra_dict=ADVANCED,
                 ),
                 io.Int.Input(
@@ -65,7 +65,7 @@ class SampleLatents(io.ComfyNode):
                     min=0,
                     max=9999,
                     optional=True,
-                    tooltip="Of generators that were trained with classes: which one. Others ignore it.",
+                    tooltip="Class index, for generators that were trained with classes. Others ignore it.",
                     extra_dict=ADVANCED,
                 ),
                 io.Combo.Input(
@@ -73,8 +73,8 @@ class SampleLatents(io.ComfyNode):
                     options=list(SEED_SOURCES),
                     default="torch",
                     optional=True,
-                    tooltip="How a seed becomes random numbers. 'numpy' gives the picture that this seed has in the "
-                    "scripts of NVIDIA and in galleries made with them.",
+                    tooltip="Source of the random numbers. 'numpy' gives the picture that this seed has in NVIDIA's "
+                    "scripts and in galleries made with them.",
                     extra_dict=ADVANCED,
                 ),
             ],
@@ -100,7 +100,7 @@ class SampleLatents(io.ComfyNode):
 
 
 class GenerateImages(io.ComfyNode):
-    """Images of latent codes."""
+    """Generate the images of latent codes."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -113,9 +113,10 @@ class GenerateImages(io.ComfyNode):
             inputs=[
                 NADAGenerator.Input(
                     "generator",
-                    tooltip="Change this first: feed the base and the adapted one the same latents.",
+                    tooltip="Change this first: the base or an adapted generator. The same latents give matching "
+                    "pictures in both.",
                 ),
-                NADALatents.Input("latents", tooltip="Latent codes from Sample Latents: one image each."),
+                NADALatents.Input("latents", tooltip="Latent codes from Sample Latents, one per image."),
                 io.Combo.Input(
                     "noise",
                     options=["const", "random", "none"],
@@ -130,7 +131,7 @@ class GenerateImages(io.ComfyNode):
                     max=MAX_SEED,
                     control_after_generate=False,
                     optional=True,
-                    tooltip="Only for noise = random. Image number i is that of seed + i.",
+                    tooltip="Seed of the noise, only for noise = random. Image i has seed + i.",
                     extra_dict=ADVANCED,
                 ),
                 io.Combo.Input(
@@ -138,8 +139,9 @@ class GenerateImages(io.ComfyNode):
                     options=list(PRECISIONS),
                     default="full",
                     optional=True,
-                    tooltip="'half' computes in bfloat16 from 64 px on and takes less memory, for changes that the eye "
-                    "can hardly find. Meant for graphics cards, not yet timed there; slower on a CPU.",
+                    tooltip="Precision of the computation. 'half' computes in bfloat16 from 64 px on and takes less "
+                    "memory; the eye can hardly find the change. Meant for graphics cards, not yet timed there; "
+                    "slower on a CPU.",
                     extra_dict=ADVANCED,
                 ),
             ],
@@ -169,8 +171,10 @@ class GenerateImages(io.ComfyNode):
 
 
 def check_latents(generator: Generator, latents: Tensor) -> None:
-    """Raises:
-    UsageError: the codes are for another generator.
+    """Check that latent codes fit a generator.
+
+    Raises:
+        UsageError: the codes are for another generator.
     """
     expected = (generator.num_ws, generator.config.w_dim)
     if latents.shape[1:] != expected:
@@ -181,15 +185,15 @@ def check_latents(generator: Generator, latents: Tensor) -> None:
 
 
 def generation_bytes(generator: Generator, batch: int = BATCH) -> float:
-    """Roughly the device memory that making so many images at once takes, the generator's weights included."""
+    """Estimate the bytes of device memory for a chunk of `batch` images, the generator's weights included."""
     return weight_bytes(generator) + batch * image_bytes(generator)
 
 
 def weight_bytes(*models: nn.Module | Generator) -> int:
-    """The memory that the weights of models take."""
+    """Return the bytes that the weights of models take."""
     return sum(p.numel() * p.element_size() for model in models for p in model.parameters())
 
 
 def image_bytes(generator: Generator) -> float:
-    """Roughly what one image takes while it is made."""
+    """Estimate the bytes that one image takes while it is made."""
     return 4 * LIVE_MAPS * generator.largest_map

@@ -1,4 +1,4 @@
-"""Choosing among the moments of a training, from a node or from the folder of a run."""
+"""Node that picks a snapshot of a training, from a training node or from a run folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .sockets import TRAINING, NADAGenerator, NADASnapshots, known_options
 BEST, LAST, STEP = "best", "last", "step"
 CONNECTED = "(from snapshots)"
 PSI = 0.7
-START = "start"  # label of the pictures before the training
+START = "start"  # label of the column before the training
 
 
 class NADAPickSnapshot(io.ComfyNode):
-    """The generator as it was at a step."""
+    """Pick a snapshot of a training: the generator as it was at an iteration."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -27,52 +27,58 @@ class NADAPickSnapshot(io.ComfyNode):
             node_id="NADAPickSnapshot",
             display_name="NADA Pick Snapshot (StyleGAN)",
             category=TRAINING,
-            description="Takes the generator as it was at a moment of its training, without training again: earlier "
-            "ones keep more of the original. Click a picture of the filmstrip to pick it.",
+            description="Takes a snapshot of a training: the generator as it was at an earlier step, without training "
+            "again. Earlier snapshots keep more of the original. Click a column of the filmstrip to pick it.",
             inputs=[
                 NADASnapshots.Input(
                     "snapshots",
                     optional=True,
-                    tooltip="From NADA Text Adapt or NADA Image Adapt. Leave it open to choose a run below.",
+                    tooltip="Snapshots from NADA Text Adapt or NADA Image Adapt. Leave it open to choose a run below.",
                 ),
                 NADAGenerator.Input(
                     "generator",
                     optional=True,
-                    tooltip="The generator that the training or the run below started from. Without snapshots, as "
-                    "when the training is bypassed, it passes through as it is.",
+                    tooltip="The generator that the training or the run below started from. If no snapshots arrive, as "
+                    "when the training is bypassed, it passes through unchanged.",
                 ),
                 io.Combo.Input(
                     "pick",
                     options=[BEST, LAST, STEP],
                     default=BEST,
-                    tooltip="Change this first. 'best' is a suggestion: of the moments that CLIP finds nearly as close "
-                    "to the target as any, the most varied. 'last' is the end. 'step' is the one nearest to step.",
+                    tooltip="Change this first. 'best' is a suggestion: the most varied of the snapshots that CLIP "
+                    "finds nearly as close to the target as the closest. 'last' is the end of the training. 'step' is "
+                    "the snapshot nearest to the number below.",
                 ),
                 io.Int.Input(
                     "step",
                     default=100,
                     min=1,
                     max=100_000,
-                    tooltip="Only for pick = step: training steps done. The nearest moment that was kept is taken.",
+                    tooltip="Number of training steps, only for pick = step. The nearest snapshot is taken.",
                 ),
                 io.Int.Input(
-                    "rows", default=3, min=1, max=8, optional=True, tooltip="How many latents the filmstrip follows."
+                    "rows",
+                    default=3,
+                    min=1,
+                    max=8,
+                    optional=True,
+                    tooltip="Number of latents that the filmstrip shows, one per row.",
                 ),
                 io.Combo.Input(
                     "run",
                     options=[CONNECTED, *host.runs()],
                     default=CONNECTED,
                     optional=True,
-                    tooltip="A run kept in models/stylegan_runs or output/stylegan_runs: of these nodes, or a folder "
-                    "of `nada adapt`. Needs the generator that it started from. After adding one press R.",
+                    tooltip="Run in models/stylegan_runs or output/stylegan_runs: of these nodes, or a folder of "
+                    "`nada adapt`. Needs the generator that it started from. After adding one, press R.",
                 ),
             ],
             outputs=[
                 NADAGenerator.Output(
-                    "generator", tooltip="The generator at that moment, for Generate Images and Save StyleGAN2."
+                    "generator", tooltip="The generator of the snapshot, for Generate Images and Save StyleGAN2."
                 ),
-                io.Image.Output("filmstrip", tooltip="One picture: a column for each moment, a row for each latent."),
-                io.Int.Output("iteration", tooltip="The step that was picked."),
+                io.Image.Output("filmstrip", tooltip="One picture: a column for each snapshot, a row for each latent."),
+                io.Int.Output("iteration", tooltip="The iteration of the picked snapshot."),
             ],
             is_output_node=True,
             **known_options(search_aliases=["snapshot", "checkpoint", "early stopping", "filmstrip", "training step"]),
@@ -80,7 +86,7 @@ class NADAPickSnapshot(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, run: str | None = None) -> bool | str:
-        """Any name: one that is gone is explained when the node runs."""
+        """Accept any name; a run that is gone is explained when the node runs."""
         return True
 
     @classmethod
@@ -105,7 +111,7 @@ class NADAPickSnapshot(io.ComfyNode):
         run: str = CONNECTED,
     ) -> io.NodeOutput:
         if snapshots is None and run == CONNECTED and generator is not None:
-            host.say("no snapshots came, perhaps since the training is bypassed; the generator passes through")
+            host.say("no snapshots arrived, perhaps because the training is bypassed; the generator passes through")
             return io.NodeOutput(generator, host.picture_to_image(filmstrip([start_of(generator, rows)])), 0)
         moments = opened(snapshots, generator, run)
         picked = choose(moments, pick, step)
@@ -122,7 +128,7 @@ class NADAPickSnapshot(io.ComfyNode):
 
 
 def opened(snapshots: Snapshots | None, generator: Generator | None, run: str) -> Snapshots:
-    """The snapshots of the socket, or of the run that was chosen.
+    """Return the snapshots of the socket, or of the chosen run.
 
     Raises:
         UsageError: there is neither, or the run started from another generator.
@@ -133,27 +139,27 @@ def opened(snapshots: Snapshots | None, generator: Generator | None, run: str) -
         return RunFolder(host.run_path(run)).open_snapshots(generator)
     if snapshots is None:
         raise UsageError(
-            "no snapshots came: connect those of NADA Text Adapt, and if that is bypassed or muted, switch it on; or "
-            "choose a run and connect its generator"
+            "no snapshots arrived: connect those of NADA Text Adapt, and switch that node on if it is bypassed or "
+            "muted; or choose a run and connect its generator"
         )
     return snapshots
 
 
 def choose(snapshots: Snapshots, pick: str, step: int) -> Snapshot:
-    """The moment that the widgets ask for."""
+    """Return the snapshot that the widgets ask for."""
     if pick == STEP:
         return snapshots.nearest(step)
     return snapshots.best if pick == BEST else snapshots.last
 
 
 def start_of(generator: Generator, rows: int) -> tuple[str, Tensor]:
-    """The first column of a filmstrip: the generator before its training."""
+    """Return the first column of a filmstrip, label and images [rows, C, H, W]: the generator before its training."""
     with host.on_device(generator, needs=generation_bytes(generator, batch=1)):
         return START, generate(generator, sample_latents(generator, rows, truncation_psi=PSI), batch=1)
 
 
 def frames_of(snapshots: Snapshots, rows: int) -> list[tuple[str, Tensor]]:
-    """The start and every moment, each with the images of the same latents."""
+    """Return the columns of a filmstrip: the start and every snapshot, with images of the same latents."""
     progress = host.Progress(1 + len(snapshots.moments))
     progress.update(0)
     frames = [start_of(snapshots.base, rows)]

@@ -1,4 +1,4 @@
-"""The vocabulary of the schemas: the pack's own socket types, and what every supported ComfyUI understands."""
+"""Socket types of the pack, widgets that several nodes share, and options that every supported ComfyUI understands."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ NADACrops = io.Custom("NADA_CROPS")
 """A list of `nada.photo.align.Placed`: squares in a batch of photos, one for each aligned picture."""
 
 ADVANCED = {"advanced": True}
-"""For an input's `extra_dict`: folds it away where the frontend can. The keyword `advanced` needs ComfyUI 0.10."""
+"""`extra_dict` of an advanced input, which the frontend folds if it can. The keyword `advanced` needs ComfyUI 0.10."""
 
 AUTO = -1
-"""Of `views`: as suits the CLIP models."""
+"""Value of `views` that leaves the number to the CLIP models."""
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 
 def widget(setting: NamedSetting, high: float | None = None, main: bool = False, **changes: Any) -> io.Input:
-    """The widget of a library setting, with the name, default, range, choices and help from the configuration.
+    """Return the widget of a library setting, with name, default, range, choices and help from the configuration.
 
     Args:
-        setting: of one type: bool, int, float or str.
-        high: upper end of a number, below the library's.
-        main: always visible; other widgets are optional, and the frontend folds them away.
-        changes: options of the widget to set otherwise, such as `tooltip`.
+        setting: setting of one type: bool, int, float or str.
+        high: largest value of a number, below the library's.
+        main: True for a widget that is always visible; others are optional, and the frontend folds them.
+        changes: options of the widget to replace, such as `tooltip`.
     """
     options: dict[str, Any] = {"default": setting.default, "tooltip": setting.help}
     options |= {} if main else {"optional": True, "extra_dict": ADVANCED}
@@ -74,59 +74,59 @@ def widget(setting: NamedSetting, high: float | None = None, main: bool = False,
 
 
 def training_seed(**changes: Any) -> io.Input:
-    """The seed of a training; it has no control after generate. `changes` are options to set otherwise."""
+    """Return the seed widget of a training, without control after generate. `changes` are options to replace."""
     return io.Int.Input(
         "seed",
         default=0,
         min=0,
         max=MAX_SEED,
         control_after_generate=False,
-        tooltip="Seed of everything random in the training. It stays as it is, since each other seed trains again.",
+        tooltip="Random seed. It does not change by itself, because each new seed trains again.",
         **changes,
     )
 
 
 def preview_every(**changes: Any) -> io.Input:
-    """How often a training shows its pictures. `changes` are options to set otherwise."""
+    """Return the widget for the steps between two previews. `changes` are options to replace."""
     return io.Int.Input(
         "preview_every",
         default=10,
         min=0,
         max=1000,
-        tooltip="Show before and after on the node every so many steps; 0 only at the end.",
+        tooltip="Number of steps between two previews on the node; 0 shows only the last.",
         **changes,
     )
 
 
 def preview_images() -> io.Input:
-    """On how many pictures."""
+    """Return the widget for the number of pictures in a preview."""
     return io.Int.Input(
         "preview_images",
         default=4,
         min=1,
         max=36,
         optional=True,
-        tooltip="How many pictures the preview shows before and after.",
+        tooltip="Number of pictures that the preview shows before and after.",
         extra_dict=ADVANCED,
     )
 
 
 def views() -> io.Input:
-    """How often CLIP sees each image."""
+    """Return the widget for the moved copies of each image that CLIP sees."""
     return io.Int.Input(
         "views",
         default=AUTO,
         min=AUTO,
         max=16,
         optional=True,
-        tooltip="Show CLIP so many randomly moved copies of each image instead of the image. 0 is the paper. -1 takes "
-        "2 for small CLIP models such as the demo's, which are easily fooled, and 0 for others.",
+        tooltip="Number of randomly moved copies of each image that CLIP sees instead of the image. 0: none, as in "
+        "the paper. -1: 2 for small CLIP models such as the demo's, which are easily fooled, and 0 for others.",
         extra_dict=ADVANCED,
     )
 
 
 def resolved(options: dict[str, Any]) -> dict[str, Any]:
-    """Widgets' values as a configuration has them: None for the numbers that leave the choice to it."""
+    """Convert the values of widgets to those of a configuration: None for numbers that leave the choice to it."""
     views = options.get("views", AUTO)
     return options | {
         "learning_rate": options["learning_rate"] or None,
@@ -135,6 +135,6 @@ def resolved(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def known_options(**options: Any) -> dict[str, Any]:
-    """Those options of a schema that this ComfyUI has: an unknown one would keep the whole pack from loading."""
+    """Return the options of a schema that this ComfyUI knows. An unknown one would keep the whole pack from loading."""
     known = {field.name for field in fields(io.Schema)}
     return {name: value for name, value in options.items() if name in known}

@@ -1,4 +1,4 @@
-"""Styles: adaptations as small files with a strength, made, loaded and applied."""
+"""Nodes that save, load and apply styles: adaptations as small files with a strength."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRECISIONS = {"half": torch.float16, "full": torch.float32}
 
 
 class NADALoadStyle(io.ComfyNode):
-    """A style from a file."""
+    """Load a style from a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -44,7 +44,7 @@ class NADALoadStyle(io.ComfyNode):
                     options=files,
                     default=files[0],
                     tooltip="Change this first: files in models/stylegan_styles and output/stylegan_styles, where Save "
-                    "Style writes. After adding one press R.",
+                    "Style writes. After adding one, press R.",
                 )
             ],
             outputs=[NADAStyle.Output("style", tooltip="The style, for Apply Style.")],
@@ -70,7 +70,7 @@ class NADALoadStyle(io.ComfyNode):
 
 
 class NADASaveStyle(io.ComfyNode):
-    """What an adaptation changed, to a file."""
+    """Save the changes of an adaptation to a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -78,16 +78,16 @@ class NADASaveStyle(io.ComfyNode):
             node_id="NADASaveStyle",
             display_name="Save Style (StyleGAN)",
             category=SAVING,
-            description="Saves what an adaptation changed as a style in output/stylegan_styles: smaller than the "
-            "generator, with a strength, and it mixes with other styles. Works for any two generators of which one was "
-            "trained from the other.",
+            description="Saves what an adaptation changed as a style in output/stylegan_styles. A style is smaller "
+            "than the generator, has a strength, and mixes with other styles. Works for any two generators of which "
+            "one was trained from the other.",
             inputs=[
                 NADAGenerator.Input("base", tooltip="The generator before: what went into NADA Text Adapt."),
                 NADAGenerator.Input("adapted", tooltip="The generator after: what came out of NADA Text Adapt."),
                 io.String.Input(
                     "filename_prefix",
                     default="style",
-                    tooltip="Change this first: the beginning of the file name, such as 'sketch' or 'dogs/sketch'. A "
+                    tooltip="Change this first: beginning of the file name, such as 'sketch' or 'dogs/sketch'. A "
                     "number is added, so nothing is overwritten.",
                 ),
                 io.Int.Input(
@@ -96,8 +96,8 @@ class NADASaveStyle(io.ComfyNode):
                     min=0,
                     max=256,
                     optional=True,
-                    tooltip="0 loses nothing. Other numbers keep each large matrix at that rank only: 16 makes a file "
-                    "of a 1024 px generator some twenty times smaller and the style a little different.",
+                    tooltip="Rank at which large matrices are kept. 0 loses nothing; 16 makes the file of a 1024 px "
+                    "generator about twenty times smaller and the style a little different.",
                     extra_dict=ADVANCED,
                 ),
                 io.Combo.Input(
@@ -105,8 +105,8 @@ class NADASaveStyle(io.ComfyNode):
                     options=[*PRECISIONS],
                     default="half",
                     optional=True,
-                    tooltip="'half' makes the file half as large; the pictures stay the same to the eye and beyond. "
-                    "'full' for exact work.",
+                    tooltip="Precision of the saved numbers. 'half' makes the file half as large, and no picture "
+                    "changes visibly. 'full' is for exact work.",
                     extra_dict=ADVANCED,
                 ),
             ],
@@ -122,7 +122,7 @@ class NADASaveStyle(io.ComfyNode):
     ) -> io.NodeOutput:
         path = host.next_save_path(filename_prefix, host.STYLES)
         name = "" if adapted.metadata.get("adaptations") else Path(filename_prefix).name
-        # Compared before the pictures are made: generators that do not belong together end here.
+        # Before the pictures, because this raises if the generators do not belong together.
         style = Style.between(base, adapted, rank or None, PRECISIONS[precision], name=name)
         with host.on_device(base, adapted, needs=2 * image_bytes(base)):
             style = style.with_preview(preview_of(base, adapted))
@@ -135,7 +135,7 @@ class NADASaveStyle(io.ComfyNode):
 
 
 class NADAApplyStyle(io.ComfyNode):
-    """A generator with a style."""
+    """Apply a style to a generator."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -148,18 +148,18 @@ class NADAApplyStyle(io.ComfyNode):
             inputs=[
                 NADAGenerator.Input(
                     "generator",
-                    tooltip="The generator that the style was trained from, or another of the same shape: then look "
-                    "whether it does the same there.",
+                    tooltip="The generator that the style was trained from, or another of the same shape; check there "
+                    "that the style does the same.",
                 ),
-                NADAStyle.Input("style", tooltip="From Load Style or Save Style."),
+                NADAStyle.Input("style", tooltip="The style, from Load Style or Save Style."),
                 io.Float.Input(
                     "strength",
                     default=1.0,
                     min=-1.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="Change this first. 0 is the generator itself, 1 the whole adaptation, 0.5 half of it, "
-                    "1.3 more than was trained, below 0 the opposite.",
+                    tooltip="Change this first. 0 is the generator itself, 1 the whole adaptation, 0.5 half of it, 1.3 "
+                    "more than was trained, and below 0 the opposite.",
                 ),
                 _band("coarse", "4-8 px: pose, proportions, overall shape"),
                 _band("middle", "16-32 px: features, outlines"),
@@ -204,7 +204,7 @@ def _band(name: str, what: str) -> io.Input:
 
 
 def describe(style: Style) -> str:
-    """A style in a line: texts, what it changes, its size and what it is for."""
+    """Describe a style in a line: its texts, kind of change, size, and resolution of its generator."""
     recipe = style.recipe or {}
     texts = f"{recipe['source']} -> {recipe['target']}" if {"source", "target"} <= recipe.keys() else style.name
     size = style.base["config"]["resolution"]

@@ -1,4 +1,4 @@
-"""Adaptations on a node: resumed from the store, retried in smaller pieces, their best moment kept on Cancel."""
+"""Run an adaptation on a node: resume it, retry steps in smaller chunks, and save its best snapshot on Cancel."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from ..nada.pictures.grids import before_after
 from . import host
 from .live import Live
 
-FADED = 0.1  # contrast of pictures, as a part of that before the training, below which nothing is left to see
+FADED = 0.1  # share of the contrast before the training, below which nothing is left to see
 
 
 class Result(NamedTuple):
-    """What a training leaves, all of it on the CPU."""
+    """Result of a training, on the CPU."""
 
     generator: Generator
     comparison: Image.Image
-    """Before and after."""
+    """Images before and after, as one picture."""
     snapshots: Snapshots
     charts: Image.Image
     """The losses above, the layers that trained below."""
@@ -44,7 +44,7 @@ class Result(NamedTuple):
 class LiveAdaptation(Live[Result]):
     """An adaptation on the device where the models are.
 
-    A run that was cancelled resumes where it stopped, and one that is done is not repeated.
+    A cancelled run resumes where it stopped, and one that is done is not repeated.
     """
 
     out_of_memory = "out of memory, even one image at a time: close other programs, or take a smaller generator or CLIP"
@@ -76,7 +76,7 @@ class LiveAdaptation(Live[Result]):
         return sparing(self.kept, self.kept.run, spared, host.is_out_of_memory)
 
     def picture(self) -> Image.Image:
-        """Before and after, labelled with the texts.
+        """Return a picture of before and after, labelled with the texts.
 
         If training fit in memory with this batch size, inference does too.
         """
@@ -103,7 +103,7 @@ class LiveAdaptation(Live[Result]):
 
 
 def faded_remark(before: Tensor, after: Tensor) -> str:
-    """Return a sentence if a training has made pictures plain, as a step size that is too large does, else "".
+    """Return a sentence if a training has taken the contrast from pictures, as a too large step size does, else "".
 
     Args:
         before, after: images [N, C, H, W] of the same latents.
@@ -111,7 +111,7 @@ def faded_remark(before: Tensor, after: Tensor) -> str:
     contrasts = [images.clamp(-1, 1).flatten(1).std(dim=1).mean() for images in (before, after)]
     if contrasts[1] >= FADED * contrasts[0]:  # not so for NaN
         return ""
-    return "the pictures have lost nearly all contrast: lower learning_rate, or pick an earlier moment"
+    return "the pictures have lost nearly all contrast: lower learning_rate, or pick an earlier snapshot"
 
 
 def spared(sentence: str) -> None:
@@ -121,7 +121,7 @@ def spared(sentence: str) -> None:
 
 
 def save_best(snapshots: Snapshots) -> str:
-    """Save the suggestion of a cancelled run as a style; what to say of it."""
+    """Save the suggested snapshot of a cancelled run as a style; return a text for the node."""
     if not snapshots.moments:
         return ""
     best = snapshots.best

@@ -159,10 +159,10 @@ def test_auto_is_two_thirds_of_the_codes(small, clip):
 
 
 def test_default_rate_grows_as_the_generator_narrows(small):
-    assert config().rate(small) == pytest.approx(0.0016 * (512 / 24) ** 0.5)
-    assert config(learning_rate=0.1).rate(small) == 0.1
+    assert config().effective_learning_rate(small) == pytest.approx(0.0016 * (512 / 24) ** 0.5)
+    assert config(learning_rate=0.1).effective_learning_rate(small) == 0.1
     wide = alive(GeneratorConfig(4, (512,), 8, 8, mapping_layers=1))
-    assert config().rate(wide) == pytest.approx(0.0016)
+    assert config().effective_learning_rate(wide) == pytest.approx(0.0016)
 
 
 @pytest.mark.parametrize(

@@ -42,20 +42,20 @@ def test_what_can_be_written_is_known_before(tmp_path):
             files.check_writable(path)
 
 
-def write_while_another_writes(path: Path) -> None:
-    with atomic_path(path, new=True) as late:
-        with atomic_path(path, new=True) as temp:
-            temp.write_text("first")
-        late.write_text("second")
-
-
 @pytest.mark.parametrize("links", [True, False])
 def test_of_two_writers_of_a_new_file_the_second_is_refused(tmp_path, monkeypatch, links):
     if not links:  # as on memory cards
         monkeypatch.setattr(os, "link", mock.Mock(side_effect=OSError(errno.EPERM, "no links here")))
     path = tmp_path / "a.txt"
+
+    def write_late() -> None:
+        with atomic_path(path, new=True) as late:
+            with atomic_path(path, new=True) as early:
+                early.write_text("first")
+            late.write_text("second")
+
     with pytest.raises(NadaError, match=r"a.txt exists by now: .*choose another name"):
-        write_while_another_writes(path)
+        write_late()
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
 

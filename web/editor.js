@@ -1,13 +1,13 @@
-/** The nodes of this pack in the editor: presets as a menu, folded advanced inputs, workflows of earlier versions. */
+/** Additions to the editor: a menu of presets, folded advanced inputs, conversion of workflows of earlier versions. */
 import { app } from "../../scripts/app.js";
 import { learnLanguage, said } from "./language.js";
 import { convertWorkflow, LOADER, needsOptions, OPTIONS_NODE, presetValues, WIDGETS } from "./training_settings.js";
 
 const CATEGORY = "StyleGAN-NADA";
 const LABEL = "Presets...";
-const LIVE = [...Object.keys(WIDGETS), "NADATrainMapper"]; // show pictures while they run
-const BESIDE = 380; // px from a training node to the options that a preset adds
-let menu = {}; // presets by what the generator should make, as nodes/presets.py gives them
+const LIVE = [...Object.keys(WIDGETS), "NADATrainMapper"]; // nodes that show pictures while they run
+const BESIDE = 380; // px between a training node and the options node that a preset adds
+let menu = {}; // presets by what the generator makes, from nodes/presets.py
 let loader; // the entries of Load StyleGAN2
 
 app.registerExtension({
@@ -54,7 +54,7 @@ function presets() {
   return Object.values(menu).flat();
 }
 
-/** Fold advanced inputs in the classic editor too, which looks at the widget and not at its options. */
+/** Fold advanced inputs in the classic editor too, which reads the widget and not its options. */
 function fold(node) {
   const advanced = (node.widgets ?? []).filter((widget) => widget.options?.advanced);
   if (!advanced.length) return;
@@ -70,8 +70,8 @@ function fold(node) {
 }
 
 /**
- * Drop the last live preview once the node's own picture is there: the same picture, and Nodes 2.0 would show both.
- * Extensions have no call for that, so this asks the editor's own store, and does nothing if there is none.
+ * Remove the last live preview once the node's own picture is there; both are the same, and Nodes 2.0 would show both.
+ * Extensions have no call for that, so this changes the editor's own store, and does nothing if there is none.
  */
 function showOnePicture(node) {
   const executed = node.onExecuted;
@@ -87,7 +87,7 @@ function showOnePicture(node) {
   };
 }
 
-/** Show the list of downloads only while the last entry of the names is chosen, which opens it. */
+/** Show the list of downloads only while the last entry of the names is chosen. */
 function showDownloads(node) {
   const [name, download] = ["generator_name", "download"].map((n) => node.widgets.find((w) => w.name === n));
   const changed = name.callback;
@@ -106,7 +106,7 @@ function showDownloads(node) {
   node.showDownloads();
 }
 
-/** Add a button that opens the presets. It is the last widget: values in files are counted from the first. */
+/** Add a button that opens the presets. It is the last widget, because saved values are counted from the first. */
 function addMenu(node) {
   const options = { serialize: false }; // not in the prompt
   const button = node.addWidget("button", "presets", null, (...args) => open(args.at(-1)), options);
@@ -132,7 +132,7 @@ function addMenu(node) {
   }
 }
 
-/** Write a preset into the widgets of a training node, and into its options, which are added if they are needed. */
+/** Write a preset into the widgets of a training node and of its options node, which is added if it is needed. */
 function fill(node, preset) {
   const values = presetValues(preset.settings, presets().map(({ settings }) => settings));
   node.graph.beforeChange();

@@ -1,5 +1,5 @@
 /**
- * The filmstrip of NADA Pick Snapshot: a column for each moment of a training; a click on one picks it.
+ * The filmstrip of NADA Pick Snapshot: one column per snapshot of a training; a click on a column picks it.
  * The server sends the strip as one picture, and its geometry (`filmstrip_geometry` in nada/pictures/grids.py).
  */
 import { api } from "../../scripts/api.js";
@@ -24,7 +24,7 @@ function addFilmstrip(node) {
   const widget = node.addDOMWidget("filmstrip", "filmstrip", strip, {
     serialize: false, // neither in the workflow nor in the prompt
     hideOnZoom: false,
-    hideInPanel: true, // the properties panel would take the strip out of the node, and its width with it
+    hideInPanel: true, // the properties panel would move the strip out of the node, and take its width
     getMinHeight: height,
     getMaxHeight: height,
   });
@@ -57,19 +57,19 @@ function addFilmstrip(node) {
 
   const removed = node.onRemoved;
   node.onRemoved = function () {
-    strip.replaceChildren(); // with the listeners and the picture
+    strip.replaceChildren(); // drops the listeners and the picture too
     removed?.apply(this, arguments);
   };
 }
 
-/** Show the picture, with a button over each column. The first column, the start, has none: the moments follow it. */
+/** Show the picture, with a button over each column except the first, which shows the start. */
 function show(strip, picture, geometry, moments, pick) {
   Object.assign(picture.style, { width: "100%", display: "block" });
   const pitch = geometry.tile_width + geometry.column_gap;
   const percent = (pixels) => `${(100 * pixels) / geometry.width}%`;
   const buttons = moments.map((moment, i) => {
     const button = document.createElement("button");
-    button.title = `Pick step ${moment}`;
+    button.title = `${said("Pick step")} ${moment}`;
     button.dataset.moment = moment;
     Object.assign(button.style, {
       position: "absolute", top: 0, height: "100%", left: percent((i + 1) * pitch),
@@ -85,7 +85,7 @@ function show(strip, picture, geometry, moments, pick) {
   strip.replaceChildren(frame);
 }
 
-/** Frame the column that is picked. */
+/** Draw a frame around the picked column. */
 function mark(strip, moment) {
   for (const button of strip.querySelectorAll("button")) {
     button.style.borderColor = Number(button.dataset.moment) === moment ? "#3b82f6" : "transparent";

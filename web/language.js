@@ -1,8 +1,8 @@
-/** What the templates and the scripts of this pack say, in the user's language. */
+/** Translate the texts of this pack's templates and scripts to the user's language. */
 
-let texts = {}; // {English: translation}
+let texts = {}; // {English text: translation}
 
-/** Load the texts of a locale, such as "zh" or "zh-TW"; without a file for it they stay English. */
+/** Load the translations for a locale, such as "zh" or "zh-TW"; without a file for it, texts stay English. */
 export async function learnLanguage(locale) {
   const language = locale?.split("-")[0];
   if (!language || language === "en") return;
@@ -10,10 +10,11 @@ export async function learnLanguage(locale) {
     const answer = await fetch(new URL(`texts/${language}.json`, import.meta.url));
     if (answer.ok) texts = await answer.json();
   } catch {
-    // offline, or a language that the pack does not have
+    // offline, or a language without translations
   }
 }
 
+/** Return the translation of a text, or the text itself if there is none. */
 export function said(text) {
   return texts[text] ?? text;
 }

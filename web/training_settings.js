@@ -1,13 +1,13 @@
 /**
- * Where the settings of a training are: on the training node itself, or on NADA Training Options beside it. And files
- * from before that node existed, whose training nodes had all of them. Nothing here needs ComfyUI.
+ * Place the settings of a training: on the training node itself, or on NADA Training Options beside it. Convert files
+ * from before that node existed, whose training nodes had all settings. Nothing here needs ComfyUI.
  */
 
 export const OPTIONS_NODE = "NADATrainingOptions";
 export const OPTIONS_TYPE = "NADA_OPTIONS";
 export const LOADER = "LoadStyleGAN2";
 
-/** The widgets of a training node, in their order. A preset resets those that stand here with a value. */
+/** The widgets of a training node, in their order. A preset resets those in RUN to the values here. */
 const RUN = { iterations: 0, batch: 0, learning_rate: -1, layers: "recommended" };
 const AFTER = ["seed", "preview_every", "preview_images", "snapshots"];
 export const WIDGETS = {
@@ -22,7 +22,7 @@ export const OPTIONS = {
   precision: "full", cuda_graphs: false,
 };
 
-/** The widgets that training nodes once had, in their order. */
+/** The widgets that training nodes had in earlier versions, in their order. */
 const FORMER_TAIL = [
   "iterations", "batch", "learning_rate", "seed", "preview_every", "layers", "layer_count", "select_every",
   "select_batch", "mixing", "preview_images", "views", "train", "rank", "train_torgb", "train_const", "train_mapping",
@@ -33,7 +33,7 @@ const FORMER = {
   NADAImageAdapt: ["target", "image_share", "source", ...FORMER_TAIL],
 };
 
-/** Settings of a preset as widgets have them: a number of layers is a choice and a count. */
+/** Return a preset's settings as values of widgets: a number of layers becomes "count" and a count. */
 export function widgetValues(settings) {
   const { layers, learning_rate, ...values } = settings;
   if (layers !== undefined) values.layers = typeof layers === "number" ? "count" : layers;
@@ -43,9 +43,9 @@ export function widgetValues(settings) {
 }
 
 /**
- * What a preset writes into widgets: into those of the training node, and into those of NADA Training Options.
- * Whatever some preset sets and this one does not gets its default, so that the order of choices does not matter.
- * @param settings those of the preset
+ * Return the values that a preset writes into widgets: { node, options }, for the two nodes. A widget that other presets
+ * set and this one does not gets its default, so that earlier choices leave no trace.
+ * @param settings the settings of the preset
  * @param all the settings of every preset
  */
 export function presetValues(settings, all) {
@@ -58,7 +58,7 @@ export function presetValues(settings, all) {
   return { node: of(false), options: of(true) };
 }
 
-/** Whether values for NADA Training Options differ from what a training does without that node. */
+/** Return whether values for NADA Training Options differ from its defaults, so that a training needs that node. */
 export function needsOptions(values, layers) {
   return Object.entries(values).some(
     ([name, value]) => value !== OPTIONS[name] && (name !== "layer_count" || layers === "count"),
@@ -90,7 +90,7 @@ export function convertWorkflow(workflow, presets = {}, loader = { names: [], do
   return converted;
 }
 
-/** The entry of the list of downloads that "(download) NAME (SIZE, LICENSE)" is now; 1 if there is one, else 0. */
+/** Replace "(download) NAME (SIZE, LICENSE)" by its entry in the list of downloads; return 1 if there is one, else 0. */
 function convertDownload(node, { names, downloads }) {
   const name = node.type === LOADER && /^\(download\) (\S+)/.exec(node.widgets_values?.[0])?.[1];
   const entry = name && downloads.find((candidate) => candidate.includes(`| ${name},`));
@@ -100,7 +100,7 @@ function convertDownload(node, { names, downloads }) {
   return 1;
 }
 
-/** Values of a former training node by name; undefined for any other node. */
+/** Return the values of a training node of earlier versions by name; undefined for any other node. */
 function formerValues(node) {
   const names = FORMER[node.type];
   if (!names) return undefined;
@@ -111,7 +111,7 @@ function formerValues(node) {
   return Object.fromEntries(names.map((name, i) => [name, node.widgets_values[i]]));
 }
 
-/** The values with those of the preset, which overrode them. */
+/** Return the values, overridden by those of the preset. */
 function withPreset({ preset, ...values }, presets) {
   return { ...values, ...widgetValues(presets[preset] ?? {}) };
 }
@@ -161,7 +161,7 @@ function optionName(name) {
   return name === "rank" ? "train.rank" : name;
 }
 
-/** Let the links of a node's inputs end where those inputs are now. Links are lists, or objects in subgraphs. */
+/** Point the links of a node's inputs to their slots. Links are lists, or objects in subgraphs. */
 function aim(graph, node) {
   node.inputs.forEach((input, slot) => {
     const link = graph.links.find((candidate) => (candidate.id ?? candidate[0]) === input.link);
@@ -176,7 +176,7 @@ function newLink(graph, link) {
   return inSubgraph ? link : [link.id, link.origin_id, link.origin_slot, link.target_id, link.target_slot, link.type];
 }
 
-/** Ids that no node and no link of a file has. */
+/** Source of ids that no node and no link of a file uses. */
 class Ids {
   constructor(graphs) {
     const nodes = graphs.flatMap((graph) => (graph.nodes ?? []).map((node) => Number(node.id) || 0));

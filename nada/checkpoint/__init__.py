@@ -1,8 +1,8 @@
-"""Checkpoints: bytes -> container -> named tensors -> format -> generator. Nothing in a file ever runs.
+"""Checkpoints: bytes -> container -> named tensors -> format -> generator. Nothing in a file is ever executed.
 
-`containers` reads the four containers into one `Document`, in which tensors are known by place and not yet
-read; `formats` is the table of what a document can be; its rows make a `Blueprint`, checked, which builds the
-generator. `arrays` opens small files of codes and directions in the same way, and those of NumPy.
+`containers` reads the four containers into one `Document`, whose tensors are known by place and not yet read. `formats`
+is the table of checkpoint formats; its rows convert a document to a checked `Blueprint`, which builds the generator.
+`arrays` opens small files of codes and directions in the same way, and NumPy's files.
 """
 
 from .arrays import open_arrays

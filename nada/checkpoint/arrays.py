@@ -1,4 +1,4 @@
-"""Files of a few arrays, such as codes and directions: opened as checkpoints are, and as NumPy's files."""
+"""Open files of a few arrays, such as codes and directions: checkpoints and NumPy's files."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from .zip_entries import read_directory
 
 @contextmanager
 def open_arrays(path: str | os.PathLike[str]) -> Iterator[dict[str, TensorView]]:
-    """The arrays in a .npy, .npz, .pt, .pkl or .safetensors file by name, to be read inside the context.
+    """Open the arrays of a .npy, .npz, .pt, .pkl or .safetensors file by name, to be read inside the context.
 
-    The file is recognized by its content, and nothing in it is run. The names are dotted ("face.latent"); a file that
-    is one array has it under "". Arrays that are not of floating-point numbers may be missing.
+    The file is recognized by its content, and nothing in it is executed. Names are dotted ("face.latent"); the array of
+    a file with one unnamed array is called "". Arrays of other numbers than floating-point ones may be missing.
 
     Args:
         path: the file.
 
+    Yields:
+        {name: array, not yet read}.
+
     Raises:
-        CheckpointError: the file cannot be read, is damaged or hostile, or has no arrays; or what is done inside the
+        CheckpointError: the file cannot be read, is damaged or hostile, or has no arrays; or the code inside the
             context raises one. The message begins with the file's name.
     """
     with opened(Path(path)) as file:

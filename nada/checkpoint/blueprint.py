@@ -20,23 +20,23 @@ MAX_WIDTH = 1 << 13  # the widest published StyleGAN2 has 1024 channels
 MAX_ELEMENTS = 1 << 28  # and the largest about 2^27 weights
 MAX_TENSORS = 1 << 9  # 182 at 1024 pixels, with the filters
 FILL_SEED = 0
-_REAL = {"conv_clamp", "mapping_lr_multiplier"}  # fields that are real numbers
+_REAL = {"conv_clamp", "mapping_lr_multiplier"}  # fields with real numbers
 
 
 @dataclass
 class Blueprint:
-    """What `build` makes a generator of."""
+    """Validated recipe for a Generator: its config, and its tensors under canonical names."""
 
     config: GeneratorConfig
     tensors: dict[str, TensorView]
-    """By the names of `Generator.state_dict()`."""
+    """Tensors by the names of `Generator.state_dict()`."""
     notes: list[str] = field(default_factory=list)
-    """What a user should know: what the file left open, and how it was filled in."""
+    """Sentences for the user on values that the file lacks, and how they were filled in."""
     metadata: dict[str, Any] | None = None
-    """Saved by this project with the generator; None for the files of others."""
+    """Metadata that this project saved with the generator; None for files of other projects."""
 
     def __post_init__(self) -> None:
-        """Compare names and shapes with those of the generator; note what will be filled in.
+        """Compare names and shapes with those of the generator; add a note on each value that will be filled in.
 
         Raises:
             CheckpointError: tensors are missing, left over, misshapen, or too large.
@@ -73,24 +73,24 @@ class Blueprint:
             generator.load_state_dict(tensors, assign=True)
             for module in generator.modules():
                 if getattr(module, "up_filter", None) is not None:
-                    module.up_filter = resample_filter()  # a constant, which no state dict has
+                    module.up_filter = resample_filter()  # a constant, which is in no state dict
             if W_AVG not in self.tensors:
                 generator.mapping.w_avg.copy_(generator.estimate_w_avg(seed=FILL_SEED))
             return generator
 
     def _read(self, name: str, shape: torch.Size, rng: torch.Generator) -> torch.Tensor:
-        """A tensor of the file, or what stands in for it."""
+        """Return a tensor of the file, or a replacement: seeded noise maps, else zeros."""
         if name in self.tensors:
             return finite(name, self.tensors[name].read())
         return torch.randn(shape, generator=rng) if name.endswith(NOISE) else torch.zeros(shape)
 
 
 def infer_config(tensors: dict[str, TensorView], **constants: Any) -> GeneratorConfig:
-    """The sizes of a generator, from the shapes of its tensors.
+    """Infer the sizes of a generator from the shapes of its tensors.
 
     Args:
-        tensors: by canonical names.
-        constants: the fields that shapes do not tell.
+        tensors: tensors by canonical names.
+        **constants: the fields of the config that shapes do not tell.
 
     Raises:
         CheckpointError: this is not a StyleGAN2 generator of 4..1024 pixels.
@@ -117,21 +117,21 @@ def infer_config(tensors: dict[str, TensorView], **constants: Any) -> GeneratorC
 
 
 def _architecture(tensors: dict[str, TensorView]) -> str:
-    """Figure 7 of the paper tells them apart by their layers. At 4x4, where they are one, it is "skip"."""
+    """Tell the architectures of figure 7 in the paper apart by their layers; a lone 4x4 block counts as "skip"."""
     if any(name.endswith(".skip.weight") for name in tensors):
         return "resnet"
     return "skip" if "synthesis.b4.torgb.weight" in tensors else "orig"
 
 
 def refuse_lost_classes(inputs: int, width: int) -> NoReturn:
-    """Refuse a generator whose mapping network takes more than z, and that has no embedding of classes.
+    """Refuse a generator whose mapping network has more inputs than z, but no embedding of classes.
 
     Args:
-        inputs: of the first layer.
-        width: of the layers.
+        inputs: number of inputs of the first layer.
+        width: number of outputs of each layer.
 
     Raises:
-        CheckpointError: always. Noise would take the place of the class, and every picture would be wrong.
+        CheckpointError: always. Random numbers would replace the class, and every picture would be wrong.
     """
     raise CheckpointError(
         f"the mapping network takes {inputs} numbers and is {width} wide: this looks like a generator with classes "
@@ -140,17 +140,17 @@ def refuse_lost_classes(inputs: int, width: int) -> NoReturn:
 
 
 def confirm(config: GeneratorConfig, **told: Any) -> None:
-    """Compare what the file says of itself with what its tensors say.
+    """Compare fields that a file states with those that its tensors imply.
 
     Args:
-        config: from the tensors.
-        told: fields of it, as the file has them.
+        config: config inferred from the tensors.
+        **told: fields as the file states them.
 
     Raises:
-        CheckpointError: they differ.
+        CheckpointError: a field differs.
     """
     if len(config.channels) == 1:
-        told.pop("architecture")  # one block has all of them
+        told.pop("architecture")  # with one block, the architectures are the same
     for name, value in told.items():
         if value != (own := getattr(config, name)):
             raise CheckpointError(
@@ -160,10 +160,13 @@ def confirm(config: GeneratorConfig, **told: Any) -> None:
 
 
 def make_config(**fields: Any) -> GeneratorConfig:
-    """A configuration whose fields came out of a file.
+    """Validate fields from a file and make a config of them.
+
+    Args:
+        **fields: fields of `GeneratorConfig`.
 
     Raises:
-        CheckpointError: they are impossible or absurd.
+        CheckpointError: a field is impossible or absurd.
     """
     try:
         config = GeneratorConfig(**fields | {name: _real(fields[name]) for name in _REAL & fields.keys()})
@@ -185,15 +188,15 @@ def _real(value: Any) -> float | None:
 
 
 def drop_filters(tensors: dict[str, TensorView], endings: tuple[str, ...], gain: float) -> dict[str, TensorView]:
-    """The tensors without the resampling filters, which are constants here.
+    """Check the resampling filters, which are constants here, and return the other tensors.
 
     Args:
-        tensors: by any names.
-        endings: how the names of filters end.
-        gain: what a filter sums to.
+        tensors: tensors by name, in any naming scheme.
+        endings: suffixes of the names of filters.
+        gain: sum of a filter's taps.
 
     Raises:
-        CheckpointError: a filter is not StyleGAN2's, or there are too many tensors to look.
+        CheckpointError: a filter is not StyleGAN2's, or there are too many tensors to check.
     """
     if len(tensors) > MAX_TENSORS:
         raise CheckpointError(f"the network has {len(tensors)} tensors; no generator has more than {MAX_TENSORS}")
@@ -222,11 +225,15 @@ def _refuse(complaint: str, names: Iterable[str], shown: int = 5) -> None:
 
 
 def finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor itself, if all its numbers are finite.
+    """Return the tensor itself if all its numbers are finite.
+
+    Args:
+        name: name of the tensor, for the message.
+        tensor: the tensor to check.
 
     Raises:
-        CheckpointError: some are not.
+        CheckpointError: a number is not finite.
     """
-    if not all(map(torch.isfinite, tensor.aminmax())):  # which carry NaN along
+    if not all(map(torch.isfinite, tensor.aminmax())):  # a NaN anywhere makes both of them NaN
         raise CheckpointError(f"{name} contains numbers that are not finite; the training of this model has diverged")
     return tensor

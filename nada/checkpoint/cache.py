@@ -1,8 +1,8 @@
-"""Converted copies of foreign files, so that a second load reads safetensors and hashes nothing.
+"""Cache of converted checkpoints, so that a second load reads safetensors and hashes nothing.
 
-A folder holds two kinds of files. `<sha256 of a source>-<version>.safetensors` is that source, converted: whatever a
-file is called and wherever it lies, the same content has one copy. To know the content without reading hundreds of
-megabytes again, `<stamp>.sha256` remembers it for a stamp: the file's size, its time of change, and samples of its
+A folder holds two kinds of files. `<sha256 of a source>-<version>.safetensors` is that source, converted: the same
+content has one copy, whatever the file is called and wherever it lies. So as not to hash hundreds of megabytes again,
+`<stamp>.sha256` keeps the hash of the file with that stamp, which combines size, modification time and samples of the
 content. A file that was replaced has another stamp, even if size and time are the same.
 """
 
@@ -21,18 +21,18 @@ from .saving import save_generator
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of conversion: a later one does not use the copies of this one
-SAMPLES, SAMPLE = 64, 4096  # pieces of the file that belong to the stamp, and their bytes
-MAX_BYTES = 4 << 30  # of all copies; the ones unused for longest go first
+VERSION = 2  # version of the conversion: a later version does not use these copies
+SAMPLES, SAMPLE = 64, 4096  # number of samples of the file that the stamp includes, and bytes of each
+MAX_BYTES = 4 << 30  # limit for all copies together; the least recently used are deleted first
 _ENDING = ".safetensors"
 
 
 class Cache:
-    """The copies in a folder, which is created when the first one is kept.
+    """A cache of converted copies in a folder, which is created with the first copy.
 
     Args:
-        folder: used for nothing else; it may be deleted at any time.
-        limit: bytes of copies to keep.
+        folder: a folder for nothing else; it may be deleted at any time.
+        limit: largest number of bytes that the copies may take together.
     """
 
     def __init__(self, folder: str | os.PathLike[str], limit: int = MAX_BYTES):
@@ -40,22 +40,22 @@ class Cache:
         self.limit = limit
 
     def find(self, source: Path) -> Path | None:
-        """The copy of a file, if there is one."""
+        """Return the converted copy of a file, or None."""
         try:
             digest = self._note(source).read_text("ascii").strip()
             copy = self._copy(digest)
-            os.utime(copy)  # was used now
+            os.utime(copy)  # marks it as used now
             return copy
         except (OSError, ValueError):
             return None
 
     def keep(self, generator: Generator, source: Path, sha256: str) -> None:
-        """Save a copy of what was loaded; a failure costs a line in the log, and the next load takes as long again.
+        """Save a converted copy and delete the least recently used ones; a failure is logged, not raised.
 
         Args:
-            generator: as it was loaded from `source`, its metadata included.
-            source: the file.
-            sha256: of its content.
+            generator: the generator as loaded from `source`, its metadata included.
+            source: the file that it was loaded from.
+            sha256: hash of that file's content.
         """
         try:
             copy = self._copy(sha256)
@@ -69,12 +69,12 @@ class Cache:
             log.warning("no converted copy of %s was kept: %s", source.name, error)
 
     def drop(self, copy: Path) -> None:
-        """Forget a copy that turned out to be damaged."""
+        """Delete a damaged copy."""
         with suppress(OSError):
             copy.unlink()
 
     def _copy(self, sha256: str) -> Path:
-        if len(sha256) != 64 or not sha256.isalnum():  # it came out of a file, and becomes a path
+        if len(sha256) != 64 or not sha256.isalnum():  # read from a file, and used in a path
             raise ValueError("not a SHA-256")
         return self.folder / f"{sha256}-{VERSION}{_ENDING}"
 
@@ -83,7 +83,10 @@ class Cache:
 
 
 def file_stamp(source: str | os.PathLike[str]) -> str:
-    """What changes when a file does, within milliseconds whatever its size: 32 hexadecimal digits.
+    """Return a stamp that changes when the file changes: 32 hexadecimal digits, within milliseconds for any size.
+
+    Args:
+        source: path of the file.
 
     Raises:
         CheckpointError: the file cannot be read.

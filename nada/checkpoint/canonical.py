@@ -1,4 +1,4 @@
-"""The canonical names of a generator's tensors, NVIDIA's, with their shapes."""
+"""Canonical names of a generator's tensors (NVIDIA's names) with their shapes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NOISE = ".noise_const"
 
 
 def canonical_shapes(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
-    """The state dict of `Generator(config)`, as {name: shape}, without building it."""
+    """Return {name: shape} of the state dict of `Generator(config)` without building the generator."""
     shapes = {W_AVG: (config.w_dim,), "synthesis.b4.const": (config.channels[0], *config.start)}
     inputs = config.z_dim
     if config.c_dim:

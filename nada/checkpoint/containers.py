@@ -1,4 +1,4 @@
-"""From a file to a document: which container it is, by its content and never by its name."""
+"""Recognize the container of a checkpoint file, by its content and never by its name, and read it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .window import Cursor, Window
 
 
 def read_document(window: Window, scripted: bool = False) -> Document:
-    """The content of a checkpoint file. Tensors are not read yet: the file must stay open until they are.
+    """Read a checkpoint file without its numbers: keep it open until the tensors that are needed have been read.
 
     Args:
         window: the whole file.
-        scripted: whether it may be a TorchScript archive, of which the tensors are read and the program is not.
+        scripted: whether to accept a TorchScript archive: its tensors are read, its program is not.
 
     Raises:
         CheckpointError: the file is no checkpoint, or it is damaged or hostile.
@@ -32,7 +32,7 @@ def read_document(window: Window, scripted: bool = False) -> Document:
 
 
 def _read_pickle(window: Window) -> Document:
-    """A pickle; or, if all that it holds is PyTorch's magic number, the legacy torch file behind it."""
+    """Read a pickle or, if it holds nothing but PyTorch's magic number, the legacy torch file that follows it."""
     cursor = Cursor(window)
     root = PickleMachine(cursor, CALLABLES).run()
     if isinstance(root, int) and root == LEGACY_MAGIC:

@@ -1,9 +1,10 @@
-"""Discriminators to files and back, through the same inert reading as generators."""
+"""Save discriminators, and load them with the same inert readers as generators."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,15 +23,15 @@ from .saving import write_safetensors
 from .tensors import TensorView
 from .window import Window
 
-KEY, VERSION = "nada_discriminator", 1  # of this project's own files
+KEY, VERSION = "nada_discriminator", 1  # key and format in the headers of this project's own files
 ROSINALITY = ("convs.0.0.weight", "final_conv.0.weight", "final_linear.1.weight")
 NVIDIA = ("b4.conv.weight", "b4.fc.weight", "b4.out.weight")
-MAX_BLOCKS = 8  # before the last, at 1024 px
+MAX_BLOCKS = 8  # number of blocks before the last one, at 1024 px
 Tensors = dict[str, TensorView]
 
 
 def save_discriminator(discriminator: Discriminator, path: str | os.PathLike[str]) -> None:
-    """Write a discriminator as safetensors, under NVIDIA's names, with its config. It appears whole or not at all.
+    """Write a discriminator atomically as safetensors, under NVIDIA's names, with its config.
 
     Raises:
         NadaError: the file cannot be written, or a weight is not finite.
@@ -42,10 +43,10 @@ def save_discriminator(discriminator: Discriminator, path: str | os.PathLike[str
 
 @torch.inference_mode(False)
 def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
-    """A StyleGAN2 discriminator from a file that holds one, such as a generator's checkpoint; nothing in it is run.
+    """Load the StyleGAN2 discriminator in a file, such as a generator's checkpoint, without executing anything in it.
 
     Args:
-        path: a file of rosinality/stylegan2-pytorch ("d"), of NVlabs/stylegan2-ada-pytorch or stylegan3 ("D"), or of
+        path: a file of rosinality/stylegan2-pytorch ("d"), NVlabs/stylegan2-ada-pytorch or stylegan3 ("D"), or
             `save_discriminator`.
 
     Returns:
@@ -64,7 +65,7 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
 
 
 def _recognized(document: Document) -> tuple[DiscriminatorConfig, Tensors]:
-    """Its config, and its tensors under canonical names."""
+    """Return the discriminator's config, and its tensors under canonical names."""
     if KEY in document.metadata:
         description = read_description(document.metadata, KEY, VERSION, "discriminator")
         match description:
@@ -113,7 +114,7 @@ def _from_nvidia(network: Document) -> tuple[DiscriminatorConfig, Tensors]:
         raise CheckpointError("this discriminator has labels; only those without can be loaded")
 
     def told(pattern: str, default: Any, known: Callable[[Any], bool]) -> Any:
-        """The one value that an attribute has in all layers."""
+        """Return the value of an attribute, which must be the same in all layers."""
         values = {value for name, value in network.attributes.items() if re.fullmatch(pattern, name)} or {default}
         if len(values) > 1 or not known(value := values.pop()):
             shown = ", ".join(sorted(str(v)[:40] for v in values)) or str(value)[:40]
@@ -124,12 +125,17 @@ def _from_nvidia(network: Document) -> tuple[DiscriminatorConfig, Tensors]:
     told(r"b\d+\.(fromrgb|conv\d?|fc)\.activation", "lrelu", lambda value: value == "lrelu")
     told(r"b4\.mbstd\.num_channels", 1, lambda value: value == 1)
     group = told(r"b4\.mbstd\.group_size", 4, lambda value: type(value) is int)
-    clamp = told(r"b\d+\.(fromrgb|conv\d?)\.conv_clamp", None, lambda value: not isinstance(value, (str, bool)))
+    clamp = told(r"b\d+\.(fromrgb|conv\d?)\.conv_clamp", None, lambda value: value is None or _positive(value))
     return _inferred(tensors, conv_clamp=clamp, group=group), tensors
 
 
+def _positive(value: Any) -> bool:
+    """Whether a value is a positive number that a float can hold."""
+    return type(value) in (int, float) and 0 < value <= sys.float_info.max
+
+
 def _inferred(tensors: Tensors, **constants: Any) -> DiscriminatorConfig:
-    """The sizes, from the shapes."""
+    """Infer the sizes of a discriminator from the shapes of its tensors."""
     blocks = sorted(int(m[1]) for name in tensors if (m := re.fullmatch(r"b(\d{1,4})\.conv0\.weight", name)))
     if not blocks:
         raise CheckpointError("the file lacks the convolutions of its discriminator; it is damaged or incomplete")
@@ -143,7 +149,7 @@ def _inferred(tensors: Tensors, **constants: Any) -> DiscriminatorConfig:
 
 
 def _config(**fields: Any) -> DiscriminatorConfig:
-    """A config whose fields came out of a file."""
+    """Validate fields from a file and make a config of them."""
     try:
         config = DiscriminatorConfig(**fields)
         whole = (config.resolution, *config.channels, config.img_channels, config.group)
@@ -169,5 +175,5 @@ def _build(config: DiscriminatorConfig, tensors: Tensors) -> Discriminator:
     discriminator.load_state_dict({name: finite(name, view.read()) for name, view in tensors.items()}, assign=True)
     for module in discriminator.modules():
         if getattr(module, "low_pass", None) is not None:
-            module.low_pass = low_pass_filter()  # a constant, which no state dict has
+            module.low_pass = low_pass_filter()  # a constant, which is in no state dict
     return discriminator

@@ -1,4 +1,4 @@
-"""A checkpoint as flat tables: whatever container it came in, tensors and attributes by dotted name."""
+"""A checkpoint as flat tables: tensors and attributes by dotted name, whatever the container."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from .tensors import TensorView
 MAX_DEPTH = 32
 MAX_NODES = 200_000
 MAX_NAME = 200
-MAX_TENSORS = 20_000  # a diffusion model, which deserves its sentence, has some thousands
-COMPILED = "_orig_mod."  # what torch.compile puts before the names of whatever it compiled
+MAX_TENSORS = 20_000  # more than the thousands of a diffusion model, which is recognized to be refused by name
+COMPILED = "_orig_mod."  # prefix that torch.compile adds to the names of a compiled module
 AVERAGED = re.compile(r"(?i:(ema|avg|swa)(?![a-z])|(?<![a-z])ema|averag|smooth|running|shadow|polyak)|\bGs\b")
 RAW = re.compile(r"(?i)(^|[._])(net_?)?(g|gen|generator)([._]|$)")
-_TORCHSCRIPT = "__torch__."  # before the names of the classes in a compiled module, whose attributes are one dict
+_TORCHSCRIPT = "__torch__."  # prefix of class names in a TorchScript archive, whose records have one dict as state
 _MODULE_TABLES = ("_parameters", "_buffers", "_modules")
 _TENSORFLOW = "dnnlib.tflib.network.Network"
-MAX_VARIABLES = 1000  # of one TensorFlow network; StyleGAN2 has 150
+MAX_VARIABLES = 1000  # variables of one TensorFlow network; StyleGAN2 has 150
 _Scalar = (bool, int, float, str, type(None))
 _Table = tuple[dict[Any, Any] | list[Any] | tuple[Any, ...], Callable[[Any, Any], bool]]
-"""A collection, and which of its entries count."""
+"""A collection, and a predicate that selects the entries to visit."""
 
 
 @dataclass
 class Document:
-    """What a checkpoint holds, before anyone asked what it is.
+    """The content of a checkpoint whose format is not known yet.
 
-    Lists count as dicts with keys 0, 1, ...; a pickled network's tensors have the names of its state dict, and those of
-    TensorFlow networks the names of its variables.
+    Lists count as dicts with keys 0, 1, ... The tensors of a pickled network have the names of its state dict, those of
+    a TensorFlow network the names of its variables.
     """
 
     container: str
@@ -48,7 +48,7 @@ class Document:
 
     @classmethod
     def of_table(cls, container: str, tensors: dict[str, TensorView], metadata: dict[str, str]) -> Document:
-        """The tables of a file that has tensors by name and nothing else.
+        """Make a document of a file that has only tensors by name, and metadata.
 
         Raises:
             CheckpointError: two tensors have the same name.
@@ -60,10 +60,10 @@ class Document:
 
     @classmethod
     def of_tree(cls, container: str, root: Any) -> Document:
-        """The tables of a tree of dicts, lists, records and tensors.
+        """Flatten a tree of dicts, lists, records and tensors.
 
         Raises:
-            CheckpointError: the tree is too deep, too large, or cyclic, or two things have the same name.
+            CheckpointError: the tree is too deep, too large, or cyclic, or two tensors have the same name.
         """
         document, budget = cls(container), MAX_NODES
         pending: list[tuple[str, Any, int]] = [("", root, 0)]
@@ -76,7 +76,7 @@ class Document:
             for table, wanted in _tables(value):
                 budget -= len(table) + 1
                 if budget < 0:
-                    raise CheckpointError(f"the file holds more than {MAX_NODES} things; no generator has so many")
+                    raise CheckpointError(f"the file holds more than {MAX_NODES} values; no generator has that many")
                 for key, child in table.items() if isinstance(table, dict) else enumerate(table):
                     if isinstance(key, (str, int)) and wanted(key, child):
                         pending.append(((prefix + str(key)[:MAX_NAME])[:MAX_NAME], child, depth + 1))
@@ -91,27 +91,27 @@ class Document:
                 raise CheckpointError(f"the file is damaged or hostile: two tensors are called {name}")
             self.tensors[name] = value
             if len(self.tensors) > MAX_TENSORS:
-                raise CheckpointError(f"the file holds more than {MAX_TENSORS} tensors; no generator has so many")
+                raise CheckpointError(f"the file holds more than {MAX_TENSORS} tensors; no generator has that many")
         elif isinstance(value, Record):
             self.kinds[name] = value.kind
         elif isinstance(value, _Scalar):
             self.attributes[name] = value
 
     def prefixes_of(self, marks: Sequence[str]) -> list[str]:
-        """What stands before the names of each network in the file, the preferred one first.
+        """Return the key prefixes under which the file holds networks with some names, the preferred one first.
 
-        Whatever wraps a network (a dict, a module, a trainer's state) shows in its tensors' names and nowhere else. A
-        moving average of the weights comes before the raw ones, and a short prefix before a long one.
+        A wrapper around a network (a dict, a module, a trainer's state) shows only as such a prefix. Moving averages of
+        weights come before raw weights, and short prefixes before long ones.
 
         Args:
-            marks: names that every such network has.
+            marks: names of tensors that every such network has.
         """
         ends = [name.removesuffix(marks[0]) for name in self.tensors if name.endswith(marks[0])]
         prefixes = [p for p in ends if (not p or p.endswith(".")) and all(p + mark in self.tensors for mark in marks)]
         return sorted(prefixes, key=lambda p: (-_averages(p), p.count("."), p))
 
     def choose(self, marks: Sequence[str]) -> tuple[str, list[str]]:
-        """The first of `prefixes_of`, of which there must be one, and notes on what it was preferred to."""
+        """Return the first of `prefixes_of`, which must not be empty, with notes for the user on the choice."""
         prefixes = self.prefixes_of(marks)
         chosen, notes = prefixes[0], []
         if not _averages(chosen) and RAW.search(chosen):
@@ -122,7 +122,7 @@ class Document:
         return chosen, notes
 
     def under(self, prefix: str) -> Document:
-        """The part whose names begin with a prefix, without it."""
+        """Return the entries whose names begin with a prefix, with the prefix removed."""
 
         def cut(table: dict[str, Any]) -> dict[str, Any]:
             return {name.removeprefix(prefix): value for name, value in table.items() if name.startswith(prefix)}
@@ -131,7 +131,7 @@ class Document:
 
 
 def _averages(prefix: str) -> int:
-    """How many words of a prefix say that the weights are averages."""
+    """Count the words in a prefix that mark the weights as averages."""
     return len(AVERAGED.findall(prefix))
 
 
@@ -140,12 +140,12 @@ def _shown(prefix: str) -> str:
 
 
 def _tables(value: Any) -> list[tuple[dict[Any, Any] | list[Any] | tuple[Any, ...], Callable[[Any, Any], bool]]]:
-    """The collections that a value consists of, each with a test of what in it counts."""
+    """Return the child containers of a value, each with a predicate that selects the entries to visit."""
     if isinstance(value, (dict, list, tuple)):
         return [(value, _everything)]
     if isinstance(value, Record) and isinstance(value.state, dict):
         tables = [table for name in _MODULE_TABLES if isinstance(table := value.state.get(name), dict)]
-        if len(tables) == len(_MODULE_TABLES):  # a torch module; its tables' names are not part of names
+        if len(tables) == len(_MODULE_TABLES):  # a torch module; names leave out "_parameters" and the like
             return [*((table, _everything) for table in tables), (value.state, _public_and_plain)]
     if isinstance(value, Record) and value.kind.startswith(_TORCHSCRIPT) and isinstance(value.state, dict):
         return [(value.state, _everything)]
@@ -155,7 +155,7 @@ def _tables(value: Any) -> list[tuple[dict[Any, Any] | list[Any] | tuple[Any, ..
 
 
 def _tensorflow_tables(state: dict[Any, Any]) -> list[_Table]:
-    """A network of NVIDIA's tflib: its arguments under "static_kwargs", its variables, and the networks inside it."""
+    """Return the child containers of a network of NVIDIA's tflib: arguments, networks inside it, and variables."""
     tables: list[_Table] = [({"static_kwargs": state.get("static_kwargs")}, _everything), (state, _public_and_plain)]
     if isinstance(components := state.get("components"), dict):
         tables.append((components, _everything))

@@ -1,4 +1,4 @@
-"""Generators to the files of other projects."""
+"""Save generators in the file formats of other projects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..stylegan2.ops import resample_filter
 from .canonical import W_AVG
 from .rosinality import FIELDS, FILTER_GAIN
 
-LR_MULTIPLIER = 0.01  # of the mapping network, rosinality's default
+LR_MULTIPLIER = 0.01  # rosinality's default for the mapping network
 
 
 def save_rosinality(generator: Generator, path: str | os.PathLike[str], new: bool = False) -> list[str]:
@@ -25,15 +25,15 @@ def save_rosinality(generator: Generator, path: str | os.PathLike[str], new: boo
     StyleGAN-NADA, pSp, e4e and many others read this format.
 
     Args:
-        generator: the generator; its metadata has no place in such a file.
+        generator: the generator; its metadata is not written, the format has no place for it.
         path: the file to create or replace; ".pt" is customary.
         new: never replace a file; see `atomic_path`.
 
     Returns:
-        What those who load the file should know, in sentences.
+        Sentences for those who load the file, on differences that they may notice.
 
     Raises:
-        UsageError: the generator is of a kind that the format cannot express.
+        UsageError: the format cannot express this kind of generator.
         NadaError: the file cannot be written.
     """
     _refuse_others(generator.config)
@@ -51,7 +51,11 @@ def save_rosinality(generator: Generator, path: str | os.PathLike[str], new: boo
 
 
 def _refuse_others(config: GeneratorConfig) -> None:
-    """rosinality's networks have one form; see its class `Generator`."""
+    """Refuse configurations that rosinality's class `Generator` does not have.
+
+    Raises:
+        UsageError: a field has a value that the format cannot express.
+    """
     expressible = {
         "architecture": "skip",
         "c_dim": 0,
@@ -73,7 +77,7 @@ def _notes(config: GeneratorConfig) -> list[str]:
     usual = [standard_channels(config.resolution, base) for base in (16384, 32768)]
     if config.channels not in usual:
         widths = ", ".join(map(str, config.channels))
-        notes.append(f"Its layers have unusual widths ({widths}); programs that fix them (rosinality's) need a change.")
+        notes.append(f"Its layers have unusual widths ({widths}); rosinality's code, which fixes them, needs a change.")
     if config.conv_clamp is not None:
         notes.append(f"The format has no clamping; images in which activations pass {config.conv_clamp:g} may differ.")
     if config.demod_eps == "raw":
@@ -82,7 +86,7 @@ def _notes(config: GeneratorConfig) -> list[str]:
 
 
 def _renamed(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """A tensor under rosinality's name, in its shape; with a layer's weight, the filter that belongs to it."""
+    """Return a tensor under rosinality's name, in its shape; a layer's weight comes with the layer's filter."""
     room, rest = name.split(".", 1)
     if room == "mapping":
         layer, field = rest.split(".")
@@ -91,11 +95,11 @@ def _renamed(name: str, tensor: Tensor) -> dict[str, Tensor]:
     if layer == "const":
         return {"input.input": tensor[None]}
     resolution, field = int(block.removeprefix("b")), ".".join(fields)
-    k = int(log2(resolution)) - 3  # of the blocks above 4x4
+    index = int(log2(resolution)) - 3  # 0 for the block at 8x8
     if field == "noise_const":
-        number = 0 if resolution == 4 else 2 * k + 1 + int(layer[-1])
+        number = 0 if resolution == 4 else 2 * index + 1 + int(layer[-1])
         return {f"noises.noise_{number}": tensor[None, None]}
-    prefix = _layer(resolution, k, layer)
+    prefix = _layer(resolution, index, layer)
     if layer == "torgb" and field == "bias":
         return {f"{prefix}.bias": tensor.reshape(1, -1, 1, 1)}
     renamed = {f"{prefix}.{THEIRS[field]}": _shaped(field, tensor)}
@@ -109,10 +113,10 @@ FILTERED = {"conv0": "conv.blur.kernel", "torgb": "upsample.kernel"}
 THEIRS = {ours: theirs for theirs, (ours, _) in FIELDS.items() if theirs != "bias"}
 
 
-def _layer(resolution: int, k: int, layer: str) -> str:
+def _layer(resolution: int, index: int, layer: str) -> str:
     if resolution == 4:
         return {"conv1": "conv1", "torgb": "to_rgb1"}[layer]
-    return f"to_rgbs.{k}" if layer == "torgb" else f"convs.{2 * k + int(layer[-1])}"
+    return f"to_rgbs.{index}" if layer == "torgb" else f"convs.{2 * index + int(layer[-1])}"
 
 
 def _shaped(field: str, tensor: Tensor) -> Tensor:

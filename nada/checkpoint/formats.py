@@ -1,4 +1,4 @@
-"""The table of formats. The first row that recognizes a document converts it, or says why it does not."""
+"""The table of checkpoint formats. The first row that recognizes a document converts it, or explains why it cannot."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ENCODER = has(r"(^|\.)encoder\.(input_layer|body|styles)\.")
 
 @dataclass(frozen=True)
 class Format:
-    """One row."""
+    """A row of `FORMATS`: a checkpoint format, with its detector and its converter."""
 
     name: str
     matches: Callable[[Document], bool]
-    """False for every other format; a row may rely on those above it."""
+    """Detector, False for every other format; a row may rely on the rows above it."""
     convert: Callable[[Document], Blueprint]
-    """Raises CheckpointError if this one cannot be loaded."""
+    """Converter, which raises CheckpointError if a file of the format cannot be loaded."""
 
 
 FORMATS = (
@@ -104,5 +104,5 @@ FORMATS = (
 
 
 def detect(document: Document) -> Format:
-    """The row that a document belongs to; the last one takes everything."""
+    """Return the first row that matches a document; the last row matches all."""
     return next(row for row in FORMATS if row.matches(document))

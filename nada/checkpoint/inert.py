@@ -1,10 +1,9 @@
-"""A reader of the pickle language that can build data and do nothing else.
+"""Read pickles safely: an interpreter of the pickle language that can build data and do nothing else.
 
-A pickle is a program for a small stack machine. Python's own machine imports what the program names and calls
-it, so that opening a file can run anything. This one has no way to import: a named class or function stays a
-name (`Global`), calling it makes a `Record` of the call, and only the names in a table given by the caller
-become something, through functions of ours. Nothing is ever called that came out of the file. Large byte
-strings are not read but remembered by place.
+A pickle is a program for a small stack machine. Python's own machine imports the names in the program and calls them,
+so that opening a file can execute anything. This machine cannot import: a named class or function stays a name
+(`Global`), a call of it becomes a `Record`, and only names in a table given by the caller are replaced, by functions of
+this project. Nothing that the file names is ever called. Large byte strings are not read; their place is kept.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ INLINE_BYTES = 1 << 12
 HIGHEST_PROTOCOL = 5
 _INT64 = 1 << 63
 
-# What the machine stumbles on in a damaged program: an empty stack, an unknown memo entry, a wrong type.
+# Errors that a damaged program causes: an empty stack, an unknown memo entry, a wrong type.
 _STUMBLES = (LookupError, TypeError, ValueError, AttributeError, OverflowError, struct.error, MemoryError)
 
 
 @dataclass(frozen=True)
 class Global:
-    """The name of a class or function that the file refers to; never the thing itself."""
+    """The name of a class or function that the file refers to; never the class or function itself."""
 
     path: str
     """Module and name, as in "collections.OrderedDict"."""
 
 
 class Record:
-    """What stands for an object of a class that is not in the table: what the file says of it, inert."""
+    """Inert stand-in for an object whose class is not in the table, with the arguments and state from the file."""
 
     __slots__ = ("args", "items", "kind", "state")
 
@@ -47,7 +46,7 @@ class Record:
         """The class or function that would have been called."""
         self.args = args
         self.state = state
-        """What would have been given to __setstate__, usually the attributes as a dict."""
+        """The argument that __setstate__ would have got, usually the attributes as a dict."""
         self.items: list[Any] = []
 
 
@@ -57,7 +56,7 @@ _OPCODES: dict[int, _Operation] = {}
 
 
 def _opcode(code: bytes) -> Callable[[_Operation], _Operation]:
-    """Register a method for an opcode, whose name in the protocol stands behind it."""
+    """Register a method for an opcode; a comment gives the opcode's name in the protocol."""
 
     def register(method: _Operation) -> _Operation:
         _OPCODES[code[0]] = method
@@ -70,13 +69,11 @@ class PickleMachine:
     """Runs one pickle program.
 
     Args:
-        cursor: stands at the program's first byte, and after `run` behind its last one.
-        callables: our own functions, by the path of the global that they stand in for. A program can call
-            them as often as it likes with the same large argument, so each must take constant time and
-            memory.
-        persistent: makes objects of persistent ids (torch files keep their storages behind them); None
-            refuses them.
-        steps: instructions after which to give up.
+        cursor: a cursor at the program's first byte; `run` leaves it after the last byte.
+        callables: functions of this project, by the path of the global that each replaces. A program can call them any
+            number of times with the same large argument, so each must take constant time and memory.
+        persistent: returns the object for a persistent id (torch files keep storages that way); None refuses such ids.
+        steps: largest number of instructions.
     """
 
     def __init__(
@@ -96,14 +93,14 @@ class PickleMachine:
         self.running = True
 
     def run(self) -> Any:
-        """The object that the program builds.
+        """Run the program and return the object that it builds.
 
         Returns:
-            None, bool, int, float, str, bytes, Window (large bytes), list, tuple, dict, Global, Record, or what
-            a function of the table returned.
+            None, bool, int, float, str, bytes, Window (large bytes), list, tuple, dict, Global, Record, or the result
+            of a function in the table.
 
         Raises:
-            CheckpointError: the program is damaged, too long, or asks for something that data never needs.
+            CheckpointError: the program is damaged, too long, or uses an instruction that data never needs.
         """
         try:
             for _ in range(self.steps):
@@ -112,7 +109,9 @@ class PickleMachine:
                     return self.stack.pop()
         except _STUMBLES as error:
             raise CheckpointError(f"the file is damaged: its pickle breaks at byte {self.cursor.position}") from error
-        raise CheckpointError(f"the file's pickle has more than {self.steps} instructions; no generator needs so many")
+        raise CheckpointError(
+            f"the file's pickle has more than {self.steps} instructions; no generator needs that many"
+        )
 
     def _step(self) -> None:
         code = self.cursor.take(1)[0]
@@ -132,7 +131,7 @@ class PickleMachine:
         return self.cursor.take(size) if size <= INLINE_BYTES else self.cursor.skip(size)
 
     def _items(self) -> list[Any]:
-        """What was pushed since the last mark."""
+        """Pop and return the values pushed since the last mark."""
         items, self.stack = self.stack, self.marked.pop()
         return items
 
@@ -157,9 +156,9 @@ class PickleMachine:
     @_opcode(b"\x80")  # PROTO
     def proto(self) -> None:
         if self._number("<B") > HIGHEST_PROTOCOL:
-            raise CheckpointError("the file's pickle has an unknown protocol; it is damaged, or from the future")
+            raise CheckpointError("the file's pickle has an unknown protocol; it is damaged, or newer than supported")
 
-    @_opcode(b"\x95")  # FRAME: only tells how much to read ahead.
+    @_opcode(b"\x95")  # FRAME: only a hint how much to read ahead.
     def frame(self) -> None:
         self._number("<Q")
 
@@ -261,7 +260,7 @@ class PickleMachine:
         else:
             top.update(dict_of(pairs))
 
-    # Names and calls, where Python's machine would act and this one takes notes.
+    # Names and calls: where Python's machine would import and call, this one records them.
 
     @_opcode(b"c")  # GLOBAL
     def global_(self) -> None:
@@ -286,7 +285,7 @@ class PickleMachine:
         args, callee = self.stack.pop(), self.stack.pop()
         self.stack.append(self._call(callee, args))
 
-    @_opcode(b"\x92")  # NEWOBJ_EX: none of the table takes keywords, and records do without.
+    @_opcode(b"\x92")  # NEWOBJ_EX: keywords are dropped; no function in the table takes any.
     def newobj_ex(self) -> None:
         self.stack.pop()
         self.reduce()
@@ -296,7 +295,7 @@ class PickleMachine:
         callee, *args = self._items()
         self.stack.append(self._call(callee, (*args,)))
 
-    @_opcode(b"b")  # BUILD: an object's attributes. Those of dicts (torch keeps version numbers there) are of no use.
+    @_opcode(b"b")  # BUILD: an object's attributes. Attributes of dicts (torch's version numbers) are ignored.
     def build(self) -> None:
         state = self.stack.pop()
         top = self._top(Record, dict)
@@ -311,10 +310,10 @@ class PickleMachine:
 
 
 def dict_of(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """A dict of the pairs, in which only short texts and ordinary numbers are looked up by value.
+    """Make a dict of pairs, in which only short texts and ordinary numbers are keys by value.
 
-    Other keys count as distinct: to compare them, or to resolve the collisions of hashes that the file chose, could
-    take hours.
+    Any other key is wrapped so that it equals no other: comparing keys, or resolving hash collisions that a hostile
+    file has arranged, could take hours.
     """
     return {key if _is_plain(key) else Record("key", (key,)): value for key, value in pairs}
 

@@ -1,4 +1,4 @@
-"""The door through which every generator comes, whoever wrote the file."""
+"""Load and inspect checkpoints of all supported formats, without executing anything in them."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ from .window import Window
 
 
 def load_generator(source: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None) -> Generator:
-    """A StyleGAN2 generator from a checkpoint, without running anything that the checkpoint contains.
+    """Load a StyleGAN2 generator from a checkpoint, without executing anything in it.
 
     Args:
-        source: a file as rosinality/stylegan2-pytorch, NVlabs/stylegan2, stylegan2-ada, stylegan2-ada-pytorch and
-            stylegan3, the encoders pSp, e4e and ReStyle, or this project write them, recognized by its content; or
-            "demo" and "demo-person" for the small generators of dogs and of people that are included. `Path("demo")`
-            is a file of that name if there is one, else the included generator.
-        cache: a folder for converted copies of others' files, which load faster the second time; None for none.
+        source: a file, recognized by its content, of rosinality/stylegan2-pytorch, NVlabs/stylegan2, stylegan2-ada,
+            stylegan2-ada-pytorch or stylegan3, of the encoders pSp, e4e or ReStyle, or of this project; or "demo" or
+            "demo-person", the included small generators of dogs and of people. `Path("demo")` is a file of that name if
+            there is one, else the included generator.
+        cache: a folder for converted copies of other projects' files, which load faster the second time; None for no
+            copies.
 
     Returns:
-        The generator in float32 on the CPU, in eval mode, without gradients. Its `metadata` says where it
-        came from, and `metadata["notes"]` what the file left open. Its tensors are ordinary ones even under
+        The generator in float32 on the CPU, in eval mode, without gradients. Its `metadata["source"]` says where it
+        comes from, and `metadata["notes"]` which values the file lacks. Its tensors are ordinary ones even under
         `torch.inference_mode`.
 
     Raises:
-        CheckpointError: the file cannot be read, or is not such a generator; the message says what it is.
+        CheckpointError: the file cannot be read, or is no such generator; the message says what it is.
     """
     path = resolve(source)
     if cache is None:
@@ -59,7 +60,7 @@ def load_generator(source: str | os.PathLike[str], cache: str | os.PathLike[str]
 
 
 def _load(path: Path) -> tuple[Generator, bool]:
-    """The generator in a file, and whether somebody else wrote it."""
+    """Return the generator in a file, and whether another project wrote the file."""
     with opened(path) as file:
         document, row = _recognize(file)
         blueprint = row.convert(document)
@@ -75,15 +76,15 @@ def _load(path: Path) -> tuple[Generator, bool]:
 
 
 def inspect_file(source: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a checkpoint file is, as plain data that `json.dumps` takes. The weights are not loaded.
+    """Describe a checkpoint file as JSON-able data, without loading its weights.
 
     Args:
-        source: as for `load_generator`.
+        source: a file or a name, as for `load_generator`.
 
     Returns:
-        {"file", "size" in bytes, "sha256", "loadable"}; if it was recognized, {"container", "format"}; if it
-        can be loaded, {"config", "tensors", "parameters", "notes", "metadata"}, where the last is what this
-        project saved with it, otherwise {"reason"}.
+        {"file", "size" in bytes, "sha256", "loadable"}; if the file is recognized, also {"container", "format"}; if it
+        can be loaded, also {"config", "tensors", "parameters", "notes", "metadata"} (the metadata that this project
+        saved with it), otherwise {"reason"}.
 
     Raises:
         CheckpointError: there is no such file, or it cannot be read.
@@ -101,10 +102,10 @@ def inspect_file(source: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def resolve(source: str | os.PathLike[str]) -> Path:
-    """The file that the name of an included generator, or a path, stands for.
+    """Return the file for a path or for the name of an included generator.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no such file.
     """
     name = os.fspath(source)
     if name in GENERATORS and (isinstance(source, str) or not os.path.isfile(name)):
@@ -132,10 +133,10 @@ def resolve(source: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BufferedReader]:
-    """The file; and its name before every complaint about it.
+    """Open a file for reading, and prefix its name to every `CheckpointError` raised inside the context.
 
     Raises:
-        CheckpointError: it cannot be read, or what is done with it inside the context raises one.
+        CheckpointError: the file cannot be read, or the code inside the context raises one.
     """
     try:
         with open(path, "rb") as file:
@@ -147,7 +148,7 @@ def opened(path: Path) -> Iterator[BufferedReader]:
 
 
 def _cut(error: CheckpointError, limit: int = 500) -> str:
-    """The sentence, whatever long names and texts of the file it quotes."""
+    """Return an error's message, shortened: it may quote long names and texts of the file."""
     text = str(error)
     return text[:limit] + ("..." if len(text) > limit else "")
 

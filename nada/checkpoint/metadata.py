@@ -1,4 +1,4 @@
-"""JSON from files of strangers: one reading for all kinds of files, bounded in depth and size, and checked."""
+"""Parse and validate JSON from untrusted files: one reader for all kinds of files, bounded in depth and size."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from ..errors import CheckpointError
 
 MAX_DEPTH = 24  # honest descriptions have about seven levels
-MAX_DIGITS = 20  # of a whole number: seeds have 64 bits
+MAX_DIGITS = 20  # digits of a whole number: seeds have 64 bits
 MAX_FILE = 1 << 28  # bytes: the record of a very long run lies in one
 NUMBER = lambda value: type(value) in (int, float) and isfinite(value)
-OPTIONAL = "?"  # at the end of a key in a shape
+OPTIONAL = "?"  # ends a key in a shape
 
-# Shapes, as `fits` compares them, of what files say of themselves. Keys that a shape does not name are free.
-# Advice on training has limits, so that no stranger's file asks for days or for all memory.
+# Shapes, as `fits` compares them, of descriptions in files. Keys that a shape does not name may have any value.
+# Recommended settings have limits, so that no untrusted file asks for days of training or for all memory.
 RECOMMENDED = {
     "iterations?": lambda value: _whole_in(value, 1, 10_000),
     "batch?": lambda value: _whole_in(value, 1, 64),
@@ -47,21 +47,21 @@ GENERATOR = {
 
 
 def read_json(text: str | bytes | bytearray, half_letters: bool = False) -> Any:
-    """Parse JSON that may say anything, and refuse what would break whoever copies, prints or computes with it.
+    """Parse untrusted JSON; refuse values that could not be copied, printed or computed with.
 
     Args:
         text: the JSON, in UTF-8.
         half_letters: accept halves of surrogate pairs, as which Python has file names that are not UTF-8.
 
     Raises:
-        CheckpointError: it is no JSON, nested too deeply, or holds absurd numbers or broken letters.
+        CheckpointError: it is no JSON, is nested too deeply, or holds absurd numbers or half surrogate pairs.
     """
     try:
-        # json itself would guess other encodings, and import their codecs
+        # decoded here, because json would guess other encodings and import their codecs
         value = json.loads(text if isinstance(text, str) else text.decode("utf-8"), parse_int=_whole_number)
         for part in _parts(value):
             if isinstance(part, str) and not half_letters:
-                part.encode()  # half of a surrogate pair is no letter
+                part.encode()  # raises on half a surrogate pair
         return value
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"damaged JSON: {error}") from error
@@ -83,16 +83,16 @@ def read_json_file(path: Path, shape: Any) -> dict[str, Any]:
 
 
 def read_description(metadata: Mapping[str, str], key: str, version: int, what: str) -> dict[str, Any]:
-    """Parse what this project wrote about a file into its header.
+    """Parse the description that this project writes into a file's header.
 
     Args:
-        metadata: texts in the header.
-        key: under which it stands.
-        version: the last format that can be read.
-        what: the file is, for messages: "style".
+        metadata: texts in the header by key.
+        key: key of the description.
+        version: the latest format that can be read.
+        what: kind of file, for messages, such as "style".
 
     Raises:
-        CheckpointError: it is missing, damaged, or of a later format.
+        CheckpointError: the description is missing, damaged, or of a later format.
     """
     try:
         description = read_json(metadata[key])
@@ -108,7 +108,7 @@ def read_description(metadata: Mapping[str, str], key: str, version: int, what: 
 
 
 def damaged(what: str) -> CheckpointError:
-    """The error for a description that is not as this project writes it."""
+    """Return the error for a description that this project did not write."""
     return CheckpointError(f"the {what}'s description is damaged, or was made by hand; copy or make the file again")
 
 
@@ -116,10 +116,10 @@ def fits(value: Any, shape: Any) -> bool:
     """Whether parsed JSON has a shape.
 
     Args:
-        value: of JSON.
-        shape: a type; None; a predicate such as `NUMBER`, which wants a finite one; a tuple of alternatives; [shape of
-            each entry]; {str: shape of every value}; or {key: shape}, where keys ending in "?" may be missing and keys
-            that are not named are free. Truth values are no numbers.
+        value: parsed JSON.
+        shape: a type; None; a predicate such as `NUMBER` (a finite number); a tuple of alternatives; [shape of each
+            entry]; {str: shape of every value}; or {key: shape}, where keys ending in "?" may be missing and keys that
+            are not named may have any value. True and false are no numbers.
     """
     if isinstance(shape, tuple):
         return any(fits(value, alternative) for alternative in shape)
@@ -135,7 +135,7 @@ def fits(value: Any, shape: Any) -> bool:
 
 
 def strict_json(value: Any, indent: int | None = None) -> str:
-    """JSON text of plain data. Numbers that are not finite, which JSON cannot say, become null."""
+    """Return plain data as JSON text. Numbers that are not finite, which JSON cannot express, become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
@@ -155,10 +155,10 @@ def _whole_number(text: str) -> int:
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """The value and everything in it, keys included, level by level.
+    """Yield the value and everything in it, keys included, level by level.
 
     Raises:
-        ValueError: it has too many levels.
+        ValueError: the value has too many levels.
     """
     level = [value]
     for _ in range(MAX_DEPTH):

@@ -1,4 +1,4 @@
-"""Files that people take for models: what they are, by their first bytes, and what to do."""
+"""Recognize files that are no models by their first bytes, and say what they are and what to do."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ LOADABLE = (
 )
 _AGAIN = "download the model itself"
 
-# First bytes (lower-case, leading blanks removed, for those that are text) -> what the file is, and what to
-# do.
+# First bytes (for texts in lower case, without leading blanks), what the file is, and what to do.
 _BINARY = (
     (b"\x89PNG", "a PNG image", "give a model, not a picture"),
     (b"\xff\xd8\xff", "a JPEG image", "give a model, not a picture"),
@@ -46,10 +45,10 @@ _TEXT = (
 
 
 def describe(head: bytes) -> str:
-    """A sentence on a file that is no checkpoint.
+    """Return a sentence that says what a file that is no checkpoint is, and what to do.
 
     Args:
-        head: its first bytes, a few hundred.
+        head: first bytes of the file, a few hundred.
     """
     if not head:
         return f"the file is empty; {_AGAIN} again"

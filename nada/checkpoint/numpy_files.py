@@ -1,4 +1,4 @@
-"""NumPy's files: .npy, an array behind a header, and .npz, a zip archive of such files."""
+"""Read NumPy's files: .npy, a header and an array, and .npz, a zip archive of .npy files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .window import Window
 from .zip_entries import Entry
 
 MAGIC = b"\x93NUMPY"
-MAX_HEADER = 1 << 12  # bytes; an ordinary array's has 118
+MAX_HEADER = 1 << 12  # bytes; the header of an ordinary array has 118
 MAX_UNPACKED = 1 << 29  # bytes that the compressed arrays of one archive may take
-# A literal of Python, always written in this form. A pattern reads it: nothing is evaluated.
+# The header is a Python literal, always written in this form, so that a pattern can read it without evaluating it.
 HEADER = re.compile(rb"\{'descr': '([<>=|]?)(\w+)', 'fortran_order': (True|False), 'shape': \(([\dL, ]*)\),? ?\}\s*")
-MAX_DIGITS = 18  # in one size
+MAX_DIGITS = 18  # digits of one size in the shape
 _DAMAGED = "the file is a damaged NumPy file; download or copy it again"
 
 
 def read_npy(window: Window) -> TensorView | None:
-    """The array, unread; None if it is not one of little-endian floating-point numbers.
+    """Return the array of a .npy file, unread, or None if its numbers are not little-endian floating-point.
 
     Raises:
         CheckpointError: the file is damaged, cut off, or claims impossible sizes.
@@ -31,7 +31,7 @@ def read_npy(window: Window) -> TensorView | None:
     start = 10 if head[6] == 1 else 12
     length = int.from_bytes(head[8:start], "little")
     if length > MAX_HEADER:
-        return None  # the fields of a record, which can be many
+        return None  # an array of records with many fields
     header = bytes(window.read(start, length))
     if not (match := HEADER.fullmatch(header)):
         if header.startswith(b"{'descr': ["):
@@ -48,7 +48,7 @@ def read_npy(window: Window) -> TensorView | None:
 
 
 def read_npz(entries: dict[str, Entry]) -> dict[str, TensorView]:
-    """The arrays of an archive by name, unread; without those that `read_npy` leaves out.
+    """Return the arrays of a .npz archive by name, unread, without those for which `read_npy` returns None.
 
     Raises:
         CheckpointError: the archive is damaged, or its arrays are too large.

@@ -1,4 +1,4 @@
-"""NumPy's numbers and arrays inside pickles, and the forms that bytes take there."""
+"""Read NumPy's numbers and arrays inside pickles, and bytes in the forms that pickles hold them in."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from .window import Window
 
 _SCALARS = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q"}
 _SCALARS |= {"u1": "B", "u2": "H", "u4": "I", "u8": "Q", "b1": "?"}
-FLOATS = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}  # what arrays may hold, by NumPy's codes
-_RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")  # the latter: NumPy 2
+FLOATS = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}  # dtypes of arrays by NumPy's codes
+_RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")  # NumPy 1 and 2
 
 
 class ArrayStorage(Storage):
-    """The elements of an array, as bytes in the pickle that are decoded when they are wanted."""
+    """The elements of an array, as bytes in the pickle that are decoded when they are read."""
 
     def __init__(self, dtype: torch.dtype, data: Any):
         self.dtype = dtype
         self.data = data
 
     def open(self) -> Storage:
-        """The storage with its bytes found.
+        """Return the storage with a window on its bytes.
 
         Raises:
-            CheckpointError: something else lies where they should be.
+            CheckpointError: the pickle holds something else in place of the bytes.
         """
         return Storage(self.dtype, as_window(self.data))
 
 
 def array_view(record: Record) -> TensorView | None:
-    """The array that a record stands for; None if it is none, or not one of little-endian floating-point numbers.
+    """Return the array that a record stands for, or None if it is no array of little-endian floating-point numbers.
 
     Raises:
-        CheckpointError: its sizes are impossible.
+        CheckpointError: the sizes of the array are impossible.
     """
     match record:
         case Record(kind=kind, state=(int(), tuple() as shape, dtype, bool() as fortran, data)) if kind in _RECONSTRUCT:
@@ -51,10 +51,10 @@ def array_view(record: Record) -> TensorView | None:
 
 
 def numpy_scalar(dtype: Any, data: Any) -> float | int | bool:
-    """A number, of its type and its bytes.
+    """Decode a number from its dtype and its bytes.
 
     Raises:
-        CheckpointError: the type is unknown, or the bytes are not as many as it takes.
+        CheckpointError: the dtype is unknown, or needs another number of bytes.
     """
     name, order = _dtype(dtype)
     if name in _SCALARS and _length(data) == struct.calcsize(_SCALARS[name]):
@@ -63,23 +63,23 @@ def numpy_scalar(dtype: Any, data: Any) -> float | int | bool:
 
 
 def as_window(data: Any) -> Window:
-    """Bytes in any of the forms in which pickles hold them.
+    """Return a window on bytes in any of the forms in which pickles hold them.
 
     Raises:
-        CheckpointError: this is something else.
+        CheckpointError: the data are no bytes.
     """
     match data:
         case Window():
             return data
         case bytes():
             return Window.of(data)
-        case Record(kind="_codecs.encode", args=(str() as text, *_)):  # protocol 2 has no bytes
+        case Record(kind="_codecs.encode", args=(str() as text, *_)):  # in protocol 2, which has no bytes
             return Window.of(text.encode("latin-1", "replace"))
     raise CheckpointError("the file is damaged or hostile: something else lies where bytes should be")
 
 
 def _dtype(dtype: Any) -> tuple[str, str]:
-    """Code and byte order: a dtype is a record of ("f8", ...) whose state has the order in second place."""
+    """Return code and byte order of a dtype: a record with arguments ("f8", ...) and the order second in its state."""
     match dtype:
         case Record(kind="numpy.dtype", args=(str() as code, *_), state=(_, "<" | ">" | "|" | "=" as order, *_)):
             return code, order
@@ -87,7 +87,7 @@ def _dtype(dtype: Any) -> tuple[str, str]:
 
 
 def _length(data: Any) -> int:
-    """Bytes in the data, without decoding them; -1 if it is no data."""
+    """Return the number of bytes in the data, without decoding them; -1 if they are no bytes."""
     match data:
         case Window(size=size):
             return size

@@ -1,4 +1,4 @@
-"""StyleGAN2 networks of NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3, whose names are canonical here."""
+"""Convert StyleGAN2 networks of NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3, whose names are canonical here."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from .document import Document
 from .tensors import TensorView
 
 MARKS = ("synthesis.b4.const", "synthesis.b4.conv1.weight", "mapping.fc0.weight")
-MAX_LAYERS = 17  # convolutions at 1024 pixels
+MAX_LAYERS = 17  # number of convolutions at 1024 pixels
 FILTER = (".resample_filter",)
 
 
 def matches(document: Document) -> bool:
-    """Whether the document holds such a generator."""
+    """Whether the document holds a generator under NVIDIA's names."""
     return bool(document.prefixes_of(MARKS))
 
 
 def convert(document: Document) -> Blueprint:
-    """The generator, with the constants that its pickle keeps as attributes of the layers.
+    """Convert a generator, with the constants that its pickle keeps as attributes of the layers.
 
-    The attributes count and not the arguments that the network was made with: those have other defaults in
-    each repository. A safetensors copy has neither; then the defaults of stylegan2-ada-pytorch hold, with a
-    note.
+    Attributes are used, and not the arguments that the network was built with, whose defaults differ between the
+    repositories. A safetensors copy has neither; the defaults of stylegan2-ada-pytorch then hold, with a note.
 
     Raises:
-        CheckpointError: it is incomplete, or of a kind that cannot be loaded.
+        CheckpointError: the generator is incomplete, or of a kind that cannot be loaded.
     """
     prefix, notes = document.choose(MARKS)
     network = document.under(prefix)
@@ -35,7 +34,9 @@ def convert(document: Document) -> Blueprint:
     tensors = drop_filters(network.tensors, FILTER, gain=1.0)
     _add_silent_noise(network, tensors, notes)
     if not _values(network, "synthesis.", "conv_clamp"):
-        notes.append("The file does not say whether the network clamps its activations; it was taken not to.")
+        notes.append(
+            "The file does not say whether the network clamps its activations; it was loaded without clamping."
+        )
     config = infer_config(
         tensors,
         conv_clamp=_common(network, "synthesis.", "conv_clamp", None),
@@ -51,13 +52,13 @@ def convert(document: Document) -> Blueprint:
 
 
 def _values(network: Document, prefix: str, attribute: str) -> dict[str, Any]:
-    """An attribute of all modules whose names begin with a prefix, except the plain convolutions around blocks."""
+    """Return an attribute of all modules under a prefix by name, except the plain convolutions around blocks."""
     found = {n: v for n, v in network.attributes.items() if n.startswith(prefix) and n.endswith(f".{attribute}")}
     return {name: value for name, value in found.items() if not name.endswith(f".skip.{attribute}")}
 
 
 def _common_value(network: Document, prefix: str, attribute: str, default: Any) -> Any:
-    """The value that an attribute has in all modules; the default if no module has it."""
+    """Return the value of an attribute, the same in all modules; the default if no module has it."""
     values = set(_values(network, prefix, attribute).values())
     if len(values) > 1:
         raise CheckpointError(f"{attribute} differs between the layers of this network; only one value can be loaded")
@@ -65,7 +66,7 @@ def _common_value(network: Document, prefix: str, attribute: str, default: Any) 
 
 
 def _common(network: Document, prefix: str, attribute: str, default: float | None) -> float | None:
-    """The number that an attribute is in all modules."""
+    """Return an attribute that is the same number in all modules, or None; the default if no module has it."""
     value = _common_value(network, prefix, attribute, default)
     if isinstance(value, (str, bool)):
         raise CheckpointError(f"{attribute} of this network is {value!r}; it should be a number")
@@ -73,7 +74,11 @@ def _common(network: Document, prefix: str, attribute: str, default: float | Non
 
 
 def _check_activations(network: Document) -> None:
-    """Every published StyleGAN2 has leaky ReLUs; raises CheckpointError on another."""
+    """Refuse activations other than leaky ReLU, which every published StyleGAN2 has.
+
+    Raises:
+        CheckpointError: a layer has another activation.
+    """
     activations = {
         *_values(network, "mapping.fc", "activation").values(),
         *(v for n, v in _values(network, "synthesis.", "activation").items() if ".affine." not in n),
@@ -85,7 +90,7 @@ def _check_activations(network: Document) -> None:
 
 
 def _add_silent_noise(network: Document, tensors: dict[str, TensorView], notes: list[str]) -> None:
-    """Layers that were made without noise inputs get inputs of strength zero."""
+    """Add noise inputs of strength zero to layers that were built without noise inputs."""
     silent = [name for name, used in _values(network, "synthesis.", "use_noise").items() if used is False]
     if len(silent) > MAX_LAYERS:
         raise CheckpointError(f"the network has {len(silent)} layers; no generator has more than {MAX_LAYERS}")

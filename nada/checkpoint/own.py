@@ -1,4 +1,4 @@
-"""The project's own format: safetensors with canonical names, and a JSON text that says the rest."""
+"""The project's own format: safetensors with canonical names, and a JSON description in the header."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .document import Document
 from .metadata import GENERATOR, damaged, fits, read_description, strict_json
 
 KEY = "nada"
-STYLE_KEY = "nada_style"  # of style files, which hold only differences
+STYLE_KEY = "nada_style"  # key in style files, which hold only differences of weights
 VERSION = 1
 
 
@@ -25,7 +25,7 @@ def is_style(document: Document) -> bool:
 
 
 def convert(document: Document) -> Blueprint:
-    """The generator as it was saved.
+    """Convert a generator that `save_generator` wrote.
 
     Raises:
         CheckpointError: the description is damaged, or of a later version.
@@ -38,6 +38,6 @@ def convert(document: Document) -> Blueprint:
 
 
 def describe(generator: Generator) -> dict[str, str]:
-    """The safetensors metadata that `convert` understands."""
+    """Return the safetensors metadata of a generator, for `convert` to read."""
     description = {"format": VERSION, "config": asdict(generator.config), "metadata": generator.metadata}
     return {KEY: strict_json(description)}

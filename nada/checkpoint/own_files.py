@@ -1,4 +1,4 @@
-"""Read what this project writes beside generators and styles: mappers, run states, the judge."""
+"""Read this project's other safetensors files: mappers, run states, codes, the demo world's judge."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .metadata import damaged, fits, read_description
 from .safetensors_files import is_safetensors, read_safetensors
 from .window import Window
 
-MAX_HEADER = 1 << 26  # the history of a very long run lies there
+MAX_HEADER = 1 << 26  # bytes; the header holds the history of a run, which may be very long
 
 
 @torch.inference_mode(False)
 def read_own_file(
     path: str | os.PathLike[str], key: str, version: int, what: str, shape: Any, max_bytes: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A safetensors file of this project. Whether its tensors are the right ones, and finite, is not checked.
+    """Read a safetensors file of this project. The caller must check names, shapes and values of the tensors.
 
     Args:
         path: the file.
         key, version, what: see `read_description`.
-        shape: of the description; see `fits`.
-        max_bytes: refuse larger files.
+        shape: shape of the description; see `fits`.
+        max_bytes: largest size of the file; None for no limit.
 
     Returns:
-        The description in its header, and the tensors by name, on the CPU.
+        The description in the header, and the tensors by name, on the CPU.
 
     Raises:
         CheckpointError: there is no such file, or it is damaged, too large, or another kind of file.
@@ -41,8 +41,8 @@ def read_own_file(
     description = read_own_description(path, key, version, what, shape, max_bytes)
     with opened(Path(path)) as file:
         try:
-            return description, load(file.read())  # safetensors opens no path that is not UTF-8
-        # LookupError: a type that this torch does not have.
+            return description, load(file.read())  # safetensors cannot open paths that are not UTF-8
+        # LookupError: a dtype that this version of torch lacks.
         except (SafetensorError, RuntimeError, LookupError, ValueError) as error:
             raise CheckpointError(f"the {what} is damaged ({str(error)[:200]}); copy it again") from error
 
@@ -50,7 +50,7 @@ def read_own_file(
 def read_own_description(
     path: str | os.PathLike[str], key: str, version: int, what: str, shape: Any, max_bytes: int | None = None
 ) -> dict[str, Any]:
-    """The description in the header of a safetensors file of this project; arguments and errors as `read_own_file`."""
+    """Read the description in the header of a file of this project; arguments and errors as for `read_own_file`."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"there is no file {str(path)!r}; give the path of a {what}")
@@ -61,7 +61,7 @@ def read_own_description(
         window = Window(file, 0, size)
         metadata = read_safetensors(window, MAX_HEADER)[1] if is_safetensors(window) else {}
         if key not in metadata:
-            raise CheckpointError(f"this is no {what}; give a file that this project wrote as one")
+            raise CheckpointError(f"this is no {what}; give a {what} that this project wrote")
         description = read_description(metadata, key, version, what)
         if not fits(description, shape):
             raise damaged(what)

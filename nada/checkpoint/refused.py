@@ -1,4 +1,4 @@
-"""Models that are recognized and not loaded, each with a sentence."""
+"""Detectors and refusals for models that are recognized and not loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .not_models import LOADABLE
 
 
 def has(*patterns: str) -> Callable[[Document], bool]:
-    """A detector: every pattern is found in the name of some tensor."""
+    """Return a detector: each pattern is found in the name of some tensor."""
 
     def detect(document: Document) -> bool:
         return all(any(re.search(pattern, name) for name in document.tensors) for pattern in patterns)
@@ -21,12 +21,12 @@ def has(*patterns: str) -> Callable[[Document], bool]:
 
 
 def all_of(*detectors: Callable[[Document], bool]) -> Callable[[Document], bool]:
-    """A detector: every one of them says yes."""
+    """Return a detector: all the given ones match."""
     return lambda document: all(detect(document) for detect in detectors)
 
 
 def is_kind(pattern: str) -> Callable[[Document], bool]:
-    """A detector: the file holds an object of a class whose name matches the pattern."""
+    """Return a detector: the file holds an object of a class whose name matches the pattern."""
 
     def detect(document: Document) -> bool:
         return any(re.search(pattern, kind) for kind in document.kinds.values())
@@ -35,7 +35,7 @@ def is_kind(pattern: str) -> Callable[[Document], bool]:
 
 
 def refuse(what: str) -> Callable[[Document], NoReturn]:
-    """A converter that says what the file is instead of converting it."""
+    """Return a converter that raises a CheckpointError, which says what the file is."""
 
     def convert(document: Document) -> NoReturn:
         raise CheckpointError(f"this is {what}; {LOADABLE}")
@@ -44,7 +44,11 @@ def refuse(what: str) -> Callable[[Document], NoReturn]:
 
 
 def refuse_unknown(document: Document) -> NoReturn:
-    """The last row: nothing recognized the file."""
+    """Refuse a file that no format matches, and quote a few names from it.
+
+    Raises:
+        CheckpointError: always.
+    """
     names = sorted(document.tensors)
     if not names:
         kinds = ", ".join(sorted(set(document.kinds.values()))[:3])[:200]

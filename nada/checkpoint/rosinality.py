@@ -1,4 +1,4 @@
-"""Checkpoints of rosinality/stylegan2-pytorch, and of the projects that kept its names (StyleGAN-NADA too)."""
+"""Convert checkpoints of rosinality/stylegan2-pytorch, and of projects with its names, such as StyleGAN-NADA's."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .tensors import TensorView
 
 MARKS = ("input.input", "conv1.conv.weight", "to_rgb1.conv.weight")
 FILTERS = (".blur.kernel", ".upsample.kernel")
-FILTER_GAIN = 4.0  # of every upsampling filter: zero insertion divides by it
+FILTER_GAIN = 4.0  # sum of an upsampling filter, which makes up for the zeros inserted before it
 AVERAGES = ("latent_avg", "mean_latent")
 
-# A layer's tensor there -> here, and its rank here; theirs have dimensions of size 1 in addition.
+# Name of a layer's tensor in rosinality's files -> name and rank here; ranks there are larger by dimensions of size 1.
 FIELDS = {
     "conv.weight": ("weight", 4),
     "conv.modulation.weight": ("affine.weight", 2),
@@ -27,15 +27,15 @@ FIELDS = {
 
 
 def matches(document: Document) -> bool:
-    """Whether the document holds such a generator."""
+    """Whether the document holds a generator under rosinality's names."""
     return bool(document.prefixes_of(MARKS))
 
 
 def convert(document: Document) -> Blueprint:
-    """The generator under canonical names. Its channels and depths are read from the shapes.
+    """Convert a generator to canonical names; its channels and depths follow from the shapes.
 
     Raises:
-        CheckpointError: it is incomplete, or of a kind that cannot be loaded.
+        CheckpointError: the generator is incomplete, or of a kind that cannot be loaded.
     """
     prefix, notes = document.choose(MARKS)
     source = document.under(prefix).tensors
@@ -45,27 +45,27 @@ def convert(document: Document) -> Blueprint:
     if average is not None:
         tensors[W_AVG] = average.first_row()
     config = infer_config(tensors)
-    if config.z_dim > config.w_dim:  # in this family of networks, one number is the width of both
+    if config.z_dim > config.w_dim:  # in rosinality's networks both widths are the same
         refuse_lost_classes(config.z_dim, config.w_dim)
     return Blueprint(config, tensors, notes)
 
 
 def _averages_beside(prefix: str) -> Iterator[str]:
-    """Where the average latent may be: among the generator's tensors, or beside anything that they are wrapped in."""
+    """Yield the names that the average latent may have: under the generator's prefix, and under each shorter one."""
     words = prefix.split(".")[:-1]
     for depth in reversed(range(len(words) + 1)):
         yield from (".".join([*words[:depth], name]) for name in AVERAGES)
 
 
 def convert_decoder(document: Document) -> Blueprint:
-    """The generator inside a checkpoint of pSp, e4e or ReStyle; see `convert`."""
+    """Convert the generator inside a checkpoint of pSp, e4e or ReStyle; see `convert`."""
     blueprint = convert(document)
     blueprint.notes.append("The file is an encoder with its generator; only the generator was loaded.")
     return blueprint
 
 
 def _renamed(name: str, view: TensorView) -> tuple[str, TensorView]:
-    """Canonical name and shape; unknown names stay, to be complained about."""
+    """Return a tensor's canonical name and shape; unknown names are kept, so that the blueprint refuses them."""
     if name == "input.input":
         return "synthesis.b4.const", view.with_rank(3)
     if m := re.fullmatch(r"style\.([1-9]\d?)\.(weight|bias)", name):  # style.0 normalizes z

@@ -1,4 +1,4 @@
-"""The safetensors container: the length of a JSON header, the header, and the numbers."""
+"""Read the safetensors container: the length of a JSON header, the header, and the numbers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def is_safetensors(window: Window) -> bool:
 
 
 def read_safetensors(window: Window, max_header: int = MAX_HEADER) -> tuple[dict[str, TensorView], dict[str, str]]:
-    """The tensors, unread, and the metadata.
+    """Return the tensors by name, unread, and the metadata.
 
     Args:
         window: the file.
-        max_header: bytes that its header may have.
+        max_header: largest size of the header in bytes.
 
     Raises:
         CheckpointError: the header is damaged or absurd.

@@ -1,4 +1,4 @@
-"""Generators to files."""
+"""Save generators as safetensors, atomically."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from .own import describe
 
 
 def save_generator(generator: Generator, path: str | os.PathLike[str], new: bool = False) -> None:
-    """Write a generator as safetensors: its tensors under canonical names, its config and its `metadata`.
+    """Write a generator atomically as safetensors: its tensors under canonical names, its config and its `metadata`.
 
-    The file appears whole or not at all, and `load_generator` gives back the same bits. An adapted generator
-    can be saved while it is in training, and from any device.
+    `load_generator` restores the same bits. An adapted generator can be saved while it is trained, and from any device.
 
     Args:
         generator: the generator; its `metadata` must be plain data, as JSON has it.
@@ -40,7 +39,7 @@ def save_generator(generator: Generator, path: str | os.PathLike[str], new: bool
 def write_safetensors(
     tensors: dict[str, Tensor], metadata: dict[str, str], path: str | os.PathLike[str], new: bool = False
 ) -> None:
-    """Write tensors, contiguous on the CPU, with texts: the file appears whole or not at all. `new`: see `atomic_path`.
+    """Write tensors, contiguous and on the CPU, with texts for the header, atomically. `new`: see `atomic_path`.
 
     Raises:
         NadaError: a tensor has numbers that are not finite, or the file cannot be written.
@@ -58,6 +57,6 @@ def write_safetensors(
 
 
 def _system_error(error: SafetensorError) -> OSError:
-    """The error of the operating system that safetensors quotes, for `atomic_path` to explain."""
+    """Return the operating system's error that safetensors quotes, for `atomic_path` to explain."""
     code = re.search(r"os error (\d+)", str(error))
     return OSError(int(code[1]), str(error), None, int(code[1])) if code else OSError(str(error))

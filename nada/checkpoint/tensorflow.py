@@ -1,9 +1,9 @@
-"""TensorFlow pickles of NVlabs/stylegan2 and NVlabs/stylegan2-ada: the generators of configs B to F.
+"""Convert TensorFlow pickles of NVlabs/stylegan2 and NVlabs/stylegan2-ada: the generators of configs B to F.
 
-A file is a tuple (G, D, Gs) of networks, Gs with the moving average of the weights. A network is its variables by
-name, the arguments it was built with, the networks inside it, and its source code, of which only the function's name is
-looked at. Convolutions are stored as [height, width, in, out], dense layers as [in, out], and a modulation's bias
-without the 1 that it is around.
+A file is a tuple (G, D, Gs) of networks, Gs with the moving average of the weights. A network consists of its variables
+by name, the arguments that it was built with, the networks inside it, and its source code, of which only the name of
+the function is read. Convolutions are stored as [height, width, in, out], dense layers as [in, out]. The bias of a
+modulation is stored as its difference from 1.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ BLOCK = re.compile(r"synthesis\.(\d{1,4})x(\d{1,4})/(\w+)/(\w+)")
 LAYERS = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "ToRGB": "torgb", "Skip": "skip"}
 FIELDS = {"bias": "bias", "weight": "weight", "mod_weight": "affine.weight", "mod_bias": "affine.bias"}
 FIELDS |= {"noise_strength": "noise_strength"}
-HWIO = (3, 2, 0, 1)  # to [out, in, height, width]
+HWIO = (3, 2, 0, 1)  # permutes [height, width, in, out] to [out, in, height, width]
 
-# Arguments of the networks that change the arithmetic -> the only value that is known here. Left out, they have it.
+# Arguments of the networks that change the arithmetic -> the only value that is supported, which is also the default.
 FIXED = {"nonlinearity": "lrelu", "mapping_nonlinearity": "lrelu", "use_noise": True, "normalize_latents": True}
 FIXED |= {f"resample_kernel.{i}": tap for i, tap in enumerate((1, 3, 3, 1))}
 READ = {"architecture", "conv_clamp", "mapping_lrmul", "label_size"}
@@ -41,7 +41,7 @@ IGNORED |= {"style_mixing_prob", "structure", "synthesis_func", "mapping_func", 
 IGNORED |= {"verbose", "impl"}
 
 
-# Arguments of other people's networks that say once more what the shapes say, and how to compute them from the shapes.
+# Arguments of modified networks that repeat sizes of tensors, and how to compute them from the config.
 REPEATED: dict[str, Callable[[GeneratorConfig], int]] = {
     "resolution_h": lambda config: config.size(config.resolution)[0],
     "resolution_w": lambda config: config.size(config.resolution)[1],
@@ -54,10 +54,10 @@ REPEATED: dict[str, Callable[[GeneratorConfig], int]] = {
 
 
 def convert(document: Document) -> Blueprint:
-    """The generator under canonical names.
+    """Convert a generator to canonical names.
 
     Raises:
-        CheckpointError: it is incomplete, still growing, or of a kind that cannot be loaded.
+        CheckpointError: the generator is incomplete, still growing, or of a kind that cannot be loaded.
     """
     prefix, notes = _choose(document)
     network = document.under(prefix)
@@ -82,7 +82,7 @@ def convert(document: Document) -> Blueprint:
 
 
 def _choose(document: Document) -> tuple[str, list[str]]:
-    """What stands before the names of the generator's variables, that of the averaged one if the file has it."""
+    """Return the key prefix of the generator's variables, that of the averaged one if the file has it, and notes."""
     found = (CONST.fullmatch(name) for name in document.tensors)
     prefixes = [m[1] for m in found if m and f"{m[1]}mapping.Dense0/weight" in document.tensors]
     if not prefixes:
@@ -91,12 +91,12 @@ def _choose(document: Document) -> tuple[str, list[str]]:
             "another architecture); take a config-e or config-f file, or its PyTorch version"
         )
     chosen = min(prefixes, key=lambda prefix: (not AVERAGE.search(prefix), prefix))
-    raw = chosen and not AVERAGE.search(chosen)  # alone in the file, it can be either
+    raw = chosen and not AVERAGE.search(chosen)  # a network that is the whole file may be averaged
     return chosen, ["The file has no Gs, the moving average of the weights; those of G are raw ones."] if raw else []
 
 
 def _contradictions(arguments: dict[str, Any], config: GeneratorConfig) -> list[str]:
-    """Sentences on arguments that should repeat the shapes and do not. The shapes are right: they are the weights'."""
+    """Return sentences on arguments that contradict the shapes of the tensors, which are followed."""
     return [
         f"The file says that {name} is {str(arguments[name])[:40]}; its tensors say {size(config)}, and were followed."
         for name, size in REPEATED.items()
@@ -105,7 +105,11 @@ def _contradictions(arguments: dict[str, Any], config: GeneratorConfig) -> list[
 
 
 def _check(arguments: dict[str, Any], network: Document) -> None:
-    """Raises CheckpointError if the network was built with arguments that make it another one."""
+    """Refuse arguments that change the arithmetic of the network, or that are unknown.
+
+    Raises:
+        CheckpointError: the network was built with such an argument.
+    """
     for name, value in arguments.items():
         if name in FIXED and value != FIXED[name]:
             raise CheckpointError(f"this network was built with {name} = {str(value)[:40]}; it must be {FIXED[name]}")
@@ -120,16 +124,16 @@ def _check(arguments: dict[str, Any], network: Document) -> None:
 
 
 def _numbers(network: Document) -> dict[str, TensorView]:
-    """Variables of no dimensions, which NumPy pickles as numbers and not as arrays."""
+    """Return the variables without dimensions as tensors: NumPy pickles them as numbers and not as arrays."""
     numbers = {n: v for n, v in network.attributes.items() if n.endswith("/noise_strength") and type(v) is float}
     return {name: TensorView.number(value) for name, value in numbers.items()}
 
 
 class _Names:
-    """The canonical names of a network's variables.
+    """Maps the names of a network's variables to canonical ones.
 
-    Its blocks are called by the size of what they make, which is a multiple of that of the constant: "4x4", "8x8", and
-    so on in NVIDIA's networks, "6x4", "12x8" in others' of that form.
+    Blocks are named by the size of their output, a multiple of the constant's size: "4x4", "8x8" and so on in NVIDIA's
+    networks, "6x4", "12x8" and so on in networks of other aspect ratios.
     """
 
     def __init__(self, network: Document):
@@ -139,12 +143,15 @@ class _Names:
         self.last = max((self._resolution(m[1], m[2]) or 0 for m in blocks), default=4)
 
     def _resolution(self, height: str, width: str) -> int | None:
-        """Resolution of the block with this size in its name, 4 for the first; None if no block has it."""
+        """Return the resolution of the block with this size in its name, 4 for the first; None for an unknown size."""
         times, rest = divmod(int(height), self.start[0])
         return None if rest or int(width) != times * self.start[1] else 4 * times
 
     def canonical(self, name: str, view: TensorView) -> dict[str, TensorView]:
-        """{canonical name: tensor}, empty for what is only needed while the network grows; unknown names stay."""
+        """Return {canonical name: tensor}, {} for a variable that is only needed while the network grows.
+
+        Unknown names are kept, so that the blueprint refuses them.
+        """
         if name == "dlatent_avg":
             return {"mapping.w_avg": view}
         if m := re.fullmatch(r"mapping\.(?:Dense(\d{1,2})|LabelEmbed)/(weight|bias)", name):

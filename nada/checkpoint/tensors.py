@@ -1,4 +1,4 @@
-"""Tensors that are known by shape and place in the file, and read one by one when they are wanted."""
+"""Lazy tensors: known by shape and place in the file, and read one by one when they are needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .window import Window
 MAX_DIMENSIONS = 8
 MAX_ELEMENTS = 1 << 31
 
-# Names in safetensors headers, names of storage classes in torch files -> dtype.
+# dtypes by their names in safetensors headers, and by the names of storage classes in torch files.
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -52,17 +52,25 @@ class Storage:
     def __init__(self, dtype: torch.dtype, window: Window | None = None):
         self.dtype = dtype
         self.window = window
-        """Where the elements lie; legacy torch files tell it only after they have told everything else."""
+        """The place of the elements; None until it is known (legacy torch files list the places last)."""
 
     def open(self) -> Storage:
-        """The storage itself; those that are wrapped once more (NVIDIA pickles) unwrap here, when wanted."""
+        """Return the storage itself; subclasses unwrap storages inside byte strings (NVIDIA pickles) here, lazily.
+
+        Raises:
+            CheckpointError: the file does not contain the elements.
+        """
         if self.window is None:
             raise CheckpointError("the file is cut off: it names a tensor whose numbers it does not contain")
         return self
 
 
 def _check_sizes(*parts: tuple[int, ...]) -> None:
-    """Before anything is computed from them: these came out of a file, and may be anything."""
+    """Refuse absurd sizes from a file before anything is computed with them.
+
+    Raises:
+        CheckpointError: there are too many dimensions, or a size is negative, too large or no whole number.
+    """
     for numbers in parts:
         if len(numbers) > MAX_DIMENSIONS:
             raise CheckpointError("the file is damaged: a tensor has impossible dimensions")
@@ -72,7 +80,7 @@ def _check_sizes(*parts: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True)
 class TensorView:
-    """A tensor that has not been read.
+    """A tensor that has not been read yet.
 
     Raises:
         CheckpointError: sizes are negative, absurd, or not whole numbers.
@@ -80,12 +88,13 @@ class TensorView:
 
     storage: Storage
     offset: int
-    """First element in the storage."""
+    """Index of the first element in the storage."""
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     """Distance in elements between neighbours along each dimension."""
     finish: Callable[[Tensor], Tensor] | None = None
-    """What to do with the numbers once they are read, for formats that keep others (flipped, say); keeps the shape."""
+    """Function applied to the numbers after reading, for formats that store them changed (flipped, say); it must keep
+    the shape."""
 
     def __post_init__(self) -> None:
         if len(self.shape) != len(self.strides):
@@ -96,26 +105,26 @@ class TensorView:
 
     @classmethod
     def contiguous(cls, storage: Storage, shape: tuple[int, ...]) -> TensorView:
-        """The view that fills a storage in row-major order."""
+        """Return the view that fills a storage in row-major order."""
         _check_sizes(shape)
         strides = tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
         return cls(storage, 0, shape, strides)
 
     @classmethod
     def of_array(cls, storage: Storage, shape: tuple[int, ...], fortran: bool) -> TensorView:
-        """The view that fills a storage in row-major order, or in NumPy's "Fortran" order, column by column."""
+        """Return the view that fills a storage in row-major order or, with `fortran`, in column-major order."""
         if not fortran:
             return cls.contiguous(storage, shape)
         return cls.contiguous(storage, shape[::-1]).permuted(*reversed(range(len(shape))))
 
     @classmethod
     def number(cls, value: float) -> TensorView:
-        """A tensor of no dimensions, for formats in which single numbers are not tensors."""
+        """Return a tensor without dimensions, for formats in which single numbers are no tensors."""
         return cls.contiguous(Storage(torch.float64, Window.of(struct.pack("<d", value))), ())
 
     @classmethod
     def zeros(cls, *shape: int) -> TensorView:
-        """Zeros, for what a file leaves out because it is zero."""
+        """Return a tensor of zeros, for formats that leave out tensors of zeros."""
         return cls.contiguous(Storage(torch.float32, Window.of(bytes(4 * prod(shape)))), shape)
 
     @property
@@ -124,17 +133,17 @@ class TensorView:
         return prod(self.shape)
 
     def permuted(self, *order: int) -> TensorView:
-        """The same with its dimensions in another order.
+        """Return the view with its dimensions in another order.
 
         Raises:
-            CheckpointError: it has not that many.
+            CheckpointError: the view has another number of dimensions.
         """
         if len(self.shape) != len(order):
             raise CheckpointError(f"a tensor has {len(self.shape)} dimensions; it should have {len(order)}")
         return replace(self, shape=tuple(self.shape[i] for i in order), strides=tuple(self.strides[i] for i in order))
 
     def with_rank(self, rank: int) -> TensorView:
-        """The same without dimensions of size 1, from the left, until `rank` are left or none can go."""
+        """Return the view with dimensions of size 1 removed, from the left, until at most `rank` are left."""
         view = self
         while len(view.shape) > rank and 1 in view.shape:
             i = view.shape.index(1)
@@ -144,19 +153,18 @@ class TensorView:
         return view
 
     def then(self, finish: Callable[[Tensor], Tensor]) -> TensorView:
-        """The same, with something done to the numbers once they are read."""
+        """Return the view with a function that is applied to the numbers after reading."""
         return replace(self, finish=finish)
 
     def first_row(self) -> TensorView:
-        """The first vector of a matrix (of matrices, ...) of them."""
+        """Return the first vector along the last dimension."""
         return self if len(self.shape) <= 1 else replace(self, shape=self.shape[-1:], strides=self.strides[-1:])
 
     def read(self) -> Tensor:
-        """The numbers, float32, contiguous, on the CPU.
+        """Read the tensor: float32, contiguous, on the CPU.
 
         Raises:
-            CheckpointError: the view reaches outside its storage or repeats elements of it, or is not
-                floating-point.
+            CheckpointError: the view reaches outside its storage, repeats elements, or is not floating-point.
         """
         storage = self.storage.open()
         assert storage.window is not None, "Storage.open has found it"
@@ -169,7 +177,7 @@ class TensorView:
             raise CheckpointError("the file is damaged: a tensor repeats its elements")
         size = storage.dtype.itemsize
         window = storage.window.part(self.offset * size, span * size)
-        flat = torch.empty(span, dtype=storage.dtype)  # only now: the file does have as much
+        flat = torch.empty(span, dtype=storage.dtype)  # allocated only now that the file is known to hold it
         window.read_into(flat.view(torch.uint8).numpy().data)
         tensor = flat.as_strided(self.shape, self.strides).to(torch.float32).contiguous()
         return self.finish(tensor) if self.finish else tensor

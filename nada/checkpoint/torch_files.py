@@ -1,8 +1,7 @@
-"""The words of PyTorch and of NVIDIA's networks inside pickles, given an inert meaning; PyTorch's containers.
+"""Read PyTorch's containers, and inert stand-ins for PyTorch's and NVIDIA's functions inside pickles.
 
-A torch file is a pickle in which storages are persistent ids ("storage", type, key, device, elements), and
-the numbers lie elsewhere: in entries of a zip archive (since 1.6), or behind the pickle (before, and inside
-NVIDIA's pickles).
+A torch file is a pickle in which storages are persistent ids ("storage", type, key, device, elements), and the numbers
+lie elsewhere: in entries of a zip archive (since 1.6), or after the pickle (before 1.6, and inside NVIDIA's pickles).
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ NESTED_STEPS = 1000  # a storage takes about 50
 
 
 class NestedStorage(Storage):
-    """A storage inside a NVIDIA pickle: a whole legacy torch file as one byte string, opened when wanted."""
+    """A storage inside an NVIDIA pickle: a whole legacy torch file as one byte string, read when it is needed."""
 
     def __init__(self, data: Any):
         self.data = data
 
     def open(self) -> Storage:
-        """The storage in the byte string.
+        """Return the storage in the byte string.
 
         Raises:
             CheckpointError: the byte string holds anything else.
@@ -44,7 +43,7 @@ class NestedStorage(Storage):
 
 
 class StorageIds:
-    """Makes storages of persistent ids, one for each key, and remembers them."""
+    """Resolver of persistent ids: makes one storage for each key, and keeps it."""
 
     def __init__(self) -> None:
         self.by_key: dict[str, Storage] = {}
@@ -53,7 +52,7 @@ class StorageIds:
     def __call__(self, pid: Any) -> Any:
         match pid:
             case ("module", Global() as name, _, _):
-                return name  # legacy files of whole modules quote the class's source beside its name
+                return name  # legacy files of whole modules hold a class's name and source code
             case ("storage", Global(path=path), str() as key, _, int() as elements):
                 return self._storage(path, key, elements)
             case ("storage", Global(path=path), str() as key, _, int() as elements, None):
@@ -73,12 +72,12 @@ class StorageIds:
 
 
 def read_legacy_torch(cursor: Cursor, callables: Callables, steps: int = MAX_STEPS) -> Any:
-    """What a torch file from before 1.6 holds.
+    """Read a torch file from before PyTorch 1.6.
 
     Args:
-        cursor: stands behind the file's magic number.
-        callables: see `PickleMachine`, as for the next.
-        steps: for each of the four pickles that follow.
+        cursor: a cursor after the file's magic number.
+        callables: see `PickleMachine`.
+        steps: largest number of instructions, for each of the four pickles that follow.
 
     Raises:
         CheckpointError: the file is damaged, hostile, or from a big-endian machine.
@@ -102,12 +101,12 @@ def read_legacy_torch(cursor: Cursor, callables: Callables, steps: int = MAX_STE
 
 
 def read_torch_zip(window: Window, scripted: bool = False) -> Any:
-    """What a torch file since 1.6 holds.
+    """Read a torch file of PyTorch 1.6 or later.
 
     Args:
         window: the whole file.
-        scripted: whether it may be a TorchScript archive. Its code is not read; its modules become records whose
-            state holds parameters, buffers and parts by name.
+        scripted: whether to accept a TorchScript archive. Its code is not read; its modules become records whose state
+            holds parameters, buffers and submodules by name.
 
     Raises:
         CheckpointError: the archive holds something else, or is damaged, compressed, hostile, or big-endian.
@@ -128,7 +127,7 @@ def read_torch_zip(window: Window, scripted: bool = False) -> Any:
     tree = PickleMachine(Cursor(entries[pickles[0]].open()), CALLABLES, ids).run()
     for key, storage in ids.by_key.items():
         if (entry := entries.get(f"{root}data/{key}")) is None:
-            continue  # matters only if this tensor is wanted, and then Storage.open says so
+            continue  # Storage.open raises an error if this tensor is needed
         storage.window = entry.open().part(0, ids.elements[key] * storage.dtype.itemsize)
     return tree
 
@@ -144,7 +143,7 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
 
 
 def _reconstruct_persistent_obj(meta: Any) -> Record:
-    """NVIDIA's modules carry their source code along; it is left where it is, the class's name is enough."""
+    """Return a record of an NVIDIA module by its class name; the source code beside it is not read."""
     match meta:
         case {"class_name": str() as name, "state": state} if len(name) <= MAX_NAME:
             return Record(name, state=state)

@@ -1,6 +1,6 @@
-"""Stretches of an open file, and a cursor that walks along one.
+"""Bounded views of an open file, and a cursor that reads one from beginning to end.
 
-Nothing outside the stretch can be reached.
+Nothing outside a view can be read through it.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a file, of which nothing is in memory until it is read."""
+    """A range of bytes in a file, of which nothing is in memory until it is read."""
 
     file: io.BufferedIOBase
-    """Open for reading, and seekable."""
+    """The file, open for reading and seekable."""
     start: int
-    """Where the stretch begins in the file, in bytes."""
+    """Offset of the first byte in the file."""
     size: int
-    """Length of the stretch in bytes."""
+    """Number of bytes."""
 
     @classmethod
     def of(cls, data: bytes) -> Window:
-        """A window on bytes in memory."""
+        """Return a window on bytes in memory."""
         return cls(io.BytesIO(data), 0, len(data))
 
     def part(self, offset: int, size: int) -> Window:
-        """A stretch of this stretch.
+        """Return a window on a part of this window.
 
         Raises:
-            CheckpointError: it would reach outside.
+            CheckpointError: the part would reach outside.
         """
         if offset < 0 or size < 0 or offset + size > self.size:
             raise CheckpointError(
@@ -43,10 +43,10 @@ class Window:
         return Window(self.file, self.start + offset, size)
 
     def read(self, offset: int = 0, size: int | None = None) -> bytearray:
-        """Bytes of this stretch; all of them by default.
+        """Read bytes of this window, by default all of them.
 
         Raises:
-            CheckpointError: they reach outside, or the file is shorter than it was.
+            CheckpointError: they reach outside, or the file has become shorter.
         """
         part = self.part(offset, self.size - offset if size is None else size)
         data = bytearray(part.size)
@@ -54,10 +54,10 @@ class Window:
         return data
 
     def read_into(self, buffer: memoryview) -> None:
-        """Fill a buffer, which must be as large, with this stretch.
+        """Read this window into a buffer of the same size.
 
         Raises:
-            CheckpointError: the file is shorter than it was.
+            CheckpointError: the file has become shorter.
         """
         self.file.seek(self.start)
         if self.file.readinto(buffer) != self.size:
@@ -73,10 +73,10 @@ class Cursor:
         self._chunk, self._chunk_start = b"", 0
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes.
+        """Read the next `count` bytes.
 
         Raises:
-            CheckpointError: there are fewer.
+            CheckpointError: fewer bytes are left.
         """
         begin = self.position - self._chunk_start
         if begin + count > len(self._chunk):
@@ -87,20 +87,20 @@ class Cursor:
         return self._chunk[begin : begin + count]
 
     def skip(self, count: int) -> Window:
-        """The next `count` bytes as a window, unread.
+        """Move past the next `count` bytes and return them as a window, unread.
 
         Raises:
-            CheckpointError: there are fewer.
+            CheckpointError: fewer bytes are left.
         """
         part = self.window.part(self.position, count)
         self.position += count
         return part
 
     def line(self, limit: int = 1024) -> bytes:
-        """The bytes up to the next newline, without it.
+        """Read the bytes up to the next newline, and return them without it.
 
         Raises:
-            CheckpointError: there is none within `limit` bytes.
+            CheckpointError: there is no newline within `limit` bytes.
         """
         line = bytearray()
         while len(line) <= limit:

@@ -1,7 +1,7 @@
-"""The directory of a zip archive whose entries are stored, not compressed, as PyTorch writes them.
+"""Read the directory of a zip archive whose entries are stored, not compressed, as PyTorch writes them.
 
-Reading it here, and not with `zipfile`, gives every entry as a window of the file: nothing is unpacked, so
-that nothing can swell, and tensors are read straight from their place. Only NumPy's archives may be compressed.
+Unlike `zipfile`, this gives every entry as a window of the file: nothing is unpacked, so that no entry can expand, and
+tensors are read straight from their place. Only NumPy's archives may be compressed.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ class Entry:
     archive: Window
     name: str
     header: int
-    """Where its local header is."""
+    """Offset of the entry's local header in the archive."""
     size: int
     packed: int
-    """Bytes that it takes in the archive."""
+    """Number of bytes that the entry takes in the archive."""
     method: int
     encrypted: bool
 
     @property
     def deflated(self) -> bool:
-        """Whether it is compressed in the ordinary way."""
+        """Whether the entry is compressed in the ordinary way (deflate), and not encrypted."""
         return self.method == _DEFLATED and not self.encrypted
 
     def open(self) -> Window:
-        """Its content.
+        """Return a window on the content of a stored entry.
 
         Raises:
-            CheckpointError: it is compressed or encrypted, or its place is not inside the archive.
+            CheckpointError: the entry is compressed or encrypted, or reaches outside the archive.
         """
         if self.method != _STORED or self.encrypted or self.size != self.packed:
             raise CheckpointError(
@@ -58,10 +58,10 @@ class Entry:
         return self._content()
 
     def inflate(self) -> Window:
-        """Its content, unpacked in memory: `size` bytes and never more.
+        """Decompress the content in memory: `size` bytes and never more.
 
         Raises:
-            CheckpointError: it is damaged, or has another size than the directory says.
+            CheckpointError: the entry is damaged, or has another size than the directory says.
         """
         unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
@@ -81,7 +81,7 @@ class Entry:
 
 
 def read_directory(archive: Window) -> dict[str, Entry]:
-    """The entries by name.
+    """Return the entries of an archive by name.
 
     Raises:
         CheckpointError: the archive is damaged or cut off, has too many entries, or two of the same name.
@@ -99,7 +99,7 @@ def read_directory(archive: Window) -> dict[str, Entry]:
 
 
 def _find_directory(archive: Window) -> tuple[int, Window]:
-    """Number of entries, and where they are listed."""
+    """Find the directory: return the number of entries, and a window on their list."""
     tail_size = min(archive.size, _END.size + _FULL16)
     tail_start = archive.size - tail_size
     tail = archive.read(tail_start, tail_size)
@@ -132,7 +132,7 @@ def _read_entry(cursor: Cursor, archive: Window) -> Entry:
 
 
 def _widened(extra: bytes, *values: int) -> list[int]:
-    """Sizes and offsets beyond 32 bits are all ones in the entry, and follow in the extra field of kind 1."""
+    """Replace sizes and offsets that are all ones by their 64-bit values from the extra field of kind 1."""
     position, wide = 0, b""
     while position + 4 <= len(extra):
         kind, size = struct.unpack_from("<HH", extra, position)

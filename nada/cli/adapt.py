@@ -1,4 +1,4 @@
-"""`nada adapt` and `nada demo`: a training from start or state to a folder of results."""
+"""`nada adapt` and `nada demo`: train an adaptation, or resume one, and save the results in a folder."""
 
 from __future__ import annotations
 
@@ -51,20 +51,25 @@ def add(commands: Any) -> None:
         "--preset",
         choices=PRESETS,
         metavar="NAME",
-        help="settings to start from; see nada presets. Below 1024 px, their numbers of layers shrink in proportion",
+        help="preset to start from, see `nada presets`; below 1024 px, its numbers of layers shrink in proportion",
     )
     parser.add_argument(
-        "--style-images", type=Path, nargs="+", default=(), metavar="PATH", help="take the target from these pictures"
+        "--style-images",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="PATH",
+        help="pictures, or folders of pictures, in the style to adapt to",
     )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="resume the run in DIR, with its own settings")
     defaults = {name: settings_of(AdaptConfig)[name].default for name in RECOMMENDABLE}
-    shown = {  # the help of those without a default says what they are
-        name: f"what the generator's file recommends, else {default}" for name, default in defaults.items() if default
+    shown = {  # settings whose default is None explain it in their own help
+        name: f"recommended by the generator's file, else {default}" for name, default in defaults.items() if default
     }
     add_config(parser, "adaptation", defaults=shown)
     _add_run_options(parser, "a new folder named after the texts")
 
-    short = add_command(commands, "demo", "photo -> sketch on the models that are included", run, show)
+    short = add_command(commands, "demo", "adapt photo -> sketch with the included demo models", run, show)
     short.set_defaults(generator=demo.NAME, clip=demo.NAME, style_images=(), resume=None, preset=None)
     add_config(short, "adaptation", defaults=shown | demo.TEXTS)
     _add_run_options(short, "a new folder nada-demo")
@@ -76,21 +81,24 @@ def _add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
         "--snapshot-every",
         type=int,
         metavar="N",
-        help="save a snapshot, and what --resume needs, every N iterations; 0 never (default: for each column of the "
-        "filmstrip)",
+        help="save a snapshot and the state for --resume every N iterations; 0 for never (default: for each column "
+        "of the filmstrip)",
     )
 
 
 def show(record: dict[str, Any]) -> str:
-    """The record as text."""
+    """Describe the record as text."""
     return show_run(record, "adapted")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Adapt a generator and leave everything in a folder. Ctrl-C ends it after the step in progress and keeps it.
+    """Adapt a generator and save all results in a folder. Ctrl-C stops after the current step and saves them too.
 
     Returns:
         The record: recipe, losses and layers of each iteration, seconds, and the files written.
+
+    Raises:
+        NadaError: a file cannot be read or written, or a setting does not fit the generator.
     """
     settings = given(args)
     if args.resume:
@@ -101,7 +109,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     base = load_base(args.generator).to(place)
     config, preset_clip = _configuration(args, settings, base)
     name = "nada-demo" if args.command == "demo" else f"nada-{result_name(config)}"
-    config.layer_count(base)  # refuse what does not fit before CLIP is loaded or downloaded
+    config.layer_count(base)  # refuse settings that do not fit before CLIP is loaded or downloaded
     config.trained_layers(base)
     moments = _moments(args.snapshot_every, config.iterations)
     pictures = load_pictures(args.style_images, base.config.resolution).to(place) if args.style_images else None
@@ -118,7 +126,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _configuration(
     args: argparse.Namespace, settings: dict[str, Any], base: Generator
 ) -> tuple[AdaptConfig, str | None]:
-    """The configuration that the arguments ask for, and the CLIP models that their preset suggests."""
+    """The configuration from the arguments, and the CLIP models that the preset suggests, if any."""
     preset = PRESETS.get(args.preset)
     defaults = demo.TEXTS if args.command == "demo" else preset.settings_for(base) if preset else {}
     settings = {"source": "", "target": "", **defaults, **settings}
@@ -131,7 +139,7 @@ def _configuration(
 
 
 def _moments(every: int | None, iterations: int) -> Collection[int]:
-    """Iterations at which to take snapshots: every so many; 0 never; None for each column of the filmstrip."""
+    """Iterations at which to take snapshots: multiples of `every`; 0: none; None: one for each filmstrip column."""
     if every is None:
         return evenly(iterations, STRIP_COLUMNS)
     if not 0 <= every <= MAX_STEPS:
@@ -140,32 +148,35 @@ def _moments(every: int | None, iterations: int) -> Collection[int]:
 
 
 def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
-    """Resume a run that was stopped, complete one whose results are missing, or lengthen one that is done."""
+    """Resume a stopped run, write the missing results of a finished one, or extend it by more iterations."""
     iterations = settings.pop("iterations", None)
     names = [*settings, *(name for name in ("preset", "style_images", "out", "overwrite") if getattr(args, name))]
     if names:
         option = names[0].replace("_", "-")
         raise UsageError(
-            f"--{option} does not go with --resume: a run keeps its settings; only --iterations may change"
+            f"--{option} cannot be combined with --resume: a run keeps its settings; only --iterations may change"
         )
     folder = RunFolder(args.resume)
     found = next(folder.load_states(), None)
     if found is None:
-        raise NadaError(f"{args.resume} holds no state of a run; only one with snapshots, or one stopped, can resume")
+        raise NadaError(
+            f"{args.resume} holds no state of a run, so there is nothing to resume; only a run with snapshots, or one "
+            "that was stopped, has a state"
+        )
     _, state = found
     config = AdaptConfig.from_recipe(state.recipe)
     config = replace(config, iterations=iterations or config.iterations)
     done = state.recipe["iterations_done"]
     if done > config.iterations or (done == config.iterations and folder.is_complete(done)):
         raise UsageError(
-            f"the run in {args.resume} has done {done} iterations; give --iterations with more to lengthen it"
+            f"the run in {args.resume} has done {done} iterations; give a larger number as --iterations to extend it"
         )
     notes = {name: value for name, value in state.notes.items() if name != "history"}
     if not fits(notes, NOTES):
         raise NadaError(f"the notes in the state of {args.resume} are damaged; start the run again in another folder")
     generator = args.generator or notes.get("generator") or demo_base(state.recipe)
     if not generator:
-        raise UsageError("the run does not tell where its base generator is; give --generator")
+        raise UsageError("the run does not say where its base generator is; give --generator")
     clip = args.clip or _stored_clip(notes.get("clip"), state.recipe, str(args.resume))
     notes |= {"generator": storable(generator), "clip": storable(clip)}
     if args.snapshot_every is not None:
@@ -179,12 +190,12 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
 
 
 def _stored_clip(spec: Any, recipe: dict[str, Any], what: str) -> str:
-    """The CLIP models of a run: as it was started on the command line, else as its recipe names them."""
+    """Specification of a run's CLIP models: the one given on the command line, else that of the recipe."""
     return stored_clip(spec, what) if isinstance(spec, str) else recorded_clip(recipe["clip"], what)
 
 
 def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
-    """Iterate to the end or to Ctrl-C, save the results, and return the record."""
+    """Train to the end or to Ctrl-C, save the results, and return the record."""
     run, interrupted = kept.run, False
     total = len(run)
     with Interrupt() as interrupt, tqdm(total=total, initial=run.iteration, disable=not progress) as bar:
@@ -199,5 +210,5 @@ def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
         return save_results(kept, interrupted)
     except BaseException:
         if kept.is_stored:
-            log.warning("the training is kept; `nada adapt --resume %s` writes what is missing", kept.folder.path)
+            log.warning("the training is saved; `nada adapt --resume %s` writes the missing files", kept.folder.path)
         raise

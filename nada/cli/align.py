@@ -29,25 +29,25 @@ from .shared import load_base, pick_device
 
 log = logging.getLogger(__name__)
 DETECTORS = CACHE / "detectors"
-MIN_SIZE, MAX_SIZE = 16, 4096  # of a square's image, in pixels
+MIN_SIZE, MAX_SIZE = 16, 4096  # smallest and largest side of a cut-out square, in pixels
 
 
 def add(commands: Any) -> None:
     """Add the verb."""
     parser = add_command(
-        commands, "align", "cut the square of a face out of a photo, or paste one back", run, show_files
+        commands, "align", "cut the square of a face out of a photo, or paste a picture back", run, show_files
     )
     parser.add_argument("photo", type=Path, metavar="PHOTO", help="picture file; its EXIF orientation counts")
     add_placing(parser)
     parser.add_argument(
         "--fit",
         metavar="GENERATOR",
-        help="move, scale and turn the square, from where it was found, until this generator shows what is in it best: "
-        "for animals and things without landmarks",
+        help="generator to which the found square is fitted: moved, scaled and turned until the generator reproduces "
+        "its content best; for animals and things without landmarks",
     )
     add_device(parser)
     parser.add_argument(
-        "--size", type=int, default=1024, help="side of the square's picture in pixels (default: %(default)s)"
+        "--size", type=int, default=1024, help="side of the cut-out square in pixels (default: %(default)s)"
     )
     parser.add_argument(
         "--paste",
@@ -55,7 +55,7 @@ def add(commands: Any) -> None:
         action="append",
         default=[],
         metavar="PICTURE",
-        help="picture to put back into the photo in place of the square; with --face all, one for each face",
+        help="picture to paste into the photo in place of the square; with --face all, one for each face",
     )
     add_pasting(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-align)")
@@ -69,19 +69,23 @@ def add_placing(parser: argparse.ArgumentParser) -> None:
         "--face",
         default=LARGEST,
         metavar="WHICH",
-        help="face to find: largest, all, or a number from 1, from the left (default: %(default)s)",
+        help="face to find: largest, all, or its number counted from the left, from 1 (default: %(default)s)",
     )
     where.add_argument(
-        "--eyes", metavar="X,Y,X,Y", help="middles of both eyes in pixels, the left of the picture first"
+        "--eyes", metavar="X,Y,X,Y", help="centers of both eyes in pixels, first the one on the left of the picture"
     )
     where.add_argument(
-        "--points", metavar="X,Y,...", help="eight numbers: left eye, right eye, left and right corner of the mouth"
+        "--points",
+        metavar="X,Y,...",
+        help="eight numbers in pixels: left eye, right eye, left and right corner of the mouth",
     )
-    where.add_argument("--square", metavar="X,Y,SIDE[,ROLL]", help="middle and side in pixels, and roll in degrees")
+    where.add_argument(
+        "--square", metavar="X,Y,SIDE[,ROLL]", help="center and side of the square in pixels, and roll in degrees"
+    )
     where.add_argument(
         "--middle",
         action="store_true",
-        help="the largest square in the middle, as for pictures that are aligned already",
+        help="use the largest centered square, for pictures that are aligned already",
     )
     parser.add_argument(
         "--detector",
@@ -109,7 +113,7 @@ def add_pasting(parser: argparse.ArgumentParser) -> None:
 
 
 def placing(args: argparse.Namespace) -> Placing:
-    """Where the square is, by the arguments of `add_placing`."""
+    """Read the arguments of `add_placing`: how to find the square of a photo."""
     for method in (EYES, POINTS, SQUARE):
         if (text := getattr(args, method)) is not None:
             return Placing(method, parse_numbers(text))
@@ -117,7 +121,7 @@ def placing(args: argparse.Namespace) -> Placing:
 
 
 def find_faces(photo: Tensor, detector: Path | None) -> list[Face]:
-    """The faces that YuNet finds in a photo [1, 3, H, W]; its model is downloaded if no file is given."""
+    """Find faces in a photo [1, 3, H, W] with YuNet; its model is downloaded if no file is given."""
     if detector is None:
         detector, notes = download(YUNET, DETECTORS.expanduser())
         log.info("face detector: %s", " ".join(notes))
@@ -125,12 +129,16 @@ def find_faces(photo: Tensor, detector: Path | None) -> list[Face]:
 
 
 def open_photo(path: Path) -> Tensor:
-    """A picture file as an image [1, 3, H, W] in [-1, 1]."""
+    """Read a picture file as an image [1, 3, H, W] in [-1, 1]."""
     return from_pil(read_picture(path))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Write the square of each face, the photo with the squares drawn on it, and the photo with `--paste` put back."""
+    """Write the square of each face, the photo with the squares drawn on it, and with `--paste` the pasted photo.
+
+    Raises:
+        UsageError: a size out of range, pictures to paste that do not match the squares, or an occupied folder.
+    """
     where = placing(args)
     if not MIN_SIZE <= args.size <= MAX_SIZE:
         raise UsageError(f"--size is {args.size}; it must be in {MIN_SIZE}..{MAX_SIZE}")
@@ -138,7 +146,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out: Path = args.out or free_path(Path("nada-align"))
     if not args.overwrite and any(out.glob("*.png")):
         raise UsageError(
-            f"{out} holds pictures already; choose another folder, or add --overwrite to replace those of equal names"
+            f"{out} already holds pictures; choose another folder, or add --overwrite to replace those of equal names"
         )
     photo, pasted = open_photo(args.photo), [open_photo(path) for path in args.paste]
     squares = where.place(photo, lambda image: find_faces(image, args.detector))

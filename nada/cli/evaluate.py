@@ -1,4 +1,4 @@
-"""`nada evaluate`: quality, diversity and likeness to the source, as a table or JSON."""
+"""`nada evaluate`: measure quality, diversity and likeness to the source; shown as a table or JSON."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ RECORDED = "that of the adaptation"
 def add(commands: Any) -> None:
     """Add the verb."""
     parser = add_command(commands, "evaluate", "measure quality, diversity and likeness to the source", run, show)
-    parser.add_argument("--generator", required=True, metavar="FILE", help="the generator to measure")
+    parser.add_argument("--generator", required=True, metavar="FILE", help="generator to measure")
     parser.add_argument(
         "--base",
         default=AUTO,
         metavar="FILE",
-        help="generator that it was adapted from: FILE, 'auto' (a demo generator, if it was one) or 'none' (no "
+        help="generator before the adaptation: FILE, 'auto' (the demo generator, if it was one) or 'none' (no "
         "comparison)",
     )
     parser.add_argument(
@@ -52,12 +52,13 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--identity",
         metavar="SPEC",
-        help="CLIP models that took no part in the adaptation, to measure whether the images still show the same ones",
+        help="CLIP models that took no part in the adaptation, to measure whether each image still shows the same "
+        "individual",
     )
     parser.add_argument(
         "--latents",
         metavar="FILE",
-        help="codes to measure on instead of random ones, such as those of `nada invert`; --count, --seeds, "
+        help="file of codes to measure on instead of random ones, such as that of `nada invert`; --count, --seeds, "
         "--psi and --mixing then have no effect",
     )
     add_config(parser, "measurement", EvaluateConfig, defaults=dict.fromkeys(("target", "source"), RECORDED))
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     values = given(args, EvaluateConfig)
     values["target"] = values.get("target") or recipe.get("target")
     if not values["target"]:
-        raise UsageError(f"{args.generator} does not tell what it was adapted to; give --target")
+        raise UsageError(f"{args.generator} does not say what it was adapted to; give --target")
     values["source"] = values.get("source") or recipe.get("source", "")
     config = EvaluateConfig(**values)
     base = _find_base(args.base, recipe)
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _independent(spec: str | None, recipe: dict[str, Any], place: torch.device) -> ClipEnsemble | None:
-    """The models of --identity.
+    """Load the CLIP models of --identity.
 
     Raises:
         UsageError: the adaptation was trained with one of them.
@@ -101,12 +102,13 @@ def _independent(spec: str | None, recipe: dict[str, Any], place: torch.device) 
     used = {model.get("fingerprint") for model in recipe.get("clip", ())}
     if taken := [model.name for model in models if model.fingerprint in used]:
         raise UsageError(
-            f"the adaptation was trained with {taken[0]}, so it flatters it; give --identity another model"
+            f"the adaptation was trained with {taken[0]}, which therefore favors it; give --identity another model"
         )
     return models
 
 
 def _find_base(choice: str, recipe: dict[str, Any]) -> Generator | None:
+    """Load the generator of --base; None if there is none to compare with."""
     if choice == AUTO:
         name = demo_base(recipe)
         return load_base(name) if name else None
@@ -114,10 +116,10 @@ def _find_base(choice: str, recipe: dict[str, Any]) -> Generator | None:
         return None
     if not (choice in demo.GENERATORS or Path(choice).is_file()):
         names = ", ".join(map(repr, demo.GENERATORS))
-        raise UsageError(f"the base {choice!r} is no file; give one, or {names}, or 'none'")
+        raise UsageError(f"--base is {choice!r}, which is not a file; give a generator file, {names}, or 'none'")
     return load_base(choice)
 
 
 def show(result: dict[str, Any]) -> str:
-    """The result as a table."""
+    """Format the result as a table."""
     return f"{report(result)} ({result['device']})"

@@ -14,28 +14,34 @@ from .parsing import GENERATOR_HELP, add_command, show_tree
 def add(commands: Any) -> None:
     """Add the verbs."""
     inspect = add_command(
-        commands, "inspect", "describe a checkpoint, without running anything in it", run_inspect, show_tree
+        commands, "inspect", "describe a checkpoint without running any code in it", run_inspect, show_tree
     )
-    inspect.add_argument("file", metavar="FILE", help="any file, or the name of an included generator, such as demo")
+    inspect.add_argument("file", metavar="FILE", help="checkpoint, or the name of an included generator, such as demo")
 
     convert = add_command(
         commands, "convert", "write a generator as safetensors or as rosinality .pt", run_convert, show_tree
     )
     convert.add_argument("source", metavar="IN", help=GENERATOR_HELP)
-    convert.add_argument("target", metavar="OUT.safetensors|OUT.pt", type=Path)
+    convert.add_argument(
+        "target", metavar="OUT.safetensors|OUT.pt", type=Path, help="file to write; its ending selects the format"
+    )
     convert.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
 
 def run_inspect(args: argparse.Namespace) -> dict[str, Any]:
-    """Describe a file; see `inspect_file`."""
+    """Describe a checkpoint file; see `inspect_file`."""
     return inspect_file(args.file)
 
 
 def run_convert(args: argparse.Namespace) -> dict[str, Any]:
-    """Write a generator as safetensors, or as rosinality's .pt for other programs."""
+    """Write a generator as safetensors, or as rosinality's .pt for other programs.
+
+    Raises:
+        UsageError: the target has another ending, or exists already.
+    """
     target: Path = args.target
     if target.suffix not in (".safetensors", ".pt"):
-        raise UsageError(f"{target} does not end in .safetensors or .pt; those are the formats written")
+        raise UsageError(f"{target} must end in .safetensors or .pt, the formats that can be written")
     if target.exists() and not args.overwrite:
         raise UsageError(f"{target} exists; choose another name, or add --overwrite to replace it")
     generator = load_generator(args.source)

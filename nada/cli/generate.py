@@ -1,4 +1,4 @@
-"""`nada generate`: images of a generator, with styles, a mapper, and codes from a file."""
+"""`nada generate`: generate images, optionally with styles, a mapper, and codes from a file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .shared import check_seed, load_base, pick_device, split_spec, styled
 
 log = logging.getLogger(__name__)
 
-GRID = 100  # images in the grid, at most
+GRID = 100  # largest number of images in the grid
 
 
 def add(commands: Any) -> None:
@@ -38,8 +38,10 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--style", action="append", default=[], metavar="FILE[:STRENGTH]", help=f"{STYLE_HELP}; several add up"
     )
-    parser.add_argument("--count", type=int, default=16, help="number of images (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first image; image i uses seed + i")
+    parser.add_argument("--count", type=int, default=16, metavar="N", help="number of images (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the first image; image i uses seed + i (default: %(default)s)"
+    )
     parser.add_argument(
         "--seed-from",
         choices=SOURCES,
@@ -49,7 +51,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--latents",
         metavar="FILE",
-        help="codes of W or W+ to use instead of random ones (.npz, .npy, .pt or .safetensors), all that FILE holds; "
+        help="file of W or W+ codes to use instead of random ones (.npz, .npy, .pt or .safetensors), one image each; "
         "--count, --seed-from, --psi and --class then have no effect",
     )
     parser.add_argument(
@@ -66,12 +68,18 @@ def add(commands: Any) -> None:
         help="index of the class, for class-conditional generators (default: %(default)s)",
     )
     parser.add_argument(
-        "--noise", choices=NOISE_MODES, default="const", help="kind of fine detail (default: %(default)s)"
+        "--noise",
+        choices=NOISE_MODES,
+        default="const",
+        help="noise maps, the source of fine detail: those of the generator, random ones, or none "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--mapper", metavar="FILE[:STRENGTH]", help="latent mapper to apply to the codes (default strength: 1)"
     )
-    parser.add_argument("--batch", type=int, default=8, help="images computed at a time (default: %(default)s)")
+    parser.add_argument(
+        "--batch", type=int, default=8, metavar="N", help="images computed at a time (default: %(default)s)"
+    )
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
@@ -82,7 +90,7 @@ def add(commands: Any) -> None:
         "--crop",
         type=_size,
         metavar="WIDTHxHEIGHT",
-        help="size of the middle part of each image to save: 512x384 removes the black bars of the LSUN cars",
+        help="size of the central part of each image to save: 512x384 removes the black bars of the LSUN cars",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the pictures (default: a new nada-images)")
     parser.add_argument("--overwrite", action="store_true", help="replace pictures of equal names in DIR")
@@ -93,8 +101,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Write images of a generator, and a grid of the first hundred, into a new folder.
 
     Image i has the seed `--seed` + i, or code i of the file `--latents`. Styles change the generator and a mapper
-    changes the codes; both are given as FILE or FILE:STRENGTH. Noise maps of `nada invert --fit-noise` in the file of
-    codes take the place of the stored ones.
+    changes the codes; both are given as FILE or FILE:STRENGTH. If the file of codes holds noise maps from
+    `nada invert --fit-noise`, they replace those of the generator.
+
+    Raises:
+        UsageError: an argument is out of range, or the folder already holds pictures.
     """
     check_seed(args.seed)
     if args.batch < 1:
@@ -102,7 +113,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out: Path = args.out or free_path(Path("nada-images"))
     if not args.overwrite and any(out.glob("*.png")):
         raise UsageError(
-            f"{out} holds pictures already; choose another folder, or add --overwrite to replace those of equal names"
+            f"{out} already holds pictures; choose another folder, or add --overwrite to replace those of equal names"
         )
     base = load_base(args.generator)
     model = styled(base, args.style).to(pick_device(args.device))
@@ -119,7 +130,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     folder = ResultFolder(out, new=not args.overwrite)
     folder.prepare()
     shown = []
-    for start in range(0, len(ws), args.batch):  # written as they are made: many do not fit into memory
+    for start in range(0, len(ws), args.batch):  # each chunk is written at once, as all images may not fit into memory
         part = ws[start : start + args.batch]
         noise = noise_part(fitted, start, args.batch) or args.noise
         images = generate(model, part, noise, args.seed + start, args.batch, half=args.precision == "half")
@@ -133,9 +144,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    """WIDTHxHEIGHT as numbers."""
+    """Parse WIDTHxHEIGHT as (width, height)."""
     if not (match := re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write for example 512x384")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write WIDTHxHEIGHT, such as 512x384")
     return int(match[1]), int(match[2])
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C that lets the step under way finish."""
+"""Handle Ctrl-C: let the current step finish."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 
 class Interrupt:
-    """While entered, the first Ctrl-C only sets `requested`; a second one interrupts at once, as usual."""
+    """Context in which the first Ctrl-C only sets `requested`; a second one interrupts at once, as usual."""
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: Any = None  # whatever handled the signal before
+        self._previous: Any = None  # the handler to restore
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:

@@ -15,10 +15,10 @@ from .output import forgiving, show
 from .parsing import escaped
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
-PACKAGE = __package__.rpartition(".")[0]  # "nada", or its name inside another program
+PACKAGE = __package__.rpartition(".")[0]  # "nada", or the name under which another program imports it
 EPILOG = """\
 examples:
-  nada demo                                            photo -> sketch on the small models that are included
+  nada demo                                            photo -> sketch with the small models that are included
   nada adapt --generator ffhq.pkl --source photo --target sketch --layers all
   nada adapt --generator afhqdog.pkl --source dog --target pig --iterations 200
   nada adapt --generator ffhq.pkl --preset sketch
@@ -33,8 +33,8 @@ examples:
   nada style diff ffhq.pkl ffhq_sketch.pt sketch.safetensors     save a published adaptation as a style
   nada photo me.jpg --generator ffhq.pkl --style sketch.style.safetensors      your own photo in a style
   nada mapper --generator nada-dog_to_pig/dog_to_pig.safetensors --target pig
-  nada align me.jpg --eyes 212,240,310,241             the square of a face as in FFHQ; --face finds it
-  nada direction --generator ffhq.pkl --source face --target "smiling face"     an edit as a style, without training
+  nada align me.jpg --eyes 212,240,310,241             cut a face out as in FFHQ; without --eyes, the face is detected
+  nada direction --generator ffhq.pkl --source face --target "smiling face"     save an edit as a style, no training
   nada models                                          list published models; nada models ffhq-1024 downloads one
   nada inspect ffhq.pkl
   nada convert ffhq.pkl ffhq.safetensors
@@ -62,7 +62,7 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         args = build_parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     finally:
-        show("")  # sends off the help, which argparse only begins to write
+        show("")  # flushes the help: argparse only writes it to a buffer, and a closed pipe would fail later
     _set_up_logging(args.command)
     result = args.run(args)
     show(f"{strict_json(result) if args.json else args.show(escaped(result))}\n")
@@ -70,7 +70,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def joined(words: Sequence[str]) -> list[str]:
-    """The words of a command, those of a verb of two words as one: "sweep best" stands beside "sweep FILE"."""
+    """The command's words with "sweep best" joined into one, since argparse takes "sweep FILE" as a verb too."""
     two = " ".join(words[:2])
     return [two, *words[2:]] if two == sweep.BEST else [*words]
 
@@ -81,7 +81,7 @@ def _fail(error: BaseException, code: int) -> int:
 
 
 def _set_up_logging(command: str) -> None:
-    """Our own messages on stderr; those of the libraries beneath end in our errors, or do not matter here."""
+    """Log this package's messages to stderr and silence other libraries, whose failures arrive as exceptions."""
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("nada: %(message)s"))
     logging.getLogger(PACKAGE).handlers = [handler]
@@ -93,7 +93,7 @@ def _set_up_logging(command: str) -> None:
 
 
 class _OneLine(logging.Formatter):
-    """Messages quote names and texts from files; each is shown as one line."""
+    """Formatter that shows each message as one printable line, whatever names and texts from files it quotes."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))

@@ -1,4 +1,4 @@
-"""`nada models`: published models, as a list or as a download."""
+"""`nada models`: list published models, or download one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """The list as a table, or the facts of a download."""
+    """Format the list as a table, or the result of a download."""
     if "generators" not in result:
         return show_tree(result)
     rows = [("NAME", "PX", "MB", "FROM", "WHAT IT MAKES")]

@@ -1,4 +1,4 @@
-"""Settings of a configuration as arguments of the command line."""
+"""Turn the settings of a configuration class into command-line arguments."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def add_config(
     required: Sequence[str] = (),
     several: bool = False,
 ) -> None:
-    """Add an argument for each setting of a configuration. Arguments that are not given leave no attribute.
+    """Add an argument for each setting of a configuration. An argument that the user omits leaves no attribute.
 
     Args:
-        parser: the parser of a verb.
+        parser: parser of a verb.
         title: heading of the arguments in the help.
-        config: the configuration class.
-        defaults: values, or words for them, to show instead of the configuration's own defaults.
+        config: configuration class.
+        defaults: values, or texts, that the help shows instead of the configuration's own defaults.
         required: names of the settings that must be given.
-        several: whether a setting that is not a switch takes several values; it is then a list.
+        several: whether each setting except a switch takes several values, as a list.
     """
     group = parser.add_argument_group(title)
     for name, setting in settings_of(config).items():
@@ -48,12 +48,12 @@ def add_config(
 
 
 def given(args: argparse.Namespace, config: type = AdaptConfig) -> dict[str, Any]:
-    """The settings that the user wrote: {name: value}."""
+    """The settings given on the command line: {name: value}."""
     return {name: getattr(args, name) for name in settings_of(config) if hasattr(args, name)}
 
 
 def _reader(kinds: tuple[type, ...]) -> Callable[[str], Any]:
-    """The function that turns a word of the command line into one of several types, numbers first."""
+    """Return a function that parses an argument as the first of these types that fits: int, float, str."""
     if len(kinds) == 1:
         return kinds[0]
 

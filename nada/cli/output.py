@@ -1,4 +1,4 @@
-"""Standard output and error of a command: whatever cannot be shown stops neither the work nor the command."""
+"""Robust standard output and error: a closed pipe or an unprintable character never stops a command."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, TextIO
 
 from ..errors import NadaError
 
-CLOSED = (errno.EPIPE, errno.EINVAL)  # of a pipe that nobody reads any more; the second on Windows
+CLOSED = (errno.EPIPE, errno.EINVAL)  # error codes of a pipe without a reader; the second one on Windows
 
 
 class _Lossy:
-    """A stream whose reader may go away, such as that of `2>&1 | head`: it then takes everything and shows nothing."""
+    """Stream wrapper that discards all output once its reader is gone, as with `2>&1 | head`."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -39,7 +39,7 @@ class _Lossy:
 
 @contextmanager
 def forgiving() -> Iterator[None]:
-    """While entered, letters that the console does not have are written as escapes, and messages may get lost."""
+    """Context in which unprintable characters are written as escapes and a closed stderr is ignored."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # other programs put objects of their own there
             stream.reconfigure(errors="backslashreplace")
@@ -48,10 +48,10 @@ def forgiving() -> Iterator[None]:
 
 
 def show(text: str) -> None:
-    """Write a text to standard output. A reader that has seen enough, such as `head`, is no failure.
+    """Write a text to standard output. A pipe closed by its reader, such as `head`, is not an error.
 
     Raises:
-        NadaError: it cannot be printed, for example to a file on a full disk.
+        NadaError: the text cannot be written, for example to a file on a full disk.
     """
     try:
         print(text, end="", flush=True)
@@ -65,7 +65,7 @@ def show(text: str) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Send what a stream still holds, and all that follows, nowhere: Python would fail at it again when it exits."""
+    """Redirect a stream, with its buffer, to the null device; otherwise Python fails again when it flushes at exit."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

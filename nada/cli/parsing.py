@@ -13,14 +13,14 @@ Result = dict[str, Any]
 Verb = Callable[[argparse.Namespace], Result]
 Show = Callable[[Result], str]
 
-GENERATOR_HELP = "a StyleGAN2 file (.safetensors, rosinality .pt, NVIDIA .pkl), 'demo' or 'demo-person'"
+GENERATOR_HELP = "StyleGAN2 file (.safetensors, rosinality .pt, NVIDIA .pkl), 'demo' or 'demo-person'"
 CLIP_HELP = (
     "CLIP models with optional weights: NAME[:WEIGHT],... where NAME is 'demo', an open_clip architecture such as "
     "ViT-B/32 (OpenAI's weights, downloaded on first use), ARCHITECTURE@TAG, ARCHITECTURE@FILE, or a folder with "
     "open_clip_config.json and weights. Default: the paper's ViT-B/32,ViT-B/16; for the demo generator, demo"
 )
-STYLE_HELP = "a style file, with a strength in -1..2 (default 1)"
-DEVICE_HELP = "auto, cpu, cuda, cuda:1, mps (default: %(default)s)"
+STYLE_HELP = "style file, with a strength in -1..2 (default strength: 1)"
+DEVICE_HELP = "device: auto, cpu, cuda, cuda:1 or mps (default: %(default)s)"
 
 
 def add_command(commands: Any, name: str, help: str, run: Verb, show: Show) -> argparse.ArgumentParser:
@@ -30,8 +30,8 @@ def add_command(commands: Any, name: str, help: str, run: Verb, show: Show) -> a
         commands: argparse's collection of subcommands.
         name: the verb.
         help: a line for the list of verbs.
-        run: the parsed arguments -> a JSON-able result.
-        show: the result -> text for people.
+        run: turns the parsed arguments into a JSON-serializable result.
+        show: turns the result into text for people.
     """
     parser: argparse.ArgumentParser = commands.add_parser(name, help=help)
     parser.description = f"{parser.prog}: {help}."
@@ -49,24 +49,24 @@ def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
     """Add the arguments of every training: --out, --overwrite, --quiet and --device."""
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder for the results (default: {default_out})")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     add_device(parser)
 
 
 def show_run(record: Result, done: str) -> str:
-    """The record of a training as text: whether it is complete, and its files.
+    """Describe a training's record as text: whether it is complete, and its files.
 
     Args:
-        record: from a training verb.
-        done: the word for a run that reached its end, such as "adapted".
+        record: record of a training verb.
+        done: verb for a completed run, such as "adapted".
     """
     iterations, seconds = record["recipe"]["iterations_done"], record["seconds"]
-    head = "interrupted: kept the state after" if record["interrupted"] else f"{done} in"
+    head = "interrupted: saved the state after" if record["interrupted"] else f"{done} in"
     return f"{head} {iterations} iterations, {seconds:.1f} s ({record['device']})\n{show_files(record)}"
 
 
 def show_files(record: dict[str, Any]) -> str:
-    """The files in a record, a line each."""
+    """List the files of a record, one per line."""
     files = {k: v for k, v in record["files"].items() if not k.startswith("seed_")}
     width = max(map(len, files), default=0)
     lines = [f"  {name.replace('_', ' '):{width}}  {path}" for name, path in files.items()]
@@ -74,7 +74,7 @@ def show_files(record: dict[str, Any]) -> str:
 
 
 def escaped(value: Any) -> Any:
-    """A result with all its texts, names included, made `printable`: much of them comes from files of strangers."""
+    """A result whose texts and keys are all `printable`, since many come from files of strangers."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
@@ -83,7 +83,7 @@ def escaped(value: Any) -> Any:
 
 
 def show_tree(value: Any, indent: str = "") -> str:
-    """Nested results as indented lines; empty values are left out."""
+    """Format nested results as indented lines, without empty values."""
     lines = []
     for key, item in value.items():
         if isinstance(item, dict):

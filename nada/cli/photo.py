@@ -1,4 +1,4 @@
-"""`nada invert` and `nada photo`: latent codes of photos, and a photo in the style of an adaptation."""
+"""`nada invert` and `nada photo`: find the latent codes of photos, and show a photo in a style."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_f
 from .shared import load_base, pick_device, split_spec, styled
 
 log = logging.getLogger(__name__)
-STORE = CACHE / "photos"  # states to resume from, and not to repeat what was done
+STORE = CACHE / "photos"  # states of optimizations, to resume them and to reuse finished ones
 NONE = "none"
 CODES = "codes"
 Loop = TypeVar("Loop", bound=PhotoLoop[Any])
@@ -63,8 +63,8 @@ def add(commands: Any) -> None:
         type=float,
         default=0.0,
         metavar="FRAMES",
-        help="smooth the codes over time, for photos that are the frames of a video: the deviation in frames "
-        "(default: %(default)s)",
+        help="standard deviation, in frames, of smoothing the codes over time, for photos that are the frames of a "
+        "video (default: %(default)s)",
     )
     invert.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: a new nada-invert)")
     invert.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
@@ -84,9 +84,11 @@ def add(commands: Any) -> None:
         metavar="STEPS",
         help="tune the generator to the photo before the style, for more likeness (default: no; STEPS: %(const)s)",
     )
-    photo.add_argument("--save-likeness", type=Path, metavar="FILE", help="with --tune, save the tuning as a style")
     photo.add_argument(
-        "--square-only", action="store_true", help="write the square alone, without pasting it into the photo"
+        "--save-likeness", type=Path, metavar="FILE", help="style file to save the tuning to; requires --tune"
+    )
+    photo.add_argument(
+        "--square-only", action="store_true", help="write only the square, without pasting it into the photo"
     )
     add_pasting(photo)
     photo.add_argument(
@@ -101,52 +103,63 @@ def _add_inversion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder",
         metavar="FILE",
-        help="encoder for this generator (e4e, pSp, ReStyle, or 'demo'), which finds the codes to start from",
+        help="encoder for this generator (e4e, pSp, ReStyle, or 'demo') that estimates the initial codes",
     )
     parser.add_argument(
-        "--no-optimize", action="store_true", help="take the encoder's codes as they are, in a fraction of the time"
+        "--no-optimize", action="store_true", help="use the encoder's codes as they are, in a fraction of the time"
     )
     parser.add_argument(
         "--clip",
         metavar="SPEC",
-        help="CLIP models whose features are compared, as for `nada adapt`, or 'none' (default: the demo's for the "
-        "demo generators, else none)",
+        help="CLIP models whose features are compared, as for `nada adapt`, or 'none' (default: 'demo' for the demo "
+        "generators, else 'none')",
     )
     add_placing(parser)
     parser.add_argument(
         "--fit-square",
         action="store_true",
-        help="move, scale and turn the square, from where it was found, until the generator shows what is in it best: "
-        "for animals and things without landmarks",
+        help="move, scale and turn the found square until the generator reproduces its content best: for animals and "
+        "things without landmarks",
     )
     add_config(parser, "projection", ProjectConfig)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     add_device(parser)
 
 
 @dataclass
 class Inversion:
-    """Photos, their squares and their codes, on the device of the generator."""
+    """Result of an inversion: photos, their squares and their codes."""
 
     base: Generator
     clip: ClipEnsemble | None
     photos: list[Tensor]
     """Each [1, 3, H, W] in [-1, 1], on the CPU."""
     places: list[tuple[int, Crop]]
-    """The photo and the square of each code."""
+    """Index of the photo, and the square, of each code."""
     aligned: Tensor
-    """[N, 3, H, W], the squares."""
+    """The squares, [N, 3, H, W] in [-1, 1], on the generator's device."""
     codes: Codes
     errors: Tensor
     """[N], see `inversion_errors`."""
     images: Tensor
-    """[N, C, H, W], what the base shows at the codes."""
+    """Images of the base at the codes, [N, C, H, W]."""
     seconds: float
     interrupted: bool
 
 
 def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smooth: float = 0.0) -> Inversion:
-    """Find squares and codes of photos by the arguments of `_add_inversion`. Ctrl-C keeps the codes found so far."""
+    """Find squares and codes of photos. Ctrl-C stops early and keeps the codes found so far.
+
+    Args:
+        args: arguments of `_add_inversion`.
+        base: generator whose codes are found.
+        paths: picture files.
+        smooth: standard deviation of a smoothing of the codes over the photos; 0 for none.
+
+    Raises:
+        UsageError: --no-optimize without --encoder.
+        NadaError: a photo or model cannot be read, or no face is found.
+    """
     if args.no_optimize and not args.encoder:
         raise UsageError("--no-optimize needs --encoder; without either, nothing finds the codes")
     config, where = ProjectConfig(**given(args, ProjectConfig)), placing(args)
@@ -181,13 +194,16 @@ def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smo
 
 
 def _clip(args: argparse.Namespace, device: torch.device) -> ClipEnsemble | None:
-    """The CLIP models that are asked for; the demo's for the demo generators."""
+    """Load the CLIP models of --clip; by default the demo's for the demo generators, else none."""
     spec = args.clip or (demo.NAME if args.generator in demo.GENERATORS else NONE)
     return None if spec == NONE else load_clip(spec, device)
 
 
 def _follow(make: Callable[[], Loop], name: str, progress: bool) -> tuple[Loop, bool]:
-    """Run a loop to its end or to Ctrl-C, and whether it was Ctrl-C. The same again resumes, or returns at once."""
+    """Run an optimization, resuming it from its stored state; return the loop, and whether Ctrl-C stopped it early.
+
+    A finished optimization is read from the store and returns at once.
+    """
     store = PhotoStore(STORE.expanduser(), make, name)
     loop = store.loop
     with Interrupt() as interrupt, tqdm(total=len(loop), initial=loop.iteration, disable=not progress) as bar:
@@ -201,7 +217,7 @@ def _follow(make: Callable[[], Loop], name: str, progress: bool) -> tuple[Loop, 
 
 
 def run_invert(args: argparse.Namespace) -> dict[str, Any]:
-    """Write codes, a picture of photos, inversions and errors, and the record."""
+    """Write the codes, a picture that compares photos with inversions, and the record."""
     check_smoothing(args.smooth)
     folder = ResultFolder(args.out or free_path(Path("nada-invert")))
     with folder.claimed(args.overwrite):
@@ -229,9 +245,9 @@ def run_invert(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(record: dict[str, Any]) -> str:
-    """The record as text."""
+    """Describe the record as text."""
     errors = [entry["error"] for entry in record["codes"]]
-    head = "interrupted; the same command resumes. " if record["interrupted"] else ""
+    head = "interrupted; the same command resumes it. " if record["interrupted"] else ""
     mean = 100 * sum(errors) / len(errors)
     return (
         f"{head}{len(errors)} codes in {record['seconds']:.1f} s ({record['device']}), images off by {mean:.1f} %\n"
@@ -240,7 +256,11 @@ def show(record: dict[str, Any]) -> str:
 
 
 def run_photo(args: argparse.Namespace) -> dict[str, Any]:
-    """Write a photo in the style of an adaptation: aligned, inverted, tuned if asked for, adapted, and pasted back."""
+    """Write a photo in a style: align, invert, tune (with --tune), apply the style, and paste back.
+
+    Raises:
+        UsageError: arguments that contradict each other, or a file that exists without --overwrite.
+    """
     out = args.out or _name(args.photo, args.style)
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out is {out}; it must end in .png")
@@ -248,7 +268,7 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
         if path.exists() and not args.overwrite:
             raise UsageError(f"{path} exists; choose another name, or add --overwrite to replace it")
     if args.save_likeness and not args.tune:
-        raise UsageError("--save-likeness needs --tune, which makes the likeness")
+        raise UsageError("--save-likeness needs --tune, which computes the likeness; add it")
     check_pasting(args.region, args.feather)
     tuning = TuneConfig(iterations=args.tune) if args.tune else None
     base = load_base(args.generator)
@@ -287,13 +307,13 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _name(photo: Path, styles: Sequence[str]) -> Path:
-    """A name for the result, in the current folder."""
+    """Default name of the result, in the current folder."""
     words = "-".join(slug(Path(split_spec(spec)[0]).name.partition(".")[0]) for spec in styles)
     return Path(f"{photo.stem}-{words or 'inversion'}.png")
 
 
 def show_photo(result: dict[str, Any]) -> str:
-    """The result as text."""
-    head = "interrupted, with what there was; the same command resumes. " if result["interrupted"] else ""
+    """Describe the result as text."""
+    head = "interrupted, shown as far as it got; the same command resumes it. " if result["interrupted"] else ""
     mean = 100 * sum(result["errors"]) / len(result["errors"])
     return f"{head}{result['file']}: inverted in {result['seconds']:.1f} s ({result['device']}), off by {mean:.1f} %"

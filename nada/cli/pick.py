@@ -1,4 +1,4 @@
-"""`nada pick`: a snapshot of a run as a result of its own."""
+"""`nada pick`: save a snapshot of a run as a generator."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ from .shared import demo_base, load_base
 
 def add(commands: Any) -> None:
     """Add the verb."""
-    pick = add_command(commands, "pick", "make a snapshot of a run a result of its own", run, show_tree)
+    pick = add_command(commands, "pick", "save a snapshot of a run as a generator", run, show_tree)
     pick.add_argument("folder", type=Path, metavar="DIR", help="folder of the run")
     pick.add_argument("iteration", type=int, help="iteration of the snapshot, as printed above the filmstrip")
-    pick.add_argument("--generator", metavar="FILE", help="base generator of the run (default: where it was)")
-    pick.add_argument("--out", type=Path, metavar="FILE", help="where to (default: beside the result)")
+    pick.add_argument("--generator", metavar="FILE", help="base generator of the run (default: the recorded one)")
+    pick.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="generator file to write (default: in DIR, named after the texts and the iteration)",
+    )
     pick.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Write a snapshot as a generator of its own, beside the one that the run ended with.
+    """Save a snapshot of a run as a generator file, beside the run's final generator.
 
     Raises:
-        UsageError: there is no such snapshot, its base generator is missing or another one, or the file exists.
+        UsageError: there is no such snapshot, its base generator is missing or a different one, or the file exists.
     """
     folder = RunFolder(args.folder)
     snapshots = folder.snapshot_files()
@@ -44,6 +49,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     recorded = folder.record().get("generator")
     base = args.generator or (recorded if isinstance(recorded, str) else None) or demo_base(recipe)
     if not base:
-        raise UsageError("the run does not tell where its base generator is; give --generator")
+        raise UsageError("the run does not say where its base generator is; give --generator")
     save_generator(Snapshots.of_run(load_base(base), (picked,)).generator(picked), out, new=not args.overwrite)
     return {"iteration": args.iteration, "file": str(out), "bytes": out.stat().st_size}

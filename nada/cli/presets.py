@@ -1,4 +1,4 @@
-"""`nada presets`: settings for the paper's examples."""
+"""`nada presets`: list the settings for the paper's examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The presets, or the one that was named."""
+    """Return all presets, or the named one, as {name: description}."""
     return {name: preset.describe() for name, preset in PRESETS.items() if args.name in (None, name)}
 
 

@@ -1,4 +1,4 @@
-"""`nada style diff`, `merge` and `show`: make styles of generators, apply them, describe them."""
+"""`nada style diff`, `merge` and `show`: make styles from generators, apply them, describe them."""
 
 from __future__ import annotations
 
@@ -23,32 +23,41 @@ DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
 def add(commands: Any) -> None:
-    """Add the verb `style` with verbs of its own."""
-    style = commands.add_parser("style", help="make, mix and show styles: adaptations as small files with a strength")
+    """Add the verb `style` with its subcommands."""
+    style = commands.add_parser(
+        "style", help="make, mix and describe styles: adaptations as small files with a strength"
+    )
     verbs = style.add_subparsers(dest="style_command", required=True, metavar="COMMAND")
 
     diff = add_command(verbs, "diff", "save the difference of two generators as a style", _diff, show_tree)
-    diff.add_argument("base", metavar="BASE", help="the generator that training started from, or 'demo'")
-    diff.add_argument("adapted", metavar="ADAPTED", help="the adapted generator, in any format that can be read")
-    diff.add_argument("target", type=Path, metavar="OUT.safetensors")
+    diff.add_argument("base", metavar="BASE", help="generator that training started from, or 'demo'")
+    diff.add_argument("adapted", metavar="ADAPTED", help="adapted generator, in any readable format")
+    diff.add_argument("target", type=Path, metavar="OUT.safetensors", help="style file to write")
     diff.add_argument(
-        "--rank", type=int, metavar="R", help="rank at which large matrices are stored: smaller, with some loss"
+        "--rank",
+        type=int,
+        metavar="R",
+        help="rank of the low-rank approximation of large matrices: a smaller file, with some loss (default: exact)",
     )
     diff.add_argument(
         "--dtype", choices=DTYPES, default="float16", help="dtype of the stored weights (default: %(default)s)"
     )
-    diff.add_argument("--name", default="", help="name shown to people (default: the target text)")
+    diff.add_argument("--name", default="", help="display name of the style (default: the target text)")
     diff.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
     merge = add_command(verbs, "merge", "save a generator with styles applied", _merge, show_tree)
-    merge.add_argument("base", metavar="BASE", help="the generator to apply them to, or 'demo'")
+    merge.add_argument("base", metavar="BASE", help="generator to apply the styles to, or 'demo'")
     merge.add_argument("styles", nargs="+", metavar="STYLE[:STRENGTH]", help=STYLE_HELP)
-    merge.add_argument("--out", type=Path, required=True, metavar="OUT.safetensors", dest="target")
+    merge.add_argument(
+        "--out", type=Path, required=True, metavar="OUT.safetensors", dest="target", help="generator file to write"
+    )
     merge.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
     shown = add_command(verbs, "show", "describe a style: recipe, base, size", _show, show_tree)
-    shown.add_argument("file", type=Path, metavar="STYLE", help="a style file")
-    shown.add_argument("--preview", type=Path, metavar="PNG", help="file for its preview: before above, after below")
+    shown.add_argument("file", type=Path, metavar="STYLE", help="style file")
+    shown.add_argument(
+        "--preview", type=Path, metavar="PNG", help="file to write the preview to: before above, after below"
+    )
     shown.add_argument("--overwrite", action="store_true", help="replace PNG if it exists")
 
 
@@ -62,10 +71,24 @@ def run_diff(
     name: str = "",
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write the difference of two generators as a style with a preview; the options are those of the command."""
+    """Save the difference of two generators as a style with a preview.
+
+    Args:
+        base: generator before the adaptation, a file or name.
+        adapted: generator after the adaptation.
+        target: style file to write, .safetensors.
+        rank: rank of the approximation of large matrices; None stores them exactly.
+        dtype: "float16" or "float32".
+        name: display name of the style.
+        overwrite: whether an existing file is replaced.
+
+    Raises:
+        UsageError: the target has another ending, or exists without `overwrite`.
+        NadaError: a file cannot be read, or the generators do not belong together.
+    """
     _check_target(target, overwrite)
     before, after = load_generator(base), load_generator(adapted)
-    # Compared before pictures are made: generators that do not belong together end here.
+    # Compare before making pictures: generators that do not belong together are refused here.
     style = Style.between(before, after, rank, DTYPES[dtype], name=name or _name_of(after, adapted))
     style = style.with_preview(preview_of(before, after))
     save_style(style, target, new=not overwrite)
@@ -73,7 +96,11 @@ def run_diff(
 
 
 def run_merge(base: str, styles: list[str], target: Path, *, overwrite: bool = False) -> dict[str, Any]:
-    """Write a generator with styles, each as FILE or FILE:STRENGTH, as a new generator file."""
+    """Save a generator with styles applied, each given as FILE or FILE:STRENGTH.
+
+    Raises:
+        UsageError: the target has another ending, or exists without `overwrite`.
+    """
     _check_target(target, overwrite)
     generator = styled(load_generator(base), styles)
     save_generator(generator, target, new=not overwrite)
@@ -83,7 +110,11 @@ def run_merge(base: str, styles: list[str], target: Path, *, overwrite: bool = F
 
 
 def run_show(file: Path, *, preview: Path | None = None, overwrite: bool = False) -> dict[str, Any]:
-    """Describe a style file, and write its preview to a PNG file if one is named."""
+    """Describe a style file, and write its preview to the PNG file `preview` if given.
+
+    Raises:
+        UsageError: the style has no preview, or the PNG file has another ending, or exists without `overwrite`.
+    """
     if preview is not None:
         _check_target(preview, overwrite, ".png")
     style = load_style(file)
@@ -91,14 +122,14 @@ def run_show(file: Path, *, preview: Path | None = None, overwrite: bool = False
     if preview is None:
         return result
     if not style.preview:
-        raise UsageError(f"{file} has no picture; leave out --preview")
+        raise UsageError(f"{file} has no preview picture; leave out --preview")
     with atomic_path(preview, new=not overwrite) as temp:
         preview_picture(style.preview).save(temp, "PNG")
     return {**result, "preview": str(preview)}
 
 
 def summary(style: Style) -> dict[str, Any]:
-    """A style as plain data."""
+    """Describe a style as plain data."""
     config = style.base["config"]
     return {
         "name": style.name,
@@ -114,13 +145,13 @@ def summary(style: Style) -> dict[str, Any]:
 
 def _check_target(target: Path, overwrite: bool, ending: str = ENDING) -> None:
     if target.suffix.lower() != ending:
-        raise UsageError(f"{target} does not end in {ending}; that is the format written")
+        raise UsageError(f"{target} must end in {ending}, the format that is written")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists; choose another name, or add --overwrite to replace it")
 
 
 def _name_of(adapted: Generator, source: str) -> str:
-    """The style's own default where the generator knows its target text, else its file's name."""
+    """Name for a style: empty (the style's own default) if the generator records its texts, else the file's name."""
     return "" if adapted.metadata.get("adaptations") else Path(source).stem
 
 

@@ -1,4 +1,4 @@
-"""`nada sweep`: many adaptations from a file or from options, resumed, compared and shown on one page."""
+"""`nada sweep`: train many adaptations, resume them, and compare them on one page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from .shared import load_base, pick_device
 
 log = logging.getLogger(__name__)
 BEST = "sweep best"
-MOST = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000, "threads": 1024}  # of options that are numbers
+MOST = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000, "threads": 1024}  # upper limits
 
 
 def add(commands: Any) -> None:
@@ -46,10 +46,14 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "file", type=Path, nargs="?", metavar="FILE", help="sweep file in YAML or JSON; docs/sweeps.md explains it"
     )
-    parser.add_argument("--generator", nargs="+", action="extend", metavar="FILE", help=f"generators: {GENERATOR_HELP}")
-    parser.add_argument("--clip", nargs="+", action="extend", metavar="SPEC", help=f"judges: {CLIP_HELP}")
+    parser.add_argument(
+        "--generator", nargs="+", action="extend", metavar="FILE", help=f"generators, each a {GENERATOR_HELP}"
+    )
+    parser.add_argument(
+        "--clip", nargs="+", action="extend", metavar="SPEC", help=f"one or several specifications of {CLIP_HELP}"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the sweep (default: nada-NAME)")
-    parser.add_argument("--keep", choices=KEEP, help="files to keep of each job that is done (default: style)")
+    parser.add_argument("--keep", choices=KEEP, help="file to keep of each completed job (default: style)")
     parser.add_argument("--dry-run", action="store_true", help="show the jobs with estimates, and train nothing")
     parser.add_argument(
         "--together",
@@ -64,24 +68,26 @@ def add(commands: Any) -> None:
         type=int,
         default=STRIP_COLUMNS,
         metavar="N",
-        help="moments at which each job stores a snapshot and its state (default: %(default)s); fewer write less",
+        help="number of times that each job saves a snapshot and its state (default: %(default)s); fewer write less",
     )
     parser.add_argument(
         "--ray",
         nargs="?",
         const=LOCAL,
         metavar="ADDRESS",
-        help="train on Ray: on a cluster of this machine alone, or on the one at ADDRESS, such as auto",
+        help="train on Ray: on this machine alone, or on the cluster at ADDRESS, such as auto",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="workers on Ray (default: all that have room)")
+    parser.add_argument("--workers", type=int, metavar="N", help="number of Ray workers (default: as many as fit)")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads, on Ray of each worker (default there: 1)"
+        "--threads", type=int, metavar="N", help="number of CPU threads; with --ray, for each worker (default there: 1)"
     )
-    parser.add_argument("--part", metavar="I/N", help="part I of N of the jobs, for arrays of jobs; I counts from 1")
-    parser.add_argument("--stop-on-error", action="store_true", help="end with the first job that fails")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument(
+        "--part", metavar="I/N", help="part I of N of the jobs to train, for job arrays; I counts from 1"
+    )
+    parser.add_argument("--stop-on-error", action="store_true", help="stop at the first job that fails")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     halving = parser.add_argument_group("successive halving")
-    halving.add_argument("--keep-best", metavar="SHARE", help="share of the jobs that continue, such as 1/3")
+    halving.add_argument("--keep-best", metavar="SHARE", help="share of the jobs kept at each comparison, such as 1/3")
     halving.add_argument("--at", metavar="N,N,...", help="iterations at which jobs are compared, such as 50,100")
     add_config(parser, "comparison", Ranking)
     add_config(parser, "settings, with one value or several", several=True)
@@ -95,10 +101,14 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Train what is not done yet. Ctrl-C ends it after the step in progress; the same command then continues.
+    """Train all jobs that are not done. Ctrl-C stops after the current step; the same command resumes.
 
     Returns:
-        The folder, the page, and how many jobs are done, stopped, failed, begun or pending; of a dry run, the jobs.
+        Folder, page, and the number of jobs that are done, stopped, failed, begun or pending; for a dry run, the jobs.
+
+    Raises:
+        UsageError: an argument or setting is out of range, or nothing is to be trained.
+        NadaError: a file cannot be read, or the disk is too small.
     """
     for name, most in MOST.items():
         if (number := getattr(args, name)) is not None and not 1 <= number <= most:
@@ -124,7 +134,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def described(args: argparse.Namespace) -> dict[str, Any]:
-    """The description in a file, with what the command line says instead."""
+    """Read the sweep file, and replace what the command line gives."""
     description = read_sweep(args.file) if args.file else {}
     asked = given(args) | {name: getattr(args, name) for name in MODELS if getattr(args, name)}
     if not args.file and not asked:
@@ -134,7 +144,7 @@ def described(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _part(jobs: Sequence[Job], part: str | None) -> list[Job]:
-    """The jobs of "I/N": every N-th, from the I-th."""
+    """Select the jobs of part "I/N": every N-th one, from the I-th."""
     if part is None:
         return list(jobs)
     number, slash, count = part.partition("/")
@@ -146,7 +156,7 @@ def _part(jobs: Sequence[Job], part: str | None) -> list[Job]:
 def _estimated(
     jobs: Sequence[Job], left: Sequence[Job], models: Models, orders: Orders, together: int
 ) -> dict[str, Any]:
-    """The table of a dry run."""
+    """Estimate time and size of each job, for the table of a dry run."""
     seconds = dict(zip((job.id for job in left), seconds_of(left, models), strict=True))
     told = []
     for job in jobs:
@@ -189,7 +199,7 @@ def _trained(
             if state in (DONE, STOPPED, FAILED):
                 settled.add(job.id)
             if state == DONE:
-                advance(job, job.config.iterations)  # elsewhere, steps are not told
+                advance(job, job.config.iterations)  # on Ray, single steps are not reported
             try:
                 report.refresh()
             except NadaError as error:
@@ -219,7 +229,7 @@ def _trained(
 def _engine(
     args: argparse.Namespace, jobs: Sequence[Job], models: Models, orders: Orders, watch: Watch
 ) -> Iterator[Engine]:
-    """The engine that the arguments ask for."""
+    """The engine that trains the jobs: local, or Ray with --ray."""
     if not args.ray:
         yield LocalEngine(models, orders, watch, args.together)
         return
@@ -230,13 +240,13 @@ def _engine(
 
 
 def run_best(args: argparse.Namespace) -> dict[str, Any]:
-    """Copy the best styles of a sweep; see `copy_best`."""
+    """Copy the best styles of a sweep to a folder; see `copy_best`."""
     styles = copy_best(args.folder, args.out, Ranking(**given(args, Ranking)), args.count)
     return {"folder": str(args.out), "styles": styles}
 
 
 def show_best(result: dict[str, Any]) -> str:
-    """The copied styles as text."""
+    """List the copied styles as text."""
     lines = []
     for style in result["styles"]:
         figures = ", ".join(f"{name} {style[name]:.3f}" for name in METRICS if name in style)
@@ -245,16 +255,17 @@ def show_best(result: dict[str, Any]) -> str:
 
 
 def show(result: dict[str, Any]) -> str:
-    """The result as text."""
+    """Describe the result as text."""
     if "plan" in result:
         return _show_plan(result)
     counts = ", ".join(f"{count} {name}" for name, count in result["jobs"].items())
-    lines = [f"interrupted: {counts}; the same command continues" if result["interrupted"] else counts]
+    lines = [f"interrupted: {counts}; the same command resumes" if result["interrupted"] else counts]
     lines += [f"  failed: {name}: {sentence}" for name, sentence in result["failed"].items()]
     return "\n".join([*lines, f"results in {result['folder']}", f"  page  {result['page']}"])
 
 
 def _show_plan(result: dict[str, Any]) -> str:
+    """The estimates of a dry run as a table."""
     settings = [entry["settings"] for entry in result["plan"]]
     varied = [name for name in settings[0] if len({str(one[name]) for one in settings}) > 1] if settings else []
     names = ["job", *varied, "status", "time", "MB"]

@@ -1,4 +1,4 @@
-"""`nada mapper`, `nada optimize` and `nada direction`: images moved by a text, without training the generator."""
+"""`nada mapper`, `nada optimize` and `nada direction`: edit images by a text, without training the generator."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ from .parsing import add_command, add_run_options, show_files, show_run
 from .shared import check_seed, load_base, pick_device, recorded_clip
 
 log = logging.getLogger(__name__)
-MAPPER = "teach a network to move a generator's latent codes to where its images show a text"
-OPTIMIZE = "move the latent codes of a few images to where they show a text (StyleCLIP)"
+MAPPER = "train a network that changes latent codes so that the images show a text"
+OPTIMIZE = "optimize the latent codes of a few images so that they show a text (StyleCLIP)"
 DIRECTION = "find the style channels that a text asks for, and save the edit as a style (StyleCLIP)"
-LISTED = 20  # channels named in the record
+LISTED = 20  # largest number of channels in the record
 
 
 def add(commands: Any) -> None:
@@ -59,8 +59,20 @@ def add(commands: Any) -> None:
 
     optimize = add_command(commands, "optimize", OPTIMIZE, run_optimize, show)
     _add_models(optimize)
-    optimize.add_argument("--count", type=int, default=PREVIEWS, help="images to start from (default: %(default)s)")
-    optimize.add_argument("--first-seed", type=int, default=0, help="seed of the first image; image i uses seed + i")
+    optimize.add_argument(
+        "--count",
+        type=int,
+        default=PREVIEWS,
+        metavar="N",
+        help="number of images to start from (default: %(default)s)",
+    )
+    optimize.add_argument(
+        "--first-seed",
+        type=int,
+        default=0,
+        metavar="SEED",
+        help="seed of the first image; image i uses seed + i (default: %(default)s)",
+    )
     optimize.add_argument(
         "--psi", type=float, default=PREVIEW_PSI, help="truncation psi of the start images (default: %(default)s)"
     )
@@ -72,14 +84,15 @@ def add(commands: Any) -> None:
         "--beta",
         type=float,
         default=BETA,
-        help="least relevance of the channels to move, in 0..1; higher changes less else (default: %(default)s)",
+        help="smallest relevance, in 0..1, of the channels to change; a higher one preserves more of the rest of the "
+        "image (default: %(default)s)",
     )
     direction.add_argument(
         "--amount",
         type=float,
         default=AMOUNT,
-        help="change of the most relevant channel in standard deviations, negative for the opposite; the others in "
-        "proportion (default: %(default)s)",
+        help="change of the most relevant channel in standard deviations, negative for the opposite; the others change "
+        "in proportion (default: %(default)s)",
     )
     add_config(direction, "direction", DirectionConfig, required=["source", "target"])
 
@@ -95,7 +108,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def show(record: dict[str, Any]) -> str:
-    """The record as text."""
+    """Describe the record as text."""
     return show_run(record, "trained")
 
 
@@ -104,6 +117,9 @@ def run_mapper(args: argparse.Namespace) -> dict[str, Any]:
 
     Returns:
         The record: recipe, losses of each iteration, seconds, and the files written.
+
+    Raises:
+        UsageError: a setting does not fit the generator, or the folder holds an earlier result.
     """
     config = MapperConfig(**given(args, MapperConfig))
     out = args.out or free_path(Path(f"nada-{slug(config.target)}-mapper"))
@@ -120,7 +136,7 @@ def run_mapper(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_optimize(args: argparse.Namespace) -> dict[str, Any]:
-    """Optimize the latent codes of some images and save codes and pictures in a folder; otherwise as `run_mapper`."""
+    """Optimize the latent codes of some images and save codes and pictures in a folder; see `run_mapper`."""
     config = OptimizeConfig(**given(args, OptimizeConfig))
     check_seed(args.first_seed)
     out = args.out or free_path(Path(f"nada-{slug(config.target)}-optimized"))
@@ -168,7 +184,7 @@ def _advance(bar: Any, done: int, total: int) -> None:
 
 
 def show_direction(record: dict[str, Any]) -> str:
-    """The record as text: the most relevant channels, and the files."""
+    """Describe the record as text: the most relevant channels, and the files."""
     moved, seconds, device = record["recipe"]["channels"], record["seconds"], record["device"]
     lines = [f"  {layer} channel {index}: {value:+.3f}" for layer, index, value in record["channels"]]
     more = [f"  and {moved - len(lines)} more"] if moved > len(lines) else []
@@ -176,7 +192,7 @@ def show_direction(record: dict[str, Any]) -> str:
 
 
 def _load_clip(base: Generator, generator: str, clip: str | None, place: torch.device) -> ClipEnsemble:
-    """Load the given CLIP models; by default those that the generator was adapted with, else the usual ones."""
+    """Load the CLIP models of --clip; by default those that the generator was adapted with, else the usual ones."""
     match base.metadata.get("adaptations"):
         case [*_, {"clip": [_, *_] as models}] if not clip:
             ensemble = load_clip(recorded_clip(models, generator), place)
@@ -196,16 +212,16 @@ def _follow(
     at_once: int,
     progress: bool,
 ) -> dict[str, Any]:
-    """Run to the end or to Ctrl-C, save the result, its pictures and, last, the record, which is returned.
+    """Run to the end or to Ctrl-C; save the result, its pictures and, last, the record, which is returned.
 
     Args:
-        run: from its start.
-        folder: for the pictures and the record.
-        ws: codes to show before and after.
-        moved: returns them as changed so far.
+        run: a training or optimization that has not begun.
+        folder: folder for the pictures and the record.
+        ws: codes [N, num_ws, w_dim] of the images shown before and after.
+        moved: returns these codes as changed so far.
         save: saves the result.
-        at_once: images that each step has memory for.
-        progress: whether to show a bar.
+        at_once: number of images that fit into memory together.
+        progress: whether to show a progress bar.
     """
     show = partial(generate, run.generator, batch=at_once)
     before = show(ws)

@@ -1,4 +1,4 @@
-"""Texts and words that CLIP models cannot read."""
+"""Texts and words that CLIP models cannot read: warnings for the user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .models import ClipEnsemble, ClipModel
 def mostly_unreadable(text: str) -> bool:
     """Whether more than half of a text's letters are not Latin.
 
-    The tokenizer of OpenAI's CLIP cuts most of those into single bytes, which its English captions gave no meaning.
+    The tokenizer of OpenAI's CLIP splits most other letters into single bytes, which English captions gave no meaning.
     Digits, punctuation and emoji do not count.
     """
     letters = [c for c in text if c.isalpha()]
@@ -20,15 +20,15 @@ def mostly_unreadable(text: str) -> bool:
 
 
 def unread_words(clip: Iterable[ClipModel], text: str) -> list[str]:
-    """Words of a text that a CLIP model ignores, in order: no caption of its training had them."""
+    """Return the words of a text that a CLIP model ignores, in order: no caption of its training had them."""
     return [word for word in re.findall(r"\w+", text) if any(model.ignores(word) for model in clip)]
 
 
 def unreadable_remark(clip: ClipEnsemble, texts: Iterable[str]) -> str:
-    """A sentence on the texts and words that CLIP models cannot read, or "" if they can read all.
+    """Return a sentence on the texts and words that CLIP models cannot read, or "" if they can read all.
 
     Args:
-        clip: the models; those with a tokenizer of their own, such as multilingual ones, are not judged.
+        clip: the models; those with a tokenizer of their own, such as multilingual ones, are not checked.
         texts: as the user wrote them, without prompt templates.
     """
     english, texts = [model for model in clip if model.reads_english], [*texts]

@@ -11,7 +11,7 @@ from .models import ClipModel
 
 @torch.no_grad()
 def embed_images(model: ClipModel, images: Tensor, batch: int = 16) -> Tensor:
-    """Unit embeddings [N, D] on the CPU of images [N, 3, H, W] in [-1, 1], clamped as a picture file would be."""
+    """Return unit embeddings [N, D], on the CPU, of images [N, 3, H, W] clamped to [-1, 1] as in a picture file."""
     device = model.mean.device
     parts = [unit(model.encode_image(part.clamp(-1, 1).to(device))).cpu() for part in images.split(batch)]
     return torch.cat(parts)
@@ -19,5 +19,5 @@ def embed_images(model: ClipModel, images: Tensor, batch: int = 16) -> Tensor:
 
 @torch.no_grad()
 def mean_embedding(model: ClipModel, images: Tensor) -> Tensor:
-    """The mean of the images' embeddings, each of length 1 before: [D]."""
+    """Return the mean [D] of the unit embeddings of images."""
     return torch.cat([unit(model.encode_image(part.to(model.mean))) for part in images.split(8)]).mean(dim=0)

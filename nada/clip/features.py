@@ -1,4 +1,4 @@
-"""Features inside CLIP's image towers: what a picture shows, place by place."""
+"""Intermediate features of CLIP's image towers: a feature vector for each place in a picture."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from ..losses import unit
 from .models import ClipModel
 
-DEPTHS = (1 / 3, 2 / 3, 1.0)  # of the tower's blocks, where features are read
+DEPTHS = (1 / 3, 2 / 3, 1.0)  # fractions of the tower's blocks after which features are read
 
 
 def image_features(model: ClipModel, images: Tensor) -> list[Tensor]:
-    """Features of images at three depths of a CLIP model's image tower; gradients flow back to the images.
+    """Return features at three depths of a CLIP model's image tower; gradients flow back to the images.
 
-    Patch tokens of a transformer, feature maps of a ResNet; of any other tower, the embedding alone, as one place.
+    Features are the patch tokens of a transformer, the feature maps of a ResNet, or for any other tower the embedding
+    alone, as one place.
 
     Args:
         model: the CLIP model.
@@ -42,18 +43,18 @@ def image_features(model: ClipModel, images: Tensor) -> list[Tensor]:
 
 
 def feature_distance(features: list[Tensor], targets: list[Tensor]) -> Tensor:
-    """Squared distance of the features of N images, mean over places and depths: [N], each in 0..4."""
+    """Return the squared distance of the features of N images, mean over places and depths: [N], each in 0..4."""
     distances = [(a - b).square().sum(-1).mean(-1) for a, b in zip(features, targets, strict=True)]
     return sum(distances[1:], distances[0]) / len(distances)
 
 
 def _blocks(visual: Any) -> list[nn.Module]:
-    """The blocks of open_clip's own transformers and ResNets, in order; [] for other towers."""
+    """Return the blocks of open_clip's own transformers and ResNets, in order; [] for other towers."""
     if hasattr(visual, "transformer"):
         return [*getattr(visual.transformer, "resblocks", ())]
     return [getattr(visual, name) for name in ("layer1", "layer2", "layer3", "layer4") if hasattr(visual, name)]
 
 
 def _by_place(output: Tensor) -> Tensor:
-    """Maps [N, D, H, W] or tokens [1 + places, N, D], the class token first, as [N, places, D]."""
+    """Rearrange maps [N, D, H, W] or tokens [1 + places, N, D], the class token first, to [N, places, D]."""
     return output.flatten(2).transpose(1, 2) if output.ndim == 4 else output[1:].transpose(0, 1)

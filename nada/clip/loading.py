@@ -46,7 +46,7 @@ class ClipSpec:
 
     @classmethod
     def parse(cls, text: str) -> list[ClipSpec]:
-        """Read "ViT-B/32:1,ViT-B/16:0.5"; entries with weight 0 cost nothing: they are left out.
+        """Parse a specification such as "ViT-B/32:1,ViT-B/16:0.5"; entries with weight 0 are left out.
 
         Raises:
             UsageError: an entry is empty, a weight is out of range, or none is left.
@@ -71,25 +71,25 @@ class ClipSpec:
 
     @property
     def name(self) -> str:
-        """The source, a path in it shortened to its last part: names are written into files that are shared."""
+        """The source with any path shortened to its last part, since names are written into files that are shared."""
         if self.source in demo.CLIPS:
             return self.source
         name, at, weights = self.source.partition("@")
         if at and Path(weights).is_file():
             return f"{name}@{Path(weights).name}"
-        if Path(self.source).is_dir():  # whose name may hold bytes that are not UTF-8
+        if Path(self.source).is_dir():  # a folder's name may hold bytes that are not UTF-8
             return os.path.basename(os.path.abspath(self.source)).encode("utf-8", "backslashreplace").decode()
         return self.source
 
     def parts(self) -> list[ClipSpec]:
-        """The entry itself; of `demo`, its models, which share its weight."""
+        """Return the entry itself, or for `demo` an entry for each of its models, which share its weight."""
         if self.source != demo.NAME:
             return [self]
         return [ClipSpec(name, self.weight / len(demo.CLIPS)) for name in demo.CLIPS]
 
 
 def usual_clip(generator: str) -> str:
-    """The default CLIP models for a generator: the demo's for the included generators, else the paper's."""
+    """Return the default specification for a generator: the demo's for the included generators, else the paper's."""
     return demo.NAME if generator in demo.GENERATORS else PAPER_SPEC
 
 
@@ -106,11 +106,14 @@ def load_clip(
         spec: entries separated by commas, each with an optional weight (`ViT-B/32:1,ViT-B/16:0.5`). An entry is
             `demo` (the pair that comes with this package: `demo-conv` and `demo-vit` at half the weight each), an
             open_clip architecture (OpenAI's weights, downloaded on first use), `ARCHITECTURE@TAG` (other published
-            weights), `ARCHITECTURE@FILE` (weights at hand, OpenAI's own `.pt` among them), or a folder with
+            weights), `ARCHITECTURE@FILE` (a local weights file, such as OpenAI's own `.pt`), or a folder with
             `open_clip_config.json` and weights. Nothing in a weights file is ever executed.
-        device: where the models should be.
-        folder: where OpenAI's weights are downloaded to.
-        progress: called with the bytes so far, and in all, while such a file is downloaded.
+        device: device to put the models on.
+        folder: folder for downloads of OpenAI's weights.
+        progress: called with the bytes downloaded so far, and in all, during such a download.
+
+    Returns:
+        The models, frozen, in the order of the specification.
 
     Raises:
         UsageError: a name, tag or path does not exist.
@@ -123,13 +126,13 @@ def load_clip(
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a model comes from, and what its publishers say of it."""
+    """The architecture and weights of an entry, with open_clip's settings for them."""
 
     architecture: str
-    """As open_clip names it; "local-dir:FOLDER" for that of a folder."""
+    """Name of the architecture in open_clip; "local-dir:FOLDER" for that of a folder."""
     weights: Path
     published: dict[str, dict[str, Any]]
-    """open_clip's entries by tag that the weights may be of: one, or all of the architecture for a file at hand."""
+    """open_clip's settings by tag: those of the published weights, or for a local file all of the architecture."""
 
 
 def _load(spec: ClipSpec, fetch: Fetch) -> ClipModel:
@@ -158,21 +161,21 @@ def _load(spec: ClipSpec, fetch: Fetch) -> ClipModel:
 
 @torch.no_grad()
 def _try(model: ClipModel) -> None:
-    """Embed a text and an image: a configuration can describe a network that can be built and not used."""
+    """Embed a text and an image: a configuration can describe a network that can be built but fails when used."""
     model.encode_text(["a"])
     model.encode_image(torch.zeros(1, 3, *model.size))
 
 
 def _settings(source: _Source, weights: Weights) -> dict[str, Any]:
-    """Activation and preprocessing for `open_clip.create_model`: what all entries of the source agree on."""
+    """Return activation and preprocessing for `open_clip.create_model`, as far as all entries of the source agree."""
     entries = source.published
     undecided = [key for key in (ACTIVATION, *PREPROCESSING) if len({e.get(key) or None for e in entries.values()}) > 1]
     if undecided and "openai" in entries and weights.openai:
         entries, undecided = {"openai": entries["openai"]}, []
     if undecided:
         log.warning(
-            "%s: the weights published for %s differ in %s, and these are taken for ordinary ones (GELU, OpenAI's mean "
-            "and std). If they are not, write %s-quickgelu@FILE, or give a folder with %s",
+            "%s: the weights published for %s differ in %s; this file is read with the defaults (GELU, OpenAI's mean "
+            "and std). If they are wrong for it, write %s-quickgelu@FILE, or give a folder with %s",
             weights.file, source.architecture, ", ".join(undecided), source.architecture, CONFIG_FILE,
         )  # fmt: skip
     agreed = next(iter(entries.values()), {})
@@ -183,7 +186,7 @@ def _settings(source: _Source, weights: Weights) -> dict[str, Any]:
 
 @contextmanager
 def _quiet(open_clip: ModuleType) -> Iterator[None]:
-    """Drop what open_clip logs: that a network has no weights, which it is about to get."""
+    """Drop open_clip's log lines: they warn that a network has no weights, before it gets them here."""
     folder, root = Path(str(open_clip.__file__)).parent, logging.getLogger()
     elsewhere = lambda record: Path(record.pathname).parent != folder
     root.addFilter(elsewhere)
@@ -194,17 +197,17 @@ def _quiet(open_clip: ModuleType) -> Iterator[None]:
 
 
 def _open_clip() -> ModuleType:
-    """The module: it takes seconds to import, so only when a model is wanted.
+    """Import open_clip, which takes seconds, only when a model is wanted.
 
     Raises:
-        NadaError: it is missing or too old, or what it imports does not fit together.
+        NadaError: it is missing or too old, or a package that it imports fails.
     """
     try:
         import open_clip
     except (ImportError, RuntimeError) as error:  # torchvision raises the latter if it was built for another torch
         raise NadaError(
             f"open_clip cannot be imported ({str(error)[:200]}). Install this project's requirements with the Python "
-            "that runs it; if torchvision is named, install torch and torchvision anew together"
+            "that runs it; if torchvision is named, reinstall torch and torchvision together"
         ) from error
     version = getattr(open_clip, "__version__", "0")
     if int(version.partition(".")[0]) < OLDEST:
@@ -216,7 +219,7 @@ def _open_clip() -> ModuleType:
 
 
 def _resolve(source: str, fetch: Fetch) -> _Source:
-    """Find the architecture and the weights of an entry; published weights are downloaded."""
+    """Find the architecture and the weights of an entry; download published weights."""
     from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
 
     folder = demo.CLIPS.get(source, Path(source))
@@ -231,8 +234,8 @@ def _resolve(source: str, fetch: Fetch) -> _Source:
         near = [m for m in list_models() if m.lower().startswith(architecture.lower()[:5])]
         hint = f"; near it are {', '.join(near[:6])}" if near else ""
         raise UsageError(f"there is no CLIP architecture {name!r}{hint}. Examples: ViT-B/32, ViT-B/16, RN50, demo")
-    # OpenAI, and some others, trained with an activation that only the quickgelu architecture has; open_clip lists
-    # such weights under both names, and says in their entry which one is right.
+    # OpenAI, and some others, trained with an activation that only the quickgelu architecture has. open_clip lists
+    # such weights under both names; the entry of the weights says which one is right.
     if weights and Path(weights).is_file():
         tags = list_pretrained_tags_by_model(architecture)
         return _Source(architecture, Path(weights), {tag: get_pretrained_cfg(architecture, tag) for tag in tags})
@@ -249,7 +252,7 @@ def _resolve(source: str, fetch: Fetch) -> _Source:
 
 
 def _published_weights(architecture: str, tag: str, entry: dict[str, Any], fetch: Fetch) -> Path:
-    """The file of published weights, from this machine or from the network."""
+    """Return the file of published weights, from this machine or from the network."""
     from open_clip import download_pretrained
 
     for model in PUBLISHED_CLIPS:
@@ -258,7 +261,7 @@ def _published_weights(architecture: str, tag: str, entry: dict[str, Any], fetch
     log.info("loading CLIP %s (%s); the first time, its weights are downloaded", architecture, tag)
     try:
         return Path(download_pretrained(entry))
-    except Exception as error:  # each network library raises its own
+    except Exception as error:  # each network library raises errors of its own
         raise NadaError(
             f"the CLIP model {architecture}@{tag} is not on this machine and cannot be downloaded. Check the network. "
             f"{ADVICE}"

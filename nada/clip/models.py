@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..pictures.convert import to_rgb
 from .resizing import MODES, resized
 
-SMALL = 20e6  # parameters
+SMALL_PARAMETERS = 20e6  # a model with fewer parameters counts as small
 SAMPLES = 1024  # numbers of each tensor that a fingerprint reads
 
 
@@ -22,9 +22,9 @@ class ClipModel(nn.Module):
     """One CLIP model with its tokenizer, preprocessing and weight in the ensemble. Frozen.
 
     Attributes:
-        name: a specification without folders: it is written into files that are shared.
+        name: the entry of its specification, without folders: it is written into files that are shared.
         weight: factor of its losses.
-        model: a CLIP model of open_clip's, whose classes are known only where it is imported.
+        model: a CLIP model of open_clip, which has no type here because importing open_clip takes seconds.
         tokenize: the tokenizer of that model.
         size: height and width in pixels of the images that the network takes.
 
@@ -56,9 +56,9 @@ class ClipModel(nn.Module):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what judges: weights (up to `SAMPLES` evenly spaced numbers a tensor), activation, preprocessing.
+        """SHA-256 of weights (up to `SAMPLES` evenly spaced numbers a tensor), activation and preprocessing.
 
-        The same on every device, and for weights loaded from a file, a folder or a download.
+        It is the same on every device, and for weights loaded from a file, a folder or a download.
         """
         quick = any(type(module).__name__ == "QuickGELU" for module in self.model.modules())
         digest = hashlib.sha256(b"QuickGELU" if quick else b"")
@@ -77,7 +77,7 @@ class ClipModel(nn.Module):
         """Embed images; gradients flow back to them.
 
         Args:
-            images: [N, C, H, W], about in [-1, 1] (not clamped): RGB, or what `to_rgb` makes RGB of.
+            images: [N, C, H, W], about in [-1, 1] (not clamped): RGB, or channels that `to_rgb` converts to RGB.
 
         Returns:
             [N, D] float32, not normalized.
@@ -90,13 +90,14 @@ class ClipModel(nn.Module):
 
     @property
     def reads_english(self) -> bool:
-        """Whether its tokenizer is OpenAI's, which knows English words and the bytes of everything else."""
+        """Whether the tokenizer is OpenAI's, which knows English words and the bytes of everything else."""
         return type(self.tokenize).__name__ == "SimpleTokenizer"
 
     def ignores(self, word: str) -> bool:
-        """Whether the model has no meaning for a part of a word: the embedding of one of its tokens is zero.
+        """Whether the model ignores a part of a word: the embedding of one of the word's tokens is zero.
 
-        The embeddings of tokens that no caption had are zero in small models, such as the demo's; large ones have none.
+        In small models, such as the demo's, the embeddings of tokens that no caption had are zero; large models have no
+        such tokens.
         """
         return self.reads_english and not self._empty_tokens.isdisjoint(self.tokenize.encode(word))
 
@@ -110,7 +111,7 @@ class ClipModel(nn.Module):
     def encode_text(self, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
         """Embed texts: [len(texts) * len(templates), D] float32, not normalized; all prompts of the first text first.
 
-        The text tower, 40 % of a model, is only then where the images are judged, and in full precision.
+        The text tower, 40 % of a model, is on the device of the image tower, in full precision, only for this call.
 
         Args:
             texts: words or phrases.
@@ -142,13 +143,13 @@ class ClipModel(nn.Module):
             self._rest()
 
     def _rest(self) -> None:
-        """Let the text tower wait on the CPU, in half precision if that loses nothing (so OpenAI's are published)."""
+        """Move the text tower to the CPU, in half precision if that loses nothing, as with OpenAI's weights."""
         for part in self._words:
             part.to("cpu", self._resting)
 
 
 def _channels(values: Any, name: str) -> Tensor:
-    """[3, 1, 1] of one number or of three, one a channel."""
+    """Return one number, or three (one a channel), as a tensor [3, 1, 1]."""
     numbers = torch.tensor(values, dtype=torch.float32)
     if numbers.shape not in ((), (3,)) or not numbers.isfinite().all() or (name == "std" and numbers.min() <= 0):
         raise UsageError(f"the preprocessing has the {name} {str(values)[:60]}; it should be three numbers")
@@ -156,10 +157,10 @@ def _channels(values: Any, name: str) -> Tensor:
 
 
 def _length_first(visual: nn.Module) -> None:
-    """Let open_clip's own transformers keep tokens as [L, N, D], the layout that attention works in.
+    """Switch open_clip's own transformers to tokens [L, N, D], the layout that attention works in.
 
-    Otherwise each attention transposes them, and its first matrix product, which then multiplies image by image, takes
-    ten times as long (docs/speed.md).
+    With the batch first, each attention layer transposes its tokens, and its first matrix product multiplies image by
+    image, which takes ten times as long (docs/speed.md).
     """
     transformer = getattr(visual, "transformer", None)
     if transformer is not None and getattr(transformer, "batch_first", False):
@@ -169,7 +170,7 @@ def _length_first(visual: nn.Module) -> None:
 
 
 class ClipEnsemble(nn.Module):
-    """Several CLIP models, whose weighted losses are added (StyleGAN-NADA, supplementary); iterates over them."""
+    """CLIP models whose weighted losses are added (StyleGAN-NADA, supplementary); iterating yields the models."""
 
     def __init__(self, models: Sequence[ClipModel]):
         super().__init__()
@@ -185,9 +186,9 @@ class ClipEnsemble(nn.Module):
 
     @property
     def small(self) -> bool:
-        """Whether all of them are far smaller than any published one (ViT-B/32 has 151 million parameters)."""
-        return all(sum(p.numel() for p in model.parameters()) < SMALL for model in self)
+        """Whether all models are far smaller than any published one (ViT-B/32 has 151 million parameters)."""
+        return all(sum(p.numel() for p in model.parameters()) < SMALL_PARAMETERS for model in self)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Name, weight and fingerprint of each model, JSON-able, for recipes and keys. No path is among them."""
+        """Return name, weight and fingerprint of each model, JSON-able and without paths, for recipes and keys."""
         return [{"name": m.name, "weight": m.weight, "fingerprint": m.fingerprint} for m in self]

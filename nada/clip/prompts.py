@@ -1,4 +1,4 @@
-"""Prompt templates: the sentences that a phrase is put into before CLIP reads it, as one setting."""
+"""Prompt templates, the sentences that a phrase is put into before CLIP reads it, as one setting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import UsageError
 from ..settings import Setting
 from .directions import imagenet_templates
 
-METHODS = ""  # the 79 prompts of `imagenet_templates`
+METHODS = ""  # stands for the 79 prompts of `imagenet_templates`
 PHRASE_ALONE = "{}"
 Templates = Annotated[
     str,
@@ -20,17 +20,17 @@ Templates = Annotated[
 
 
 def check_templates(templates: str) -> None:
-    """Raise an error for templates without a place for the phrase.
+    """Check that each template of a setting has a place for the phrase.
 
     Raises:
         UsageError: a template has no {}.
     """
     if missing := [template for template in _split(templates) if PHRASE_ALONE not in template]:
-        raise UsageError(f"the template {missing[0]!r} has no {{}}, where the phrase goes")
+        raise UsageError(f"the template {missing[0]!r} has no {{}}; put {{}} where the phrase goes")
 
 
 def prompt_templates(templates: str) -> tuple[str, ...]:
-    """The templates of a setting one by one, each with a {} for the phrase."""
+    """Return the templates of a setting as a tuple, each with a {} for the phrase."""
     return _split(templates) or imagenet_templates()
 
 

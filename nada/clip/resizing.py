@@ -1,4 +1,4 @@
-"""Resizing and sampling of images by what every device can do, its backward pass too."""
+"""Antialiased resizing and sampling by operations that work on every device, forward and backward."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MODES = ("bicubic", "bilinear")
-KERNELS = ("cpu", "cuda", "meta", "xpu")  # devices on which all of `F.grid_sample` exists
-KEPT = 32  # matrices; one of 1024 -> 224 takes 0.9 MB
+KERNELS = ("cpu", "cuda", "meta", "xpu")  # devices with all of `F.grid_sample`, its backward pass too
+KEPT = 32  # matrices in the cache; one of 1024 -> 224 takes 0.9 MB
 
 
 def resized(images: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
@@ -78,15 +78,15 @@ def _reflected(places: Tensor, size: int) -> Tensor:
 
 
 @lru_cache(KEPT)
-@torch.inference_mode(False)  # else the backward pass could not keep it
+@torch.inference_mode(False)  # autograd cannot save an inference tensor for the backward pass
 def _weights(old: int, new: int, mode: str, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """[new, old]: how much of each old pixel is in each new one. Computed on the CPU, where all of it is supported."""
+    """Return the share of each old pixel in each new one, [new, old]; computed on the CPU, which supports all modes."""
     identity = torch.eye(old)[None, None]
     weights = F.interpolate(identity, (new, old), mode=mode, antialias=True, align_corners=False)[0, 0]
     return weights.to(device, dtype)
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Products in full precision: of weights rounded to bfloat16, a row no longer adds up to 1."""
+    """Return a context with products in full precision: rows of weights rounded to bfloat16 do not add up to 1."""
     available = torch.amp.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if available else nullcontext()

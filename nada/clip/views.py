@@ -1,4 +1,4 @@
-"""Randomly moved copies and random parts of images, the same for both twins."""
+"""Random views and crops of images: the same ones for both twins."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .models import ClipEnsemble
 from .resizing import sampled
 
 SMALL_CLIP_VIEWS = 2
-PART = 0.5  # side of a crop, of the image's
-TURN, ZOOM, SHIFT = 0.16, (0.83, 1.15), 0.2  # radians; times; in units of half the image's side
+PART = 0.5  # side of a crop, as a fraction of the image's side
+TURN, ZOOM, SHIFT = 0.16, (0.83, 1.15), 0.2  # largest angle in radians; factors; largest shift in halves of a side
 
 
 def view_count(count: int | None, clip: ClipEnsemble) -> int:
-    """`count`, or for None what suits CLIP models: `SMALL_CLIP_VIEWS` for small ones, none for others."""
+    """Return `count`, or if it is None the default for CLIP models: `SMALL_CLIP_VIEWS` for small ones, else 0."""
     return count if count is not None else SMALL_CLIP_VIEWS if clip.small else 0
 
 
 def random_views(count: int, batch: int, random: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """A function that shows images in `count` random views each: mirrored, turned, zoomed, shifted, edges reflected.
+    """Return a function that makes `count` random views of each image: mirrored, turned, zoomed, shifted.
 
-    What holds for the picture holds for its views, while the invisible patterns that raise a CLIP score on one exact
-    picture do not survive them. So a generator cannot fool a small CLIP model with such patterns.
+    Edges are reflected. A view shows the same content as its picture, but the invisible patterns that raise a CLIP
+    score on one exact picture do not survive in it, so that a generator cannot fool a small CLIP model with them.
 
     Args:
         count: views of each image; 0 returns images as they are.
@@ -35,13 +35,13 @@ def random_views(count: int, batch: int, random: torch.Generator) -> Callable[[T
         random: a CPU generator.
 
     Returns:
-        [batch, C, H, W] -> [count * batch, C, H, W], the same moves at every call.
+        A function [batch, C, H, W] -> [count * batch, C, H, W] with the same moves at every call.
     """
     return partial(moved, moves=random_moves(count, batch, random) if count else None)
 
 
 def random_moves(count: int, batch: int, random: torch.Generator) -> Tensor:
-    """The moves of `random_views`: [count * batch, 2, 3] on the CPU, maps of places in the view to the image's."""
+    """Draw the affine moves of `random_views`: [count * batch, 2, 3] on the CPU, from places in a view to the image."""
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count * batch, generator=random)
@@ -54,7 +54,12 @@ def random_moves(count: int, batch: int, random: torch.Generator) -> Tensor:
 
 
 def moved(images: Tensor, moves: Tensor | None) -> Tensor:
-    """Images [N, C, H, W] as each of so many moves shows them: [M, C, H, W], M a multiple of N; None: as is."""
+    """Apply M affine moves to N images (M a multiple of N): [M, C, H, W]. Without moves, return the images as they are.
+
+    Args:
+        images: [N, C, H, W].
+        moves: [M, 2, 3] from `random_moves`; None for no moves.
+    """
     if moves is None:
         return images
     images = images.repeat(len(moves) // len(images), 1, 1, 1)
@@ -63,14 +68,14 @@ def moved(images: Tensor, moves: Tensor | None) -> Tensor:
 
 
 def random_crops(batch: int, random: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """A function that shows a random square part of each image, half as wide.
+    """Return a function that cuts a random crop, half as wide and high, out of each image.
 
     Args:
         batch: number of images.
         random: a CPU generator.
 
     Returns:
-        [batch, C, H, W] -> [batch, C, H / 2, W / 2] (rounded up), the same parts at every call.
+        A function [batch, C, H, W] -> [batch, C, H / 2, W / 2] (rounded up) with the same crops at every call.
     """
     places = torch.rand(batch, 2, generator=random).tolist()
 

@@ -1,4 +1,4 @@
-"""Read CLIP weights, without executing anything in the file, and put them into a network of open_clip."""
+"""Read CLIP weights, without executing anything in the file, and copy them into a network of open_clip."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..checkpoint.loading import opened
 from ..checkpoint.window import Window
 from ..errors import CheckpointError
 
-ENDINGS = (".safetensors", ".bin", ".pt", ".pth")  # of weights in a folder, the preferred one first
-_TOWERS = ("visual.", "image_encoder.")  # before the names of the image tower, in open_clip and in Apple's files
+ENDINGS = (".safetensors", ".bin", ".pt", ".pth")  # suffixes of weights files, the preferred one first
+_TOWERS = ("visual.", "image_encoder.")  # prefixes of the image tower, in open_clip and in Apple's files
 _TRANSFORMERS = re.compile(r"(^|\.)(text_model|vision_model)\.")
-_SCALES = ("logit_scale", "logit_bias")  # of similarities; a direction does not depend on them, but every CLIP has one
+_SCALES = ("logit_scale", "logit_bias")  # scale of similarities, which directions do not depend on
 _MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
-_TIMES, _MORE = 8, 1 << 24  # numbers that making a network may take, for each number of its weights; and beside them
+_TIMES, _MORE = 8, 1 << 24  # a network may allocate _TIMES as many numbers as its weights have, and _MORE
 
 
 @dataclass(frozen=True)
@@ -34,26 +34,26 @@ class Weights:
     file: str
     """Name of the file, without folder."""
     tensors: dict[str, Tensor]
-    """By their names in open_clip or in the publisher's own code; float32, on the CPU."""
+    """Tensors by their names in open_clip or in the publisher's own code; float32, on the CPU."""
     halved: bool
-    """Whether the file keeps all of them in half precision, or less."""
+    """Whether the file keeps all tensors in half precision, or less."""
 
     @property
     def openai(self) -> bool:
         """Whether these are OpenAI's: matrices exact in half precision, in a file that is not all in half precision.
 
-        OpenAI published matrices in half precision and the rest in float32. Other weights are exact only if somebody
-        rounded the whole file, in which case nothing can be told.
+        OpenAI published matrices in half precision and the rest in float32. Matrices of other weights are exact only if
+        the whole file was rounded, and then it cannot be told whose they are.
         """
         matrices = [t for name, t in self.tensors.items() if t.ndim > 1 and "embedding" not in name]
         return not self.halved and all(torch.equal(t.half().float(), t) for t in matrices)
 
 
 def weights_in(folder: Path) -> Path:
-    """The weights file in a folder: safetensors before pickled ones, open_clip's names before others.
+    """Return the weights file in a folder: safetensors before pickled files, open_clip's file names before others.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: the folder holds no weights file.
     """
     found = [path for path in folder.iterdir() if path.suffix in ENDINGS]
     if not found:
@@ -64,10 +64,10 @@ def weights_in(folder: Path) -> Path:
 def read_weights(path: Path) -> Weights:
     """Read the tensors of a CLIP model from safetensors, a torch file, a pickled model or a TorchScript archive.
 
-    Whatever wraps the model in the file (a trainer's state, DataParallel, torch.compile) is removed from the names.
+    Prefixes of wrappers around the model (a trainer's state, DataParallel, torch.compile) are removed from the names.
 
     Raises:
-        CheckpointError: the file is damaged or hostile, or holds no CLIP model that open_clip's networks could take.
+        CheckpointError: the file is damaged or hostile, or holds no CLIP model that a network of open_clip can load.
     """
     with opened(path) as file:
         document = read_document(Window(file, 0, path.stat().st_size), scripted=True)
@@ -78,24 +78,24 @@ def read_weights(path: Path) -> Weights:
 
 
 def _model(document: Document) -> Document:
-    """The part of a document that is a CLIP model, under the names of its state dict."""
+    """Return the part of a document that is a CLIP model, under the names of its state dict."""
     if any(_TRANSFORMERS.search(name) for name in document.tensors):
         if not any("vision_model." in name for name in document.tensors):
-            raise CheckpointError("these are the weights of a text encoder alone; a judge of images needs a whole CLIP")
+            raise CheckpointError("these are the weights of a text encoder alone; a whole CLIP model is needed")
         raise CheckpointError("these are weights under the names of the transformers library, which open_clip lacks")
     for prefix in document.prefixes_of(_SCALES[:1]):
         model = document.under(prefix)
         if any(name.startswith(_TOWERS) for name in model.tensors):
             return model
     examples = ", ".join(sorted(document.tensors)[:3]) or "no tensors"
-    raise CheckpointError(f"the file holds no CLIP model, but {examples}")
+    raise CheckpointError(f"the file holds no CLIP model; it holds {examples}")
 
 
 class Limited(TorchFunctionMode):
-    """A context in which no network can be made that is far larger than some weights.
+    """A context manager that refuses to build a network far larger than the given weights.
 
-    A configuration can ask for any number of layers of any width; the weights that it lies beside are on the disk. What
-    is made inside the context is counted before it takes memory.
+    A configuration can ask for any number of layers of any width, while the size of the weights is known. Tensors that
+    are created inside the context are counted before they take memory.
     """
 
     def __init__(self, weights: Weights):
@@ -124,10 +124,10 @@ class Limited(TorchFunctionMode):
 
 @torch.no_grad()
 def fill(network: nn.Module, weights: Weights) -> None:
-    """Copy weights into a network of open_clip; position embeddings of another size are resampled.
+    """Copy weights into a network of open_clip; resample position embeddings of another size.
 
     Raises:
-        CheckpointError: they belong to another architecture.
+        CheckpointError: the weights belong to another architecture.
     """
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
@@ -138,9 +138,9 @@ def fill(network: nn.Module, weights: Weights) -> None:
     resize_pos_embed(given, network)
     resize_text_pos_embed(given, network)
     own = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
-    computed = dict(network.named_buffers()).keys() - network.state_dict().keys()  # whole models carry them along
+    computed = dict(network.named_buffers()).keys() - network.state_dict().keys()  # files of whole models hold them too
     given = {name: t for name, t in given.items() if name not in computed and not name.endswith("attn_mask")}
-    for name in {*_SCALES} & given.keys():  # some have no dimensions, some have one
+    for name in {*_SCALES} & given.keys():  # files have them as [] or [1]
         scale = given.pop(name)
         if name in own and scale.numel() == 1:
             given[name] = scale.reshape(own[name].shape)
@@ -150,7 +150,7 @@ def fill(network: nn.Module, weights: Weights) -> None:
 
 
 def _difference(given: dict[str, Tensor], own: dict[str, Tensor]) -> str:
-    """The first way in which tensors do not fit a network, or ""."""
+    """Return the first way in which tensors do not fit a network, or ""."""
     if missing := sorted(own.keys() - given.keys() - {*_SCALES}):
         return f"{len(missing)} tensors are missing, such as {missing[0]!r}"
     if extra := sorted(given.keys() - own.keys()):

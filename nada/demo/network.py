@@ -1,15 +1,15 @@
-"""A part of the small networks that are trained on the demo world: the judge's, and the encoders'."""
+"""Building block of the small networks trained on the demo world: the judge and the encoders."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GROUPS = 8  # of the normalization
+GROUPS = 8  # number of groups of each group normalization
 
 
 class Stage(nn.Module):
-    """Half the resolution, more channels, and one residual convolution."""
+    """Network stage that halves the resolution, changes the channels, and adds one residual convolution."""
 
     def __init__(self, narrow: int, wide: int):
         super().__init__()

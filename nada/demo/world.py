@@ -1,7 +1,7 @@
-"""The drawn world: faces of seven species in ten styles, drawn at any size from 35 numbers each.
+"""The demo world: faces of seven species in ten styles, drawn at any size from 35 numbers each.
 
-`draw(parameters, species, style)` makes pictures; the same parameters give the same individual in every style and
-species, which is what makes it possible to say how good an adaptation is.
+`draw(parameters, species, style)` makes pictures. The same parameters give the same individual in every style and
+species, so the quality of an adaptation can be measured against the truth.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .styles import STYLES as RENDERERS
 SPECIES = tuple(ANATOMIES)
 STYLES = tuple(RENDERERS)
 SIZE = 128
-AT_ONCE = 4  # drawings of SIZE at a time: more do not fit into a processor's cache, and take longer each
+AT_ONCE = 4  # number of drawings of SIZE per chunk: more do not fit into a processor's cache and are slower
 
 __all__ = [
     "ANATOMIES",
@@ -53,10 +53,10 @@ def draw(
         p: parameters of N drawings.
         species: a name in SPECIES, or an anatomy (`anatomy.mixed` makes creatures between two species).
         style: a name in STYLES.
-        generator: seeds what the parameters leave open, such as grain, strands of fur and the tremor of a hand.
-        size: pixels a side.
-        grain: scale of fine texture; 0 leaves what the parameters decide.
-        oversample: draw this many times larger and average, for the finest edges.
+        generator: random numbers for what the parameters leave open: grain, strands of fur, the tremor of a hand.
+        size: side of the pictures in pixels.
+        grain: scale of fine random texture; with 0, the parameters alone decide the picture.
+        oversample: factor by which pictures are drawn larger and averaged, for smoother edges.
 
     Raises:
         ValueError: there is no such species or style.

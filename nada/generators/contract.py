@@ -1,7 +1,7 @@
-"""What adaptations, latent tools and styles need of a generator, as protocols.
+"""Protocols for generators: all that adaptations, latent tools and styles use of one.
 
 A family of generators is a class that fulfils `Generator`. Losses, trainings, runs, styles and nodes use nothing else,
-so a new family needs no change in them (CONTRIBUTING.md, "Add a generator family").
+so that a new family needs no change in them (CONTRIBUTING.md, "Add a generator family").
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Label = int | Tensor  # class of a conditional generator's images: a number, num
 
 
 class LayerKind(Enum):
-    """What a layer does, which decides when an adaptation trains it."""
+    """The role of a layer, which decides when an adaptation trains it."""
 
     MAPPING = "mapping"
-    """The mapping network from z to w; trains only on request, as all layers share its codes."""
+    """The mapping network from z to w; trained only on request, since all layers share its codes."""
     CONSTANT = "constant"
-    """The learned input of the synthesis network; trains only on request."""
+    """The learned input of the synthesis network; trained only on request."""
     CONVOLUTION = "convolution"
     """A layer that adaptive layer freezing may choose."""
     COLOR = "color"
-    """A layer that turns features into colors (to-RGB); trains only on request."""
+    """A layer that turns features into colors (to-RGB); trained only on request."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Layer:
 
     kind: LayerKind
     code: int | None
-    """Index of the latent code that drives it; None for the mapping network and the constant."""
+    """Index of the latent code that drives the layer; None for the mapping network and the constant."""
     resolution: int
-    """Side of the features that it makes, in pixels; 0 for the mapping network."""
+    """Side of the layer's output in pixels; 0 for the mapping network."""
 
 
 class Config(Protocol):
@@ -60,31 +60,31 @@ class Config(Protocol):
 
     @property
     def z_dim(self) -> int:
-        """Numbers of the input latent z."""
+        """Dimensions of the input latent z."""
 
     @property
     def w_dim(self) -> int:
-        """Numbers of a latent code w."""
+        """Dimensions of a latent code w."""
 
     @property
     def c_dim(self) -> int:
-        """Classes of a conditional generator; 0 for one without labels."""
+        """Number of classes of a conditional generator; 0 for one without classes."""
 
     @property
     def img_channels(self) -> int:
-        """Channels of the image."""
+        """Number of channels of the image."""
 
     @property
     def num_ws(self) -> int:
-        """Latent codes for each image."""
+        """Number of latent codes for each image."""
 
     @property
     def width(self) -> int:
-        """Feature maps of the widest layer, which the default step size depends on."""
+        """Number of feature maps of the widest layer; the default step size depends on it."""
 
 
 class MappingNetwork(Protocol):
-    """z -> latent codes."""
+    """A mapping network: z -> latent codes."""
 
     w_avg: Tensor
     """Mean of w, [w_dim]: the centre of truncation."""
@@ -92,17 +92,17 @@ class MappingNetwork(Protocol):
     def __call__(
         self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None, label: Label = 0
     ) -> Tensor:
-        """z [N, z_dim] -> codes [N, num_ws, w_dim], truncated."""
+        """Map z [N, z_dim] to codes [N, num_ws, w_dim], truncated."""
 
     def w(self, z: Tensor, label: Label = 0) -> Tensor:
-        """z [N, z_dim] -> w [N, w_dim], neither truncated nor repeated."""
+        """Map z [N, z_dim] to w [N, w_dim], neither truncated nor repeated."""
 
 
 class Synthesis(Protocol):
-    """Latent codes -> images."""
+    """A synthesis network: latent codes -> images."""
 
     recompute: bool
-    """Store no activations for the backward pass but recompute them: less memory, more time, the same gradients."""
+    """Recompute activations in the backward pass (gradient checkpointing): less memory, more time, same gradients."""
 
     @property
     def noise_shapes(self) -> Mapping[str, tuple[int, int]]:
@@ -111,16 +111,16 @@ class Synthesis(Protocol):
     def __call__(
         self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None, half: bool = False
     ) -> Tensor:
-        """Codes [N, num_ws, w_dim] -> images [N, img_channels, H, W], about in [-1, 1] and not clamped."""
+        """Render codes [N, num_ws, w_dim] as images [N, img_channels, H, W], about in [-1, 1] and not clamped."""
 
     def styles(self, ws: Tensor) -> dict[str, Tensor]:
-        """Style space: codes [N, num_ws, w_dim] -> the scales of each layer's input channels, {layer name: [N, C]}.
+        """Map codes [N, num_ws, w_dim] to style space: scales of each layer's input channels, {layer name: [N, C]}.
 
-        They are affine in the code that drives the layer, and the layer's parameter "affine.bias" is added to them.
+        The scales are affine in the code that drives the layer; the layer's parameter "affine.bias" is added to them.
         """
 
     def sample_noise(self, batch: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Standard normal noise maps {layer name: [batch, 1, H, W]}, drawn on the CPU, on the network's device."""
+        """Draw standard normal noise maps {layer name: [batch, 1, H, W]} on the CPU, and move them to the device."""
 
     def train(self: Self, mode: bool = True) -> Self: ...
 
@@ -156,23 +156,23 @@ class Generator(Protocol):
 
     @property
     def largest_map(self) -> int:
-        """Numbers in the largest feature map of one image, an estimate of what an image takes in memory."""
+        """Number of values in the largest feature map of one image, to estimate the memory that an image takes."""
 
     def parameters_of(self, layer: str) -> dict[str, nn.Parameter]:
-        """Parameters of a layer by their names inside it.
+        """Return the parameters of a layer by their names in it.
 
-        Those whose names begin with "affine." map a code to the layer's styles; "weight" is the matrix or kernel that
-        low-rank training replaces.
+        Parameters whose names begin with "affine." map a code to the layer's styles; "weight" is the matrix or kernel
+        that low-rank training replaces.
 
         Raises:
             UsageError: there is no such layer.
         """
 
     def resolution_of(self, tensor: str) -> int:
-        """Resolution in pixels of the layer that a tensor of `state_dict` belongs to; 0 for the mapping network."""
+        """Return the resolution of the layer that a tensor of `state_dict` belongs to; 0 for the mapping network."""
 
     def fingerprint(self) -> str:
-        """SHA-256 of all tensors: generators with the same one make the same images."""
+        """Return the SHA-256 of config and tensors: generators with the same fingerprint make the same images."""
 
     def state_dict(self, *, keep_vars: bool = False) -> dict[str, Tensor]: ...
 

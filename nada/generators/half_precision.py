@@ -1,4 +1,4 @@
-"""Half precision: which devices have bfloat16, and products in it."""
+"""Half precision: check that a device has bfloat16, and compute products in it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 
 from ..errors import UsageError
 
-BFLOAT16 = (8, 0)  # compute capability of the first CUDA cards that have it
+BFLOAT16 = (8, 0)  # compute capability of the first CUDA cards with bfloat16
 
 
 def require_half(device: torch.device) -> None:
-    """Make sure that a device computes in bfloat16, as `precision="half"` does.
+    """Check that a device computes in bfloat16, which `precision="half"` needs.
 
     Raises:
-        UsageError: it does not: it would take longer than in full precision, or fail in the middle.
+        UsageError: it does not, so that half precision would be slower than full precision, or fail.
     """
     if device.type == "cuda" and torch.version.hip is None:
         capability = torch.cuda.get_device_capability(device)
@@ -25,7 +25,7 @@ def require_half(device: torch.device) -> None:
             has, needs = ("{}.{}".format(*version) for version in (capability, BFLOAT16))
             raise UsageError(
                 f'precision is "half", which computes in bfloat16; {card} has compute capability {has} and no bfloat16 '
-                f'(that takes {needs}). Set precision to "full"'
+                f'(which needs {needs}). Set precision to "full"'
             )
     if not torch.amp.is_autocast_available(device.type):
         raise UsageError(

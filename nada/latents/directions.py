@@ -15,7 +15,7 @@ from ..generators import Generator
 from ..seeding import seeded
 
 SAMPLES = 10_000
-MAX_NUMBERS = 1 << 22  # in one file; a factorization has 512 x 512
+MAX_NUMBERS = 1 << 22  # numbers in one file; a factorization has 512 x 512
 COMPONENTS = (("comp", "std"), ("lat_comp", "lat_stdev"))  # directions of length 1, and their standard deviations
 
 
@@ -24,23 +24,26 @@ class Directions:
     """Principal directions of W, the strongest first."""
 
     vectors: Tensor
-    """[K, w_dim], each of the length of one standard deviation along it."""
+    """[K, w_dim], each as long as one standard deviation of w along it."""
     explained: Tensor
-    """[K], which share of the variance of w lies along each."""
+    """[K], the share of the variance of w along each, 0..1."""
 
 
 @torch.no_grad()
 def principal_directions(generator: Generator, count: int = 10, samples: int = SAMPLES, seed: int = 0) -> Directions:
-    """The directions in which w varies most: principal component analysis (GANSpace, arXiv 2004.02546, section 3.2).
+    """Find the directions in which w varies most by principal component analysis (GANSpace, arXiv 2004.02546, 3.2).
 
     Args:
-        generator: whose mapping network to analyze. Its adaptations share it, and the directions.
-        count: how many.
-        samples: random w to look at.
-        seed: of them.
+        generator: the generator with the mapping network to analyze. Its adaptations have the same directions.
+        count: number of directions, 1..w_dim.
+        samples: number of random w.
+        seed: seed of the random w.
+
+    Returns:
+        The directions, the strongest first, on the CPU.
 
     Raises:
-        UsageError: w has not so many dimensions.
+        UsageError: `count` is out of range.
     """
     w_dim, classes = generator.config.w_dim, generator.config.c_dim
     if not 1 <= count <= w_dim:
@@ -51,20 +54,20 @@ def principal_directions(generator: Generator, count: int = 10, samples: int = S
     w = generator.mapping.w(z.to(generator.device), labels).cpu().double()  # some devices have no float64
     values, vectors = torch.linalg.eigh(torch.cov(w.T))  # ascending
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1).T
-    # An eigenvector's sign is arbitrary: let its largest component be positive, whatever the machine.
+    # The sign of an eigenvector is arbitrary: making its largest component positive gives the same on every machine.
     signs = vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True)).sign()
     vectors = vectors * signs * values.sqrt()[:, None]
     return Directions(vectors[:count].float(), (values / values.sum())[:count].float())
 
 
 def load_direction(path: str | Path, number: int = 0) -> Tensor:
-    """A direction from a file: .npy, .npz, .pt or .safetensors, read without running anything in it.
+    """Load a direction from a .npy, .npz, .pt or .safetensors file, without executing anything in it.
 
     Args:
-        path: a file with one array (the boundaries of InterFaceGAN and e4e, and those of StyleGAN-NADA's authors), or
-            with many directions: principal components of GANSpace and e4e ("comp" and "std", or "lat_comp" and
-            "lat_stdev"), or the factorization of rosinality/stylegan2-pytorch ("eigvec", one a column).
-        number: which of many, from 0; of no effect where there is one.
+        path: a file with one array (boundaries of InterFaceGAN, e4e and StyleGAN-NADA's authors) or with many
+            directions: principal components of GANSpace and e4e ("comp" and "std", or "lat_comp" and "lat_stdev"), or
+            the factorization of rosinality/stylegan2-pytorch ("eigvec", one in each column).
+        number: index of the direction in a file with many, from 0; ignored for a file with one.
 
     Returns:
         [w_dim] for all codes, or [num_ws, w_dim], float32. Components have the length of one standard deviation.
@@ -98,7 +101,7 @@ def _one_of(arrays: Mapping[str, TensorView], number: int) -> Tensor:
         return _read(next(iter(arrays.values())))
     else:
         listed = ", ".join(sorted(arrays)[:5])
-        raise CheckpointError(f"the file holds {len(arrays)} arrays ({listed}); a direction is one")
+        raise CheckpointError(f"the file holds {len(arrays)} arrays ({listed}); give a file with one, the direction")
     if not 0 <= number < len(many):
         raise CheckpointError(f"there is no direction {number} in the file; it has the directions 0 to {len(many) - 1}")
     return many[number].clone()
@@ -115,14 +118,14 @@ def _misshapen(shape: tuple[int, ...]) -> str:
 
 
 def edit_latents(ws: Tensor, direction: Tensor, amount: float, first: int = 0, last: int | None = None) -> Tensor:
-    """w + amount * direction, on some of the codes.
+    """Return w + amount * direction for a range of the codes, and the other codes unchanged.
 
     Args:
         ws: [N, num_ws, w_dim].
         direction: [w_dim], or [num_ws, w_dim] with a step of its own for each code.
-        amount: in units of the direction's length; negative for the opposite.
-        first, last: codes to change, both included; None for the last one. The first four move pose and shape, the next
-            four features, the rest colors and texture (StyleGAN section 3.1).
+        amount: step in units of the direction's length; negative for the opposite direction.
+        first, last: range of codes to change, both included; None for the last code. The first four codes move pose and
+            shape, the next four features, the rest colors and texture (StyleGAN section 3.1).
 
     Raises:
         UsageError: the direction is for another generator, or the range is empty.
@@ -134,7 +137,7 @@ def edit_latents(ws: Tensor, direction: Tensor, amount: float, first: int = 0, l
             f"the direction has shape {list(direction.shape)}; these codes take [{w_dim}] or [{num_ws}, {w_dim}]"
         )
     if not 0 <= first <= last:
-        raise UsageError(f"codes {first} to {last} are none; there are the codes 0 to {num_ws - 1}")
+        raise UsageError(f"the codes {first} to {last} do not exist; this generator has the codes 0 to {num_ws - 1}")
     moved = ws.clone()
     steps = direction.to(ws).expand(num_ws, w_dim)
     moved[:, first : last + 1] += amount * steps[first : last + 1]

@@ -1,4 +1,4 @@
-"""Latent codes from files: of projectors, encoders, and this project."""
+"""Load latent codes from files of projectors, encoders and this project."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from ..checkpoint import TensorView, open_arrays
 from ..errors import CheckpointError
 from ..generators import Generator
 
-# What codes are called in files that hold other things too: pictures, noise, losses.
+# Names of codes in files that also hold pictures, noise or losses.
 NAMES = {"ws", "w", "wp", "w_plus", "w_pivot", "dlatents", "dlatent", "latents", "latent", "latent_code", "codes"}
-MAX_NUMBERS = 1 << 27  # in one file: half a gigabyte
+MAX_NUMBERS = 1 << 27  # numbers in one file: half a gigabyte
 
 
 def load_latents(path: str | Path, generator: Generator) -> Tensor:
-    """Latent codes from a file, which is read without running anything in it.
+    """Load latent codes from a file, without executing anything in it.
 
-    Known are .npz of NVIDIA's projectors ("w", "dlatents"), .npy, .pt of e4e, pSp, PTI and of rosinality's projector,
-    and .safetensors of this project ("ws"). Codes of one W for all layers are repeated.
+    Supported are .npz of NVIDIA's projectors ("w", "dlatents"), .npy, .pt of e4e, pSp, PTI and rosinality's projector,
+    and .safetensors of this project ("ws"). A w for all layers is repeated.
 
     Args:
-        path: the file. One with many codes, alone or by name, gives all of them, in the order of their names.
-        generator: that the codes are for. A base and its adaptations take the same ones.
+        path: the file. If it holds many codes, alone or by name, all are loaded, in the order of their names.
+        generator: the generator that the codes are for. A base and its adaptations take the same codes.
 
     Returns:
         ws [N, num_ws, w_dim], float32, on the CPU.
 
     Raises:
-        CheckpointError: the file cannot be read, or its codes are for another generator; the message says which.
+        CheckpointError: the file cannot be read, or its codes are for another generator; the message gives the shapes.
     """
     num_ws, w_dim = generator.num_ws, generator.config.w_dim
     with open_arrays(path) as arrays:
@@ -44,7 +44,9 @@ def load_latents(path: str | Path, generator: Generator) -> Tensor:
             raise CheckpointError(f"the codes in the file have more than {MAX_NUMBERS} numbers; split the file")
         ws = torch.cat([_codes(fitting[name].read(), num_ws, w_dim) for name in sorted(fitting, key=_natural)])
         if not ws.isfinite().all():
-            raise CheckpointError("the codes in the file are not finite; the search for them has diverged")
+            raise CheckpointError(
+                "the codes in the file are not finite: the search for them diverged; use another file"
+            )
         return ws
 
 
@@ -56,7 +58,7 @@ def _fits(shape: tuple[int, ...], num_ws: int, w_dim: int) -> bool:
 
 
 def _codes(array: Tensor, num_ws: int, w_dim: int) -> Tensor:
-    """As [N, num_ws, w_dim]. A matrix of num_ws rows is one code of W+; of another number, codes of W."""
+    """Reshape an array to [N, num_ws, w_dim]. A matrix of num_ws rows is one code of W+, any other is many of W."""
     if array.ndim < 2 or array.shape[-2] != num_ws:
         array = array.reshape(-1, 1, w_dim)
     return array.reshape(-1, array.shape[-2], w_dim).expand(-1, num_ws, -1)
@@ -69,6 +71,6 @@ def _misfit(arrays: Mapping[str, TensorView], num_ws: int, w_dim: int) -> str:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """A key that puts 2 before 10."""
+    """Return a sort key that puts 2 before 10."""
     parts = re.split(r"(\d{1,18})", name)  # every second one is a number
     return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)]

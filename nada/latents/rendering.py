@@ -1,4 +1,4 @@
-"""Images of latent codes."""
+"""Render images of latent codes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def generate(
     progress: Callable[[int], None] = lambda made: None,
     half: bool = False,
 ) -> Tensor:
-    """Images of latent codes, a few at a time. Where memory runs out, the rest is made half as many at a time.
+    """Render images of latent codes in batches; if memory runs out, halve the batch and continue.
 
     Args:
-        generator: on any device.
+        generator: the generator, on any device.
         ws: [N, num_ws, w_dim], on any device.
         noise: "const" (the generator's stored maps), "random" (image i draws its own from seed + i), "none", or
             each image's maps {layer name: [N, 1, H, W]}.
-        seed: for "random".
-        batch: images at a time, at most; less takes less memory.
-        progress: called with the number of images just made; what it raises ends this.
+        seed: seed for "random".
+        batch: largest number of images in a batch; fewer take less memory.
+        progress: called with the number of images just made; an exception from it ends the rendering.
         half: compute in bfloat16 from 64 px on, in less memory. Meant for GPUs; slower on a CPU.
 
     Returns:
@@ -64,19 +64,19 @@ def generate(
             made += len(codes)
             progress(len(codes))
             continue
-        release_memory(generator.device)  # here the failed attempt is gone with its exception
+        release_memory(generator.device)  # only here, where the exception no longer keeps the tensors alive
     return torch.cat(images) if images else torch.empty(0)
 
 
 def noise_part(noise: Noise, first: int, count: int) -> Noise:
-    """The noise of some of the images."""
+    """Return the noise of `count` images from number `first` on."""
     if isinstance(noise, Mapping):
         return {name: maps[first : first + count] for name, maps in noise.items()}
     return noise
 
 
 def _render(generator: Generator, ws: Tensor, noise: Noise, seed: int, half: bool) -> Tensor:
-    """Images of codes, all at a time, on the CPU."""
+    """Render images of codes in one batch, and return them on the CPU."""
     maps = _random_noise(generator, len(ws), seed) if noise == "random" else noise
     if isinstance(maps, Mapping):
         maps = {name: part.to(generator.device) for name, part in maps.items()}
@@ -95,7 +95,7 @@ def _random_noise(generator: Generator, count: int, seed: int) -> dict[str, Tens
 
 
 def release_memory(device: torch.device) -> None:
-    """Give memory that PyTorch keeps for later back to the device."""
+    """Give memory in PyTorch's cache back to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

@@ -23,22 +23,23 @@ def sample_latents(
     label: Label = 0,
     seed_from: str = "torch",
 ) -> Tensor:
-    """Random latent codes; the i-th is that of seed + i, however many are asked for.
+    """Return random latent codes; code i depends on seed + i only, whatever the count.
 
     Args:
-        generator: whose mapping network to use. An adapted generator shares it with its base.
-        count: how many.
-        seed: of the first one.
-        truncation_psi: 1 for full variety, less for more typical images, 0 for the average one.
-        truncation_cutoff: truncate only the first so many codes; None for all.
-        label: which class, of generators that have them; see `Mapping.forward`.
-        seed_from: how a seed becomes z, see `sample_z`: "numpy" gives the pictures that NVIDIA's scripts give for it.
+        generator: the generator with the mapping network to use. An adapted generator shares it with its base.
+        count: number of codes.
+        seed: seed of the first code.
+        truncation_psi: 1 for full variety, less for more typical images, 0 for the average image.
+        truncation_cutoff: number of layers, from the first, whose code is truncated; None for all.
+        label: class, for class-conditional generators; see `Mapping.forward`.
+        seed_from: random generator that turns a seed into z, "torch" or "numpy", see `sample_z`: "numpy" gives the same
+            pictures as NVIDIA's scripts.
 
     Returns:
         ws [count, num_ws, w_dim], on the generator's device.
 
     Raises:
-        UsageError: count or psi is out of range, or there is no such class or way to draw.
+        UsageError: `count` or `truncation_psi` is out of range, or `label` or `seed_from` does not exist.
     """
     if not 1 <= count <= MAX_COUNT:
         raise UsageError(f"count is {count}; it must be in 1..{MAX_COUNT}")
@@ -49,11 +50,14 @@ def sample_latents(
 
 
 def mix_latents(coarse: Tensor, fine: Tensor, crossover: int | Tensor) -> Tensor:
-    """Style mixing (StyleGAN section 3.1): codes below `crossover` from one, the rest from the other.
+    """Mix styles (StyleGAN section 3.1): take the codes below `crossover` from `coarse`, the rest from `fine`.
 
     Args:
         coarse, fine: [N, num_ws, w_dim].
         crossover: 0 (all from `fine`) .. num_ws (all from `coarse`); one number, [1], or one for each image, [N].
+
+    Returns:
+        [N, num_ws, w_dim].
     """
     crossover = torch.as_tensor(crossover, device=coarse.device).view(-1, 1, 1)
     place = torch.arange(coarse.shape[1], device=coarse.device)[:, None]
@@ -61,15 +65,15 @@ def mix_latents(coarse: Tensor, fine: Tensor, crossover: int | Tensor) -> Tensor
 
 
 BANDS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, None)}
-"""Codes that steer 4-8 px (pose, shape), 16-32 px (features), and finer detail (color); StyleGAN section 3.1."""
+"""Bands of codes: those for 4-8 px (pose, shape), 16-32 px (features) and finer detail (color); StyleGAN 3.1."""
 
 
 def blend_latents(first: Tensor, second: Tensor, coarse: float, middle: float, fine: float) -> Tensor:
-    """Style mixing in three bands, each by a share.
+    """Mix styles in three bands of codes, each with a share of its own.
 
     Args:
         first, second: [N, num_ws, w_dim].
-        coarse, middle, fine: share of `second` in the codes of that band, 0..1.
+        coarse, middle, fine: share of `second` in the codes of the band, 0..1.
 
     Returns:
         [N, num_ws, w_dim].

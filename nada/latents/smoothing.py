@@ -1,4 +1,4 @@
-"""Latent codes of the frames of a video, smoothed over time."""
+"""Smooth the latent codes of a video's frames over time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MAX_FRAMES = 100.0
 
 
 def smooth_latents(ws: Tensor, frames: float) -> Tensor:
-    """Codes averaged with those of the frames around them, by a Gaussian in time: found frame by frame, they jitter.
+    """Average the codes of each frame with those of its neighbours, by a Gaussian in time, to remove jitter.
 
-    At both ends the Gaussian is cut off, so the first and the last frame lag behind no others.
+    At both ends the Gaussian is cut off and normalized, so that the first and the last frame are not padded.
 
     Args:
         ws: [N, num_ws, w_dim], in the order of time.

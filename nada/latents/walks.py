@@ -1,4 +1,4 @@
-"""Walks through latent space: the frames between latent codes."""
+"""Walks through latent space: interpolated frames between latent codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import UsageError
 
 EASINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda t: t,
-    "smooth": lambda t: t * t * (3 - 2 * t),  # rests a moment at each code
+    "smooth": lambda t: t * t * (3 - 2 * t),  # slows down to a short rest at each code
 }
 
 
@@ -20,19 +20,19 @@ def _lerp(before: Tensor, a: Tensor, b: Tensor, after: Tensor, t: Tensor) -> Ten
 
 
 def _slerp(before: Tensor, a: Tensor, b: Tensor, after: Tensor, t: Tensor) -> Tensor:
-    """The direction turns evenly (Shoemake 1985), the length changes evenly."""
+    """Interpolate on an arc: the direction turns evenly (Shoemake 1985), the length changes evenly."""
     lengths = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
     u, v = a / lengths[0].clamp_min(1e-12), b / lengths[1].clamp_min(1e-12)
     angle = (u * v).sum(dim=-1, keepdim=True).clamp(-1, 1).acos()
     sin = angle.sin()
     turned = ((1 - t) * angle).sin() / sin * u + (t * angle).sin() / sin * v
-    # Between equal directions there is nothing to turn, and between opposite ones no way is shorter than another.
+    # For equal directions the angle is 0, and for opposite ones no arc is shorter than another: use a straight line.
     direction = torch.where(sin > 1e-4, turned, u.lerp(v, t))
     return direction * lengths[0].lerp(lengths[1], t)
 
 
 def _cubic(before: Tensor, a: Tensor, b: Tensor, after: Tensor, t: Tensor) -> Tensor:
-    """Catmull-Rom: passes each code without a change of speed or a corner."""
+    """Interpolate by a Catmull-Rom spline, which passes each code without a jump in speed or direction."""
     slope_a, slope_b = (b - before) / 2, (after - a) / 2
     bend = (2 * t**3 - 3 * t**2 + 1) * a + (3 * t**2 - 2 * t**3) * b
     return bend + (t**3 - 2 * t**2 + t) * slope_a + (t**3 - t**2) * slope_b
@@ -44,15 +44,15 @@ METHODS = {"lerp": _lerp, "slerp": _slerp, "cubic": _cubic}
 def interpolate_latents(
     ws: Tensor, frames: int, loop: bool = False, method: str = "lerp", easing: str = "linear"
 ) -> Tensor:
-    """A walk from code to code.
+    """Interpolate a walk from code to code.
 
     Args:
         ws: [K, num_ws, w_dim], the codes to pass.
-        frames: of the whole walk, spread evenly in time; at least as many as codes.
-        loop: go back to the first code in the end. The last frame is then the one before the first, so that the walk
-            can be repeated without a stop; otherwise it is the last code.
+        frames: number of frames of the whole walk, spread evenly in time; at least as many as codes.
+        loop: return to the first code. The last frame is then the one before the first, so that the walk repeats
+            without a stop; otherwise it is the last code.
         method: "lerp" (straight lines), "slerp" (arcs about the origin) or "cubic" (one smooth curve).
-        easing: "linear" (even speed) or "smooth" (a moment's rest at each code).
+        easing: "linear" (even speed) or "smooth" (a short rest at each code).
 
     Returns:
         [frames, num_ws, w_dim].
@@ -67,13 +67,13 @@ def interpolate_latents(
     for name, value, known in (("method", method, METHODS), ("easing", easing, EASINGS)):
         if value not in known:
             raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
-    stations = len(ws) if loop else len(ws) - 1  # stretches between two codes
-    time = torch.arange(frames, dtype=torch.float64) * stations / (frames if loop else frames - 1)
-    stretch = time.floor().clamp(max=stations - 1).long()
-    t = EASINGS[easing](time - stretch).to(ws).view(-1, 1, 1)
+    count = len(ws) if loop else len(ws) - 1  # segments, each from one code to the next
+    time = torch.arange(frames, dtype=torch.float64) * count / (frames if loop else frames - 1)
+    segment = time.floor().clamp(max=count - 1).long()
+    t = EASINGS[easing](time - segment).to(ws).view(-1, 1, 1)
 
     def code(offset: int) -> Tensor:
-        number = (stretch + offset) % len(ws) if loop else (stretch + offset).clamp(0, len(ws) - 1)
+        number = (segment + offset) % len(ws) if loop else (segment + offset).clamp(0, len(ws) - 1)
         return ws[number.to(ws.device)]
 
     return METHODS[method](code(-1), code(0), code(1), code(2), t)

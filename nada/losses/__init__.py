@@ -1,4 +1,4 @@
-"""The losses of StyleGAN-NADA (arXiv 2108.00946) and of its successors, pure functions of CLIP embeddings."""
+"""The losses of StyleGAN-NADA (arXiv 2108.00946) and its successors: pure functions of CLIP embeddings."""
 
 from .directional import directional_loss
 from .embedding_norm import embedding_norm_loss, relative_norm_loss

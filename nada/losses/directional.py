@@ -11,14 +11,14 @@ ZERO = 1e-12  # squared length below which a change of unit vectors is fp32 roun
 
 
 def directional_loss(source: Tensor, adapted: Tensor, direction: Tensor) -> Tensor:
-    """1 - cos(image change, text change), mean over the batch (StyleGAN-NADA section 4.1, L_direction).
+    """Return 1 - cos(image change, text change), mean over the batch (StyleGAN-NADA section 4.1, L_direction).
 
-    Where an image has not changed its direction is undefined; at the first step, where the twins are equal, that is
-    every image. There the cosine counts as 0 with `direction` as its gradient, so that training starts the right way.
+    The direction of an image that has not changed is undefined; in the first iteration, when the twins are equal, that
+    is every image. The cosine is then 0 with `direction` as its gradient, so that training starts in that direction.
 
     Args:
         source: [N, D] CLIP embeddings of the frozen generator's images, any length.
-        adapted: [N, D] those of the trained generator's images of the same latents.
+        adapted: [N, D] CLIP embeddings of the trained generator's images for the same latents, any length.
         direction: [D] from source to target text, length 1.
 
     Returns:

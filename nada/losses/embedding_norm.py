@@ -1,21 +1,21 @@
-"""The embedding-norm loss: artefacts lengthen CLIP embeddings."""
+"""The embedding-norm loss: penalize artefacts, which lengthen CLIP embeddings."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-LENGTH = 10.0  # of the image embeddings of OpenAI's ViT-B/32, roughly, which the authors' weight of 0.5 is for
+LENGTH = 10.0  # rough length of ViT-B/32's image embeddings (OpenAI), for which the authors' weight is 0.5
 
 
 def embedding_norm_loss(source: Tensor, adapted: Tensor) -> Tensor:
-    """(|source| - |adapted|)^2, mean over the batch (StyleGAN-NADA v1, section 4.3, L_norm).
+    """Return (|source| - |adapted|)^2, mean over the batch (StyleGAN-NADA v1, section 4.3, L_norm).
 
-    CLIP embeddings grow where a picture is overdrawn: opened mouths, enlarged tongues. The paper uses the loss while it
-    trains the latent mapper.
+    CLIP embeddings become longer when a picture is exaggerated: opened mouths, enlarged tongues. The paper uses the
+    loss to train the latent mapper.
 
     Args:
         source: [N, D] CLIP embeddings before the change, not normalized.
-        adapted: [N, D] those after it.
+        adapted: [N, D] CLIP embeddings after the change, not normalized.
 
     Returns:
         [], 0 or more, in squared units of the embedding space.
@@ -24,9 +24,10 @@ def embedding_norm_loss(source: Tensor, adapted: Tensor) -> Tensor:
 
 
 def relative_norm_loss(source: Tensor, adapted: Tensor) -> Tensor:
-    """`embedding_norm_loss` of embeddings that are scaled to a mean length of 10 before the change.
+    """Return the `embedding_norm_loss` of embeddings that are scaled so that `source` has a mean length of 10.
 
-    How long embeddings are differs between CLIP models by a factor of 30 and more; so scaled, one weight serves all.
+    The length of embeddings differs between CLIP models by a factor of 30 and more; with the scaling, one weight of the
+    loss fits all of them.
     """
     scale = LENGTH / source.norm(dim=-1).mean()
     return embedding_norm_loss(source * scale, adapted * scale)

@@ -1,4 +1,4 @@
-"""The global CLIP loss: how far images are from a text."""
+"""The global CLIP loss: the distance of images to a text."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def unit(x: Tensor) -> Tensor:
-    """Vectors [..., D] scaled to length 1."""
+    """Scale vectors [..., D] to length 1."""
     return F.normalize(x, dim=-1)
 
 
 def global_loss(images: Tensor, text: Tensor) -> Tensor:
-    """1 - cos(image, text), mean over the batch (StyleCLIP's loss; StyleGAN-NADA section 4.1, L_global).
+    """Return 1 - cos(image, text), mean over the batch (StyleCLIP's loss; StyleGAN-NADA section 4.1, L_global).
 
-    It decides which layers to train. As a training loss it lets all images collapse onto one that fools CLIP.
+    It selects the layers to train. As a training loss it makes all images collapse to one that fools CLIP.
 
     Args:
         images: [N, D] CLIP embeddings, any length.

@@ -9,14 +9,14 @@ from .similarity import unit
 
 
 def within_domain_loss(source: Tensor, adapted: Tensor) -> Tensor:
-    """Squared change of the cosine between two images of the batch, mean over all pairs.
+    """Return the squared change of the cosine between two images of the batch, mean over all pairs.
 
-    The in-domain angle consistency loss of HyperDomainNet (Alanov et al., arXiv 2210.08884), in the form of StyleDomain
-    (arXiv 2212.10229), whose weight for it is 0.25.
+    This is the in-domain angle consistency loss of HyperDomainNet (Alanov et al., arXiv 2210.08884), in the form of
+    StyleDomain (arXiv 2212.10229), which gives it the weight 0.25.
 
     Args:
         source: [N, D] CLIP embeddings of the frozen generator's images, any length; N is at least 2.
-        adapted: [N, D] those of the trained generator's images of the same latents.
+        adapted: [N, D] CLIP embeddings of the trained generator's images for the same latents, any length.
 
     Returns:
         [] in 0..4.

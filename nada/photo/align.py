@@ -1,4 +1,4 @@
-"""Where the square of a photo lies: found from a face, or given by hand."""
+"""Find the square of a photo: from a detected face, or from numbers given by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NUMBERS = {
 
 @dataclass(frozen=True)
 class Placed:
-    """A square, and what it was found from."""
+    """A square, with the points that it was found from."""
 
     crop: Crop
     points: tuple[Point, ...] = ()
@@ -34,18 +34,18 @@ class Placed:
 
 @dataclass(frozen=True)
 class Placing:
-    """How to find the square of a photo.
+    """Method for finding the square of a photo.
 
     Raises:
         UsageError: the method is unknown, or has too few or too many numbers.
     """
 
     method: str = FACE
-    """One of `METHODS`: a face is found by a detector, the others are given by hand, in pixels of the photo."""
+    """One of `METHODS`: "face" uses a detector, the others take numbers given by hand, in pixels of the photo."""
     numbers: tuple[float, ...] = ()
     """Coordinates, see `parse_numbers`; none for a face and the middle."""
     which: str = LARGEST
-    """Which face: "largest", "all", or a number from 1, from the left."""
+    """Choice of the face: "largest", "all", or a number from 1, from the left."""
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -59,15 +59,15 @@ class Placing:
         check_choice(self.which)
 
     def place(self, photo: Tensor, detect: Callable[[Tensor], Sequence[Face]], index: int = 0) -> list[Placed]:
-        """Return the squares of a photo: one, or of several faces as many as are asked for.
+        """Return the squares of a photo: one, or with `which` "all" one for each face.
 
         Args:
             photo: [1, C, H, W] in [-1, 1].
-            detect: finds the faces in it; only called for the method "face".
-            index: of the photo in its batch, for the result.
+            detect: returns the faces in the photo; called only for the method "face".
+            index: index of the photo in its batch, for the result.
 
         Raises:
-            UsageError: there is no face, or the numbers lie outside the photo.
+            UsageError: there is no face, or the square lies outside the photo.
         """
         size = (photo.shape[-2], photo.shape[-1])
         if self.method == FACE:
@@ -84,10 +84,10 @@ class Placing:
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
-    """Return the numbers in a text, between which there are commas, semicolons or spaces.
+    """Parse a text of numbers that are separated by commas, semicolons or spaces.
 
     Raises:
-        UsageError: there is something else.
+        UsageError: the text has anything else in it.
     """
     parts = re.split(r"[,;\s]+", text.strip()) if text.strip() else []
     try:

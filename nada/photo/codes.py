@@ -1,4 +1,4 @@
-"""Files with the codes of photos: what `nada.latents.load_latents` reads, and where in the photos they come from."""
+"""Files with the codes of photos and their crops; `nada.latents.load_latents` reads the codes in them too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOISE = "noise."
 
 @dataclass(frozen=True)
 class Codes:
-    """Latent codes of photos, with what is needed to paste their images back.
+    """Latent codes of photos, with their crops, which are needed to paste images back.
 
     Raises:
         UsageError: there is not one crop and one name for each code.
@@ -34,24 +34,35 @@ class Codes:
     ws: Tensor
     """[N, num_ws, w_dim], float32, on the CPU."""
     crops: tuple[Crop, ...]
-    """The square of each in its photo."""
+    """Square of each code in its photo."""
     photos: tuple[str, ...]
     """File name of each photo, without folders; "" where it has none."""
     base: str
     """Fingerprint of the generator that the codes are for."""
     recipe: dict[str, Any] = field(default_factory=dict)
-    """How they were found, JSON-able."""
+    """Settings that the codes were found with, JSON-able."""
     noise: dict[str, Tensor] = field(default_factory=dict)
     """{layer name: [N, 1, H, W]}, fitted noise maps; empty if none were fitted."""
 
     def __post_init__(self) -> None:
         counts = len(self.ws), len(self.crops), len(self.photos), *(len(maps) for maps in self.noise.values())
         if self.ws.ndim != 3 or len({*counts}) != 1:
-            raise UsageError(f"the codes are {list(self.ws.shape)} of {len(self.crops)} squares; each needs one")
+            raise UsageError(
+                f"the codes are {list(self.ws.shape)}, with {len(self.crops)} squares and {len(self.photos)} names of "
+                "photos; each code needs one of each"
+            )
 
 
 def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
-    """Write codes as safetensors, their crops as JSON in the header; the file appears whole or not at all."""
+    """Write codes atomically as safetensors, with their crops as JSON in the header.
+
+    Args:
+        codes: the codes.
+        path: the file to create or replace; ".safetensors" is customary.
+
+    Raises:
+        NadaError: a code is not finite, or the file cannot be written.
+    """
     tensors = {"ws": codes.ws, **{f"{NOISE}{name}": maps for name, maps in codes.noise.items()}}
     description = {
         "format": VERSION,
@@ -65,12 +76,12 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
 
 
 def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int) -> dict[str, Tensor]:
-    """The noise maps that were fitted with the codes in a file; empty for other files of codes.
+    """Return the noise maps that were fitted with the codes in a file; {} for other files of codes.
 
     Args:
         path: the file.
-        generator: that the maps are for. A base and its adaptations take the same ones.
-        count: of the codes in the file.
+        generator: network that the maps must fit. A base and its adaptations take the same ones.
+        count: number of codes in the file.
 
     Raises:
         CheckpointError: the maps are for another generator, or for other codes.
@@ -91,7 +102,13 @@ def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int)
 
 @torch.inference_mode(False)
 def load_codes(path: str | os.PathLike[str]) -> Codes:
-    """Codes from a file that `save_codes` wrote. Nothing in the file is executed.
+    """Load codes from a file that `save_codes` wrote. Nothing in the file is executed.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The codes, on the CPU.
 
     Raises:
         CheckpointError: there is no such file, it is damaged, or it holds no codes of photos.

@@ -1,7 +1,7 @@
-"""The square that is cut out of a photo, kept as data: sample it once, and paste the result back.
+"""Crop a square out of a photo, and paste an image back into its place.
 
-Points are in pixels of the photo: (0, 0) is its top left corner, and the centre of the first pixel is (0.5, 0.5).
-"Left" is the left of the picture. The formula for faces is that of the FFHQ data set (Karras et al. 2019, appendix A).
+Points are in pixels of the photo: (0, 0) is the top left corner, and the centre of the first pixel is (0.5, 0.5).
+"Left" means left in the picture. The formula for faces is that of the FFHQ data set (Karras et al. 2019, appendix A).
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from .resampling import blurred, places_of, resample, scaling, shift
 
 Point = tuple[float, float]
 
-EYES, EYES_TO_MOUTH, DOWN = 2.0, 1.8, 0.1  # FFHQ: half a side in distances of eyes, or of eyes and mouth; shift
-MOUTH = 1.04  # from the eyes to the mouth, in distances of the eyes, where the mouth is unknown
-MIN_SIDE, MAX_SIDE = 4, 1 << 16  # of a square, in pixels of the photo
-MIN_PHOTO, MAX_PHOTO = 4, 1 << 16  # sides of a photo
-BORDER, PADDING = 0.1, 0.3  # FFHQ: of the side, around a square that leaves the photo
-BLUR = 0.02  # FFHQ: sigma of the blur beyond the edge, in sides
-FACE = (0.5, 0.54, 0.35, 0.43)  # ellipse of a face in its square: centre, radii
-FEATHER = 0.1  # width of a mask's soft edge, in sides
-GAINS = 0.5, 2.0  # limits of a color match's contrast
+# FFHQ: half a side is 2 times the distance of the eyes, or 1.8 times that from eyes to mouth if this is more; the
+# middle is 0.1 times the latter below the eyes.
+EYES, EYES_TO_MOUTH, DOWN = 2.0, 1.8, 0.1
+MOUTH = 1.04  # distance from eyes to mouth where the mouth is unknown, in distances between the eyes
+MIN_SIDE, MAX_SIDE = 4, 1 << 16  # limits of a square's side, in pixels of the photo
+MIN_PHOTO, MAX_PHOTO = 4, 1 << 16  # limits of a photo's sides, in pixels
+BORDER, PADDING = 0.1, 0.3  # FFHQ: margins around a square that leaves the photo, in sides of the square
+BLUR = 0.02  # FFHQ: sigma of the blur beyond the photo's edge, in sides of the square
+FACE = (0.5, 0.54, 0.35, 0.43)  # ellipse of a face in its square: centre x and y, radii x and y
+FEATHER = 0.1  # width of a mask's soft edge, in sides of the square
+GAINS = 0.5, 2.0  # limits of the factor by which a color match changes contrast
 MAX_COORDINATE = 1e7
 REGIONS = ("face", "square")
 _SHAPE = {"square": [NUMBER], "photo": [int]}
@@ -40,13 +42,13 @@ class Crop:
     """A square in a photo, possibly turned, that may reach beyond the photo's edges.
 
     Raises:
-        UsageError: the square is too small or too large, or has nothing in common with the photo.
+        UsageError: the square is too small or too large, or does not overlap the photo.
     """
 
     centre: Point
     """Middle of the square, in pixels of the photo."""
     right: Point
-    """From the middle of the square to the middle of its right edge, in pixels: half its side, and its roll."""
+    """Vector from the middle of the square to the middle of its right edge, in pixels; gives side and roll."""
     size: tuple[int, int]
     """Height and width of the photo."""
 
@@ -83,7 +85,7 @@ class Crop:
 
     @property
     def matrix(self) -> tuple[tuple[float, float, float], ...]:
-        """3x3 transform of places in the square, (0, 0) top left to (1, 1) bottom right, to pixels of the photo."""
+        """3x3 matrix that maps places in the square, (0, 0) top left to (1, 1) bottom right, to pixels of the photo."""
         (cx, cy), (x, y) = self.centre, self.right
         return (2 * x, -2 * y, cx - x + y), (2 * y, 2 * x, cy - y - x), (0.0, 0.0, 1.0)
 
@@ -100,38 +102,38 @@ class Crop:
         return min(xs), min(ys), max(xs), max(ys)
 
     def to_json(self) -> dict[str, Any]:
-        """The crop as plain data, for the metadata of files."""
+        """Return the crop as JSON-able data, for the metadata of files."""
         return {"square": [*self.centre, *self.right], "photo": [*self.size]}
 
     @classmethod
     def from_json(cls, value: Any) -> Crop:
-        """The crop that `to_json` described, read from a file that may say anything.
+        """Restore a crop from the data of `to_json`, which come from an untrusted file.
 
         Raises:
-            CheckpointError: it is no such description.
+            CheckpointError: the data describe no crop.
         """
         if fits(value, _SHAPE) and len(value["square"]) == 4 and len(value["photo"]) == 2:
             x, y, *right = value["square"]
             try:
                 return cls((x, y), (right[0], right[1]), tuple(value["photo"]))
-            except (UsageError, OverflowError):  # whole numbers may be too large for a float
+            except (UsageError, OverflowError):  # OverflowError: a whole number too large for a float
                 pass
         raise damaged("crop")
 
     def sample(self, photo: Tensor, size: int) -> Tensor:
-        """The square as an image, sampled once from the photo through a filter that fits the reduction.
+        """Sample the square as an image, once, with an antialiasing filter.
 
-        What lies beyond the photo's edges is reflected, blurred, and fades to the median color, as in FFHQ.
+        Beyond the photo's edges, the photo is reflected, blurred, and faded to the median color, as in FFHQ.
 
         Args:
-            photo: [1, C, H, W] in [-1, 1]: grey, with or without alpha, RGB or RGBA.
+            photo: [1, C, H, W] in [-1, 1]: grey, grey with alpha, RGB or RGBA.
             size: side of the image in pixels.
 
         Returns:
             [1, 3, size, size] in [-1, 1].
 
         Raises:
-            UsageError: the photo has another size than the one that the crop was made for.
+            UsageError: the crop was made for a photo of another size.
         """
         self._check(photo)
         image = resample(to_rgb(photo.float()), self._forward() @ scaling(1 / size, 1 / size), (size, size))
@@ -149,21 +151,21 @@ class Crop:
         feather: float = FEATHER,
         match_color: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """The photo with an image in place of the square.
+        """Paste an image into the photo in place of the square.
 
         Args:
             photo: [1, C, H, W] in [-1, 1]; alpha is dropped.
-            image: [1, C, S, S] in about [-1, 1], which `sample` gave, or what became of it.
-            region: one of `REGIONS`: the face only, an ellipse, or the whole square.
+            image: [1, C, S, S] in about [-1, 1], from `sample`, unchanged or edited.
+            region: part of the square to replace, one of `REGIONS`: "face" (an ellipse) or "square" (all of it).
             feather: width of the mask's soft edge in sides of the square, 0..0.5.
-            match_color: shift the image's colors and contrast to those of the photo in the soft edge.
+            match_color: give the image the mean and contrast of the photo's colors in the soft edge.
 
         Returns:
-            The photo [1, 3, H, W] in [-1, 1], bit for bit as it was outside the mask; and the mask [1, 1, H, W] in
+            The photo [1, 3, H, W] in [-1, 1], unchanged bit for bit outside the mask; and the mask [1, 1, H, W] in
             [0, 1].
 
         Raises:
-            UsageError: the photo has another size than the one that the crop was made for, or a choice is unknown.
+            UsageError: the crop was made for a photo of another size, or a choice is unknown.
         """
         self._check(photo)
         mask = self.mask(region, feather).to(photo.device)
@@ -180,7 +182,7 @@ class Crop:
         return result, mask
 
     def mask(self, region: str = "face", feather: float = FEATHER) -> Tensor:
-        """Where the square's image is to be seen: [1, 1, H, W] in [0, 1], see `paste`."""
+        """Return the mask of the pasted image, [1, 1, H, W] in [0, 1]; see `paste`."""
         check_pasting(region, feather)
         mask = torch.zeros(1, 1, *self.size)
         left, top, right, bottom = self._inside()
@@ -203,7 +205,7 @@ class Crop:
             )
 
     def _inside(self) -> tuple[int, int, int, int]:
-        """The part of the photo around the square: left, top, right, bottom in whole pixels."""
+        """Return the box of the square inside the photo: left, top, right, bottom in whole pixels."""
         left, top, right, bottom = self.box
         return (
             max(int(left), 0),
@@ -213,15 +215,15 @@ class Crop:
         )
 
     def _forward(self) -> Tensor:
-        """`matrix` as a tensor, float64."""
+        """Return `matrix` as a tensor, float64."""
         return torch.tensor(self.matrix, dtype=torch.float64)
 
     def _inverse(self) -> Tensor:
-        """Pixels of the photo -> places in the square, 3x3."""
+        """Return the 3x3 matrix that maps pixels of the photo to places in the square."""
         return torch.linalg.inv(self._forward())
 
     def _softened(self, image: Tensor) -> Tensor:
-        """The sampled square with its parts beyond the photo's edges blurred, and faded to the median color."""
+        """Blur the parts of a sampled square beyond the photo's edges, and fade them to the median color."""
         size = image.shape[-1]
         left, top, right, bottom = self.box
         (height, width), side = self.size, self.side
@@ -247,15 +249,15 @@ def check_pasting(region: str, feather: float) -> None:
 
 
 def face_crop(points: Sequence[Point], size: tuple[int, int]) -> Crop:
-    """The square of a face as in FFHQ.
+    """Return the square of a face as in FFHQ.
 
     Args:
-        points: middle of the left and the right eye, left and right corner of the mouth, as seen in the picture; or all
-            of them as the person has them.
+        points: middle of the left and the right eye, left and right corner of the mouth, left and right as seen in the
+            picture; or all four with the person's left and right.
         size: height and width of the photo.
 
     Raises:
-        UsageError: they are not four points in different places, or not in this photo.
+        UsageError: the points are not four in different places, or the square lies outside the photo.
     """
     if len(points) != 4:
         raise UsageError(f"there are {len(points)} points; give both eyes and both corners of the mouth: four points")
@@ -263,21 +265,21 @@ def face_crop(points: Sequence[Point], size: tuple[int, int]) -> Crop:
     eyes = ((left[0] + right[0]) / 2, (left[1] + right[1]) / 2)
     across = (right[0] - left[0], right[1] - left[1])
     down = ((mouth[0][0] + mouth[1][0]) / 2 - eyes[0], (mouth[0][1] + mouth[1][1]) / 2 - eyes[1])
-    if across[0] * down[1] < across[1] * down[0]:  # the eyes were given as the person has them
+    if across[0] * down[1] < across[1] * down[0]:  # left and right are the person's
         across = (-across[0], -across[1])
     direction = (across[0] + down[1], across[1] - down[0])
-    half = max(EYES * hypot(*across), EYES_TO_MOUTH * hypot(*down))
+    half_side = max(EYES * hypot(*across), EYES_TO_MOUTH * hypot(*down))
     if not hypot(*direction):
         raise UsageError(f"the points {list(points)} are no face: they must lie in different places")
     return Crop(
         (eyes[0] + DOWN * down[0], eyes[1] + DOWN * down[1]),
-        (direction[0] / hypot(*direction) * half, direction[1] / hypot(*direction) * half),
+        (direction[0] / hypot(*direction) * half_side, direction[1] / hypot(*direction) * half_side),
         size,
     )
 
 
 def eyes_crop(left: Point, right: Point, size: tuple[int, int]) -> Crop:
-    """The square of an upright face of which only the middles of the eyes are known; see `face_crop`."""
+    """Return the square of an upright face from the middles of its eyes alone; see `face_crop`."""
     left, right = sorted((left, right))
     x, y = right[0] - left[0], right[1] - left[1]
     below = [(point[0] - MOUTH * y, point[1] + MOUTH * x) for point in (left, right)]
@@ -285,10 +287,10 @@ def eyes_crop(left: Point, right: Point, size: tuple[int, int]) -> Crop:
 
 
 def square_crop(centre: Point, side: float, size: tuple[int, int], roll: float = 0.0) -> Crop:
-    """A square chosen by hand.
+    """Return a square that is given by its middle and side.
 
     Args:
-        centre: its middle, in pixels of the photo.
+        centre: middle of the square, in pixels of the photo.
         side: length of an edge, in pixels.
         size: height and width of the photo.
         roll: clockwise turn, in degrees.
@@ -298,12 +300,12 @@ def square_crop(centre: Point, side: float, size: tuple[int, int], roll: float =
 
 
 def middle_crop(size: tuple[int, int]) -> Crop:
-    """The largest square in the middle: for pictures that are aligned already, and for buildings, horses and cars."""
+    """Return the largest square in the middle, for pictures that are aligned, and for buildings, horses and cars."""
     return square_crop((size[1] / 2, size[0] / 2), min(size), size)
 
 
 def _matched(image: Tensor, photo: Tensor, weight: Tensor) -> Tensor:
-    """An image with the mean and contrast of each color, as weighted, of a photo of the same size."""
+    """Match mean and contrast of each color of an image, weighted, to those of a photo of the same size."""
 
     def mean(values: Tensor) -> Tensor:
         return (values * weight).sum(dim=(2, 3), keepdim=True) / weight.sum().clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""How far generated images are from photos: pixels at several scales, features of CLIP, and LPIPS."""
+"""Distance of generated images to photos: pixels at several scales, features of CLIP, and LPIPS."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..clip.models import ClipEnsemble
 from ..pictures.convert import to_rgb
 from .lpips import Lpips
 
-LARGEST, SMALLEST = 256, 8  # px: sides of the pyramid's levels
+LARGEST, SMALLEST = 256, 8  # sides of the largest and the smallest level of the pyramid, in pixels
 
 
 class PhotoDistance:
-    """The distance of images to photos, each image to its own; smaller is more alike.
+    """The distance of images to photos, of each image to the photo with its index; smaller is more alike.
 
     Args:
-        photos: [N, 3, H, W] in [-1, 1], of the size of the images to come.
-        weights: {name: weight} of "pyramid", "clip" and "lpips"; those of 0 cost nothing.
-        clip: the models for "clip".
-        lpips: the network for "lpips".
+        photos: [N, 3, H, W] in [-1, 1], of the size of the images to compare.
+        weights: {name: weight} of "pyramid", "clip" and "lpips"; distances of weight 0 are not computed.
+        clip: CLIP models for "clip".
+        lpips: network for "lpips".
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class PhotoDistance:
             self._layers = lpips.layers(photos) if lpips and "lpips" in self.weights else []
 
     def __call__(self, images: Tensor, part: slice = slice(None)) -> dict[str, Tensor]:
-        """{name: distance of each image, [N]} before the weights; gradients flow to the images.
+        """Return {name: distance of each image, [N]} before the weights; gradients flow back to the images.
 
         Args:
             images: [N, C, H, W] about in [-1, 1].
-            part: which of the photos they belong to.
+            part: slice of the photos that the images belong to.
         """
         images = to_rgb(images)
         found: dict[str, Tensor] = {}
@@ -59,12 +59,12 @@ class PhotoDistance:
         return found
 
     def weighted(self, distances: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of what a call returns: [N]."""
+        """Return the weighted sum of distances from a call, [N]."""
         return reduce(torch.add, (self.weights[name] * distance for name, distance in distances.items()))
 
 
 def pyramid_distance(images: Tensor, photos: Tensor) -> Tensor:
-    """Mean absolute difference over the scales from 256 px (or the images' size) down to 8 px: [N].
+    """Return the mean absolute difference over scales from 256 px (or the images' size) down to 8 px, [N].
 
     Args:
         images, photos: [N, 3, H, W].

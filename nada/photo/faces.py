@@ -1,4 +1,4 @@
-"""Faces in a photo: the four points that FFHQ's square needs, whoever found them, and which face is meant."""
+"""Faces in a photo, from any detector: the four points that FFHQ's square needs, and the choice among faces."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..errors import UsageError
 from .crop import Crop, Point, face_crop
 
 LARGEST, ALL = "largest", "all"
-# Of the 478 points of MediaPipe's face mesh: rings around both eyes, and the corners of the mouth. Left in the picture.
+# Indices in MediaPipe's face mesh: rings around both eyes, and the corners of the mouth; left as seen in the picture.
 LEFT_EYE, RIGHT_EYE = (33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380)
 MOUTH = 61, 291
-MESH = 468  # points, without those of the irises
+MESH = 468  # number of points without those of the irises
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,20 @@ class Face:
     """Middle of the left and the right eye, left and right corner of the mouth, in pixels."""
 
     def crop(self, size: tuple[int, int]) -> Crop:
-        """FFHQ's square around the face, in a photo of that height and width."""
+        """Return FFHQ's square around the face, in a photo of height and width `size`."""
         return face_crop(self.points, size)
 
 
 def choose_faces(faces: Sequence[Face], which: str, size: tuple[int, int]) -> list[Face]:
-    """The faces that are meant.
+    """Choose among the faces of a photo.
 
     Args:
-        faces: all that were found.
+        faces: all faces that were found.
         which: `LARGEST`; `ALL`, from left to right; or a number from 1, counted from the left.
         size: height and width of the photo.
 
     Raises:
-        UsageError: there are none, or not that many.
+        UsageError: there are no faces, or fewer than the number.
     """
     check_choice(which)
     if not faces:
@@ -60,7 +60,7 @@ def choose_faces(faces: Sequence[Face], which: str, size: tuple[int, int]) -> li
 
 
 def check_choice(which: str) -> None:
-    """Refuse what `choose_faces` does not know.
+    """Check the choice of a face for `choose_faces`.
 
     Raises:
         UsageError: it is neither "largest" nor "all" nor a number from 1.
@@ -70,16 +70,16 @@ def check_choice(which: str) -> None:
 
 
 def mesh_faces(landmarks: Any, index: int, size: tuple[int, int]) -> list[Face]:
-    """The faces of one picture in what ComfyUI's "Detect Face Landmarks (MediaPipe)" found.
+    """Return the faces of one picture from the output of ComfyUI's "Detect Face Landmarks (MediaPipe)".
 
     Args:
-        landmarks: its FACE_LANDMARKS: {"frames": [[{"landmarks_xy": [478, 2] pixels, ...} per face] per picture],
+        landmarks: FACE_LANDMARKS, {"frames": [[{"landmarks_xy": [478, 2] pixels, ...} per face] per picture],
             "image_size": (height, width), ...}.
-        index: of the picture in the batch.
+        index: index of the picture in the batch.
         size: height and width of the photos.
 
     Raises:
-        UsageError: these are no such landmarks, or those of other pictures.
+        UsageError: these are no such landmarks, or they belong to other pictures.
     """
     match landmarks:
         case {"frames": [*frames], "image_size": (int(height), int(width))}:

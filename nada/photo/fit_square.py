@@ -1,7 +1,7 @@
-"""The square of a photo without landmarks: moved, scaled and turned until a generator shows what is in it.
+"""Fit the square of a photo without landmarks: move, scale and turn it until a generator can show its content.
 
-For dogs, cats, cars and whatever else has no detector of its points. A coarse image is enough: the square and a code
-in W are optimized together, from squares of three sizes, and the one whose image is most alike is taken.
+This is for dogs, cats, cars and other subjects without a landmark detector. Coarse images are enough. The square and a
+code in W are optimized together, from squares of three sizes; the result is the one with the smallest loss.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from .resampling import places_of, resample, scaling, shift
 
 STEPS = 100
 MAX_STEPS = 10_000
-SIDE = 64  # px of the images that are compared
-REACH = 2  # sides of the first square that can be seen around its middle
-STARTS = (-0.3, 0.0, 0.3)  # logarithms of the factors of the first square's side
-LIMITS = (0.4, 0.4, 0.6, 0.5)  # of the change: shift in sides, logarithm of the factor of the side, roll in radians
-CODE_RATE, PLACE_RATE = 0.1, 0.02  # step sizes: in deviations of a code's numbers; in units of `LIMITS`
-PULL = 0.02  # weight of the squared distance of the code from the mean one
-CONTRAST = 0.1  # least contrast of a part that counts: plain walls are easy to imitate
+SIDE = 64  # side of the compared images in pixels
+REACH = 2  # side of the visible part around the first square, in sides of the square
+STARTS = (-0.3, 0.0, 0.3)  # logarithms of factors: the three squares to start from are scaled by them
+LIMITS = (0.4, 0.4, 0.6, 0.5)  # largest changes: x and y in sides, logarithm of the side's factor, roll in radians
+CODE_RATE, PLACE_RATE = 0.1, 0.02  # step sizes: in standard deviations of a code's numbers; in the units of LIMITS
+PULL = 0.02  # weight of the squared distance of the code from the mean code
+CONTRAST = 0.1  # losses are divided by the part's contrast, or by this if it is less: plain walls are easy to imitate
 
 
 @torch.inference_mode(False)
@@ -42,12 +42,12 @@ def fit_square(
     steps: int = STEPS,
     progress: Callable[[int], None] | None = None,
 ) -> Crop:
-    """Return the square near another one whose content a generator can show best.
+    """Return the square near `start` whose content a generator can show best.
 
     Args:
         generator: the base, on any device.
         photo: [1, C, H, W] in [-1, 1].
-        start: the square to begin with: it may be off by 0.4 of its side, a factor of 0.55 to 1.8, and 28 degrees.
+        start: the square to start from; its error may be 0.4 of its side, a factor of 0.55 to 1.8, and 28 degrees.
         steps: number of steps of the optimization.
         progress: called with the number of steps done.
 
@@ -69,7 +69,7 @@ def fit_square(
     best = places.detach()[count // 2]
     for step in range(steps):
         done = step / steps
-        # The place leads: the mean image is enough to find it roughly, and the code must not explain a wrong one.
+        # The place moves first: the mean image is enough to find it roughly, and the code must not fit a wrong place.
         optimizer.param_groups[0]["lr"] = CODE_RATE * spread * min(1, done / 0.3 + 0.02) * min(1, (1 - done) / 0.3)
         optimizer.param_groups[1]["lr"] = PLACE_RATE * min(1, (1 - done) / 0.5)
         images = to_rgb(synthesis(codes.expand(-1, generator.num_ws, -1), "const").float())
@@ -89,13 +89,13 @@ def fit_square(
 
 
 def _size(generator: Generator) -> tuple[int, int]:
-    """Height and width of a generator's images, reduced to a longer side of `SIDE`."""
+    """Return height and width of a generator's images, reduced to a longer side of `SIDE`."""
     height, width = generator.config.image_size
     return max(SIDE * height // max(height, width), 1), max(SIDE * width // max(height, width), 1)
 
 
 def _around(photo: Tensor, start: Crop) -> Tensor:
-    """What is around the middle of a square, turned with it: [1, 3, S, S], `SIDE` pixels for each side of it."""
+    """Sample the photo around a square, turned with it: [1, 3, S, S] with `SIDE` pixels for each side of the square."""
     size = SIDE * REACH
     to_unit = shift(0.5 - REACH / 2, 0.5 - REACH / 2) @ scaling(REACH / size, REACH / size)
     matrix = torch.tensor(start.matrix, dtype=torch.float64) @ to_unit
@@ -103,7 +103,7 @@ def _around(photo: Tensor, start: Crop) -> Tensor:
 
 
 def _parts(around: Tensor, places: Tensor) -> Tensor:
-    """The squares at places [N, 4] in `around` [N, 3, S, S]: [N, 3, SIDE, SIDE], differentiable."""
+    """Sample the squares at places [N, 4] from `around` [N, 3, S, S]: [N, 3, SIDE, SIDE], differentiable."""
     unit = places_of(shift(-0.5, -0.5) @ scaling(1 / SIDE, 1 / SIDE), (SIDE, SIDE)).to(places)
     right, down, zoom, roll = (number[:, None, None] for number in places.unbind(1))
     across, along = zoom.exp() * roll.cos(), zoom.exp() * roll.sin()
@@ -114,7 +114,7 @@ def _parts(around: Tensor, places: Tensor) -> Tensor:
 
 
 def _moved(start: Crop, place: Tensor) -> Crop:
-    """A square changed by shift in its own sides, logarithm of its side, and roll."""
+    """Change a square by a place [4]: shift in its own sides, logarithm of its side's factor, and roll."""
     right, down, zoom, roll = place.tolist()
     x, y = start.right
     centre = start.centre[0] + 2 * (right * x - down * y), start.centre[1] + 2 * (right * y + down * x)

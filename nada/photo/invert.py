@@ -1,4 +1,4 @@
-"""Photos beside a generator: squares of its size, how good an inversion is, and a picture of that."""
+"""Helpers for inversion: squares of photos in a generator's size, errors of inversions, and a picture of them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..pictures.convert import middle, to_rgb
 from ..pictures.grids import filmstrip
 from .crop import Crop, middle_crop
 
-SHOWN = 16  # photos in a comparison, at most
-AMPLIFIED = 4  # times the error in a comparison
+SHOWN = 16  # largest number of photos in a comparison
+AMPLIFIED = 4  # factor of the error in a comparison
 
 
 def squares(photo: Tensor, crops: Sequence[Crop], generator: Generator) -> Tensor:
-    """The squares of a photo as images of a generator's size.
+    """Return the squares of a photo as images of a generator's size.
 
-    Of a generator whose images are not square, the middle of the square is taken.
+    For a generator whose images are not square, the middle of each square is used.
 
     Args:
         photo: [1, C, H, W] in [-1, 1].
-        crops: where they are.
-        generator: whose size counts.
+        crops: the squares.
+        generator: the generator whose image size to use.
 
     Returns:
         [len(crops), 3, height, width] in [-1, 1].
@@ -38,11 +38,11 @@ def squares(photo: Tensor, crops: Sequence[Crop], generator: Generator) -> Tenso
 
 
 def fitting_squares(images: Tensor, generator: Generator) -> Tensor:
-    """The middle of pictures that are aligned already, as images of a generator's size.
+    """Return the middle of pictures that are already aligned, as images of a generator's size.
 
     Args:
         images: [N, C, H, W] in [-1, 1], of any size.
-        generator: whose size counts.
+        generator: the generator whose image size to use.
 
     Returns:
         [N, 3, height, width] in [-1, 1].
@@ -52,7 +52,7 @@ def fitting_squares(images: Tensor, generator: Generator) -> Tensor:
 
 
 def as_square(images: Tensor) -> Tensor:
-    """Images of a generator as RGB squares to paste back, its edges repeated where the images are not square.
+    """Return images of a generator as RGB squares to paste back; images that are not square are padded by their edges.
 
     Args:
         images: [N, C, H, W].
@@ -69,15 +69,22 @@ def as_square(images: Tensor) -> Tensor:
 
 
 def inversion_errors(photos: Tensor, images: Tensor) -> Tensor:
-    """Root mean square difference of images and photos [N, 3, H, W] in [-1, 1], as a part of the range of 2: [N]."""
+    """Return the root mean square difference of images and photos, as a fraction of the range of 2: [N].
+
+    Args:
+        photos, images: [N, 3, H, W] in [-1, 1].
+    """
     return ((to_rgb(images).clamp(-1, 1) - photos) / 2).square().mean((1, 2, 3)).sqrt()
 
 
 def comparison(photos: Tensor, images: Tensor) -> Image.Image:
-    """One picture: photos, their inversions, and the difference, four times as strong on grey, side by side.
+    """Draw photos, their inversions, and the differences times four on grey, side by side.
 
     Args:
         photos, images: [N, 3, H, W] in [-1, 1]; the first 16 are shown.
+
+    Returns:
+        One picture with three labelled columns.
     """
     photos, images = photos[:SHOWN].cpu(), to_rgb(images[:SHOWN].cpu()).clamp(-1, 1)
     error = AMPLIFIED * (images - photos) / 2

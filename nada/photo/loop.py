@@ -1,4 +1,4 @@
-"""What projection and tuning have in common: photos to come near to, pieces of a batch, and a state to resume from."""
+"""Base of projection and tuning: a training loop towards photos, in chunks, with a state to resume from."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class DistanceConfig:
 
 @dataclass(frozen=True)
 class PhotoState:
-    """Everything that a projection or tuning needs to resume, beside generator, photos and CLIP models.
+    """All that a projection or tuning needs to resume, in addition to generator, photos and CLIP models.
 
     Attributes:
         recipe: see `PhotoLoop.recipe`.
-        tensors: {name: tensor} on the CPU: what is trained, and Adam's averages.
+        tensors: {name: tensor} on the CPU: trained tensors, and Adam's averages.
     """
 
     recipe: dict[str, Any]
@@ -71,23 +71,23 @@ class PhotoState:
 
 
 class PhotoLoop(TrainingLoop[Record]):
-    """An iterator of records that brings a generator's images near to photos.
+    """An iterator of records that minimizes the distance of a generator's images to photos.
 
     Args:
         generator: the base; it is not changed.
         photos: [N, 3, H, W] in [-1, 1], aligned squares, of the size of the generator's images, on its device.
         config: weights of the distance, and the settings of the subclass.
-        iterations: number of steps.
-        clip: the models for `clip_weight`, on the same device; without them, it counts as 0.
+        iterations: number of iterations.
+        clip: the models for `clip_weight`, on the same device; without them, the weight counts as 0.
 
     Attributes:
-        photos: as given.
-        pieces: parts that each batch is computed in; more take less memory, and the results are the same.
-        leaves: {name: tensor}, what the optimizer moves.
-        optimizer: Adam over the leaves.
+        photos: the photos, as given.
+        pieces: number of chunks that each batch is computed in; more take less memory, and the results are the same.
+        leaves: {name: tensor}, the tensors that the optimizer trains.
+        optimizer: Adam for the leaves.
 
     Raises:
-        UsageError: the photos do not fit the generator, or nothing is left to compare them by.
+        UsageError: the photos do not fit the generator, or all weights of the distance are 0.
     """
 
     leaves: dict[str, Tensor]
@@ -134,11 +134,11 @@ class PhotoLoop(TrainingLoop[Record]):
         }
 
     def parts(self) -> Iterator[slice]:
-        """The photos of each piece of a batch."""
+        """Yield the slice of the photos in each chunk of a batch."""
         yield from slices(len(self.photos), self.pieces)
 
     def spare_memory(self) -> bool:
-        """Halve the memory of the steps to come, for more time; False if a step takes as little as it can already."""
+        """Halve the chunk size of the next iterations: less memory, more time; False if a chunk is a single photo."""
         if self.pieces >= len(self.photos):
             return False
         self.pieces *= 2
@@ -146,7 +146,7 @@ class PhotoLoop(TrainingLoop[Record]):
 
     @property
     def images_at_once(self) -> int:
-        """How many images fit into memory at once, as far as the steps have shown."""
+        """Number of images that fit into memory at once, as far as the iterations so far have shown."""
         return max(1, len(self.photos) // self.pieces)
 
     @property
@@ -155,22 +155,22 @@ class PhotoLoop(TrainingLoop[Record]):
         return sha256(json.dumps(self._known, sort_keys=True).encode()).hexdigest()
 
     def recipe(self) -> dict[str, Any]:
-        """All that is needed to do this again, JSON-able: configuration, CLIP models, base, photos, steps done."""
+        """Return all that is needed to repeat the run, JSON-able: settings, CLIP models, base, photos, iterations."""
         return {**self._known, "iterations_done": self.iteration}
 
     def state(self) -> PhotoState:
-        """A copy of what a continuation needs; pass it to `restore` of a new loop."""
+        """Return a copy of all that is needed to resume; pass it to `restore` of a new loop."""
         tensors = optimizer_tensors(self.optimizer, self.leaves)
-        if self.iteration >= self.iterations:  # Adam's averages are two thirds of the file, and no step needs them
+        if self.iteration >= self.iterations:  # no iteration is left that needs Adam's averages, two thirds of the file
             tensors = {name: tensor for name, tensor in tensors.items() if name.startswith("trained.")}
         return PhotoState(self.recipe(), tensors)
 
     def restore(self, state: PhotoState) -> None:
-        """Continue from the state of an equal loop. On the CPU the result is that of a loop that never stopped.
+        """Resume from the state of an equal loop. On the CPU the result is that of a loop that never stopped.
 
         Raises:
-            UsageError: the state is of other photos, settings or models.
-            NadaError: it is damaged.
+            UsageError: the state belongs to other photos, settings or models.
+            NadaError: the state is damaged.
         """
         refuse_another(state.recipe, self.recipe())
         self.iteration = state.recipe["iterations_done"]
@@ -181,18 +181,18 @@ class PhotoLoop(TrainingLoop[Record]):
         self.start_clock()
 
     def prepare(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set up `leaves` and `optimizer` for the present iteration, before a state is restored to them."""
+        """Set up `leaves` and `optimizer` for the current iteration, before the state is copied into them."""
 
 
 def refuse_another(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Make sure that a loop may continue from a state.
+    """Check that a loop may resume from a state.
 
     Args:
         theirs: recipe of the state.
-        ours: recipe of the continuation.
+        ours: recipe of the loop that resumes.
 
     Raises:
-        UsageError: they differ in more than the steps done.
+        UsageError: the recipes differ in more than the iterations done.
     """
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name) and name != "iterations_done"]
     done = theirs.get("iterations_done")
@@ -202,13 +202,27 @@ def refuse_another(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
 
 
 def save_photo_state(state: PhotoState, path: str | os.PathLike[str]) -> None:
-    """Write a state as safetensors; the file appears whole or not at all."""
+    """Write a state atomically as safetensors.
+
+    Args:
+        state: the state.
+        path: the file to create or replace.
+
+    Raises:
+        NadaError: a number is not finite, or the file cannot be written.
+    """
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
     write_safetensors(tensors, {KEY: strict_json({"format": VERSION, "recipe": state.recipe})}, path)
 
 
 def load_photo_state(path: str | os.PathLike[str]) -> PhotoState:
-    """Read a state. Nothing in the file is executed.
+    """Load a state that `save_photo_state` wrote. Nothing in the file is executed.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The state, its tensors on the CPU.
 
     Raises:
         CheckpointError: the file does not exist, is damaged, or is no such state.
@@ -218,7 +232,7 @@ def load_photo_state(path: str | os.PathLike[str]) -> PhotoState:
 
 
 def tensor_hash(tensor: Tensor) -> str:
-    """SHA-256 of a tensor's shape and numbers as float32."""
+    """Return the SHA-256 of a tensor's shape and numbers as float32."""
     digest = sha256(repr(tuple(tensor.shape)).encode())
     digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
-"""LPIPS (Zhang et al., arXiv 1801.03924), version 0.1, from weights that are on this machine already.
+"""LPIPS (Zhang et al., arXiv 1801.03924), version 0.1, from weights that are already on this machine.
 
 The linear heads come with the package `lpips`, whose files are read and whose code is not run; the backbone is one that
-torchvision has downloaded before. Nothing is downloaded here.
+torchvision has downloaded earlier. Nothing is downloaded here.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..checkpoint.arrays import open_arrays
 from ..errors import CheckpointError
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-SIDE = 256  # px: larger images are reduced to it
+SIDE = 256  # larger images are reduced to about this side, in pixels
 
 
 class Conv(NamedTuple):
-    """A convolution with ReLU, by its number in torchvision's `features`."""
+    """Convolution with ReLU; `number` is its index in torchvision's `features`."""
 
     number: int
     inputs: int
@@ -34,13 +34,13 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """A maximum over windows."""
+    """Max pooling."""
 
     kernel: int
     stride: int
 
 
-TAP = "tap"  # compare the features here
+TAP = "tap"  # marks the layers whose features are compared
 Backbone = tuple[Conv | Pool | str, ...]
 
 
@@ -56,7 +56,7 @@ def _vgg() -> Iterator[Conv | Pool | str]:
         yield TAP
 
 
-BACKBONES: dict[str, tuple[str, Backbone]] = {  # heads' name: torchvision's file, layers; the better one first
+BACKBONES: dict[str, tuple[str, Backbone]] = {  # name of the heads: (torchvision's file, layers); the best first
     "vgg": ("vgg16-397923af.pth", tuple(_vgg())),
     "alex": (
         "alexnet-owt-7be5be79.pth",
@@ -69,10 +69,10 @@ BACKBONES: dict[str, tuple[str, Backbone]] = {  # heads' name: torchvision's fil
 
 
 class Lpips(nn.Module):
-    """The network. Frozen.
+    """The LPIPS network. Frozen.
 
     Args:
-        backbone: see `BACKBONES`.
+        backbone: layers, see `BACKBONES`.
         features: {"features.0.weight": tensor, ...} of the backbone.
         heads: {"lin0.model.1.weight": [1, C, 1, 1], ...}, one for each tap.
 
@@ -102,7 +102,7 @@ class Lpips(nn.Module):
         self.register_buffer(name, found.float())
 
     def layers(self, images: Tensor) -> list[Tensor]:
-        """Features [N, C, h, w] at each tap, of length 1 at each place, of images [N, 3, H, W] in about [-1, 1]."""
+        """Return features [N, C, h, w] at each tap, of length 1 at each place, for images [N, 3, H, W] in [-1, 1]."""
         largest = max(images.shape[-2:])
         x = F.avg_pool2d(images, largest // SIDE) if largest >= 2 * SIDE else images
         x = (x - self.get_buffer("shift")) / self.get_buffer("scale")
@@ -118,7 +118,7 @@ class Lpips(nn.Module):
         return found
 
     def distance(self, first: list[Tensor], second: list[Tensor]) -> Tensor:
-        """LPIPS of N pairs of images from their `layers`: [N]."""
+        """Return the LPIPS distance of N pairs of images from their `layers`, [N]."""
         terms = [
             F.conv2d((a - b).square(), self.get_buffer(f"head{i}")).mean((1, 2, 3))
             for i, (a, b) in enumerate(zip(first, second, strict=True))
@@ -127,7 +127,7 @@ class Lpips(nn.Module):
 
 
 def find_lpips() -> Lpips | None:
-    """The LPIPS network whose weights are on this machine, VGG before AlexNet; None if there are none."""
+    """Return the LPIPS network whose weights are on this machine, VGG before AlexNet; None without weights."""
     package = find_spec("lpips")
     folders = [Path(place) for place in package.submodule_search_locations or ()] if package else []
     for name, (file, backbone) in BACKBONES.items():

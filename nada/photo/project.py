@@ -1,8 +1,8 @@
-"""Projection: latent codes whose images are like given photos, found by optimization, for any generator.
+"""Projection: find latent codes whose images are like given photos by optimization, for any generator.
 
-As Karras et al. (arXiv 1912.04958, appendix D) in W: from the mean code, with noise on the code that fades. Then each
-layer gets a code of its own (W+, Abdal et al., arXiv 1904.03189), which is pulled back to the code in W: far from it,
-the fit improves, and what adaptations and edits do to the image gets worse.
+The first stage is in W, after Karras et al. (arXiv 1912.04958, appendix D): it starts from the mean code, and adds
+fading noise to the code. The second stage gives each layer a code of its own (W+, Abdal et al., arXiv 1904.03189),
+pulled towards the code in W: far from it, the photo fits better, but adaptations and edits of the code look worse.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, Setting
 from .loop import DistanceConfig, PhotoLoop, PhotoState, tensor_hash
 
-SAMPLES = 1000  # codes that the deviation of W is estimated from
-RAMP_DOWN, RAMP_UP = 0.25, 0.05  # parts of a stage during which the step size falls and rises
-BLUR, BLURRED = 0.05, 0.75  # noise on the code in W: its first deviation, in that of W; part of the stage with noise
-SMALLEST = 8  # px: the coarsest scale at which noise maps are kept from holding a picture
+SAMPLES = 1000  # random codes to estimate the standard deviation of W from
+RAMP_DOWN, RAMP_UP = 0.25, 0.05  # fractions of a stage during which the step size falls and rises
+BLUR, BLURRED = 0.05, 0.75  # noise in W: first deviation, in that of a code; fraction of the stage that has noise
+SMALLEST = 8  # coarsest scale, in pixels, at which the penalty keeps noise maps from containing a picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,18 +77,18 @@ class ProjectConfig(DistanceConfig):
 
 @dataclass(frozen=True)
 class ProjectStep:
-    """The record of one step."""
+    """The record of one iteration."""
 
     iteration: int
-    """Steps done, from 1."""
+    """Number of iterations done, from 1."""
     loss: Tensor
-    """What was minimized, mean over the photos; [] on the device."""
+    """The weighted sum of `losses`, which is minimized, mean over the photos; [] on the device."""
     losses: dict[str, Tensor]
-    """Each part of it before its weight, mean over the photos; [] on the device."""
+    """Each loss before its weight, mean over the photos; [] on the device."""
     seconds: float
-    """Time since the step before was done."""
+    """Time since the end of the previous iteration."""
     ws: Tensor
-    """The codes [N, num_ws, w_dim] after this step."""
+    """The codes [N, num_ws, w_dim] after this iteration."""
 
 
 def project(
@@ -105,17 +105,17 @@ def project(
         images = generate(generator, step.ws)
 
     Args:
-        generator: the base, never an adapted generator: its images are to be like photos.
+        generator: the base, never an adapted generator, whose images cannot be like photos.
         photos: [N, 3, H, W] in [-1, 1], aligned squares of the generator's size, on its device.
-        config: see `ProjectConfig`.
-        clip: models whose features are compared too, on the same device.
-        start: [N, num_ws, w_dim] codes to begin with, such as an encoder's; there is then no stage in W.
+        config: numbers of iterations, weights and step size; None for the defaults.
+        clip: CLIP models whose features are compared too, on the same device.
+        start: [N, num_ws, w_dim] codes to start from, such as an encoder's; there is then no stage in W.
 
     Returns:
         An iterator of records, with a length.
 
     Raises:
-        UsageError: photos or codes are for another generator, or there is nothing to do.
+        UsageError: photos or codes are for another generator, or the number of iterations is 0.
     """
     return Projection(generator, photos, config or ProjectConfig(), clip, start)
 
@@ -142,12 +142,12 @@ class Projection(PhotoLoop[ProjectStep]):
         self.w_steps = config.w_iterations if start is None else 0
         super().__init__(generator, photos, config, self.w_steps + config.plus_iterations, clip)
         if not self.iterations:
-            raise UsageError("plus_iterations is 0; codes to begin with would stay as they are. Give it some steps")
+            raise UsageError("plus_iterations is 0, so the codes to start from would not change; give a larger number")
         self.generator = generator
         self.synthesis = copy.deepcopy(generator.synthesis).train(False).requires_grad_(False)
         expected = (len(photos), generator.num_ws, generator.config.w_dim)
         if start is not None and tuple(start.shape) != expected:
-            raise UsageError(f"the codes to begin with are {list(start.shape)}; these photos need {list(expected)}")
+            raise UsageError(f"the codes to start from are {list(start.shape)}; these photos need {list(expected)}")
         self._known["start"] = None if start is None else tensor_hash(start)
         self.spread = w_spread(generator)
         mean = generator.mapping.w_avg.detach().clone().expand(len(photos), 1, -1)
@@ -155,12 +155,12 @@ class Projection(PhotoLoop[ProjectStep]):
         self._begin_stage(pivot, self._start_noise() if config.fit_noise else {})
 
     def _start_noise(self) -> dict[str, Tensor]:
-        """Noise maps to begin with; image i draws its own from seed + i."""
+        """Draw the noise maps to start from; image i draws its own from seed + i."""
         draws = [self.synthesis.sample_noise(1, seeded(self.config.seed + i)) for i in range(len(self.photos))]
         return {name: torch.cat([draw[name] for draw in draws]) for name in draws[0]}
 
     def _begin_stage(self, pivot: Tensor, noise: Mapping[str, Tensor]) -> None:
-        """New leaves and a new optimizer: one row of codes in W, one for each layer in W+, where `pivot` pulls."""
+        """Create leaves and optimizer: one row of codes in W, or a row for each layer in W+, pulled towards `pivot`."""
         rows = 1 if self.iteration < self.w_steps else self.generator.num_ws
         self.pivot = pivot.expand(-1, max(rows, pivot.shape[1]), -1).clone()
         self.codes = self.pivot.clone().requires_grad_(True)
@@ -169,19 +169,19 @@ class Projection(PhotoLoop[ProjectStep]):
         self.optimizer = torch.optim.Adam(self.leaves.values(), lr=self.config.learning_rate)
 
     def rate(self) -> float:
-        """The step size of the next step, as NVIDIA's in each stage: up along a line, down along a cosine."""
+        """Return the next step size, as in NVIDIA's code: it rises linearly and falls along a cosine in each stage."""
         done = self._progress()
         fall = 0.5 - 0.5 * cos(pi * min(1.0, (1 - done) / RAMP_DOWN))
         return self.config.learning_rate * self.spread * fall * min(1.0, (done + 1e-3) / RAMP_UP)
 
     def _progress(self) -> float:
-        """How much of the present stage is done, 0..1."""
+        """Return the fraction of the current stage that is done, 0..1."""
         if self.iteration < self.w_steps:
             return self.iteration / self.w_steps
         return (self.iteration - self.w_steps) / self.config.plus_iterations
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
-        """One step of Adam on the codes. Returns the losses and what was minimized, means over the photos."""
+        """Take one step of Adam on the codes; return the losses and their weighted sum, means over the photos."""
         if self.iteration and self.iteration == self.w_steps and self.codes.shape[1] == 1:
             self._begin_stage(self.codes.detach(), {name: maps.detach() for name, maps in self.noise.items()})
         shaken = self._shake()
@@ -201,7 +201,7 @@ class Projection(PhotoLoop[ProjectStep]):
         return {name: loss / count for name, loss in losses.items()}, total / count
 
     def _losses(self, part: slice, shaken: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Losses of some of the photos, and their weighted sum, each [N]."""
+        """Return the losses of a chunk of the photos, and their weighted sum, each [N]."""
         codes = self.codes[part]
         ws = (codes + shaken[part]).expand(-1, self.generator.num_ws, -1)
         noise = {name: maps[part] for name, maps in self.noise.items()}
@@ -216,7 +216,7 @@ class Projection(PhotoLoop[ProjectStep]):
         return losses, total
 
     def _shake(self) -> Tensor:
-        """Noise on the codes in W, [N, 1, w_dim], which fades; each photo's depends on seed, photo and step alone."""
+        """Draw the fading noise on the codes in W, [N, 1, w_dim], from seed, index of the photo and iteration."""
         strength = BLUR * max(0.0, 1 - self._progress() / BLURRED) ** 2 if self.iteration < self.w_steps else 0.0
         if not strength:
             return torch.zeros_like(self.codes)
@@ -225,12 +225,12 @@ class Projection(PhotoLoop[ProjectStep]):
             torch.randn(1, w_dim, generator=seeded(self.config.seed + (i << 32) + self.iteration))
             for i in range(len(self.photos))
         ]
-        # NVIDIA's deviation is that of a whole code, sqrt(w_dim) times that of one of its numbers.
+        # NVIDIA's code uses the deviation of a whole code, sqrt(w_dim) times the deviation of one of its numbers.
         return strength * self.spread * w_dim**0.5 * torch.stack(draws).to(self.codes)
 
     @torch.no_grad()
     def _renormalize(self) -> None:
-        """Keep each noise map at mean 0 and deviation 1."""
+        """Normalize each noise map to mean 0 and deviation 1."""
         for maps in self.noise.values():
             maps.sub_(maps.mean((1, 2, 3), keepdim=True))
             maps.mul_(maps.square().mean((1, 2, 3), keepdim=True).clamp_min(1e-12).rsqrt())
@@ -241,18 +241,25 @@ class Projection(PhotoLoop[ProjectStep]):
         return self.codes.detach().expand(-1, self.generator.num_ws, -1).clone()
 
     def fitted_noise(self) -> dict[str, Tensor]:
-        """The noise maps found so far, as `Synthesis` takes them; empty if none are fitted."""
+        """Return the noise maps found so far, as `Synthesis` takes them; {} if none are fitted."""
         return {name: maps.detach().clone() for name, maps in self.noise.items()}
 
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> ProjectStep:
+        """Return the record of the iteration just done."""
         return ProjectStep(self.iteration, loss, losses, seconds, self.ws)
 
     def state(self) -> PhotoState:
+        """Return a copy of all that is needed to resume, the pivot included."""
         state = super().state()
         state.tensors["pivot"] = self.pivot.detach().cpu().clone()
         return state
 
     def prepare(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set up codes, pivot and optimizer for the stage that a state belongs to.
+
+        Raises:
+            NadaError: the state is damaged.
+        """
         pivot, codes = tensors.get("pivot"), tensors.get("trained.codes")
         rows = (1, self.generator.num_ws)
         shape = (len(self.photos), self.generator.config.w_dim)
@@ -262,7 +269,7 @@ class Projection(PhotoLoop[ProjectStep]):
             if not found.float().isfinite().all():
                 raise NadaError("the state of the projection holds impossible numbers; start without it")
         pivot, codes = tensors["pivot"].to(self.codes), tensors["trained.codes"]
-        # A state from the last step in W still has one row: the next step begins the stage in W+.
+        # A state from the last iteration in W still has one row: the next iteration starts the stage in W+.
         self.pivot = pivot.clone()
         self.codes = torch.zeros_like(self.pivot[:, : codes.shape[1]]).requires_grad_(True)
         self.leaves = {"codes": self.codes, **{f"noise.{name}": maps for name, maps in self.noise.items()}}
@@ -270,7 +277,7 @@ class Projection(PhotoLoop[ProjectStep]):
 
 
 def w_spread(generator: Generator) -> float:
-    """Standard deviation of a number of a code w around the mean code."""
+    """Return the standard deviation of the numbers of w around the mean code."""
     z = torch.randn(SAMPLES, generator.config.z_dim, generator=seeded(SAMPLES))
     with torch.no_grad():
         codes = generator.mapping.w(z.to(generator.device))
@@ -278,7 +285,7 @@ def w_spread(generator: Generator) -> float:
 
 
 def noise_penalty(noise: Mapping[str, Tensor]) -> Tensor:
-    """How far maps are from noise: squared correlations of neighbours at all scales down to 8 px (appendix D).
+    """Penalize structure in noise maps: squared correlations of neighbours at all scales down to 8 px (appendix D).
 
     Args:
         noise: {layer name: [N, 1, H, W]}.

@@ -10,21 +10,21 @@ from torch import Tensor
 
 OVERSAMPLED = 2  # samples along each side of a pixel that covers more than one pixel of the image
 MARGIN = 4  # pixels around a part, for the filters
-WIDEST = 4.0  # sigma of a Gaussian, in pixels, that is computed tap by tap
+WIDEST = 4.0  # largest sigma, in pixels, of a Gaussian that is computed at full resolution
 
 
 def scaling(x: float, y: float) -> Tensor:
-    """The map that multiplies both coordinates, [3, 3] float64."""
+    """Return the affine map that multiplies both coordinates, [3, 3] float64."""
     return torch.diag(torch.tensor([x, y, 1.0], dtype=torch.float64))
 
 
 def shift(x: float, y: float) -> Tensor:
-    """The map that adds to both coordinates, [3, 3] float64."""
+    """Return the affine map that adds to both coordinates, [3, 3] float64."""
     return torch.tensor([[1, 0, x], [0, 1, y], [0, 0, 1]], dtype=torch.float64)
 
 
 def places_of(matrix: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where an affine map puts the centres of pixels: [height, width, 2] float32, x before y.
+    """Map the centres of pixels by an affine map: [height, width, 2] float32, x before y.
 
     Args:
         matrix: [3, 3]; the centre of the first pixel is (0.5, 0.5).
@@ -36,10 +36,10 @@ def places_of(matrix: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resample(images: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sample images through a turn, a zoom and a shift, each pixel once and through a filter as wide as it.
+    """Sample images through a turn, a zoom and a shift, with an antialiasing filter.
 
-    Where a pixel covers several of the image, the part that is needed is first reduced until it covers two, sampled
-    twice as densely as the result, and reduced to it; both with a cubic antialiasing filter.
+    If a pixel of the result covers several pixels of the images, the needed part is first reduced until it covers two,
+    then sampled at twice the resolution of the result, and reduced again; both with a cubic antialiasing filter.
 
     Args:
         images: [N, C, H, W]; its edges are reflected.
@@ -60,7 +60,7 @@ def resample(images: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Images [N, C, H, W] through a Gaussian filter; a wide one is computed on a reduced copy. Edges are reflected."""
+    """Blur images [N, C, H, W] by a Gaussian, a wide one on a reduced copy; edges are reflected."""
     height, width = images.shape[-2:]
     reduction = sigma / WIDEST
     if reduction > 1:
@@ -76,7 +76,7 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
 
 
 def _reduced(images: Tensor, matrix: Tensor, size: tuple[int, int], by: float) -> tuple[Tensor, Tensor]:
-    """The part of the images that a map reaches, reduced by a factor; and the map to its pixels."""
+    """Reduce the part of the images that a map reaches by a factor; return it, and the map to its pixels."""
     ends = [[0, 0, 1], [size[1], 0, 1], [0, size[0], 1], [size[1], size[0], 1]]
     x, y, _ = matrix @ torch.tensor(ends, dtype=torch.float64).T
     left, right = _reached(float(x.min()), float(x.max()), images.shape[-1], MARGIN * by)
@@ -88,7 +88,7 @@ def _reduced(images: Tensor, matrix: Tensor, size: tuple[int, int], by: float) -
 
 
 def _reached(low: float, high: float, length: int, margin: float) -> tuple[int, int]:
-    """First and last pixel (exclusive) in low..high, with a margin, and with what is seen reflected at the ends."""
+    """Return the range of pixels for low..high, end exclusive, with a margin and with pixels seen by reflection."""
     low, high = low - margin, high + margin
     first = min(low, 2 * length - high) if high > length else low
     last = max(high, -low) if low < 0 else high
@@ -96,7 +96,7 @@ def _reached(low: float, high: float, length: int, margin: float) -> tuple[int, 
 
 
 def _sampled(images: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cubic interpolation at each mapped pixel centre."""
+    """Interpolate images at the mapped centre of each pixel, with a cubic filter."""
     height, width = images.shape[-2:]
     grid = places_of(shift(-1, -1) @ scaling(2 / width, 2 / height) @ matrix, size).to(images)
     return F.grid_sample(

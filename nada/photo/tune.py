@@ -1,7 +1,7 @@
-"""Pivotal tuning (Roich et al., arXiv 2106.05744) as a style: the generator learns to show one photo at its code.
+"""Pivotal tuning (Roich et al., arXiv 2106.05744) as a style: train the generator to show a photo at its code.
 
-The code stays where projection or an encoder found it; the weights move until the image there is the photo. Their
-difference to the base is a style of ours, which adds to any adaptation of that base: the likeness plus the look.
+The code from projection or an encoder is fixed; the weights are trained until its image is the photo. The difference of
+the weights to the base is a style, which can be added to any adaptation of that base: the likeness plus the look.
 """
 
 from __future__ import annotations
@@ -56,24 +56,24 @@ class TuneConfig(DistanceConfig):
             raise UsageError("learning_rate is 0; nothing would be learned. Leave it out for the default")
 
     def rate(self, generator: Generator) -> float:
-        """Adam's step size; narrower layers add up fewer moves, so it grows with sqrt(512 / features)."""
+        """Return Adam's step size, by default 3e-4 * sqrt(512 / features): narrower layers need larger steps."""
         return self.learning_rate or RATE * (WIDTH / generator.config.width) ** 0.5
 
 
 @dataclass(frozen=True)
 class TuneStep:
-    """The record of one step."""
+    """The record of one iteration."""
 
     iteration: int
-    """Steps done, from 1."""
+    """Number of iterations done, from 1."""
     loss: Tensor
-    """What was minimized, mean over the photos; [] on the device."""
+    """The weighted sum of `losses`, which is minimized, mean over the photos; [] on the device."""
     losses: dict[str, Tensor]
-    """Each part of it before its weight, mean over the photos; [] on the device."""
+    """Each loss before its weight, mean over the photos; [] on the device."""
     seconds: float
-    """Time since the step before was done."""
+    """Time since the end of the previous iteration."""
     generator: Generator
-    """The tuned twin itself: it changes with the next step."""
+    """The tuned twin itself: the next iteration changes it."""
 
 
 def tune(
@@ -83,7 +83,7 @@ def tune(
     config: TuneConfig | None = None,
     clip: ClipEnsemble | None = None,
 ) -> Tuning:
-    """Tune a generator to photos at their codes, step by step; several photos make one tuning that suits them all.
+    """Tune a generator to photos at their codes, step by step; several photos share one tuning.
 
         run = tune(generator, ws, photos)
         for step in run:
@@ -94,8 +94,8 @@ def tune(
         generator: the base, for which the codes were found; it is not changed.
         ws: [N, num_ws, w_dim], the codes of the photos, on its device.
         photos: [N, 3, H, W] in [-1, 1], aligned squares of the generator's size, on its device.
-        config: see `TuneConfig`.
-        clip: models whose features are compared too, on the same device.
+        config: number of iterations, weights and step size; None for the defaults.
+        clip: CLIP models whose features are compared too, on the same device.
 
     Returns:
         An iterator of `config.iterations` records, with a length.
@@ -134,14 +134,14 @@ class Tuning(PhotoLoop[TuneStep]):
         self.optimizer = torch.optim.Adam(self.leaves.values(), lr=config.rate(generator), fused=fused)
 
     def spare_memory(self) -> bool:
-        """Halve the memory of the steps to come, or recompute the network's blocks; False if nothing is left to do."""
+        """Halve the chunk size, or else recompute the network's blocks (see `Synthesis`); False if neither is left."""
         if super().spare_memory():
             return True
         recomputed, self.trained.synthesis.recompute = self.trained.synthesis.recompute, True
         return not recomputed
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
-        """One step of Adam on the weights. Returns the losses and what was minimized, means over the photos."""
+        """Take one step of Adam on the weights; return the losses and their weighted sum, means over the photos."""
         self.trainable.free(self.layers)
         count = len(self.photos)
         gradients: dict[str, Tensor] = {}
@@ -158,18 +158,20 @@ class Tuning(PhotoLoop[TuneStep]):
         return losses, total
 
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> TuneStep:
+        """Return the record of the iteration just done."""
         self.trained.requires_grad_(False)
         return TuneStep(self.iteration, loss, losses, seconds, self.trained)
 
     def restore(self, state: PhotoState) -> None:
+        """Resume from the state of an equal tuning; see `PhotoLoop.restore`."""
         super().restore(state)
         self.trainable.push()
 
     def style(self, name: str = NAME, rank: int | None = None) -> Style:
-        """What the tuning has changed so far, as a style that adds to any adaptation of the base.
+        """Return the changes of the weights so far as a style, which can be added to any adaptation of the base.
 
         Args:
-            name: for people.
-            rank: keep each large matrix at this rank, in a smaller file; None keeps everything.
+            name: name of the style, for people.
+            rank: rank to reduce each large matrix to, for a smaller file; None keeps everything.
         """
         return replace(Style.between(self.base, self.trained, rank, name=name), recipe=self.recipe())

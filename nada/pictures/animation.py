@@ -1,4 +1,4 @@
-"""Frames of pictures that move: a wipe from before to after, and two walks side by side."""
+"""Frames of animations: a wipe from before to after, and two walks side by side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def wipe(before: Tensor, after: Tensor, frames: int, side: int | None = None) ->
 
     Args:
         before, after: images [N, C, H, W] in [-1, 1] of the same latents.
-        frames: at least 2.
+        frames: number of frames, at least 2.
         side: length of an image's longer side in pixels, as for `make_grid`.
 
     Raises:
@@ -41,9 +41,12 @@ def wipe(before: Tensor, after: Tensor, frames: int, side: int | None = None) ->
 
 
 def paired(before: Tensor | None, after: Tensor, side: int | None = None) -> list[Image.Image]:
-    """Return a frame for each image of `after` [N, C, H, W] in [-1, 1], with that of `before` on its left if given.
+    """Return a frame for each image, optionally with its counterpart on the left.
 
-    `side` is the length of an image's longer side in pixels, as for `make_grid`.
+    Args:
+        before: counterparts [N, C, H, W] in [-1, 1], or None.
+        after: images [N, C, H, W] in [-1, 1].
+        side: length of an image's longer side in pixels, as for `make_grid`.
     """
     frames = []
     for i in range(len(after)):

@@ -11,17 +11,17 @@ from PIL.Image import Resampling
 from .fonts import FONT_SIZE, default_font
 from .grids import INK, PAPER
 
-SMALL, ROW = 12, 18
+SMALL_FONT, ROW = 12, 18
 FAINT = (220, 220, 220)
 CURVES = ((31, 119, 180), (214, 96, 20), (44, 140, 44), (170, 50, 120), (120, 90, 60))
 
 
 def plot(curves: Mapping[str, Sequence[float]], size: tuple[int, int] = (800, 440)) -> Image.Image:
-    """Curves over the iterations 1, 2, ..., with axes and a legend.
+    """Draw curves over the iterations 1, 2, ..., with axes and a legend.
 
     Args:
         curves: {name: values}; values that are not finite are left out.
-        size: of the picture in pixels.
+        size: width and height of the picture in pixels.
     """
     picture = Image.new("RGB", size, PAPER)
     draw, font = ImageDraw.Draw(picture), default_font()
@@ -50,12 +50,12 @@ def plot(curves: Mapping[str, Sequence[float]], size: tuple[int, int] = (800, 44
 
 
 def layer_map(names: Sequence[str], chosen: Sequence[Collection[str]], width: int = 800) -> Image.Image:
-    """Which layers trained when: one row a layer, the iterations from left to right; the darker, the more often.
+    """Draw a map of the trained layers: a row for each layer, iterations from left to right, darker for more often.
 
     Args:
         names: the layers, from the top down.
-        chosen: those that each of the iterations 1, 2, ... trained.
-        width: of the picture in pixels.
+        chosen: the layers that each of the iterations 1, 2, ... trained.
+        width: width of the picture in pixels.
     """
     trained = np.array([[name in layers for layers in chosen] for name in names], dtype=float)  # [layers, iterations]
     left, top, right = 110, 12, width - 20
@@ -70,7 +70,7 @@ def layer_map(names: Sequence[str], chosen: Sequence[Collection[str]], width: in
     for row, (name, share) in enumerate(zip(names, trained.mean(axis=1), strict=True)):
         y = top + row * ROW
         draw.line([(left, y), (right, y)], FAINT)
-        draw.text((left - 8, y + ROW / 2), f"{name} {share:.0%}", INK, default_font(SMALL), anchor="rm")
+        draw.text((left - 8, y + ROW / 2), f"{name} {share:.0%}", INK, default_font(SMALL_FONT), anchor="rm")
     for part in range(5):
         x = left + (right - left) * part / 4
         draw.text((x, bottom + 8), f"{1 + (len(chosen) - 1) * part / 4:.0f}", INK, font, anchor="ma")
@@ -78,7 +78,7 @@ def layer_map(names: Sequence[str], chosen: Sequence[Collection[str]], width: in
 
 
 def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures one above the other."""
+    """Join pictures, one below the other."""
     column = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), PAPER)
     y = 0
     for p in pictures:

@@ -1,4 +1,4 @@
-"""Convert image tensors to pictures."""
+"""Convert image tensors to pictures, and pictures to tensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import UsageError
 
 
 def to_rgb(images: Tensor, background: float = 1.0) -> Tensor:
-    """Images of any generator as RGB: grey is repeated, and what is transparent shows the background. Differentiable.
+    """Convert images of any generator to RGB: repeat grey, and put transparent parts on a background. Differentiable.
 
     Args:
         images: [N, C, H, W] in [-1, 1]: grey, grey with alpha, RGB or RGBA. RGB is returned as it is.
@@ -27,24 +27,24 @@ def to_rgb(images: Tensor, background: float = 1.0) -> Tensor:
 
 
 def as_saved(images: Tensor) -> Tensor:
-    """Images [N, C, H, W] of any generator with the channels of picture files: RGB or RGBA, [N, 3 or 4, H, W]."""
+    """Convert images [N, C, H, W] of any generator to the channels of picture files: RGB or RGBA, [N, 3 or 4, H, W]."""
     color, alpha = _color_and_alpha(images)
     return color if alpha is None else torch.cat([color, alpha], dim=1)
 
 
 def _color_and_alpha(images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Color [N, 3, H, W] and alpha [N, 1, H, W], of one or two channels (grey), three, or four."""
+    """Split images of one to four channels into color [N, 3, H, W], grey repeated, and alpha [N, 1, H, W] or None."""
     channels = images.shape[1]
     color = images[:, :3] if channels >= 3 else images[:, :1].expand(-1, 3, -1, -1)
     return color, images[:, -1:] if channels in (2, 4) else None
 
 
 def middle(size: tuple[int, int], width: int, height: int) -> tuple[slice, slice]:
-    """Where the middle of a picture is, as rows and columns: `images[..., rows, columns]`.
+    """Return the rows and columns of the middle of a picture, for `images[..., rows, columns]`.
 
     Args:
         size: height and width of the picture.
-        width, height: of its middle.
+        width, height: size of the middle.
 
     Raises:
         UsageError: the picture is smaller.
@@ -56,16 +56,16 @@ def middle(size: tuple[int, int], width: int, height: int) -> tuple[slice, slice
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images [N, C, H, W] in [-1, 1] (clamped here) -> RGB or RGBA [N, H, W, 3 or 4] uint8; see `as_saved`."""
+    """Convert images [N, C, H, W], clamped to [-1, 1], to RGB or RGBA [N, H, W, 3 or 4] uint8; see `as_saved`."""
     shown = as_saved(images.detach().float().cpu())
     return ((shown + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
-    """Images [N, C, H, W] in [-1, 1] -> N pictures, RGB or RGBA."""
+    """Convert images [N, C, H, W] in [-1, 1] to N pictures, RGB or RGBA."""
     return [Image.fromarray(np.ascontiguousarray(image)) for image in to_uint8(images).numpy()]
 
 
 def from_pil(picture: Image.Image) -> Tensor:
-    """An RGB picture -> an image [1, 3, H, W] in [-1, 1]."""
+    """Convert an RGB picture to an image [1, 3, H, W] in [-1, 1]."""
     return (torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 127.5 - 1)[None]

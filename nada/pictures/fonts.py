@@ -1,4 +1,4 @@
-"""Fonts for labels in pictures, and which letters they have."""
+"""Fonts for labels in pictures, chosen by the letters that they have."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from PIL import ImageFont
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 FONT_SIZE = 16
-# Fonts of Windows, macOS and Linux that have more letters than Pillow's own, whose letters are those of ASCII.
+# Fonts of Windows, macOS and Linux that have more letters than Pillow's own, which has those of ASCII only.
 SYSTEM_FONTS: tuple[str, ...] = (
     *("msyh.ttc", "PingFang.ttc", "STHeiti Light.ttc", "NotoSansCJK-Regular.ttc", "wqy-microhei.ttc"),
     *("arial.ttf", "Arial Unicode.ttf", "DejaVuSans.ttf"),
 )
-NO_LETTER = "\uffff"  # never assigned, so a font draws here what it draws for every letter that it lacks
+NO_LETTER = "\uffff"  # never assigned, so that a font draws it as any letter that it lacks
 
 log = logging.getLogger(__name__)
 
 
 def default_font(size: int = FONT_SIZE) -> Font:
-    """Pillow's own font, which is the same on every machine."""
+    """Return Pillow's own font, which is the same on every machine."""
     return ImageFont.load_default(size)
 
 
 @lru_cache(maxsize=1024)
 def font_for(label: str) -> Font | None:
-    """The first font with all letters of a label, Pillow's own or one of the system.
+    """Return the first font with all letters of a label, Pillow's own or one of the system.
 
     Returns:
-        None if there is none, which the log says once for each label.
+        The font, or None if no font has all letters; the log says so once for each label.
     """
     for font in _fonts():
         if all(_has(font, letter) for letter in set(label) if not letter.isspace()):
@@ -41,7 +41,7 @@ def font_for(label: str) -> Font | None:
 
 
 def unwritable_remark(labels: Iterable[str]) -> str:
-    """A sentence on the labels that pictures are without because no font has their letters, or "" if there are none."""
+    """Return a sentence on labels that are left out of pictures because no font has their letters, or ""."""
     unwritable = [label for label in labels if font_for(label) is None]
     return _remark(unwritable) if unwritable else ""
 

@@ -1,4 +1,4 @@
-"""Pictures for people: grids, before and after, filmstrips."""
+"""Pictures of results: grids, before and after, filmstrips."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PAPER, INK = (255, 255, 255), (32, 32, 32)
 
 
 def make_grid(images: Tensor, columns: int | None = None, side: int | None = None) -> Image.Image:
-    """One picture of images [N, C, H, W], row by row; small ones are enlarged, large ones reduced.
+    """Draw images as a grid, row by row; small images are enlarged, large ones reduced.
 
     Args:
-        images: in [-1, 1], of one to four channels; a checkerboard shows through what is transparent.
-        columns: None for about a square.
-        side: length of an image's longer side in pixels; None for that of the images, within limits.
+        images: [N, C, H, W] in [-1, 1], of one to four channels; transparent parts are shown on a checkerboard.
+        columns: number of columns; None for about as many as rows.
+        side: length of an image's longer side in pixels; None for the images' own, between 128 and 256.
     """
     tiles = _tiles(images, side)
     columns = columns or ceil(len(tiles) ** 0.5)
@@ -38,27 +38,27 @@ def make_grid(images: Tensor, columns: int | None = None, side: int | None = Non
 
 
 def before_after(before: Tensor, after: Tensor, labels: tuple[str, str]) -> Image.Image:
-    """The frozen generator's images on the left, the trained one's of the same latents at the same places on the right.
+    """Draw two grids side by side: images of the frozen generator on the left, of the trained one on the right.
 
     Args:
-        before, after: [N, C, H, W] in [-1, 1].
-        labels: written above the halves; one whose letters no font here has is left out.
+        before, after: [N, C, H, W] in [-1, 1], images of the same latents.
+        labels: labels above the two grids; a label is left out if no font has its letters.
     """
     return side_by_side([_labelled(make_grid(part), text) for part, text in zip((before, after), labels, strict=True)])
 
 
 def filmstrip(frames: Sequence[tuple[str, Tensor]]) -> Image.Image:
-    """One labelled column a moment; each row follows one latent.
+    """Draw a labelled column for each moment of a run; each row follows one latent.
 
     Args:
-        frames: (label, images [N, C, H, W] in [-1, 1]) in the order of time. A label whose letters no font here has is
-            left out.
+        frames: (label, images [N, C, H, W] in [-1, 1]) in the order of time. A label is left out if no font has its
+            letters.
     """
     return side_by_side([_labelled(make_grid(images, columns=1), label) for label, images in frames])
 
 
 def filmstrip_geometry(frames: Sequence[tuple[str, Tensor]]) -> dict[str, int]:
-    """Sizes of the parts of `filmstrip(frames)` in pixels, for a frontend that draws over the picture.
+    """Return the sizes of the parts of `filmstrip(frames)` in pixels, for a frontend that draws over the picture.
 
     Returns:
         "width" and "height" of the picture; its "columns" and "rows"; "tile_width" and "tile_height" of an image;
@@ -80,7 +80,7 @@ def filmstrip_geometry(frames: Sequence[tuple[str, Tensor]]) -> dict[str, int]:
 
 
 def _tile_size(images: Tensor, side: int | None = None) -> tuple[int, int]:
-    """Width and height in pixels at which images [N, C, H, W] are shown."""
+    """Return width and height in pixels at which images [N, C, H, W] are shown."""
     height, width = images.shape[2:]
     longer = max(height, width)
     scale = (side or min(max(longer, TILE_MIN), TILE_MAX)) / longer
@@ -98,7 +98,7 @@ def _tiles(images: Tensor, side: int | None) -> list[Image.Image]:
 
 
 def _opaque(picture: Image.Image) -> Image.Image:
-    """An RGB picture as it is, an RGBA one on a checkerboard."""
+    """Return an RGB picture as it is, and an RGBA picture on a checkerboard."""
     if picture.mode == "RGB":
         return picture
     columns, rows = (ceil(side / CELL) for side in picture.size)
@@ -123,7 +123,7 @@ def _labelled(picture: Image.Image, label: str) -> Image.Image:
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """One picture of several, from left to right."""
+    """Join pictures from left to right."""
     width = sum(p.width + COLUMN_GAP for p in pictures) - COLUMN_GAP
     row = Image.new("RGB", (width, max(p.height for p in pictures)), PAPER)
     x = 0

@@ -1,4 +1,4 @@
-"""Draw where a square lies in a photo, and the points that it was found from."""
+"""Draw the outline of a square in a photo, and the points that it was found from."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def outlined(photo: Image.Image, squares: Sequence[Sequence[Point]], points: Seq
     """Return a reduced copy of a photo with squares and points drawn on it.
 
     Args:
-        photo: RGB.
+        photo: an RGB picture.
         squares: four corners of each, in pixels of the photo, top left first. The upper edge is drawn thicker.
-        points: in pixels of the photo.
+        points: points to mark, in pixels of the photo.
     """
     scale = min(SHOWN / max(photo.size), 1.0)
     shown = photo.resize([max(round(side * scale), 1) for side in photo.size], Resampling.LANCZOS)

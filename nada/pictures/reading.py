@@ -1,4 +1,4 @@
-"""The one place that opens picture files: a list of formats, a limit of pixels, and the same RGB for all of them."""
+"""Read picture files safely: allowed formats, a limit of pixels, and RGB for all. No other module opens pictures."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from ..errors import UsageError
 from .convert import from_pil
 
 log = logging.getLogger(__name__)
-# What ComfyUI's input folder offers. Never more: Pillow also knows formats that run programs (EPS starts Ghostscript).
+# Formats of ComfyUI's input folder, and no others: Pillow also knows formats that run programs (EPS: Ghostscript).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-MAX_PIXELS = 1 << 27  # 134 megapixels: more than any camera makes, half a gigabyte in memory
-PAPER = (255, 255, 255)  # behind transparency
+MAX_PIXELS = 1 << 27  # 134 megapixels: more than any camera's pictures have; half a gigabyte in memory
+PAPER = (255, 255, 255)  # background of transparent pictures
 
 
 def read_picture(
     source: str | Path | BinaryIO, formats: Sequence[str] = FORMATS, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
-    """A picture file as 8-bit RGB, turned as its EXIF orientation says, on white where it is transparent.
+    """Read a picture file as 8-bit RGB, rotated by its EXIF orientation, on white where it is transparent.
 
-    16-bit grey is scaled to 8 bits. Of an animation or a file of several pages the first is taken, and the log says so.
+    16-bit grey is scaled to 8 bits. Of several frames or pages the first is read, and the log says so.
 
     Args:
-        source: a file, or an open one. Its content tells the format, never its name.
-        formats: Pillow's names of those to try.
-        max_pixels: refuse larger pictures before they are decoded.
+        source: path of a file, or an open file. The format is recognized by content, never by name.
+        formats: Pillow's names of the formats to accept.
+        max_pixels: largest number of pixels; larger pictures are refused before they are decoded.
 
     Raises:
-        UsageError: it is no such picture, damaged, or too large.
+        UsageError: the file is no such picture, damaged, or too large.
     """
     name = str(source) if isinstance(source, (str, Path)) else "the picture"
     if isinstance(source, (str, Path)) and not Path(source).is_file():
         raise UsageError(f"{name} is not a file; give a picture: {', '.join(FORMATS)}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # our limit of pixels is stricter, and holds
+            warnings.simplefilter("ignore")  # Pillow warns of large pictures; `max_pixels` refuses them
             with Image.open(source, formats=tuple(formats)) as picture:
                 _check_size(picture, max_pixels)
                 if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a camera's JPEG with a preview
-                    log.warning("%s has several frames; the first one is taken", name)
+                    log.warning("%s has several frames; the first one is read", name)
                     picture.seek(0)
                 picture.load()
                 return _on_paper(_eight_bits(_upright(picture)))
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
-    except Exception as error:  # Pillow's decoders pass on whatever damaged data makes them run into
+    except Exception as error:  # on damaged data, Pillow's decoders may raise any error
         reason = str(error)[:200] or type(error).__name__
         raise UsageError(
             f"{name} is not a picture that can be read ({reason}); give {', '.join(formats)}, or save it again as PNG"
@@ -63,23 +63,23 @@ def read_picture(
 
 
 def load_pictures(paths: Sequence[Path], side: int) -> Tensor:
-    """Pictures as a generator would make them: the square in the middle, resized.
+    """Load pictures in a generator's format: the square in the middle of each, resized.
 
     Args:
-        paths: picture files, and folders of them, whose hidden files are left out.
-        side: of the result in pixels.
+        paths: picture files, and folders of pictures, whose hidden files are left out.
+        side: side of the result in pixels.
 
     Returns:
-        [N, 3, side, side] float32 in [-1, 1], in the order of the paths; those of a folder by name.
+        [N, 3, side, side] float32 in [-1, 1], in the order of the paths; files of a folder by name.
 
     Raises:
-        UsageError: a file is not a picture that can be read, or there is none.
+        UsageError: a file is not a picture that can be read, or there are no pictures.
     """
     files: list[Path] = []
     for path in paths:
         files += sorted(filter(_looks_like_a_picture, path.iterdir())) if path.is_dir() else [path]
     if not files:
-        raise UsageError(f"there are no pictures in {', '.join(map(str, paths))}; {', '.join(ENDINGS)} are looked for")
+        raise UsageError(f"there are no pictures in {', '.join(map(str, paths))}; give files with {', '.join(ENDINGS)}")
     return torch.stack([_square(read_picture(path), side) for path in files])
 
 
@@ -98,15 +98,15 @@ def _check_size(picture: Image.Image, max_pixels: int) -> None:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """The picture turned; as it is where the EXIF data that would tell is damaged."""
+    """Rotate a picture by its EXIF orientation; with damaged EXIF data, return it as it is."""
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # a parser of a format of its own, which may raise anything
+    except Exception:  # Pillow's EXIF parser may raise any error on damaged data
         return picture.copy()
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits; Pillow itself would cut it off at 255."""
+    """Scale 16-bit grey to 8 bits; Pillow itself would clip it at 255."""
     if picture.mode == "F":
         raise UsageError("its pixels are floating-point numbers; save it with 8 or 16 bits per channel")
     if picture.mode != "I" and not picture.mode.startswith("I;16"):
@@ -118,7 +118,7 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 
 
 def _on_paper(picture: Image.Image) -> Image.Image:
-    """RGB; what shines through is white, not the color that happens to be stored under full transparency."""
+    """Convert to RGB on white, instead of the colors that may be stored in fully transparent pixels."""
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     layer = picture.convert("RGBA")

@@ -1,1 +1,1 @@
-"""Published models: the catalog, and downloads."""
+"""Published models: the catalog and downloads."""

@@ -1,9 +1,9 @@
-"""Published models by name: content, size, license and address, read from catalog.json beside this module.
+"""Catalog of published models: name, content, size, license and address, read from catalog.json beside this module.
 
-Nothing in the catalog is downloaded by itself; `nada.published.download` fetches what a user picks. Sizes and hashes
-are those that the publishers and their mirrors state. If only the ends of a hash are known ("ab12...ef34"), only these
-are compared; if nothing is known, the first download records the hash of what it received. Addresses on the Hugging
-Face hub name a revision where one is known. StyleGAN-NADA's own generators are offered under MIT; the catalog states
+Nothing is downloaded by itself; `nada.published.download` fetches the model that a user picks. Sizes and hashes are
+those that publishers and mirrors state. If only the ends of a hash are known ("ab12...ef34"), only the ends are
+compared; if nothing is known, the first download records the hash of the received file. Addresses on the Hugging Face
+hub name a revision where one is known. StyleGAN-NADA's own generators are offered under MIT; the catalog states
 NVIDIA's license, which binds derivatives of its FFHQ generator.
 """
 
@@ -23,7 +23,7 @@ HUB_FILE = "open_clip_model.safetensors"
 NVIDIA = "NVIDIA Source Code License: research and evaluation only"
 UNSTATED = "not stated by the publisher"
 MIT = "MIT"
-_NUMBERS = {"resolution", "megabytes", "size"}  # the other fields are texts
+_NUMBERS = {"resolution", "megabytes", "size"}  # fields with numbers; all others are texts
 _PATTERNS = {
     "url": r"https://\S+\.\w+",
     "sha256": r"[0-9a-f]{64}|[0-9a-f]{8}\.\.\.[0-9a-f]+",
@@ -33,7 +33,7 @@ _PATTERNS = {
 
 @dataclass(frozen=True)
 class Published:
-    """A generator that somebody offers for download."""
+    """A generator that is published for download."""
 
     name: str
     """Name in this catalog; the file is saved under it."""
@@ -46,9 +46,9 @@ class Published:
     megabytes: int
     """Approximate size."""
     size: int | None = None
-    """Bytes, if known."""
+    """Exact size in bytes, if known."""
     sha256: str = ""
-    """Hash of the file; "ab12...ef34" if only its ends are known, "" if nothing is."""
+    """Hash of the file; "ab12...ef34" if only its ends are known, "" if it is unknown."""
     form: str = "rosinality .pt"
     """Format of the file, for the list."""
     encoder: str = ""
@@ -61,14 +61,14 @@ class Published:
 
     @property
     def label(self) -> str:
-        """One line for a list: name, size and the short form of the license."""
+        """Line for a list: name, size and a short form of the license."""
         short = {NVIDIA: "NVIDIA, non-commercial", UNSTATED: "license unknown"}.get(self.license, self.license)
         return f"{self.name} ({self.megabytes} MB, {short})"
 
 
 @dataclass(frozen=True)
 class PublishedClip:
-    """A CLIP model that somebody offers for download."""
+    """A CLIP model that is published for download."""
 
     name: str
     """Name as `--clip` takes it."""
@@ -81,7 +81,7 @@ class PublishedClip:
     megabytes: int
     """Approximate size."""
     size: int | None = None
-    """Bytes, if known."""
+    """Exact size in bytes, if known."""
     sha256: str = ""
     """Hash of the file, if known."""
     license: str = MIT
@@ -99,15 +99,15 @@ class PublishedClip:
 
 @dataclass(frozen=True)
 class PublishedDetector:
-    """A face detector that somebody offers for download. It is used only if size and hash are the known ones."""
+    """A face detector that is published for download. A file with another size or hash is refused."""
 
     name: str
     """Name in this catalog."""
     content: str
-    """What it finds, and where."""
+    """Description of its results, and of the pictures it works on."""
     url: str
     size: int
-    """Bytes."""
+    """Exact size in bytes."""
     sha256: str
     megabytes: int
     """Size, rounded up."""
@@ -115,7 +115,7 @@ class PublishedDetector:
 
     @property
     def file(self) -> str:
-        """Name of the downloaded file: that of the publisher."""
+        """Name of the downloaded file, which is the publisher's."""
         return self.url[self.url.rindex("/") + 1 :]
 
 
@@ -133,12 +133,15 @@ class Catalog:
 
 
 def read_catalog(text: str) -> Catalog:
-    """The models of a catalog, in its order.
+    """Parse and check the text of a catalog.
 
     Args:
         text: JSON {"generators": [...], "clips": [...], "detectors": [...]}. A row has the fields of `Published`,
             `PublishedClip` or `PublishedDetector`, with "size" in bytes, or with "megabytes" if the exact size is
             unknown.
+
+    Returns:
+        The models, in the order of the rows.
 
     Raises:
         NadaError: the text is not such a catalog; the message names the row.
@@ -158,7 +161,7 @@ def read_catalog(text: str) -> Catalog:
 
 
 def _model(kind: type[Model], row: dict[str, Any]) -> Model:
-    """A row of the catalog.
+    """Make a model of a row of the catalog.
 
     Raises:
         ValueError: a value does not fit its field.
@@ -183,16 +186,19 @@ ENCODERS = tuple(model for model in PUBLISHED if model.encoder)
 
 
 def agrees(known: str, sha256: str) -> bool:
-    """Whether a hash is the known one, as far as that is known."""
+    """Whether a hash equals the known one, or agrees with the known ends of it; True if nothing is known."""
     head, dots, tail = known.partition("...")
     return sha256.startswith(head) and sha256.endswith(tail) if dots or not known else sha256 == known
 
 
 def find_published(name: str) -> AnyPublished:
-    """The generator, CLIP model or face detector of that name.
+    """Return the published generator, CLIP model or face detector with a name.
+
+    Args:
+        name: name in the catalog.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no model has this name.
     """
     models: tuple[AnyPublished, ...] = (*PUBLISHED, *PUBLISHED_CLIPS, YUNET)
     for model in models:

@@ -1,4 +1,4 @@
-"""Downloads of published models: resumed, verified, recorded, and explained when they fail."""
+"""Download published models: resume, verify and record downloads, and explain failures."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from .catalog import HUB_FILE, AnyPublished, PublishedClip, PublishedDetector, a
 log = logging.getLogger(__name__)
 HUB = "https://huggingface.co"
 RESERVE = 64 << 20  # bytes that should stay free on the disk
-CHUNK = 1 << 13  # bytes at a time; fewer than that are lost when a connection breaks
+CHUNK = 1 << 13  # bytes read at once; at most one chunk is lost when a connection breaks
 PATIENCE = 30  # seconds without a byte after which a connection counts as broken
-TRIES = 4  # connections in a row that may break before anything arrives
-SLACK = 1.5  # a file of unknown size may be so many times as large as the catalog says
+TRIES = 4  # connections in a row that may break without receiving anything
+SLACK = 1.5  # largest ratio of a file's size to the catalog's approximate size
 Progress = Callable[[int, int], None]
 Model = AnyPublished
 
 
 def download(model: Model, folder: Path, progress: Progress | None = None) -> tuple[Path, list[str]]:
-    """Fetch a published generator, CLIP model or face detector, unless it is there.
+    """Download a published generator, CLIP model or face detector, unless the file exists.
 
-    What arrived stays in `<file>.part` when the download breaks off, and the next call resumes it. A file gets its name
-    only when its size and hash are those that are known, and it is such a model. What was received is recorded in
-    `<file>.json`; where no hash was known, a later download must give the recorded one. Of several calls at once, also
-    of several programs, one downloads and the others wait for it.
+    If the connection breaks, the received bytes stay in `<file>.part`, and the next call resumes the download. The file
+    gets its final name only when size and hash are the known ones and it holds a model of this kind. Size and hash are
+    recorded in `<file>.json`; where no hash is known, a later download must have the recorded one. When several calls,
+    also in several programs, want the same file, one downloads it and the others wait.
 
     Args:
-        model: of the catalog.
-        folder: created if necessary.
-        progress: called with the bytes so far, and the bytes in all (about, where the exact size is not known).
+        model: a model of the catalog.
+        folder: folder for the file; created if necessary.
+        progress: called with the bytes received so far, and in all (approximate if the exact size is unknown).
 
     Returns:
-        The file, and notes on how far it could be verified.
+        The path of the file, and notes on how far it could be verified.
 
     Raises:
         NadaError: there is no network, no space, or not the expected content; the message says what to do.
@@ -57,7 +57,7 @@ def download(model: Model, folder: Path, progress: Progress | None = None) -> tu
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         with _alone(target, lambda: _report(model, part, progress)):
-            if not target.is_file():  # nobody fetched it while we waited
+            if not target.is_file():  # else another program has downloaded it meanwhile
                 return target, _fetched(model, part, target, progress)
     except OSError as error:
         raise NadaError(
@@ -67,7 +67,7 @@ def download(model: Model, folder: Path, progress: Progress | None = None) -> tu
 
 
 def _fetched(model: Model, part: Path, target: Path, progress: Progress | None) -> list[str]:
-    """Download, verify, record and name a file; returns the notes on it."""
+    """Download, verify, record and rename a file; return the notes on it."""
     _check_space(model, part)
     _fetch(model, part, progress)
     record = _verified(model, part, target)
@@ -79,13 +79,13 @@ def _fetched(model: Model, part: Path, target: Path, progress: Progress | None) 
 
 @contextmanager
 def _alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Keep others from downloading the same file; `waiting` is called about once a second while another one does."""
+    """Lock a download against other programs; call `waiting` about once a second while another one has the lock."""
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     name = Path(lock.lock_file)
     while not lock.is_locked:
         try:
             lock.acquire(timeout=1)
-            if not name.exists():  # whoever had it before has removed it, and others would not see ours
+            if not name.exists():  # its last owner has deleted the lock file, so that other programs would not see ours
                 lock.release()
         except Timeout:
             waiting()
@@ -99,14 +99,14 @@ def _alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def _part_of(target: Path) -> Path:
-    """Where the beginning of a file lies until all of it has arrived."""
+    """Return the path of an incomplete download."""
     return target.with_name(f"{target.name}.part")
 
 
 def clip_file(model: PublishedClip, folder: Path, progress: Progress | None = None) -> Path:
-    """The weights of a published CLIP model: in a folder, where other programs keep what the hub sent, or downloaded.
+    """Return the weights of a published CLIP model from a folder or the hub's shared cache, or download them.
 
-    Args and errors are those of `download`.
+    Arguments and errors are those of `download`.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -144,7 +144,7 @@ def _size(path: Path) -> int:
 
 
 def _fetch(model: Model, part: Path, progress: Progress | None) -> None:
-    """Fill the part, over several connections if they break."""
+    """Download into `part`, and retry with new connections if one breaks."""
     from huggingface_hub import constants
 
     url = model.url.replace(HUB, constants.ENDPOINT)  # users may have set a mirror
@@ -163,10 +163,10 @@ def _fetch(model: Model, part: Path, progress: Progress | None) -> None:
 
 
 def _receive(model: Model, url: str, part: Path, progress: Progress | None) -> None:
-    """Append what is missing, as far as one connection holds; never more than the file has.
+    """Append the missing bytes to `part` over one connection, and never more than the file has.
 
     Raises:
-        NadaError: the server does not have the file, or another one than the catalog knows.
+        NadaError: the server does not have the file, or its file differs from the catalog's.
         ConnectionError: the connection broke.
     """
     done = _size(part)
@@ -175,9 +175,9 @@ def _receive(model: Model, url: str, part: Path, progress: Progress | None) -> N
         done = 0
     with _answer(url, done) as answer:
         if answer.status == 416 and done:
-            if answer.total() != done:  # else the part is complete
+            if answer.total() != done:  # if they are equal, the part is complete
                 part.unlink()
-                raise ConnectionError("what was kept is not the beginning of this file")
+                raise ConnectionError("the bytes kept of an earlier try are not the beginning of this file")
             return
         if answer.status >= 400:
             raise NadaError(_sentence(model, part, url, f"the server says {answer.status}"))
@@ -187,7 +187,10 @@ def _receive(model: Model, url: str, part: Path, progress: Progress | None) -> N
                 file.write(piece)
                 if file.tell() > limit:
                     file.truncate(0)
-                    raise NadaError(f"{model.url} sends more than the {limit} bytes that {model.name} can have")
+                    raise NadaError(
+                        f"{model.url} sends more than the {limit} bytes that {model.name} can have; it is not the "
+                        "catalog's file"
+                    )
                 if progress:
                     progress(file.tell(), limit)
             if file.tell() < (answer.total() or 0):
@@ -196,14 +199,14 @@ def _receive(model: Model, url: str, part: Path, progress: Progress | None) -> N
 
 @dataclass
 class _Answer:
-    """What a server sends: its status, headers, and the bytes as they come over the wire."""
+    """Answer of a server: status, headers, and the body as raw chunks."""
 
     status: int
     headers: Mapping[str, str]
     pieces: Iterator[bytes]
 
     def total(self) -> int | None:
-        """Size of the whole file by the headers; None if they do not tell."""
+        """Return the size of the whole file according to the headers; None if they do not tell."""
         if known := re.fullmatch(r"bytes .*/(\d{1,18})", self.headers.get("Content-Range", "")):
             return int(known[1])
         length = self.headers.get("Content-Length", "")
@@ -212,13 +215,13 @@ class _Answer:
 
 @contextmanager
 def _answer(url: str, done: int) -> Iterator[_Answer]:
-    """Ask for a file from byte `done` on, through the hub's client, which knows proxies and certificates.
+    """Request a file from byte `done` on, through the hub's client, which knows proxies and certificates.
 
-    The plain bytes are asked for, and none are unpacked: a compressed answer could swell to any size. No token is sent:
-    all files of the catalog are public.
+    The request is for uncompressed bytes, and nothing is decompressed: a compressed answer could expand to any size. No
+    token is sent, since all files of the catalog are public.
 
     Raises:
-        ConnectionError: there is no answer; while the pieces are read: the connection broke.
+        ConnectionError: there is no answer, or the connection breaks while the chunks are read.
     """
     from huggingface_hub import get_session
 
@@ -227,7 +230,7 @@ def _answer(url: str, done: int) -> Iterator[_Answer]:
     session: Any = get_session()
     with ExitStack() as stack:
         with _broken():
-            # The session of huggingface_hub 1 and later has a method of that name, earlier ones have a flag.
+            # A session of huggingface_hub 1 and later has a method `stream`, earlier versions have an argument.
             if callable(getattr(session, "stream", None)):
                 options = {"timeout": PATIENCE, "follow_redirects": True}
                 answer = stack.enter_context(session.stream("GET", url, headers=headers, **options))
@@ -245,7 +248,7 @@ def _pieces(stream: Iterator[bytes]) -> Iterator[bytes]:
 
 @contextmanager
 def _broken() -> Iterator[None]:
-    """Whatever the HTTP library of this version of the hub's client raises, as one error."""
+    """Convert any error of the hub client's HTTP library, which depends on its version, to a `ConnectionError`."""
     try:
         yield
     except Exception as error:
@@ -253,10 +256,10 @@ def _broken() -> Iterator[None]:
 
 
 def _limit(model: Model, answer: _Answer, part: Path) -> int:
-    """How large the file is, or can be where neither catalog nor server tell.
+    """Return the size of the file, or its largest possible size if neither catalog nor server tell.
 
     Raises:
-        NadaError: the server tells a size that the file cannot have, or compresses it; the part is deleted.
+        NadaError: the server states an impossible size, or compresses the file; the part is deleted.
     """
     most = model.size or round(SLACK * model.megabytes * 1_000_000)
     total, coding = answer.total(), answer.headers.get("Content-Encoding", "identity")
@@ -266,7 +269,7 @@ def _limit(model: Model, answer: _Answer, part: Path) -> int:
     found = f"{total} bytes" if coding == "identity" else f"bytes compressed as {coding[:20]}"
     raise NadaError(
         f"{model.name} was not downloaded: {model.url} has {found} instead of {model.size or f'at most {most}'}; it "
-        "is another file than the catalog knows, or the page of a proxy"
+        "is not the catalog's file, or it is the page of a proxy"
     )
 
 
@@ -282,7 +285,11 @@ def _sentence(model: Model, part: Path, url: str, reason: str) -> str:
 
 
 def _verified(model: Model, part: Path, target: Path) -> dict[str, Any]:
-    """What there is to record of a file that passed all checks; one that did not is deleted."""
+    """Check a downloaded file and return the record of it; delete a file that fails a check.
+
+    Raises:
+        CheckpointError: size, hash or content are not the expected ones.
+    """
     report = inspect_file(part)
     record: dict[str, Any] = {"name": model.name, "url": model.url, "license": model.license}
     record |= {"size": report["size"], "sha256": report["sha256"], "notes": [_note(model, report["sha256"])]}
@@ -293,7 +300,7 @@ def _verified(model: Model, part: Path, target: Path) -> dict[str, Any]:
     elif not _is_such_a_model(model, report):
         complaint = report.get("reason", "it is a generator")
     elif (before := _recorded_hash(target)) and before != report["sha256"]:
-        complaint = f"it is not what was downloaded before (SHA-256 {before}); if that is expected, delete its .json"
+        complaint = f"it is not the file downloaded before (SHA-256 {before}); if that is expected, delete its .json"
     else:
         return record
     part.unlink()
@@ -301,7 +308,7 @@ def _verified(model: Model, part: Path, target: Path) -> dict[str, Any]:
 
 
 def _is_such_a_model(model: Model, report: dict[str, Any]) -> bool:
-    """Whether a file, as `inspect_file` reports on it, is of the model's kind; of a detector, hash and size say it."""
+    """Whether a file is of the model's kind according to `inspect_file`; for a detector, hash and size are enough."""
     if isinstance(model, PublishedDetector):
         return True
     return report.get("format") == "clip" if isinstance(model, PublishedClip) else bool(report["loadable"])

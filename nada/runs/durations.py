@@ -1,10 +1,10 @@
-"""Durations in words."""
+"""Format durations for people."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: "8 s", "1 min 35 s", "2 h 5 min"."""
+    """Format seconds as text: "8 s", "1 min 35 s", "2 h 5 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

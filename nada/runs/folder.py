@@ -1,7 +1,7 @@
 """The folder of a run: states to resume from, snapshots as styles, results, and the record.
 
-record.json                                 what was asked and how it went; written last
-states/iteration_00300.safetensors          what is needed to resume
+record.json                                 settings and outcome; written last
+states/iteration_00300.safetensors          states, to resume from
 snapshots/iteration_00050.style.safetensors
 *.safetensors, *.png                        results
 index.html, page/*.jpg                      the results as a page, and its thumbnails
@@ -33,20 +33,20 @@ from .snapshots import Snapshot, Snapshots
 log = logging.getLogger(__name__)
 
 RECORD, STATES, SNAPSHOTS, PAGE = "record.json", "states", "snapshots", "index.html"
-EARLIER_STATE = "resume.safetensors"  # where version 0.1 kept the only state of a run
+EARLIER_STATE = "resume.safetensors"  # the only state of a run of version 0.1
 STYLE_ENDING = ".style.safetensors"
-FINISHED = "finished"  # in a record: whether all results were written
+FINISHED = "finished"  # key in a record: whether all results were written
 
 
 class ResultFolder:
-    """A folder for the results of one command. Every file appears whole or not at all.
+    """A folder for the results of one command. All files are written atomically.
 
     Args:
         path: the folder; it need not exist.
         new: never replace a picture, whoever wrote it.
 
     Attributes:
-        files: {what it is: path} of the files written, for the record.
+        files: {kind of file: path} of the files written, for the record.
     """
 
     def __init__(self, path: str | os.PathLike[str], new: bool = False):
@@ -54,25 +54,25 @@ class ResultFolder:
         self.files: dict[str, str] = {}
 
     def prepare(self) -> None:
-        """Create the folder, and make sure that it can be written to: a run takes minutes, so learn it now.
+        """Create the folder and check that it is writable, before a run of minutes begins.
 
         Raises:
-            NadaError: it cannot be written to.
+            NadaError: the folder cannot be written to.
         """
         check_writable(self.path / RECORD)
 
     @contextmanager
     def claimed(self, overwrite: bool = False) -> Iterator[None]:
-        """Take the folder for a new run; give it up again if nothing was saved in it, so that the run can be repeated.
+        """Claim the folder for a new run, and release it on exit if nothing was saved, so that the run can be repeated.
 
-        Of two commands that claim the same folder at once, one is refused.
+        If two commands claim the same folder at once, one is refused.
 
         Args:
-            overwrite: replace the results of an earlier run there, once this one has some.
+            overwrite: replace the results of an earlier run in the folder, once this run has results.
 
         Raises:
-            UsageError: it holds a run, and `overwrite` is off.
-            NadaError: it cannot be written to.
+            UsageError: the folder holds a run, and `overwrite` is off.
+            NadaError: the folder cannot be written to.
         """
         self.prepare()
         if not overwrite:
@@ -83,13 +83,13 @@ class ResultFolder:
             if not overwrite and not self._holds_results():
                 with suppress(OSError):
                     (self.path / RECORD).unlink()
-                    self.path.rmdir()  # only if it is empty
+                    self.path.rmdir()  # fails, as it should, if the folder is not empty
 
     def _begin_record(self) -> None:
         """Create the record of a run that has no results yet.
 
         Raises:
-            UsageError: there is one.
+            UsageError: the folder already has a record.
         """
         begun = self._holds_results()
         if not begun:
@@ -105,20 +105,20 @@ class ResultFolder:
             )
 
     def _other_way(self) -> str:
-        """What else to do about a run in this folder, for the message."""
+        """Another way out, for the message that refuses a folder with a run."""
         return ""
 
     def begin_results(self) -> None:
-        """Say in the record that the results are not complete, before the first of them replaces an earlier one."""
+        """Mark the record as incomplete, before the first new result replaces an earlier one."""
         if self.record() != {FINISHED: False}:
             self._write_record({FINISHED: False})
 
     def _holds_results(self) -> bool:
-        """Whether a run has left something here that it can be resumed or judged by."""
+        """Whether the folder holds states or results of a run."""
         return self.record() not in ({}, {FINISHED: False})
 
     def record(self) -> dict[str, Any]:
-        """The record; {} if there is none that can be read."""
+        """Read the record; {} if it is missing or unreadable."""
         return read_json_file(self.path / RECORD, {})
 
     def save_generator(self, generator: Generator, name: str) -> Path:
@@ -144,7 +144,7 @@ class ResultFolder:
         return path
 
     def save_thumbnail(self, picture: Image.Image, name: str, quality: int) -> None:
-        """Write a picture for a page as a JPEG of that name."""
+        """Write a picture for a page as a JPEG called `name`, of a quality in 1..95."""
         with atomic_path(self.path / name) as temporary:
             picture.save(temporary, "JPEG", quality=quality)
 
@@ -157,7 +157,7 @@ class ResultFolder:
         return path
 
     def save_record(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Write the record of a run whose other results are there; returns it as written."""
+        """Write the record, after all other results, and return it as written."""
         record = {**record, FINISHED: True}
         self._write_record(record)
         return record
@@ -168,11 +168,11 @@ class ResultFolder:
 
 
 class RunFolder(ResultFolder):
-    """The folder of an adaptation, with states to resume from and snapshots to pick from."""
+    """The folder of an adaptation, with states to resume from and snapshots to choose from."""
 
     def __init__(self, path: str | os.PathLike[str]):
         super().__init__(path)
-        self._earlier: set[Path] = set()  # files of a run that this one replaces
+        self._earlier: set[Path] = set()  # files of an earlier run that this run replaces
 
     @contextmanager
     def claimed(self, overwrite: bool = False) -> Iterator[None]:
@@ -181,16 +181,16 @@ class RunFolder(ResultFolder):
             yield
 
     def _other_way(self) -> str:
-        return ", or continue it by --resume" if self.states() else ""
+        return ", or resume it with --resume" if self.states() else ""
 
     def _holds_results(self) -> bool:
         return super()._holds_results() or bool(self.states())
 
     def is_complete(self, iterations: int) -> bool:
-        """Whether all results of the run after so many iterations were written."""
+        """Whether all results of the run after `iterations` iterations were written."""
         record = self.record()
         recipe = record.get("recipe")
-        written = record.get(FINISHED, "losses" in record)  # version 0.1 wrote a record at the end only
+        written = record.get(FINISHED, "losses" in record)  # version 0.1 wrote a record only at the end
         return bool(written) and isinstance(recipe, dict) and recipe.get("iterations_done") == iterations
 
     def states(self) -> dict[int, Path]:
@@ -203,10 +203,10 @@ class RunFolder(ResultFolder):
         return _numbered(self.path / SNAPSHOTS, STYLE_ENDING)
 
     def load_states(self, most: int | None = None) -> Iterator[tuple[Path, RunState]]:
-        """This run's states that can be read, the furthest first. A damaged one is set aside with a warning.
+        """Load this run's states, the latest first. A damaged one is set aside with a warning.
 
         Args:
-            most: leave out states after more iterations.
+            most: skip states of more iterations than this.
         """
         for number, path in reversed(self.states().items()):
             if path in self._earlier or (most is not None and number > most):
@@ -220,11 +220,11 @@ class RunFolder(ResultFolder):
                 yield path, state
 
     def state_path(self, iterations: int) -> Path:
-        """File of the state after some iterations."""
+        """Path of the state after `iterations` iterations."""
         return self.path / STATES / f"iteration_{iterations:05d}.safetensors"
 
     def save_state(self, state: RunState) -> Path:
-        """Write what the run needs to resume; states of it that were on the way to this one go."""
+        """Save a state, and delete the earlier states that it supersedes."""
         done = state.recipe["iterations_done"]
         path = self.state_path(done)
         self._save_first(path, partial(save_state, state))
@@ -232,9 +232,9 @@ class RunFolder(ResultFolder):
         return path
 
     def forget_states_before(self, iterations: int) -> None:
-        """Delete earlier states of a run whose state after so many iterations is stored, except its ends.
+        """Delete states of fewer iterations, except final ones.
 
-        The end of a shorter run is worth keeping: with it, that run need not be done again.
+        The final state of a shorter run is kept, so that this run is not repeated when it is asked for again.
         """
         for number, path in _numbered(self.path / STATES, ".safetensors").items():
             if number < iterations and is_on_the_way(path):
@@ -242,9 +242,10 @@ class RunFolder(ResultFolder):
                     path.unlink()
 
     def _save_first(self, path: Path, save: Callable[[Path], None]) -> None:
-        """Write a state or a snapshot. With the first one, the folder is this run's.
+        """Write a state or a snapshot. The first one takes the folder over from an earlier run.
 
-        Files of an earlier run go when it is written and before it has its name, so that those of two never mix.
+        Files of the earlier run are deleted between writing the new file and renaming it into place, so that files of
+        two runs never mix.
         """
         if self._earlier:
             with atomic_path(path) as temporary:
@@ -261,15 +262,15 @@ class RunFolder(ResultFolder):
         return path
 
     def load_snapshot(self, iteration: int) -> Snapshot:
-        """The snapshot of an iteration of `snapshot_files`.
+        """Load the snapshot of an iteration listed in `snapshot_files`.
 
         Raises:
-            CheckpointError: it is damaged.
+            CheckpointError: the file is damaged.
         """
         return Snapshot.from_style(load_style(self.snapshot_files()[iteration]))
 
     def open_snapshots(self, base: Generator) -> Snapshots:
-        """The snapshots, to make generators of.
+        """Load all snapshots together with their base, so that generators can be made from them.
 
         Args:
             base: the generator that the run started from.
@@ -283,10 +284,10 @@ class RunFolder(ResultFolder):
         return Snapshots.of_run(base, moments)
 
     def load_snapshots(self, most: int | None = None) -> list[Snapshot]:
-        """This run's snapshots in order; one that cannot be read is left out with a warning.
+        """Load this run's snapshots in order, skipping unreadable ones with a warning.
 
         Args:
-            most: leave out snapshots after more iterations.
+            most: skip snapshots of more iterations than this.
         """
         found = []
         for iteration, path in self.snapshot_files().items():
@@ -296,7 +297,7 @@ class RunFolder(ResultFolder):
                 found.append(Snapshot.from_style(load_style(path)))
                 self.files["last_snapshot"] = str(path)
             except (NadaError, OSError) as error:
-                log.warning("the snapshot %s is of no use: %s", path, error)
+                log.warning("the snapshot %s cannot be used: %s", path, error)
         return found
 
     def save_record(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -304,9 +305,9 @@ class RunFolder(ResultFolder):
         return super().save_record(record)
 
     def _forget_earlier(self) -> None:
-        """Delete an earlier run's states, the furthest last, then its record, then the snapshots.
+        """Delete an earlier run's states, the latest one last, then reset its record, then delete its snapshots.
 
-        Whenever that is cut short, a resumed run is either the earlier one with all its files, or refused.
+        If this is interrupted at any point, resuming either finds the earlier run with all its files, or is refused.
         """
         if not self._earlier:
             return
@@ -320,15 +321,15 @@ class RunFolder(ResultFolder):
 
 
 def set_aside(path: Path, reason: Exception) -> None:
-    """Rename a damaged file, so that it is kept but not read again, and log why."""
+    """Rename a damaged file to NAME.damaged, so that it is kept but not read again, and log the reason."""
     aside = path.with_name(f"{path.name}.damaged")
-    log.warning("%s is of no use and is now called %s: %s", path, aside.name, reason)
+    log.warning("%s cannot be used and was renamed to %s: %s", path, aside.name, reason)
     with suppress(OSError):
         path.replace(aside)
 
 
 def _numbered(folder: Path, ending: str) -> dict[int, Path]:
-    """{number: file} of the files iteration_NUMBER in a folder, in order."""
+    """Find the files iteration_NUMBER... in a folder: {number: path}, in order."""
     found = {}
     for path in sorted(folder.glob(f"iteration_*{ending}")):
         number = path.name.removeprefix("iteration_").removesuffix(ending)

@@ -1,4 +1,4 @@
-"""The history of a run, step by step, and its charts."""
+"""The history of a run: losses and trained layers of each iteration, and their charts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SHAPE = {"losses": [{str: NUMBER}], "layers": [[str]], "seconds": NUMBER}  # of 
 
 
 class History:
-    """The losses and the trained layers of each step of a run, and its seconds.
+    """Losses and trained layers of each iteration of a run, and its total seconds.
 
     Args:
-        run: whose steps are added.
-        packed: from `packed` of the same run before it stopped; None at its start.
+        run: the run whose steps are added.
+        packed: result of `packed` when the same run was stopped; None for a new run.
 
     Raises:
         NadaError: `packed` is not the history of this run.
@@ -38,27 +38,27 @@ class History:
         self._losses, self._layers, self._seconds = found["losses"], found["layers"], found["seconds"]
 
     def add(self, step: AdaptStep) -> None:
-        """Record a step. Its losses are read later: reading them now would make a GPU wait."""
+        """Record a step. Its losses stay tensors until they are needed, as reading them now would stall a GPU."""
         self._losses.append(step.losses)
         self._layers.append(list(step.layers))
         self._seconds += step.seconds
 
     @property
     def losses(self) -> list[dict[str, float]]:
-        """{loss: value} of each step, before the weights."""
+        """{loss: value} of each iteration, unweighted."""
         self._losses = [{name: float(loss) for name, loss in step.items()} for step in self._losses]
         return self._losses
 
     def packed(self) -> dict[str, Any]:
-        """All of it, JSON-able."""
+        """The whole history as JSON-serializable data."""
         return {"losses": self.losses, "layers": self._layers, "seconds": self._seconds}
 
     def loss_plot(self) -> Image.Image:
-        """Chart of the weighted losses: their own values may differ by orders of magnitude."""
+        """Chart of the losses times their weights, as unweighted values may differ by orders of magnitude."""
         return plot({f"{name} x {weight:g}": self._curve(name, weight) for name, weight in self._weights.items()})
 
     def layer_map(self) -> Image.Image:
-        """Chart of which layers trained when."""
+        """Chart of the layers that were trained in each iteration."""
         return layer_map(self._names, self._layers)
 
     def charts(self) -> Image.Image:

@@ -1,4 +1,4 @@
-"""An adaptation that loses nothing: it stores states and snapshots in a folder, and resumes from them."""
+"""Run an adaptation that saves states and snapshots in a folder, and resumes from them."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ log = logging.getLogger(__name__)
 
 
 class KeptRun(Iterator[AdaptStep]):
-    """An iterator over the records of the steps that are left, with snapshots at some of them.
+    """Iterator over the remaining steps of an adaptation, which takes snapshots at some of them.
 
-    At each snapshot the state is stored too, so that a crash costs only the steps since then. Call `keep` where a run
-    is left early.
+    With each snapshot the state is saved too, so a crash costs only the steps since then. Call `keep` when a run is
+    left early.
 
     Args:
-        folder: a `RunFolder`; or the path of a `RunStore`, in which the run's own folder is found by its settings.
+        folder: a `RunFolder`; or the path of a `RunStore`, which finds the run's folder by its settings.
         generator, clip, config, style_images: as for `adapt`.
-        moments: iterations at which to take snapshots, or how many to take at even distances, the last at the end.
-        notes: JSON-able, stored with the states.
+        moments: iterations at which to take snapshots, or a number of evenly spaced ones, the last at the end.
+        notes: JSON-serializable notes, stored with the states.
 
     Attributes:
         run: the `Adaptation`.
         folder: the `RunFolder`.
-        begin: steps that had been done before.
-        history: of all steps.
+        begin: number of iterations done before, when the run was resumed; else 0.
+        history: the `History` of all iterations.
 
     Raises:
         UsageError: as `adapt`; or the states in a `RunFolder` belong to another run.
@@ -81,18 +81,18 @@ class KeptRun(Iterator[AdaptStep]):
         config: AdaptConfig,
         style_images: Tensor | None,
     ) -> tuple[Adaptation, History, RunState | None]:
-        """The run from the furthest state that is of use, else from the beginning. Damaged states are set aside."""
+        """Resume from the latest usable state, else begin a new run. Damaged states are set aside."""
         for path, state in self.folder.load_states(config.iterations):
             if self._store and state.key != key:
                 continue
             try:
                 run = adapt(generator, clip, config, style_images, resume=state)
                 history = History(run, state.notes.get("history"))
-                self.folder.forget_states_before(run.iteration)  # a killed run may have left them
+                self.folder.forget_states_before(run.iteration)  # a killed run may have left superseded states
                 return run, history, state
             except NadaError as error:
                 if isinstance(error, UsageError) and not self._store:
-                    raise  # the user asked for this folder with other settings; in a store, the key excludes that
+                    raise  # the user named this folder, but with other settings; in a store, the key rules that out
                 set_aside(path, error)
         run = adapt(generator, clip, config, style_images)
         return run, History(run), None
@@ -107,16 +107,16 @@ class KeptRun(Iterator[AdaptStep]):
 
     @property
     def is_stored(self) -> bool:
-        """Whether the state of the last step is stored."""
+        """Whether the current state is saved."""
         return self._stored == self.run.iteration
 
     @property
     def snapshots(self) -> Snapshots:
-        """The snapshots so far, also those that were there before."""
+        """All snapshots so far, including those from before a resume."""
         return Snapshots(self.run.frozen, tuple(self._taken))
 
     def keep(self) -> None:
-        """Save the state, unless that is done. On failure, log a warning; the run then cannot be resumed from here."""
+        """Save the state unless it is saved. On failure, log a warning; the run then cannot be resumed from here."""
         if self.is_stored:
             return
         done = self.run.iteration
@@ -131,16 +131,16 @@ class KeptRun(Iterator[AdaptStep]):
         self._stored = done
 
     def _take_snapshot(self) -> None:
-        """Take and save a snapshot. What fails costs the snapshot and a warning, never the step."""
+        """Take and save a snapshot. A failure costs only the snapshot and a warning, never the training step."""
         self._photographer = self._photographer or Photographer(self.run)
         try:
             snapshot = self._photographer.take()
-        except UsageError:  # nothing has changed yet
+        except UsageError:  # training has not changed anything yet
             return
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            self._warn("there is no memory for the snapshot of step %d: %s", self.run.iteration, error)
+            self._warn("not enough memory for the snapshot of step %d: %s", self.run.iteration, error)
             return
         self._taken.append(snapshot)
         try:
@@ -149,7 +149,7 @@ class KeptRun(Iterator[AdaptStep]):
             self._warn("the snapshot of step %d cannot be picked later: %s", snapshot.iteration, error)
 
     def _warn(self, words: str, iteration: int, error: Exception) -> None:
-        """Log what could not be saved, once: a full disk would be told at every snapshot."""
+        """Log a failure to save, but only once per run: a full disk would otherwise be reported at every snapshot."""
         if not self._warned:
             log.warning(words, iteration, error)
         self._warned = True

@@ -1,4 +1,4 @@
-"""File names that read like texts, and paths that are free."""
+"""Make readable file names, and find unused paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..training.config import STYLE_IMAGES, AdaptConfig
 
 
 def slug(text: str) -> str:
-    """A file name that reads like the text."""
+    """Turn a text into a readable file name of at most 60 characters."""
     return re.sub(r"\W+", "_", text.lower()).strip("_")[:60] or "untitled"
 
 

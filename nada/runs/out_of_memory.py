@@ -15,19 +15,19 @@ Step = TypeVar("Step")
 
 
 class Spareable(Protocol):
-    """A run whose steps can be made to take less memory."""
+    """A run whose steps can be made to use less memory."""
 
     @property
     def pieces(self) -> int:
-        """Parts that each batch is computed in."""
+        """Number of chunks in which each batch is computed."""
 
     def spare_memory(self) -> bool:
-        """Halve the memory of the steps to come; False if that is impossible."""
+        """Halve the memory of the following steps; False if that is impossible."""
 
 
 def log_spared(sentence: str) -> None:
-    """Log that a step ran out of memory, and give unused memory back to the device."""
-    torch.cuda.empty_cache()  # does nothing where there is no CUDA
+    """Log that a step ran out of memory, and release cached memory of the device."""
+    torch.cuda.empty_cache()  # does nothing without CUDA
     log.warning(sentence)
 
 
@@ -37,13 +37,13 @@ def sparing(
     spared: Callable[[str], None] = log_spared,
     is_out_of_memory: Callable[[Exception], bool] = is_out_of_memory,
 ) -> Iterator[Step]:
-    """The steps of a run; a step that runs out of memory is retried in smaller pieces.
+    """Yield the steps of a run, retrying a step that runs out of memory with smaller chunks.
 
     Args:
         steps: the run itself, or the `KeptRun` around it.
-        run: see `Adaptation.spare_memory`.
-        spared: called with a sentence after a failed attempt; gives unused memory back to the device.
-        is_out_of_memory: whether less memory would help against an error.
+        run: the run; see `Adaptation.spare_memory`.
+        spared: called with a message after each failed attempt; releases unused memory of the device.
+        is_out_of_memory: whether an error means that memory is short.
     """
     while True:
         try:
@@ -56,4 +56,4 @@ def sparing(
         else:
             yield step
             continue
-        spared(f"out of memory; continues in {run.pieces} pieces, which takes longer")
+        spared(f"out of memory; continues in {run.pieces} chunks, which takes longer")

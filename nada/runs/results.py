@@ -1,4 +1,4 @@
-"""The results of an adaptation: the generator, its style, pictures, a page, and the record."""
+"""Save the results of an adaptation: generator, style, pictures, page and record."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from .kept_run import KeptRun
 from .names import result_name
 from .snapshots import Snapshots
 
-PREVIEWS = 12  # latents in the before-and-after picture
-STRIP_ROWS, STRIP_COLUMNS = 4, 6  # latents followed in the filmstrip, and moments shown after the start
-PREVIEW_PSI = 0.7
-THUMBNAILS, SIDE, QUALITY = 4, 256, 82  # latents in a thumbnail, its pixels, and its JPEG quality: about 12 kB
-BEFORE, AFTER = "page/before.jpg", "page/after.jpg"  # the thumbnails
+PREVIEWS = 12  # number of latents in the before-and-after picture
+STRIP_ROWS, STRIP_COLUMNS = 4, 6  # filmstrip: number of latents, and of moments shown after the start
+PREVIEW_PSI = 0.7  # truncation psi of all pictures
+THUMBNAILS, SIDE, QUALITY = 4, 256, 82  # thumbnail: number of latents, side in pixels, JPEG quality; about 12 kB
+BEFORE, AFTER = "page/before.jpg", "page/after.jpg"  # thumbnails, relative to the run folder
 
 
 def save_results(
@@ -40,10 +40,10 @@ def save_results(
     with_style: bool = True,
     with_page: bool = True,
 ) -> dict[str, Any]:
-    """Save the adapted generator, its style and pictures, and last the record. Returns the record.
+    """Save the adapted generator, its style, pictures and, last, the record. Returns the record.
 
     Args:
-        kept: a run whose last state is stored, so that nothing is lost if a file cannot be written.
+        kept: a run whose current state is saved, so that nothing is lost if a file cannot be written.
         interrupted: whether the run was stopped before its end.
         with_generator, with_style: whether to save the generator (as large as the base) and the style.
         with_page: whether to save a page about this run alone.
@@ -64,7 +64,7 @@ def save_results(
     folder.save_picture(strip(run, kept.snapshots, ws[:STRIP_ROWS]), "filmstrip")
     folder.save_picture(kept.history.loss_plot(), "loss")
     folder.save_picture(kept.history.layer_map(), "layers")
-    # The same latents in each run of a base, so that the pages of sweeps compare like with like.
+    # The same latents for every run of a base, so that a sweep's page compares equal images.
     ws = sample_latents(run.frozen, THUMBNAILS, truncation_psi=PREVIEW_PSI)
     for twin, path in ((run.frozen, BEFORE), (run.trained, AFTER)):
         sheet = make_grid(generate(twin, ws, batch=run.images_at_once))
@@ -81,11 +81,11 @@ def save_results(
 
 
 def summary(record: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """What a page shows of a run: settings, losses, seconds, pictures, and the command that repeats it.
+    """Summarize a run for a page: settings, losses, seconds, pictures, and the command that repeats it.
 
     Args:
-        record: of the run, as `save_results` wrote it.
-        place: path from the page to the folder of the run, with "/" at its end.
+        record: the run's record, as `save_results` wrote it.
+        place: path from the page to the run folder, ending in "/".
     """
     recipe = record["recipe"]
     settings = {name: record.get(name) for name in ("generator", "clip")}
@@ -110,13 +110,13 @@ def command(settings: Mapping[str, Any], style_images: Sequence[str] = ()) -> st
 
     Args:
         settings: "generator", "clip" and the settings of `AdaptConfig` by name.
-        style_images: paths of pictures of the target.
+        style_images: paths of the style images.
     """
     words = ["nada", "adapt"]
     for name, value in settings.items():
         setting = settings_of(AdaptConfig).get(name)
         option = name.replace("_", "-")
-        # A generator's file may recommend other values than the defaults: those are always told.
+        # Settings for which a generator's file may recommend other values than the defaults are always written.
         if value in (None, "") or (setting and value == setting.default and name not in RECOMMENDABLE):
             continue
         if isinstance(value, bool):
@@ -129,14 +129,14 @@ def command(settings: Mapping[str, Any], style_images: Sequence[str] = ()) -> st
 
 
 def _quoted(word: str) -> str:
-    """A word for a shell; in double quotes where both bash and Windows' shells understand them."""
+    """Quote a word for a shell, with double quotes where both bash and the shells of Windows understand them."""
     if re.fullmatch(r"[\w./:,@+-]+", word, re.ASCII):
         return word
     return f'"{word}"' if not re.search(r"[\"$`\\!%\n]", word) else shlex.quote(word)
 
 
 def strip(run: Adaptation, snapshots: Snapshots, ws: Tensor) -> Image.Image:
-    """The filmstrip: the start, up to five snapshots at even distances, and the result."""
+    """Filmstrip of a run: the start, up to five evenly spaced snapshots, and the result."""
     earlier = [s for s in snapshots.moments if s.iteration < run.iteration]
     stride = max(ceil(len(earlier) / (STRIP_COLUMNS - 1)), 1)
     twins = [("start", run.frozen)]

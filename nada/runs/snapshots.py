@@ -1,7 +1,7 @@
-"""Moments of a run to choose from.
+"""Snapshots of a run, to choose the best moment from.
 
-Longer training goes further towards the target and in the end loses variety, and where it is best is a matter of taste
-(the authors, too, pick by eye). So a run keeps several moments, each with two figures, and a suggestion.
+Longer training moves further towards the target but eventually loses variety, and the best moment is a matter of taste
+(the authors, too, choose by eye). So a run keeps several snapshots, each with two measures, and suggests one.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from ..measure.metrics import diversity
 from ..styles.preview import PSI, encode
 from ..styles.style import Style, apply_style
 
-IMAGES = 16  # that the figures are from
-NEARLY = 0.03  # of the highest agreement may be missing
+IMAGES = 16  # number of images for the measures
+AGREEMENT_MARGIN = 0.03  # share of the highest agreement that the suggested snapshot may lack
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A moment of a run."""
+    """The generator at one iteration of a run, as a style with measures."""
 
     iteration: int
-    """Steps done."""
+    """Iterations done."""
     style: Style
-    """What training had changed by then, in half precision, with a picture of before and after."""
+    """Weight changes up to then, in half precision, with a preview picture."""
     agreement: float
-    """Mean cosine, in CLIP space, of the images' change and the change that was asked for; -1..1."""
+    """Mean cosine, in CLIP space, between the change of the images and the requested change; -1..1."""
     variety: float
-    """Diversity of the images (see `metrics.diversity`), as a part of the base's."""
+    """Diversity of the images (see `metrics.diversity`), relative to that of the base; 0 or more."""
 
     @classmethod
     def from_style(cls, style: Style) -> Snapshot:
-        """The snapshot that a style file holds: its figures are in the recipe.
+        """Turn a style into a snapshot, reading the measures from its recipe.
 
         Raises:
-            NadaError: it is not the style of a snapshot.
+            NadaError: the style is not that of a snapshot.
         """
         match style.recipe:
             case {"iterations_done": int() as done, "agreement": float() as agreement, "variety": float() as variety}:
@@ -55,58 +55,58 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Snapshots:
-    """The moments that a run has kept, in their order, and what they all started from."""
+    """The snapshots of a run in order, and the base generator that the run started from."""
 
     base: Generator
     moments: tuple[Snapshot, ...]
 
     @classmethod
     def of_run(cls, base: Generator, moments: tuple[Snapshot, ...]) -> Snapshots:
-        """Snapshots of a stored run.
+        """Check that snapshots belong to a base generator, and return them with it.
 
         Args:
-            base: the generator that the run should have started from.
-            moments: at least one.
+            base: the generator that the run is expected to have started from.
+            moments: at least one snapshot.
 
         Raises:
-            UsageError: it started from another generator.
+            UsageError: the run started from another generator.
         """
         if moments[0].style.base["fingerprint"] != base.fingerprint():
-            raise UsageError("the run started from another generator; give the one that it started from")
+            raise UsageError("the run started from another generator; give the generator that it started from")
         return cls(base, moments)
 
     @property
     def best(self) -> Snapshot:
-        """A suggestion: of those that agree with the target nearly as well as any, the most varied.
+        """The suggested snapshot: the most varied of those whose agreement is close to the highest.
 
-        Agreement levels off while variety keeps falling; the suggestion is about where that begins.
+        Agreement levels off while variety keeps falling; the suggestion lies about where that begins.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there are no snapshots.
         """
         highest = max(snapshot.agreement for snapshot in self._some())
-        close = [s for s in self.moments if s.agreement >= highest - NEARLY * abs(highest)]
+        close = [s for s in self.moments if s.agreement >= highest - AGREEMENT_MARGIN * abs(highest)]
         return max(close, key=lambda snapshot: snapshot.variety)
 
     @property
     def last(self) -> Snapshot:
-        """The latest.
+        """The latest snapshot.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there are no snapshots.
         """
         return self._some()[-1]
 
     def nearest(self, iteration: int) -> Snapshot:
-        """The one taken closest to an iteration.
+        """The snapshot taken closest to an iteration.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there are no snapshots.
         """
         return min(self._some(), key=lambda snapshot: abs(snapshot.iteration - iteration))
 
     def generator(self, snapshot: Snapshot) -> Generator:
-        """The adapted generator at that moment, with the recipe that led there."""
+        """The adapted generator of a snapshot, with the snapshot's recipe in its metadata."""
         adapted = apply_style(self.base, snapshot.style)
         earlier = self.base.metadata.get("adaptations", [])
         adapted.metadata = {**self.base.metadata, "adaptations": [*earlier, snapshot.style.recipe]}
@@ -119,10 +119,10 @@ class Snapshots:
 
 
 class Photographer:
-    """Takes snapshots of a run, always of the same latents.
+    """Take snapshots of a run, always measured on the same latents.
 
     Args:
-        run: on the device where it trains.
+        run: the run, on the device where it trains.
     """
 
     def __init__(self, run: Adaptation):
@@ -134,7 +134,7 @@ class Photographer:
 
     @torch.no_grad()
     def take(self) -> Snapshot:
-        """The run as it is now.
+        """Take a snapshot of the run in its current state.
 
         Raises:
             UsageError: training has not changed anything yet.
@@ -160,6 +160,6 @@ class Photographer:
 
 
 def evenly(iterations: int, count: int) -> Sequence[int]:
-    """`count` moments at even distances, the last of them the end; fewer if there are not as many iterations."""
+    """Up to `count` evenly spaced iterations, ending with the last; fewer if there are fewer iterations."""
     count = min(count, iterations)
     return sorted({max(1, round(iterations * (i + 1) / count)) for i in range(count)})

@@ -1,7 +1,7 @@
-"""A cache of runs, found again by a key of everything that determines their result.
+"""Cache runs under a key of everything that determines their result.
 
-The same generator, CLIP models, settings and style images lead to the same result, so a run that was stopped resumes,
-one that is done is not repeated, and one that is to be longer starts where the shorter one ended.
+The same generator, CLIP models, settings and style images lead to the same result. So a stopped run is resumed, a
+finished one is not repeated, and a longer run starts where a shorter one ended.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from .names import slug
 Loop = TypeVar("Loop", bound=PhotoLoop[Any])
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 4 << 30  # of everything that a store made itself; what was unused for longest is deleted first
+MAX_BYTES = 4 << 30  # limit for the entries that a store made itself; the least recently used are deleted first
 MAPPER_ENDING = ".mapper.safetensors"
 PHOTO_ENDING = ".photo.safetensors"
 ENDINGS = "|".join(map(re.escape, (MAPPER_ENDING, PHOTO_ENDING)))
-OWN = re.compile(rf".+-[0-9a-f]{{12}}({ENDINGS})?")  # names that a store gives
+OWN = re.compile(rf".+-[0-9a-f]{{12}}({ENDINGS})?")  # names of a store's own entries
 
 
 class RunStore:
-    """Run folders below one folder. Folders that others put there are found too, and never deleted.
+    """Cache of run folders inside one folder. Run folders put there by others are found too, and never deleted.
 
     Args:
-        root: the folder; what the store made in it may be deleted at any time.
-        limit: bytes to keep.
+        root: folder of the cache; the store's own entries in it may be deleted at any time.
+        limit: largest size of the store's own entries in bytes.
     """
 
     def __init__(self, root: str | os.PathLike[str], limit: int = MAX_BYTES):
         self.root, self.limit = Path(root), limit
 
     def folder(self, key: str, name: str) -> RunFolder:
-        """The folder of the run with a key, or a new one.
+        """Find the folder of the run with a key, or name a new one.
 
         Args:
-            key: from `run_key`.
-            name: what a new folder is called, beside the beginning of the key.
+            key: cache key from `run_key`.
+            name: name of a new folder; the first 12 digits of the key are appended.
         """
         own = self.root / f"{name}-{key[:12]}"
         path = own if own.is_dir() else next(self._others(key), own)
@@ -65,29 +65,31 @@ class RunStore:
         return RunFolder(path)
 
     def use(self, path: Path) -> None:
-        """Count an entry as used now, and make room for it: the run that saved it may have been killed before that."""
+        """Mark an entry as used now, and prune: the run that saved it may have been killed before it could."""
         with suppress(OSError):
             os.utime(path)
             self.prune(path)
 
     def _others(self, key: str) -> Iterator[Path]:
-        """Folders of other names that hold a state with this key, such as those of the command line."""
+        """Find folders with other names that hold a state of this key, such as those of the command line."""
         for path in sorted(path for path in self.root.glob("*") if path.is_dir()):
             if any(state_key(state) == key for state in RunFolder(path).states().values()):
                 yield path
 
     def prune(self, kept: Path) -> None:
-        """Delete what was unused for longest, until the rest fits the limit.
+        """Delete the least recently used entries until the rest fits the limit.
 
         Args:
-            kept: never deleted. Neither is a folder that holds results of the command line.
+            kept: an entry to keep in any case. Folders with results of the command line are never deleted either.
         """
         entries = [path for path in self.root.iterdir() if OWN.fullmatch(path.name) and not (path / RECORD).exists()]
         prune(entries, self.limit, kept, first=STATES)
 
 
 class MapperStore:
-    """The result of one training of a mapper. Its whole schedule depends on the step count, so it cannot be resumed.
+    """Cache for the trained mapper of one set of settings.
+
+    A partial training is not stored: the whole schedule depends on the step count, so it could not be resumed.
 
     Args:
         root, limit: see `RunStore`.
@@ -107,7 +109,7 @@ class MapperStore:
         self.path = self.store.root / f"{slug(config.target)}-{key[:12]}{MAPPER_ENDING}"
 
     def find(self) -> LatentMapper | None:
-        """The mapper, if it has been trained before."""
+        """Load the mapper if it was trained before, else return None."""
         if not self.path.is_file():
             return None
         try:
@@ -130,15 +132,15 @@ class MapperStore:
 
 
 class PhotoStore(Generic[Loop]):
-    """The state of one projection or tuning, in the middle or at its end: it resumes there, and is not repeated.
+    """Cache for the state of one projection or tuning, which is resumed if stopped and reused if finished.
 
     Args:
         root, limit: see `RunStore`.
-        make: makes the loop, at its start.
-        name: the beginning of the file's name.
+        make: creates the loop at its start.
+        name: prefix of the file's name.
 
     Attributes:
-        loop: the projection or tuning, where the stored state left it.
+        loop: the projection or tuning, restored from the stored state if there is one.
     """
 
     def __init__(
@@ -154,10 +156,10 @@ class PhotoStore(Generic[Loop]):
             return
         try:
             self.loop.restore(load_photo_state(self.path))
-            os.utime(self.path)  # counts as used now
+            os.utime(self.path)  # marks the entry as used now
         except (NadaError, OSError) as error:
             set_aside(self.path, error)
-            self.loop = make()  # the state may have been restored in part
+            self.loop = make()  # the failed state may have been restored in part
 
     def keep(self) -> None:
         """Save the loop's state. On failure, log a warning; the loop then cannot be resumed."""
@@ -171,7 +173,7 @@ class PhotoStore(Generic[Loop]):
 def adaptation_key(
     generator: Generator, clip: ClipEnsemble, config: AdaptConfig, style_images: Tensor | None = None
 ) -> str:
-    """`run_key` of an adaptation; runs that differ in length only have the same."""
+    """Cache key of an adaptation (see `run_key`); runs that differ only in length share it."""
     settings = {name: value for name, value in asdict(config).items() if name not in FREE}
     return run_key(generator, clip, settings, style_images)
 
@@ -182,10 +184,10 @@ def run_key(
     """Cache key: hash of everything that determines the training result, as 64 hexadecimal digits.
 
     Args:
-        generator: the base; its weights count.
+        generator: the base; its fingerprint counts.
         clip: the CLIP models; their names, weights in the ensemble and fingerprints count.
-        settings: JSON-able.
-        style_images: [N, 3, H, W], the pictures that the target is taken from.
+        settings: JSON-serializable settings.
+        style_images: pictures of the target, [N, 3, H, W]; None for a target text alone.
     """
     description = [settings, generator.fingerprint(), clip.describe()]
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())

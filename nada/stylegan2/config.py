@@ -1,4 +1,4 @@
-"""What a StyleGAN2 generator is, beside its tensors."""
+"""The configuration of a StyleGAN2 generator: its sizes, and constants that its tensors do not tell."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from math import log2
 from ..errors import UsageError
 
 MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
-MAX_START = 64  # of the constant; published ones are 4x4, 4x2 (StyleGAN-Human), and up to about 8x8
+MAX_START = 64  # largest side of the constant; published ones are 4x4, 4x2 (StyleGAN-Human), and up to about 8x8
 ARCHITECTURES = ("skip", "resnet", "orig")
 
 
 def standard_channels(resolution: int, channel_base: int = 32768, channel_max: int = 512) -> tuple[int, ...]:
-    """The usual channel plan: min(channel_base / r, channel_max) for r = 4, 8, ..., resolution.
+    """Return the usual numbers of channels: min(channel_base / r, channel_max) for r = 4, 8, ..., resolution.
 
     A base of 32768 is config-f ("channel multiplier 2"); 16384 is config-e and NVIDIA's small models.
     """
@@ -23,7 +23,7 @@ def standard_channels(resolution: int, channel_base: int = 32768, channel_max: i
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The choices that the tensors of a generator do not reveal by themselves, and its sizes.
+    """The sizes of a generator, and constants that its tensors do not tell.
 
     Raises:
         UsageError: a value is impossible.
@@ -32,28 +32,30 @@ class GeneratorConfig:
     resolution: int
     """Name of the last block: a power of two in 4..1024, the side of the image in pixels if it is square."""
     channels: tuple[int, ...]
-    """Feature maps of the blocks 4x4, 8x8, ..., resolution."""
+    """Number of feature maps of the blocks 4x4, 8x8, ..., resolution."""
     z_dim: int = 512
     """Dimensions of the input latent z."""
     w_dim: int = 512
     """Dimensions of the intermediate latent w, and width of the mapping network."""
     mapping_layers: int = 8
-    """Fully connected layers from z to w."""
+    """Number of fully connected layers from z to w."""
     mapping_lr_multiplier: float = 0.01
     """Learning rate multiplier of the mapping network; its stored weights are larger by the inverse."""
     img_channels: int = 3
-    """Channels of the image."""
+    """Number of channels of the image."""
     conv_clamp: float | None = None
-    """Largest magnitude that leaves a convolution or to-RGB layer. Mixed-precision NVIDIA models have 256."""
+    """Largest magnitude of the output of a convolution or to-RGB layer; None for no limit. Mixed-precision NVIDIA
+    models have 256."""
     demod_eps: str = "scaled"
-    """Where demodulation adds 1e-8: "scaled" to W / sqrt(fan_in) (TensorFlow, rosinality), "raw" to W (NVIDIA)."""
+    """Place of the 1e-8 in demodulation: "scaled" adds it to the energy of W / sqrt(fan_in) (TensorFlow, rosinality),
+    "raw" to that of W (NVIDIA)."""
     architecture: str = "skip"
-    """How the image leaves the blocks (StyleGAN2 figure 7): "skip" adds up an image of every block, "resnet" and "orig"
-    make it in the last block, the former with a residual connection around each block."""
+    """Way in which the blocks make the image (StyleGAN2 figure 7): "skip" adds up an image of every block, "resnet" and
+    "orig" make it in the last block, "resnet" with a residual connection around each block."""
     c_dim: int = 0
-    """Classes of a conditional generator; 0 for one without labels."""
+    """Number of classes of a conditional generator; 0 for one without classes."""
     start: tuple[int, int] = (4, 4)
-    """Height and width of the learned constant. Every block doubles them: (4, 2) ends in images of twice the height."""
+    """Height and width of the learned constant. Each block doubles both: (4, 2) gives images twice as high as wide."""
 
     def __post_init__(self) -> None:
         r = self.resolution
@@ -83,7 +85,7 @@ class GeneratorConfig:
         return tuple(4 << i for i in range(int(log2(self.resolution)) - 1))
 
     def size(self, resolution: int) -> tuple[int, int]:
-        """Height and width of what the block of that resolution makes."""
+        """Return height and width of the features of the block with this resolution."""
         height, width = self.start
         return height * resolution // 4, width * resolution // 4
 
@@ -94,10 +96,10 @@ class GeneratorConfig:
 
     @property
     def width(self) -> int:
-        """Feature maps of the widest block."""
+        """Number of feature maps of the widest block."""
         return max(self.channels)
 
     @property
     def num_ws(self) -> int:
-        """Latent codes of the synthesis network, 2 log2(resolution) - 2: one per convolution, one for the last RGB."""
+        """Number of latent codes for each image, 2 log2(resolution) - 2: one a convolution, one for the last to-RGB."""
         return 2 * len(self.resolutions)

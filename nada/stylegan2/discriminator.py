@@ -1,7 +1,7 @@
 """StyleGAN2's discriminator (Karras et al., arXiv 1912.04958, figure 7c), named as in NVIDIA's PyTorch checkpoints.
 
-Adaptations by text need none. Methods that learn from images do, such as `benchmarks/rivals`. Its operations are plain
-PyTorch and differentiable twice, as the R1 penalty needs.
+Adaptations by text need no discriminator; methods that learn from images do, such as `benchmarks/rivals`. Its
+operations are plain PyTorch and differentiable twice, as the R1 penalty requires.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from .config import MAX_RESOLUTION
 from .layers import FullyConnected
 from .ops import GAIN, SLOPE, resample_filter
 
-MIN_RESOLUTION = 8  # below it there is no block before the last
-UP_GAIN = 4  # of `resample_filter`, which is made for doubling
+MIN_RESOLUTION = 8  # at lower resolutions there is no block before the last
+UP_GAIN = 4  # sum of `resample_filter`, which is made for upsampling
 EPS = 1e-8  # added to the variance over a batch
 SUM_GAIN = 0.5**0.5  # keeps the variance of a sum of two
 
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The sizes of a discriminator, and what its tensors do not tell.
+    """The sizes of a discriminator, and constants that its tensors do not tell.
 
     Raises:
         UsageError: a value is impossible.
@@ -35,13 +35,13 @@ class DiscriminatorConfig:
     resolution: int
     """Side of the images in pixels, a power of two in 8..1024."""
     channels: tuple[int, ...]
-    """Feature maps at 4x4, 8x8, ..., resolution, in the same order as those of a generator."""
+    """Number of feature maps at 4x4, 8x8, ..., resolution, in the order of a generator's config."""
     img_channels: int = 3
-    """Channels of the images."""
+    """Number of channels of the images."""
     conv_clamp: float | None = None
-    """Largest magnitude that leaves a convolution. Mixed-precision NVIDIA models have 256."""
+    """Largest magnitude of the output of a convolution; None for no limit. Mixed-precision NVIDIA models have 256."""
     group: int = 4
-    """Images that the standard deviation over a batch is taken of."""
+    """Number of images over which a standard deviation is taken."""
 
     def __post_init__(self) -> None:
         r = self.resolution
@@ -57,17 +57,17 @@ class DiscriminatorConfig:
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """4, 8, ..., resolution."""
+        """Resolutions of the blocks: 4, 8, ..., resolution."""
         return tuple(4 << i for i in range(int(log2(self.resolution)) - 1))
 
 
 def low_pass_filter() -> Tensor:
-    """The filter before a reduction, [1, 1, 4, 4]; it sums to 1."""
+    """Return the low-pass filter for downsampling, [1, 1, 4, 4]; it sums to 1."""
     return resample_filter() / UP_GAIN
 
 
 class Convolution(nn.Module):
-    """Convolution with an equalized learning rate, optionally to half the resolution, bias, leaky ReLU and clamp."""
+    """Convolution with equalized learning rate, optional downsampling by 2, bias, leaky ReLU and clamp."""
 
     low_pass: Tensor | None
 
@@ -79,10 +79,10 @@ class Convolution(nn.Module):
         self.register_buffer("low_pass", low_pass_filter() if down else None, persistent=False)
 
     def forward(self, x: Tensor, clamp: float | None = None) -> Tensor:
-        """[N, C_in, H, W] -> [N, C_out, H, W], or half of H and W."""
+        """Map [N, C_in, H, W] to [N, C_out, H, W], or to half of H and W."""
         side, stride, padding = self.weight.shape[-1], 1, self.weight.shape[-1] // 2
         if self.low_pass is not None:
-            # A 1x1 convolution needs every other pixel of the filtered image; a 3x3 one takes them itself.
+            # Before a 1x1 convolution the filter keeps every other pixel; a 3x3 convolution does so by its stride.
             kernel = self.low_pass.expand(x.shape[1], 1, -1, -1)
             x = F.conv2d(x, kernel, stride=1 if side > 1 else 2, padding=1 + padding, groups=x.shape[1])
             stride, padding = 2 if side > 1 else 1, 0
@@ -94,7 +94,7 @@ class Convolution(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """One resolution of the "resnet" architecture: two convolutions beside a short one, to half the resolution."""
+    """Block of the "resnet" architecture: two convolutions with a shortcut, downsampling by 2."""
 
     def __init__(self, config: DiscriminatorConfig, index: int):
         super().__init__()
@@ -107,7 +107,7 @@ class DiscriminatorBlock(nn.Module):
         self.skip = Convolution(inputs, outputs, 1, down=True, active=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images, or features of the block before, [N, C, H, W] -> [N, C', H / 2, W / 2]."""
+        """Map images, or features of the previous block, [N, C, H, W] to features [N, C', H / 2, W / 2]."""
         if self.fromrgb is not None:
             x = self.fromrgb(x, self.clamp)
         return (self.conv1(self.conv0(x, self.clamp), self.clamp) + self.skip(x)) * SUM_GAIN
@@ -125,13 +125,13 @@ class DiscriminatorEnd(nn.Module):
         self.out = FullyConnected(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features [N, C, 4, 4] -> logits [N]."""
+        """Map features [N, C, 4, 4] to logits [N]."""
         x = self.conv(torch.cat([x, self._deviation(x)], dim=1), self.clamp)
         x = F.leaky_relu(self.fc(x.flatten(1)), SLOPE) * GAIN
         return self.out(x)[:, 0]
 
     def _deviation(self, x: Tensor) -> Tensor:
-        """The mean standard deviation over each group of the batch, as one feature map for each image: [N, 1, 4, 4].
+        """Return the mean standard deviation over each group of the batch as one feature map per image, [N, 1, 4, 4].
 
         A group has the largest size up to `group` that the batch divides by; image i is in group i mod (N / size).
         """
@@ -141,10 +141,10 @@ class DiscriminatorEnd(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells true images from generated ones. Randomly initialized.
+    """StyleGAN2's discriminator, which tells true images from generated ones. Randomly initialized.
 
     Attributes:
-        config: its sizes and constants.
+        config: sizes and constants.
     """
 
     def __init__(self, config: DiscriminatorConfig):
@@ -155,11 +155,11 @@ class Discriminator(nn.Module):
         self.b4 = DiscriminatorEnd(config)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [N, C, R, R], about in [-1, 1] -> logits [N], high for true ones."""
+        """Map images [N, C, R, R], about in [-1, 1], to logits [N], high for true images."""
         return self.b4(self.features(images)[-1])
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The features that leave each block before the last: [N, C, R / 2, R / 2], ..., [N, C, 4, 4].
+        """Return the output of each block before the last: [N, C, R / 2, R / 2], ..., [N, C, 4, 4].
 
         Raises:
             UsageError: the images have another size.

@@ -1,4 +1,4 @@
-"""The generator: mapping and synthesis network, and what is known of where it came from."""
+"""The generator: mapping network, synthesis network, and metadata on its provenance."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Generator(nn.Module):
     """A StyleGAN2 generator, randomly initialized.
 
     Attributes:
-        config: its sizes and constants.
+        config: sizes and constants.
         mapping: z [N, z_dim] -> ws [N, num_ws, w_dim].
-        synthesis: ws -> images [N, C, H, W]; H = W = R unless the constant it starts from is not square.
-        metadata: JSON-able provenance: the file it came from, notes, the recipe of each adaptation. Saved with it.
+        synthesis: ws -> images [N, C, H, W]; H = W = R unless the constant that it starts from is not square.
+        metadata: JSON-able provenance: source file, notes, and the recipe of each adaptation. Saved with the generator.
     """
 
     family = FAMILY
@@ -45,7 +45,7 @@ class Generator(nn.Module):
 
     @property
     def num_ws(self) -> int:
-        """Latent codes per image."""
+        """Number of latent codes for each image."""
         return self.config.num_ws
 
     @property
@@ -55,7 +55,7 @@ class Generator(nn.Module):
 
     @cached_property
     def layers(self) -> dict[str, Layer]:
-        """ "mapping", "b4.const", and the layers of the synthesis network such as "b8.conv0" and "b8.torgb"."""
+        """Layers by name: "mapping", "b4.const", and those of the synthesis network, such as "b8.conv0", "b8.torgb"."""
         layers = {
             MAPPING: Layer(LayerKind.MAPPING, None, 0),
             CONST: Layer(LayerKind.CONSTANT, None, self.config.resolutions[0]),
@@ -67,14 +67,14 @@ class Generator(nn.Module):
 
     @property
     def largest_map(self) -> int:
-        """Numbers in the largest feature map of one image."""
+        """Number of values in the largest feature map of one image."""
         sizes = (
             c * prod(self.config.size(r)) for c, r in zip(self.config.channels, self.config.resolutions, strict=True)
         )
         return max(sizes)
 
     def parameters_of(self, layer: str) -> dict[str, nn.Parameter]:
-        """Parameters of a layer by their names inside it, such as "weight" and "affine.bias".
+        """Return the parameters of a layer by their names in it, such as "weight" and "affine.bias".
 
         Raises:
             UsageError: there is no such layer.
@@ -88,7 +88,7 @@ class Generator(nn.Module):
         return dict(self.synthesis.layer(layer).named_parameters())
 
     def resolution_of(self, tensor: str) -> int:
-        """Resolution of the block that a tensor of `state_dict` belongs to; 0 for the mapping network."""
+        """Return the resolution of the block that a tensor of `state_dict` belongs to; 0 for the mapping network."""
         block = re.match(r"synthesis\.b(\d+)\.", tensor)
         return int(block[1]) if block else 0
 
@@ -100,14 +100,14 @@ class Generator(nn.Module):
         generator: torch.Generator | None = None,
         label: Label = 0,
     ) -> Tensor:
-        """z [N, z_dim] -> images [N, C, H, W], about in [-1, 1]; the arguments are those of the two networks."""
+        """Map z [N, z_dim] to images [N, C, H, W], about in [-1, 1]; the arguments are those of the two networks."""
         return self.synthesis(self.mapping(z, truncation_psi, label=label), noise, generator)
 
     @torch.no_grad()
     def estimate_w_avg(self, samples: int = 10_000, seed: int = 0) -> Tensor:
-        """The mean of w over seeded random z, [w_dim]: the centre of truncation for files that do not store it.
+        """Return the mean of w over seeded random z, [w_dim]: the centre of truncation for files that do not store it.
 
-        With classes, over all of them.
+        For a class-conditional generator, the mean is over all classes.
         """
         rng = torch.Generator().manual_seed(seed)
         z = torch.randn(samples, self.config.z_dim, generator=rng).to(self.mapping.w_avg)
@@ -116,7 +116,7 @@ class Generator(nn.Module):
         return sum(sums, torch.zeros_like(self.mapping.w_avg)) / samples
 
     def fingerprint(self) -> str:
-        """SHA-256 of all tensors, whatever file they came from: generators with the same one make the same images."""
+        """Return the SHA-256 of config and tensors: generators with the same fingerprint make the same images."""
         digest = hashlib.sha256(repr(self.config).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())

@@ -30,7 +30,7 @@ class FullyConnected(nn.Module):
 
 
 class Mapping(nn.Module):
-    """f: Z -> W, and the truncation trick (StyleGAN section 2 and appendix B, arXiv 1812.04948)."""
+    """Mapping network f: Z -> W, with the truncation trick (StyleGAN section 2 and appendix B, arXiv 1812.04948)."""
 
     w_avg: Tensor
 
@@ -53,13 +53,13 @@ class Mapping(nn.Module):
 
         Args:
             z: [N, z_dim], drawn from a standard normal distribution.
-            truncation_psi: 1 keeps all variety, 0 gives the average image; between, w moves towards `w_avg`.
-            truncation_cutoff: only the first so many codes are truncated; None for all of them.
-            label: of conditional generators, which class: its number for all images, numbers [N], or weights of the
+            truncation_psi: 1 keeps all variety, 0 gives the average image; values between move w towards `w_avg`.
+            truncation_cutoff: number of layers, from the first, whose code is truncated; None for all.
+            label: class, for class-conditional generators: its number for all images, numbers [N], or weights of the
                 classes [N, c_dim]. Generators without classes ignore it.
 
         Returns:
-            ws: [N, num_ws, w_dim], the same w for every layer, truncated up to the cutoff.
+            ws [N, num_ws, w_dim], the same w for every layer, truncated up to the cutoff.
 
         Raises:
             UsageError: there is no such class.
@@ -71,7 +71,7 @@ class Mapping(nn.Module):
         return torch.cat([self.w_avg.lerp(ws[:, :cut], truncation_psi), ws[:, cut:]], dim=1)
 
     def w(self, z: Tensor, label: Label = 0) -> Tensor:
-        """z [N, z_dim] -> w [N, w_dim], neither truncated nor repeated."""
+        """Map z [N, z_dim] to w [N, w_dim], neither truncated nor repeated."""
         w = _normalize(z)
         if self.c_dim:
             w = torch.cat([w, _normalize(self.embed(self._classes(label, z)))], dim=1)
@@ -80,10 +80,10 @@ class Mapping(nn.Module):
         return w
 
     def _classes(self, label: Label, z: Tensor) -> Tensor:
-        """The label as weights of the classes, [N, c_dim]."""
+        """Return the label as weights of the classes, [N, c_dim]."""
         if isinstance(label, Tensor) and label.is_floating_point():
             if label.shape != (len(z), self.c_dim):
-                raise UsageError(f"label has shape {list(label.shape)}; weights of classes: [{len(z)}, {self.c_dim}]")
+                raise UsageError(f"label has shape {list(label.shape)}; class weights have [{len(z)}, {self.c_dim}]")
             return label.to(z)
         numbers = torch.as_tensor(label, device=z.device)
         if numbers.ndim > 1 or not ((numbers >= 0) & (numbers < self.c_dim)).all():
@@ -92,12 +92,12 @@ class Mapping(nn.Module):
 
 
 def _normalize(x: Tensor) -> Tensor:
-    """Each row of [N, C] to unit mean square."""
+    """Scale each row of [N, C] to unit mean square."""
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3x3 convolution, optionally from half the resolution, then noise, bias and leaky ReLU."""
+    """Modulated 3x3 convolution, optionally with upsampling by 2, then noise, bias and leaky ReLU."""
 
     noise_const: Tensor
     up_filter: Tensor | None
@@ -125,7 +125,7 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("up_filter", ops.resample_filter() if up else None, persistent=False)
 
     def forward(self, x: Tensor, styles: Tensor, noise: Tensor | None) -> Tensor:
-        """[N, C_in, H, W], styles [N, C_in], noise [N or 1, 1, H', W'] or None -> [N, C_out, H', W']."""
+        """Map x [N, C_in, H, W], styles [N, C_in] and noise [N or 1, 1, H', W'] or None to [N, C_out, H', W']."""
         styles = styles * self.weight_gain
         demod = ops.demodulation(self.weight, styles, self.eps) * GAIN
         noise = None if noise is None else noise * (self.noise_strength * GAIN)
@@ -133,7 +133,7 @@ class SynthesisLayer(nn.Module):
 
 
 class Residual(nn.Module):
-    """The way around a block of the "resnet" architecture: a 1x1 convolution, then twice the resolution."""
+    """Shortcut around a block of the "resnet" architecture: a 1x1 convolution, then upsampling by 2."""
 
     up_filter: Tensor
 
@@ -144,7 +144,7 @@ class Residual(nn.Module):
         self.register_buffer("up_filter", ops.resample_filter(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C_in, H, W] -> [N, C_out, 2H, 2W]."""
+        """Map [N, C_in, H, W] to [N, C_out, 2H, 2W]."""
         return ops.upsample(F.conv2d(x, (self.weight * self.weight_gain).to(x.dtype)), self.up_filter)
 
 
@@ -160,6 +160,6 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(img_channels))
 
     def forward(self, x: Tensor, styles: Tensor) -> Tensor:
-        """[N, C_in, H, W], styles [N, C_in] -> [N, img_channels, H, W]."""
+        """Map x [N, C_in, H, W] and styles [N, C_in] to [N, img_channels, H, W]."""
         x = ops.modulated_conv1x1(x, self.weight, styles * self.weight_gain) + self.bias[:, None, None]
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)

@@ -1,4 +1,4 @@
-"""The synthesis network: w codes, or the styles they become, to images."""
+"""The synthesis network: from latent codes, or from styles, to images."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from . import ops
 from .config import GeneratorConfig
 from .layers import Residual, SynthesisLayer, ToRGB
 
-HALF = 64  # pixels from which half precision is used on demand; smaller blocks cost little
-CHANNELS_LAST = 64  # pixels from which that memory layout is faster on a CPU (docs/speed.md)
+HALF = 64  # lowest resolution that half precision is used at; smaller blocks cost little
+CHANNELS_LAST = 64  # lowest resolution at which that memory layout is faster on a CPU (docs/speed.md)
 SUM_GAIN = 0.5**0.5  # keeps the variance of a sum of two
 
 
 class Block(nn.Module):
-    """One resolution: conv0 (doubles it; absent at 4x4), conv1, and to-RGB added to the growing image.
+    """Block of one resolution: conv0 (with upsampling; absent at 4x4), conv1, and to-RGB, which adds to the image.
 
-    So it is in the "skip" architecture; in the others, only the last block has a to-RGB layer.
+    In the "skip" architecture every block has a to-RGB layer, in the others only the last one.
     """
 
     up_filter: Tensor
@@ -57,7 +57,7 @@ class Block(nn.Module):
         noise: MappingABC[str, Tensor],
         half: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Features and image of the block below (None at 4x4) -> those of this one; see `Synthesis.forward`."""
+        """Map features and image of the previous block (None at 4x4) to those of this one; see `Synthesis.forward`."""
         name, below = f"b{self.resolution}.", None
         if x is None:
             x = self.const.expand(len(styles[name + "conv1"]), -1, -1, -1)
@@ -73,16 +73,16 @@ class Block(nn.Module):
             x = (x + self.skip(below)) * SUM_GAIN
         if self.torgb is None:
             return x, None
-        rgb = self.torgb(x, styles[name + "torgb"]).contiguous()  # in full precision again, by its bias
+        rgb = self.torgb(x, styles[name + "torgb"]).contiguous()  # in full precision again, by adding its bias
         return x, rgb if image is None else rgb + ops.upsample(image, self.up_filter)
 
 
 class Synthesis(nn.Module):
-    """g: W+ -> images. Layers are addressed by name ("b4.conv1", "b8.conv0", ..., "b8.torgb").
+    """Synthesis network g: W+ -> images. Layers are addressed by name ("b4.conv1", "b8.conv0", ..., "b8.torgb").
 
     Attributes:
-        recompute: keep nothing of a block for its gradient but what enters it, and compute it once more when that is
-            due (Chen et al., arXiv 1604.06174): less memory for the same numbers, and more time.
+        recompute: use gradient checkpointing: keep only the inputs of each block, and recompute the block in the
+            backward pass (Chen et al., arXiv 1604.06174). Less memory, more time, the same numbers.
     """
 
     def __init__(self, config: GeneratorConfig):
@@ -97,7 +97,7 @@ class Synthesis(nn.Module):
 
     @staticmethod
     def _latent_indices(config: GeneratorConfig) -> dict[str, int]:
-        """Which of the num_ws codes drives each layer; a to-RGB layer shares the code of the next block's conv0."""
+        """Return {layer name: index of its code}; a to-RGB layer shares the code of the next block's conv0."""
         latent_of, index = {}, 0
         for r in config.resolutions:
             for conv in ("conv1",) if r == 4 else ("conv0", "conv1"):
@@ -108,7 +108,7 @@ class Synthesis(nn.Module):
         return latent_of
 
     def layer(self, name: str) -> SynthesisLayer | ToRGB:
-        """The module behind a layer's name.
+        """Return the module of a layer.
 
         Raises:
             UsageError: there is no such layer.
@@ -119,13 +119,16 @@ class Synthesis(nn.Module):
         return getattr(getattr(self, block), part)
 
     def styles(self, ws: Tensor) -> dict[str, Tensor]:
-        """Style space S: the per-channel scales that each layer's affine map makes of its code.
+        """Map codes to style space S: the scale of each input channel, by each layer's affine map.
 
         Args:
             ws: [N, num_ws, w_dim] (W+), or [N, w_dim] (W) for one code in all layers.
 
         Returns:
             {layer name: [N, C_in]}.
+
+        Raises:
+            UsageError: the codes have another shape.
         """
         if ws.ndim == 2:
             ws = ws[:, None].expand(-1, self.num_ws, -1)
@@ -134,9 +137,9 @@ class Synthesis(nn.Module):
         return {name: self.layer(name).affine(ws[:, i]) for name, i in self.latent_of.items()}
 
     def sample_noise(self, batch: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Fresh standard normal noise, {conv layer name: [batch, 1, r, r]}, on the network's device.
+        """Draw standard normal noise, {conv layer name: [batch, 1, r, r]}, and move it to the network's device.
 
-        Drawn where `generator` lives (the CPU by default), so that a seed gives the same image on every device.
+        It is drawn on the device of `generator` (the CPU by default), so that a seed gives the same image everywhere.
         """
         device = torch.device("cpu") if generator is None else generator.device
         noise = {}
@@ -164,7 +167,7 @@ class Synthesis(nn.Module):
         generator: torch.Generator | None = None,
         half: bool = False,
     ) -> Tensor:
-        """Images from styles {layer name: [N, C_in]}; see `forward` for the rest."""
+        """Render images from styles {layer name: [N, C_in]}; see `forward` for the other arguments."""
         maps = self._noise(noise, len(styles["b4.conv1"]), generator)
         x: Tensor | None = None
         image: Tensor | None = None
@@ -181,14 +184,14 @@ class Synthesis(nn.Module):
     def forward(
         self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None, half: bool = False
     ) -> Tensor:
-        """Images from latent codes.
+        """Render images from latent codes.
 
         Args:
             ws: [N, num_ws, w_dim], from `Mapping` or edited (W+); [N, w_dim] (W) gives every layer the same code.
-            noise: "const" uses the stored maps (the same detail every time), "random" draws new ones from `generator`,
-                "none" leaves it out; or explicit maps {layer name: [N or 1, 1, r, r]}, as `sample_noise` makes them.
-            generator: for "random"; None takes PyTorch's global one.
-            half: compute the blocks from 64 px on in bfloat16; styles, demodulation and the image stay as they are.
+            noise: "const" uses the stored maps (the same detail every time), "random" draws new maps from `generator`,
+                "none" uses no noise; or explicit maps {layer name: [N or 1, 1, r, r]}, as `sample_noise` returns.
+            generator: random generator for "random"; None for PyTorch's global one.
+            half: compute the blocks from 64 px on in bfloat16; styles, demodulation and the image stay in float32.
 
         Returns:
             [N, img_channels, H, W], about in [-1, 1] (not clamped); H = W = R for square generators.

@@ -1,4 +1,4 @@
-"""Generators between two generators: interpolated weights, and layers swapped at a resolution."""
+"""Blend two generators: interpolate their weights, or swap layers at a resolution."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ..generators import Generator
 @torch.inference_mode(False)
 @torch.no_grad()
 def blend_generators(first: Generator, second: Generator, share: float = 0.5, from_resolution: int = 4) -> Generator:
-    """A generator whose weights lie between those of two, in all layers or from a resolution on.
+    """Interpolate the weights of two generators, in all layers or only from a resolution upwards.
 
-    Works between generators with a common ancestor: interpolating weights is section F of StyleGAN-NADA's appendix
-    (arXiv 2108.00946), and layer swapping (Pinkney and Adler, arXiv 2010.05334) is `share` = 1 from a resolution on:
-    the coarse layers of the first decide pose and shape, the fine ones of the second the looks.
+    This works between generators with a common ancestor. Interpolating weights is section F of StyleGAN-NADA's appendix
+    (arXiv 2108.00946). Layer swapping (Pinkney and Adler, arXiv 2010.05334) is `share` = 1 from a resolution upwards:
+    the first generator's coarse layers decide pose and shape, the second's fine layers decide color and texture.
 
     Args:
-        first, second: of the same shape; they are not changed.
-        share: of the second, 0..1.
-        from_resolution: the blocks below, in pixels, stay those of the first. 4 blends all, and the mapping network
-            too; otherwise that, which all layers share, is the first's.
+        first, second: generators of the same shape; they are not changed.
+        share: share of the second generator, 0..1.
+        from_resolution: resolution in pixels below which blocks stay those of the first generator. 4 blends all blocks
+            and the mapping network; above 4, the mapping network, which all layers share, is the first's.
 
     Returns:
-        A new generator on the first one's device; `metadata["blends"]` says what it is made of.
+        A new generator on the first generator's device; `metadata["blends"]` records the blend.
 
     Raises:
-        UsageError: the shapes differ, `share` is out of range or there are no layers from that resolution on.
+        UsageError: the shapes differ, `share` is out of range, or there are no layers from that resolution upwards.
     """
     if not 0 <= share <= 1:
-        raise UsageError(f"share is {share}; it must be in 0..1, the part of the second generator")
+        raise UsageError(f"share is {share}; it must be in 0..1, where 1 is the second generator alone")
     resolution = first.config.resolution
     if not 4 <= from_resolution <= resolution:
         raise UsageError(f"from_resolution is {from_resolution}; this generator has layers of 4..{resolution} px")

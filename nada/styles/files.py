@@ -1,4 +1,4 @@
-"""Style files: safetensors with the differences, and a JSON text that says the rest."""
+"""Save and load style files: safetensors with the weight differences, and a JSON description in the header."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .low_rank import LowRank
 from .style import MAX_NAME, Style
 
 VERSION = 1
-MAX_PREVIEW = 1 << 20  # characters of Base64
+MAX_PREVIEW = 1 << 20  # largest preview that is read, in characters of Base64
 SHAPE = {
     "name": str,
     "base": {"fingerprint": str, "config": dict, "source?": (dict, None)},
@@ -36,20 +36,20 @@ SHAPE = {
     "error": NUMBER,
     "preview": str,
 }
-UP, DOWN = "::up", "::down"  # after a tensor's name: the factors of a low-rank difference
+UP, DOWN = "::up", "::down"  # suffixes of a tensor's name, for the factors of a low-rank difference
 DTYPES = (torch.float16, torch.float32)
 
 
 def save_style(style: Style, path: str | os.PathLike[str], new: bool = False) -> None:
-    """Write a style as safetensors, its description as JSON in the header. The file appears whole or not at all.
+    """Save a style as safetensors, with its description as JSON in the header. The write is atomic.
 
     Args:
-        style: what to write.
-        path: the file to create or replace; ".safetensors" is customary.
+        style: style to save.
+        path: file to create or replace, usually ending in ".safetensors".
         new: never replace a file; see `atomic_path`.
 
     Raises:
-        NadaError: the file cannot be written, or the recipe is not plain data.
+        NadaError: the file cannot be written, or the recipe is not JSON-serializable.
     """
     tensors: dict[str, Tensor] = {}
     for name, delta in style.deltas.items():
@@ -74,12 +74,12 @@ def save_style(style: Style, path: str | os.PathLike[str], new: bool = False) ->
 
 @torch.inference_mode(False)
 def load_style(source: str | os.PathLike[str]) -> Style:
-    """A style from a file that `save_style` wrote. Nothing in the file is executed.
+    """Load a style that `save_style` wrote, without executing anything in the file.
 
-    Whether it fits a generator shows when it is applied.
+    Whether the style fits a generator is checked when it is applied.
 
     Raises:
-        CheckpointError: there is no such file, it is damaged, or it is no style; the message says what it is.
+        CheckpointError: the file does not exist, is damaged, or is not a style; the message says what it is.
     """
     path = resolve(source)
     with opened(path) as file:
@@ -91,7 +91,7 @@ def _convert(document: Document) -> Style:
     if STYLE_KEY not in document.metadata:
         what = "a generator" if KEY in document.metadata or document.container != "safetensors" else "something else"
         raise CheckpointError(
-            f"this is {what}, not a style; `nada style diff BASE ADAPTED OUT.safetensors` makes a style of two "
+            f"this is {what}, not a style; `nada style diff BASE ADAPTED OUT.safetensors` makes a style from two "
             "generators"
         )
     description = read_description(document.metadata, STYLE_KEY, VERSION, "style")
@@ -99,7 +99,7 @@ def _convert(document: Document) -> Style:
         raise damaged("style")
     name, base, recipe, notes = (description[key] for key in ("name", "base", "recipe", "notes"))
     if len(name) > MAX_NAME:
-        raise CheckpointError(f"the style's name has {len(name)} characters; it may have {MAX_NAME}")
+        raise CheckpointError(f"the style's name has {len(name)} characters; at most {MAX_NAME} are allowed")
     _check_base(base)
     deltas, preview = _deltas(document), _preview(description["preview"])
     try:
@@ -109,7 +109,7 @@ def _convert(document: Document) -> Style:
 
 
 def _check_base(base: dict[str, Any]) -> None:
-    """Refuse a base of impossible sizes. Of a family that is unknown here, only the resolution can be judged."""
+    """Refuse a base of impossible sizes. Of an unknown generator family, only the resolution can be checked."""
     config, family = base["config"], base.get("family", FAMILY)
     resolution = config.get("resolution")
     if family == FAMILY:
@@ -123,7 +123,7 @@ def _lines(texts: Iterable[str]) -> bool:
 
 
 def _deltas(document: Document) -> dict[str, Tensor | LowRank]:
-    """The differences, read and checked for what needs no generator to know."""
+    """Read the differences, with all checks that need no generator."""
     views = document.tensors
     if len(views) > 2 * MAX_TENSORS or sum(view.numel for view in views.values()) > MAX_ELEMENTS:
         raise CheckpointError("the style has more or larger tensors than any generator")
@@ -135,14 +135,14 @@ def _deltas(document: Document) -> dict[str, Tensor | LowRank]:
             continue
         own = name.removesuffix(UP)
         if own in deltas or (own != name and own in views):
-            raise CheckpointError(f"the style has two differences for {own[:120]}; it is damaged")
+            raise CheckpointError(f"the style has two differences for {own[:120]}; the file is damaged")
         deltas[own] = _read(name, view) if own == name else _factors(own, views)
     return deltas
 
 
 def _factors(name: str, views: dict[str, TensorView]) -> LowRank:
     if name + DOWN not in views:
-        raise CheckpointError(f"the style lacks {name[:120]}{DOWN}; it is damaged")
+        raise CheckpointError(f"the style lacks {name[:120]}{DOWN}; the file is damaged")
     up, down = views[name + UP], views[name + DOWN]
     if len(up.shape) != 2 or len(down.shape) != 2 or up.shape[1] != down.shape[0]:
         shapes = f"{list(up.shape)} and {list(down.shape)}"

@@ -1,4 +1,4 @@
-"""Matrices as products of two narrow ones."""
+"""Low-rank approximation: a matrix as the product of two narrow ones."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MAX_EXACT_RANK = 64  # looked for without being asked; low-rank adaptations train with 4 to 64
-TINY = 1e-30
+MAX_EXACT_RANK = 64  # largest rank that is detected automatically; low-rank adaptations train with 4 to 64
+TINY = 1e-30  # avoids division by zero
 
 
 class LowRank(NamedTuple):
-    """A matrix [m, n] as `up` [m, r] times `down` [r, n]; convolution weights count as [C_out, C_in * 9]."""
+    """A matrix [m, n] as `up` [m, r] @ `down` [r, n]; a convolution weight is flattened to [C_out, C_in * 9]."""
 
     up: Tensor
     down: Tensor
 
     def dense(self) -> Tensor:
-        """The product, float32 [m, n]."""
+        """Multiply the factors: float32 [m, n]."""
         return self.up.float() @ self.down.float()
 
 
 def truncated(matrix: Tensor, rank: int) -> LowRank:
-    """The nearest matrix of that rank (Eckart and Young): the singular value decomposition, cut off.
+    """Best approximation of a matrix by one of a given rank: its truncated SVD (Eckart and Young).
 
     Args:
         matrix: [m, n] float64.
         rank: 1..min(m, n).
 
     Returns:
-        float64 factors, both as large, so that either fits into half precision.
+        float64 factors of equal norms per component, so that both fit into half precision.
     """
     _, vectors = _eigen(matrix)
     basis = vectors[:, -rank:]
@@ -42,29 +42,29 @@ def truncated(matrix: Tensor, rank: int) -> LowRank:
 
 
 def compressed(matrix: Tensor, noise: float) -> LowRank | None:
-    """A matrix that is of low rank but for noise, as such.
+    """Factor a matrix that has low rank up to noise.
 
     Args:
         matrix: [m, n] float64.
-        noise: root mean square of what may be left of an element.
+        noise: root mean square error allowed per element.
 
     Returns:
-        float64 factors of the smallest rank up to `MAX_EXACT_RANK` that leaves no more; None if there is none.
+        float64 factors of the smallest rank up to `MAX_EXACT_RANK` within that error; None if there is none.
     """
     columns = min(MAX_EXACT_RANK, *matrix.shape)
     probe = torch.randn(matrix.shape[1], columns, generator=torch.Generator().manual_seed(0), dtype=matrix.dtype)
-    basis = torch.linalg.qr(matrix @ probe).Q  # of the matrix's columns, if its rank is that small
+    basis = torch.linalg.qr(matrix @ probe).Q  # spans the matrix's columns if its rank is at most `columns`
     inside = basis.T @ matrix
     budget = noise**2 * matrix.numel() - float((matrix - basis @ inside).square().sum())
     if budget < 0:
         return None
-    squares = _eigen(inside)[0].clamp_min(0)  # of the singular values, ascending
+    squares = _eigen(inside)[0].clamp_min(0)  # squared singular values, ascending
     rank = max(1, columns - int((squares.cumsum(0) <= budget).sum()))
     up, down = truncated(inside, rank)
     return LowRank(basis @ up, down)
 
 
 def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (ascending) and vectors of the smaller of M M^T and M^T M: squared singular values, and one side."""
+    """Squared singular values (ascending) and the singular vectors of the shorter side, from M M^T or M^T M."""
     wide = matrix.shape[0] <= matrix.shape[1]
     return torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)

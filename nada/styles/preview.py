@@ -1,4 +1,4 @@
-"""The small picture inside a style file."""
+"""Make and read the preview picture inside a style file."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..pictures.grids import make_grid
 from ..pictures.reading import read_picture
 
 COLUMNS, PSI = 4, 0.7
-SIZE, QUALITY = (512, 256), 85  # at most so many pixels, which is about 25 kB
-MAX_PIXELS = 1 << 22
+SIZE, QUALITY = (512, 256), 85  # largest width and height in pixels, and JPEG quality: about 25 kB
+MAX_PIXELS = 1 << 22  # largest preview that is read
 
 
 def encode(before: Tensor, after: Tensor) -> bytes:
-    """A JPEG of two rows of pictures.
+    """Encode a preview as JPEG: a row of images before, above a row of images after.
 
     Args:
-        before, after: the base's and the adapted generator's images of the same latents, [N, C, H, W] in [-1, 1]; the
+        before, after: images [N, C, H, W] in [-1, 1] of the base and the adapted generator for the same latents; the
             first four are shown.
     """
     rows = [images[:COLUMNS] for images in (before, after)]
@@ -36,18 +36,18 @@ def encode(before: Tensor, after: Tensor) -> bytes:
 
 
 def preview_of(base: Generator, adapted: Generator) -> bytes:
-    """The picture of a style: images of four latents before and after; see `encode`."""
+    """Make the preview of a style from images of four latents before and after; see `encode`."""
     ws = sample_latents(base, COLUMNS, truncation_psi=PSI)
     return encode(generate(base, ws, batch=1), generate(adapted, ws, batch=1))
 
 
 def preview_picture(data: bytes) -> Image.Image:
-    """The picture in a style.
+    """Decode the preview picture of a style.
 
     Raises:
-        CheckpointError: it is damaged, or absurdly large.
+        CheckpointError: the data is damaged, or has more than `MAX_PIXELS` pixels.
     """
     try:
         return read_picture(io.BytesIO(data), ("JPEG",), MAX_PIXELS)
     except UsageError as error:
-        raise CheckpointError(f"the style's preview cannot be read, it is damaged ({error})") from error
+        raise CheckpointError(f"the style's preview is damaged and cannot be read ({error})") from error

@@ -1,7 +1,7 @@
-"""Styles: adaptations as differences, which have a strength and add up.
+"""Styles: adaptations as weight differences, which can be scaled and summed, like a LoRA.
 
-A style is what an adaptation added to the weights of its base. Added in part it gives a part of the change; added to
-the weights of another generator of the same shape it often gives the same change there; several add up. Interpolating
+A style is the change that an adaptation made to the weights of its base. Scaled down it gives a part of the change;
+added to another generator of the same shape it often gives the same change there; several can be summed. Interpolating
 and extrapolating weights is section F of StyleGAN-NADA's appendix (arXiv 2108.00946).
 """
 
@@ -22,41 +22,44 @@ from ..generators import Generator
 from .low_rank import LowRank, compressed, truncated
 
 log = logging.getLogger(__name__)
-STRENGTHS = (-1.0, 2.0)
-MIDDLE, FINE = 16, 64  # px from which a band begins (StyleGAN section 3.1: coarse 4-8, middle 16-32, fine 64 and up)
+STRENGTHS = (-1.0, 2.0)  # allowed range
+MIDDLE, FINE = 16, 64  # first resolution of a band, px (StyleGAN section 3.1: coarse 4-8, middle 16-32, fine from 64)
 HALF_RANGE = (1e-4, 6e4)  # largest magnitudes of a tensor that half precision keeps to a few parts in 10000
-SMALL = 4096  # tensors with fewer numbers are never factored
-ROUNDING = 2.0**-23  # of float32, relative
+MIN_FACTORED_SIZE = 4096  # tensors with fewer elements are stored as they are, never as low-rank factors
+ROUNDING = 2.0**-23  # relative rounding error of float32
 MAX_NAME = 200  # characters
 W_AVG = "mapping.w_avg"
 
 
 @dataclass(frozen=True)
 class Style:
-    """A difference of two generators. Made by `Style.between` and `load_style`.
+    """The weight difference of two generators. Made by `Style.between` and `load_style`.
 
     Raises:
-        UsageError: it changes nothing.
+        UsageError: there is no difference.
     """
 
     name: str
-    """For people."""
+    """Display name."""
     deltas: dict[str, Tensor | LowRank]
-    """What is added, by the names of `Generator.state_dict()`; on the CPU, float16 or float32."""
+    """Differences by the names of `Generator.state_dict()`, on the CPU, float16 or float32."""
     base: dict[str, Any]
-    """The generator that it was made for: "fingerprint", "family", "config" and "source", all JSON-able."""
+    """The base generator: "fingerprint", "family", "config" and "source", all JSON-serializable."""
     recipe: dict[str, Any] | None = None
-    """How it was trained (see `Adaptation.recipe`); None if the generators do not tell."""
+    """Recipe of the training (see `Adaptation.recipe`); None if the generators do not record it."""
     error: float = 0.0
-    """What rounding and truncation lost, relative to the whole difference (Frobenius norms)."""
+    """Loss from rounding and truncation, relative to the whole difference (Frobenius norms)."""
     preview: bytes = b""
-    """A JPEG picture, before above and after below; empty for none."""
+    """JPEG picture, images before above images after; empty for none."""
     notes: list[str] = field(default_factory=list)
-    """What a user should know."""
+    """Remarks for the user."""
 
     def __post_init__(self) -> None:
         if not self.deltas:
-            raise UsageError("the two generators have the same weights; a style is the difference that training makes")
+            raise UsageError(
+                "the two generators have the same weights, so there is no difference to save; give a generator and one "
+                "that was trained from it"
+            )
 
     @classmethod
     @torch.inference_mode(False)
@@ -70,29 +73,28 @@ class Style:
         preview: bytes = b"",
         name: str = "",
     ) -> Style:
-        """What turns one generator into the other.
+        """Compute the style that turns one generator into another.
 
-        Only learned tensors that differ are kept. The maps of constant noise are not learned, and those of the base
-        stay; the average w is kept only if the mapping network has changed, since some formats lack it and it is then
-        estimated anew.
+        Only learned tensors that differ are kept. Constant noise maps are not learned, so the base's are used. The
+        average w is kept only if the mapping network has changed, since some formats lack it and it is then estimated.
 
         Args:
             base: the generator that training started from.
-            adapted: what became of it.
-            rank: keep each large matrix as its best approximation of this rank; None keeps everything, as a product of
-                two narrow matrices where that loses nothing (adaptations trained at low rank).
-            dtype: float16 halves the file; what it loses is far below one of 255 grey levels. With float32, the base
-                and a style of strength 1 give back every weight that training has not moved below half or beyond twice
-                its value bit by bit, and the others to within rounding of the difference.
-            preview: see `style_preview.encode`.
-            name: for people; by default the target text.
+            adapted: the trained generator.
+            rank: rank at which each large matrix is approximated; None keeps every matrix, as low-rank factors where
+                these are exact (adaptations trained at low rank).
+            dtype: float16 halves the file, with a loss far below one of 255 gray levels. With float32, base plus style
+                at strength 1 restores bit by bit every weight that training kept between half and twice its value, and
+                the others up to rounding of the difference.
+            preview: see `preview.encode`.
+            name: display name; by default the target text.
 
         Raises:
             UsageError: the generators have different shapes or the same weights, or an argument is out of range.
             NadaError: weights are not finite.
         """
         if rank is not None and rank < 1:
-            raise UsageError(f"rank is {rank}; it must be at least 1, or left out to lose nothing")
+            raise UsageError(f"rank is {rank}; it must be at least 1, or left out for an exact style")
         if dtype not in (torch.float16, torch.float32):
             raise UsageError(f"dtype is {dtype}; it must be torch.float16 or torch.float32")
         deltas, lost, whole = {}, 0.0, 0.0
@@ -110,17 +112,17 @@ class Style:
         origin |= {"source": base.metadata.get("source"), "family": base.family}
         notes = []
         if recipe and recipe.get("base") != origin["fingerprint"]:
-            notes.append("The adapted generator was trained from another base than this style is the difference to.")
+            notes.append("The adapted generator was trained from another base than the one that it is compared with.")
         name = _one_line(name or str((recipe or {}).get("target", "style")))
         return cls(name, deltas, origin, recipe, (lost / whole) ** 0.5 if whole else 0.0, preview, notes)
 
     def with_preview(self, preview: bytes) -> Style:
-        """The same with a picture; see `style_preview.encode`."""
+        """Return the style with a preview picture; see `preview.encode`."""
         return replace(self, preview=preview)
 
     @property
     def kind(self) -> str:
-        """What it changes: "stylespace" (an offset per style channel), "affine", "low rank" or "weights"."""
+        """Kind of change: "stylespace" (an offset per style channel), "affine", "low rank" or "weights"."""
         if all(name.endswith(".affine.bias") for name in self.deltas):
             return "stylespace"
         if all(".affine." in name for name in self.deltas):
@@ -129,7 +131,7 @@ class Style:
 
     @property
     def size(self) -> int:
-        """Bytes of its numbers."""
+        """Size of the stored differences in bytes."""
         parts = (part for delta in self.deltas.values() for part in (delta if isinstance(delta, LowRank) else (delta,)))
         return sum(part.numel() * part.element_size() for part in parts)
 
@@ -142,19 +144,19 @@ def apply_style(
     middle: float = 1.0,
     fine: float = 1.0,
 ) -> Generator:
-    """A generator with a style. Several add up: apply one to the result of another.
+    """Add a style to a generator's weights. To combine styles, apply one to the result of another.
 
     Args:
-        generator: the style's base, or another of the same shape; it is not changed.
-        style: what to add.
-        strength: 0 is the generator itself, 1 the adaptation, between and beyond them less and more of it; below 0 its
-            opposite. In -1..2.
-        coarse, middle, fine: factors of the strength in the blocks of 4-8 px (pose, shape), 16-32 px (features) and
-            64 px and up (color, texture), in -1..2. The mapping network, which drives all of them, takes their mean.
+        generator: the style's base, or another generator of the same shape; it is not changed.
+        style: style to add.
+        strength: factor in -1..2: 0 is the generator itself, 1 the adaptation, 0.5 half of it; above 1 exaggerates, and
+            below 0 gives the opposite.
+        coarse, middle, fine: additional factors in -1..2 for the blocks of 4-8 px (pose, shape), 16-32 px (features)
+            and from 64 px (color, texture). The mapping network, which drives all blocks, uses their mean.
 
     Returns:
-        A new generator on the same device. Tensors that are not changed share their memory with the given one.
-        `metadata["styles"]` says what was applied; a style of another base also leaves a note in `metadata["notes"]`.
+        A new generator on the same device, which shares the memory of unchanged tensors with the given one.
+        `metadata["styles"]` records the style; a style of another base also adds a note to `metadata["notes"]`.
 
     Raises:
         UsageError: a factor is out of range, or the style does not fit the generator.
@@ -166,7 +168,7 @@ def apply_style(
             raise UsageError(f"{name} is {value}; it must be in {low:g}..{high:g}")
     tensors = generator.state_dict(keep_vars=True)
     _check_fit(generator, style)
-    # ComfyUI runs nodes in inference mode, whose tensors could never be trained.
+    # ComfyUI runs nodes in inference mode, and tensors made in it could never be trained.
     with torch.inference_mode(False), torch.no_grad():
         memo = {}
         for name, tensor in tensors.items():
@@ -184,7 +186,7 @@ def _one_line(text: str) -> str:
 
 
 def _changes(base: Generator, adapted: Generator) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Learned tensors that differ: name, before and after, float64 on the CPU.
+    """Yield the learned tensors that differ: name, before and after, float64 on the CPU.
 
     Raises:
         UsageError: the generators have different shapes.
@@ -195,7 +197,7 @@ def _changes(base: Generator, adapted: Generator) -> Iterator[tuple[str, Tensor,
         raise UsageError(
             f"the generators have different shapes ({base.config.resolution} and {adapted.config.resolution} px): "
             f"{odd[0]} is {shapes.get(odd[0], 'missing')} and {others.get(odd[0], 'missing')}; "
-            "give a generator and what was trained from it"
+            "give a generator and one that was trained from it"
         )
     learned = {*dict(base.named_parameters()), W_AVG}
     changed = [name for name in before if name in learned and not torch.equal(before[name].cpu(), after[name].cpu())]
@@ -206,11 +208,11 @@ def _changes(base: Generator, adapted: Generator) -> Iterator[tuple[str, Tensor,
 
 
 def _compact(delta: Tensor, weights: Tensor, rank: int | None, dtype: torch.dtype) -> Tensor | LowRank:
-    """A difference as it is stored: whole, or as a product of narrow matrices where that is asked for or exact."""
-    if delta.ndim >= 2 and delta.numel() >= SMALL:
+    """Convert a difference to its stored form: as it is, or as low-rank factors if requested or exact."""
+    if delta.ndim >= 2 and delta.numel() >= MIN_FACTORED_SIZE:
         matrix = delta.flatten(1)
         noise = ROUNDING * float(weights.square().mean().sqrt())
-        largest = min(matrix.shape) // 2  # beyond it, hardly anything would be saved
+        largest = min(matrix.shape) // 2  # factors of a higher rank would save hardly any space
         factors = compressed(matrix, noise) if rank is None else truncated(matrix, min(rank, largest + 1))
         if factors and len(factors.down) <= largest:
             return LowRank(*(_rounded(factor, dtype) for factor in factors))
@@ -218,7 +220,7 @@ def _compact(delta: Tensor, weights: Tensor, rank: int | None, dtype: torch.dtyp
 
 
 def _rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """In half precision only what fits into its range."""
+    """Convert to `dtype`, but to float32 if the values do not fit into the range of half precision."""
     low, high = HALF_RANGE
     return tensor.to(dtype if low <= float(tensor.abs().max()) <= high else torch.float32).contiguous()
 
@@ -228,7 +230,7 @@ def _dense(delta: Tensor | LowRank, shape: torch.Size) -> Tensor:
 
 
 def _band(resolution: int, coarse: float, middle: float, fine: float) -> float:
-    """The factor of a band; of the mapping network (0 px), the mean of all."""
+    """Factor for a layer by its resolution in px; 0 px is the mapping network, which gets the mean."""
     if not resolution:
         return (coarse + middle + fine) / 3
     return coarse if resolution < MIDDLE else middle if resolution < FINE else fine
@@ -241,7 +243,7 @@ def _check_fit(generator: Generator, style: Style) -> None:
         found = (len(delta.up), delta.down.shape[1]) if isinstance(delta, LowRank) else tuple(delta.shape)
         expected = (shape[0], prod(shape[1:])) if isinstance(delta, LowRank) and shape else shape
         if name not in shapes or found != expected:
-            sizes = f"{style.base['config']['resolution']} px, and this one is of {generator.config.resolution} px"
+            sizes = f"{style.base['config']['resolution']} px, and this generator has {generator.config.resolution} px"
             raise UsageError(
                 f"the style {style.name!r} is for a generator of {sizes} or of another width: {name} is "
                 f"{list(found)} there and {list(expected) if name in shapes else 'missing'} here; "
@@ -250,24 +252,24 @@ def _check_fit(generator: Generator, style: Style) -> None:
 
 
 def _record(styled: Generator, generator: Generator, style: Style, factors: dict[str, float]) -> None:
-    """Note in the metadata what was applied to what."""
+    """Record the applied style in the metadata, with a note if it was made for another base."""
     onto, fingerprint = _origin(generator), style.base["fingerprint"]
     entry = {"name": style.name, "onto": onto, "base": fingerprint, "recipe": style.recipe, **factors}
     styled.metadata["styles"] = [*_entries(generator, "styles"), entry]
     if fingerprint in (onto, *(recipe.get("base") for recipe in _entries(generator, "adaptations"))):
         return
-    note = f"The style {style.name!r} was made for another generator of the same shape; look whether it does the same."
+    note = f"The style {style.name!r} was made for another generator of the same shape; its effect may differ."
     log.warning("%s", note)
     styled.metadata["notes"] = [*generator.metadata.get("notes", []), note]
 
 
 def _origin(generator: Generator) -> str:
-    """Fingerprint of the generator before any style was applied to it."""
+    """Fingerprint that the generator had before any style was applied."""
     applied = _entries(generator, "styles")
     return str(applied[0]["onto"]) if applied and "onto" in applied[0] else generator.fingerprint()
 
 
 def _entries(generator: Generator, key: str) -> list[dict[str, Any]]:
-    """A list in the metadata, which may have come from a stranger's file."""
+    """Read a list of dicts from the metadata, which may come from a stranger's file and hold anything."""
     value = generator.metadata.get(key)
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

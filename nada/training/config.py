@@ -1,4 +1,4 @@
-"""The configuration of an adaptation, from which the command line, the nodes and the saved recipes are derived."""
+"""Configuration of an adaptation; the command line, the nodes and the saved recipes are derived from it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ from ..settings import MAX_BATCH, MAX_STEPS, MAX_VIEWS, Setting, check_magnitude
 from ..styles.style import Style
 from .trainable import KINDS
 
-PAPER_RATE, PAPER_WIDTH = 0.0016, 512  # Adam's 0.002 with StyleGAN2's factor 4/5 for lazy regularization, 512 features
-WEIGHT = "_weight"  # after the name of a loss in `objective.LOSSES`, the name of its field here
-STYLE_IMAGES = "style images"  # in place of the target text, where there is none
+# The paper's learning rate, and the number of features it is for: 0.002 times StyleGAN2's 4/5 for lazy regularization.
+PAPER_LEARNING_RATE, PAPER_WIDTH = 0.0016, 512
+WEIGHT = "_weight"  # suffix: the field for the weight of a loss is the loss's name in `objective.LOSSES` with this
+STYLE_IMAGES = "style images"  # stands for the target text where there is none
 IMAGE_DEFAULTS = {"iterations": 400, "batch": 4}  # with style images, whose direction is less clear than a text's
-RECOMMENDABLE = tuple(name.removesuffix(OPTIONAL) for name in RECOMMENDED)  # what a generator's file may advise
+RECOMMENDABLE = tuple(
+    name.removesuffix(OPTIONAL) for name in RECOMMENDED
+)  # settings that a generator's file may advise
 
-# Step sizes in units of that for weights: the smallest that get about as far on the demo generator (photo -> sketch,
-# 150 iterations, batch 4; stylespace and affine with the to-RGB layers). StyleDomain (arXiv 2212.10229) has 31 for
-# style offsets of a 1024 px generator.
-RATE_OF = {"weights": 1, "affine": 5, "stylespace": 40, "lora": 3}
+# Learning rates relative to that for weights: the smallest that get about as far on the demo generator (photo ->
+# sketch, 150 iterations, batch 4; stylespace and affine with the to-RGB layers). StyleDomain (arXiv 2212.10229) has 31
+# for style offsets of a 1024 px generator.
+LEARNING_RATE_FACTORS = {"weights": 1, "affine": 5, "stylespace": 40, "lora": 3}
 
 
 @dataclass(frozen=True)
 class AdaptConfig:
     """Settings of an adaptation, explained by `settings_of`. The defaults are the authors'.
 
-    `for_generator` also takes what a generator's file recommends.
+    `for_generator` also uses what a generator's file recommends.
 
     Raises:
         UsageError: a value is out of range.
@@ -191,12 +194,12 @@ class AdaptConfig:
     def for_generator(
         cls, generator: Generator, source: str, target: str, style_images: bool = False, **given: Any
     ) -> AdaptConfig:
-        """The configuration for a generator: what is given, else what its file recommends, else the defaults.
+        """The configuration for a generator: given values, else those its file recommends, else the defaults.
 
         Args:
             generator: the base of the adaptation.
             source, target: the texts.
-            style_images: whether pictures belong to the target, for which `IMAGE_DEFAULTS` are the defaults.
+            style_images: whether the target includes style images; the defaults are then `IMAGE_DEFAULTS`.
             given: other settings; None counts as given.
 
         Raises:
@@ -207,7 +210,7 @@ class AdaptConfig:
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> AdaptConfig:
-        """The configuration in a recipe of a generator, style or run; other entries of the recipe are ignored.
+        """Read the configuration from the recipe of a generator, style or run, ignoring other entries.
 
         Raises:
             UsageError: a text is missing, or a value is out of range.
@@ -219,17 +222,21 @@ class AdaptConfig:
 
     @classmethod
     def from_style(cls, style: Style) -> AdaptConfig:
-        """The configuration that trains a style again on its base, for as many iterations as it has.
+        """The configuration that trains a style again on its base, for the same number of iterations.
 
         Raises:
-            UsageError: it has no recipe, or one that this version does not understand.
+            UsageError: the style has no recipe, or one that this version does not understand.
         """
         if style.recipe is None:
-            raise UsageError(f"the style {style.name!r} has no recipe: it is a difference of generators that had none")
+            raise UsageError(
+                f"the style {style.name!r} has no recipe, as it was made from generators without one; choose another"
+            )
         try:
             return cls.from_recipe({**style.recipe, "iterations": style.recipe["iterations_done"]})
         except (TypeError, KeyError, AttributeError) as error:
-            raise UsageError(f"the recipe of the style {style.name!r} is not one of this version: {error}") from error
+            raise UsageError(
+                f"the recipe of the style {style.name!r} is not understood by this version: {error}"
+            ) from error
 
     @property
     def loss_weights(self) -> dict[str, float]:
@@ -238,7 +245,7 @@ class AdaptConfig:
         return {name.removesuffix(WEIGHT): weight for name in names if (weight := getattr(self, name))}
 
     def targets(self) -> dict[str, float]:
-        """The target texts with their shares, which add up to 1. A single text is taken as it is, without a weight.
+        """The target texts with their shares, which sum to 1. A single text is taken literally, colons included.
 
         Raises:
             UsageError: a text is empty, or a weight not a positive number.
@@ -264,19 +271,19 @@ class AdaptConfig:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The prompt templates one by one."""
+        """The prompt templates as a tuple of strings."""
         return prompt_templates(self.templates)
 
     @property
     def fixed_layers(self) -> str | None:
-        """The names of a fixed set of layers, as `layers` gives them; None if it gives none."""
+        """The value of `layers` if it names a fixed set of layers, else None."""
         return self.layers if isinstance(self.layers, str) and self.layers not in ("auto", "all") else None
 
     def layer_count(self, generator: Generator) -> int | None:
-        """How many convolutions each step chooses to train; None for a fixed set of them, without choosing.
+        """Number of convolutions that each step selects for training; None if the set is fixed.
 
         Raises:
-            UsageError: more layers are asked for than the generator has codes (the paper counts those: 18 at 1024 px).
+            UsageError: more layers are requested than the generator has codes (the paper counts codes: 18 at 1024 px).
         """
         convs = len(layer_freeze.candidates(generator.layers))
         if self.layers == "all" or self.fixed_layers is not None:
@@ -284,11 +291,13 @@ class AdaptConfig:
         count = self.layers if isinstance(self.layers, int) else 2 * generator.num_ws // 3
         if count > generator.num_ws:
             resolution = generator.config.resolution
-            raise UsageError(f"layers is {count}; a {resolution} px generator has {convs} to choose from. Use 'all'")
+            raise UsageError(
+                f"layers is {count}; a {resolution} px generator has {convs} layers to choose from. Use 'all'"
+            )
         return count if count < convs else None
 
     def trained_layers(self, generator: Generator) -> tuple[str, ...]:
-        """Every layer that ever trains, or may be chosen to.
+        """Names of all layers that are trained, or that may be selected for it.
 
         Raises:
             UsageError: a named layer does not exist.
@@ -298,7 +307,7 @@ class AdaptConfig:
         return (*layers, *(name for name in self.extra_layers(generator) if name not in layers))
 
     def extra_layers(self, generator: Generator) -> tuple[str, ...]:
-        """The layers that train in every step because the configuration says so, beside those chosen."""
+        """Names of the layers that train in every step, beside the selected ones: to-RGB, constant, mapping."""
         asked = {
             LayerKind.MAPPING: self.train_mapping,
             LayerKind.CONSTANT: self.train_const,
@@ -306,31 +315,35 @@ class AdaptConfig:
         }
         return tuple(name for name, layer in generator.layers.items() if asked.get(layer.kind))
 
-    def rate(self, generator: Generator) -> float:
-        """Adam's step size: `learning_rate`, or the paper's for 512 features times sqrt(512 / features).
+    def effective_learning_rate(self, generator: Generator) -> float:
+        """Learning rate of Adam: `learning_rate`, else the paper's, scaled to the generator and to `train`.
 
-        Adam moves every weight by about its step size. Over the n inputs of a layer, scaled by 1 / sqrt(n), those moves
-        add up to step * sqrt(n), so a narrower generator needs larger steps to change as much.
+        The paper's is for 512 features and is scaled by sqrt(512 / features). Adam moves every weight by about its step
+        size. Over the n inputs of a layer, scaled by 1 / sqrt(n), these moves sum to step * sqrt(n), so a narrower
+        generator needs larger steps to change as much.
         """
-        return self.learning_rate or PAPER_RATE * (PAPER_WIDTH / generator.config.width) ** 0.5 * RATE_OF[self.train]
+        scaled = PAPER_LEARNING_RATE * (PAPER_WIDTH / generator.config.width) ** 0.5
+        return self.learning_rate or scaled * LEARNING_RATE_FACTORS[self.train]
+
+    rate = effective_learning_rate  # former name, kept for one release
 
 
 def recommended(generator: Generator, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a generator's file recommends, except those that are given.
 
     Args:
-        generator: its `metadata["recommended"]` holds {setting: value}, as `RECOMMENDABLE` names them.
-        given: settings by name.
+        generator: a generator whose `metadata["recommended"]` may hold {setting: value} for `RECOMMENDABLE` names.
+        given: settings by name, which take precedence.
     """
     found = generator.metadata.get("recommended", {})
     taken = {name: found[name] for name in RECOMMENDABLE if name in found and name not in given}
-    if given.get("train", "weights") != "weights":  # whatever else is trained needs its own step size
+    if given.get("train", "weights") != "weights":  # the recommended learning rate is for weights only
         taken.pop("learning_rate", None)
     return taken
 
 
 def recommendation_remark(generator: Generator, given: Mapping[str, Any]) -> str:
-    """A sentence on the settings that `AdaptConfig.for_generator` takes from a generator's file, or "" for none.
+    """Describe the settings that `AdaptConfig.for_generator` takes from a generator's file; "" for none.
 
     Args:
         generator, given: as for `recommended`.

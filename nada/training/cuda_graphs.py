@@ -1,8 +1,8 @@
-"""Recordings of what a GPU does: told once, repeated at one call (CUDA graphs).
+"""Capture a training step as a CUDA graph and replay it.
 
-A training step is some thousand kernels, most of them so small that a fast card waits for the next to be launched. A
-recording replays them all in one launch. It repeats only kernels: what depends on values on the CPU - random draws,
-which layers are chosen - has to come in as tensors, or to happen outside.
+A training step launches some thousand kernels, most of them so small that a fast card waits for the next launch. A
+CUDA graph replays them all in one launch. It replays only kernels: whatever depends on values on the CPU, such as
+random draws and the selection of layers, must come in as tensors or happen outside the graph.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 Tensors = dict[str, Tensor]
 Function = Callable[[Tensors], Tensors]
-WARM_UP = 3  # ordinary calls first, in which libraries build kernels, choose algorithms and take their memory
-ROUNDS = 3  # that a recording and the ordinary way are timed in
-ALIKE = 0.02  # of the results' length: sums in another order, in half precision
+WARM_UP = 3  # eager calls before capture, in which libraries build kernels, choose algorithms and allocate memory
+TIMED_CALLS = 3  # number of calls in which graph and eager execution are timed
+TOLERANCE = 0.02  # relative difference between graph and eager results: sums in another order, in half precision
 
 
 class Recording:
-    """Takes the calls of a function of tensors, the first ones as they come, the others from a recording.
+    """Call a function of tensors eagerly at first, then replay it from a CUDA graph.
 
-    A recording must give the results of the last ordinary call, and in less time; otherwise, or where none can be made,
-    the function goes on being called. Weights that the function reads count as they are at each call, as long as they
-    keep their place in memory.
+    The graph must reproduce the results of the last eager call, in less time. If it does not, or if capture fails, the
+    function is called eagerly from then on. Weights that the function reads take effect with their current values, as
+    long as their memory addresses stay the same.
 
     Args:
-        record: (function, its tensors) -> the function that replays it. Its results are overwritten by the next call.
+        record: captures a function with its tensors, and returns a function that replays it. Each replay overwrites
+            the results of the last one.
 
     Attributes:
-        given_up: whether all calls to come are ordinary ones.
+        given_up: whether all further calls are eager.
     """
 
     def __init__(self, record: Callable[[Function, Tensors], Function] | None = None):
@@ -42,7 +43,7 @@ class Recording:
         self._replay: Function | None = None
 
     def __call__(self, function: Function, tensors: Tensors) -> Tensors:
-        """`function(tensors)`: the same function, and tensors of the same names and shapes, at each call."""
+        """Return `function(tensors)`, eager or replayed. Every call must pass the same function, names and shapes."""
         if self._replay:
             return self._replay(tensors)
         found = function(tensors)
@@ -53,45 +54,46 @@ class Recording:
         return found
 
     def _begin(self, function: Function, tensors: Tensors, wanted: Tensors) -> Function | None:
+        """Capture the function; None if that fails, changes the results, or saves no time."""
         try:
             replay = self._record(function, tensors)
             compare(replay(tensors), wanted)
-            ordinary, recorded = (_seconds(way, tensors) for way in (function, replay))
-        except Exception as error:  # whatever a kernel does not bear while it is recorded; a failure is not tried again
-            log.warning("goes on without a recording: %s", str(error)[:300] or type(error).__name__)
+            eager, replayed = (_seconds(variant, tensors) for variant in (function, replay))
+        except Exception as error:  # kernels refuse capture with errors of many kinds; a failure is not retried
+            log.warning("training continues without a CUDA graph: %s", str(error)[:300] or type(error).__name__)
             return None
-        log.info("a recording takes %.2f times as long as the ordinary way", recorded / ordinary)
-        return replay if recorded < ordinary else None
+        log.info("a step as a CUDA graph takes %.2f times as long as without", replayed / eager)
+        return replay if replayed < eager else None
 
 
 def compare(found: Tensors, wanted: Tensors) -> None:
-    """Hold the results of a recording to those of the ordinary way.
+    """Check the results of a graph against those of eager execution.
 
     Raises:
-        ArithmeticError: they differ.
+        ArithmeticError: the results differ by more than `TOLERANCE`, or are not finite.
     """
     difference = sum((found[name] - wanted[name]).double().square().sum() for name in wanted)
     length = sum(tensor.double().square().sum() for tensor in wanted.values())
-    if not difference <= ALIKE**2 * length:  # neither where a result is not a number
-        raise ArithmeticError("it gives other results than the ordinary way")
+    if not difference <= TOLERANCE**2 * length:  # "not <=", so that NaN is refused too
+        raise ArithmeticError("the CUDA graph gives other results than the step itself")
 
 
 def cuda_graph(function: Function, tensors: Tensors) -> Function:
-    """Record what a function does on a CUDA device.
+    """Capture a function as a CUDA graph; return a function that replays it.
 
     Args:
-        function: waits for nothing, moves nothing between devices, and has launched all of its kernels before.
-        tensors: what it takes; copied into the place that each replay reads from.
+        function: a function that neither synchronizes nor moves data between devices, and has been called before.
+        tensors: its input; each replay copies new values into the captured tensors.
     """
     held = {name: tensor.clone() for name, tensor in tensors.items()}
     device = next(iter(held.values())).device
     aside = torch.cuda.Stream(device)
     aside.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(aside):  # once more as it will be recorded: on another stream than the current one
+    with torch.cuda.stream(aside):  # capture needs a side stream, and one call on it beforehand
         function(held)
     torch.cuda.current_stream(device).wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):  # other threads may do as they like
+    with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):  # other threads may use the device
         results = function(held)
 
     def replay(new: Tensors) -> Tensors:
@@ -103,8 +105,8 @@ def cuda_graph(function: Function, tensors: Tensors) -> Function:
     return replay
 
 
-def _seconds(way: Function, tensors: Tensors) -> float:
-    """Of a few calls, until the device has done them."""
+def _seconds(variant: Function, tensors: Tensors) -> float:
+    """Seconds that `TIMED_CALLS` calls take, until the device has finished them."""
     devices = {tensor.device for tensor in tensors.values() if tensor.device.type == "cuda"}
 
     def finish() -> float:
@@ -113,6 +115,6 @@ def _seconds(way: Function, tensors: Tensors) -> float:
         return time.perf_counter()
 
     began = finish()
-    for _ in range(ROUNDS):
-        way(tensors)
+    for _ in range(TIMED_CALLS):
+        variant(tensors)
     return finish() - began

@@ -1,4 +1,4 @@
-"""Where to: the directions and targets in CLIP space that texts and style images stand for."""
+"""The goal of an adaptation: directions and targets in CLIP space, from texts and style images."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ..seeding import seeded
 from .config import AdaptConfig
 
 log = logging.getLogger(__name__)
-SAMPLES = 16  # images of the generator that stand for its domain, as in the authors' code
-# What generators are published for, and what adaptations start from.
+SAMPLES = 16  # number of images that represent the generator's domain, as in the authors' code
+# Subjects of published generators, and media, from which a missing source text is chosen.
 SUBJECTS = (
     "human face", "person", "dog", "cat", "wild animal", "horse", "bird", "animal", "car", "church", "building",
     "landscape", "bedroom", "flower", "food",
@@ -36,11 +36,11 @@ MEDIA = (
 
 @dataclass(frozen=True)
 class Goal:
-    """What an adaptation aims at, one entry for each CLIP model.
+    """The goal of an adaptation in CLIP space, with one entry for each CLIP model.
 
     Attributes:
-        directions: [D] of length 1, for the directional losses.
-        targets: [D], for the choice of layers and the global loss.
+        directions: unit vectors [D], for the directional losses.
+        targets: vectors [D], for the selection of layers and the global loss.
         source: the source text, given or found.
     """
 
@@ -49,7 +49,7 @@ class Goal:
     source: str
 
     def packed(self) -> dict[str, Any]:
-        """The same as JSON has it, without loss: a few kilobytes that replace style images in a recipe."""
+        """Pack the goal losslessly as JSON-serializable data: a few kilobytes that replace style images in a recipe."""
         return {
             "source": self.source,
             "directions": [_pack(x) for x in self.directions],
@@ -58,28 +58,35 @@ class Goal:
 
     @classmethod
     def unpacked(cls, packed: dict[str, Any]) -> Goal:
-        """The goal of a recipe.
+        """Unpack the goal from a recipe; the inverse of `packed`.
 
         Raises:
-            NadaError: it is damaged.
+            NadaError: the data is damaged.
         """
         try:
             directions, targets = (tuple(map(_unpack, packed[key])) for key in ("directions", "targets"))
             return cls(directions, targets, str(packed["source"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise NadaError(f"the goal in this recipe is damaged ({error}); give texts or style images anew") from error
+            raise NadaError(
+                f"the goal in this recipe is damaged ({error}); give texts or style images again"
+            ) from error
 
     def refuse_other_models(self, clip: ClipEnsemble) -> None:
-        """Raises:
-        UsageError: it was made for other CLIP models.
+        """Check that the goal fits these CLIP models.
+
+        Raises:
+            UsageError: it was made for other CLIP models.
         """
         sizes = [model.encode_text(["photo"]).shape[1] for model in clip]
         if any([len(vector) for vector in vectors] != sizes for vectors in (self.directions, self.targets)):
             made_for = ", ".join(str(len(direction)) for direction in self.directions)
-            raise UsageError(f"the goal was made for CLIP models of size {made_for}, these have {sizes}; use the same")
+            raise UsageError(
+                f"the goal was made for CLIP models with embeddings of size {made_for}, but these have {sizes}; use "
+                "the same models"
+            )
 
     def to(self, device: torch.device) -> Goal:
-        """The same on a device."""
+        """Return the goal on a device."""
         return Goal(
             tuple(x.to(device) for x in self.directions), tuple(x.to(device) for x in self.targets), self.source
         )
@@ -100,17 +107,17 @@ def _unpack(text: str) -> Tensor:
 def make_goal(
     generator: Generator, clip: ClipEnsemble, config: AdaptConfig, style_images: Tensor | None = None
 ) -> Goal:
-    """The goal of a configuration, and of style images if there are any.
+    """Compute the goal from the texts of a configuration, and from style images if there are any.
 
-    Text: the weighted sum of the directions from the source text to each target text. Images: the direction from the
-    mean embedding of the generator's own images to that of the style images (StyleGAN-NADA appendix C). Both: the sum
-    of the two with `image_share`.
+    From texts: the weighted sum of the directions from the source text to each target text. From images: the direction
+    from the mean embedding of the generator's own images to that of the style images (StyleGAN-NADA appendix C). With
+    both: their sum weighted by `image_share`.
 
     Args:
         generator: the base.
-        clip: the judge, on the same device.
-        config: its texts, templates, `image_share` and seed.
-        style_images: [N, 3, H, W] in [-1, 1], any size; CLIP sees the square in the middle. About three suffice.
+        clip: the CLIP models, on the same device.
+        config: configuration with texts, templates, `image_share` and seed.
+        style_images: [N, 3, H, W] in [-1, 1], any size; CLIP sees the central square. About three suffice.
 
     Raises:
         UsageError: there is neither a target text nor an image, or source and target mean the same.
@@ -122,7 +129,7 @@ def make_goal(
     own = sample_images(generator, config.seed) if share or not source else torch.empty(0)
     if share < 1 and not source:
         source = guess_source(clip, own, [*config.targets()], config.prompts)
-        log.info("the source text is empty; CLIP finds that the generator makes: %s", source)
+        log.info("the source text is empty; the phrase that CLIP chose for the generator's images: %s", source)
     if share < 1 and (remark := unreadable_remark(clip, [config.source, *config.targets()])):
         log.warning("%s", remark)
     directions, targets = [], []
@@ -149,7 +156,7 @@ def _image_share(config: AdaptConfig) -> float:
 
 def _difference(model: ClipModel, style: Tensor, own: Tensor) -> Tensor:
     if (style - own).norm() < SAME:
-        raise UsageError(f"to {model.name}, the style images look as the generator's own; choose others")
+        raise UsageError(f"to {model.name}, the style images look like the generator's own; choose others")
     return unit(style - own)
 
 
@@ -160,7 +167,7 @@ def _nonzero(model: ClipModel, direction: Tensor) -> Tensor:
 
 
 def middle_square(images: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, C, S, S] with S = min(H, W), the middle of each."""
+    """Crop images [N, C, H, W] to the central square [N, C, S, S], S = min(H, W)."""
     height, width = images.shape[2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -169,7 +176,7 @@ def middle_square(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample_images(generator: Generator, seed: int) -> Tensor:
-    """Images of the generator's domain: [SAMPLES, 3, R, R] on the CPU, of untruncated codes."""
+    """Sample images of the generator's domain, without truncation: [SAMPLES, 3, R, R] on the CPU."""
     z = torch.randn(SAMPLES, generator.config.z_dim, generator=seeded(seed))
     return generate(generator, generator.mapping(z.to(generator.device)))
 
@@ -178,13 +185,13 @@ def sample_images(generator: Generator, seed: int) -> Tensor:
 def guess_source(
     clip: ClipEnsemble, images: Tensor, targets: Sequence[str], templates: Sequence[str] | None = None
 ) -> str:
-    """Which of `MEDIA` or `SUBJECTS` fits images best: zero-shot classification by all CLIP models with their weights.
+    """Choose the source phrase that fits images best, by zero-shot classification with all CLIP models.
 
-    A style is a step from a medium (photo -> sketch), a species one from a subject (dog -> pig). Which of both the
-    targets are, CLIP's text embeddings tell: they are nearer, in the mean, to the media or to the subjects.
+    A style starts from a medium (photo -> sketch), another species from a subject (dog -> pig). So the phrase is taken
+    from `MEDIA` or from `SUBJECTS`, whichever group's text embeddings are closer on average to those of the targets.
 
     Args:
-        clip: the judge.
+        clip: the CLIP models.
         images: [N, 3, R, R] in [-1, 1].
         targets: the target texts.
         templates: strings with a "{}" for the phrase; None for the method's own.
@@ -204,5 +211,5 @@ def guess_source(
 
 
 def phrase_embeddings(model: ClipModel, phrases: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Unit embeddings [len(phrases), D]: of each phrase, the mean over the templates."""
+    """Unit embeddings [len(phrases), D] of phrases, each averaged over the templates."""
     return unit(unit(model.encode_text(phrases, templates)).unflatten(0, (len(phrases), -1)).mean(dim=1))

@@ -1,4 +1,4 @@
-"""Work that runs in lock-step share: the frozen generator's images, and their embeddings."""
+"""Share the frozen generator's images and embeddings between runs in lock-step."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .cuda_graphs import Tensors
 
 
 class FrozenSide:
-    """The frozen generator's side of the latest step, computed once for all runs that make the same draws.
+    """Cache of the frozen generator's images and embeddings of the latest step, for runs with the same random draws.
 
-    Runs share it if they differ in their texts alone: with equal generator, CLIP models, seed and settings their random
-    draws are equal. A run that is ahead or behind makes other draws, and computes its own side.
+    Runs that differ only in their texts share them: with equal generator, CLIP models, seed and settings, their random
+    draws are equal. A run that is ahead or behind has other draws, so it computes its own.
     """
 
     def __init__(self) -> None:
@@ -23,14 +23,14 @@ class FrozenSide:
         self._embeddings: dict[int, Tensors] = {}
 
     def of(self, draws: Tensor, render: Callable[[], Tensor]) -> tuple[Tensor, dict[int, Tensors]]:
-        """The images of a step, and the dict for their embeddings that `Objective.losses` fills.
+        """Return the images of a step, cached, and the dict of their embeddings, which `Objective.losses` fills.
 
         Args:
-            draws: random state before the step's draws, on the CPU; it determines them.
+            draws: random state on the CPU before the step's draws, which it determines.
             render: computes the images [N, 3, H, W].
         """
         if self._draws is None or not torch.equal(self._draws, draws):
-            self._images, self._embeddings = torch.empty(0), {}  # free the memory of the step before first
+            self._images, self._embeddings = torch.empty(0), {}  # free the last step's memory before rendering
             self._images = render()
             self._draws = draws
         return self._images, self._embeddings

@@ -1,4 +1,4 @@
-"""What every training loop over generators has in common: an iterator of records, one per step."""
+"""Base class of all training loops: an iterator of records, one per step."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Record = TypeVar("Record")
 
 
 class TrainingLoop(ABC, Generic[Record]):
-    """An iterator of records with a length; the work happens while it is iterated over.
+    """Iterator of records with a length; each `next` trains one step.
 
     Attributes:
-        iteration: steps done.
+        iteration: number of steps done.
     """
 
     def __init__(self, iterations: int):
@@ -28,16 +28,16 @@ class TrainingLoop(ABC, Generic[Record]):
         self.start_clock()
 
     def start_clock(self) -> None:
-        """The first step's time begins now."""
+        """Start timing the first step."""
         self._clock = time.perf_counter()
 
     @abstractmethod
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
-        """One step with gradients switched on: the losses, and what was minimized, all [] and detached."""
+        """Train one step, with gradients enabled; return {loss: []} and the minimized sum [], all detached."""
 
     @abstractmethod
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> Record:
-        """What the consumer gets after a step."""
+        """Make the record of a step for the consumer."""
 
     def __len__(self) -> int:
         return self.iterations
@@ -46,7 +46,7 @@ class TrainingLoop(ABC, Generic[Record]):
         return self
 
     def __next__(self) -> Record:
-        # One step late, when the value is there anyway: reading it at once would make the device wait.
+        # Checked one step late, when the value has been computed: reading it at once would stall the device.
         if not torch.isfinite(self._loss):
             raise NadaError(f"the loss is not finite after {self.iteration} steps; use a smaller learning rate")
         if self.iteration >= self.iterations:

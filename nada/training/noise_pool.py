@@ -1,4 +1,4 @@
-"""Noise maps for training."""
+"""Draw noise maps for training from a precomputed pool."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor
 
 from ..generators import Generator
 
-LARGEST_MAPS = 4  # that the pool has numbers for
+LARGEST_MAPS = 4  # size of the pool, in largest maps
 
 
 class NoisePool:
-    """Noise maps cut out of one long row of standard normal numbers, anywhere, so that none need be drawn in a step.
+    """Pool of standard normal numbers from which noise maps are cut at random offsets, instead of drawing new ones.
 
-    At 1024 px a step on two images takes 5.6 million of them. Drawing these on the CPU, so that a seed means the same
-    on every device, and bringing them to a GPU would take longer than the rest of the step.
+    At 1024 px a step on two images needs 5.6 million numbers. Drawing them on the CPU, so that a seed means the same on
+    every device, and copying them to a GPU would take longer than the rest of the step.
 
     Args:
-        generator: the generator that they are for. One without noise maps gets none.
-        random: a CPU generator.
+        generator: generator that uses the maps; one without noise maps gets none.
+        random: CPU generator of random numbers.
     """
 
     def __init__(self, generator: Generator, random: torch.Generator):
@@ -29,7 +29,7 @@ class NoisePool:
         self.numbers = torch.randn(LARGEST_MAPS * largest, generator=random).to(generator.device)
 
     def draw(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
-        """Maps {conv layer name: [batch, 1, r, r]}, of which `random` chooses the places."""
+        """Cut out noise maps {conv layer name: [batch, 1, r, r]} at offsets drawn from `random`."""
         maps = {}
         for name, shape in self.shapes.items():
             starts = torch.randint(len(self.numbers) - prod(shape) + 1, (batch,), generator=random)

@@ -1,4 +1,4 @@
-"""The objective of an adaptation: losses between the twins' images, as the CLIP models see them."""
+"""The objective of an adaptation: losses in CLIP space between images of the frozen and the trained generator."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .goal import Goal
 from .pieces import in_pieces
 
 View = Callable[[Tensor], Tensor]
-"""Maps images [N, 3, H, W] to what CLIP sees of them, the same for both twins."""
+"""Crops or transforms images [N, 3, H, W] before CLIP sees them, in the same way for both generators."""
 
 
 class Pair:
-    """A batch of both twins through one CLIP model; each embedding is computed when a loss first asks for it.
+    """Embeddings of both generators' images under one CLIP model, each computed when a loss first needs it.
 
     Args:
-        embed: images [N, 3, H, W] -> [N, D], what the CLIP model sees.
-        before, after: [N, 3, H, W] images of the frozen and of the trained generator.
-        crop: shows the same random part of both, for the patch loss.
-        direction: [D] of length 1, the change to learn.
-        target: [D], what to resemble.
-        known: embeddings of `before` by name; missing ones are added. Runs in lock-step share it.
+        embed: maps images [N, 3, H, W] to embeddings [N, D].
+        before, after: images [N, 3, H, W] of the frozen and of the trained generator.
+        crop: cuts the same random parts out of both, for the patch loss.
+        direction: unit vector [D], the change to learn.
+        target: vector [D] to resemble, for the global loss.
+        known: cached embeddings of `before` by name; missing ones are added. Runs in lock-step share it.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class Pair:
         return self.crop(images)
 
 
-LOSSES: dict[str, Callable[[Pair], Tensor]] = {  # their weights are the configuration's NAME_weight
+LOSSES: dict[str, Callable[[Pair], Tensor]] = {  # the weight of a loss is the configuration's NAME_weight
     "directional": lambda pair: directional_loss(pair.source, pair.adapted, pair.direction),
     "global": lambda pair: global_loss(pair.adapted, pair.target),
     "norm": lambda pair: relative_norm_loss(pair.source, pair.adapted),
     "angle": lambda pair: within_domain_loss(pair.source, pair.adapted),
-    # The whole phrase's direction for every part: what changes everywhere, such as a style, changes in each of them.
+    # Every part gets the whole phrase's direction: a change of the whole image, such as a style, changes each part.
     "patch": lambda pair: directional_loss(pair.source_parts, pair.adapted_parts, pair.direction),
 }
 
@@ -91,10 +91,10 @@ class Objective:
     """The weighted losses of a batch, summed over the CLIP models with their weights (StyleGAN-NADA section 4.1).
 
     Args:
-        clip: the models that score images.
+        clip: the CLIP models.
         goal: directions and targets, one for each model.
-        weights: {name in `LOSSES`: weight}, those that count.
-        half: embed images in bfloat16.
+        weights: {name in `LOSSES`: weight}, without the losses of weight 0.
+        half: whether images are embedded in bfloat16.
     """
 
     def __init__(self, clip: ClipEnsemble, goal: Goal, weights: dict[str, float], half: bool = False):
@@ -108,19 +108,19 @@ class Objective:
         pieces: int = 1,
         known: dict[int, Tensors] | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """The losses of images, and the gradient of their weighted sum.
+        """Compute the losses of images, and the gradient of their weighted sum.
 
-        The CLIP models are processed one after the other, so that only one at a time takes the memory of a backward
-        pass.
+        The CLIP models are processed one after the other, so that only one backward pass is in memory at a time.
 
         Args:
             before, after: [N, 3, H, W] images of the frozen and of the trained generator.
             crop: cuts the same random parts out of both, for the patch loss.
-            pieces: parts that each batch is embedded in; more take less memory.
-            known: embeddings of `before` by the place of the CLIP model; missing ones are added.
+            pieces: number of chunks in which each batch is embedded; more need less memory.
+            known: cached embeddings of `before` by index of the CLIP model; missing ones are added.
 
         Returns:
-            {loss: []} before their weights, and the gradient [N, 3, H, W] of their weighted sum with regard to `after`.
+            The unweighted losses {loss: []}, and the gradient [N, 3, H, W] of their weighted sum with respect to
+            `after`.
         """
         after = after.detach().requires_grad_(True)
         losses: dict[str, Tensor] = {name: after.new_zeros([]) for name in self.weights}
@@ -136,11 +136,11 @@ class Objective:
         return losses, gradient
 
     def weighted(self, losses: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of losses, which is minimized: []."""
+        """Sum the weighted losses: the value [] to minimize."""
         return reduce(torch.add, (weight * losses[name] for name, weight in self.weights.items()))
 
     def distance(self, images: Tensor, pieces: int = 1) -> Tensor:
-        """Mean global loss of images [N, 3, H, W], by which layers are chosen (section 4.2): []."""
+        """Mean global loss [] of images [N, 3, H, W], by which layers are selected (section 4.2)."""
         terms = [
             model.weight * global_loss(self.embed(model, images, pieces=pieces), target)
             for model, target in zip(self.clip, self.goal.targets, strict=True)
@@ -148,6 +148,6 @@ class Objective:
         return reduce(torch.add, terms)
 
     def embed(self, model: ClipModel, images: Tensor, pieces: int = 1) -> Tensor:
-        """Embeddings [N, D] of images [N, 3, H, W] under one model, computed in pieces."""
+        """Embed images [N, 3, H, W] with one model, in chunks: [N, D]."""
         with half_precision(images.device) if self.half else nullcontext():
             return in_pieces(lambda part: model.encode_image(images[part]), len(images), pieces)

@@ -1,4 +1,4 @@
-"""A batch in pieces: the same numbers and gradients in less memory, for more time."""
+"""Compute a batch in chunks: the same values and gradients in less memory, but more time (gradient checkpointing)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.utils.checkpoint import checkpoint
 
 
 def in_pieces(function: Callable[[slice], Tensor], count: int, pieces: int) -> Tensor:
-    """What a function makes of a batch, computed piece by piece.
+    """Apply a function to a batch in chunks, and concatenate the results.
 
-    Nothing of a piece is kept but its result: for its gradient, it is computed once more (Chen et al., arXiv
-    1604.06174). So the whole batch can meet in a loss while only one piece at a time takes the memory of training.
+    Only the results of a chunk are kept; for the gradient, the chunk is computed again (Chen et al., arXiv 1604.06174).
+    So a loss can use the whole batch while only one chunk at a time needs the memory of a backward pass.
 
     Args:
-        function: maps a part of the batch to its results, [len(part), ...]; equal parts give equal results.
-        count: images in the batch.
-        pieces: at most so many; 1 computes the batch at once, and nothing twice.
+        function: maps a slice of the batch to its results, [len(slice), ...]; it must be deterministic.
+        count: number of images in the batch.
+        pieces: largest number of chunks; 1 computes the batch at once, and nothing twice.
 
     Returns:
-        [count, ...], as `function(slice(0, count))`.
+        [count, ...], equal to `function(slice(0, count))`.
     """
     parts = slices(count, pieces)
     if len(parts) == 1:
@@ -34,7 +34,7 @@ def in_pieces(function: Callable[[slice], Tensor], count: int, pieces: int) -> T
 
 
 def slices(count: int, pieces: int) -> list[slice]:
-    """The parts of a batch of `count` images, in order: as even as can be, `pieces` of them, or one for each image."""
+    """Split a batch of `count` images into `pieces` chunks of nearly equal size, at most one per image."""
     pieces = min(pieces, count)
     ends = [count * i // pieces for i in range(pieces + 1)]
     return [slice(begin, end) for begin, end in pairwise(ends)]

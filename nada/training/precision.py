@@ -1,4 +1,4 @@
-"""How exactly a GPU multiplies while it trains."""
+"""Let GPUs compute float32 matrix products in TensorFloat-32 while training."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from contextlib import contextmanager
 import torch
 
 enabled = True
-"""Set to False to leave products as the host has them."""
+"""Set to False to keep the precision that the host program has set."""
 
 
 @contextmanager
 def tensor_float32(device: torch.device) -> Iterator[None]:
-    """Let a CUDA device round the factors of float32 matrix products to TensorFloat-32, where it has that.
+    """Let a CUDA device round the factors of float32 matrix products to TensorFloat-32, if it supports it.
 
-    Convolutions do so by PyTorch's default. Sums stay in full precision, and trainings come to the same
-    (docs/speed.md). What the host had set holds again afterwards.
+    PyTorch does so for convolutions by default. Sums stay in full precision, and trainings reach the same results
+    (docs/speed.md). On exit, the host program's setting is restored.
     """
     if not enabled or device.type != "cuda":
         yield
         return
     matmul = torch.backends.cuda.matmul
-    # Since 2.9, PyTorch has a setting for each kind of product, and does not bear both generations of it side by side.
+    # PyTorch >= 2.9 has one setting per operation, and raises if old and new settings are mixed.
     name, value = ("fp32_precision", "tf32") if hasattr(matmul, "fp32_precision") else ("allow_tf32", True)
     before = getattr(matmul, name)
     setattr(matmul, name, value)

@@ -1,4 +1,4 @@
-"""Settings for the paper's examples, and for kinds of change in general."""
+"""Presets: settings for the paper's examples, and for kinds of change in general."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ AUTHORS = "settings from an answer of the authors to users"
 TEXTS = "texts from the authors' project page; the other settings are ours, by their rules of thumb"
 OURS = "settings of this project"
 B32 = "ViT-B/32"
-PAPER_CODES = 18  # of a 1024 px generator, for which presets count layers
+PAPER_CODES = 18  # number of codes of a 1024 px generator, to which the presets' numbers of layers refer
 # A style changes every layer a little, so none is frozen. Another identity or species must change shape but not break
-# the rest: fewer layers. They are chosen anew in every 4th step on 4 images: on the demo models that leads as far as
-# the paper's choice in each step on 8 (docs/paper_claims.md), for a fraction of the time (docs/speed.md). The step
-# size is left to the configuration: there, half of it only takes longer, and twice of it keeps less of another species.
-SELDOM = {"select_every": 4, "select_batch": 4}
+# the rest, so fewer layers train. They are selected in every 4th step on 4 images: on the demo models that leads as far
+# as the paper's selection in each step on 8 (docs/paper_claims.md), in a fraction of the time (docs/speed.md). The
+# learning rate is left to the configuration: half of it only takes longer, twice of it keeps less of another species.
+SELECT_EVERY_4TH = {"select_every": 4, "select_batch": 4}
 STYLE = {"layers": "all", "iterations": 300}
 PERSON = {"layers": "all", "iterations": 200}
-SPECIES = {"layers": "auto", **SELDOM, "iterations": 200}
+SPECIES = {"layers": "auto", **SELECT_EVERY_4TH, "iterations": 200}
 SCENE = {"layers": "all", "iterations": 300}
-SHAPE = {"layers": 5, **SELDOM, "iterations": 300}
+SHAPE = {"layers": 5, **SELECT_EVERY_4TH, "iterations": 300}
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Preset:
     """Settings with their reasons."""
 
     kind: str
-    """What sort of change it is."""
+    """Kind of change, such as "style" or "identity"."""
     domain: str
-    """What the base generator should make."""
+    """Images that the base generator should make, such as "faces"."""
     settings: dict[str, Any]
-    """Fields of `AdaptConfig`. A number of layers is meant for 1024 px."""
+    """Fields of `AdaptConfig`. A number of layers refers to a 1024 px generator."""
     why: str
-    """Why these settings, in a sentence."""
+    """Reason for these settings, in a sentence."""
     evidence: str = TEXTS
-    """Where they come from."""
+    """Source of the settings."""
     clip: str = PAPER_SPEC
     """The CLIP models and their weights, for `load_clip`."""
 
     def settings_for(self, generator: Generator) -> dict[str, Any]:
-        """The settings for a generator: of a smaller one, the same share of its latent codes instead of as many layers.
+        """The settings scaled to a generator: a number of layers shrinks in proportion to its latent codes.
 
         Returns:
             Fields of `AdaptConfig`; a number of layers is at least 1.
@@ -57,7 +57,7 @@ class Preset:
         return {**self.settings, "layers": max(1, round(layers * generator.num_ws / PAPER_CODES))}
 
     def describe(self) -> dict[str, Any]:
-        """All of it, JSON-able."""
+        """The preset as JSON-serializable data."""
         return asdict(self)
 
 
@@ -87,7 +87,7 @@ def _car(source: str, target: str, why: str) -> Preset:
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        # Kinds of change in general; the texts are the user's.
+        # Presets for kinds of change in general, without texts.
         "style": Preset(
             "general", "anything", STYLE, "Texture and color change everywhere, so every layer trains.", OURS
         ),
@@ -98,14 +98,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "general",
             "animals",
             SPECIES,
-            "Two thirds of the layers, chosen anew as in the paper, change the shape; all of them are faster.",
+            "Two thirds of the layers, selected repeatedly as in the paper, change the shape; training all is faster.",
             OURS,
         ),
         "within-domain": Preset(
             "general",
             "anything",
             {"layers": "all", "iterations": 50},
-            "What the generator can nearly make already, such as a smile, takes few steps; more would overshoot.",
+            "A change that the generator nearly makes already, such as a smile, takes few steps; more would overshoot.",
             "iterations from the authors' notebook",
         ),
         "style-images": Preset(
@@ -132,16 +132,16 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "pixar": _style("3d render in the style of Pixar", "Says that it is a render: the name alone is vague."),
         "modigliani": _style("Modigliani painting", "A painter's shapes and palette; stop earlier to keep the person."),
-        "mona-lisa": _style("Mona Lisa painting", "One famous picture: late iterations repeat it: pick an early one."),
+        "mona-lisa": _style("Mona Lisa painting", "One famous picture, which late iterations repeat: pick early."),
         "ukiyo-e": _style("Ukiyo-e painting", "Flat colors and outlines in every layer."),
         "raphael": _style("Raphael painting", "Close to photographs in shape; mostly palette and brush."),
         "botero": _style("Fernando Botero painting", "The teaser's example: rounder shapes come with the style."),
         "pixel-art": _style("Pixel art", "Coarse blocks are texture to a generator; all layers train."),
-        "watercolor": _style("Watercolor art", "Washes and paper; the source is what the pictures are now."),
+        "watercolor": _style("Watercolor art", "Washes and paper; the source text names what the pictures are now."),
         "watercolor-thick": _style("Watercolor art with thick brush", "The longer phrase asks for visible strokes."),
         "white-walker": _pair(
             "identity", "faces", {**PERSON, "iterations": 201, "mixing": 0.9}, "human", "white walker",
-            "Skin and eyes change; mixed codes are the authors' choice, and safe here, where both twins share them.",
+            "Skin and eyes change; mixed codes are the authors' choice, and safe here, as both generators share them.",
             evidence=AUTHORS,
         ),
         "plastic-puppet": _pair(
@@ -153,7 +153,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "zombie": _person("zombie", "Mostly skin and eyes."),
         "neanderthal": _person("Neanderthal", "The skull's shape changes moderately."),
         "elf": _person("elf", "Ears and skin; pick an early iteration for a subtle one."),
-        "mark-zuckerberg": _person("Mark Zuckerberg", "One person: variety goes as iterations pass, so pick early."),
+        "mark-zuckerberg": _person("Mark Zuckerberg", "One person: variety falls as iterations pass, so pick early."),
         "joker": _animal("The Joker", "A person's paint on an animal: face colors more than shape."),
         "nicolas-cage": _animal("Nicolas Cage", "A long way from a dog; two thirds of the layers keep the pose."),
         "bugs-bunny": _animal("Bugs Bunny", "A drawing and another species at once."),
@@ -173,7 +173,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "shibuya": _church("Shibuya at night", "Light and signs; night is most of the change."),
         "snowy-mountain": _church("snowy mountain", "Outline and texture; no layer is frozen."),
         "shire": _church("The Shire", "Grass and round doors; the fine layers do much of it."),
-        "underwater-ruin": _church("underwater ruin", "The light of all the picture changes."),
+        "underwater-ruin": _church("underwater ruin", "The light of the whole picture changes."),
         "minas-morgul": _church("Minas Morgul", "Light and color above all."),
         "car-1920": _car("2015", "1920", "Two years as the texts: what they share, the car, cancels out."),
         "car-dali": _style("Dali painting", "A painter's look on cars.", "cars"),

@@ -1,4 +1,4 @@
-"""Random latents, mixtures and noise of training steps, the same for both twins."""
+"""Draw the random latents, style mixtures and noise of training steps, the same for both generators."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .noise_pool import NoisePool
 
 
 class Sampler:
-    """Draws everything random of a training from one seed, on the CPU, so that a seed means the same on every device.
+    """Source of all random draws of a training, from one seed on the CPU, so that a seed means the same on each device.
 
     Args:
-        generator: the base, whose latents and noise maps are drawn.
-        seed: of all draws.
-        views: views of each image that CLIP sees; 0 for the images themselves.
+        generator: the base, for the sizes of latents and noise maps.
+        seed: random seed.
+        views: number of views of each image that CLIP sees; 0 for the images themselves.
 
     Attributes:
-        random: the CPU generator; its state is part of the state of a run.
+        random: the CPU random generator; its state is part of the state of a run.
     """
 
     def __init__(self, generator: Generator, seed: int, views: int = 0):
@@ -33,7 +33,7 @@ class Sampler:
         self.noise = NoisePool(generator, self.random)
 
     def batch(self, count: int, mixing: float = 0.0) -> Tensors:
-        """Latents, classes, mixture and noise maps of `count` images, on the generator's device; see `codes`.
+        """Draw latents, classes, crossover and noise maps of `count` images, on the generator's device; see `codes`.
 
         Args:
             count: number of images.
@@ -53,24 +53,24 @@ class Sampler:
         return drawn | self.noise.draw(count, self.random)
 
     def moves(self, count: int) -> Tensors:
-        """{"moves": the random views of `count` images}, on the generator's device; {} where there are no views."""
+        """Draw random views of `count` images: {"moves": tensor on the generator's device}, or {} without views."""
         if not self.views:
             return {}
         return {"moves": random_moves(self.views, count, self.random).to(self.generator.device)}
 
     def crop(self, count: int) -> Callable[[Tensor], Tensor]:
-        """A function that shows a random part of each view of `count` images."""
+        """Draw a random crop for each view of `count` images; returns the function that cuts them out."""
         return random_crops(count * max(self.views, 1), self.random)
 
     @staticmethod
     def codes(mapping: MappingNetwork, drawn: Tensors) -> Tensor:
-        """Codes [count, num_ws, w_dim] that a mapping network makes of a batch, not truncated.
+        """Map drawn latents to codes [count, num_ws, w_dim], without truncation.
 
-        Both twins get the same z and the same mixture.
+        Both generators get the same z and the same crossover.
         """
         first, second = mapping(drawn["z"], label=drawn.get("label", 0)).chunk(2)
         return mix_latents(first, second, drawn["crossover"])
 
     def noise_maps(self, drawn: Tensors) -> Tensors:
-        """The noise maps of a batch, {layer: [count, 1, H, W]}."""
+        """The drawn noise maps {layer: [count, 1, H, W]}."""
         return {name: drawn[name] for name in self.noise.shapes}

@@ -1,4 +1,4 @@
-"""The state of a run under way, in memory and as a file, so that it can go on exactly as if it had never stopped."""
+"""The state of a run, in memory and as a file, from which it resumes exactly as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from ..checkpoint.saving import write_safetensors
 from ..errors import NadaError, UsageError
 
 KEY, VERSION = "nada-run", 1
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam knows of a tensor
-SHAPE = {  # of a state's description; what a whole run writes into its recipe is there
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # Adam's state of each tensor, by PyTorch's names
+SHAPE = {  # schema of a state's description; a state always has the recipe entries that are optional elsewhere
     "recipe": RECIPE | {"source": str, "target": str, "base": str, "iterations_done": int, "clip": RECIPE["clip?"]},
     "goal": {"source": str, "directions": [str], "targets": [str]},
     "layers": [str],
     "notes": dict,
     "key?": str,
 }
-FREE = {"iterations", "iterations_done", "cuda_graphs"}  # of a recipe: may differ between a run and its continuation
+FREE = {"iterations", "iterations_done", "cuda_graphs"}  # recipe entries that may differ when a run is resumed
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Everything that a run needs beside its base generator and its CLIP models.
+    """Everything needed to resume a run, except its base generator and its CLIP models.
 
     Attributes:
-        tensors: {name: tensor} on the CPU: what is trained, Adam's averages, and the random state.
-        recipe: of the run so far.
-        goal: what it aims at, from `Goal.packed`.
-        layers: trained in the last step, which the next ones may go on with.
-        notes: JSON-able, for whoever keeps the state: history, file names.
-        key: cache key of the run, for whoever keeps the state.
+        tensors: {name: tensor} on the CPU: trained tensors, Adam's averages, and the random state.
+        recipe: recipe of the run so far.
+        goal: the goal, from `Goal.packed`.
+        layers: names of the layers trained in the last step, which the next steps may continue to train.
+        notes: JSON-serializable notes of the caller, such as history and file names.
+        key: cache key of the run, or "".
     """
 
     tensors: dict[str, Tensor]
@@ -51,7 +51,7 @@ class RunState:
 
 
 def optimizer_tensors(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Named copies of the trained tensors, and of what Adam knows of each that it has moved."""
+    """Copy the trained tensors and Adam's state to the CPU, by name."""
     tensors = {}
     for name, leaf in leaves.items():
         tensors[f"trained.{name}"] = leaf.detach().cpu().clone()
@@ -62,11 +62,11 @@ def optimizer_tensors(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor])
 
 @torch.no_grad()
 def restore_optimizer(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-    """Put them back.
+    """Restore the tensors saved by `optimizer_tensors`.
 
     Raises:
-        NadaError: a tensor is missing, of another shape, or holds numbers that no training leaves: it would fail at
-            every attempt to continue.
+        NadaError: a tensor is missing, has another shape, or holds numbers that no training produces: the run would
+            fail at every attempt to resume.
     """
     for name, leaf in leaves.items():
         leaf.copy_(_saved(tensors, f"trained.{name}", leaf.shape))
@@ -75,7 +75,7 @@ def restore_optimizer(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor],
             average = _saved(tensors, f"exp_avg.{name}", leaf.shape)
             square = _saved(tensors, f"exp_avg_sq.{name}", leaf.shape, low=0)
             averages = (part.to(leaf, copy=True) for part in (average, square))
-            optimizer.state[leaf] = dict(zip(MOMENTS, [step, *averages], strict=True))
+            optimizer.state[leaf] = dict(zip(ADAM_STATE, [step, *averages], strict=True))
 
 
 def _saved(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, low: float = -inf) -> Tensor:
@@ -91,14 +91,14 @@ def _saved(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, low: flo
 
 
 def refuse_another(state: RunState, recipe: Mapping[str, Any]) -> None:
-    """Make sure that a run may continue from a state.
+    """Check that a run can be resumed from a state.
 
     Args:
-        state: of the run.
-        recipe: of the continuation, from `Adaptation.recipe`.
+        state: the saved state.
+        recipe: recipe of the resumed run, from `Adaptation.recipe`.
 
     Raises:
-        UsageError: it started from another generator, has other CLIP models or other settings.
+        UsageError: the saved run has another base generator, other CLIP models or other settings.
     """
     if state.recipe.get("base") != recipe["base"]:
         raise UsageError("the run started from another base generator; give the one that it was started with")
@@ -106,7 +106,9 @@ def refuse_another(state: RunState, recipe: Mapping[str, Any]) -> None:
     names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
     if names:
         changes = ", ".join(f"{name} is {ours.get(name)!r} instead of {theirs.get(name)!r}" for name in names)
-        raise UsageError(f"the run was started otherwise: {changes}. Only iterations and cuda_graphs may change")
+        raise UsageError(
+            f"the run was started with other settings: {changes}. Only iterations and cuda_graphs may change"
+        )
     for saved, model in zip(state.recipe["clip"], recipe["clip"], strict=True):
         if saved.get("fingerprint", model["fingerprint"]) != model["fingerprint"]:
             raise UsageError(
@@ -115,13 +117,13 @@ def refuse_another(state: RunState, recipe: Mapping[str, Any]) -> None:
 
 
 def _comparable(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal in a run and its continuation; weights of CLIP models are compared by themselves."""
+    """The recipe entries that must be equal to resume a run; fingerprints of CLIP models are compared separately."""
     clip = [{name: model.get(name) for name in ("name", "weight")} for model in recipe.get("clip", ())]
     return {name: value for name, value in recipe.items() if name not in FREE} | {"clip": clip}
 
 
 def save_state(state: RunState, path: str | os.PathLike[str]) -> None:
-    """Write a state as safetensors; the file appears whole or not at all."""
+    """Save a state as safetensors, atomically."""
     described = {"recipe": state.recipe, "goal": state.goal, "layers": list(state.layers), "notes": state.notes}
     described["key"] = state.key
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
@@ -129,31 +131,33 @@ def save_state(state: RunState, path: str | os.PathLike[str]) -> None:
 
 
 def load_state(path: str | os.PathLike[str]) -> RunState:
-    """Read a state.
+    """Read a state file.
 
     Raises:
         NadaError: the file does not exist, is not a state, is damaged, or was written by a later version.
     """
     if not Path(path).is_file():
-        raise NadaError(f"{path} does not exist; only a run with snapshots, or one that was stopped, can go on")
+        raise NadaError(
+            f"the state {path} does not exist; only a run with snapshots, or one that was stopped, can be resumed"
+        )
     description, tensors = read_own_file(path, KEY, VERSION, "run state", SHAPE)
     recipe, goal, layers, notes = (description[key] for key in ("recipe", "goal", "layers", "notes"))
     return RunState(tensors, recipe, goal, tuple(layers), notes, description.get("key", ""))
 
 
 def state_key(path: str | os.PathLike[str]) -> str:
-    """The cache key in a state file; "" if it has none or cannot be read."""
+    """Read the cache key of a state file; "" if it has none or cannot be read."""
     return str(_description(path).get("key", ""))
 
 
 def is_on_the_way(path: str | os.PathLike[str]) -> bool:
-    """Whether a state file is from before the end of its run; False if it cannot be read."""
+    """Whether a state file was saved before the end of its run; False if it cannot be read."""
     recipe = _description(path).get("recipe", {})
     return recipe.get("iterations_done", 0) < recipe.get("iterations", 0)
 
 
 def _description(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a state file says of itself; {} if it cannot be read."""
+    """Read the description of a state file, without its tensors; {} if it cannot be read."""
     try:
         return read_own_description(path, KEY, VERSION, "run state", SHAPE)
     except (NadaError, OSError):

@@ -1,7 +1,7 @@
-"""What an adaptation trains: which tensors of which layers, in full or through low-rank factors.
+"""The trainable tensors of an adaptation: parts of chosen layers, in full or through low-rank factors.
 
-A layer is named as everywhere ("b8.conv0", "b8.torgb"); beside those there are "b4.const", the constant that the
-synthesis network starts from, and "mapping".
+Besides the layers of the synthesis network ("b8.conv0", "b8.torgb"), "b4.const", its constant input, and "mapping" can
+be trained.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from torch import Tensor, nn
 
 from ..generators import Generator
 
-PARTS: dict[str, tuple[str, ...] | None] = {  # what of a layer trains; of constant and mapping network, everything
-    "weights": None,  # all of it
+PARTS: dict[str, tuple[str, ...] | None] = {  # trained parameters of a layer; constant and mapping train entirely
+    "weights": None,  # all parameters
     "affine": ("affine.weight", "affine.bias"),
     "stylespace": ("affine.bias",),  # styles = affine(w), so its bias offsets each channel's style for all w
-    "lora": ("weight", "bias"),  # the weight through its factors; without the few biases it learned less, measured
+    "lora": ("weight", "bias"),  # the weight through its factors; without the biases it learned less (measured)
 }
 KINDS = tuple(PARTS)
 
 
 class LoraWeight:
-    """A weight that is base + up @ down, its factors trained in its place (LoRA, Hu et al., arXiv 2106.09685).
+    """A weight base + up @ down whose factors are trained in its place (LoRA, Hu et al., arXiv 2106.09685).
 
-    The weight itself takes part in the network and receives the gradient; `pull` passes it on to the factors, `push`
-    brings their new values back. `up` starts at zero and `down` with variance 1 / rank: so Adam's first step moves the
-    entries of the weight about as far as it would without factors.
+    The network uses the weight itself, which receives the gradient; `pull` passes the gradient on to the factors, and
+    `push` writes the new product back. `up` starts at zero and `down` with variance 1 / rank, so that Adam's first step
+    moves the entries of the weight about as far as it would without factors.
 
     Args:
-        weight: [O, I, k, k] of a convolution.
-        rank: columns of `up` [O, rank] and rows of `down` [rank, I * k * k]; at most as many as the weight has.
-        random: a CPU generator.
+        weight: convolution weight [O, I, kernel, kernel].
+        rank: columns of `up` [O, rank] and rows of `down` [rank, I * kernel * kernel]; limited to the weight's own.
+        random: CPU generator of random numbers.
     """
 
     def __init__(self, weight: nn.Parameter, rank: int, random: torch.Generator):
@@ -44,7 +44,7 @@ class LoraWeight:
 
     @torch.no_grad()
     def pull(self) -> None:
-        """The chain rule, from the weight's gradient to those of the factors; none for a weight without one."""
+        """Turn the weight's gradient into those of the factors (chain rule); without a gradient, do nothing."""
         if self.weight.grad is None:
             return
         gradient = self.weight.grad.flatten(1)
@@ -53,7 +53,7 @@ class LoraWeight:
 
     @torch.no_grad()
     def push(self) -> None:
-        """The weight of the present factors."""
+        """Update the weight from the current factors."""
         self.weight.copy_(self.base + (self.up @ self.down).view_as(self.base))
 
 
@@ -61,14 +61,14 @@ class Trainable:
     """The tensors of a generator that its adaptation may change.
 
     Args:
-        generator: the trained twin. It holds the effective weights after every `step`.
-        layers: names of all layers that ever train.
+        generator: the trained generator. It holds the effective weights after every `step`.
+        layers: names of all layers that are ever trained.
         kind: one of `KINDS`.
-        rank: of "lora".
-        random: a CPU generator, for "lora".
+        rank: rank of the factors, for "lora".
+        random: CPU generator of random numbers, for "lora".
 
     Attributes:
-        leaves: {name: tensor}, what the optimizer moves.
+        leaves: {name: tensor}, the tensors that the optimizer updates.
     """
 
     def __init__(self, generator: Generator, layers: tuple[str, ...], kind: str, rank: int, random: torch.Generator):
@@ -92,16 +92,16 @@ class Trainable:
                 parameter.requires_grad_(True)
 
     def gradients(self, output: Tensor, slope: Tensor) -> dict[str, Tensor]:
-        """{"layer.part": gradient} of the parameters that are free, where `slope` is that of an output of theirs."""
+        """Backpropagate `slope`, the gradient at `output`: {"layer.part": gradient} of the free parameters."""
         names = ((f"{layer}.{part}", p) for layer, parts in self.parameters.items() for part, p in parts.items())
         free = {name: parameter for name, parameter in names if parameter.requires_grad}
         for parameter in free.values():
             parameter.grad = None
-        output.backward(slope)  # lays gradients out as their parameters are, which the optimizer counts on
+        output.backward(slope)  # gives gradients the memory layout of their parameters, which the optimizer relies on
         return {name: parameter.grad for name, parameter in free.items() if parameter.grad is not None}
 
     def step(self, optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor], layers: tuple[str, ...]) -> None:
-        """Let an optimizer over `leaves` move the named layers, by gradients under the names that `gradients` gives."""
+        """Update the named layers by one step of an optimizer over `leaves`, with the result of `gradients`."""
         for layer, parts in self.parameters.items():
             for part, parameter in parts.items():
                 parameter.grad = gradients.get(f"{layer}.{part}") if layer in layers else None
@@ -111,7 +111,7 @@ class Trainable:
         self.push()
 
     def push(self) -> None:
-        """Bring the generator up to date with the factors."""
+        """Update the generator's weights from all factors."""
         for pair in self.factors.values():
             pair.push()
 

@@ -1,4 +1,4 @@
-"""The trained twin: what of it trains, its optimizer, and its steps."""
+"""The trained generator with its trainable layers, its optimizer, and its steps."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ BETAS = (0.0, 0.99**0.8)  # StyleGAN2's (0, 0.99) with its factor 4/5 for lazy r
 
 
 class Trainer:
-    """A copy of a generator, with the optimizer that moves chosen layers of it.
+    """A copy of a generator, with an optimizer for selected layers.
 
     Args:
         generator: the base; it is copied.
-        config: what trains, and the step size.
-        random: a CPU generator, which low-rank factors start from.
+        config: configuration with layers, kind of training and learning rate.
+        random: CPU generator of random numbers, for the initial low-rank factors.
 
     Attributes:
-        generator: the trained twin.
+        generator: the trained generator.
         layers: names of the layers that the next step trains.
-        always: those of them that train in every step, whichever are chosen.
-        count: how many layers each choice takes; None where there is nothing to choose.
-        rate: step size of Adam.
+        always: names of the layers that train in every step, whichever are selected.
+        count: number of layers in each selection; None without selection.
+        learning_rate: learning rate of Adam.
     """
 
     def __init__(self, generator: Generator, config: AdaptConfig, random: torch.Generator):
@@ -37,24 +37,24 @@ class Trainer:
         self.count = config.layer_count(generator)
         self.layers = config.trained_layers(generator)
         self.always = config.extra_layers(generator)
-        self.rate = config.rate(generator)
+        self.learning_rate = config.effective_learning_rate(generator)
         self.trainable = Trainable(self.generator, self.layers, config.train, config.rank, random)
-        # Layers without a gradient are skipped and keep their state: a layer that was frozen for a while continues as
-        # it left off. (PyTorch before 2.0 let Adam's averages decay meanwhile, so that it came back with larger steps.)
-        fused = {"fused": True} if generator.device.type == "cpu" else {}  # a fifth of the time, measured
-        self.optimizer = torch.optim.Adam(self.trainable.leaves.values(), lr=self.rate, betas=BETAS, **fused)
+        # Adam skips layers without a gradient and keeps their state, so a layer that was frozen for a while continues
+        # where it stopped. (Before PyTorch 2.0 its averages decayed meanwhile, so that it resumed with larger steps.)
+        fused = {"fused": True} if generator.device.type == "cpu" else {}  # takes a fifth of the time (measured)
+        self.optimizer = torch.optim.Adam(self.trainable.leaves.values(), lr=self.learning_rate, betas=BETAS, **fused)
 
     @property
     def maps(self) -> bool:
-        """Whether the next step trains the mapping network, so that the twins have codes of their own."""
+        """Whether the next step trains the mapping network, so that the two generators have different codes."""
         return any(self.generator.layers[name].kind is LayerKind.MAPPING for name in self.layers)
 
     def choose(self, layers: tuple[str, ...]) -> None:
-        """Train these layers, and those that always train, from the next step on."""
+        """Train these layers, and those in `always`, from the next step on."""
         self.layers = (*layers, *self.always)
 
     def free(self, everything: bool = False) -> None:
-        """Let the layers of the next step receive gradients, or all that may ever train."""
+        """Let the layers of the next step receive gradients; with `everything`, all layers that may be trained."""
         self.trainable.free(tuple(self.trainable.parameters) if everything else self.layers)
 
     def freeze(self) -> None:
@@ -62,23 +62,23 @@ class Trainer:
         self.generator.requires_grad_(False)
 
     def reset(self) -> None:
-        """Forget the gradients of a step that failed."""
+        """Clear the gradients of a failed step."""
         self.optimizer.zero_grad(set_to_none=True)
         self.generator.zero_grad(set_to_none=True)
 
     def step(self, gradients: dict[str, Tensor]) -> None:
-        """Move the weights by one step of Adam along `Trainable.gradients`."""
+        """Update the weights by one step of Adam, with gradients from `Trainable.gradients`."""
         self.trainable.step(self.optimizer, gradients, self.layers)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Named copies on the CPU of what trains and of Adam's averages."""
+        """Copy the trained tensors and Adam's averages to the CPU, by name."""
         return optimizer_tensors(self.optimizer, self.trainable.leaves)
 
     def restore(self, tensors: dict[str, Tensor], layers: tuple[str, ...]) -> None:
-        """Continue from `tensors` of an earlier run whose last step trained `layers`.
+        """Restore the `tensors` of an earlier run whose last step trained `layers`.
 
         Raises:
-            NadaError: a layer is unknown, or a tensor is missing or of another shape.
+            NadaError: a layer is unknown, or a tensor is missing or has another shape.
         """
         if not set(layers) <= set(self.layers):
             raise NadaError("the state of the run is damaged: it trained layers that this run does not")

@@ -84,7 +84,7 @@ def test_a_killed_run_resumes_from_its_last_state(nada, tmp_path, monkeypatch):
             nada("adapt", *TEXTS, "--iterations", 6, "--out", tmp_path / "killed", "--snapshot-every", 4)
     assert list(RunFolder(tmp_path / "killed").states()) == [4]
     code, error = nada("adapt", *TEXTS, "--out", tmp_path / "killed")
-    assert (code, "continue it by --resume" in error) == (2, True), "a new run would destroy it"
+    assert (code, "resume it with --resume" in error) == (2, True), "a new run would destroy it"
     record = nada("adapt", "--resume", tmp_path / "killed")
     assert len(record["losses"]) == 6
     assert_equal(result(tmp_path / "killed"), result(tmp_path / "whole"))
@@ -185,9 +185,9 @@ def test_a_snapshot_is_a_style_of_its_base(nada, tmp_path):
 def test_resume_refuses_what_it_cannot_do(nada, tmp_path, small):
     nada("adapt", *TEXTS, "--iterations", 2, "--out", tmp_path / "run")
     for arguments, words in [
-        ((), "give --iterations with more"),
+        ((), "give a larger number as --iterations"),
         (("--iterations", 1), "has done 2 iterations"),
-        (("--iterations", 4, "--target", "pig"), "--target does not go with --resume"),
+        (("--iterations", 4, "--target", "pig"), "--target cannot be combined with --resume"),
         (("--iterations", 4, "--clip", "ViT-B/99"), "no CLIP architecture"),
     ]:
         code, error = nada("adapt", "--resume", tmp_path / "run", *arguments)

@@ -111,4 +111,4 @@ def test_the_middle_of_each_image(make, tmp_path, capsys):
     assert not (tmp_path / "wide").exists()
     with pytest.raises(SystemExit):
         make("--crop", "wide")
-    assert "write for example 512x384" in capsys.readouterr().err
+    assert "write WIDTHxHEIGHT, such as 512x384" in capsys.readouterr().err

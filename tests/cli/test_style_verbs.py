@@ -126,7 +126,7 @@ def test_mistakes_get_a_sentence_and_leave_files_alone(files, capsys):
     capsys.readouterr()
     for arguments, code, words in [
         (("diff", "base.safetensors", "ukiyoe.pt", "s.safetensors"), 2, "exists"),
-        (("diff", "base.safetensors", "ukiyoe.pt", "s.pt"), 2, "does not end in .safetensors"),
+        (("diff", "base.safetensors", "ukiyoe.pt", "s.pt"), 2, "must end in .safetensors"),
         (("diff", "base.safetensors", "other.safetensors", "o.safetensors"), 2, "different shapes (32 and 16 px)"),
         (("diff", "base.safetensors", "base.safetensors", "o.safetensors"), 2, "same weights"),
         (("diff", "s.safetensors", "ukiyoe.pt", "o.safetensors"), 1, "this is a style"),

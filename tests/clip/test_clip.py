@@ -230,7 +230,7 @@ def test_an_installation_that_does_not_fit_is_a_sentence(monkeypatch, missing):
 
     monkeypatch.delitem(sys.modules, "open_clip", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Refuse(), *sys.meta_path])
-    with pytest.raises(NadaError, match=r"cannot be imported .*install torch and torchvision anew"):
+    with pytest.raises(NadaError, match=r"cannot be imported .*reinstall torch and torchvision"):
         load_clip("demo")
 
 

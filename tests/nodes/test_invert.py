@@ -136,7 +136,7 @@ def test_a_damaged_state_is_set_aside_and_costs_no_photo(host, small, photo, cap
     damage(stored)
     again, _ = host.nodes.NADAInvertPhoto.execute(small, photo, **INVERT).args
     assert torch.equal(first, again)
-    assert "is of no use and is now called" in caplog.text
+    assert "cannot be used and was renamed" in caplog.text
     assert stored.with_name(f"{stored.name}.damaged").is_file()
     assert torch.equal(first, host.nodes.NADAInvertPhoto.execute(small, photo, **INVERT).args[0])
 
@@ -172,5 +172,5 @@ def test_out_of_memory_is_spared_then_gives_advice(host, small, photo, monkeypat
     options = INVERT if node == "NADAInvertPhoto" else TUNE | {"latents": sample_latents(small, 2)}
     with pytest.raises(torch.OutOfMemoryError):
         getattr(host.nodes, node).execute(small, photo, **options)
-    assert any("continues in 2 pieces" in text for text in host.texts)
+    assert any("continues in 2 chunks" in text for text in host.texts)
     assert host.texts[-1].startswith("out of memory, even one photo")

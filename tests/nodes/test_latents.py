@@ -68,7 +68,7 @@ def test_codes_from_files_are_listed_and_loaded(host, small):
         found = node.execute(small, "projected_w.npz").args[0]
     assert torch.equal(found, ws)
     assert not found.is_inference()
-    assert host.texts[-1] == "codes of 1 picture"
+    assert host.texts[-1] == "codes for 1 picture"
     assert node.execute(small, "e4e.pt").args[0].shape == (3, 8, 20)
     stamp = node.fingerprint_inputs(latents_name="e4e.pt")
     torch.save(torch.randn(2, 8, 20), folder / "e4e.pt")

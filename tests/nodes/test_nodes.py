@@ -175,7 +175,7 @@ def test_a_step_too_large_for_the_memory_is_repeated_in_pieces(host, small, clip
     shutil.rmtree(host.folder / "models" / "stylegan_runs")
     with_room_for(2)
     pieces = host.nodes.NADATextAdapt.execute(small, clip, **options, seed=5).args[0]
-    assert any(text.startswith("out of memory; continues in 2 pieces") for text in host.texts)
+    assert any(text.startswith("out of memory; continues in 2 chunks") for text in host.texts)
     for name, tensor in whole.state_dict().items():
         assert torch.allclose(tensor, pieces.state_dict()[name], atol=1e-4), name
 
@@ -383,7 +383,7 @@ def test_a_damaged_state_costs_only_the_time(host, small, clip, caplog):
     (path,) = runs.glob("*/states/iteration_00004.safetensors")
     path.write_bytes(b"not a state")
     assert train(host, small, clip).fingerprint() == first.fingerprint()
-    assert "is of no use and is now called" in caplog.text
+    assert "cannot be used and was renamed to" in caplog.text
     assert path.with_name(f"{path.name}.damaged").read_bytes() == b"not a state", "nothing is deleted"
 
 

@@ -119,7 +119,7 @@ def test_a_run_folder_is_picked_from_and_its_styles_are_listed(host, small, clip
     (runs / "mine" / "snapshots" / "iteration_00002.style.safetensors").unlink()
     assert pick.fingerprint_inputs(run="mine") != before
     for arguments, sentence in [
-        ({}, "no snapshots came: connect those"),
+        ({}, "no snapshots arrived: connect those"),
         ({"run": "mine"}, "connect the generator"),
         ({"run": "mine", "generator": moved(small)}, "started from another generator"),
         ({"run": "lost", "generator": small}, "no run 'lost'"),

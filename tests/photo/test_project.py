@@ -153,7 +153,7 @@ def test_settings_that_find_nothing_are_refused(changes, words):
 def test_photos_and_codes_that_do_not_fit_are_refused(small, clip):
     with pytest.raises(UsageError, match=r"\[N, 3, 32, 32\]"):
         project(small, torch.zeros(1, 3, 16, 16), config())
-    with pytest.raises(UsageError, match="codes to begin with"):
+    with pytest.raises(UsageError, match="codes to start from"):
         project(small, torch.zeros(1, 3, 32, 32), config(), start=torch.zeros(1, 2, 20))
     with pytest.raises(UsageError, match="nothing compares"):
         project(small, torch.zeros(1, 3, 32, 32), config(pyramid_weight=0.0))

@@ -111,7 +111,7 @@ def test_a_step_without_memory_is_retried_in_pieces(small, photo):
     *_, last = sparing(run, run, said.append)
     assert failures
     assert last.iteration == 6
-    assert "pieces" in said[0]
+    assert "chunks" in said[0]
     del run.trained.synthesis.forward
     assert torch.allclose(last.generator.synthesis(ws), expected.generator.synthesis(ws), atol=1e-4)
 

@@ -140,7 +140,7 @@ def test_animations_give_their_first_frame_and_say_so(tmp_path, caplog, form):
     with caplog.at_level(logging.WARNING):
         picture = read_picture(saved(solid(), tmp_path / "a", form, **options))
     assert np.abs(np.asarray(picture).astype(int) - RED).max() < 8
-    assert "several frames; the first one is taken" in caplog.text
+    assert "several frames; the first one is read" in caplog.text
 
 
 def test_a_camera_jpeg_with_a_small_second_picture_is_no_animation(tmp_path, caplog):

@@ -176,7 +176,7 @@ def test_an_unknown_hash_is_recorded_and_holds_from_then_on(tmp_path, served, mo
     assert record(path)["sha256"] == SHA256
     path.unlink()
     (served[0] / "dogs.pt").write_bytes(torch_bytes(rosinality_checkpoint(small_generator(seed=2))))
-    with pytest.raises(NadaError, match="not what was downloaded before"):
+    with pytest.raises(NadaError, match="not the file downloaded before"):
         download(unknown, tmp_path)
 
 

@@ -65,13 +65,3 @@ def texts_in(folder: str) -> list[str]:
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
     return found
-
-
-def test_links_of_the_troubleshooting_page_lead_somewhere():
-    text = TROUBLE.read_text("utf-8")
-    anchors = {re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in text.split("\n")}
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in anchors, target
-        else:
-            assert (TROUBLE.parent / target).is_file(), target

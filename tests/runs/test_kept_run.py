@@ -115,7 +115,7 @@ def test_a_lost_snapshot_costs_only_itself(small, clip, tmp_path, caplog):
     again = KeptRun(tmp_path, small, clip, config(), moments=3)
     assert list(again) == []
     assert [s.iteration for s in again.snapshots.moments] == [2, 6]
-    assert "is of no use" in caplog.text
+    assert "cannot be used" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_damaged_state_is_set_aside_and_the_run_starts_again(small, clip, tmp_
         pass
     assert_same(again.run.trained, whole.run.trained)
     assert path.with_name(f"{path.name}.damaged").is_file()
-    assert "is of no use" in caplog.text
+    assert "cannot be used" in caplog.text
     assert KeptRun(tmp_path, small, clip, config(iterations=2), moments=1).begin == 2
 
 
@@ -319,4 +319,4 @@ def test_no_memory_for_a_snapshot_costs_the_snapshot_only(small, clip, tmp_path,
     assert [step.iteration for step in kept] == [1, 2]
     assert kept.snapshots.moments == ()
     assert kept.is_stored
-    assert caplog.text.count("no memory for the snapshot") == 1
+    assert caplog.text.count("not enough memory for the snapshot") == 1

@@ -173,7 +173,10 @@ def test_its_own_files_come_back_bit_by_bit(tmp_path):
         ({"group_size": None}, "cannot be loaded"),
         ({"group_size": 0}, "cannot be built"),
         ({"conv_clamp": "x"}, "cannot be loaded"),
-        ({"conv_clamp": -1.0}, "cannot be built"),
+        ({"conv_clamp": -1.0}, "cannot be loaded"),
+        ({"conv_clamp": float("nan")}, "cannot be loaded"),
+        ({"conv_clamp": 10**400}, "cannot be loaded"),
+        ({"group_size": 10**600}, "cannot be"),
         ({"extra": {"more": {"weight": torch.zeros(2)}}}, "no complete"),
     ],
 )

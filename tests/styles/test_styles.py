@@ -243,7 +243,9 @@ def test_metadata_of_strangers_does_no_harm(small, adapted):
 
 def test_other_shapes_are_refused_with_both_sizes(small, wide, adapted):
     style = Style.between(small, adapted)
-    with pytest.raises(UsageError, match=r"32 px, and this one is of 16 px.*\[24, 4, 4\] there and \[48, 4, 4\] here"):
+    with pytest.raises(
+        UsageError, match=r"32 px, and this generator has 16 px.*\[24, 4, 4\] there and \[48, 4, 4\] here"
+    ):
         apply_style(wide, style)
     with pytest.raises(UsageError, match=r"different shapes \(32 and 16 px\)"):
         Style.between(small, wide)

@@ -71,7 +71,7 @@ def test_wrong_recordings_are_told_once_and_not_used(way, words, caplog):
     assert found == [0, 2, 4, 6, 8, 10]
     assert asked == [0, 1, 2, 3, 4, 5]
     (record,) = caplog.records
-    assert "without a recording" in record.message
+    assert "without a CUDA graph" in record.message
     assert words in record.message
 
 
@@ -79,7 +79,7 @@ def test_a_device_that_cannot_record_goes_on_as_ever(caplog):
     with caplog.at_level(logging.WARNING, "nada"):
         found, _ = calls(None)  # CUDA graphs, of tensors on the CPU
     assert found == [0, 2, 4, 6, 8, 10]
-    assert "without a recording" in caplog.text
+    assert "without a CUDA graph" in caplog.text
 
 
 def traced(function, tensors):

@@ -189,8 +189,8 @@ def test_a_run_that_is_out_of_memory_goes_on_in_pieces(small, judge):
     run = few(adapt(small, judge, settings))
     *_, last = sparing(run, run, said.append)
     assert said == [
-        "out of memory; continues in 2 pieces, which takes longer",
-        "out of memory; continues in 4 pieces, which takes longer",
+        "out of memory; continues in 2 chunks, which takes longer",
+        "out of memory; continues in 4 chunks, which takes longer",
     ]
     for name, tensor in whole.generator.state_dict().items():
         assert torch.allclose(tensor, last.generator.state_dict()[name], atol=1e-4), name

@@ -32,7 +32,7 @@ def test_every_preset_fits_every_size(generators, name):
         count, layers = config.layer_count(generator), config.trained_layers(generator)
         assert layers, size
         assert count is None or 1 <= count < len(layers), size
-        assert config.rate(generator) > 0
+        assert config.effective_learning_rate(generator) > 0
 
 
 @pytest.mark.parametrize("name", ["pig", "new-species", *(n for n, p in PRESETS.items() if p.kind == "animal")])

@@ -88,7 +88,7 @@ def test_the_state_is_a_copy(small, clip):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"target": "painting"}, "otherwise: target is 'painting' instead of 'sketch'. Only"),
+        ({"target": "painting"}, "other settings: target is 'painting' instead of 'sketch'. Only"),
         ({"learning_rate": 0.5}, "learning_rate is 0.5"),
         ({"seed": 3}, "seed is 3"),
         ({"train": "lora"}, "train is 'lora' instead of 'weights'"),

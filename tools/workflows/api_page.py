@@ -11,18 +11,19 @@ from graph import MUTED, NOTE, Graph
 INTRODUCTION = """\
 # Nodes and prompts, for scripts
 
-Written by `python tools/workflows/build.py` from the schemas of the nodes and the templates in *workflows/*.
+For people who script ComfyUI: a prompt for each task, then every node with its inputs and outputs. The page is written
+by `python tools/workflows/build.py` from the schemas of the nodes and the templates in *workflows/*.
 
 ComfyUI runs a *prompt*: {id: {"class_type", "inputs"}}, sent as {"prompt": ...} to `POST /prompt`. An input is a value,
 or ["id", n] for output number n of another node. Optional inputs may be left out. `GET /history/ID` has the results.
-Files that nodes save are in ComfyUI's *output* folder; `GET /object_info/NODE` lists the files that a loader offers.
+Files that nodes save are in ComfyUI's *output* folder. `GET /object_info/NODE` lists the files that a loader offers.
 
 Training nodes show before and after as their picture, and continue a cancelled training when the same prompt runs
 again. Prompts from before *NADA Training Options* still run: their training nodes may give its settings themselves.
 """
 TASKS = {  # what a template does for somebody who reads its prompt
     "quickstart": "Adapt a generator to a text and save the comparison",
-    "sketch_demo": "Adapt, pick a moment, keep it as a style, and make pictures",
+    "sketch_demo": "Adapt, pick a snapshot, keep it as a style, and make pictures",
     "style_images": "Adapt towards pictures",
     "dog_to_pig_demo": "Adapt with options, and move latent codes with a mapper",
     "mix_styles": "Add a style to another generator, with a strength",

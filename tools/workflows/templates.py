@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from graph import BETWEEN, BLUE, GRAY, GREEN, MUTED, ORANGE, PURPLE, Graph, Group, Kind, Node
 
 from nada.published.catalog import PUBLISHED_CLIPS, find_published
-from nada.training.presets import PRESETS, SELDOM
+from nada.training.presets import PRESETS, SELECT_EVERY_4TH
 
 NOTES = Path(__file__).parent / "notes"
 OPENAI = "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)"
@@ -32,7 +32,7 @@ TEMPLATES: dict[str, Template] = {}
 # What looks good on the demo's generators, where it differs from what their files recommend.
 DEMO_FACES = {"iterations": 75}
 DEMO_PIXAR = {"target": "3d render in the style of Pixar", "iterations": 40}
-DEMO_PIG = {**SELDOM, "source": "dog", "target": "pig", "layers": "auto", "iterations": 300}
+DEMO_PIG = {**SELECT_EVERY_4TH, "source": "dog", "target": "pig", "layers": "auto", "iterations": 300}
 
 
 class Start:
@@ -126,7 +126,7 @@ def quickstart(start: Start) -> Graph:
 def style_example(
     graph: Graph, start: Start, base: Node, clip: Node, settings: dict[str, Any]
 ) -> tuple[Node, Node, Node]:
-    """The adaptation to a style, a moment of it, its pictures, and the style as a file."""
+    """Build the adaptation to a style, a snapshot of it, its pictures, and the style as a file."""
     training, options = adapt(graph, base, clip, room=WHOLE, **settings)
     latents = graph.add("SampleLatents", generator=training, count=6)
     picked = graph.add("NADAPickSnapshot", room=PICTURE, snapshots=training, pick="last")
@@ -136,7 +136,7 @@ def style_example(
     gap = 24
     models(graph, base, clip, options, gap)
     graph.column(IMAGE, Group("2 Adapt", ORANGE, [training], 160), gap=gap)
-    moment = Group("3 Pick a moment", ORANGE, [picked], 80)
+    moment = Group("3 Pick a snapshot", ORANGE, [picked], 80)
     graph.column(IMAGE, moment, Group("Latents: which faces", BLUE, [latents]), gap=gap)
     graph.column(IMAGE, Group("5 Keep the style", GRAY, [style]), Group("4 Use it", PURPLE, [images]), gap=gap)
     graph.column(IMAGE, Group("The pictures", PURPLE, [save], 280))

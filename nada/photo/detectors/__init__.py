@@ -1,1 +1,1 @@
-"""Programs that find faces in a photo. Each needs a package or a model that not everyone has."""
+"""Face detectors. Each needs an optional package or a model that must be downloaded."""

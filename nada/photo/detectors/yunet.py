@@ -1,7 +1,7 @@
-"""Faces found by YuNet (Wu et al. 2023) through OpenCV, which is optional: `pip install stylegan-nada[photo]`.
+"""Detect faces with YuNet (Wu et al. 2023) through OpenCV, which is optional: `pip install stylegan-nada[photo]`.
 
-On 21 faces of 17 photos, the square from its five points has 1.01 times the side of the one from the 68 points of dlib,
-which FFHQ was made with (median; a standard deviation of 7 %), and its middle is 1.4 % of the side away.
+On 21 faces of 17 photos, the square from YuNet's five points has 1.01 times the side of the square from dlib's 68
+points, which FFHQ was made with (median; a standard deviation of 7 %), and its middle is 1.4 % of the side away.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ...pictures.convert import to_uint8
 from ..crop import Point
 from ..faces import Face
 
-SIDES = 320, 1280  # pixels that a photo's longer side is reduced to: YuNet finds faces of 10 to 300 pixels
-SCORE, OVERLAP, MOST = 0.7, 0.3, 500  # least score; largest overlap of two faces; candidates before that
-MAX_BYTES = 1 << 24  # of a model; the published one has 229,738
+SIDES = 320, 1280  # longer sides in pixels that a photo is reduced to: YuNet finds faces of 10 to 300 pixels
+SCORE, OVERLAP, MOST = 0.7, 0.3, 500  # smallest score; largest overlap of two faces; candidates before that check
+MAX_BYTES = 1 << 24  # largest size of a model; the published one has 229,738 bytes
 
 
 def yunet_faces(photo: Tensor, model: str | os.PathLike[str]) -> list[Face]:
@@ -68,7 +68,7 @@ def _opencv() -> Any:
 
 
 def _content(path: Path) -> bytes:
-    """The file; read here because OpenCV opens no path with letters beyond ASCII on Windows."""
+    """Read the model file here, because on Windows OpenCV cannot open paths with letters outside ASCII."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise NadaError(f"{path} is no YuNet model: it has more than {MAX_BYTES >> 20} MB")
@@ -81,7 +81,7 @@ def _content(path: Path) -> bytes:
 
 
 def _at_size(cv2: Any, model: Any, photo: Tensor, side: int) -> list[tuple[float, Face]]:
-    """Faces with their scores, found in the photo reduced to a longer side."""
+    """Return the faces, with their scores, in the photo reduced to a longer side of `side` pixels."""
     height, width = photo.shape[-2:]
     scale = min(side / max(height, width), 1.0)
     small = (max(round(height * scale), 1), max(round(width * scale), 1))
@@ -94,7 +94,7 @@ def _at_size(cv2: Any, model: Any, photo: Tensor, side: int) -> list[tuple[float
 
 
 def _face(row: Any, across: float, down: float) -> Face:
-    """The four points of a face from a row of the detector.
+    """Return the face in a row of the detector's result.
 
     A row holds the box, the eyes, the nose, the corners of the mouth (the person's right before the left), the score.
     """
@@ -106,5 +106,5 @@ def _face(row: Any, across: float, down: float) -> Face:
 
 
 def _same(face: Face, other: Face) -> bool:
-    """Whether both are one face, found at two sizes."""
+    """Whether two detections, at two sizes, are the same face."""
     return dist(face.points[0], other.points[0]) < 0.5 * dist(other.points[0], other.points[1])

@@ -1,1 +1,1 @@
-"""Encoders: networks that find the codes of a picture at one look, or at a few."""
+"""Encoders: networks that find the codes of a picture in one pass, or in a few."""

@@ -1,4 +1,4 @@
-"""Encoders from the files of their authors, recognized by content and read without running anything in them."""
+"""Load encoders from the files of their authors, recognized by content, without executing anything in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ...errors import CheckpointError, UsageError
 from .published import CodeNetwork, EncoderConfig, PublishedEncoder
 from .trunks import UNITS
 
-MARK = "encoder.styles.0.linear.weight"  # what all of them have, behind any prefix
+MARK = "encoder.styles.0.linear.weight"  # a tensor that all encoders have, under any prefix
 KINDS = {  # "encoder_type" in the files' options -> whether codes are offsets from the first
     "GradualStyleEncoder": False,
     "Encoder4Editing": True,
@@ -30,20 +30,21 @@ KINDS = {  # "encoder_type" in the files' options -> whether codes are offsets f
     "ResNetBackboneEncoder": False,
     "ResNetProgressiveBackboneEncoder": True,
 }
-MAX_WS = 64  # codes; 18 at 1024 pixels
-SMALL, MARKED = 1 << 19, 256  # numbers in a tensor of the generator that is compared, and how many of them are
-MAX_NUMBERS = 1 << 29  # weights; e4e at 1024 pixels has half of that
+MAX_WS = 64  # largest number of codes; there are 18 at 1024 pixels
+# Generators are compared by the first MARKED numbers of each tensor with at most SMALL_TENSOR numbers.
+SMALL_TENSOR, MARKED = 1 << 19, 256
+MAX_NUMBERS = 1 << 29  # largest number of weights; e4e at 1024 pixels has half as many
 COUNTER = "num_batches_tracked"
-HEADS = ("styles.", "latlayer")  # names outside the trunk
+HEADS = ("styles.", "latlayer")  # prefixes of names outside the trunk
 ADVICE = "give an encoder of pSp, e4e or ReStyle as its authors publish it"
 
 
 @torch.inference_mode(False)
 def load_published_encoder(path: str | os.PathLike[str]) -> PublishedEncoder:
-    """An encoder of pSp, e4e or ReStyle, on the CPU, without gradients.
+    """Load an encoder of pSp, e4e or ReStyle, on the CPU and without gradients.
 
     Args:
-        path: the file of its authors, with the generator that it was trained for, or without it.
+        path: the file of its authors, with or without the generator that the encoder was trained for.
 
     Raises:
         CheckpointError: there is no such file, it is damaged, or holds no such encoder.
@@ -62,10 +63,10 @@ def load_published_encoder(path: str | os.PathLike[str]) -> PublishedEncoder:
 
 
 def _prefix(document: Document) -> str:
-    """What stands before the names of the encoder's tensors.
+    """Return the key prefix of the encoder's tensors.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: the file holds no encoder.
     """
     found = [name.removesuffix(MARK) for name in document.tensors if re.search(rf"(^|\.){re.escape(MARK)}$", name)]
     if not found:
@@ -74,12 +75,12 @@ def _prefix(document: Document) -> str:
 
 
 def _config(views: dict[str, TensorView], document: Document, prefix: str) -> EncoderConfig:
-    """Kind and sizes: the former from the options beside the tensors, the latter from their shapes."""
+    """Return the encoder's config: its kind from the options in the file, its sizes from the shapes of its tensors."""
     options = _options(document)
     kind = options.get("encoder_type")
     if kind not in KINDS:
         raise CheckpointError(
-            f"the file says that its encoder is {ascii(kind)[:80]}, and known are {', '.join(KINDS)}; {ADVICE}"
+            f"the file says that its encoder is {ascii(kind)[:80]}; supported are {', '.join(KINDS)}; {ADVICE}"
         )
     trunk = "ir_se" if "input_layer.0.weight" in views else "resnet"
     first = "input_layer.0.weight" if trunk == "ir_se" else "conv1.weight"
@@ -106,7 +107,7 @@ def _config(views: dict[str, TensorView], document: Document, prefix: str) -> En
 
 
 def _options(document: Document) -> dict[str, object]:
-    """Numbers and texts in the options of the file, by their own names."""
+    """Return numbers and texts in the file's options by name, without prefixes."""
     found = {name: re.fullmatch(r"(?:.*\.)?opts\.(\w+)", name) for name in document.attributes}
     return {match[1]: document.attributes[name] for name, match in found.items() if match}
 
@@ -118,9 +119,9 @@ def _shape(views: dict[str, TensorView], name: str, rank: int) -> tuple[int, ...
 
 
 def _tensors(views: dict[str, TensorView], config: EncoderConfig) -> dict[str, Tensor]:
-    """The numbers of the network by the names that it has here, compared with the shapes that they must have.
+    """Read the network's tensors by the names that they have here, and check their shapes.
 
-    Tensors that the network does not have are ignored: files hold the layers that ArcFace has after the trunk.
+    Other tensors are ignored: the files also hold the layers that follow the trunk in ArcFace.
     """
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in CodeNetwork(config).state_dict().items()}
@@ -143,7 +144,7 @@ def _tensors(views: dict[str, TensorView], config: EncoderConfig) -> dict[str, T
 
 
 def _network(config: EncoderConfig, tensors: dict[str, Tensor]) -> CodeNetwork:
-    """The network with the tensors themselves in it; nothing is copied or drawn at random."""
+    """Build the network from the tensors, without copying them or drawing initial weights."""
     with torch.device("meta"):
         network = CodeNetwork(config)
     counters = {name: torch.zeros((), dtype=torch.long) for name in network.state_dict() if name.endswith(COUNTER)}
@@ -152,7 +153,7 @@ def _network(config: EncoderConfig, tensors: dict[str, Tensor]) -> CodeNetwork:
 
 
 def _average(document: Document, config: EncoderConfig) -> Tensor:
-    """The code that the network's results are relative to: [num_ws, w_dim], or [1, w_dim] for all of them."""
+    """Return the code that the network's results are relative to: [num_ws, w_dim], or [1, w_dim] for all codes."""
     if config.channels == 3 and _options(document).get("start_from_latent_avg") is False:
         return torch.zeros(1, config.w_dim)
     found = [view for name, view in document.tensors.items() if re.fullmatch(r"(.*\.)?latent_avg", name)]
@@ -168,9 +169,9 @@ def _average(document: Document, config: EncoderConfig) -> Tensor:
 
 
 def _marks(document: Document) -> dict[str, Tensor]:
-    """The first numbers of the small tensors of the generator in the file, which tell it from others."""
+    """Return the first numbers of small tensors of the generator in the file, which identify the generator."""
     if not rosinality.matches(document):
         return {}
     tensors = rosinality.convert(document).tensors
-    small = (name for name, view in tensors.items() if name.startswith("synthesis.") and view.numel <= SMALL)
+    small = (name for name, view in tensors.items() if name.startswith("synthesis.") and view.numel <= SMALL_TENSOR)
     return {name: tensors[name].read().flatten()[:MARKED].clone() for name in small if not name.endswith(NOISE)}

@@ -1,4 +1,4 @@
-"""Encoders from files of any kind, and those that are included."""
+"""Load encoders from files of any kind, and included ones by name."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from .small import SmallEncoder, is_small_encoder, load_small_encoder
 
 
 def load_encoder(source: str | os.PathLike[str]) -> PublishedEncoder | SmallEncoder:
-    """An encoder on the CPU, without gradients. Nothing in the file is executed.
+    """Load an encoder, on the CPU and without gradients. Nothing in the file is executed.
 
     Args:
-        source: a file of pSp, e4e or ReStyle, one of tools/demo_world/train_encoder.py, or the name of an included one.
+        source: a file of pSp, e4e or ReStyle, a file of tools/demo_world/train_encoder.py, or the name of an included
+            encoder.
 
     Raises:
         CheckpointError: there is no such file, it is damaged, or holds no encoder.
@@ -26,7 +27,7 @@ def load_encoder(source: str | os.PathLike[str]) -> PublishedEncoder | SmallEnco
 
 
 def describe(encoder: PublishedEncoder | SmallEncoder) -> dict[str, Any]:
-    """The kind of an encoder as plain data, for people."""
+    """Describe an encoder as JSON-able data, for people."""
     if isinstance(encoder, PublishedEncoder):
         return describe_published(encoder.config)
     config = encoder.config

@@ -1,8 +1,8 @@
 """The encoders pSp (Richardson et al. 2020), e4e (Tov et al. 2021) and ReStyle (Alaluf et al. 2021).
 
-All of them read W+ codes off feature maps, one small convolutional head a code. pSp and e4e look once, at a pyramid of
-three maps; ReStyle looks several times, at the picture and at what its last codes look like, and reads the last map.
-In the variants after e4e all codes but the first are offsets from it.
+All of them compute W+ codes from feature maps, with one small convolutional head for each code. pSp and e4e make one
+pass, and use a pyramid of three maps. ReStyle makes several passes over the picture and the image of its last codes,
+and uses the last map only. In e4e and variants of it, all codes except the first are offsets from the first.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ...pictures.convert import middle, to_rgb
 from .trunks import UNITS, IrSe, ResNet
 
 log = logging.getLogger(__name__)
-SIDE = 256  # of the pictures that the networks look at
-COARSE, MIDDLE = 3, 7  # codes read off the last map of a pyramid, and off the last two maps
-BATCH = 8  # images at a time
+SIDE = 256  # side of the networks' input in pixels
+COARSE, MIDDLE = 3, 7  # codes below COARSE use the last map of a pyramid, those below MIDDLE the second last
+BATCH = 8  # images in a batch
 TRUNKS = {"ir_se": IrSe, "resnet": ResNet}
-SAME = 1e-3  # largest difference of two generators' tensors, relative to the largest number, that makes them the same
+SAME = 1e-3  # largest difference of equal generators' tensors, relative to the largest number
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,25 @@ class EncoderConfig:
     """Sizes and kind of an encoder.
 
     Raises:
-        UsageError: they are impossible.
+        UsageError: a value is impossible.
     """
 
     offsets: bool
-    """Whether all codes but the first are offsets from it, as in e4e."""
+    """Whether all codes except the first are offsets from the first, as in e4e."""
     trunk: str
-    """One of `TRUNKS`."""
+    """Name of the trunk, one of `TRUNKS`."""
     widths: tuple[int, ...]
     """Channels of the trunk's first layer and of its four stages."""
     num_ws: int
     w_dim: int
     pyramid: bool
-    """Whether codes are read off three maps (pSp, e4e) or off the last one (ReStyle)."""
+    """Whether codes are computed from three maps (pSp, e4e) or from the last one (ReStyle)."""
     channels: int = 3
-    """3 for a picture; 6 for a picture and what the last codes look like, as in ReStyle."""
+    """Channels of the input: 3 for a picture, 6 for a picture and the image of the last codes, as in ReStyle."""
     wide: bool = False
     """Whether pictures have a ratio of 4:3, between the black bars of a square (cars)."""
     iterations: int = 5
-    """Looks of an encoder with 6 channels."""
+    """Number of passes of an encoder with 6 channels."""
 
     def __post_init__(self) -> None:
         sizes = (*self.widths, self.num_ws, self.w_dim, self.iterations)
@@ -71,7 +71,7 @@ class EncoderConfig:
 
 
 class Head(nn.Module):
-    """A code from a feature map: convolutions that halve it until one place is left, and a linear layer."""
+    """Head that computes a code from a feature map: convolutions that halve it down to 1x1, and a linear layer."""
 
     def __init__(self, narrow: int, w_dim: int, side: int):
         super().__init__()
@@ -79,7 +79,7 @@ class Head(nn.Module):
         for i in range(int(log2(side))):
             layers += [nn.Conv2d(narrow if i == 0 else w_dim, w_dim, 3, 2, 1), nn.LeakyReLU(0.01)]
         self.convs = nn.Sequential(*layers)
-        self.linear = nn.Linear(w_dim, w_dim)  # its stored weights are divided by sqrt(w_dim) where it is used
+        self.linear = nn.Linear(w_dim, w_dim)  # `forward` divides its stored weights by sqrt(w_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.convs(x).flatten(1)
@@ -87,7 +87,7 @@ class Head(nn.Module):
 
 
 class CodeNetwork(nn.Module):
-    """Pictures [N, channels, 256, 256] (192 x 256 if wide) -> codes relative to the average, [N, num_ws, w_dim]."""
+    """Network: pictures [N, channels, 256, 256] (192 x 256 if wide) -> codes less the average, [N, num_ws, w_dim]."""
 
     def __init__(self, config: EncoderConfig):
         super().__init__()
@@ -119,11 +119,11 @@ class PublishedEncoder(nn.Module):
     """An encoder from a file of its authors.
 
     Args:
-        config: its kind and sizes.
-        network: of that configuration.
+        config: kind and sizes.
+        network: network of that configuration.
         average: code that the network's results are relative to, [num_ws or 1, w_dim].
-        marks: the first numbers of tensors of the generator that it was trained for, by their names in
-            `Generator.state_dict()`; none if that is not known.
+        marks: the first numbers of tensors of the generator that the encoder was trained for, by their names in
+            `Generator.state_dict()`; empty if the generator is not known.
     """
 
     average: Tensor
@@ -137,7 +137,7 @@ class PublishedEncoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: Generator) -> Tensor:
-        """Codes of images at one look, or at several; see `nada.photo.contract.Encoder`."""
+        """Return the codes of images, found in one pass or several; see `nada.photo.contract.Encoder`."""
         self._check(generator)
         if not self.knows(generator):
             log.warning(
@@ -147,13 +147,13 @@ class PublishedEncoder(nn.Module):
         return torch.cat([self._codes(part.to(generator.device), generator) for part in images.split(BATCH)])
 
     def knows(self, generator: Generator) -> bool:
-        """Whether the generator is the one in the encoder's file; True if there is none to compare with."""
+        """Whether the generator is the one in the encoder's file; True if the file has no generator."""
         tensors = generator.state_dict()
         return all(name in tensors and _same(mark, tensors[name]) for name, mark in self.marks.items())
 
     def _check(self, generator: Generator) -> None:
         found, expected = (self.config.num_ws, self.config.w_dim), (generator.num_ws, generator.config.w_dim)
-        more_rows = self.config.wide and found[0] >= expected[0]  # those of cars were trained with rows to spare
+        more_rows = self.config.wide and found[0] >= expected[0]  # encoders of cars were trained with unused rows
         if found[1] != expected[1] or (found[0] != expected[0] and not more_rows):
             raise UsageError(
                 f"the encoder finds codes {list(found)}, and this generator takes {list(expected)}; load the generator "
@@ -161,16 +161,16 @@ class PublishedEncoder(nn.Module):
             )
 
     def _codes(self, images: Tensor, generator: Generator) -> Tensor:
-        looked_at = self._prepared(to_rgb(images.float()).clamp(-1, 1))
+        prepared = self._prepared(to_rgb(images.float()).clamp(-1, 1))
         codes = self.average.expand(len(images), self.config.num_ws, -1)
         if self.config.channels == 3:
-            return (codes + self.network(looked_at))[:, : generator.num_ws]
+            return (codes + self.network(prepared))[:, : generator.num_ws]
         for _ in range(self.config.iterations):
             reached = to_rgb(generator.synthesis(codes[:, : generator.num_ws], "const").float())
             reached = F.adaptive_avg_pool2d(reached, SIDE)
             if self.config.wide:
                 reached = _without_bars(reached)
-            codes = codes + self.network(torch.cat([looked_at, reached], dim=1))
+            codes = codes + self.network(torch.cat([prepared, reached], dim=1))
         return codes[:, : generator.num_ws]
 
     def _prepared(self, images: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ class PublishedEncoder(nn.Module):
 
 
 def _without_bars(images: Tensor) -> Tensor:
-    """The middle of square images with a ratio of 4:3; others as they are."""
+    """Cut the middle with a ratio of 4:3 out of square images; return other images as they are."""
     height, width = images.shape[-2:]
     if height != width:
         return images
@@ -189,12 +189,12 @@ def _without_bars(images: Tensor) -> Tensor:
 
 
 def _same(mark: Tensor, tensor: Tensor) -> bool:
-    """Whether a tensor begins with these numbers, up to rounding."""
+    """Whether a tensor begins with the numbers of `mark`, up to rounding."""
     mark, found = mark.to(tensor), tensor.flatten()[: len(mark)]
     return len(found) == len(mark) and bool((mark - found).abs().max() <= SAME * mark.abs().max().clamp(min=1e-6))
 
 
 def describe(config: EncoderConfig) -> dict[str, Any]:
-    """The kind of an encoder as plain data, for people."""
+    """Describe an encoder's configuration as JSON-able data, for people."""
     trunk = {"ir_se": "IR-SE-50", "resnet": "ResNet-34"}[config.trunk]
     return {"encoder": config.name, "trunk": trunk, "codes": [config.num_ws, config.w_dim]}

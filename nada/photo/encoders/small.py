@@ -1,4 +1,4 @@
-"""A small encoder for a small generator, as tools/demo_world/train_encoder.py trains it: a megabyte or two."""
+"""Small encoder, of one or two megabytes, for a small generator; tools/demo_world/train_encoder.py trains it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ...errors import CheckpointError, NadaError, UsageError
 from ...generators import Generator
 
 log = logging.getLogger(__name__)
-KEY, VERSION = "nada-encoder", 1  # of its description in the file's metadata
+KEY, VERSION = "nada-encoder", 1  # key and format of the description in the file's metadata
 MAX_BYTES = 1 << 26
-LAST = 4  # px of the last feature maps
-MAX_SIZE = 1024  # of any of its sizes
+LAST = 4  # side of the last feature maps in pixels
+MAX_SIZE = 1024  # limit of every size in a config
 SHAPE: dict[str, Any] = {
     "config": {"size": int, "widths": [int], "hidden": int, "num_ws": int, "w_dim": int},
     "base": str,
@@ -37,15 +37,15 @@ class SmallEncoderConfig:
     """Sizes of a small encoder.
 
     Raises:
-        UsageError: they are impossible.
+        UsageError: a size is impossible.
     """
 
     size: int
-    """Side of the images it looks at, in pixels: 4 times a power of two, one doubling for each width."""
+    """Side of the network's input in pixels, 4 * 2 ** len(widths)."""
     widths: tuple[int, ...]
-    """Channels of the stages, each of half the resolution; multiples of 8."""
+    """Channels of the stages, each of which halves the resolution; multiples of 8."""
     hidden: int
-    """Numbers between the features and the codes."""
+    """Width of the hidden layer between features and codes."""
     num_ws: int
     w_dim: int
 
@@ -61,12 +61,13 @@ class SmallEncoderConfig:
 
 
 class SmallEncoder(nn.Module):
-    """Convolutions, then one code w and what each layer's differs from it (as e4e, arXiv 2102.02766). Frozen.
+    """Small convolutional encoder: a code w, and offsets from it for other layers (as e4e, arXiv 2102.02766). Frozen.
 
     Attributes:
-        base: fingerprint of the generator that it was trained for.
-        recipe: JSON-able, how it was trained.
-        mean, spread: of the generator's codes, [w_dim] and []: the network's output is relative to them.
+        base: fingerprint of the generator that the encoder was trained for.
+        recipe: settings of its training, JSON-able.
+        mean, spread: mean and standard deviation of the generator's codes, [w_dim] and []: the network's output is
+            relative to them.
     """
 
     mean: Tensor
@@ -86,7 +87,7 @@ class SmallEncoder(nn.Module):
         self.register_buffer("spread", torch.ones([]))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [N, 3, H, W] in about [-1, 1] -> codes [N, num_ws, w_dim]."""
+        """Map images [N, 3, H, W] in about [-1, 1] to codes [N, num_ws, w_dim]."""
         size = self.config.size
         if images.shape[-2:] != (size, size):
             images = resized(images, (size, size))
@@ -100,7 +101,7 @@ class SmallEncoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: Generator) -> Tensor:
-        """Codes of images at one look; see `nada.photo.contract.Encoder`."""
+        """Return the codes of images; see `nada.photo.contract.Encoder`."""
         found, expected = (self.config.num_ws, self.config.w_dim), (generator.num_ws, generator.config.w_dim)
         if found != expected:
             raise UsageError(f"the encoder finds codes {list(found)}; this generator takes {list(expected)}")
@@ -110,14 +111,14 @@ class SmallEncoder(nn.Module):
 
 
 def save_small_encoder(encoder: SmallEncoder, path: str | os.PathLike[str]) -> None:
-    """Write an encoder as safetensors, in half precision; the file appears whole or not at all."""
+    """Write an encoder atomically as safetensors, in half precision."""
     tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in encoder.state_dict().items()}
     description = {"format": VERSION, "config": asdict(encoder.config), "base": encoder.base, "recipe": encoder.recipe}
     write_safetensors(tensors, {KEY: strict_json(description)}, path)
 
 
 def is_small_encoder(path: str | os.PathLike[str]) -> bool:
-    """Whether a file says that it is such an encoder; False if it cannot be read."""
+    """Whether a file describes itself as such an encoder; False if it cannot be read."""
     try:
         return bool(read_own_description(path, KEY, VERSION, "encoder", {}))
     except (NadaError, OSError):
@@ -126,7 +127,7 @@ def is_small_encoder(path: str | os.PathLike[str]) -> bool:
 
 @torch.inference_mode(False)
 def load_small_encoder(path: str | os.PathLike[str]) -> SmallEncoder:
-    """An encoder from a file that `save_small_encoder` wrote. Nothing in the file is executed.
+    """Load an encoder from a file that `save_small_encoder` wrote. Nothing in the file is executed.
 
     Raises:
         CheckpointError: there is no such file, it is damaged, or another kind of file.

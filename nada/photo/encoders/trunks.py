@@ -1,6 +1,6 @@
 """The convolutional trunks of published encoders: IR-SE-50 of ArcFace, and ResNet-34 without its pooling.
 
-Attributes have the names of the published files, so that their tensors load as they are.
+Attributes have the names of tensors in the published files, so that these load as they are.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-UNITS = {"ir_se": (3, 4, 14, 3), "resnet": (3, 4, 6, 3)}  # of the four stages
-SQUEEZE = 16  # channels for each one between the layers of a gate
+UNITS = {"ir_se": (3, 4, 14, 3), "resnet": (3, 4, 6, 3)}  # number of residual units in each of the four stages
+SQUEEZE = 16  # factor by which a gate reduces the channels between its layers
 
 
 class Gate(nn.Module):
-    """Squeeze-and-excitation (Hu et al. 2018): channels weighted by what is in the whole picture."""
+    """Squeeze-and-excitation (Hu et al. 2018): weights for the channels, computed from the whole picture."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -71,8 +71,8 @@ class IrSe(nn.Module):
     """IR-SE-50: images [N, C, H, W] -> features of the stages with 1/4, 1/8 and 1/16 of the resolution.
 
     Args:
-        channels: of the images.
-        widths: of the first layer and of the four stages, each of which halves the resolution.
+        channels: number of channels of the images.
+        widths: channels of the first layer and of the four stages, each of which halves the resolution.
     """
 
     def __init__(self, channels: int, widths: Sequence[int]):
@@ -102,7 +102,7 @@ class ResNet(nn.Module):
 def _stages(
     unit: type[nn.Module], widths: Sequence[int], counts: Sequence[int], first_stride: int
 ) -> tuple[nn.Sequential, list[int]]:
-    """Units one after another, and the index of the last one of each stage but the first."""
+    """Return all units in sequence, and the index of the last unit of each stage after the first."""
     units: list[nn.Module] = []
     ends = []
     for stage, (count, wide) in enumerate(zip(counts, widths[1:], strict=True)):

@@ -1,4 +1,4 @@
-"""The operations that StyleGAN2 is made of: they run on any device, and are differentiable once."""
+"""StyleGAN2's operations, which run on any device and are differentiable once."""
 
 from .passes import SLOPE
 from .resample import FILTER_TAPS, resample_filter, upsample

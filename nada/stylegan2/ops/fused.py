@@ -1,7 +1,7 @@
-"""The passes beside the convolution as Triton kernels, each of which reads and writes the activations once.
+"""Fused Triton kernels for the passes around the convolution; each reads and writes the activations once.
 
-The same functions as in `passes`, with the same arguments and results, for contiguous tensors on a GPU. Sums are made
-in an order that does not change: the same run gives the same numbers.
+The functions have the arguments and results of those in `passes`, and take contiguous tensors on a GPU. The order of
+summation is fixed, so that the same run gives the same numbers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from .passes import SLOPE
 
-MOST = 1024  # pixels that one program works on
+MOST = 1024  # largest number of pixels for one program
 
 
 @triton.jit
 def _filtered(source, taps, at, height, width, pad, inside):
-    """A 4x4 filter, equal to its mirror image, at places `at` of a plane [height, width] padded by `pad` zeros."""
+    """Apply a symmetric 4x4 filter at places `at` of a plane [height, width] padded by `pad` zeros."""
     wide = width + 2 * pad - 3
     row, column = at // wide - pad, at % wide - pad
     total = tl.zeros(at.shape, tl.float32)
@@ -124,7 +124,7 @@ def _scale_backward(slope, x, sums, styles, pixels, block: tl.constexpr):
 def finish(
     y: Tensor, up_filter: Tensor | None, demod: Tensor, noise: Tensor | None, bias: Tensor, clamp: float | None
 ) -> Tensor:
-    """See `passes.finish`."""
+    """Run `passes.finish` as one kernel."""
     n, channels, height, width = y.shape
     if up_filter is not None:
         height, width = height - 1, width - 1
@@ -162,7 +162,7 @@ def finish_backward(
     clamp: float | None,
     wants_noise: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """See `passes.finish_backward`."""
+    """Run `passes.finish_backward` as one kernel, or as two with a filter."""
     n, channels, height, width = y.shape
     grid, block = _programs(n * channels, height * width)
     result, sums = torch.empty_like(y), demod.new_zeros(n, channels, grid[1], 3)
@@ -185,7 +185,7 @@ def finish_backward(
         )
         whole, total, of_noise = sums.sum(2).unbind(2)
         d_noise = None
-        if wants_noise and noise is not None:  # seldom: nothing else needs the sum over channels
+        if wants_noise and noise is not None:  # rare, and only this needs the sum over channels: no kernel for it
             d_noise = torch.einsum("nchw,nc->nhw", result.to(demod.dtype), 1 / demod)[:, None].sum_to_size(noise.shape)
         if up_filter is not None:
             dz, result = result, y.new_empty(n, channels, height + 1, width + 1)
@@ -195,7 +195,7 @@ def finish_backward(
 
 
 def scale_backward(slope: Tensor, x: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
-    """See `passes.scale_backward`."""
+    """Run `passes.scale_backward` as one kernel."""
     n, channels, height, width = x.shape
     slope = slope.contiguous()
     grid, block = _programs(n * channels, height * width)
@@ -206,16 +206,16 @@ def scale_backward(slope: Tensor, x: Tensor, styles: Tensor) -> tuple[Tensor, Te
 
 
 def _programs(planes: int, pixels: int) -> tuple[tuple[int, int], int]:
-    """How many programs share the work, and how many pixels each of them does."""
+    """Return the grid of programs that share the work, and the number of pixels of each."""
     block = min(MOST, triton.next_power_of_2(pixels))
     return (planes, triton.cdiv(pixels, block)), block
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
-    """A tensor for a kernel that does not look at it if it is None."""
+    """Return the tensor, or if it is None a placeholder for a kernel that does not read it."""
     return (other if tensor is None else tensor).contiguous()
 
 
 def _step(noise: Tensor | None) -> int:
-    """From the noise of one image to that of the next."""
+    """Return the distance in memory from the noise of one image to that of the next; 0 for shared or no noise."""
     return 0 if noise is None or len(noise) == 1 else noise[0].numel()

@@ -1,8 +1,8 @@
-"""Which way the passes beside the convolutions are done on a device: plain, or fused by Triton.
+"""Choose between plain and fused (Triton) passes around the convolutions, for each device.
 
-Triton comes with PyTorch on Linux and compiles for the card at hand, into a cache of its own, when a kernel is first
-used: nothing is built before a network runs on a GPU. There the kernels must give the numbers of the plain way, and in
-less time; otherwise, or where they cannot be built, the plain way stays in use.
+Triton comes with PyTorch on Linux and compiles for the installed card, into a cache of its own, when a kernel is first
+used: nothing is built before a network runs on a GPU. Kernels are used if they give the numbers of the plain passes in
+less time; otherwise, or if they cannot be built, the plain passes stay in use.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .resample import resample_filter
 
 log = logging.getLogger(__name__)
 
-TRIED = (2, 64, 256)  # images, channels and pixels a side that the ways are timed on
+TRIED = (2, 64, 256)  # images, channels and pixels a side of the timed example
 ROUNDS = 20
-TOLERANCE = {torch.float32: 2e-3, torch.bfloat16: 3e-2}  # of the largest value; the plain way may multiply in TF32
+TOLERANCE = {torch.float32: 2e-3, torch.bfloat16: 3e-2}  # relative to the largest value; plain passes may use TF32
 enabled = True
-"""Set to False for the plain way everywhere."""
+"""Switch for fused kernels; False uses the plain passes everywhere."""
 
 
 def passes_for(x: Tensor) -> ModuleType:
-    """The module, `passes` or `fused`, whose functions are to work on such activations."""
+    """Return the module, `passes` or `fused`, whose functions to use for such activations."""
     if not enabled or x.device.type != "cuda" or x.dtype not in TOLERANCE or not x.is_contiguous():
         return passes
     return _chosen(x.device)
@@ -44,7 +44,7 @@ def _chosen(device: torch.device) -> ModuleType:
         log.info("compiling kernels for %s, where Triton does not have them yet", device)
         compare(fused, device)
         seconds, plain_seconds = (_seconds(way, device) for way in (fused, passes))
-    except Exception as error:  # Triton raises whatever its compiler, the C compiler and the driver do
+    except Exception as error:  # Triton passes on any error of its compiler, the C compiler and the driver
         log.warning("no fused kernels on %s: %s", device, str(error)[:300] or type(error).__name__)
         return passes
     log.info("fused kernels take %.2f times as long as the plain way on %s", seconds / plain_seconds, device)
@@ -52,14 +52,18 @@ def _chosen(device: torch.device) -> ModuleType:
 
 
 def compare(way: ModuleType, device: torch.device) -> None:
-    """Hold a way's results to those of the plain one, on a few random tensors.
+    """Compare the results of an implementation with those of the plain one, on a few random tensors.
+
+    Args:
+        way: a module with the functions of `passes`.
+        device: device of the tensors.
 
     Raises:
-        ArithmeticError: they differ.
+        ArithmeticError: a result differs by more than `TOLERANCE`.
     """
     for precision, up, (maps, clamp) in product(TOLERANCE, (False, True), ((0, None), (1, None), (2, 1.0))):
         given = _example((2, 3, 37), device, precision, up, maps)
-        # The gradient of one and the same result: where one way rounds to the clamp and the other does not, it differs.
+        # Both gradients start from one result: where only one of two results is rounded to the clamp, they differ.
         given["result"] = passes.finish(given["y"].clone(), **given["rest"], clamp=clamp)
         found, wanted = (_results(w, given, clamp, maps > 0) for w in (way, passes))
         for name in wanted:
@@ -71,7 +75,7 @@ def compare(way: ModuleType, device: torch.device) -> None:
 def _example(
     size: tuple[int, int, int], device: torch.device, precision: torch.dtype, up: bool, maps: int
 ) -> dict[str, Any]:
-    """Random arguments for images, channels and pixels a side; `maps` of noise."""
+    """Return random arguments for `size` images, channels and pixels a side, with `maps` noise maps."""
     n, channels, side = size
     random = torch.Generator().manual_seed(0)
     normal = lambda *shape: torch.randn(*shape, generator=random).to(device)
@@ -92,7 +96,7 @@ def _example(
 
 
 def _results(way: ModuleType, given: dict[str, Any], clamp: float | None, wants_noise: bool) -> dict[str, Tensor]:
-    """What the functions of a way make of them, by name."""
+    """Return the results of an implementation for the given arguments, by name."""
     y = way.finish(given["y"].clone(), **given["rest"], clamp=clamp)
     names = ("convolution's gradient", "demod's", "noise's", "bias's", "x's", "styles'")
     back = way.finish_backward(given["slope"], given["result"], **given["rest"], clamp=clamp, wants_noise=wants_noise)
@@ -102,10 +106,10 @@ def _results(way: ModuleType, given: dict[str, Any], clamp: float | None, wants_
 
 
 def _seconds(way: ModuleType, device: torch.device) -> float:
-    """Seconds of a layer that doubles the resolution and one that does not, forward and backward."""
+    """Return the seconds that a layer with upsampling and one without take, forward and backward."""
     examples = [_example(TRIED, device, torch.float32, up, 1) for up in (True, False)]
     for i in range(1 + ROUNDS):
-        if i == 1:  # the first one builds
+        if i == 1:  # the first round compiles
             torch.cuda.synchronize(device)
             began = time.perf_counter()
         for given in examples:

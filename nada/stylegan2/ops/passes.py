@@ -1,6 +1,6 @@
-"""What a synthesis layer does beside its convolution, in plain PyTorch: filter, scale, noise, bias, leaky ReLU, clamp.
+"""The passes of a synthesis layer around its convolution in plain PyTorch: filter, scale, noise, bias, ReLU, clamp.
 
-`fused` does the same in fewer passes over the activations; `kernels` says which of the two is in use.
+`fused` does the same in fewer passes over the activations; `kernels` chooses between the two.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ SLOPE = 0.2
 def finish(
     y: Tensor, up_filter: Tensor | None, demod: Tensor, noise: Tensor | None, bias: Tensor, clamp: float | None
 ) -> Tensor:
-    """What follows the convolution, maybe in its result's memory; see `styled_conv2d`.
+    """Apply filter, scale, noise, bias, leaky ReLU and clamp after the convolution; see `styled_conv2d`.
 
     Args:
-        y: [N, O, H, W], or with a filter [N, O, H + 1, W + 1].
+        y: result of the convolution, which may be overwritten: [N, O, H, W], or with a filter [N, O, H + 1, W + 1].
         up_filter: [1, 1, 4, 4] or None.
         demod, noise, bias, clamp: [N, O], [N or 1, 1, H, W] or None, [O], a number or None.
 
@@ -46,12 +46,12 @@ def finish_backward(
     clamp: float | None,
     wants_noise: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """The gradient of `finish`, from its result y: with regard to the convolution's result, demod, noise and bias.
+    """Return the gradients of `finish` for the convolution's result, demod, noise and bias, from its result y.
 
-    With z the input of the leaky ReLU, sum(dz * z) is sum(dy * y). So the sum that demod wants, of dz times the
-    filtered result of the convolution, (z - noise - bias) / demod, needs neither z nor that.
+    With z the input of the leaky ReLU, sum(dz * z) equals sum(dy * y). The gradient of demod is the sum of dz times the
+    filtered result of the convolution, (z - noise - bias) / demod, and so can be computed without z.
     """
-    full = demod.dtype  # of sums, where y is of half the precision
+    full = demod.dtype  # dtype of sums, also where y has half precision
     if clamp is not None:
         slope = slope.masked_fill(y.abs() >= clamp, 0)
     whole = (slope * y).sum((2, 3), dtype=full)
@@ -71,11 +71,11 @@ def finish_backward(
 
 
 def scale_backward(slope: Tensor, x: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient of x * styles with regard to both, the first in the slope's memory."""
+    """Return the gradients of x * styles for x, written into `slope`, and for styles."""
     d_styles = (slope * x).sum((2, 3), dtype=styles.dtype)
     return slope.mul_(per_channel(styles, slope)), d_styles
 
 
 def per_channel(factors: Tensor, x: Tensor) -> Tensor:
-    """[N, C] as factors of x [N, C, H, W], in its precision."""
+    """Reshape factors [N, C] to multiply x [N, C, H, W], in the precision of x."""
     return factors.to(x.dtype)[:, :, None, None]

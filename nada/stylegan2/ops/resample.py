@@ -11,7 +11,7 @@ UP = 2  # StyleGAN2 only ever doubles the resolution
 
 
 def resample_filter() -> Tensor:
-    """The separable filter as one [1, 1, 4, 4] kernel, with the gain of 4 that zero insertion takes away."""
+    """Return the separable filter as a [1, 1, 4, 4] kernel that sums to 4, to make up for the inserted zeros."""
     taps = torch.tensor(FILTER_TAPS)
     kernel = torch.outer(taps, taps)
     return (kernel / kernel.sum() * UP**2)[None, None]
@@ -22,18 +22,18 @@ def _depthwise(kernel: Tensor, x: Tensor) -> Tensor:
 
 
 def blur(x: Tensor, kernel: Tensor) -> Tensor:
-    """Filter [N, C, H + 1, W + 1], as a stride-2 transposed 3x3 convolution leaves it, to [N, C, H, W]."""
+    """Filter the result of a stride-2 transposed 3x3 convolution: [N, C, H + 1, W + 1] -> [N, C, H, W]."""
     return F.conv2d(x, _depthwise(kernel, x), padding=1, groups=x.shape[1])
 
 
 def blur_backward(slope: Tensor, kernel: Tensor) -> Tensor:
-    """The gradient of `blur` with regard to its input: [N, C, H, W] -> [N, C, H + 1, W + 1]."""
+    """Return the gradient of `blur` for its input: [N, C, H, W] -> [N, C, H + 1, W + 1]."""
     return F.conv_transpose2d(slope, _depthwise(kernel, slope), padding=1, groups=slope.shape[1])
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     """Double the resolution: [N, C, H, W] -> [N, C, 2H, 2W].
 
-    Zero insertion followed by the filter, written as one depthwise transposed convolution (equal, and twice as fast).
+    One depthwise transposed convolution equals zero insertion followed by the filter, and is twice as fast.
     """
     return F.conv_transpose2d(x, _depthwise(kernel, x), stride=UP, padding=1, groups=x.shape[1])

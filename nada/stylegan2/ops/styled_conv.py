@@ -1,8 +1,8 @@
-"""What one layer of StyleGAN2's synthesis does: modulated convolution, noise, bias, leaky ReLU, clamp.
+"""The operation of a StyleGAN2 synthesis layer: modulated convolution, noise, bias, leaky ReLU, clamp.
 
-Weight (de)modulation is that of StyleGAN2, section 2.2 (Karras et al., arXiv 1912.04958, equations 1 and 3). The paper
-scales the weights for every image. Scaling the activations before and after one ordinary convolution gives the same
-numbers, needs no grouped convolution, and spares the weight gradient of layers that are frozen.
+Weights are modulated and demodulated as in StyleGAN2, section 2.2 (Karras et al., arXiv 1912.04958, equations 1 and 3).
+The paper scales the weights for every image. Scaling the activations before and after one ordinary convolution gives
+the same numbers, needs no grouped convolution, and no weight gradient for frozen layers.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ GAIN = 2**0.5  # keeps the variance through the leaky ReLU
 
 
 def demodulation(weight: Tensor, styles: Tensor, eps: float) -> Tensor:
-    """The factors that bring each output channel back to unit variance (equation 3), without building the weights.
+    """Return the factors that scale each output channel to unit variance (equation 3), without modulated weights.
 
     Args:
         weight: [O, I, k, k].
         styles: [N, I], the modulation.
-        eps: added to the variance.
+        eps: number added to the variance.
 
     Returns:
         [N, O], 1 / sqrt(sum_ik (styles_i * weight_oik)^2 + eps).
@@ -46,32 +46,32 @@ def styled_conv2d(
     up_filter: Tensor | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """leaky_relu(conv(x * styles, weight) * demod + noise + bias), clamped to +-clamp; "same" padding.
+    """Return leaky_relu(conv(x * styles, weight) * demod + noise + bias), clamped to +-clamp; "same" padding.
 
-    The leaky ReLU is positively homogeneous, so callers fold GAIN into demod, noise and bias instead of paying a pass
-    over the activations for it.
+    The leaky ReLU is positively homogeneous, so that callers can fold GAIN into demod, noise and bias, and save a pass
+    over the activations.
 
-    Between forward and backward nothing is kept but `x` and the result, which the next layer keeps anyway: what lies
-    between them is scaled or found again from these two. It is differentiable once.
+    For the backward pass only `x` and the result, which the next layer keeps anyway, are kept; intermediate values are
+    recomputed from them. The operation is differentiable once.
 
     Args:
-        x: [N, I, H, W]; its precision is that of the convolution and of the result.
+        x: [N, I, H, W]; convolution and result have its precision.
         weight: [O, I, k, k], shared by the batch.
         styles: [N, I], scales of the input channels.
         demod: [N, O], scales of the output channels.
         noise: [N or 1, 1, H', W'], already scaled by the layer's noise strength; None for none.
         bias: [O].
-        up_filter: [1, 1, 4, 4] doubles the resolution first (transposed convolution, then this filter); None keeps it.
-        clamp: largest magnitude that leaves the layer; None for no limit.
+        up_filter: [1, 1, 4, 4], filter after a transposed convolution that doubles the resolution; None keeps it.
+        clamp: largest magnitude of the output; None for no limit.
 
     Returns:
-        [N, O, H', W']: H' = H, or 2H with `up_filter`, likewise W'. Do not write into it.
+        [N, O, H', W']: H' = H, or 2H with `up_filter`, likewise W'. Do not write into the result.
     """
     return StyledConv.apply(x, weight, styles, demod, noise, bias, up_filter, clamp)
 
 
 class StyledConv(torch.autograd.Function):
-    """See `styled_conv2d`."""
+    """The autograd function of `styled_conv2d`."""
 
     @staticmethod
     def forward(
@@ -104,20 +104,20 @@ class StyledConv(torch.autograd.Function):
             d_weight = _convolve_backward(slope, x * per_channel(styles, x), weight.to(x.dtype), up, 1)
         if wants_x or wants_styles:
             d_x = _convolve_backward(slope, x, weight.to(x.dtype), up, 0)
-            del slope, found  # before more memory is needed
+            del slope, found  # frees memory before the next pass needs some
             d_x, d_styles = passes.scale_backward(d_x, x, styles)
         return d_x, d_weight, d_styles, d_demod, d_noise, d_bias, None, None
 
 
 def _convolve(x: Tensor, weight: Tensor, up: bool) -> Tensor:
-    """[N, I, H, W] -> [N, O, H, W], or with `up`, not yet filtered, [N, O, 2H + 1, 2W + 1]."""
+    """Convolve [N, I, H, W] to [N, O, H, W], or with `up`, not yet filtered, to [N, O, 2H + 1, 2W + 1]."""
     if up:
         return F.conv_transpose2d(x, weight.transpose(0, 1), stride=UP)
     return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
 
 def _convolve_backward(slope: Tensor, x: Tensor, weight: Tensor, up: bool, wanted: int) -> Tensor:
-    """The gradient of the convolution with regard to x (wanted: 0; its values do not count) or weight (1)."""
+    """Return the gradient of the convolution for x (wanted: 0; the values of x do not matter) or for weight (1)."""
     if up:
         weight, geometry = weight.transpose(0, 1), ((UP, UP), (0, 0), (1, 1), True, (0, 0), 1)
     else:
@@ -129,12 +129,12 @@ def _convolve_backward(slope: Tensor, x: Tensor, weight: Tensor, up: bool, wante
 
 
 def modulated_conv1x1(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
-    """The same for 1x1 weights without demodulation, to few channels (to-RGB layers).
+    """Apply a modulated 1x1 convolution without demodulation, to few channels (to-RGB layers).
 
-    One matrix product for each image: nothing as large as `x` is made, or kept for the gradient.
+    It is one matrix product for each image, so that no tensor as large as `x` is created or kept for the gradient.
 
     Args:
-        x: [N, I, H, W]; its precision is that of the product.
+        x: [N, I, H, W]; the product has its precision.
         weight: [O, I, 1, 1].
         styles: [N, I].
 
@@ -142,7 +142,7 @@ def modulated_conv1x1(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
         [N, O, H, W].
     """
     kernels = (weight[:, :, 0, 0] * styles[:, None]).to(x.dtype)  # [N, O, I]
-    if x.is_contiguous(memory_format=torch.channels_last):  # so that the gradient has that layout too
+    if x.is_contiguous(memory_format=torch.channels_last):  # gives the gradient the same layout
         pixels = x.movedim(1, 3).flatten(1, 2)  # [N, H * W, I]
         return (pixels @ kernels.mT).mT.unflatten(2, x.shape[2:])
     return (kernels @ x.flatten(2)).unflatten(2, x.shape[2:])
