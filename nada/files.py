@@ -105,7 +105,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         NadaError: as `atomic_path`.
     """
     with suppress(_NothingYet), atomic_path(path):
-        raise _NothingYet
+        raise _NothingYet("only the check was wanted")
 
 
 def finish(temp: Path, path: str | os.PathLike[str]) -> None:

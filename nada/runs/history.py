@@ -12,7 +12,7 @@ from ..checkpoint.metadata import NUMBER, fits
 from ..errors import NadaError
 from ..pictures.charts import layer_map, plot, stacked
 
-SHAPE = {"losses": [{str: NUMBER}], "layers": [[str]], "seconds": NUMBER}  # of what `packed` gives
+SHAPE = {"losses": [{str: NUMBER}], "layers": [[str]], "seconds": NUMBER}  # result of `packed`
 
 
 class History:

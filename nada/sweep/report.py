@@ -23,7 +23,7 @@ RESULTS, TABLE = "results.json", "results.csv"
 SETTLED = (DONE, STOPPED)
 FACTS = ("status", "iterations_done", "loss", "seconds", "folder", "error")  # columns beside settings and measures
 PLAIN = lambda value: not isinstance(value, (dict, list))
-ROW = {  # of results.json
+ROW = {  # shape of a row in results.json
     "folder": lambda value: isinstance(value, str) and bool(re.fullmatch(rf"{JOBS}/(?!\.+/)[^/\\:]+/", value)),
     "status": str,
     "job": str,
@@ -31,7 +31,7 @@ ROW = {  # of results.json
     "measures": {str: NUMBER},
 }
 PAUSE = 20  # times that writing the report takes: it is not written again before, so that it costs 5 % at most
-SUMMARY = {"settings": {str: PLAIN}, "iterations_done": int, "seconds": NUMBER}  # of a run, as `summary` has it
+SUMMARY = {"settings": {str: PLAIN}, "iterations_done": int, "seconds": NUMBER}  # shape of a `summary`
 Row = dict[str, Any]
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from .jobs import Job
 from .plan import STYLE, Evaluation
 
 FAILURE, EVALUATION = "failure.json", "evaluation"
-MEASURED = {"measures?": {str: {"mean": (NUMBER, None)}}, "setting?": {"encoders?": [{"name": str}]}}  # of a file
+MEASURED = {"measures?": {str: {"mean": (NUMBER, None)}}, "setting?": {"encoders?": [{"name": str}]}}
 DONE, STOPPED, FAILED, BEGUN, PENDING = STATUSES = ("done", "stopped", "failed", "begun", "pending")
 
 
@@ -97,7 +97,7 @@ def save_measures(folder: RunFolder, result: Mapping[str, Any], iteration: int |
 
 
 def load_measures(folder: RunFolder, iteration: int | None = None) -> dict[str, Any]:
-    """What `save_measures` wrote; {} if there is nothing that can be read, so that it is measured again."""
+    """Read measures that `save_measures` wrote; {} if they are missing or damaged, so that they are measured again."""
     return read_json_file(_measures_path(folder, iteration), MEASURED)
 
 
