@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..checkpoint import inspect_file
+from ..checkpoint.metadata import read_json_file, strict_json
 from ..errors import CheckpointError, NadaError
 from ..files import atomic_path, finish
 from .catalog import HUB_FILE, AnyPublished, PublishedClip, PublishedDetector, agrees
@@ -72,7 +72,7 @@ def _fetched(model: Model, part: Path, target: Path, progress: Progress | None) 
     _fetch(model, part, progress)
     record = _verified(model, part, target)
     with atomic_path(_record_path(target)) as temp:
-        temp.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        temp.write_text(strict_json(record, indent=1) + "\n", "utf-8")
     finish(part, target)
     return record["notes"]
 
@@ -327,6 +327,4 @@ def _record_path(target: Path) -> Path:
 
 
 def _recorded_hash(target: Path) -> str | None:
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        return str(json.loads(_record_path(target).read_text("utf-8"))["sha256"])
-    return None
+    return read_json_file(_record_path(target), {"sha256": str}).get("sha256")
