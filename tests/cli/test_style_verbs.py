@@ -62,7 +62,7 @@ def test_no_file_is_lost_to_a_preview(files, capsys):
     run("style", "diff", "base.safetensors", "ukiyoe.pt", "s.safetensors")
     before = Path("s.safetensors").read_bytes()
     Path("mine.png").write_bytes(b"mine")
-    for place, words in (("mine.png", "add --overwrite"), ("s.safetensors", "does not end in .png")):
+    for place, words in (("mine.png", "add --overwrite"), ("s.safetensors", "must end in .png")):
         assert main(["style", "show", "s.safetensors", "--preview", place]) == 2
         assert words in capsys.readouterr().err
     assert (Path("s.safetensors").read_bytes(), Path("mine.png").read_bytes()) == (before, b"mine")
