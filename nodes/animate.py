@@ -7,7 +7,7 @@ from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
-from ..nada import EASINGS, generate, interpolate_latents, sample_latents
+from ..nada import EASINGS, UsageError, generate, interpolate_latents, sample_latents
 from ..nada.generators import Generator
 from ..nada.pictures.animation import paired, wipe
 from . import host
@@ -15,6 +15,7 @@ from .sample import check_latents, generation_bytes
 from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAGenerator, NADALatents, known_options
 
 QUALITY, EFFORT = 85, 4  # WebP settings: quality 0-100, and effort of the compression 0-6
+FPS = 1.0, 60.0  # least and most frames per second
 FRAMES_HELP = "The frames as a batch, for Create Video and Save Video."
 
 
@@ -29,7 +30,7 @@ def _size_and_speed() -> list[io.Input]:
             tooltip="Longer side of each picture in pixels.",
         ),
         io.Float.Input(
-            "fps", default=24.0, min=1.0, max=60.0, step=1.0, tooltip="Frames per second of the animated file."
+            "fps", default=24.0, min=FPS[0], max=FPS[1], step=1.0, tooltip="Frames per second of the animated file."
         ),
         io.String.Input(
             "filename_prefix",
@@ -84,7 +85,7 @@ class NADABeforeAfterAnimation(io.ComfyNode):
         fps: float,
         filename_prefix: str = "stylegan-nada/animation",
     ) -> io.NodeOutput:
-        host.check_prefix(filename_prefix)
+        _check(filename_prefix, fps)
         original, adapted = _images(before, latents), _images(after, latents)
         return _animation(cls, wipe(original, adapted, frames, size), fps, filename_prefix)
 
@@ -153,12 +154,19 @@ class NADALatentWalk(io.ComfyNode):
         easing: str = "linear",
         filename_prefix: str = "stylegan-nada/animation",
     ) -> io.NodeOutput:
-        host.check_prefix(filename_prefix)
+        _check(filename_prefix, fps)
         codes = interpolate_latents(
             sample_latents(generator, stops, seed, truncation_psi), frames, loop=True, method="cubic", easing=easing
         )
         before = None if base is None else _images(base, codes)
         return _animation(cls, paired(before, _images(generator, codes), size), fps, filename_prefix)
+
+
+def _check(prefix: str, fps: float) -> None:
+    """Check what the file depends on, before the frames are made; ComfyUI's own check lets NaN pass."""
+    host.check_prefix(prefix)
+    if not FPS[0] <= fps <= FPS[1]:
+        raise UsageError(f"fps is {fps}; it must be in {FPS[0]:g}..{FPS[1]:g}")
 
 
 def _images(generator: Generator, codes: Tensor) -> Tensor:

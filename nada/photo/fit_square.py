@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..clip.resizing import sampled
-from ..errors import UsageError
+from ..errors import UsageError, is_out_of_memory
 from ..generators import Generator
+from ..latents.rendering import release_memory
 from ..pictures.convert import middle, to_rgb
 from .crop import Crop
 from .distance import pyramid_distance
@@ -42,7 +43,7 @@ def fit_square(
     steps: int = STEPS,
     progress: Callable[[int], None] | None = None,
 ) -> Crop:
-    """Return the square near `start` whose content a generator can show best.
+    """Return the square near `start` whose content a generator can show best. Out of memory, retry with less of it.
 
     Args:
         generator: the base, on any device.
@@ -56,11 +57,30 @@ def fit_square(
     """
     if not 1 <= steps <= MAX_STEPS:
         raise UsageError(f"the steps of fitting a square are {steps}; they must be in 1..{MAX_STEPS}")
+    try:
+        return _fitted(generator, photo, start, steps, progress, recompute=False)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    release_memory(generator.device)  # only here, where the exception no longer keeps the tensors alive
+    return _fitted(generator, photo, start, steps, progress, recompute=True)
+
+
+def _fitted(
+    generator: Generator,
+    photo: Tensor,
+    start: Crop,
+    steps: int,
+    progress: Callable[[int], None] | None,
+    recompute: bool,
+) -> Crop:
+    """Fit the square; `recompute` saves the memory of activations and takes longer."""
     device, count = generator.device, len(STARTS)
     around = _around(photo, start).to(device).expand(count, -1, -1, -1)
     height, width = _size(generator)
     rows, columns = middle((SIDE, SIDE), width, height)
     synthesis = copy.deepcopy(generator.synthesis).train(False).requires_grad_(False)
+    synthesis.recompute = recompute
     mean, spread = generator.mapping.w_avg.detach().clone(), w_spread(generator)
     codes = mean.expand(count, 1, -1).clone().requires_grad_(True)
     places = torch.tensor([[0.0, 0.0, zoom, 0.0] for zoom in STARTS], device=device, requires_grad=True)

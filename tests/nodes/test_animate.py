@@ -35,6 +35,15 @@ def test_a_walk_ends_where_it_began(host, small):
     assert torch.equal(both[:, :, -64:], frames), "the generator is on the right"
 
 
+@pytest.mark.parametrize("fps", [float("nan"), float("inf"), 0.0, 1e300])
+def test_odd_speeds_are_refused_before_any_frame_is_made(host, small, codes, fps, monkeypatch):
+    monkeypatch.setattr(host.nodes.animate, "generate", None)
+    with pytest.raises(nada.UsageError, match="fps is"):
+        host.nodes.NADABeforeAfterAnimation.execute(small, small, codes, 2, 64, fps)
+    with pytest.raises(nada.UsageError, match="fps is"):
+        host.nodes.NADALatentWalk.execute(small, 0, 2, 2, 0.7, 64, fps)
+
+
 @pytest.mark.parametrize("node", ["compare", "pick", "walk", "wipe", "images", "evaluate"])
 def test_making_pictures_asks_for_the_memory_that_it_takes(host, small, clip, codes, node, monkeypatch):
     """The weights and a few pictures; not all that the device has, which unloads every other model."""

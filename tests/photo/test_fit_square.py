@@ -47,6 +47,30 @@ def test_a_square_is_found_without_landmarks(demo):
     assert roll < 4
 
 
+def test_less_memory_finds_the_same_square(demo, monkeypatch):
+    start, photo = square_crop((150, 150), 150, SIZE), torch.rand(1, 3, *SIZE)
+    expected = fit_square(demo, photo, start, steps=2)
+    tried, forward = [], type(demo.synthesis).forward
+
+    def short_of_memory(synthesis, *inputs, **options):
+        tried.append(synthesis.recompute)
+        if not synthesis.recompute:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(synthesis, *inputs, **options)
+
+    monkeypatch.setattr(type(demo.synthesis), "forward", short_of_memory)
+    found = fit_square(demo, photo, start, steps=2)
+    assert tried == [False, True, True]
+    assert found.centre == pytest.approx(expected.centre, abs=0.01)
+    assert found.right == pytest.approx(expected.right, abs=0.01)
+    with pytest.raises(ValueError, match="broken"):
+        fit_square(demo, photo, start, steps=1, progress=lambda done: broken())
+
+
+def broken() -> None:
+    raise ValueError("broken")
+
+
 def test_the_start_may_be_turned_and_any_size(demo):
     """What is found depends on where the square begins relative to the photo, not on how the photo lies."""
     true = square_crop((165, 130), 150, SIZE, -11)
