@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -128,8 +129,10 @@ def edit_latents(ws: Tensor, direction: Tensor, amount: float, first: int = 0, l
             shape, the next four features, the rest colors and texture (StyleGAN section 3.1).
 
     Raises:
-        UsageError: the direction is for another generator, or the range is empty.
+        UsageError: the direction is for another generator, the range is empty, or the amount is not finite.
     """
+    if not isfinite(amount):
+        raise UsageError(f"amount is {amount}; it must be a finite number")
     num_ws, w_dim = ws.shape[1:]
     last = num_ws - 1 if last is None else min(last, num_ws - 1)
     if tuple(direction.shape) not in ((w_dim,), (num_ws, w_dim)):

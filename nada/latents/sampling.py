@@ -77,8 +77,13 @@ def blend_latents(first: Tensor, second: Tensor, coarse: float, middle: float, f
 
     Returns:
         [N, num_ws, w_dim].
+
+    Raises:
+        UsageError: a share is out of range.
     """
-    mixed = first.clone()
-    for band, share in zip(BANDS.values(), (coarse, middle, fine), strict=True):
+    mixed, shares = first.clone(), (coarse, middle, fine)
+    for (name, band), share in zip(BANDS.items(), shares, strict=True):
+        if not 0 <= share <= 1:
+            raise UsageError(f"{name} is {share}; it must be in 0..1")
         mixed[:, band] = first[:, band].lerp(second[:, band], share)
     return mixed

@@ -90,6 +90,9 @@ def test_an_edit_moves_only_its_codes(codes):
         edit_latents(codes, torch.randn(9), 1.0)
     with pytest.raises(UsageError, match="0 to 9"):
         edit_latents(codes, step, 1.0, first=10)
+    for odd in (float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="amount is"):
+            edit_latents(codes, step, odd)
 
 
 def test_bands_are_mixed_by_their_shares(codes):
@@ -98,3 +101,6 @@ def test_bands_are_mixed_by_their_shares(codes):
     assert torch.equal(mixed[:, :4], codes[:, :4])
     assert torch.equal(mixed[:, 4:8], other[:, 4:8])
     assert torch.allclose(mixed[:, 8:], (codes[:, 8:] + other[:, 8:]) / 2)
+    for odd in (float("nan"), 1e300, -0.1):
+        with pytest.raises(UsageError, match="middle is"):
+            blend_latents(codes, other, 0.0, odd, 0.5)
