@@ -75,10 +75,10 @@ def read_json_file(path: Path, shape: Any) -> dict[str, Any]:
         shape: of the object; see `fits`.
     """
     with suppress(OSError, CheckpointError), open(path, "rb") as file:
-        if len(data := file.read(MAX_FILE + 1)) <= MAX_FILE and fits(
-            found := read_json(data, half_letters=True), shape
-        ):
-            return found if isinstance(found, dict) else {}
+        data = file.read(MAX_FILE + 1)
+        found = read_json(data, half_letters=True) if len(data) <= MAX_FILE else None
+        if isinstance(found, dict) and fits(found, shape):
+            return found
     return {}
 
 
