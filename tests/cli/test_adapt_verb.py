@@ -214,7 +214,7 @@ def test_what_is_damaged_in_a_run_folder_is_a_sentence(nada, tmp_path):
     assert nada("adapt", "--resume", tmp_path / "run", "--iterations", 3)[0] == 2
     for record in ({"generator": 5}, [], "x", 10**400):
         (tmp_path / "run" / "record.json").write_text(json.dumps(record))
-        assert "does not tell where its base generator is" in nada("pick", tmp_path / "run", 2)[1]
+        assert "does not say where its base generator is" in nada("pick", tmp_path / "run", 2)[1]
 
 
 def test_every_moment_of_the_filmstrip_can_be_picked(nada, tmp_path, small):
