@@ -43,7 +43,7 @@ def test_of_two_commands_into_one_folder_the_second_replaces_nothing(make, tmp_p
 
     monkeypatch.setattr(ResultFolder, "prepare", overtaken)
     assert make("--count", "1", "--psi", "0") == 1
-    assert "seed_000000.png exists by now" in capsys.readouterr().err
+    assert "seed_000000.png exists: another program" in capsys.readouterr().err
     first = pixels(tmp_path / "out" / "seed_000000.png")
     assert make("--count", "1", "--psi", "1", "--overwrite") == 0
     assert np.array_equal(first, pixels(tmp_path / "out" / "seed_000000.png"))
