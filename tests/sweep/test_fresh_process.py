@@ -32,7 +32,7 @@ def test_the_rest_trains_in_a_fresh_process(nada, monkeypatch):
     failing(monkeypatch, lambda run: run.iteration == 2)
     code, result, error = nada(*OPTIONS)
     assert (code, result["jobs"]) == (0, {"done": 2})
-    assert error.count("train in a fresh process") == 1
+    assert error.count("train in a new process") == 1
 
 
 def test_a_job_whose_device_fails_twice_is_left_out(nada, monkeypatch):

@@ -46,10 +46,10 @@ def test_unknown_measures_are_told():
 @pytest.mark.parametrize(
     ("share", "at", "words"),
     [
-        ("1/3", None, "cannot be read"),
-        (None, "50", "cannot be read"),
+        ("1/3", None, "must be a share and iterations"),
+        (None, "50", "must be a share and iterations"),
         ("3/2", "50", "between 0 and 1"),
-        ("1/0", "50", "cannot be read"),
+        ("1/0", "50", "must be a share and iterations"),
         ("1/3", "100,50", "rising order"),
         (0.5, [0, 50], "rising order"),
         ("1e999999999", "50", "cannot be read"),

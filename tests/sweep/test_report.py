@@ -89,7 +89,7 @@ def test_a_damaged_record_is_told_and_stops_nothing(jobs, tmp_path, damage, capl
     write_record(tmp_path, job, **damage)
     report = Report(tmp_path, [job], "title")
     report.save()
-    assert "of no use" in caplog.text
+    assert "cannot be used" in caplog.text
     assert "damaged" in load_rows(tmp_path)[0]["error"]
 
 
