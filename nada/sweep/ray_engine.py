@@ -106,7 +106,7 @@ def on_ray(
     """Context with an engine on a Ray cluster, which is disconnected on exit.
 
     Args:
-        jobs: all jobs to be trained; a step of the first one is measured to find how many workers fit on a GPU.
+        jobs: all jobs to be trained; a step of the first is measured, to see how many workers fit on a GPU.
         load: loads a generator by file or name; a function of a module that the cluster has too.
         orders: orders whose folder all hosts see under the same path.
         watch: is called when jobs are settled, and asked whether to stop.
@@ -138,7 +138,7 @@ def on_ray(
         count = cluster.workers or room
         if not 1 <= count <= room:
             raise UsageError(
-                f"{count} workers of {cluster.threads} threads were requested, but the cluster has room for {room}; use "
+                f"{count} workers of {cluster.threads} threads were requested, but there is room for {room}; use "
                 "fewer --workers or --threads"
             )
         # Two concurrent calls: while one trains, `stop` can reach the actor.
