@@ -107,8 +107,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=48, help="images to measure (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1000, help="seed of the first image (default: %(default)s)")
     parser.add_argument("--picture", type=Path, help="file for a picture with the first images of every method")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--device", default="auto", help="device (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the measures as JSON")
     args = parser.parse_args()
     table, pictures = compare(args)
     if args.picture:

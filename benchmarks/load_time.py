@@ -66,8 +66,8 @@ def in_own_process(path: Path, cache: Path | None, threads: int) -> dict[str, fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resolution", type=int, default=1024)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--resolution", type=int, default=1024, help="size of the generator (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default: %(default)s)")
     parser.add_argument("--file", type=Path, help="measure this checkpoint instead of random ones")
     parser.add_argument("--load", help=argparse.SUPPRESS)
     parser.add_argument("--cache", help=argparse.SUPPRESS)

@@ -102,7 +102,7 @@ CLAIMS = (
     Claim("batch", "A batch of 2 is enough.", _styles("sketch"), {"2": {"batch": 2}, "4": {}, "8": {"batch": 8}}),
     Claim(
         "selection",
-        "Layers need not be chosen anew in every step, nor on 8 images.",
+        "Layers need not be chosen in every step, nor on 8 images.",
         (*_styles("sketch"), *_species("pig", "bear")),
         {
             "k = 6, every step, 8 images": {"layers": 6},

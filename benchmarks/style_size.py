@@ -41,7 +41,7 @@ def disturbed(generator: Generator, kind: str, layers: list[str]) -> Generator:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resolution", type=int, default=1024)
+    parser.add_argument("--resolution", type=int, default=1024, help="size of the generator (default: %(default)s)")
     args = parser.parse_args()
     torch.manual_seed(0)
     base = Generator(GeneratorConfig(args.resolution, standard_channels(args.resolution)))

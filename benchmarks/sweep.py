@@ -88,7 +88,7 @@ def overhead(args: argparse.Namespace) -> dict[str, Any]:
         local.train(jobs)
         report = Report(orders.root, jobs, "benchmark")
         result = {"jobs": len(jobs), "in this process": passes(local, jobs, args.rounds)}
-        result["page of so many jobs"] = round(median(timed(report.save) for _ in range(args.rounds)), 4)
+        result["page of all jobs"] = round(median(timed(report.save) for _ in range(args.rounds)), 4)
         if args.ray:
             began = time.perf_counter()
             with on_ray(jobs, load_base, orders, Watch(), 1, Cluster(workers=args.workers)) as engine:
@@ -112,15 +112,21 @@ def timed(work: Any) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("lock-step", "overhead"))
-    parser.add_argument("--generator", default="demo")
+    parser.add_argument("part", choices=("lock-step", "overhead"), help="measurement to do")
+    parser.add_argument("--generator", default="demo", help="generator, as for `nada adapt` (default: %(default)s)")
     parser.add_argument("--clip", help="CLIP models, as for `nada adapt` (default: its default)")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--targets", type=int, default=4, choices=range(2, len(TARGETS) + 1))
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--ray", action="store_true")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="auto", help="device (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=2, help="images per step (default: %(default)s)")
+    parser.add_argument(
+        "--targets",
+        type=int,
+        default=4,
+        choices=range(2, len(TARGETS) + 1),
+        help="number of targets (default: %(default)s)",
+    )
+    parser.add_argument("--rounds", type=int, default=9, help="timed rounds (default: %(default)s)")
+    parser.add_argument("--ray", action="store_true", help="measure the overhead on Ray too")
+    parser.add_argument("--workers", type=int, default=2, help="workers on Ray (default: %(default)s)")
     args = parser.parse_args()
     result = {"generator": args.generator, "device": str(pick_device(args.device)), "threads": torch.get_num_threads()}
     result |= lock_step(args) if args.part == "lock-step" else overhead(args)

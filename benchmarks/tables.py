@@ -90,7 +90,9 @@ def main() -> None:
     parser.add_argument(
         "--divide", type=int, default=1, metavar="N", help="divisor of iterations and images, for a trial"
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="device (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of each process (default: %(default)s)")
     parser.add_argument("--turns", type=int, help="timed iterations of each case (default: 2, on a GPU 20)")
     parser.add_argument("--warmup", type=int, help="untimed iterations before them (default: 1, on a GPU 5)")

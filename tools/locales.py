@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LOCALES = ROOT / "locales"
-SYNTAX = re.compile(r"[{}@|]")  # of the frontend's message format; texts with these characters are cut or not shown
+SYNTAX = re.compile(r"[{}@|]")  # syntax of the frontend's messages; it cuts texts with these characters
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.rivals", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("plan", "run", "page"))
+    parser.add_argument("what", choices=("plan", "run", "page"), help="command, see above")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "rivals", help="folder of results")
     parser.add_argument("--generator", default="demo", help="generator, as for nada adapt (default: %(default)s)")
     parser.add_argument("--clip", default="demo", help="CLIP models, as for nada adapt (default: %(default)s)")
