@@ -1,4 +1,4 @@
-"""TensorFlow pickles, encoders and arrays made to do harm."""
+"""Malicious TensorFlow pickles, encoders and arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nada.errors import CheckpointError
 
 
 class Call:
-    """Pickles as a call."""
+    """Object that pickles as a call."""
 
     def __init__(self, function, *args):
         self.call = (function, args)
@@ -37,7 +37,7 @@ class Call:
 
 @pytest.fixture
 def canary(tmp_path):
-    """A call that would leave a file behind; the test fails if it did."""
+    """Call that would create a file; the test fails if the file exists."""
     path = tmp_path / "canary"
     yield Call(os.system, f"echo executed > {path}")
     assert not path.exists()

@@ -1,4 +1,4 @@
-"""Texts and words that CLIP cannot read."""
+"""Texts and words that CLIP models cannot read."""
 
 from __future__ import annotations
 
