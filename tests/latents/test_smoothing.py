@@ -1,4 +1,4 @@
-"""Codes of a video's frames, smoothed over time."""
+"""Codes of a video's frames are smoothed over time."""
 
 from __future__ import annotations
 

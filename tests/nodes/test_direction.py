@@ -1,4 +1,4 @@
-"""The node of StyleCLIP's global directions against a stand-in for ComfyUI."""
+"""The node of StyleCLIP's global directions, with a stand-in for ComfyUI."""
 
 from __future__ import annotations
 

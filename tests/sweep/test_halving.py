@@ -1,4 +1,4 @@
-"""Comparing jobs on the way: which continue, what is left of the others, and the best styles of a sweep."""
+"""Successive halving: the jobs that continue, the results of stopped ones, and the best styles of a sweep."""
 
 from __future__ import annotations
 

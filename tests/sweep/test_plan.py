@@ -1,4 +1,4 @@
-"""What a sweep file asks for, and what is refused in it."""
+"""Sweep files: the jobs that they describe, and the contents that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids of jobs, and the report of a sweep: what differs, what is earlier, and what is damaged."""
+"""Ids of jobs, and the report of a sweep: varied settings, earlier jobs, and damaged records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = {"source": "photo", "target": "sketch", "iterations": 3}
 
 @pytest.fixture
 def jobs(clip_folder, tmp_path):
-    """Resolves combinations with a small generator."""
+    """Function that resolves combinations with a small generator."""
     base = alive(GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2))
     save_generator(base, tmp_path / "base.safetensors")
     save_generator(base, tmp_path / "copy.safetensors")

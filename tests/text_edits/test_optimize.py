@@ -1,4 +1,4 @@
-"""Latent optimization: the schedule, each image by itself, and what it refuses."""
+"""Latent optimization: the schedule, independence of images, and refusals."""
 
 from __future__ import annotations
 

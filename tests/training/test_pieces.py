@@ -1,4 +1,4 @@
-"""Less memory for the same numbers: batches in pieces, blocks one by one, and steps that fail without a trace."""
+"""Less memory for the same results: batches in chunks, recomputed blocks, and failed steps without effect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVERY_LOSS = {"global_weight": 0.5, "norm_weight": 0.5, "angle_weight": 0.5, "pa
 
 @pytest.fixture
 def judge(clip_folder):
-    """Two models with weights, so that each must be counted."""
+    """Two models with weights, so that both weights matter."""
     return load_clip(f"{clip_folder}:1,{clip_folder}:0.5")
 
 
@@ -34,7 +34,7 @@ def gradients(generator):
 
 
 def second_step(generator, clip, settings, pieces=1, recompute=False):
-    """Losses, layers and gradients of a step after one that parted the twins."""
+    """Losses, layers and gradients of a step, after one in which the generators became different."""
     run = adapt(generator, clip, settings)
     next(run)
     run.pieces, run.trained.synthesis.recompute = pieces, recompute
@@ -55,13 +55,13 @@ def test_pieces_add_up_to_the_whole(small, judge, changes, pieces, recompute):
         assert float(step.losses[name]) == pytest.approx(float(loss), rel=1e-4, abs=1e-6), name
     largest = max(float(g.abs().max()) for g in expected.values())
     for name, gradient in expected.items():
-        # The gradient of a noise strength is a sum of many large terms: its error is as theirs, not as its own size.
+        # The gradient of a noise strength sums many large terms: its error is relative to those, not to itself.
         assert torch.allclose(found[name], gradient, rtol=1e-3, atol=1e-4 * largest), name
 
 
 @pytest.mark.parametrize(("pieces", "recompute"), [(2, False), (1, True), (3, True)])
 def test_gradients_in_pieces_are_exact(small, pieces, recompute):
-    """In float64, of a loss that compares the images with each other."""
+    """Float64, with a loss that compares the images with each other."""
     small = small.double()
     small.synthesis.requires_grad_(True)
     ws, noise = small.mapping(torch.randn(3, 16).double()), small.synthesis.sample_noise(3)
@@ -118,7 +118,7 @@ def test_memory_is_spared_until_none_is_left_to_spare(small, judge):
 
 
 def test_images_shown_at_once_are_as_few_as_a_step_had_room_for(small, judge):
-    """The pictures of a run that ran out of memory must not ask for the whole batch again."""
+    """Pictures of a run that ran out of memory must be made in chunks too."""
     run = adapt(small, judge, config(batch=4, views=2))
     counts = [run.images_at_once]
     while run.spare_memory():
@@ -127,7 +127,7 @@ def test_images_shown_at_once_are_as_few_as_a_step_had_room_for(small, judge):
 
 
 def test_pieces_take_less_memory():
-    """What autograd keeps for a backward pass, counted where it is packed away."""
+    """Bytes that autograd keeps for a backward pass, counted when they are saved."""
     generator = alive(GeneratorConfig(32, (8, 8, 8, 8), 8, 8, mapping_layers=1))
     generator.synthesis.requires_grad_(True)
     ws = generator.mapping(torch.randn(4, 8))
@@ -148,7 +148,7 @@ def test_pieces_take_less_memory():
 
 
 def test_memory_does_not_grow_with_the_steps(small, judge):
-    """Bytes of all tensors that live between steps, layers chosen or not."""
+    """Bytes of all tensors between two steps do not depend on layer selection."""
 
     def living() -> int:
         gc.collect()

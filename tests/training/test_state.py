@@ -1,4 +1,4 @@
-"""A run that stopped and went on equals one that never stopped, bit for bit; and it refuses to go on as another run."""
+"""A resumed run equals one that never stopped, bit for bit, and a state cannot be resumed as another run."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(small, clip, tmp_path, change
 def test_a_finished_run_goes_on_to_more_iterations(small, clip):
     state = stopped(small, clip, config(iterations=3))
     *_, whole = adapt(small, clip, config(iterations=7))
-    for _ in range(2):  # the state is not used up
+    for _ in range(2):  # a state can be used repeatedly
         *_, step = adapt(small, clip, config(iterations=7), resume=state)
         assert_equal(step.generator, whole.generator)
     with pytest.raises(UsageError, match="has done 3 iterations, more than 2"):
