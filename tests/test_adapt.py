@@ -100,8 +100,8 @@ def test_works_under_inference_mode_with_inference_tensors(clip_folder):
     """ComfyUI runs nodes in inference mode: everything is made and used inside it."""
     with torch.inference_mode():
         generator = alive(GeneratorConfig(16, (8, 8, 8), 8, 8, mapping_layers=1))
-        judge = load_clip(str(clip_folder))
-        steps = list(adapt(generator, judge, config(layers=2)))
+        ensemble = load_clip(str(clip_folder))
+        steps = list(adapt(generator, ensemble, config(layers=2)))
         assert torch.is_inference_mode_enabled()
     assert generator.synthesis.b4.const.is_inference()
     assert not steps[-1].generator.synthesis.b4.const.is_inference()

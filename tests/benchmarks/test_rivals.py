@@ -360,7 +360,7 @@ def command(bench, monkeypatch):
     return lambda *words: main([words[0], "--folder", str(bench.folder), "--count", "6", *models, *words[1:]])
 
 
-def test_a_missing_run_is_told(command):
+def test_a_missing_run_is_reported(command):
     with pytest.raises(SystemExit, match="there is no run 'x'"):
         command("run", "--only", "x")
 

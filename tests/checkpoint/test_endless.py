@@ -156,5 +156,5 @@ def safetensors(header: bytes, data: bytes = b"") -> bytes:
         safetensors(b"{" + b" " * (1 << 24)),
     ],
 )
-def test_safetensors_headers_that_lie(tmp_path, data):
+def test_false_safetensors_headers_are_refused(tmp_path, data):
     assert refused(tmp_path, data)

@@ -214,7 +214,7 @@ def test_evil_numbers_of_nested_tensors(tmp_path, canary, generator):
         assert refused(tmp_path, torch_bytes(checkpoint))
 
 
-def test_the_same_nested_tensor_with_honest_numbers_loads(tmp_path, generator):
+def test_the_same_nested_tensor_with_valid_numbers_loads(tmp_path, generator):
     checkpoint = rosinality_checkpoint(generator)
     checkpoint["g_ema"]["conv1.activate.bias"] = nested_tensor(generator.synthesis.b4.conv1.bias)
     assert load_generator(put(tmp_path, torch_bytes(checkpoint))).fingerprint() == generator.fingerprint()
@@ -261,7 +261,7 @@ def archive(value: object, **entries: bytes) -> bytes:
         None,
     ],
 )
-def test_persistent_ids_that_lie(tmp_path, generator, pid):
+def test_false_persistent_ids_are_refused(tmp_path, generator, pid):
     def checkpoint(pid):
         entry = tensor(Pid(pid), 0, (12,), (1,))
         names = {name: nested_tensor(t) for name, t in rosinality_checkpoint(generator)["g_ema"].items()}

@@ -51,7 +51,7 @@ def test_json_that_would_break_those_who_use_it(text, what):
         read_json(text)
 
 
-def test_honest_json_comes_back():
+def test_valid_json_is_restored():
     value = {
         "seed": 2**64 - 1,
         "loss": [1e-30, None, True],

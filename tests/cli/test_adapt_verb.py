@@ -53,7 +53,7 @@ def assert_equal(a, b):
         assert torch.equal(tensor, b[name]), name
 
 
-def test_a_run_goes_on_to_what_it_would_have_become(nada, tmp_path):
+def test_a_resumed_run_ends_like_an_undisturbed_one(nada, tmp_path):
     options = ("--layers", 3, "--train", "lora", "--views", 2)
     whole = nada("adapt", *TEXTS, *options, "--iterations", 6, "--out", tmp_path / "whole")
     nada("adapt", *TEXTS, *options, "--iterations", 4, "--out", tmp_path / "parts", "--snapshot-every", 1)
@@ -263,7 +263,7 @@ def test_every_preset_has_reasons(nada):
     assert listed["sketch"]["settings"]["target"] == "sketch"
 
 
-def test_presets_are_told_in_words(capsys):
+def test_presets_are_described_in_words(capsys):
     assert main(["presets"]) == 0
     assert "photo -> sketch" in capsys.readouterr().out
     assert main(["presets", "plastic-puppet"]) == 0

@@ -184,7 +184,7 @@ def test_clip_is_that_of_the_adaptation_unless_given(adapted_with, clip_folder, 
     assert not capsys.readouterr().err
 
 
-def test_other_weights_than_those_of_the_adaptation_are_told(adapted_with, capsys):
+def test_other_weights_than_those_of_the_adaptation_are_logged(adapted_with, capsys):
     assert main(adapted_with({"name": "demo-vit", "weight": 0.5, "fingerprint": "0" * 64})) == 0
     assert "adapted.safetensors was adapted with other weights of these CLIP models" in capsys.readouterr().err
 

@@ -48,6 +48,6 @@ def test_the_remark_quotes_what_cannot_be_read(clip, monkeypatch):
     assert next(iter(clip)).name in remark
 
 
-def test_multilingual_models_are_not_judged(clip, monkeypatch):
+def test_multilingual_models_are_not_checked(clip, monkeypatch):
     monkeypatch.setattr(next(iter(clip)), "tokenize", lambda texts: texts)
     assert unreadable_remark(clip, ["素描"]) == ""

@@ -139,7 +139,7 @@ def _activation(model):
         _activation,
     ],
 )
-def test_the_fingerprint_tells_models_apart_that_judge_differently(clip_folder, change):
+def test_the_fingerprint_distinguishes_models_with_different_results(clip_folder, change):
     (one,), (other,) = load_clip(str(clip_folder)), load_clip(str(clip_folder))
     with torch.no_grad():
         change(other)

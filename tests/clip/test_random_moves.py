@@ -7,7 +7,7 @@ import torch
 from nada.clip.views import SHIFT, TURN, ZOOM, moved, random_moves
 from nada.seeding import seeded
 
-COUNT = 4000  # so many that the extreme values come within a hundredth of the ends of their range
+COUNT = 4000  # many, so that the extreme values come within a hundredth of the ends of their range
 
 
 def assert_fills(values: torch.Tensor, low: float, high: float) -> None:

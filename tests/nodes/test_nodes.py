@@ -350,7 +350,7 @@ def train(host, small, clip, **changes):
     return host.nodes.NADATextAdapt.execute(small, clip, preview_every=0, preview_images=1, **settings).args[0]
 
 
-def test_a_cancelled_run_goes_on_and_a_finished_one_is_not_repeated(host, small, clip, monkeypatch):
+def test_a_cancelled_run_is_resumed_and_a_finished_one_is_not_repeated(host, small, clip, monkeypatch):
     (whole,) = [step.generator for step in nada.adapt(small, clip, CONFIG)][-1:]
     host.cancel_after = 2
     with pytest.raises(stub_comfyui.Cancelled):
@@ -367,7 +367,7 @@ def test_a_cancelled_run_goes_on_and_a_finished_one_is_not_repeated(host, small,
     assert "was trained before" in host.texts[-1]
 
 
-def test_only_the_same_run_goes_on(host, small, clip):
+def test_only_the_same_run_is_resumed(host, small, clip):
     first = train(host, small, clip)
     assert train(host, small, clip, iterations=6).metadata["adaptations"][-1]["iterations_done"] == 6
     assert "continues after step 4" in host.texts

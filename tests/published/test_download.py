@@ -118,7 +118,7 @@ def test_what_is_there_is_not_downloaded_again(tmp_path, model):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_download_goes_on_where_it_stopped(tmp_path, model, monkeypatch, ranges):
+def test_an_interrupted_download_is_resumed(tmp_path, model, monkeypatch, ranges):
     monkeypatch.setattr(Server, "ranges", ranges)
     (tmp_path / "dogs-16.pt.part").write_bytes(DATA[:1000])
     seen = []

@@ -122,7 +122,7 @@ def test_they_are_used_where_they_are_faster(fresh, monkeypatch, faster):
     assert kernels.passes_for(OnCard()) is passes
 
 
-def test_a_failure_is_told_once_and_remembered(fresh, monkeypatch, caplog):
+def test_a_failure_is_logged_once_and_remembered(fresh, monkeypatch, caplog):
     tried = []
 
     def broken(way, device):

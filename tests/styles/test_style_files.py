@@ -157,8 +157,8 @@ def test_a_cut_file_is_refused(small, adapted, path):
             load_style(path)
 
 
-def test_previews_that_lie(small):
-    with pytest.raises(CheckpointError, match="preview cannot be read"):
+def test_damaged_previews_are_refused(small):
+    with pytest.raises(CheckpointError, match="preview is damaged and cannot be read"):
         preview_picture(b"\xff\xd8\xff\xe0 not a picture")
-    with pytest.raises(CheckpointError, match="preview cannot be read"):
+    with pytest.raises(CheckpointError, match="preview is damaged and cannot be read"):
         preview_picture(b"")

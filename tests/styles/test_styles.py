@@ -142,7 +142,7 @@ def test_only_what_changed_is_kept(small):
     assert Style.between(small, moved(small)).kind == "weights"
 
 
-def test_noise_and_an_average_estimated_anew_are_no_part_of_it(small):
+def test_noise_and_a_reestimated_average_are_not_part_of_it(small):
     adapted = moved(small, "bias")
     adapted.mapping.w_avg += 0.1
     adapted.synthesis.b8.conv1.noise_const += 1

@@ -38,7 +38,7 @@ def test_the_best_are_good_and_varied(ranking, groups, count, best):
     assert ranking.best(MEASURES, groups, lambda found: count) == best
 
 
-def test_unknown_measures_are_told():
+def test_unknown_measures_are_reported():
     with pytest.raises(UsageError, match="a has no measure 'beauty'; it has: diversity, quality"):
         Ranking(metric="beauty").best(MEASURES, SAME, len)
 

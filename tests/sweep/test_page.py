@@ -126,7 +126,7 @@ def test_hover_shows_before_and_a_click_how_it_trained(page):
     assert not dialog.is_visible()
 
 
-def test_failures_are_told(page):
+def test_failures_are_reported(page):
     assert page.locator(".card .bad").inner_text() == "no memory"
 
 

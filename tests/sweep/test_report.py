@@ -84,7 +84,7 @@ def test_the_report_tells_what_is_done_failed_pending_and_earlier(jobs, tmp_path
 @pytest.mark.parametrize(
     "damage", [{"losses": 3}, {"losses": [3]}, {"seconds": None, "losses": None}, {"losses": [{}, None]}]
 )
-def test_a_damaged_record_is_told_and_stops_nothing(jobs, tmp_path, damage, caplog):
+def test_a_damaged_record_is_logged_and_stops_nothing(jobs, tmp_path, damage, caplog):
     (job,) = jobs({})
     write_record(tmp_path, job, **damage)
     report = Report(tmp_path, [job], "title")

@@ -65,7 +65,7 @@ def test_slower_recordings_are_not_used(monkeypatch):
         (lambda tensors: {}["twice"], "'twice'"),
     ],
 )
-def test_wrong_recordings_are_told_once_and_not_used(way, words, caplog):
+def test_wrong_graphs_are_logged_once_and_not_used(way, words, caplog):
     with caplog.at_level(logging.WARNING, "nada"):
         found, asked = calls(lambda function, tensors: way)
     assert found == [0, 2, 4, 6, 8, 10]
@@ -75,7 +75,7 @@ def test_wrong_recordings_are_told_once_and_not_used(way, words, caplog):
     assert words in record.message
 
 
-def test_a_device_that_cannot_record_goes_on_as_ever(caplog):
+def test_a_device_without_graphs_trains_as_before(caplog):
     with caplog.at_level(logging.WARNING, "nada"):
         found, _ = calls(None)  # CUDA graphs, of tensors on the CPU
     assert found == [0, 2, 4, 6, 8, 10]
@@ -133,7 +133,7 @@ def test_a_run_without_the_recording_it_wanted_computes_no_more_than_it_needs(sm
     assert free[-1] == steps[-1].layers
 
 
-def test_smaller_pieces_are_recorded_anew(small, clip, monkeypatch):
+def test_smaller_chunks_are_captured_again(small, clip, monkeypatch):
     take(monkeypatch, 2.0, 1.0)
     run = adapt(small, clip, AdaptConfig("photo", "sketch", iterations=9, layers="all"))
     run.recordings = {"gradients": Recording(traced)}

@@ -19,7 +19,7 @@ EVERY_LOSS = {"global_weight": 0.5, "norm_weight": 0.5, "angle_weight": 0.5, "pa
 
 
 @pytest.fixture
-def judge(clip_folder):
+def ensemble(clip_folder):
     """Two models with weights, so that both weights matter."""
     return load_clip(f"{clip_folder}:1,{clip_folder}:0.5")
 
@@ -46,9 +46,9 @@ def second_step(generator, clip, settings, pieces=1, recompute=False):
 @pytest.mark.parametrize(
     "changes", [EVERY_LOSS, {"views": 2}, {"train_mapping": True, "train_torgb": True, "layers": "all"}]
 )
-def test_pieces_add_up_to_the_whole(small, judge, changes, pieces, recompute):
-    whole, expected = second_step(small, judge, config(**changes))
-    step, found = second_step(small, judge, config(**changes), pieces, recompute)
+def test_pieces_add_up_to_the_whole(small, ensemble, changes, pieces, recompute):
+    whole, expected = second_step(small, ensemble, config(**changes))
+    step, found = second_step(small, ensemble, config(**changes), pieces, recompute)
     assert step.layers == whole.layers
     assert found.keys() == expected.keys()
     for name, loss in whole.losses.items():
@@ -78,10 +78,10 @@ def test_gradients_in_pieces_are_exact(small, pieces, recompute):
 
 @pytest.mark.parametrize("train", ["weights", "lora"])
 @pytest.mark.parametrize("place", ["choice", "images", "judgement", "gradient", "optimizer"])
-def test_a_step_that_fails_leaves_no_trace(small, judge, monkeypatch, place, train):
+def test_a_step_that_fails_leaves_no_trace(small, ensemble, monkeypatch, place, train):
     settings = config(train=train, iterations=4)
-    *_, undisturbed = adapt(small, judge, settings)
-    run = adapt(small, judge, settings)
+    *_, undisturbed = adapt(small, ensemble, settings)
+    run = adapt(small, ensemble, settings)
     next(run)
 
     def fail(*_, **__):
@@ -93,7 +93,7 @@ def test_a_step_that_fails_leaves_no_trace(small, judge, monkeypatch, place, tra
         elif place == "images":
             broken.setattr(run.trained.synthesis.b32.conv1, "forward", fail)
         elif place == "judgement":
-            broken.setattr(judge.models[1], "encode_image", fail)
+            broken.setattr(ensemble.models[1], "encode_image", fail)
         elif place == "gradient":
             broken.setattr(torch.Tensor, "backward", fail)
         else:
@@ -107,8 +107,8 @@ def test_a_step_that_fails_leaves_no_trace(small, judge, monkeypatch, place, tra
     assert last.generator.fingerprint() == undisturbed.generator.fingerprint()
 
 
-def test_memory_is_spared_until_none_is_left_to_spare(small, judge):
-    run = adapt(small, judge, config(batch=3, iterations=9, views=0))
+def test_memory_is_spared_until_none_is_left_to_spare(small, ensemble):
+    run = adapt(small, ensemble, config(batch=3, iterations=9, views=0))
     seen = []
     while run.spare_memory():
         seen.append((run.pieces, run.trained.synthesis.recompute))
@@ -117,9 +117,9 @@ def test_memory_is_spared_until_none_is_left_to_spare(small, judge):
     assert not run.spare_memory()
 
 
-def test_images_shown_at_once_are_as_few_as_a_step_had_room_for(small, judge):
+def test_images_shown_at_once_are_as_few_as_a_step_had_room_for(small, ensemble):
     """Pictures of a run that ran out of memory must be made in chunks too."""
-    run = adapt(small, judge, config(batch=4, views=2))
+    run = adapt(small, ensemble, config(batch=4, views=2))
     counts = [run.images_at_once]
     while run.spare_memory():
         counts.append(run.images_at_once)
@@ -147,7 +147,7 @@ def test_pieces_take_less_memory():
     assert kept(lambda: make(slice(0, 4))) < 0.5 * whole
 
 
-def test_memory_does_not_grow_with_the_steps(small, judge):
+def test_memory_does_not_grow_with_the_steps(small, ensemble):
     """Bytes of all tensors between two steps do not depend on layer selection."""
 
     def living() -> int:
@@ -155,7 +155,7 @@ def test_memory_does_not_grow_with_the_steps(small, judge):
         tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
         return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
-    run = adapt(small, judge, config(iterations=20, layers="all"))
+    run = adapt(small, ensemble, config(iterations=20, layers="all"))
     sizes = []
     for step in run:
         run.select_layers(2)
@@ -172,7 +172,7 @@ def test_parts_are_even(count, pieces, sizes):
     assert parts[-1].stop == count
 
 
-def test_a_run_that_is_out_of_memory_goes_on_in_pieces(small, judge):
+def test_a_run_that_is_out_of_memory_continues_in_chunks(small, ensemble):
     def few(run):
         forward = run.trained.synthesis.forward
 
@@ -185,8 +185,8 @@ def test_a_run_that_is_out_of_memory_goes_on_in_pieces(small, judge):
         return run
 
     settings, said = config(batch=3, iterations=3, layers="all", views=0), []
-    *_, whole = adapt(small, judge, settings)
-    run = few(adapt(small, judge, settings))
+    *_, whole = adapt(small, ensemble, settings)
+    run = few(adapt(small, ensemble, settings))
     *_, last = sparing(run, run, said.append)
     assert said == [
         "out of memory; continues in 2 chunks, which takes longer",
@@ -194,7 +194,7 @@ def test_a_run_that_is_out_of_memory_goes_on_in_pieces(small, judge):
     ]
     for name, tensor in whole.generator.state_dict().items():
         assert torch.allclose(tensor, last.generator.state_dict()[name], atol=1e-4), name
-    broken = few(adapt(small, judge, settings))
+    broken = few(adapt(small, ensemble, settings))
     broken.spare_memory = lambda: False
     with pytest.raises(torch.OutOfMemoryError):
         next(sparing(broken, broken, said.append))

@@ -20,7 +20,7 @@ LOSSES = ("directional", "global", "norm", "angle", "patch")
 
 
 @pytest.fixture
-def judge(clip_folder):
+def ensemble(clip_folder):
     """Two models with weights, so that their sum matters."""
     return load_clip(f"{clip_folder}:1,{clip_folder}:0.5")
 
@@ -133,9 +133,9 @@ def weights(loss):
 
 
 @pytest.mark.parametrize(("loss", "mixing"), [*((loss, 0.0) for loss in LOSSES), ("directional", 1.0), ("angle", 1.0)])
-def test_losses_and_gradients_of_a_step(small, judge, loss, mixing):
+def test_losses_and_gradients_of_a_step(small, ensemble, loss, mixing):
     settings = config(**weights(loss), mixing=mixing)
-    run = adapt(small, judge, settings)
+    run = adapt(small, ensemble, settings)
     next(run)
     by_hand = Step(run, settings)
     by_hand.draws()
@@ -157,10 +157,10 @@ def test_losses_and_gradients_of_a_step(small, judge, loss, mixing):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_gradients_equal_finite_differences(small, judge, loss):
+def test_gradients_equal_finite_differences(small, ensemble, loss):
     """Differentiates the computation by hand numerically, independently of automatic differentiation."""
     settings = config(**weights(loss))
-    run = adapt(small, judge, settings)
+    run = adapt(small, ensemble, settings)
     next(run)
     by_hand = Step(run, settings)
     by_hand.draws()
@@ -178,9 +178,9 @@ def test_gradients_equal_finite_differences(small, judge, loss):
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_the_layers_chosen_are_those_whose_own_codes_move(small, judge, k):
+def test_the_layers_chosen_are_those_whose_own_codes_move(small, ensemble, k):
     settings = config(layers=k)
-    run = adapt(small, judge, settings)
+    run = adapt(small, ensemble, settings)
     by_hand = Step(run, settings)
     first = by_hand.choose(k)
     step = next(run)
