@@ -78,6 +78,12 @@ def load_style(source: str | os.PathLike[str]) -> Style:
 
     Whether the style fits a generator is checked when it is applied.
 
+    Args:
+        source: path of the file.
+
+    Returns:
+        The style, with tensors on the CPU.
+
     Raises:
         CheckpointError: the file does not exist, is damaged, or is not a style; the message says what it is.
     """

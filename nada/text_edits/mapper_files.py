@@ -24,6 +24,10 @@ MAX_BYTES, MAX_WIDTH = 1 << 28, 4096  # limits far above the 12.6 MB and 512 fea
 def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str]) -> None:
     """Save a mapper as safetensors, with its `metadata`. The write is atomic.
 
+    Args:
+        mapper: mapper to save.
+        path: file to create or replace, usually ending in ".safetensors".
+
     Raises:
         NadaError: the file cannot be written, or the metadata is not JSON-serializable.
     """
@@ -46,6 +50,12 @@ def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str]) -> None:
 @torch.inference_mode(False)
 def load_mapper(path: str | os.PathLike[str]) -> LatentMapper:
     """Load a mapper on the CPU, without gradients.
+
+    Args:
+        path: file that `save_mapper` wrote.
+
+    Returns:
+        The mapper in evaluation mode, with its `metadata`.
 
     Raises:
         CheckpointError: the file does not exist, is not a mapper, or is damaged.

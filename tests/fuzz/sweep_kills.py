@@ -74,7 +74,7 @@ def killed(folder: Path, words: list[str], kills: int, seed: int) -> list[str]:
     code, printed = run(words, wild, noting_ends)
     faults = [f"the last sweep ended with {code}: {printed}"] if code else []
     twice = [name for name, count in Counter((wild / ENDS).read_text().splitlines()).items() if count > 1]
-    faults += [f"{name} came to its end twice" for name in twice]
+    faults += [f"{name} was finished twice" for name in twice]
     return faults + differences(calm / "run", wild / "run")
 
 

@@ -52,11 +52,11 @@ def test_unknown_measures_are_reported():
         ("1/0", "50", "must be a share and iterations"),
         ("1/3", "100,50", "rising order"),
         (0.5, [0, 50], "rising order"),
-        ("1e999999999", "50", "cannot be read"),
-        ("1/" + "9" * 5000, "50", "cannot be read"),
-        (float("nan"), "50", "cannot be read"),
-        ("1/3", [float("inf")], "cannot be read"),
-        ("1/3", "9" * 5000, "cannot be read"),
+        ("1e999999999", "50", "must be a share and iterations"),
+        ("1/" + "9" * 5000, "50", "must be a share and iterations"),
+        (float("nan"), "50", "must be a share and iterations"),
+        ("1/3", [float("inf")], "must be a share and iterations"),
+        ("1/3", "9" * 5000, "must be a share and iterations"),
     ],
 )
 def test_mistakes_are_explained(share, at, words):
