@@ -248,10 +248,7 @@ def test_saved_style_is_listed_and_has_a_strength(server, quickstart):
 
 def test_mistakes_are_explained_on_the_node(server, quickstart):
     prompt, ids = quickstart
-    prompt[ids[ADAPT]]["inputs"] |= {
-        "layers": "count",
-        "layer_count": 18,
-    }  # settings of versions before NADA Training Options
+    prompt[ids[ADAPT]]["inputs"] |= {"layers": "count", "layer_count": 18}  # as before NADA Training Options
     status = server.result(server.queue(prompt))["status"]
     error = next(content for name, content in status["messages"] if name == "execution_error")
     assert error["node_type"] == ADAPT
