@@ -52,6 +52,7 @@ def copy_best(root: Path, out: Path, ranking: Ranking, per_group: int = 1) -> li
 
 
 def _copied(root: Path, out: Path, row: Row) -> dict[str, Any]:
+    """Copy the style of a row under a free name, unless an equal copy exists."""
     folder, target = root / row["folder"], str(row["settings"]["target"])
     found = sorted(folder.glob(f"*{STYLE_ENDING}"))
     if not found:

@@ -123,6 +123,7 @@ def resolve(combinations: Sequence[Combination], models: Models) -> list[Job]:
 
 
 def _resolved(combination: Combination, models: Models) -> Job:
+    """Turn a combination of settings into a job, and check that it fits its generator."""
     settings = dict(combination)
     name = settings.pop("generator", None)
     if not name:

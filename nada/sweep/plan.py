@@ -161,6 +161,7 @@ def target_lines(text: str) -> list[str]:
 def _combined(
     base: Combination, grid: Mapping[str, Sequence[Any]], pairs: Sequence[Combination]
 ) -> Iterator[Combination]:
+    """Yield all combinations: each pair, or none, with all values of the grid."""
     alone = "target" in grid or (not pairs and "target" in base)  # otherwise only the pairs have target texts
     count = 0
     for pair in [*([{}] if alone else []), *pairs]:
@@ -225,6 +226,7 @@ def _number(setting: NamedSetting, value: Any) -> Any:
 
 
 def _evaluation(value: Any) -> Evaluation | None:
+    """Read "evaluate", and check its values."""
     if value is None:
         return None
     found = _mapping(value, "evaluate")

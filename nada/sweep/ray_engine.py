@@ -64,6 +64,7 @@ class RayEngine:
         self._spread("save_stopped", [([job], None) for job in jobs])
 
     def _spread(self, method: str, tasks: list[tuple[list[Job], int | None]]) -> None:
+        """Call a method of the workers for each task, whenever one is free; stop early on an interrupt or an error."""
         free, stopped = list(self.actors), False
         running: dict[Any, tuple[Any, list[Job]]] = {}
         while (tasks and not stopped) or running:

@@ -55,6 +55,7 @@ class Report:
         return found + [self._row(name, None) for name in self._earlier]
 
     def _row(self, name: str, job: Job | None) -> Row:
+        """Row of a folder, cached once the job is settled; `job` is None for earlier jobs."""
         if name not in self._known:
             row = _row(self.root, name, job)
             if row["status"] not in SETTLED:
@@ -131,6 +132,7 @@ def _has_results(record: Mapping[str, Any]) -> bool:
 
 
 def _row(root: Path, name: str, job: Job | None) -> Row:
+    """Read the row of a job from its folder."""
     place = f"{JOBS}/{name}/"
     folder = RunFolder(root / JOBS / name)
     record = folder.record()

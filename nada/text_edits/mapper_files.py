@@ -71,6 +71,7 @@ def load_mapper(path: str | os.PathLike[str]) -> LatentMapper:
 
 
 def _build(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> LatentMapper:
+    """Build a mapper from the description and the tensors of a file."""
     if not 0 < description["w_dim"] <= MAX_WIDTH:
         raise ValueError(f"its codes have {description['w_dim']} numbers")
     with torch.device("meta"):
