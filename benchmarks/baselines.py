@@ -1,7 +1,7 @@
-"""StyleGAN-NADA against what came before it, on one generator and text: `python benchmarks/baselines.py`.
+"""StyleGAN-NADA compared with earlier methods, on one generator and text: `python benchmarks/baselines.py`.
 
-StyleCLIP moves latent codes within what the generator can make: by optimization, or by a mapper on the generator as it
-is. Training the generator with the global CLIP loss leaves its domain and collapses. The directional loss is
+StyleCLIP changes latent codes within what the generator can make: by optimization, or by a mapper on the unadapted
+generator. Training the generator with the global CLIP loss leaves its domain and collapses. The directional loss is
 StyleGAN-NADA; with the latent mapper on top, its images show the target more often.
 """
 
@@ -36,12 +36,12 @@ from nada.cli.shared import pick_device
 from nada.losses import unit
 from nada.pictures.grids import filmstrip
 
-ROWS = 6  # latents in the picture
+ROWS = 6  # number of latents in the picture
 
 
 @torch.no_grad()
 def measure(clip: ClipEnsemble, images: Tensor, source: str, target: str, seconds: float) -> dict[str, float]:
-    """By the first CLIP model: likeness to the target, how often it exceeds that to the source, and variety."""
+    """Measure by the first CLIP model: similarity to the target, share closer to it than to the source, variety."""
     model = clip.models[0]
     embedded = torch.cat([unit(model.encode_image(part.to(model.mean.device))) for part in images.split(16)])
     likeness = embedded @ unit(model.encode_text([source, target])).T
@@ -55,7 +55,7 @@ def measure(clip: ClipEnsemble, images: Tensor, source: str, target: str, second
 
 
 def compare(args: argparse.Namespace) -> tuple[dict[str, dict[str, float]], list[tuple[str, Tensor]]]:
-    """All methods on the same codes: {method: figures}, and (method, images) for the picture."""
+    """Apply all methods to the same codes: {method: measures}, and (method, images) for the picture."""
     device = pick_device(args.device)
     base, clip = load_generator(args.generator).to(device), load_clip(args.clip, device)
     ws = sample_latents(base, args.count, args.seed)
@@ -95,20 +95,20 @@ def compare(args: argparse.Namespace) -> tuple[dict[str, dict[str, float]], list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--generator", default="demo", help="as for `nada adapt` (default: %(default)s)")
-    parser.add_argument("--clip", default="demo", help="as for `nada adapt` (default: %(default)s)")
-    parser.add_argument("--source", default="dog", help="what the generator makes (default: %(default)s)")
-    parser.add_argument("--target", default="pig", help="what it shall make (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=80, help="of the adaptations (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=4, help="of the adaptations (default: %(default)s)")
-    parser.add_argument("--views", type=int, default=2, help="of the adaptations (default: %(default)s)")
-    parser.add_argument("--mapper-iterations", type=int, default=300, help="of the mappers (default: %(default)s)")
-    parser.add_argument("--optimize-iterations", type=int, default=300, help="of the codes (default: %(default)s)")
-    parser.add_argument("--count", type=int, default=48, help="images measured (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1000, help="of the first image (default: %(default)s)")
-    parser.add_argument("--picture", type=Path, help="write the first images of every method to this file")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--generator", default="demo", help="generator, as for `nada adapt` (default: %(default)s)")
+    parser.add_argument("--clip", default="demo", help="CLIP models, as for `nada adapt` (default: %(default)s)")
+    parser.add_argument("--source", default="dog", help="source text (default: %(default)s)")
+    parser.add_argument("--target", default="pig", help="target text (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=80, help="iterations of adaptations (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=4, help="batch of adaptations (default: %(default)s)")
+    parser.add_argument("--views", type=int, default=2, help="views in adaptations (default: %(default)s)")
+    parser.add_argument("--mapper-iterations", type=int, default=300, help="steps of mappers (default: %(default)s)")
+    parser.add_argument("--optimize-iterations", type=int, default=300, help="steps for codes (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=48, help="images to measure (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1000, help="seed of the first image (default: %(default)s)")
+    parser.add_argument("--picture", type=Path, help="file for a picture with the first images of every method")
+    parser.add_argument("--device", default="auto", help="device (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the measures as JSON")
     args = parser.parse_args()
     table, pictures = compare(args)
     if args.picture:

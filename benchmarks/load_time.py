@@ -1,7 +1,8 @@
 """Seconds and peak memory of loading a 1024 px generator: `python benchmarks/load_time.py`.
 
-It writes one from random weights in every format, then loads each in a process of its own: plainly, with an empty cache
-of converted copies, and with the copy made. Memory is what the process grew by at its peak, against the file's size.
+It writes a generator with random weights in every format, then loads each file in a separate process: without a cache,
+with an empty cache of converted copies, and with a cached copy. Memory is the peak growth of the process, compared with
+the size of the file.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ FORMATS = ("rosinality .pt", "rosinality .pt, no average w", "NVIDIA .pkl", "Ten
 
 
 def peak_memory() -> int:
-    """Bytes that this process has had in memory at most, itself and not its parent (Linux)."""
+    """Peak memory of this process alone in bytes, without its parent (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def write(kind: str, generator: Generator, path: Path) -> None:
-    """A file of one of the formats."""
+    """Write a generator to a file of one of the formats."""
     from helpers.checkpoint_files import nvidia_bytes, rosinality_checkpoint, tensorflow_bytes, torch_bytes
 
     if kind == FORMATS[0]:
@@ -48,9 +49,9 @@ def write(kind: str, generator: Generator, path: Path) -> None:
 
 
 def measure(path: str, cache: str | None, threads: int) -> dict[str, float]:
-    """One load in this process."""
+    """Load a file once in this process: seconds, and growth of the peak memory."""
     torch.set_num_threads(threads)
-    load_generator("demo")  # what the first load of all imports
+    load_generator("demo")  # imports and allocations of the first load
     before = peak_memory()
     began = time.perf_counter()
     load_generator(path, cache)
@@ -65,8 +66,8 @@ def in_own_process(path: Path, cache: Path | None, threads: int) -> dict[str, fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resolution", type=int, default=1024)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--resolution", type=int, default=1024, help="size of the generator (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default: %(default)s)")
     parser.add_argument("--file", type=Path, help="measure this checkpoint instead of random ones")
     parser.add_argument("--load", help=argparse.SUPPRESS)
     parser.add_argument("--cache", help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""Tables of the documentation: what each is called, how it is measured, and its place on a page."""
+"""Tables of the documentation: their names, how to measure them, and their places on pages."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ PLACE = re.compile(re.escape(BEGIN).replace(r"\{\}", "(.+?)") + rf"\n+(.*?)\n+{r
 
 @dataclass(frozen=True)
 class Options:
-    """How tables are measured."""
+    """Options for measuring tables."""
 
     results: Path
-    """Folder where every result is kept as JSON; what is there is not measured again."""
+    """Folder in which every result is cached as JSON; cached results are not measured again."""
     seeds: int | None = None
-    """Trainings of each setting; None for as many as a table usually has."""
+    """Number of trainings of each setting; None for the table's usual number."""
     divide: int = 1
-    """Iterations and images are fewer by this factor, to see whether a table can be made."""
+    """Divisor of the numbers of iterations and images, for a quick trial of a table."""
     reference: Path | None = None
-    """A checkout of the authors' code."""
+    """Checkout of the authors' code."""
     device: str = "cpu"
     threads: int = 1
     turns: int = 2
-    """Timed iterations of each case."""
+    """Number of timed iterations of each case."""
     warmup: int = 1
-    """Iterations before them that are not timed."""
+    """Number of untimed iterations before them."""
 
     def fewer(self, number: int, least: int = 1) -> int:
-        """A number of iterations or images, divided."""
+        """Divide a number of iterations or images by `divide`."""
         return max(number // self.divide, min(number, least))
 
     def kept(self, name: str, measure: Callable[[], Any]) -> Iterator[Any]:
-        """Measure something, unless its result is kept; yields the result only if it is new.
+        """Measure something unless its result is cached; yields the result only if it is new.
 
         Args:
-            name: of the JSON file, without ending.
-            measure: gives something JSON-able.
+            name: name of the JSON file, without ending.
+            measure: returns a JSON-serializable result.
         """
         if not self.file(name).exists():
             result = measure()
@@ -55,7 +55,7 @@ class Options:
             yield result
 
     def found(self, name: str) -> Any:
-        """A result that is kept; None if there is none."""
+        """Read a cached result; None if there is none."""
         file = self.file(name)
         return json.loads(file.read_text("utf-8")) if file.exists() else None
 
@@ -65,14 +65,14 @@ class Options:
 
 @dataclass
 class Shown:
-    """A table as a page shows it."""
+    """A rendered table."""
 
     text: str
-    """Markdown with heading; "" where too little was measured."""
+    """Markdown with heading; "" if too little was measured."""
     pictures: dict[str, Image.Image] = field(default_factory=dict)
-    """{file name: picture} that belong beside the page."""
+    """{file name: picture} for the folder of the page."""
     figures: Any = None
-    """The numbers behind the table, where a JSON file beside the page has them."""
+    """Numbers behind the table, for a JSON file beside the page; None for no file."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class Table:
     """A table of the documentation.
 
     Attributes:
-        name: group/name, as between the marks on its page.
-        page: path from the root of the repository.
-        measure: measures what is not kept yet, and yields a line on each result.
-        show: what is kept as a table.
-        needs_reference: whether the authors' code is part of it.
+        name: group/name, as in the marks on the page.
+        page: path of the page from the root of the repository.
+        measure: measures what is not cached, and yields a line for each result.
+        show: renders the table from cached results.
+        needs_reference: whether the authors' code is needed.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Table:
     needs_reference: bool = False
 
     def write(self, shown: Shown) -> None:
-        """Put the table in its place on its page, or at the end; its pictures and figures beside the page."""
+        """Write the table to its place on the page, or to the end; its pictures and figures beside the page."""
         page = ROOT / self.page
         for name, picture in shown.pictures.items():
             with atomic_path(page.with_name(name)) as temporary:
@@ -111,12 +111,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def tables_of(page: str) -> dict[str, str]:
-    """{name: Markdown} of the tables between marks."""
+    """Find the tables between marks on a page: {name: Markdown}."""
     return dict(PLACE.findall(page))
 
 
 def with_table(page: str, name: str, text: str) -> str:
-    """A page with a table between its marks, which are added at the end where they are missing."""
+    """Insert a table between its marks in a page, which are added at the end if they are missing."""
     block = f"{BEGIN.format(name)}\n\n{text.strip()}\n\n{END}"
     if name not in tables_of(page):
         return f"{page.rstrip()}\n\n{block}\n"
@@ -124,10 +124,10 @@ def with_table(page: str, name: str, text: str) -> str:
 
 
 def line(*cells: str) -> str:
-    """A line of a table."""
+    """Make a line of a table."""
     return f"| {' | '.join(cells)} |"
 
 
 def grid(columns: list[str], rows: list[list[str]]) -> str:
-    """A whole table in Markdown."""
+    """Make a whole table in Markdown."""
     return "\n".join([line(*columns), "|---" * len(columns) + "|", *(line(*row) for row in rows)])

@@ -1,4 +1,4 @@
-"""Trainings on the demo world, and what the judge and CLIP see in their results."""
+"""Trainings on the demo world, and measures of their results by the judge and by CLIP."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from nada.measure.demo_judge import judge_measures, load_judge
 from nada.measure.evaluate import clip_measures
 from nada.pictures.convert import to_pil
 
-FIRST_SEED = 9_000_000  # of the images that are judged, which no choice was made on
-PICTURES = 8  # shown of each result
-SIDE = 96  # of each, in pixels
-ALIKE = 1e-4  # by which images of the authors' network may differ from ours before training
-# Settings beside those of AdaptConfig:
-MAPPER = "mapper"  # steps of a mapper's training after that of the generator; 0 for none
-THEIRS = "theirs"  # train with the authors' code; value: the changes to it, see `Setup`
-# Phrases that the judge does not know, and what it is asked instead.
+FIRST_SEED = 9_000_000  # seed of the measured images, which no choice of settings was made on
+PICTURES = 8  # number of images shown of each result
+SIDE = 96  # side of each shown image in pixels
+ALIKE = 1e-4  # largest difference between images of the authors' network and of ours before training
+# Settings besides those of AdaptConfig:
+MAPPER = "mapper"  # number of steps of training a mapper on the adapted generator; 0 for none
+THEIRS = "theirs"  # train with the authors' code; the value is a dict of changes, see `Setup`
+# Phrases that the judge does not know, and the phrases that it is asked about instead.
 MEANING = {"statue of marble": "marble statue", "hog": "pig"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training and what is measured of it."""
+    """One training, with the settings of its measurement."""
 
     source: str
     target: str
@@ -55,13 +55,13 @@ class Run:
     moments: tuple[int, ...]
 
     def name(self, models: str) -> str:
-        """Name of its result; another configuration or other models have another one."""
+        """Name of the result, which differs for other settings or models."""
         digest = hashlib.sha256(json.dumps([self.source, self.target, self.settings, self.moments, models]).encode())
         return digest.hexdigest()[:16]
 
 
 class Bench:
-    """The models, and the source images that all results are compared with."""
+    """The models, and the source images with which all results are compared."""
 
     def __init__(self, generator: str, count: int):
         self.base, self.clip, self.judge = load_generator(generator), load_clip("demo"), load_judge()
@@ -69,7 +69,7 @@ class Bench:
         self.before = generate(self.base, self.ws)
         weights = hashlib.sha256(self.base.fingerprint().encode())
         for tensor in (*self.clip.state_dict().values(), *self.judge.state_dict().values()):
-            # The text towers may wait in half precision: the same numbers.
+            # Text towers can be kept in half precision without changing the results.
             tensor = tensor.float() if tensor.is_floating_point() else tensor
             weights.update(tensor.contiguous().numpy().tobytes())
         self.models = f"{weights.hexdigest()[:16]} {count}"
@@ -78,9 +78,9 @@ class Bench:
         """Train and measure.
 
         Args:
-            run: the training.
-            picture: PNG file to write, of the first images before and after.
-            reference: a checkout of the authors' code, where the run is theirs.
+            run: the training to do.
+            picture: PNG file to write, with the first images before and after.
+            reference: checkout of the authors' code, for a run with it.
         """
         began, moments = time.perf_counter(), {}
         for iteration, images in self.results(run, reference):
@@ -91,7 +91,7 @@ class Bench:
         return {"run": [run.source, run.target, dict(run.settings)], "moments": moments, "seconds": seconds}
 
     def results(self, run: Run, reference: Path | None) -> Iterator[tuple[int, Tensor]]:
-        """The images after each of the iterations that count."""
+        """Yield the images after each iteration at which the run is measured."""
         settings = dict(run.settings)
         mapper_steps = settings.pop(MAPPER, 0)
         if (changes := settings.pop(THEIRS, None)) is not None:
@@ -107,10 +107,10 @@ class Bench:
                 yield step.iteration, generate(step.generator, ws)
 
     def theirs(self, setup: Setup, run: Run, reference: Path) -> Iterator[tuple[int, Tensor]]:
-        """The same by the authors' code.
+        """Yield the same images from the authors' code.
 
         Raises:
-            ValueError: before training, its network makes other images than ours.
+            ValueError: its network makes other images than ours before training.
         """
         for iteration, render in train(reference, self.base, self.clip, setup):
             if iteration == 0 and (error := float((render(self.ws) - self.before).abs().max())) > ALIKE:
@@ -119,7 +119,7 @@ class Bench:
                 yield iteration, render(self.ws)
 
     def mapped(self, adapted: Generator, config: MapperConfig) -> Tensor:
-        """The codes of the source images, moved by a mapper that is trained on the adapted generator."""
+        """Codes of the source images, changed by a mapper that is trained on the adapted generator."""
         *_, last = train_mapper(adapted, self.clip, config)
         with torch.no_grad():
             return last.mapper(self.ws)
@@ -135,12 +135,12 @@ class Bench:
 
 @cache
 def make_bench(generator: str, count: int) -> Bench:
-    """The models with a number of images to judge, made when they are first asked for."""
+    """Cached bench for a generator and a number of measured images."""
     return Bench(generator, count)
 
 
 def strip(images: Tensor) -> Image.Image:
-    """Two rows of tiles: before, after; at `SIDE` pixels."""
+    """Make two rows of tiles, before and after, of `SIDE` pixels."""
     tiles = [tile.resize((SIDE, SIDE), Image.Resampling.LANCZOS) for tile in to_pil(images)]
     columns = len(tiles) // 2
     picture = Image.new("RGB", (SIDE * columns, 2 * SIDE))

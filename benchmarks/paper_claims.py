@@ -1,7 +1,7 @@
 """The paper's claims on the demo world: the tables of docs/paper_claims.md.
 
-Each claim is a comparison of settings, repeated over seeds of the training, on the demo generator: what the judge sees
-in freshly sampled images of the result, beside Quality and Diversity.
+Each claim is a comparison of settings on the demo generator, repeated over seeds of the training. The judge classifies
+freshly sampled images of each result; Quality and Diversity are measured too.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from nada.measure.metrics import interval
 from nada.runs.names import slug
 
 PAGE = "docs/paper_claims.md"
-SEEDS, COUNT = 5, 200  # trainings of each setting; images judged of each
+SEEDS, COUNT = 5, 200  # number of trainings of each setting, and of measured images
 PIXAR = "3d render in the style of Pixar"
 STYLES = ("sketch", PIXAR, "watercolor painting", "neon sign", "pixel art", "marble statue")
 SPECIES = ("cat", "pig", "bear", "rabbit", "fox", "person")
-# Phrases that were chosen before any was tried.
+# Phrases that were chosen before any of them was tried.
 UNTRIED = (("photo", "drawing"), ("photo", "watercolour"), ("photo", "statue of marble"), ("photo", "neon light"),
            ("dog", "kitten"), ("dog", "hog"))  # fmt: skip
 BASE_SETTINGS = {"layers": "all", "batch": 4, "iterations": 100, "learning_rate": 0.006, "views": 2}
-FIRST_RUN = 1000  # seed of the first training; nor were these used before
-REACHED = 0.95  # target rate from which a setting counts as one that reaches the target
+FIRST_RUN = 1000  # seed of the first training; these seeds were not used before either
+REACHED = 0.95  # target rate from which a setting counts as reaching the target
 CAPTION = "Above each pair of rows what was asked for: before, after"
 COLUMNS = (
     ("target rate", "target rate"),
@@ -45,15 +45,15 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Claim:
-    """A comparison: what the paper says, and the settings that it says it of."""
+    """A claim of the paper, and the settings to compare for it."""
 
     name: str
     says: str
     pairs: tuple[tuple[str, str], ...]  # (source, target)
     variants: dict[str, dict[str, Any]]  # {label: changes to BASE_SETTINGS}
-    moments: tuple[int, ...] = ()  # iterations to measure at, beside the last
+    moments: tuple[int, ...] = ()  # additional iterations at which to measure
     generator: str = "demo"
-    front: bool = False  # whether to mark what is on the Quality-Diversity front
+    front: bool = False  # whether to mark the settings on the Quality-Diversity front
 
     @property
     def needs_reference(self) -> bool:
@@ -102,7 +102,7 @@ CLAIMS = (
     Claim("batch", "A batch of 2 is enough.", _styles("sketch"), {"2": {"batch": 2}, "4": {}, "8": {"batch": 8}}),
     Claim(
         "selection",
-        "Layers need not be chosen anew in every step, nor on 8 images.",
+        "Layers need not be chosen in every step, nor on 8 images.",
         (*_styles("sketch"), *_species("pig", "bear")),
         {
             "k = 6, every step, 8 images": {"layers": 6},
@@ -174,7 +174,7 @@ CLAIMS = (
 
 
 def make_run(claim: Claim, pair: tuple[str, str], changes: dict[str, Any], seed: int, options: Options) -> Run:
-    """The training of a setting with a seed, counted from 0."""
+    """The training of a setting, with a seed counted from 0."""
     settings = {**BASE_SETTINGS, **changes, "seed": FIRST_RUN + seed}
     for name in {"iterations", MAPPER} & settings.keys():
         settings[name] = options.fewer(settings[name])
@@ -183,7 +183,7 @@ def make_run(claim: Claim, pair: tuple[str, str], changes: dict[str, Any], seed:
 
 
 def runs(claim: Claim, pair: tuple[str, str], options: Options) -> dict[str, list[Run]]:
-    """{setting: its trainings, one for each seed} of a change."""
+    """{setting: trainings, one for each seed} for a pair of texts."""
     seeds = range(options.seeds or SEEDS)
     return {
         label: [make_run(claim, pair, changes, seed, options) for seed in seeds]
@@ -196,7 +196,7 @@ def bench_of(claim: Claim, options: Options) -> Bench:
 
 
 def measure(claim: Claim, options: Options) -> Iterator[str]:
-    """Train what is not kept, seed by seed, so that an early stop leaves all comparisons with fewer repetitions."""
+    """Train what is not cached, seed by seed, so that an early stop leaves all comparisons with fewer repetitions."""
     bench = bench_of(claim, options)
     planned = [
         (run, label) for pair in claim.pairs for label, same in runs(claim, pair, options).items() for run in same
@@ -211,7 +211,7 @@ def measure(claim: Claim, options: Options) -> Iterator[str]:
 
 
 def show(claim: Claim, options: Options) -> Shown:
-    """The claim's table: means, with half the 95 % interval where there are several seeds. Pictures of the first."""
+    """Render the claim's table: means, with half the 95 % interval for several seeds; pictures of the first seed."""
     bench = bench_of(claim, options)
     rows, strips = [], []
     for pair in claim.pairs:
@@ -237,7 +237,7 @@ def show(claim: Claim, options: Options) -> Shown:
 
 
 def front(found: dict[Any, list[dict[str, float]]]) -> set[Any]:
-    """Of the settings that reach the target, those that no other of them beats in both Quality and Diversity."""
+    """Settings on the Quality-Diversity front among those that reach the target: no other is better in both."""
     means = {key: {name: mean(row[name] for row in rows) for name in rows[0]} for key, rows in found.items()}
     able = {key: (m["quality"], m["diversity"]) for key, m in means.items() if m["target rate"] >= REACHED}
     beaten = lambda q, d: any(q < other_q and d < other_d for other_q, other_d in able.values())
@@ -252,7 +252,7 @@ def _cell(values: list[float | None]) -> str:
 
 
 def sheet(strips: list[tuple[str, Image.Image]]) -> Image.Image:
-    """Labelled pictures, one below the other."""
+    """Stack labeled pictures."""
     width, height = strips[0][1].size
     whole = Image.new("RGB", (width, len(strips) * (height + 18)), "white")
     for i, (label, picture) in enumerate(strips):

@@ -1,7 +1,7 @@
 """Seconds and memory of projection and tuning: `python benchmarks/photo_speed.py --resolution 256 --batch 1 2 4`.
 
-The generator has random weights and the sizes of config-f: what it shows does not matter here. Give one resolution at a
-time: the memory is the largest that the process has had so far.
+The generator has random weights and the sizes of config-f, since its images do not matter here. Give one resolution at
+a time: the measured memory is the peak of the process so far.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from nada import ClipEnsemble, Generator, GeneratorConfig, ProjectConfig, TuneCo
 from nada.cli.shared import pick_device
 from nada.measure.evaluate import peak_memory
 
-CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # of config-f, from 4 px up
+CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # channels of config-f, from 4 px up
 
 
 def seconds(steps: Iterator[Any], device: torch.device, count: int) -> float:
-    """Mean of some steps after the first, which also sets up what later ones use."""
+    """Mean seconds of some steps, without the first, which includes one-time setup."""
     next(steps)
     _wait(device)
     began = time.perf_counter()
@@ -42,7 +42,7 @@ def _wait(device: torch.device) -> None:
 
 
 def measure(generator: Generator, clip: ClipEnsemble | None, batch: int, steps: int) -> dict[str, float | None]:
-    """Seconds of a step for each photo, and the memory so far."""
+    """Measure seconds of a step per photo, and the peak memory so far."""
     size, device = generator.config.resolution, generator.device
     photos = torch.zeros(batch, 3, size, size, device=device)
     ws = generator.mapping.w_avg.expand(batch, generator.num_ws, -1)
@@ -55,7 +55,7 @@ def measure(generator: Generator, clip: ClipEnsemble | None, batch: int, steps: 
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resolution", type=int, default=256, help="of the generator (default: %(default)s)")
+    parser.add_argument("--resolution", type=int, default=256, help="size of the generator (default: %(default)s)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="photos at once (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="steps to time (default: %(default)s)")
     parser.add_argument("--clip", help="CLIP models, as for `nada invert` (default: none)")

@@ -1,10 +1,9 @@
-"""Drawn animals through every way into latent space: `python benchmarks/photos.py --out photos`.
+"""Invert drawn animals in all ways: `python benchmarks/photos.py --out photos`.
 
 Animals of the demo world that the generator has never made, from a test seed that no training uses, are inverted by an
-encoder, by projection in W and in W+, and by both; then the generator is tuned to some of them. Tables say how far the
-images are from the drawings, whether the judge of the demo world reads in them what it reads in the drawings, and what
-becomes of that after an adaptation: whether it reaches its target, and whether each adapted image leads back to its own
-drawing among all.
+encoder, by projection in W and in W+, and by both; then the generator is tuned to some of them. Tables show how far the
+images are from the drawings, whether the judge of the demo world reads the same in both, and how this changes with an
+adaptation: whether the target is reached, and whether each adapted image is closest to its own drawing among all.
 
 Every chunk of animals is saved in --out as soon as it is done, and the same command resumes.
 """
@@ -48,13 +47,13 @@ from nada.measure.likeness import judged_likeness
 from nada.photo.encoders.loading import load_encoder
 from nada.pictures.grids import filmstrip
 
-ROWS = 8  # animals in the picture
+ROWS = 8  # number of animals in the picture
 FIRST_SEED = TEST_SEED + 1000  # the encoder's training reports on other drawings
 MEASURES = ("error", "identity", "weakest", "kind", "target", "adapted identity", "found again", "seconds")
 
 
 class Bench:
-    """The models, the drawings, and the chunks that are done."""
+    """The models, the drawings, and the cached results of chunks."""
 
     def __init__(self, args: argparse.Namespace):
         self.args, self.out = args, args.out
@@ -66,7 +65,7 @@ class Bench:
         self.photos = drawer(self.base, args.species)(z, FIRST_SEED, 1.0)
 
     def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Tensors of a file in --out, made where the file does not exist."""
+        """Load tensors cached in --out, or make and cache them."""
         path = self.out / f"{name}.pt"
         if path.exists():
             return torch.load(path, weights_only=True)
@@ -76,7 +75,7 @@ class Bench:
         return made
 
     def style(self) -> Style:
-        """The adaptation that the codes are shown in."""
+        """The adaptation applied to the codes."""
         path = self.out / "adaptation.safetensors"
         if not path.exists():
             config = AdaptConfig.for_generator(self.base, source="photo", target=self.args.target)
@@ -116,7 +115,7 @@ class Bench:
         return found
 
     def tune(self, code: Tensor, photo: Tensor, style: Style, adapted: bool) -> dict[str, Tensor]:
-        """Images of one tuning: whole and at rank 8, with the adaptation added, and, if asked for, adapted after."""
+        """Images of one tuning: whole and at rank 8, with the style added, and, with `adapted`, adapted afterwards."""
         began = time.perf_counter()
         run = tune(self.base, code, photo, TuneConfig(iterations=self.args.tuning_steps), self.clip)
         *_, last = run
@@ -152,7 +151,7 @@ class Bench:
         return joined
 
     def measure(self, images: Tensor, adapted: Tensor, seconds: float) -> dict[str, float]:
-        """The figures of one row of a table."""
+        """Measures for one row of a table."""
         photos, judge = self.photos[: len(images)], self.judge
         here, there = judged_likeness(judge, photos, images), judged_likeness(judge, photos, adapted)
         said = judge.read(adapted)
@@ -170,7 +169,7 @@ class Bench:
 
 
 def table(rows: dict[str, dict[str, float]], title: str) -> str:
-    """Rows as a table in Markdown."""
+    """Format rows as a table in Markdown."""
     lines = [f"| {title} | {' | '.join(MEASURES)} |", "| --- |" + " --- |" * len(MEASURES)]
     for name, row in rows.items():
         lines.append(f"| {name} | {' | '.join(f'{row[measure]:.3g}' for measure in MEASURES)} |")
@@ -178,7 +177,7 @@ def table(rows: dict[str, dict[str, float]], title: str) -> str:
 
 
 def compare(bench: Bench) -> str:
-    """All of it; returns the tables."""
+    """Run all measurements; returns the tables."""
     args, style = bench.args, bench.style()
     adapted = apply_style(bench.base, style)
     parts: dict[str, list[tuple[Tensor, float]]] = {}
@@ -212,18 +211,18 @@ def compare(bench: Bench) -> str:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for what is done, and the picture")
+    parser.add_argument("--out", type=Path, required=True, help="folder for cached results and the picture")
     parser.add_argument("--generator", default="demo", help="generator of the demo world (default: %(default)s)")
-    parser.add_argument("--species", default="dog", help="what it makes photos of (default: %(default)s)")
+    parser.add_argument("--species", default="dog", help="species of its images (default: %(default)s)")
     parser.add_argument("--clip", default="demo", help="CLIP models of adaptation and projection (%(default)s)")
     parser.add_argument("--encoder", help="encoder of this generator; without it, its rows are left out")
     parser.add_argument("--target", default="sketch", help="target of the adaptation (default: %(default)s)")
-    parser.add_argument("--count", type=int, default=200, help="animals (default: %(default)s)")
-    parser.add_argument("--chunk", type=int, default=20, help="animals at a time (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=200, help="number of animals (default: %(default)s)")
+    parser.add_argument("--chunk", type=int, default=20, help="number of animals per chunk (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=75, help="steps in W, and in W+ (default: %(default)s)")
-    parser.add_argument("--tuned", type=int, default=20, help="animals to tune to (default: %(default)s)")
+    parser.add_argument("--tuned", type=int, default=20, help="number of animals to tune to (default: %(default)s)")
     parser.add_argument("--tuning-steps", type=int, default=75, help="steps of a tuning (default: %(default)s)")
     parser.add_argument(
         "--adapted-after", type=int, default=0, help="animals whose tuned generator is adapted (default: %(default)s)"

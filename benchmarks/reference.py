@@ -1,7 +1,7 @@
-"""The authors' implementation of StyleGAN-NADA, imported from a checkout of theirs while a benchmark runs it.
+"""Import the authors' implementation of StyleGAN-NADA from a checkout, and run it in benchmarks.
 
-Its CLIP models are the very modules that ours uses, in place of OpenAI's package. Beyond that, the device, and what
-`train` is asked to change, it runs as it is.
+Our CLIP models take the place of OpenAI's package. Otherwise only the device is changed, and what `train` is asked to
+change.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ from nada.clip.views import random_views
 from nada.losses import directional_loss
 from nada.seeding import seeded
 
-UNUSED = "RN50"  # loaded by its losses and never called; here it weighs nothing
-SCALE = 100.0  # of CLIP's logits
-LAZY = 0.8  # its factor of the step size, from a regularization that it does not use
-DECAY = 0.99**LAZY  # of Adam's average of squares
+UNUSED = "RN50"  # loaded by its losses but never called; weighs 0 here
+SCALE = 100.0  # scale of CLIP's logits
+LAZY = 0.8  # factor of its learning rate, for a lazy regularization that it does not use
+DECAY = 0.99**LAZY  # decay of Adam's average of squares
 CLEARED, FIRST_STEP, SHARED_NOISE = "Adam's averages cleared after the first step", "our first step", "shared noise"
 
 
 @dataclass(frozen=True)
 class Setup:
-    """One of its trainings."""
+    """Settings of a training with the authors' code."""
 
     source: str
     target: str
     batch: int
     iterations: int
     learning_rate: float
-    """What Adam gets; its option `--lr` is larger by 1 / 0.8."""
+    """Learning rate of Adam; the code's option `--lr` is larger by 1 / 0.8."""
     layers: str | int = "all"
     select_batch: int = 8
     seed: int = 0
     views: int = 0
-    """Randomly moved copies of each image that CLIP sees, as in AdaptConfig; its own code has none."""
+    """Number of randomly moved copies of each image that CLIP sees, as in AdaptConfig; the original code has none."""
     changes: tuple[str, ...] = ()
     """Any of CLEARED, FIRST_STEP (where nothing has changed yet, the gradient is the direction of the text) and
     SHARED_NOISE (both twins get the same noise)."""
 
 
 class OpenAI(nn.Module):
-    """One of our CLIP models with the methods of OpenAI's package."""
+    """One of our CLIP models with the interface of OpenAI's package."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -70,7 +70,7 @@ class OpenAI(nn.Module):
 
 
 def openai_package(clip: ClipEnsemble) -> ModuleType:
-    """A stand-in for the package `clip`, which knows the models of an ensemble."""
+    """Stand-in for the package `clip` with the models of an ensemble."""
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Lambda, Normalize, Resize, ToTensor
 
     models = {model.name: model for model in clip}
@@ -87,7 +87,7 @@ def openai_package(clip: ClipEnsemble) -> ModuleType:
 
 
 class OnDevice(SourceFileLoader):
-    """Reads a module that is written for the first GPU, for another device."""
+    """Loader that reads a module written for the first GPU, and changes it to another device."""
 
     device = "cpu"
 
@@ -97,23 +97,23 @@ class OnDevice(SourceFileLoader):
 
 
 def import_model(checkout: Path, device: str, clip: ClipEnsemble) -> ModuleType:
-    """The module of its training class."""
+    """Import the module of the training class."""
     sys.dont_write_bytecode = True
     for folder in (str(checkout), str(checkout / "ZSSGAN")):
         if folder not in sys.path:
             sys.path.insert(0, folder)
     sys.modules["clip"] = openai_package(clip)
-    sys.modules.pop("ZSSGAN.criteria.clip_loss", None)  # it would keep the package of an earlier call
-    for name in ("requests", "IPython"):  # imported for downloads and notebooks
+    sys.modules.pop("ZSSGAN.criteria.clip_loss", None)  # it would hold the stand-in of an earlier call
+    for name in ("requests", "IPython"):  # imported for downloads and notebooks only
         sys.modules.setdefault(name, ModuleType(name))
-    import torch.utils.cpp_extension  # here: it looks for CUDA
+    import torch.utils.cpp_extension  # imported here, as it searches for CUDA
     from packaging.version import parse
 
     versions = ModuleType("pkg_resources")
     versions.parse_version = parse
     sys.modules.setdefault("pkg_resources", versions)
     if device == "cpu":
-        torch.utils.cpp_extension.load = lambda *args, **kwargs: None  # its CUDA kernels; on a CPU it does without
+        torch.utils.cpp_extension.load = lambda *args, **kwargs: None  # skips its CUDA kernels
     loader = OnDevice("zssgan_model", str(checkout / "ZSSGAN/model/ZSSGAN.py"))
     loader.device = device if device == "cpu" else f"{device.split(':')[0]}:0"
     module = module_from_spec(spec_from_loader(loader.name, loader))
@@ -122,7 +122,7 @@ def import_model(checkout: Path, device: str, clip: ClipEnsemble) -> ModuleType:
 
 
 def make_net(checkout: Path, generator: Generator, clip: ClipEnsemble, setup: Setup, device: torch.device) -> nn.Module:
-    """Its training class around a generator of ours: their network with its widths and weights, and its codes."""
+    """Build the training class around our generator: their network with our sizes and weights, and our mapping."""
     model, config = import_model(checkout, str(device), clip), generator.config
     model.Generator = partial(narrow, model.Generator, config.channels, config.w_dim)
     adaptive = setup.layers != "all"
@@ -143,7 +143,7 @@ def make_net(checkout: Path, generator: Generator, clip: ClipEnsemble, setup: Se
 
 
 def with_square_mapping(generator: Generator) -> Generator:
-    """A generator with the same synthesis network, behind the mapping network that rosinality's format expects."""
+    """A generator with the same synthesis network behind a mapping network as in rosinality's format."""
     old = generator.config
     config = GeneratorConfig(old.resolution, old.channels, old.w_dim, old.w_dim, demod_eps=old.demod_eps)
     square = Generator(config)
@@ -154,7 +154,7 @@ def with_square_mapping(generator: Generator) -> Generator:
 def narrow(
     network: Callable[..., nn.Module], channels: tuple[int, ...], width: int, size: int, _: int, *args, **kwargs
 ) -> nn.Module:
-    """Their network, whose widths are fixed, with layers and codes of other widths; made of their classes."""
+    """Build their network from their classes with other sizes of layers and codes, as its own sizes are fixed."""
     net = network(size, width, *args, **kwargs)
     layers, shades, below = type(net.conv1), type(net.to_rgb1), channels[0]
     net.input = type(net.input)(below)
@@ -168,7 +168,7 @@ def narrow(
 
 
 class Codes(nn.Module):
-    """The mapping network of a generator of ours in the place of theirs, whose z has 512 numbers."""
+    """A generator's mapping network with the interface of theirs, whose z has 512 numbers."""
 
     def __init__(self, generator: Generator):
         super().__init__()
@@ -179,16 +179,16 @@ class Codes(nn.Module):
 
 
 def optimizer(net: nn.Module, learning_rate: float) -> torch.optim.Adam:
-    """Adam as its training loop sets it up."""
+    """Adam as their training loop configures it."""
     return torch.optim.Adam(net.generator_trainable.parameters(), lr=learning_rate, betas=(0.0, DECAY))
 
 
 def train(
     checkout: Path, base: Generator, clip: ClipEnsemble, setup: Setup
 ) -> Iterator[tuple[int, Callable[[Tensor], Tensor]]]:
-    """Train with its code; after each iteration its number, and a function of codes [N, L, D] to images.
+    """Train with the authors' code; yields for each iteration its number and a function of codes [N, L, D] to images.
 
-    Number 0 comes before the first: there the images are those of the base.
+    Number 0 comes before training, with images of the base.
     """
     device = next(base.parameters()).device
     net = make_net(checkout, base, clip, setup, device)
@@ -220,7 +220,7 @@ def train(
 
 
 def share_noise(net: nn.Module) -> None:
-    """Let both twins draw the same noise for the same codes."""
+    """Make both generators use the same noise for the same codes."""
     for twin in (net.generator_frozen, net.generator_trainable):
 
         def forward(styles, *args, plain=twin.forward, **kwargs):
@@ -232,12 +232,12 @@ def share_noise(net: nn.Module) -> None:
 
 
 def change_loss(loss: nn.Module, shown: list[Callable[[Tensor], Tensor]], first_step: bool) -> None:
-    """Let one of its losses see views of the images; and, with `first_step`, start in the direction of the text.
+    """Make one of its losses see views of the images and, with `first_step`, start in the direction of the text.
 
     Args:
-        loss: for one CLIP model.
-        shown: holds what makes views of a batch.
-        first_step: whether our directional loss takes the place of theirs, which differs where nothing has changed.
+        loss: loss for one CLIP model.
+        shown: list that holds the function for views of a batch.
+        first_step: whether to use our directional loss, which differs from theirs while nothing has changed.
     """
     plain = loss.clip_directional_loss
 

@@ -1,8 +1,8 @@
-"""How fast adaptation is, and how much memory it takes: the tables of docs/speed.md.
+"""Measure speed and memory of adaptation: the tables of docs/speed.md.
 
-Generators and CLIP models have their true shapes and random weights: speed does not depend on the values. Every way of
-doing the work runs in a process of its own, and they take turns, iteration by iteration, so that what else the machine
-does falls on all of them. The numbers behind the tables are in docs/speed.json, too.
+Generators and CLIP models have their true shapes and random weights, since speed does not depend on the values. Each
+variant runs in a separate process, and the variants take turns, iteration by iteration, so that other load of the
+machine affects all of them alike. The numbers behind the tables are in docs/speed.json, too.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from nada import AdaptConfig, adapt, load_clip, load_generator
 
 PAGE = "docs/speed.md"
 SIZES = (256, 512, 1024)
-PAPER_LAYERS = {256: 9, 512: 10, 1024: 12}  # two thirds, as the authors' notebook has it
-STRESS = 12  # layers of 14 codes at 256 px: nearly all are chosen
+PAPER_LAYERS = {256: 9, 512: 10, 1024: 12}  # two thirds, as in the authors' notebook
+STRESS = 12  # number of layers of 14 codes at 256 px, so that nearly all are selected
 ALONE = "ViT-B/32"
-LONG_RUN = (50, 200, 500, 1000, 1500, 2000)  # iterations after which the memory is looked at
+LONG_RUN = (50, 200, 500, 1000, 1500, 2000)  # iterations after which the memory is measured
 
 
 def against_reference(size: int, base: Case) -> dict[str, list[Case]]:
-    """The public implementation and ours, which once chooses layers as often, and once as seldom as recommended."""
+    """The public implementation and ours, with layers selected in every step, and as recommended in every 4th."""
     path, off = base.reference, base.on(size=size, reference=None)
     on = off.on(layers=STRESS if size == 256 else PAPER_LAYERS[size])
-    seldom = on.on(name="ours", select_every=4, select_batch=4)
+    recommended = on.on(name="ours", select_every=4, select_batch=4)
     choosing = f"choosing {on.layers} layers in every step"
     return {  # two processes at a time, since the reference takes up to 16 GB
         f"all layers, {size} px": [off.on(name="reference", reference=path), off.on(name="ours")],
         f"{choosing}, {size} px": [on.on(name="reference", reference=path), on.on(name="ours")],
-        f"{choosing}, ours in every 4th on 4 images, {size} px": [on.on(name="reference", reference=path), seldom],
+        f"{choosing}, ours in every 4th on 4 images, {size} px": [on.on(name="reference", reference=path), recommended],
     }
 
 
 def by_layers(size: int, base: Case) -> dict[str, list[Case]]:
-    """All layers, some chosen adaptively, and fixed sets."""
+    """All layers, adaptively selected ones, and fixed sets."""
     sets = ["all", PAPER_LAYERS[size], "texture", "b64-b256"]
     return {f"layers, {size} px": [base.on(size=size, name=str(layers), layers=layers) for layers in sets]}
 
 
 def by_kind(size: int, base: Case) -> dict[str, list[Case]]:
-    """What of the layers is trained."""
+    """Trained parts of the layers."""
     kinds = ("weights", "affine", "stylespace", "lora")
     return {f"what is trained, {size} px": [base.on(size=size, name=kind, train=kind) for kind in kinds]}
 
 
 def by_precision(size: int, base: Case) -> dict[str, list[Case]]:
-    """Full and half."""
+    """Full and half precision."""
     return {f"precision, {size} px": [base.on(size=size, name=kind, precision=kind) for kind in ("full", "half")]}
 
 
 def by_card(size: int, base: Case) -> dict[str, list[Case]]:
-    """What only a GPU has: shorter products, fused kernels, recordings; each beside those before it."""
+    """Accelerations that only a GPU has: TensorFloat-32, fused kernels, CUDA graphs; each on top of those before it."""
     plain = base.on(size=size, name="plain", fused=False, tf32=False)
     ways = [
         plain,
@@ -72,7 +72,7 @@ def by_card(size: int, base: Case) -> dict[str, list[Case]]:
 
 
 def by_memory(size: int, base: Case) -> dict[str, list[Case]]:
-    """The steps down that `Adaptation.spare_memory` takes."""
+    """The settings that `Adaptation.spare_memory` tries in order."""
     whole = base.on(size=size)
     return {
         f"memory, all layers, {size} px": [
@@ -84,7 +84,7 @@ def by_memory(size: int, base: Case) -> dict[str, list[Case]]:
 
 
 def growth(size: int, base: Case) -> dict[str, list[Case]]:
-    """What the cost grows with; each case is named by the number."""
+    """Settings that the cost grows with; each case is named by the number."""
     base = base.on(size=size)
     return {
         f"images in a step, {size} px": [base.on(name=str(n), batch=n) for n in (1, 2, 3, 4)],
@@ -94,7 +94,7 @@ def growth(size: int, base: Case) -> dict[str, list[Case]]:
 
 
 def long_run(device: str, options: Options) -> list[dict[str, int]]:
-    """Memory in the course of an adaptation of the demo generator that chooses layers anew in every 4th step."""
+    """Memory during an adaptation of the demo generator with a selection of layers in every 4th step."""
     torch.set_num_threads(options.threads)
     moments = [options.fewer(moment) for moment in LONG_RUN]
     config = AdaptConfig("photo", "sketch", batch=2, layers=6, select_every=4, iterations=moments[-1])
@@ -109,12 +109,12 @@ def base_of(options: Options) -> Case:
 
 
 def compared(group: Group, size: int, title: str, options: Options) -> list[dict[str, Any]]:
-    """The cases of a group under a title, in turns."""
+    """Measure the cases of a group in turns, under a title."""
     return in_turns(group(size, base_of(options))[title], options.turns, options.warmup)
 
 
 def parts(layers: str | int, size: int, options: Options) -> dict[str, Any]:
-    """Where the time of an iteration goes, and the floor by arithmetic."""
+    """Measure the time of the parts of an iteration, and the arithmetic lower bound."""
     case = base_of(options).on(name="ours", size=size, layers=layers, reference=None)
     return in_turns([case], options.turns, options.warmup, ("parts", "floor"))[0]
 
@@ -142,7 +142,7 @@ SHOW = {
 
 
 def plans() -> Iterator[tuple[str, str, Callable[[Options], Any]]]:
-    """Every table: its kind, its title, and what measures it."""
+    """Yield all tables: kind, title, and the function that measures it."""
     for size in SIZES:
         for group in COMPARISONS:
             for title in group(size, Case("")):
@@ -168,13 +168,13 @@ def show(name: str, options: Options) -> Shown:
 
 
 def as_table(name: str, found: Any) -> str:
-    """What was measured under a name as Markdown."""
+    """Format the results under a name as Markdown."""
     _, kind, title = name.split("/", 2)
     return SHOW[kind](title, found)
 
 
 def file_name(name: str) -> str:
-    """Name of the file of a table's results: titles may hold slashes."""
+    """Name of the file with a table's results; slashes in titles are replaced."""
     group, kind, title = name.split("/", 2)
     return f"{group}/{kind}/{title.replace('/', ' ')}"
 

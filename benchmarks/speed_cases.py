@@ -1,4 +1,4 @@
-"""Cases that are timed beside each other: each in a process of its own, so that it has its own peak of memory."""
+"""Time cases in turns, each in a separate process, so that each has its own peak memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from speed_timed import Case, Timed
 
 
 def serve(case: Case, connection) -> None:
-    """Make a case in this process and call the methods of it that come through the connection, until None comes."""
+    """Create a case in this process, and call its methods as requested through the connection, until None arrives."""
     timed: Timed
     if case.reference:
-        from speed_reference import Reference  # here: its imports would count in the memory of the other cases
+        from speed_reference import Reference  # imported here, since it would count in the memory of other cases
 
         timed = Reference(case)
     else:
@@ -25,7 +25,7 @@ def serve(case: Case, connection) -> None:
 
 
 class Worker:
-    """A case in a process of its own."""
+    """A case in a separate process."""
 
     def __init__(self, case: Case):
         context = multiprocessing.get_context("spawn")
@@ -35,7 +35,7 @@ class Worker:
         other.close()
 
     def ask(self, method: str) -> dict[str, float]:
-        """The result of a method of `Timed`."""
+        """Call a method of `Timed` in the process, and return its result."""
         self.connection.send(method)
         return self.connection.recv()
 
@@ -47,7 +47,7 @@ class Worker:
 
 @contextmanager
 def workers(cases: list[Case]) -> Iterator[list[Worker]]:
-    """Processes for cases that are to be compared."""
+    """Start a process for each case, and end them on exit."""
     started = [Worker(case) for case in cases]
     try:
         yield started
@@ -57,23 +57,23 @@ def workers(cases: list[Case]) -> Iterator[list[Worker]]:
 
 
 def in_turns(cases: list[Case], rounds: int, warmup: int = 1, then: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Time cases in turns, so that what else the machine does falls on all of them.
+    """Time cases in turns, so that other load of the machine affects all of them alike.
 
     Args:
-        cases: the first is what the others are compared with.
-        rounds: timed iterations of each.
-        warmup: iterations before them that are not.
-        then: methods of `Timed` to call on each afterwards.
+        cases: cases to time; the others are compared with the first.
+        rounds: timed iterations of each case.
+        warmup: untimed iterations before them.
+        then: methods of `Timed` to call on each case afterwards.
 
     Returns:
-        For each case its fields, "steps" (a list of what `Timed.step` gives), and under their names what the methods
-        gave.
+        For each case its fields, "steps" (a list of results of `Timed.step`), and under their names the results of the
+        methods.
     """
     with workers(cases) as running:
         steps = [[worker.ask("step") for worker in running] for _ in range(warmup + rounds)]
         rows = []
         for i, worker in enumerate(running):
             after = {method: worker.ask(method) for method in then}
-            case = asdict(worker.case) | {"reference": worker.case.reference is not None}  # not where it lies
+            case = asdict(worker.case) | {"reference": worker.case.reference is not None}  # a flag instead of its path
             rows.append({**case, "steps": [turn[i] for turn in steps[warmup:]], **after})
         return rows

@@ -1,7 +1,7 @@
-"""What a step asks of a GPU - kernels, arithmetic, bytes, memory - counted on tensors without data, so without one.
+"""Count kernels, arithmetic, bytes and memory of a step on a GPU, with tensors without data, so without a GPU.
 
-The run is moved to PyTorch's "meta" device, which only knows shapes. As a GPU's, its tensors are somewhere else: code
-that would wait for a value, or read one, fails there.
+The run is moved to PyTorch's "meta" device, which only knows shapes. As on a GPU, code that would wait for a value, or
+read one, cannot do so: it fails there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from nada.stylegan2.ops import passes, styled_conv
 
 NOWHERE = torch.device("meta")
 FREE = {"detach", "_unsafe_view", "empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided"}
-CARDS = {  # name: TFLOP/s of fp32 matrix products (TF32 where there is that), TB/s; both as published
+CARDS = {  # published figures: TFLOP/s of fp32 matrix products (TF32 if available), TB/s of memory
     "V100": (15.7, 0.9),
     "RTX 3090": (35.6, 0.936),
     "RTX 4090": (82.6, 1.008),
@@ -39,24 +39,24 @@ CARDS = {  # name: TFLOP/s of fp32 matrix products (TF32 where there is that), T
 
 @dataclass
 class Kernel:
-    """One launch: its operations, and the bytes it reads and writes."""
+    """One kernel launch: its floating point operations, and the bytes that it reads and writes."""
 
     flop: float
     bytes: int
 
     def seconds(self, card: str) -> float:
-        """The least it takes, by arithmetic or by memory."""
+        """Lower bound of its time, by arithmetic or by memory."""
         operations, bandwidth = CARDS[card]
         return max(self.flop / (operations * 1e12), self.bytes / (bandwidth * 1e12))
 
 
 class Count(TorchDispatchMode):
-    """Counts what is done with tensors on the device.
+    """Counter of operations on tensors of the device.
 
     Attributes:
-        kernels: in order.
-        crossings: how many tensors came to the device, or took part in an operation there from the CPU.
-        peak: bytes of the tensors made meanwhile, at most, beside those that were there before.
+        kernels: kernels in order.
+        crossings: number of tensors that were moved to the device, or used there from the CPU.
+        peak: peak of bytes of tensors made meanwhile, besides those that existed before.
     """
 
     def __init__(self, kept: list[Tensor]):
@@ -82,7 +82,7 @@ class Count(TorchDispatchMode):
         return result
 
     def watch(self, tensor: Tensor) -> None:
-        """Count its memory until it is gone."""
+        """Count the memory of a tensor until it is freed."""
         storage = tensor.untyped_storage()
         if tensor.device != NOWHERE or id(storage) in self.known:
             return
@@ -92,12 +92,12 @@ class Count(TorchDispatchMode):
         weakref.finalize(storage, self.forget, id(storage), storage.nbytes())
 
     def forget(self, key: int, size: int) -> None:
-        """Its memory is free again."""
+        """Subtract the memory of a freed tensor."""
         del self.known[key]
         self.live -= size
 
     def as_one(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function as a single kernel, which reads what it is given and writes its results."""
+        """Wrap a function as a single kernel that reads its arguments and writes its results."""
 
         @wraps(function)
         def fused(*args: Any) -> Any:
@@ -116,7 +116,7 @@ def _bytes(tensors: list[Tensor]) -> int:
 
 
 def by_count(size: int, base: Case) -> list[dict[str, Any]]:
-    """What the ways to do a step on a GPU ask of it."""
+    """Count a step on a GPU for each variant."""
     case = base.on(size=size, device="cpu")
     ways = {
         "plain": (case, False),
@@ -128,20 +128,21 @@ def by_count(size: int, base: Case) -> list[dict[str, Any]]:
 
 
 def count(run: Adaptation, fused: bool) -> dict[str, Any]:
-    """What the second step of a run counts; it is of no use afterwards.
+    """Count the second step of a run, which cannot be used afterwards.
 
     Args:
-        fused: count the passes beside a layer's convolution as single kernels, as Triton makes them.
+        run: run to count.
+        fused: whether the operations around a layer's convolution count as single kernels, as with Triton.
     """
     without_data(run)
     next(run)
-    run._loss = torch.zeros([])  # the one value that is waited for, when it has long been there
+    run._loss = torch.zeros([])  # the only value that is waited for, at a time when it has been computed
     kept = tensors_of(run)
     with efficient_attention(), Count(kept) as counted:
         names = ("finish", "finish_backward", "scale_backward") if fused else ()
         single = SimpleNamespace(**{name: counted.as_one(getattr(passes, name)) for name in names})
 
-        def chosen(x: Tensor) -> Any:  # a mock would keep what it is called with, and its memory
+        def chosen(x: Tensor) -> Any:  # a mock would keep its arguments, and their memory
             return single if fused else passes
 
         with mock.patch.object(styled_conv, "passes_for", chosen):
@@ -157,10 +158,10 @@ def count(run: Adaptation, fused: bool) -> dict[str, Any]:
 
 
 def without_data(run: Adaptation) -> None:
-    """Move all that a step works with to where only shapes are known, and leave the models that it was given."""
+    """Move all tensors that a step uses to the "meta" device, without changing the models that the run was given."""
     run.frozen = run.sampler.generator = copy.deepcopy(run.frozen)
     run.objective.clip = copy.deepcopy(run.clip)
-    torch.__future__.set_swap_module_params_on_conversion(True)  # so that parameters stay the ones that train
+    torch.__future__.set_swap_module_params_on_conversion(True)  # keeps the identity of trained parameters
     try:
         for module in (run.frozen, run.trained, *(model.model.visual for model in run.clip)):
             module.to(NOWHERE)
@@ -175,11 +176,11 @@ def without_data(run: Adaptation) -> None:
     run.objective.goal, noise = run.goal.to(NOWHERE), run.sampler.noise
     noise.numbers = noise.numbers.to(NOWHERE)
     for group in run.trainer.optimizer.param_groups:
-        group |= {"fused": False, "foreach": True}  # PyTorch's choice on CUDA
+        group |= {"fused": False, "foreach": True}  # PyTorch's default on CUDA
 
 
 def tensors_of(run: Adaptation) -> list[Tensor]:
-    """What lies on the device between two steps."""
+    """Tensors that are on the device between two steps."""
     modules = (run.frozen, run.trained, *run.clip)
     tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
     tensors += [value for state in run.trainer.optimizer.state.values() for value in state.values()]
@@ -188,7 +189,7 @@ def tensors_of(run: Adaptation) -> list[Tensor]:
 
 @contextmanager
 def efficient_attention() -> Iterator[None]:
-    """Attention as CUDA computes it in full precision; step by step where PyTorch (2.4) lacks that without data."""
+    """Count attention as computed on CUDA in full precision; step by step where PyTorch (2.4) has no meta version."""
     plain = F.scaled_dot_product_attention
 
     def attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> Tensor:

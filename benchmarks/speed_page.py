@@ -1,4 +1,4 @@
-"""What `speed.py` measured, as tables in Markdown."""
+"""Format the results of `speed.py` as tables in Markdown."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ COLUMNS = ("", "s / iteration", "images / s", "x faster", "peak memory, GB", "of
 
 
 def seconds(row: dict[str, Any]) -> list[float]:
-    """Of each step: of the processor on a CPU, else of the wall."""
+    """Seconds of each step: processor time on a CPU, else wall time."""
     key = "wall" if row["device"].startswith("cuda") else "processor"
     return [step[key] for step in row["steps"]]
 
 
 def heading(title: str) -> str:
-    """Of a table."""
+    """Heading of a table."""
     return f"### {title[0].upper()}{title[1:]}\n"
 
 
 def comparison(title: str, rows: list[dict[str, Any]]) -> str:
-    """A table of cases, the first of which is what the others are compared with."""
+    """Table of cases, compared with the first one."""
     first = rows[0]
     lines = [heading(f"{title} (turns: {len(first['steps'])})"), line(*COLUMNS), "|---" * len(COLUMNS) + "|"]
     for row in rows:
@@ -35,7 +35,7 @@ def comparison(title: str, rows: list[dict[str, Any]]) -> str:
 
 
 def growth(title: str, rows: list[dict[str, Any]]) -> str:
-    """A table of cases whose names, or operations, are numbers, beside the line of least squares through them."""
+    """Table of cases whose names, or operations, are numbers, with a least-squares line through them."""
     by_work = "floor" in rows[0]
     x = [row["floor"]["operations"] / 1e9 if by_work else float(row["name"]) for row in rows]
     y = [median(seconds(row)) for row in rows]
@@ -52,13 +52,13 @@ def growth(title: str, rows: list[dict[str, Any]]) -> str:
 
 
 def long_run(title: str, rows: list[dict[str, int]]) -> str:
-    """A table of the memory in use after so many iterations."""
+    """Table of the memory in use after certain iterations."""
     lines = [heading(title), line("after iterations", "memory, MB"), "|---|---|"]
     return "\n".join([*lines, *(line(str(row["iteration"]), f"{row['memory'] / 1e6:.0f}") for row in rows)]) + "\n"
 
 
 def counted(title: str, rows: list[dict[str, Any]]) -> str:
-    """A table of what steps ask of a GPU, and the least that cards take for it."""
+    """Table of the counted work of a step, and of the lower bound of its time on several cards."""
     cards = list(rows[0]["seconds"])
     columns = ("", "kernels", "GFLOP", "GB moved", "memory, GB", *(f"{card}, ms" for card in cards))
     lines = [heading(title), line(*columns), "|---" * len(columns) + "|"]
@@ -70,7 +70,7 @@ def counted(title: str, rows: list[dict[str, Any]]) -> str:
 
 
 def parts(title: str, row: dict[str, Any]) -> str:
-    """A table of the parts of an iteration, and how far the whole is from the floor."""
+    """Table of the parts of an iteration, and of the whole relative to the lower bound."""
     whole, (operations, speed) = median(seconds(row)), row["floor"].values()
     previews = [part for part in row["parts"] if part.startswith("preview")]
     total = sum(s for part, s in row["parts"].items() if part not in previews)

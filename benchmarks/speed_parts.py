@@ -1,4 +1,4 @@
-"""Where the time of an iteration goes."""
+"""Measure the time of each part of an iteration."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 from nada import Adaptation, generate, sample_latents
 
-PREVIEW = 4  # images
+PREVIEW = 4  # number of images in a preview
 
 
 class Stopwatch:
-    """Splits the iterations of a run into parts, by watching when its methods begin and end."""
+    """Split the iterations of a run into parts, by timing its methods."""
 
     def __init__(self, run: Adaptation, device: torch.device):
         self.run, self.device = run, device
@@ -30,20 +30,20 @@ class Stopwatch:
         self.watch(run.trainer.trainable, "step", "optimizer")
 
     def now(self) -> float:
-        """Seconds: of the processor on a CPU, else of the wall."""
+        """Current time in seconds: processor time on a CPU, else wall time."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             return time.perf_counter()
         return time.process_time()
 
     def lap(self, part: str) -> None:
-        """What passed since the last call belongs to a part."""
+        """Assign the time since the last call to a part."""
         now = self.now()
         self.seconds[part] += now - self.began
         self.began = now
 
     def watch(self, owner: Any, method: str, part: str) -> None:
-        """Count a method's time for a part, unless one that is watched called it."""
+        """Assign the time of a method to a part, unless another watched method called it."""
         plain = getattr(owner, method)
 
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -60,7 +60,7 @@ class Stopwatch:
         setattr(owner, method, watched)
 
     def iteration(self) -> dict[str, float]:
-        """{part: seconds} of one iteration, and of a preview."""
+        """Time one iteration and a preview: {part: seconds}."""
         self.seconds.clear()
         self.began = self.now()
         next(self.run)

@@ -1,4 +1,4 @@
-"""The authors' implementation, timed beside ours; it is imported from a checkout only then."""
+"""Time the authors' implementation, which is imported from a checkout, beside ours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 
 class Reference(Timed):
-    """An iteration of its training loop."""
+    """One iteration of the authors' training loop."""
 
     def prepare(self, generator: Generator, clip: ClipEnsemble) -> None:
         from helpers.checkpoint_files import rosinality_checkpoint, torch_bytes
@@ -40,7 +40,7 @@ class Reference(Timed):
                     img2img_batch=2,
                 )
             )  # fmt: skip
-        for loss in self.net.clip_loss_models.values():  # what it reads from the texts in its first step
+        for loss in self.net.clip_loss_models.values():  # computed from the texts in its first step
             loss.target_direction = F.normalize(torch.randn(1, WIDTH, device=self.device), dim=1)
         self.optimizer = optimizer(self.net, 0.002 * LAZY)
         self.net.train()

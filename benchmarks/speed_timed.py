@@ -1,4 +1,4 @@
-"""One way to adapt a generator, and the means to time it."""
+"""One variant of adapting a generator, with methods to time it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from nada.training.goal import Goal
 
 CLIPS = {"ViT-B/32": "ViT-B-32-quickgelu", "ViT-B/16": "ViT-B-16-quickgelu"}  # the paper's, with random weights
 WIDTH = 512  # length of their embeddings
-GEMM = 2048  # side of the matrices whose product shows the speed of the machine
+GEMM = 2048  # side of the matrices in the product that measures the speed of the machine
 
 
 @dataclass(frozen=True)
 class Case:
-    """One way to adapt a generator."""
+    """One variant of adapting a generator."""
 
     name: str
-    """What the tables call it."""
+    """Name in the tables."""
     size: int = 256
-    """Pixels."""
+    """Side of the images in pixels."""
     layers: str | int = "all"
-    """As in AdaptConfig."""
+    """Layers to train; see AdaptConfig."""
     batch: int = 2
     select_batch: int = 8
     select_every: int = 1
@@ -43,27 +43,27 @@ class Case:
     precision: str = "full"
     clips: tuple[str, ...] = tuple(CLIPS)
     pieces: int = 1
-    """As in Adaptation."""
+    """Number of chunks; see Adaptation."""
     recompute: bool = False
-    """As in Synthesis."""
+    """Whether activations are recomputed; see Synthesis."""
     fused: bool = True
-    """Whether kernels may be used, where they are faster."""
+    """Whether fused kernels may be used where they are faster."""
     tf32: bool = True
     """Whether matrix products may use TensorFloat-32, as PyTorch lets convolutions do anyway."""
     cuda_graphs: bool = False
-    """As in AdaptConfig."""
+    """Whether to use CUDA graphs; see AdaptConfig."""
     reference: str | None = None
-    """A checkout of the public implementation, to time instead."""
+    """Checkout of the public implementation, to time that instead; None for ours."""
     device: str = "cpu"
     threads: int = 1
 
     def on(self, **changes: Any) -> Case:
-        """The same with changes."""
+        """A copy with changes."""
         return replace(self, **changes)
 
 
 class Timed:
-    """A run of a case, with the seconds of its steps and its peak of memory."""
+    """Run of a case, with the seconds of its steps and its peak memory."""
 
     def __init__(self, case: Case):
         torch.set_num_threads(case.threads)
@@ -86,13 +86,13 @@ class Timed:
         self.run.pieces, self.run.trained.synthesis.recompute = case.pieces, case.recompute
 
     def work(self) -> None:
-        """One iteration."""
+        """Run one iteration."""
         next(self.run)
 
     def step(self) -> dict[str, float]:
-        """Wall and processor seconds of an iteration, and the peak of memory so far in bytes.
+        """Run an iteration, and return its wall and processor seconds, and the peak memory so far in bytes.
 
-        Where the layers are chosen every n-th iteration it is the mean of n, with one choice among them.
+        If layers are selected in every n-th iteration, the seconds are the mean of n, which include one selection.
         """
         began, count = (time.perf_counter(), time.process_time()), self.case.select_every
         for _ in range(count):
@@ -103,7 +103,7 @@ class Timed:
         return {"wall": wall / count, "processor": processor / count, "memory": peak_memory(self.device)}
 
     def parts(self) -> dict[str, float]:
-        """Seconds of each part of an iteration, and of a preview of four images."""
+        """Measure the seconds of each part of an iteration, and of a preview of four images."""
         return Stopwatch(self.run, self.device).iteration()
 
     def floor(self) -> dict[str, float]:
@@ -116,19 +116,19 @@ class Timed:
 
 
 class NoModules(nullcontext):
-    """Stands in for the counter's tracker of modules, which fails for gradients with regard to codes."""
+    """Replacement for the counter's tracker of modules, which fails for gradients with respect to codes."""
 
     parents = frozenset({"Global"})
 
 
 def random_clip(name: str) -> ClipModel:
-    """A CLIP model of the true architecture, whose random weights are exact in half precision, as OpenAI's are."""
+    """A CLIP model of the true architecture, with random weights that are exact in half precision, like OpenAI's."""
     model = open_clip.create_model(CLIPS[name], pretrained=None).half().float()
     return ClipModel(name, 1.0, model, open_clip.get_tokenizer(CLIPS[name]))
 
 
 def clock(device: torch.device) -> float:
-    """Seconds of the wall clock on a GPU; on a CPU of this process's time, which other processes hardly change."""
+    """Current time: the wall clock on a GPU; on a CPU this process's time, which other processes hardly change."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         return time.perf_counter()
@@ -136,7 +136,7 @@ def clock(device: torch.device) -> float:
 
 
 def gemm_speed(device: torch.device) -> float:
-    """Operations per second of a large matrix product, the best of five."""
+    """Measure the operations per second of a large matrix product, the best of five."""
     a, b = torch.randn(2, GEMM, GEMM, device=device)
     best = float("inf")
     for _ in range(5):
@@ -147,7 +147,7 @@ def gemm_speed(device: torch.device) -> float:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Peak of memory in bytes: PyTorch's on CUDA, else that of the whole process (Linux)."""
+    """Peak memory in bytes: PyTorch's on CUDA, else that of the whole process (Linux)."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _of_process("VmHWM")
 
 

@@ -1,7 +1,7 @@
-"""Ways to compute the same, in turns within one process: two tables of docs/speed.md.
+"""Time alternative computations of the same results, in turns within one process: two tables of docs/speed.md.
 
-What was kept against what was there before, and what is in use against what was tried instead. Generators have their
-true shapes at 256 px, and batches of 2.
+One table compares improvements with what they replaced, the other the code in use with rejected
+alternatives. Generators have their true shapes at 256 px, and batches of 2.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Sides = tuple[Work, Work]
 
 @dataclass(frozen=True)
 class Way:
-    """Two ways to do the same.
+    """Two variants of the same computation.
 
     Attributes:
-        name: what the table calls it.
-        kept: whether the second took the place of the first; else the first is in use.
-        sides: both, for a size in pixels.
-        memory: whether not seconds count but the bytes that a work returns.
+        name: name in the table.
+        kept: whether the second variant replaced the first; otherwise the first is in use.
+        sides: both variants, for a size in pixels.
+        memory: whether to compare the bytes that the variants return, instead of seconds.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Way:
         return f"speed/ways/{self.name.replace('/', ' ')}"
 
     def measure(self, options: Options) -> list[list[float]]:
-        """The figures of both sides."""
+        """Measure both variants."""
         torch.set_num_threads(options.threads)
         torch.manual_seed(0)
         sides = self.sides(options.fewer(SIZE, 16))
@@ -67,12 +67,12 @@ class Way:
 
 
 def both_ways(forward: Callable[[], Tensor], *inputs: Tensor) -> Work:
-    """A function, and the gradient of its result with regard to some inputs."""
+    """A function, and the gradient of its result with respect to some inputs."""
     return lambda: torch.autograd.grad(forward().square().sum(), inputs)
 
 
 def within(context: Callable[[], AbstractContextManager], work: Work) -> Work:
-    """A work, done inside a context."""
+    """Run a function inside a context."""
 
     def inside() -> Any:
         with context():
@@ -82,14 +82,14 @@ def within(context: Callable[[], AbstractContextManager], work: Work) -> Work:
 
 
 def network(size: int) -> tuple[Generator, Tensor, dict[str, Tensor]]:
-    """A generator of random weights, codes of a batch, and noise."""
+    """A generator with random weights, codes of a batch, and noise."""
     generator = Generator(GeneratorConfig(size, standard_channels(size))).eval()
     ws = torch.randn(BATCH, generator.num_ws, generator.config.w_dim)
     return generator, ws, generator.synthesis.sample_noise(BATCH)
 
 
 def passes(size: int, what: str) -> Work:
-    """A pass through the synthesis network: "forward", or with the gradient of the "weights" or the "codes"."""
+    """A pass through the synthesis network: "forward", or with the gradient for the "weights" or the "codes"."""
     generator, ws, noise = network(size)
     generator.requires_grad_(what == "weights")
     ws.requires_grad_(what == "codes")
@@ -99,7 +99,7 @@ def passes(size: int, what: str) -> Work:
 
 
 def layouts(what: str, size: int) -> Sides:
-    """Features with channels first everywhere, or last in large blocks."""
+    """Features with channels first everywhere, or channels last in large blocks."""
     first = partial(mock.patch.object, synthesis, "CHANNELS_LAST", 1 << 20)
     work = passes(size, what)
     return within(first, work), work
@@ -109,7 +109,7 @@ def plain_layer(
     x: Tensor, weight: Tensor, styles: Tensor, demod: Tensor, noise: Tensor | None, bias: Tensor,
     up_filter: Tensor | None = None, clamp: float | None = None,
 ) -> Tensor:  # fmt: skip
-    """The same as `styled_conv2d`, by operations that each keep what their gradient needs."""
+    """Compute `styled_conv2d` by separate operations, each of which keeps what its gradient needs."""
     x = x * styles[:, :, None, None]
     if up_filter is None:
         y = F.conv2d(x, weight, padding=1)
@@ -126,7 +126,7 @@ def layers(what: str, size: int) -> Sides:
 
 
 def bytes_kept(size: int) -> int:
-    """Bytes that lie between the forward pass and the gradient of all weights, without the weights themselves."""
+    """Bytes kept between the forward pass and the gradient for all weights, without the weights themselves."""
     generator, ws, noise = network(size)
     weights, kept = {p.untyped_storage().data_ptr() for p in generator.parameters()}, {}
 
@@ -148,7 +148,7 @@ def memories(larger: int, size: int) -> Sides:
 
 
 def tokens(name: str, size: int) -> Sides:
-    """The tokens of a CLIP model with the batch first, as open_clip has them, or the length."""
+    """The tokens of a CLIP model with the batch first, as in open_clip, or the length first."""
     model = random_clip(name)
     images = torch.randn(BATCH, 3, size, size, requires_grad=True)
     modules = [module for module in model.model.visual.transformer.modules() if hasattr(module, "batch_first")]
@@ -162,7 +162,7 @@ def tokens(name: str, size: int) -> Sides:
 
 
 def choices(size: int) -> Sides:
-    """Choosing layers on 8 images: all at once, or as many at a time as a training step has."""
+    """Selecting layers on 8 images: all at once, or in chunks of the training batch."""
     runs = [Timed(Case("", size, layers=4, batch=batch)).run for batch in (8, BATCH)]
     first, second = (partial(run.select_layers, 4) for run in runs)
     return first, second
@@ -223,7 +223,7 @@ def modulations(way: str, wanted: str, size: int) -> Sides:
 
 
 def blurs(size: int) -> Sides:
-    """The filter after upsampling in two dimensions, or in one after the other."""
+    """The filter after upsampling, in two dimensions or separably."""
     x = torch.randn(BATCH, CHANNELS, size + 1, size + 1, requires_grad=True)
     kernel = ops.resample_filter()
     row = kernel.sum(2, keepdim=True) / kernel.sum().sqrt()
@@ -236,13 +236,13 @@ def blurs(size: int) -> Sides:
 
 
 def doublings(way: str, size: int) -> Sides:
-    """The transposed convolution to twice the size, or something equal."""
+    """The transposed convolution to twice the size, or an equivalent."""
     half = size // 2
     x = torch.randn(BATCH, 2 * CHANNELS, half, half, requires_grad=True)
     weight = torch.randn(2 * CHANNELS, CHANNELS, 3, 3, requires_grad=True)
 
     def four() -> Tensor:
-        """Each parity of rows and columns sees some of the nine weights."""
+        """Compute each parity of rows and columns from some of the nine weights."""
         y = x.new_zeros(BATCH, CHANNELS, 2 * half + 1, 2 * half + 1)
         kernel = weight.flip(2, 3).transpose(0, 1)
         for i in (0, 1):
@@ -270,7 +270,7 @@ def halves(what: str, size: int) -> Sides:
 
 
 def energies(size: int) -> Sides:
-    """Demodulation of all layers from their weights, or from squares that are kept."""
+    """Demodulation of all layers from their weights, or from cached squares."""
     generator, _, _ = network(size)
     weights = [generator.synthesis.layer(name).weight.detach() for name in generator.synthesis.conv_layers]
     styles = [torch.randn(BATCH, weight.shape[1]) for weight in weights]

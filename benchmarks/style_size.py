@@ -1,7 +1,7 @@
-"""Bytes of a style file at 1024 px, for each kind of training: `python benchmarks/style_size.py`.
+"""Size of a style file at 1024 px for each kind of training: `python benchmarks/style_size.py`.
 
-The generators have random weights, which the size does not depend on, and the differences are random too; those of
-"lora" have the rank that training would give them, and are not announced as such.
+Weights and differences are random, since the size does not depend on them. The differences of "lora" have the rank that
+training would give them, which the style has to detect.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RANK = 8
 
 @torch.no_grad()
 def disturbed(generator: Generator, kind: str, layers: list[str]) -> Generator:
-    """A copy in which everything has changed that this kind of training changes."""
+    """A copy with a change in every parameter that this kind of training changes."""
     changed = copy.deepcopy(generator)
     for layer in layers:
         for name, parameter in changed.synthesis.layer(layer).named_parameters():
@@ -41,7 +41,7 @@ def disturbed(generator: Generator, kind: str, layers: list[str]) -> Generator:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resolution", type=int, default=1024)
+    parser.add_argument("--resolution", type=int, default=1024, help="size of the generator (default: %(default)s)")
     args = parser.parse_args()
     torch.manual_seed(0)
     base = Generator(GeneratorConfig(args.resolution, standard_channels(args.resolution)))

@@ -1,7 +1,7 @@
-"""What styles can do, on the demo models and by the judge: the table of docs/styles.md.
+"""Measure styles on the demo models with the judge: the table of docs/styles.md.
 
-How far small files come against whole weights; what strengths between 0 and 1 give; two styles at once; a style on a
-generator that it was not made for; and the latent mapper on top of an adaptation. Each over several seeds of training.
+Compared are small files with whole weights; strengths between 0 and 1; two styles at once; a style on another generator
+than its base; and the latent mapper on top of an adaptation. Each is repeated over several seeds of training.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from nada.measure.demo_judge import judge_measures, load_judge
 from nada.measure.evaluate import clip_measures
 from nada.pictures.grids import filmstrip
 
-SEEDS, COUNT = 3, 200  # trainings of each kind; images judged of each
+SEEDS, COUNT = 3, 200  # number of trainings of each kind, and of measured images
 TARGETS = ("sketch", "neon sign", "watercolor painting")
 KINDS = {"weights": {}, "stylespace": {"train": "stylespace", "train_torgb": True, "learning_rate": None}}
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MAPPER_STEPS = 300
-PSI, ROWS = 1.0, 5  # of the latents; latents in the picture
+PSI, ROWS = 1.0, 5  # truncation psi of all latents; number of latents in the picture
 
 
 class Bench:
-    """The models, and what was measured of one seed of the trainings.
+    """The models, and the measures for one seed.
 
     Args:
-        seed: of all trainings.
-        options: how many images and iterations there are.
+        seed: seed of all trainings.
+        options: options with the numbers of images and iterations.
     """
 
     def __init__(self, seed: int, options: Options):
@@ -64,7 +64,7 @@ class Bench:
         self.rows: dict[str, dict[str, float]] = {}
 
     def adapted(self, **settings) -> Generator:
-        """What the demo generator's file recommends, with other settings where they are given."""
+        """Adapt the demo generator with these settings, otherwise with those that its file recommends."""
         settings = {"source": "photo", "target": "sketch", "seed": self.seed, **settings}
         config = AdaptConfig.for_generator(self.base, **settings)
         config = replace(config, iterations=self.options.fewer(config.iterations))
@@ -72,7 +72,7 @@ class Bench:
         return last.generator
 
     def measure(self, row: str, generator: Generator, target: str, ws=None, **more: float) -> None:
-        """Target rate and what was kept by the judge, and the cosine to the target text by each CLIP model."""
+        """Measure target rate and preservation with the judge, and the cosine to the target text with each CLIP."""
         after = generate(generator, self.ws if ws is None else ws)
         found = judge_measures(self.judge, target, self.before, after, {})
         figures = {"target rate": found["target rate"], "pose kept": found.get("pose correlation", float("nan"))}
@@ -84,7 +84,7 @@ class Bench:
 
 
 def run(bench: Bench) -> list[tuple[str, Generator]]:
-    """All measurements with one seed; returns what to show."""
+    """Run all measurements with one seed; returns images for the picture."""
     styles = {}
     for target in TARGETS:
         for kind, settings in KINDS.items():
@@ -125,7 +125,7 @@ def measure(options: Options) -> Iterator[str]:
 
 
 def measured(seed: int, picture: Path, options: Options) -> dict[str, dict[str, float]]:
-    """{row: {column: value}} with one seed; also writes a picture of the first images."""
+    """{row: {column: value}} for one seed; also writes a picture of the first images."""
     bench = Bench(seed, options)
     frames = [(label, generate(generator, bench.ws[:ROWS])) for label, generator in run(bench)]
     with atomic_path(picture) as temporary:
@@ -140,13 +140,13 @@ def name_of(seed: int, options: Options) -> str:
 
 @cache
 def base_name() -> str:
-    """The models that are measured, in a few letters."""
+    """Short name of the measured models."""
     clips = "".join(model.fingerprint for model in load_clip("demo"))
     return sha256(f"{load_generator('demo').fingerprint()}{clips}".encode()).hexdigest()[:12]
 
 
 def show(options: Options) -> Shown:
-    """One line for each measurement: the mean over the seeds, and in brackets the lowest and the highest."""
+    """Render one line for each measurement: the mean over the seeds, with the lowest and the highest in brackets."""
     names = [name_of(seed, options) for seed in range(options.seeds or SEEDS)]
     kept = [rows for name in names if (rows := options.found(name))]
     if not kept:

@@ -1,8 +1,8 @@
-"""What a sweep costs, and what lock-step saves: `python benchmarks/sweep.py lock-step`, or `overhead`.
+"""Measure the overhead of a sweep, and the savings of lock-step: `python benchmarks/sweep.py lock-step`, or `overhead`.
 
-lock-step: seconds of a step of K targets together and one after the other, in turns (on a CPU, processor time), and the
-memory that each target holds. overhead: seconds that the engine takes for each job beside training it, in this process
-and, with --ray, on Ray.
+lock-step: seconds of a step of K targets, together and one after the other, in turns (on a CPU, processor time), and
+the memory of each target. overhead: seconds of the engine for each job besides training it, in this process and, with
+--ray, on Ray.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ TARGETS = ("sketch", "watercolor painting", "pixel art", "neon sign", "3d render
 
 
 def lock_step(args: argparse.Namespace) -> dict[str, Any]:
-    """Medians over rounds of a step of each of K runs, sharing the frozen side and not."""
+    """Medians over rounds of a step of each of K runs, with and without a shared frozen generator."""
     models = Models(load_base, pick_device(args.device))
     generator, clip = models.generator(args.generator), models.clip(args.clip or usual_clip(args.generator))
     first = AdaptConfig.for_generator(generator, "photo", TARGETS[0], batch=args.batch, iterations=10_000)
     runs = [adapt(generator, clip, replace(first, target=target)) for target in TARGETS[: args.targets]]
     for run in runs:
-        next(run)  # the first step is another one: the twins are equal
+        next(run)  # the first step is a special case, as both generators are still equal
     alone, together, side = [], [], FrozenSide()
     for _ in range(args.rounds):
         alone.append(seconds_of(runs, None, models.device))
@@ -59,7 +59,7 @@ def lock_step(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def seconds_of(runs: list[Adaptation], side: FrozenSide | None, device: torch.device) -> float:
-    """Seconds of a step of each run: processor time on a CPU, which other programs hardly change, else by the clock."""
+    """Seconds of a step of each run: processor time on a CPU, which other programs hardly change, else wall time."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     began = clock()
     for run in runs:
@@ -71,13 +71,13 @@ def seconds_of(runs: list[Adaptation], side: FrozenSide | None, device: torch.de
 
 
 def held(run: Adaptation) -> int:
-    """Bytes that a run holds between its steps: the trained twin, and Adam's averages."""
+    """Bytes that a run holds between steps: the trained generator, and Adam's averages."""
     averages = [value for state in run.trainer.optimizer.state.values() for value in state.values()]
     return sum(t.numel() * t.element_size() for t in (*run.trained.state_dict().values(), *averages))
 
 
 def overhead(args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds that an engine takes for a job, beside the job: passes over jobs that are done, which train nothing."""
+    """Seconds of an engine per job, measured by passes over finished jobs, which train nothing."""
     models = Models(load_base, pick_device(args.device))
     shared = {"generator": args.generator, "source": "photo", "iterations": 1, "batch": args.batch}
     shared |= {"clip": args.clip} if args.clip else {}
@@ -88,23 +88,23 @@ def overhead(args: argparse.Namespace) -> dict[str, Any]:
         local.train(jobs)
         report = Report(orders.root, jobs, "benchmark")
         result = {"jobs": len(jobs), "in this process": passes(local, jobs, args.rounds)}
-        result["page of so many jobs"] = round(median(timed(report.save) for _ in range(args.rounds)), 4)
+        result["page of all jobs"] = round(median(timed(report.save) for _ in range(args.rounds)), 4)
         if args.ray:
             began = time.perf_counter()
             with on_ray(jobs, load_base, orders, Watch(), 1, Cluster(workers=args.workers)) as engine:
-                engine.train(jobs)  # the workers have started after the first one
+                engine.train(jobs)  # starts the workers
                 result["seconds to start Ray and its workers"] = round(time.perf_counter() - began, 1)
                 result["on Ray"] = passes(engine, jobs, args.rounds)
     return result
 
 
 def passes(engine: Engine, jobs: list[Job], rounds: int) -> float:
-    """Median seconds for a job of passes over jobs that are done."""
+    """Median seconds per job of passes over finished jobs."""
     return round(median(timed(lambda: engine.train(jobs)) for _ in range(rounds)) / len(jobs), 4)
 
 
 def timed(work: Any) -> float:
-    """Seconds that a call takes."""
+    """Seconds of a call."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
@@ -112,15 +112,21 @@ def timed(work: Any) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("lock-step", "overhead"))
-    parser.add_argument("--generator", default="demo")
-    parser.add_argument("--clip", help="default: as for `nada adapt`")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--targets", type=int, default=4, choices=range(2, len(TARGETS) + 1))
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--ray", action="store_true")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("part", choices=("lock-step", "overhead"), help="measurement to do")
+    parser.add_argument("--generator", default="demo", help="generator, as for `nada adapt` (default: %(default)s)")
+    parser.add_argument("--clip", help="CLIP models, as for `nada adapt` (default: its default)")
+    parser.add_argument("--device", default="auto", help="device (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=2, help="images per step (default: %(default)s)")
+    parser.add_argument(
+        "--targets",
+        type=int,
+        default=4,
+        choices=range(2, len(TARGETS) + 1),
+        help="number of targets (default: %(default)s)",
+    )
+    parser.add_argument("--rounds", type=int, default=9, help="timed rounds (default: %(default)s)")
+    parser.add_argument("--ray", action="store_true", help="measure the overhead on Ray too")
+    parser.add_argument("--workers", type=int, default=2, help="workers on Ray (default: %(default)s)")
     args = parser.parse_args()
     result = {"generator": args.generator, "device": str(pick_device(args.device)), "threads": torch.get_num_threads()}
     result |= lock_step(args) if args.part == "lock-step" else overhead(args)

@@ -1,8 +1,7 @@
 """Measure the tables of the documentation: `python benchmarks/tables.py --list`.
 
-A table has a name, such as claims/targets, and a place on a page. Every result is kept as JSON, so that a command that
-was stopped continues where it was: delete a file to measure it again. Tables are printed, and with --write put in their
-places.
+A table has a name, such as claims/targets, and a place on a page. Every result is cached as JSON, so that a stopped
+command resumes: delete a file to measure it again. Tables are printed, and with --write also put in their places.
 """
 
 from __future__ import annotations
@@ -30,12 +29,13 @@ FOLDER = Path(__file__).parent
 
 
 def printed(name: str, page: str, script: str, arguments: Callable[[Options], dict[str, Any]]) -> Table:
-    """A table that another script of this folder prints in Markdown.
+    """A table that another script in this folder prints in Markdown.
 
     Args:
-        name, page: of the table.
-        script: file name.
-        arguments: gives its arguments, {option: value}.
+        name: name of the table.
+        page: page of the table.
+        script: file name of the script.
+        arguments: returns its arguments, {option: value}.
     """
 
     def output(options: Options) -> str:
@@ -65,10 +65,10 @@ TABLES: dict[str, Table] = {
 
 
 def chosen(patterns: list[str]) -> list[Table]:
-    """The tables whose names match one of the patterns, such as claims/*, speed/parts/* or *1024 px.
+    """Select the tables whose names match one of the patterns, such as claims/*, speed/parts/* or *1024 px.
 
     Raises:
-        ValueError: a pattern matches none.
+        ValueError: a pattern matches no table.
     """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in TABLES):
@@ -80,20 +80,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="name, or pattern such as 'claims/*'")
     parser.add_argument("--list", action="store_true", help="print the names of all tables, and their pages")
-    parser.add_argument("--write", action="store_true", help="put the tables in their places on the pages")
-    parser.add_argument("--kept", action="store_true", help="measure nothing; show what was measured before")
+    parser.add_argument("--write", action="store_true", help="write the tables to their places on the pages")
+    parser.add_argument("--kept", action="store_true", help="show cached results, and measure nothing")
     parser.add_argument(
         "--results", type=Path, default=Path("benchmark-results"), help="folder of the results (default: %(default)s)"
     )
     parser.add_argument("--reference", type=Path, metavar="PATH", help="checkout of the authors' StyleGAN-nada")
-    parser.add_argument("--seeds", type=int, help="trainings of each setting (default: the table's own number)")
+    parser.add_argument("--seeds", type=int, help="number of trainings of each setting (default: the table's own)")
     parser.add_argument(
-        "--divide", type=int, default=1, metavar="N", help="do N times fewer iterations and images, as a trial"
+        "--divide", type=int, default=1, metavar="N", help="divisor of iterations and images, for a trial"
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="device (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of each process (default: %(default)s)")
     parser.add_argument("--turns", type=int, help="timed iterations of each case (default: 2, on a GPU 20)")
-    parser.add_argument("--warmup", type=int, help="iterations before them, not timed (default: 1, on a GPU 5)")
+    parser.add_argument("--warmup", type=int, help="untimed iterations before them (default: 1, on a GPU 5)")
     args = parser.parse_args()
     if args.list or not args.tables:
         for table in TABLES.values():

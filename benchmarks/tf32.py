@@ -1,8 +1,8 @@
-"""What TensorFloat-32 changes, found out without a GPU that has it: two tables of docs/speed.md.
+"""Measure the effect of TensorFloat-32 without a GPU that has it: two tables of docs/speed.md.
 
-Such GPUs round what goes into a product to 10 bits of mantissa, and add up in full precision. Here a CPU does the same
-to every convolution and matrix product of a step, forward and backward. First one step of the paper's shapes: how far
-gradients turn. Then whole trainings of the demo generator, in pairs of equal seeds: what the judge sees.
+Such GPUs round the factors of a product to 10 bits of mantissa, and sum in full precision. Here a CPU does the same in
+every convolution and matrix product of a step, forward and backward. The first table shows the error of the gradients
+of a step of the paper's size; the second compares whole trainings of the demo generator, in pairs of equal seeds.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 PAGE = "docs/speed.md"
-SEEDS, COUNT, SIZE = 3, 200, 64  # trainings of each kind; images judged of each; pixels of the one step
+SEEDS, COUNT, SIZE = 3, 200, 64  # number of trainings of each kind, and of measured images; pixels in the single step
 PAIRS = (("photo", "sketch"), ("dog", "pig"))
-CUT = 13  # of the 23 bits of a mantissa
+CUT = 13  # number of mantissa bits that are cut off, of 23
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 PRODUCTS = (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.baddbmm)
 ALL = "convolutions and matrix products"
@@ -35,13 +35,13 @@ SHOWN = [column for column in COLUMNS if column[0] not in ("rest kept", "source 
 
 
 def rounded(x: Tensor) -> Tensor:
-    """float32 to the nearest number with 10 bits of mantissa."""
+    """Round float32 to the nearest number with 10 bits of mantissa."""
     bits = x.contiguous().view(torch.int32)
     return ((bits + (1 << (CUT - 1))) >> CUT << CUT).view(torch.float32)
 
 
 class TensorFloat32(TorchDispatchMode):
-    """Rounds what goes into some operations."""
+    """Mode that rounds the factors of some operations."""
 
     def __init__(self, operations: tuple):
         super().__init__()
@@ -55,13 +55,13 @@ class TensorFloat32(TorchDispatchMode):
 
 @contextmanager
 def multiplying(kind: str | None) -> Iterator[None]:
-    """Multiply as one of `KINDS` says, or as ever; attention as matrix products, which can be seen."""
+    """Context in which products are computed as one of `KINDS`, or unchanged; attention becomes visible products."""
     with sdpa_kernel(SDPBackend.MATH), TensorFloat32(KINDS[kind]) if kind else nullcontext():
         yield
 
 
 def gradients(size: int, kind: str | None) -> Tensor:
-    """All gradients of the second step of a run, in one row; the first is that of full precision."""
+    """All gradients of the second step of a run in one vector; the first step is in full precision."""
     run = Timed(Case("ours", size=size)).run
     with multiplying(None):
         next(run)
@@ -77,7 +77,7 @@ def measure_gradients(options: Options) -> Iterator[str]:
 
 
 def turned(kind: str) -> dict[str, float]:
-    """How far the gradients of a step turn where products of a kind are rounded."""
+    """Relative error and cosine of the gradients of a step if products of a kind are rounded."""
     exact, other = gradients(SIZE, None), gradients(SIZE, kind)
     error = float((other - exact).norm() / exact.norm())
     return {"error": error, "cosine": float(other @ exact / other.norm() / exact.norm())}
@@ -90,7 +90,7 @@ def show_gradients(options: Options) -> Shown:
 
 
 def trainings(options: Options) -> dict[tuple[str, str], list[Run]]:
-    """{(change, products): trainings, one for each seed}."""
+    """{(change, kind of products): trainings, one for each seed}."""
     settings = tuple(sorted({**BASE_SETTINGS, "iterations": options.fewer(BASE_SETTINGS["iterations"])}.items()))
     found = {}
     for pair in PAIRS:
@@ -113,7 +113,7 @@ def measure_trainings(options: Options) -> Iterator[str]:
 
 
 def measured(bench: Bench, kind: str, run: Run, picture: Path) -> dict[str, Any]:
-    """The record of a training with one kind of products."""
+    """Record of a training with one kind of products."""
     with multiplying(ALL if kind == "rounded" else None):
         return bench.measure(run, picture, None)
 

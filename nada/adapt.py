@@ -218,7 +218,11 @@ class Adaptation(TrainingLoop[AdaptStep]):
         return {**asdict(self.config), **self._known, "iterations_done": self.iteration}
 
     def state(self, **notes: Any) -> RunState:
-        """Return the state that `adapt` needs to resume from here, with `notes` of the caller kept beside it."""
+        """Return the state that `adapt` needs to resume from here.
+
+        Args:
+            **notes: JSON-able data of the caller to keep with the state.
+        """
         tensors = {"random": self.sampler.random.get_state()} | self.trainer.tensors()
         return RunState(tensors, self.recipe(), self.goal.packed(), self.trainer.layers, notes)
 

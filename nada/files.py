@@ -60,7 +60,7 @@ def atomic_path(path: str | os.PathLike[str], new: bool = False) -> Iterator[Pat
 
     Args:
         path: the file to create or replace.
-        new: never replace: of two programs that write a new file at once, the second one fails.
+        new: refuse to replace a file: if two programs write the same new file at once, the second one fails.
 
     Yields:
         The path to write to, which does not exist yet.
@@ -222,12 +222,12 @@ def _rename(temp: Path, target: Path) -> None:
 
 
 def _refuse_existing(temp: Path, target: Path) -> None:
-    """Rename a file to a name that must be free: the operating system never replaces a file by a link.
+    """Rename a file atomically to a name that must be new; a hard link fails if the name exists.
 
     Raises:
-        NadaError: the name is taken.
+        NadaError: a file of that name exists.
     """
-    taken = f"{target} exists by now: another program has written it meanwhile; choose another name or folder"
+    taken = f"{target} exists: another program has written it in the meantime; choose another name or folder"
     try:
         os.link(temp, target)
         _flush_folder(target.parent)

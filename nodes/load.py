@@ -27,9 +27,7 @@ from .sockets import ADVANCED, LOADING, SAVING, NADAClip, NADAGenerator, known_o
 DEMO, CUSTOM = "demo", "custom"
 DOWNLOAD = "download a published model..."
 DOWNLOADS = published_choices()
-FORMER_DOWNLOADS = {
-    f"(download) {model.label}": model for model in PUBLISHED
-}  # entries of earlier versions, which had one list
+FORMER_DOWNLOADS = {f"(download) {model.label}": model for model in PUBLISHED}  # entries of earlier versions
 CLIP_PRESETS = {
     DEMO: "demo",
     "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)": "ViT-B/32,ViT-B/16",

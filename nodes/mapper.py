@@ -184,7 +184,7 @@ class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
     def keep(self) -> str:
         if not self.run or not self.run.iteration:
             return ""
-        words = "the mapper so far is saved as"
+        words = "the training so far is saved as the mapper"
         saved = host.save_cancelled(save_mapper, self.run.mapper, slug(self.config.target), host.MAPPERS, words)
         return f"cancelled after step {self.run.iteration}{saved}"
 

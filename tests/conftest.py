@@ -1,4 +1,4 @@
-"""Small models that every test can afford, and a ComfyUI of straw."""
+"""Small models for all tests, and a stand-in for ComfyUI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-# Threads that wait for work give their core away. By default they hold it, and where there are more threads than idle
+# Threads should yield their core while they wait for work. By default they do not, and with more threads than idle
 # cores the suite takes 20 times as long. OpenMP reads this once, when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -36,7 +36,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shuffle the tests for `--shuffle`. Files stay together, so that their module fixtures are made only once."""
+    """Shuffle the tests for `--shuffle`. Tests of a file stay together, so that its fixtures are created only once."""
     if seed := config.getoption("--shuffle"):
         place = lambda text: random.Random(f"{seed} {text}").random()
         items.sort(key=lambda item: (place(item.path), place(item.nodeid)))
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was():
-    """The command line sets up logging for its process, so that a later test would catch no log lines."""
+    """Undo the command line's logging setup, with which later tests could not capture log lines."""
     loggers = [logging.getLogger(name) for name in (None, "nada", "huggingface_hub")]
     before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
     yield
@@ -60,13 +60,13 @@ def seeded_global_generator():
 
 @pytest.fixture(autouse=True)
 def no_copies_in_the_users_cache(tmp_path, monkeypatch):
-    """The command line keeps converted copies of checkpoints; those of tests lie with the test."""
+    """Keep the command line's converted copies of checkpoints in the test's folder."""
     monkeypatch.setattr("nada.cli.shared.CONVERTED", tmp_path / "converted")
 
 
 @pytest.fixture
 def small() -> Generator:
-    """32 px, eight latent codes."""
+    """A generator of 32 px with eight latent codes."""
     return alive(GeneratorConfig(32, (24, 20, 16, 12), z_dim=16, w_dim=20, mapping_layers=2))
 
 
@@ -78,7 +78,7 @@ def wide() -> Generator:
 
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory) -> Path:
-    """A folder with a tiny CLIP of random weights, as open_clip lays it out."""
+    """A folder with a tiny CLIP of random weights in open_clip's layout."""
     import open_clip
     from safetensors.torch import save_file
 
@@ -96,7 +96,7 @@ def clip(clip_folder) -> ClipEnsemble:
 
 @pytest.fixture
 def host(tmp_path, monkeypatch):
-    """A ComfyUI of straw, around which the pack is imported."""
+    """A stand-in for ComfyUI, with which the pack is imported."""
     host = stub_comfyui.Host(tmp_path)
     for name, module in stub_comfyui.modules(host).items():
         monkeypatch.setitem(sys.modules, name, module)
@@ -110,7 +110,7 @@ def host(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """A real ComfyUI with nothing in it but this pack."""
+    """A real ComfyUI with only this pack."""
     server = comfyui_server.Server(tmp_path_factory.mktemp("comfyui"))
     yield server
     server.stop()

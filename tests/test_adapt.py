@@ -1,4 +1,4 @@
-"""The training loop: what moves, what does not, that runs repeat, and that host modes do not matter."""
+"""The training loop: the parts that change, repeatable runs, and independence of the host's modes."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def test_each_step_moves_only_the_layers_it_names(small, clip):
 
 def test_first_loss_is_exactly_one_per_clip(small, clip_folder):
     step = next(adapt(small, load_clip(f"{clip_folder}:1,{clip_folder}:0.5"), config()))
-    assert float(step.loss) == 1.5  # equal twins, equal noise: no direction yet
+    assert float(step.loss) == 1.5  # equal generators, equal noise: no direction yet
 
 
 def test_training_lowers_the_loss_of_images_it_has_not_seen(small, clip):
-    """From exactly 1 to 0.52, give or take 0.04 with the seed; so 0.8 is ten deviations of the mean of three away."""
+    """From exactly 1 to 0.52, plus or minus 0.04 over seeds: 0.8 is ten deviations of the mean of three away."""
     (model,), after = clip, []
     ws = small.mapping(torch.randn(32, 16, generator=seeded(99)))
     before = model.encode_image(small.synthesis(ws))
@@ -97,11 +97,11 @@ def test_twins_see_the_same_codes_and_noise(small, clip, monkeypatch):
 
 
 def test_works_under_inference_mode_with_inference_tensors(clip_folder):
-    """As ComfyUI runs nodes: everything is made and used inside inference mode."""
+    """ComfyUI runs nodes in inference mode: everything is made and used inside it."""
     with torch.inference_mode():
         generator = alive(GeneratorConfig(16, (8, 8, 8), 8, 8, mapping_layers=1))
-        judge = load_clip(str(clip_folder))
-        steps = list(adapt(generator, judge, config(layers=2)))
+        ensemble = load_clip(str(clip_folder))
+        steps = list(adapt(generator, ensemble, config(layers=2)))
         assert torch.is_inference_mode_enabled()
     assert generator.synthesis.b4.const.is_inference()
     assert not steps[-1].generator.synthesis.b4.const.is_inference()
@@ -154,7 +154,7 @@ def test_selection_every_n_steps(small, clip, monkeypatch):
 
 
 def test_auto_is_two_thirds_of_the_codes(small, clip):
-    assert config(layers="auto").layer_count(small) == 5  # of 8
+    assert config(layers="auto").layer_count(small) == 5  # the generator has 8 codes
     assert len(next(adapt(small, clip, config(layers="auto"))).layers) == 5
 
 

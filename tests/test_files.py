@@ -1,4 +1,4 @@
-"""Files are whole or untouched, also when the writer dies."""
+"""Files are complete or untouched, even if the writer is killed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_what_can_be_written_is_known_before(tmp_path):
 
 @pytest.mark.parametrize("links", [True, False])
 def test_of_two_writers_of_a_new_file_the_second_is_refused(tmp_path, monkeypatch, links):
-    if not links:  # as on memory cards
+    if not links:  # a file system without links, as on memory cards
         monkeypatch.setattr(os, "link", mock.Mock(side_effect=OSError(errno.EPERM, "no links here")))
     path = tmp_path / "a.txt"
 
@@ -54,7 +54,7 @@ def test_of_two_writers_of_a_new_file_the_second_is_refused(tmp_path, monkeypatc
                 early.write_text("first")
             late.write_text("second")
 
-    with pytest.raises(NadaError, match=r"a.txt exists by now: .*choose another name"):
+    with pytest.raises(NadaError, match=r"a.txt exists: .*choose another name"):
         write_late()
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
@@ -63,7 +63,7 @@ def test_of_two_writers_of_a_new_file_the_second_is_refused(tmp_path, monkeypatc
 @pytest.mark.skipif(sys.platform == "win32", reason="needs permissions")
 @pytest.mark.parametrize("mode", [None, 0o640, 0o444])
 def test_permissions_are_those_of_any_other_file(tmp_path, mode):
-    """safetensors makes what it writes private; what was there before keeps what its owner gave it."""
+    """safetensors makes its files private; an existing file keeps the permissions that its owner chose."""
     path, usual = tmp_path / "a.safetensors", tmp_path / "usual"
     usual.touch()
     if mode is not None:
@@ -137,7 +137,7 @@ def test_a_link_stays_a_link(tmp_path):
 
 
 def test_content_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
-    """Or a power cut could leave the name with nothing behind it: first the file, then the name, then the folder."""
+    """After a power cut, a name must not refer to an empty file: sync the file, then rename, then sync the folder."""
     done, fsync, replace = [], os.fsync, os.replace
 
     def flushed(handle):
@@ -212,7 +212,7 @@ with atomic_path(sys.argv[1]) as temp:
 
 
 def abandon(path: Path) -> Path:
-    """What a process leaves that is killed while it writes a file."""
+    """The file that a process leaves when it is killed while writing."""
     before = set(path.parent.iterdir())
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     assert subprocess.run([sys.executable, "-c", ABANDONING_WRITER, str(path)], env=environment).returncode == 9
@@ -238,7 +238,7 @@ def temporary(folder: Path, place: str, process: int, age: float = 0.0) -> Path:
 
 
 def test_only_stale_temporary_files_of_our_own_are_removed(tmp_path):
-    """Other writers may be at work, here, in other containers and on other machines that share the folder."""
+    """Other writers may be active, here, in other containers, and on other machines that share the folder."""
     now = (tmp_path / "clock").touch() or (tmp_path / "clock").stat().st_mtime
     elsewhere = "f" * 12
     stays = [
@@ -263,7 +263,7 @@ def test_only_stale_temporary_files_of_our_own_are_removed(tmp_path):
 
 
 def test_writers_at_work_are_not_disturbed(tmp_path):
-    """Each of two that write into one folder sweeps it while the other one's temporary file is there."""
+    """Each of two writers cleans the folder while the other's temporary file is there."""
     with atomic_path(tmp_path / "a.txt") as first:
         first.write_text("a")
         files.sweep(tmp_path, first.stat().st_mtime)
@@ -273,7 +273,7 @@ def test_writers_at_work_are_not_disturbed(tmp_path):
 
 
 def scanned(times: int):
-    """A rename that fails as it does on Windows while a virus scanner holds the file."""
+    """A rename that fails like on Windows while a virus scanner holds the file."""
     replace, calls = os.replace, []
 
     def busy(*paths):

@@ -1,4 +1,4 @@
-"""Choosing layers: what is measured is the code that drives the layer, and names mean what they say."""
+"""Layer selection: scores are those of the codes that drive the layers, and names select what they say."""
 
 from __future__ import annotations
 

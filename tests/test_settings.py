@@ -1,6 +1,6 @@
-"""Settings of configurations: found through their annotations, checked at construction, and alike everywhere.
+"""Settings of configurations: found through their annotations, checked at construction, and consistent everywhere.
 
-This file does without the future import, so its own configuration has evaluated annotations; those of the library are
+This file has no future import, so the annotations of its own configuration are evaluated; those of the library are
 texts.
 """
 
@@ -58,7 +58,7 @@ def test_type_checkers_see_the_types_of_the_librarys_settings(config):
 
 @pytest.mark.parametrize("config", [*CONFIGS, DirectionConfig, ProjectConfig, Ranking, TuneConfig])
 def test_every_whole_number_has_limits(config):
-    """None runs for ever, or asks for more memory than there is on earth."""
+    """No setting allows endless runs, or more memory than exists."""
     numbers = [setting for setting in settings_of(config).values() if int in setting.kinds]
     assert [
         setting.name for setting in numbers if None in (setting.low, setting.high) and setting.name != "layers"
@@ -121,5 +121,5 @@ def test_templates_mean_the_same_everywhere(config):
 
 
 def test_templates_of_recipes_keep_their_meaning():
-    """Adaptations have always written an empty text for the method's prompts."""
+    """Adaptations have always stored an empty text for the method's prompts."""
     assert AdaptConfig.from_recipe({"source": "a", "target": "b", "templates": ""}).prompts == imagenet_templates()

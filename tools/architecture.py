@@ -17,15 +17,15 @@ from .imports import ROOT, arrows
 
 PICTURE = ROOT / "docs" / "architecture.svg"
 WIDTH, HEIGHT, GAP, FLOOR, MARGIN = 196, 74, 26, 132, 24  # pixels; FLOOR is from one row of boxes to the next
-LINE = 28  # characters of a description on a line
+LINE = 28  # largest number of characters in a line of a description
 LINES = 3
 SWEEPS = 24
 Arrows = Mapping[str, set[str]]
-Point = tuple[str, ...]  # (room,), or (from, to, floor) where an arrow passes a floor
+Point = tuple[str, ...]  # (room,), or (from, to, floor) where an arrow crosses a floor
 
 
 def main() -> None:
-    """Write the picture, and print what it shows."""
+    """Write the picture, and print a summary of it."""
     found = arrows()
     floors = floors_of(found)
     PICTURE.write_text(draw(found), "utf-8")
@@ -49,7 +49,7 @@ def floors_of(found: Arrows) -> dict[str, int]:
 
 
 def reduced(found: Arrows) -> dict[str, set[str]]:
-    """The arrows without those that follow from others."""
+    """Remove arrows that follow from others (transitive reduction)."""
     return {room: below - {far for near in below for far in _reached(found, near)} for room, below in found.items()}
 
 
@@ -94,13 +94,13 @@ _HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" font-family=
 
 
 def _way(room: str, below: str, floors: Mapping[str, int]) -> list[Point]:
-    """The points that an arrow joins, from the top down."""
+    """The points that an arrow passes, from the top down."""
     passed = range(floors[room] - 1, floors[below], -1)
     return [(room,), *((room, below, str(floor)) for floor in passed), (below,)]
 
 
 def _rows(shown: Arrows, floors: Mapping[str, int]) -> tuple[list[list[Point]], list[tuple[Point, Point]]]:
-    """The points on each floor, and the pairs of them that are joined (upper, lower)."""
+    """Points on each floor, and pairs of points that are joined (upper, lower)."""
     rows: list[list[Point]] = [[] for _ in range(1 + max(floors.values()))]
     links = []
     for room in sorted(shown):
@@ -114,7 +114,7 @@ def _rows(shown: Arrows, floors: Mapping[str, int]) -> tuple[list[list[Point]], 
 
 
 def _order(rows: list[list[Point]], links: Iterable[tuple[Point, Point]]) -> None:
-    """Sort each row so that few arrows cross: again and again by the mean place of the neighbours on the row before."""
+    """Sort each row so that few arrows cross, by repeatedly averaging the places of neighbors on the adjacent row."""
     ups, downs = _neighbours(links)
     best, fewest = [list(row) for row in rows], _crossings(rows, downs)
     for sweep in range(SWEEPS):
@@ -145,7 +145,7 @@ def _mean(values: list[int], otherwise: int) -> float:
 
 
 def _crossings(rows: list[list[Point]], downs: Mapping[Point, list[Point]]) -> int:
-    """How many pairs of arrows cross between neighbouring rows."""
+    """Number of pairs of arrows that cross between adjacent rows."""
     count = 0
     for upper, lower in zip(rows[1:], rows, strict=False):
         place = {point: i for i, point in enumerate(lower)}
@@ -155,7 +155,7 @@ def _crossings(rows: list[list[Point]], downs: Mapping[Point, list[Point]]) -> i
 
 
 def _places(rows: list[list[Point]], links: Iterable[tuple[Point, Point]]) -> dict[Point, int]:
-    """The middle of each point in x: near the middle of its neighbours, in the order of the row, without overlaps."""
+    """Center of each point in x: close to its neighbors' centers, in the order of the row, without overlaps."""
     ups, downs = _neighbours(links)
     x = {point: float(i * (WIDTH + GAP)) for row in rows for i, point in enumerate(row)}
     for sweep in range(SWEEPS):
@@ -171,8 +171,8 @@ def _places(rows: list[list[Point]], links: Iterable[tuple[Point, Point]]) -> di
 
 
 def _increasing(values: list[float]) -> list[float]:
-    """The non-decreasing numbers that are nearest to some, in the mean square (pool adjacent violators)."""
-    pools: list[tuple[float, int]] = []  # mean, and how many share it
+    """Closest non-decreasing numbers in the mean square (pool adjacent violators)."""
+    pools: list[tuple[float, int]] = []  # mean, and number of values that share it
     for value in values:
         mean, count = value, 1
         while pools and pools[-1][0] > mean:
@@ -187,7 +187,7 @@ def _width(point: Point) -> int:
 
 
 def _arrow(points: list[tuple[int, int]]) -> str:
-    """A line from the bottom of one box to the top of another: curved between the rows, straight beside their boxes."""
+    """Draw an arrow from the bottom of one box to the top of another: curved between rows, straight beside boxes."""
     (x, y), *middle, end = points
     half = HEIGHT // 2
     path = f"M{x} {y + half}"
@@ -200,7 +200,7 @@ def _arrow(points: list[tuple[int, int]]) -> str:
 
 
 def _box(room: str, x: int, y: int, found: Arrows) -> str:
-    """A room with its name, what is in it, and as a tooltip all that it imports."""
+    """Draw a room with its name, its description, and all its imports as a tooltip."""
     left, top = x - WIDTH // 2, y - HEIGHT // 2
     kind = "" if (ROOT / room).is_dir() else ' class="alone"'
     kind = ' class="comfy"' if not room.startswith("nada") else kind
@@ -218,7 +218,7 @@ def _name(room: str) -> str:
 
 
 def _about(room: str) -> str:
-    """The first sentence of what a room's docstring says."""
+    """The first sentence of a room's docstring."""
     path = ROOT / room / "__init__.py" if (ROOT / room).is_dir() else ROOT / f"{room}.py"
     text = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]
     return text.replace("`", "").partition(". ")[0].rstrip(".")

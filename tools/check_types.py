@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> int:
-    """Print what is wrong; returns 0 if nothing is, else 1."""
+    """Print the findings; returns 0 if there are none, else 1."""
     found = findings(ROOT)
     print(*(line for _, line in found), f"types: {len(found)} errors", sep="\n")
     return 1 if found else 0
@@ -40,7 +40,7 @@ def findings(root: Path) -> list[tuple[str, str]]:
 
 
 def copy_modules(root: Path, pack: Path) -> Path:
-    """Copy the modules of the pack to the folder `pack`, with their modification times, which mypy's cache goes by."""
+    """Copy the modules of the pack to the folder `pack`, keeping modification times, on which mypy's cache relies."""
     shutil.rmtree(pack, ignore_errors=True)
     for path in [root / "__init__.py", *(root / "nada").rglob("*.py"), *(root / "nodes").rglob("*.py")]:
         copy = pack / path.relative_to(root)

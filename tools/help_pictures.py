@@ -1,4 +1,4 @@
-"""Makes those pictures of the help pages that show what a node does to the demo models' images.
+"""Make the pictures of the help pages that show a node's effect on the demo models' images.
 
     python tools/help_pictures.py
 
@@ -34,7 +34,7 @@ from nada.pictures.reading import read_picture  # noqa: E402
 IMAGES = ROOT / "web" / "docs" / "images"
 WIDEST = 800  # pixels
 SETTINGS = {"iterations": 150, "batch": 4, "learning_rate": 0.006, "layers": "all", "views": 2}  # the quickstart's
-ROWS = 3  # latents that most pictures follow
+ROWS = 3  # number of latents in most pictures
 
 BANDS = ("coarse", "middle", "fine")
 BASE, CLIP = nada.load_generator("demo"), nada.load_clip("demo")
@@ -42,7 +42,7 @@ CODES = nada.sample_latents(BASE, ROWS, seed=1)
 
 
 def main() -> None:
-    """Train what is needed, and make all pictures."""
+    """Train the models, and make all pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     sampling()
     loading()
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def sampling() -> None:
-    """Generators and random codes."""
+    """Pictures of generators and random codes."""
     people = nada.load_generator("demo-person")
     both = [images(g, nada.sample_latents(g, 6)) for g in (BASE, people)]
     save("LoadStyleGAN2", make_grid(torch.cat(both), columns=6))
@@ -67,14 +67,14 @@ def sampling() -> None:
 
 
 def loading() -> None:
-    """Codes that `nada optimize` leaves in a file."""
+    """Pictures of codes loaded from a file of `nada optimize`."""
     config = nada.OptimizeConfig("black dog", iterations=60, learning_rate=0.05)
     found = last(nada.optimize_latents(BASE, CLIP, CODES, config)).ws
     save("NADALoadLatents", strip([("before", BASE, CODES), ("loaded", BASE, found)]))
 
 
 def codes() -> None:
-    """What can be done with codes."""
+    """Pictures of operations on codes."""
     second = nada.sample_latents(BASE, 1, seed=15, truncation_psi=1.0).expand_as(CODES)
     mixed = [(band, nada.blend_latents(CODES, second, *(b == band for b in BANDS))) for band in BANDS]
     save("NADAMixLatents", strip([(label, BASE, ws) for label, ws in [("first", CODES), ("second", second), *mixed]]))
@@ -91,7 +91,7 @@ def codes() -> None:
 
 
 def training(sketch: nada.Generator, snapshots: nada.Snapshots) -> None:
-    """What a training gives."""
+    """Pictures of the results of a training."""
     nine = nada.sample_latents(BASE, 9)
     save("GenerateImages", before_after(images(BASE, nine), images(sketch, nine), ("photo", "sketch")))
     moments = [(str(moment.iteration), snapshots.generator(moment)) for moment in snapshots.moments]
@@ -104,7 +104,7 @@ def training(sketch: nada.Generator, snapshots: nada.Snapshots) -> None:
 
 
 def mixing(sketch: nada.Generator, watercolor: nada.Generator) -> None:
-    """What can be done with adapted generators."""
+    """Pictures of operations on adapted generators."""
     generators = [("photo", BASE), ("sketch", sketch), ("watercolor", watercolor)]
     save("NADACompareGrid", strip([(label, g, CODES) for label, g in generators]))
     pixels = adapted("photo", "pixel art")
@@ -120,7 +120,7 @@ def mixing(sketch: nada.Generator, watercolor: nada.Generator) -> None:
 
 
 def mapper() -> None:
-    """Codes that a mapper moves."""
+    """Pictures of codes changed by a mapper."""
     config = nada.MapperConfig("black dog", iterations=100, views=2, l2_weight=0.2, norm_weight=0.0)
     found = last(nada.train_mapper(BASE, CLIP, config)).mapper
     four = nada.sample_latents(BASE, 4)
@@ -130,22 +130,22 @@ def mapper() -> None:
 
 
 def photos() -> None:
-    """The square of a face, and a changed one back in its place."""
+    """Pictures of a face's square, and of a changed square pasted back."""
     path = ROOT / "tests" / "photo" / "pictures" / "astronaut.jpg"
     photo = from_pil(read_picture(path))
-    points = [(202.4, 101.0), (245.6, 103.3), (203.5, 140.0), (246.0, 141.0)]  # read off the picture
+    points = [(202.4, 101.0), (245.6, 103.3), (203.5, 140.0), (246.0, 141.0)]  # measured in the picture
     crop = face_crop(points, (photo.shape[-2], photo.shape[-1]))
     square = crop.sample(photo, 512)
     found = from_pil(outlined(to_pil(photo)[0], [crop.corners], points))
     save("NADAAlignPhoto", filmstrip([("photo", found), ("aligned", square)]))
     lines = square.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    drawn = (1 - 6 * (lines - blurred(lines, 4)).abs()).clamp(-1, 1)  # a pencil drawing: dark where it changes
+    drawn = (1 - 6 * (lines - blurred(lines, 4)).abs()).clamp(-1, 1)  # a pencil drawing: dark at edges
     pasted = [(region, crop.paste(photo, drawn, region=region)[0]) for region in REGIONS]
     save("NADAPasteBack", filmstrip([("photo", photo), ("changed", drawn), *pasted]))
 
 
 def inversion() -> None:
-    """Codes of drawn dogs, which no generator made: at one look and by a search; and a generator tuned to them."""
+    """Pictures of inverted drawings of dogs, by encoder and by projection, and of a generator tuned to them."""
     z = torch.randn(ROWS, BASE.config.z_dim, generator=torch.Generator().manual_seed(8))
     drawn = drawer(BASE, "dog")(z, TEST_SEED + 500, 1.0)
     found = load_encoder("demo").encode(drawn, BASE)
@@ -157,27 +157,27 @@ def inversion() -> None:
 
 
 def adapted(source: str, target: str) -> nada.Generator:
-    """The demo generator, trained from one text to another."""
+    """Train the demo generator from one text to another."""
     return last(nada.adapt(BASE, CLIP, nada.AdaptConfig(source, target, **SETTINGS))).generator
 
 
 def last(run: Iterable[Any]) -> Any:
-    """The last record of a training."""
+    """Run a training to its end; returns its last record."""
     return deque(run, maxlen=1).pop()
 
 
 def images(generator: nada.Generator, ws: Tensor) -> Tensor:
-    """[N, 3, R, R]."""
+    """Images [N, 3, R, R] of codes."""
     return nada.generate(generator, ws.detach())
 
 
 def strip(columns: list[tuple[str, nada.Generator, Tensor]]) -> Image.Image:
-    """A labelled column for each generator and its codes."""
+    """Filmstrip with a labeled column for each generator and its codes."""
     return filmstrip([(label, images(generator, ws)) for label, generator, ws in columns])
 
 
 def save(node: str, picture: Image.Image) -> None:
-    """As the picture of a node's page."""
+    """Save the picture of a node's page."""
     if picture.width > WIDEST:
         size = WIDEST, round(picture.height * WIDEST / picture.width)
         picture = picture.resize(size, Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""What the modules of the pack import, and which room each belongs to: a folder, or itself on a ground floor."""
+"""Read the imports of the pack's modules, and assign modules to rooms: a folder, or a module on a ground floor."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ ROOT = Path(__file__).parents[1]
 
 
 class Import(NamedTuple):
-    """One import statement's module, or one of its names where that is a module."""
+    """An imported module, or an imported name that is a module."""
 
     target: str
-    """A path in the repository without suffix where the import is relative, else a dotted name."""
+    """Path in the repository, without suffix, if the import is relative; else a dotted name."""
     relative: bool
     names: tuple[str, ...]
-    """The names taken from it."""
+    """Names imported from it."""
     at_import: bool
-    """Whether it runs when the module is imported, not in a function."""
+    """Whether it is imported with the module that imports it, not later in a function."""
 
 
 def modules(root: Path = ROOT) -> list[Path]:
-    """The files of all modules that ship: nada/, nodes/ and ComfyUI's entry."""
+    """Files of all modules that ship: nada/, nodes/ and ComfyUI's entry."""
     return sorted([*(root / "nada").rglob("*.py"), *(root / "nodes").rglob("*.py"), *root.glob("__init__.py")])
 
 
 def imports(path: Path, root: Path = ROOT) -> Iterator[Import]:
-    """The imports in a file, wherever they stand in it."""
+    """Yield all imports in a file, including those in functions."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     inside = {n for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
     for node in ast.walk(tree):
@@ -46,7 +46,7 @@ def imports(path: Path, root: Path = ROOT) -> Iterator[Import]:
 
 
 def _targets(base: Path, module: str | None, names: tuple[str, ...]) -> list[Path]:
-    """The modules behind `from <module> import <names>`, relative to a folder."""
+    """Modules behind `from <module> import <names>`, relative to a folder."""
     if module:
         return [base / module.replace(".", "/")]
     found = [base / name for name in names if (base / name).is_dir() or (base / f"{name}.py").is_file()]
@@ -54,7 +54,7 @@ def _targets(base: Path, module: str | None, names: tuple[str, ...]) -> list[Pat
 
 
 def room_of(path: Path, root: Path = ROOT) -> str:
-    """The room of a module, given with or without suffix: "nada/clip", "nada/adapt", "nada/__init__", "nodes"."""
+    """Room of a module, whose path has a suffix or not: "nada/clip", "nada/adapt", "nada/__init__", "nodes"."""
     path = path.relative_to(root).with_suffix("")
     if (root / path).is_dir():
         path /= "__init__"
@@ -63,7 +63,7 @@ def room_of(path: Path, root: Path = ROOT) -> str:
 
 
 def arrows(root: Path = ROOT) -> dict[str, set[str]]:
-    """Each room with the rooms that it imports."""
+    """{room: the rooms that it imports}."""
     found: dict[str, set[str]] = {}
     for path in modules(root):
         here = room_of(path, root)

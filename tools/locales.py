@@ -1,4 +1,4 @@
-"""Writes locales/en from the schemas of the nodes, and says what is missing or left over in the other languages.
+"""Write locales/en from the schemas of the nodes, and report texts that are missing or left over in other languages.
 
     python tools/locales.py
 
@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LOCALES = ROOT / "locales"
-SYNTAX = re.compile(r"[{}@|]")  # of the frontend's messages: a text with one of these would come out cut or not at all
+SYNTAX = re.compile(r"[{}@|]")  # syntax of the frontend's messages; it cuts texts with these characters
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def read_schemas() -> list[Any]:
-    """Those of all nodes, made in the tests' stand-in for ComfyUI, where no files of a user are listed."""
+    """Schemas of all nodes, from the tests' stand-in for ComfyUI, which lists no files of a user."""
     from helpers import stub_comfyui
 
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +48,7 @@ def read_schemas() -> list[Any]:
 
 
 def texts(schemas: Iterable[Any]) -> dict[str, dict[str, Any]]:
-    """Everything that ComfyUI looks up: {node: {"display_name", "description", "inputs", "outputs"}}."""
+    """Collect all texts that ComfyUI looks up: {node: {"display_name", "description", "inputs", "outputs"}}."""
     return {
         schema.node_id: {
             "display_name": schema.display_name,
@@ -61,7 +61,7 @@ def texts(schemas: Iterable[Any]) -> dict[str, dict[str, Any]]:
 
 
 def _inputs(socket: Any) -> Iterator[tuple[str, dict[str, str]]]:
-    """An input with those that its entries bring along, as the frontend names them: "train.rank" is "train_rank"."""
+    """Yield an input and the inputs of its entries, named as in the frontend: "train.rank" is "train_rank"."""
     yield socket.id, _socket(socket)
     for inner in socket.nested():
         yield f"{socket.id}_{inner.id}", _socket(inner)
@@ -72,7 +72,7 @@ def _socket(socket: Any) -> dict[str, str]:
 
 
 def english(schemas: Iterable[Any]) -> dict[str, Any]:
-    """The texts of the schemas, except those that the frontend would garble."""
+    """The texts of the schemas, except those that the frontend cannot show."""
     return _speakable(texts(schemas))
 
 
@@ -85,12 +85,12 @@ def _speakable(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def categories(schemas: Iterable[Any]) -> list[str]:
-    """The parts of the nodes' categories, each once; the frontend translates them one by one."""
+    """Parts of the nodes' categories, each once, since the frontend translates them one by one."""
     return list(dict.fromkeys(part for schema in schemas for part in schema.category.split("/")))
 
 
 def flat(tree: dict[str, Any], path: tuple[str, ...] = ()) -> dict[str, str]:
-    """{"node.inputs.seed.tooltip": text} of nested dictionaries."""
+    """Flatten nested dictionaries to {"node.inputs.seed.tooltip": text}."""
     return {".".join(keys): text for keys, text in _leaves(tree, path)}
 
 
@@ -103,12 +103,12 @@ def _leaves(tree: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple
 
 
 def read(language: str, name: str) -> dict[str, Any]:
-    """A file of a language, such as "zh" and "nodeDefs"."""
+    """Read a file of a language, such as "zh" and "nodeDefs"."""
     return json.loads((LOCALES / language / f"{name}.json").read_text("utf-8"))
 
 
 def write(language: str, name: str, content: dict[str, Any]) -> None:
-    """Write such a file."""
+    """Write a file of a language."""
     path = LOCALES / language / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -31,9 +31,9 @@ TESTS = [  # the fastest first
     *("tests/losses", "tests/test_layer_freeze.py", "tests/styles", "tests/training", "tests/test_adapt.py"),
     *("tests/runs", "tests/nodes", "tests/cli"),
 ]
-PATIENCE = 10  # a mutant that takes this many times the processor time of the honest library is taken to be endless
-LEAST_SECONDS = 120  # of processor time, for the start of Python and the collection of tests too
-KILLED, SURVIVED = 1, 0  # what pytest returns when a test failed, and when none did
+PATIENCE = 10  # multiple of the library's own processor time after which a mutant is taken to run endlessly
+LEAST_SECONDS = 120  # smallest limit in processor time, which includes the start of Python and the collection of tests
+KILLED, SURVIVED = 1, 0  # exit codes of pytest: a test failed, none failed
 LARGE = ("torch", "open_clip", "numpy", "PIL.Image", "safetensors", "pytest")
 OPERATORS = {
     ast.Add: ast.Sub,
@@ -60,21 +60,21 @@ BRANCHES = {ast.And: ast.Or, ast.Or: ast.And}
 
 
 class Mutant(NamedTuple):
-    """A file of the library with one fault."""
+    """A file of the library with one small fault."""
 
     path: Path
-    """Relative to the repository."""
+    """Path relative to the repository."""
     lines: range
-    """Lines of the honest file that the fault replaces, counted from 1."""
+    """Lines of the original file that the fault replaces, counted from 1."""
     source: str
-    """The whole file."""
+    """Text of the whole file."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.lines[0]}"
 
 
 def mutants(path: Path) -> Iterator[Mutant]:
-    """All mutants of a file that can be made by the changes below."""
+    """Yield all mutants of a file."""
     source = (ROOT / path).read_text("utf-8")
     for node in code_nodes(ast.parse(source)):
         for place, text in faults(node):
@@ -82,7 +82,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
 
 
 def code_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """The syntax nodes that decide what code does: no annotations, and no sentences of errors."""
+    """Yield the syntax nodes that affect behavior, without annotations and messages of errors."""
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns") or isinstance(node, ast.JoinedStr):
             continue
@@ -93,7 +93,7 @@ def code_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def faults(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
-    """Nodes at or in a node, each with a text that may stand in its place."""
+    """Yield possible faults of a node: the node to replace, and the text to replace it with."""
     if isinstance(node, ast.BinOp) and (other := OPERATORS.get(type(node.op))):
         yield node, unparsed(ast.BinOp(node.left, other(), node.right))
     elif isinstance(node, ast.AugAssign) and (other := OPERATORS.get(type(node.op))):
@@ -117,7 +117,7 @@ def faults(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
 
 
 def constants(value: object) -> Iterator[str]:
-    """Other values near a constant; texts stay."""
+    """Yield other values close to a constant, except for texts."""
     if isinstance(value, bool):
         yield repr(not value)
     elif isinstance(value, int):
@@ -127,7 +127,7 @@ def constants(value: object) -> Iterator[str]:
 
 
 def left_out(node: ast.AST) -> bool:
-    """Whether it is a statement that code may lack and still run: a call, a raise, an assignment to a part."""
+    """Whether a statement can be removed from running code: a call, a raise, an assignment to a part."""
     if isinstance(node, ast.Expr):
         return not isinstance(node.value, ast.Constant)
     if isinstance(node, ast.Assign):
@@ -136,12 +136,12 @@ def left_out(node: ast.AST) -> bool:
 
 
 def unparsed(node: ast.expr) -> str:
-    """The text of an expression, in parentheses, so that it fits wherever another one stood."""
+    """Source of an expression in parentheses, so that it fits in the place of any other."""
     return f"({ast.unparse(node)})"
 
 
 def replaced(source: str, node: ast.AST, text: str) -> str:
-    """A source with another text in the place of a node. Columns of syntax trees count bytes."""
+    """Replace a node's source by another text. Columns of syntax trees count bytes."""
     lines = source.encode().splitlines(keepends=True)
     begin = sum(map(len, lines[: node.lineno - 1])) + node.col_offset
     end = sum(map(len, lines[: node.end_lineno - 1])) + node.end_col_offset
@@ -150,7 +150,7 @@ def replaced(source: str, node: ast.AST, text: str) -> str:
 
 
 def sample(count: int, seed: int, only: list[str]) -> list[Mutant]:
-    """Random mutants of the files below `only`; a number and a seed always give the same ones."""
+    """Draw random mutants of the files below `only`; the same count and seed give the same mutants."""
     files = sorted({path for place in only for path in python_files(place)})
     everything = [mutant for path in files for mutant in mutants(path)]
     return random.Random(seed).sample(everything, min(count, len(everything)))
@@ -162,10 +162,10 @@ def python_files(place: str) -> list[Path]:
 
 
 class Coverage:
-    """Which tests execute a line, and how long each takes."""
+    """The tests that execute a line, and the seconds of each test."""
 
     def __init__(self, data: Path, report: Path, folder: Path):
-        """Read what pytest noted in `folder`: coverage with a context per test, and a report in JUnit's format."""
+        """Read the results of pytest in `folder`: coverage with a context per test, and a report in JUnit's format."""
         from coverage import CoverageData
 
         self.data, self.folder = CoverageData(data), folder
@@ -175,13 +175,13 @@ class Coverage:
 
     @property
     def total(self) -> float:
-        """Seconds that all tests took."""
+        """Seconds of all tests together."""
         return sum(self.seconds.values())
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """Ids of tests that execute a line of a mutant, the fastest first.
+        """Ids of the tests that execute a line of a mutant, the fastest first.
 
-        For lines that only the import executes, those of the whole file.
+        If only the import executes those lines, ids of the tests that execute any line of the file.
         """
         lines = self.data.contexts_by_lineno(str(self.folder / mutant.path))
         found = {line: {context.rpartition("|")[0] for context in contexts} - {""} for line, contexts in lines.items()}
@@ -189,13 +189,13 @@ class Coverage:
         return sorted(own or set().union(*found.values()), key=lambda test: (self.time(test), test))
 
     def time(self, test: str) -> float:
-        """Seconds that a test took."""
+        """Seconds of a test."""
         path, *classes, name = test.split("::")
         return self.seconds.get((".".join([*Path(path).with_suffix("").parts, *classes]), name), 0.0)
 
 
 class Copy:
-    """A copy of the checkout, in which files may be damaged; the checkout itself stays as it is."""
+    """A temporary copy of the checkout, in which files are damaged."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -207,10 +207,10 @@ class Copy:
                 shutil.copy(ROOT / name, folder / name)
 
     def test(self, arguments: list[str], limit: float | None = None) -> int:
-        """Run pytest and return its exit status, which is negative if it took more than `limit` s of processor time.
+        """Run pytest and return its exit code, which is negative after more than `limit` seconds of processor time.
 
-        It runs in a fork of this process, which has imported the large libraries, but not the pack: that saves most of
-        the time that a test takes.
+        It runs in a fork of this process, which has imported the large libraries, but not the pack; this saves most of
+        the time of a test.
         """
         for name in LARGE:
             importlib.import_module(name)
@@ -230,7 +230,7 @@ class Copy:
             os._exit(status)
 
     def cover(self) -> Coverage:
-        """Run the tests on the honest library, where they must pass, and return what they execute.
+        """Run the tests on the original library, on which they must pass, and return their coverage.
 
         Raises:
             SystemExit: they fail.
@@ -255,14 +255,14 @@ class Copy:
 
 
 def limit_time(seconds: float) -> None:
-    """End this process after so much processor time."""
+    """End this process after this much processor time."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
 
 
 def difference(mutant: Mutant) -> str:
-    """What the fault is, as the lines of a diff."""
+    """The fault as the lines of a diff."""
     lines = difflib.unified_diff((ROOT / mutant.path).read_text("utf-8").split("\n"), mutant.source.split("\n"), n=0)
     return "\n".join(line for line in list(lines)[2:] if not line.startswith("@@"))
 

@@ -1,4 +1,4 @@
-"""Fill in what only the publisher knows, and check everything that the Comfy Registry wants of this repository.
+"""Fill in what only the publisher knows, and check everything that the Comfy Registry requires of this repository.
 
     python tools/publishing.py --publisher ID --repository https://github.com/OWNER/NAME
     python tools/publishing.py
@@ -24,7 +24,7 @@ NEEDED = {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LIC
 ROOMS = {"nada", "nodes", "web", "locales", "workflows", "docs"}
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin")
 MAX_BYTES = 25_000_000
-# What the registry's scanner looks for in texts. A dot before eval is a network's own method.
+# Words in texts that the registry's scanner refuses. A dot before eval is a network's own method.
 ALARMING = re.compile(
     r"(?<![.\w])(eval|exec|compile|__import__)\(|\b(subprocess|ctypes|marshal|urllib|httpx|aiohttp)\b|\brequests\."
     r"|\bos\.(system|popen|environ|getenv|startfile)|\bimport (socket|requests)|\bpickle\.load|\bnew Function\("
@@ -32,7 +32,7 @@ ALARMING = re.compile(
 
 
 def main() -> None:
-    """Fill in what is given, and print what is missing."""
+    """Fill in the given values, and print what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--publisher", metavar="ID", help="id of the publisher on the registry")
     parser.add_argument("--repository", metavar="URL", help="address of the repository on GitHub")
@@ -55,7 +55,7 @@ def filled(text: str, publisher: str, repository: str, branch: str = "main") -> 
     """Return pyproject.toml with the publisher's id and the addresses of repository, icon and banner.
 
     Raises:
-        ValueError: one of them has another form than the registry takes.
+        ValueError: a value does not have the form that the registry accepts.
     """
     if not PUBLISHER.fullmatch(publisher):
         raise ValueError(f"the publisher is {publisher!r}; an id has small letters, digits and single hyphens")
@@ -70,7 +70,7 @@ def filled(text: str, publisher: str, repository: str, branch: str = "main") -> 
 
 
 def _with_key(text: str, table: str, key: str, value: str) -> str:
-    """A TOML text with a string in a table, in place of the one that is there."""
+    """Set a string in a table of a TOML text."""
     head, header, rest = text.partition(f"[{table}]\n")
     if not header:
         raise ValueError(f"pyproject.toml has no table [{table}]")
@@ -80,7 +80,7 @@ def _with_key(text: str, table: str, key: str, value: str) -> str:
 
 
 def missing(text: str) -> list[str]:
-    """What pyproject.toml lacks for the registry, a sentence each."""
+    """List what pyproject.toml lacks for the registry, one sentence each."""
     wanted = {"Repository": REPOSITORY, "PublisherId": PUBLISHER, "Icon": re.compile(r"https://\S+/docs/icon\.png")}
     found = dict(re.findall(r'^(\w+) = "(.*)"$', text, re.MULTILINE))
     return [
@@ -91,18 +91,18 @@ def missing(text: str) -> list[str]:
 
 
 def tracked(*options: str) -> set[str]:
-    """Paths of the repository's files."""
+    """Paths of the repository's tracked files."""
     done = subprocess.run(["git", "ls-files", "-z", *options], cwd=ROOT, capture_output=True, check=True, text=True)
     return {name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()}
 
 
 def archive() -> set[str]:
-    """Paths of the files that the registry gets: all of the repository's except those in .comfyignore."""
+    """Paths of the files in the registry's archive: all tracked ones except those in .comfyignore."""
     return tracked() - tracked("--cached", "--ignored", "--exclude-from=.comfyignore")
 
 
 def faults(names: set[str]) -> list[str]:
-    """What is wrong with an archive of these files, a sentence each."""
+    """List the faults of an archive with these files, one sentence each."""
     found = [f"the archive lacks {name}" for name in sorted(NEEDED - names)]
     folders = {name.partition("/")[0] for name in names if "/" in name}
     found += [f"the archive has the folder {folder}; add it to .comfyignore" for folder in sorted(folders - ROOMS)]

@@ -1,4 +1,4 @@
-"""Write the settings that suit the demo's generators into their files, where every adaptation looks for them.
+"""Write recommended settings into the files of the demo's generators, from which every adaptation reads them.
 
     python tools/recommend.py
 
@@ -20,7 +20,7 @@ SETTINGS = {"iterations": 150, "batch": 4, "learning_rate": 0.006, "layers": "al
 
 
 def main() -> None:
-    """Write them into each file, and check that the generator is still the same."""
+    """Write the settings into each file, and check that the generator is unchanged."""
     for name, path in GENERATORS.items():
         generator = load_generator(path)
         generator.metadata["recommended"] = SETTINGS

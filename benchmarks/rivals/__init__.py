@@ -1,1 +1,1 @@
-"""The rivals of StyleGAN-NADA on one harness: `python -m benchmarks.rivals --help`."""
+"""Compare StyleGAN-NADA with its rivals on one harness: `python -m benchmarks.rivals --help`."""

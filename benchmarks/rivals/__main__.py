@@ -1,11 +1,11 @@
-"""NADA and its rivals on one harness.
+"""Compare NADA with its rivals on one harness.
 
-    python -m benchmarks.rivals plan                 what is left to do, and the processor time that it takes
-    python -m benchmarks.rivals run                  do it; stop and start again at any time
+    python -m benchmarks.rivals plan                 show the remaining runs, and their processor time
+    python -m benchmarks.rivals run                  do them; stop and resume at any time
     python -m benchmarks.rivals run --only cdc-sketch-10-0
-    python -m benchmarks.rivals page                 write docs/rivals.md from what was done
+    python -m benchmarks.rivals page                 write docs/rivals.md from the results
 
-Results lie in --folder, one JSON file and one picture a run. Runs that are there are not done again.
+Results are cached in --folder, one JSON file and one picture per run. Finished runs are not repeated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from . import page, truth
 from .runs import Bench, Run, left_to_do, planned
 
-HOURS = 30  # of processor time, which the whole table may take
+HOURS = 30  # processor hours that the whole table may take
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,26 +47,28 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.rivals", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("plan", "run", "page"))
+    parser.add_argument("what", choices=("plan", "run", "page"), help="command, see above")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "rivals", help="folder of results")
     parser.add_argument("--generator", default="demo", help="generator, as for nada adapt (default: %(default)s)")
     parser.add_argument("--clip", default="demo", help="CLIP models, as for nada adapt (default: %(default)s)")
     parser.add_argument("--encoder", default="demo", help="small encoder of the generator (default: %(default)s)")
     parser.add_argument(
-        "--discriminator", type=Path, help="file with the generator's discriminator; else one is trained"
+        "--discriminator", type=Path, help="file with the generator's discriminator (default: train one)"
     )
-    parser.add_argument("--discriminator-steps", type=int, default=1500, help="steps of that (default: %(default)s)")
-    parser.add_argument("--targets", nargs="+", choices=[*truth.TARGETS], default=[*truth.TARGETS])
+    parser.add_argument("--discriminator-steps", type=int, default=1500, help="steps for it (default: %(default)s)")
+    parser.add_argument(
+        "--targets", nargs="+", choices=[*truth.TARGETS], default=[*truth.TARGETS], help="targets (default: all)"
+    )
     parser.add_argument("--steps", type=int, default=600, help="steps of methods with images (default: %(default)s)")
-    parser.add_argument("--own-steps", type=int, default=150, help="steps of the others (default: %(default)s)")
+    parser.add_argument("--own-steps", type=int, default=150, help="steps of other methods (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=4, help="batch of methods with images (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions of each row (default: %(default)s)")
     parser.add_argument("--count", type=int, default=500, help="images to measure (default: %(default)s)")
-    parser.add_argument("--only", metavar="NAME", help="one run, such as cdc-sketch-10-0")
+    parser.add_argument("--only", metavar="NAME", help="name of a single run, such as cdc-sketch-10-0")
     parser.add_argument(
         "--hours", type=float, default=HOURS, help="processor hours to warn from (default: %(default)s)"
     )
@@ -76,12 +78,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def make_bench(args: argparse.Namespace) -> Bench:
-    """The models that the command line names."""
+    """Load the models named on the command line."""
     return Bench(args.folder, args.generator, args.clip, args.encoder, args.discriminator, args.count)
 
 
 def show_plan(bench: Bench, runs: list[Run], left: list[Run], hours: float) -> None:
-    """Print how many runs of each method are left, and what they take."""
+    """Print the number of remaining runs of each method, and their estimated time."""
     total = 0.0
     for method in dict.fromkeys(run.method for run in left):
         mine = [run for run in left if run.method == method]
@@ -94,7 +96,7 @@ def show_plan(bench: Bench, runs: list[Run], left: list[Run], hours: float) -> N
 
 
 def do(args: argparse.Namespace, run: Run) -> None:
-    """Do a run in a process of its own, so that its memory is its own."""
+    """Do a run in a separate process, so that its peak memory is its own."""
     process = multiprocessing.get_context("spawn").Process(target=_work, args=(args, run))
     process.start()
     process.join()
@@ -109,7 +111,7 @@ def _work(args: argparse.Namespace, run: Run) -> None:
 
 
 def say(text: str) -> None:
-    """A line on stderr."""
+    """Print a line on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TARGET = 0.6  # mean sign of the logits of true images that the strength is steered to
-EVERY = 4  # steps between corrections
+TARGET = 0.6  # mean sign of the logits of true images to which the strength is adjusted
+EVERY = 4  # steps between adjustments
 
 
 class Controller:
-    """The strength p of the augmentation: it rises while the discriminator is too sure of the true images.
+    """Controller of the augmentation strength p, which rises while the discriminator is too sure of the true images.
 
     Args:
-        images: true images over which p could rise from 0 to 1.
+        images: number of true images over which p may rise from 0 to 1.
     """
 
     def __init__(self, images: int):
@@ -25,7 +25,7 @@ class Controller:
         self._seen = 0
 
     def observe(self, logits: Tensor) -> None:
-        """Take note of the logits of true images [N], and correct p after every fourth call."""
+        """Record the logits [N] of true images, and adjust p at every fourth call."""
         self._signs.append(float(logits.detach().sign().mean()))
         self._seen += len(logits)
         if len(self._signs) == EVERY:
@@ -35,7 +35,7 @@ class Controller:
 
 
 def augmented(images: Tensor, p: float, random: torch.Generator) -> Tensor:
-    """Images [N, 3, H, W], each moved and recolored at random; gradients pass. With p = 0 the images themselves."""
+    """Move and recolor each image [N, 3, H, W] at random, differentiably. With p = 0, images are unchanged."""
     if p == 0:
         return images
     moves, colors = geometry(len(images), images.shape[-1], p, random), color(len(images), p, random)
@@ -43,7 +43,7 @@ def augmented(images: Tensor, p: float, random: torch.Generator) -> Tensor:
 
 
 def geometry(count: int, side: int, p: float, random: torch.Generator) -> Tensor:
-    """Maps from places in the result to places in the image, [count, 3, 3], in units of half the side."""
+    """Random maps from places in the result to places in the image, [count, 3, 3], in units of half the side."""
 
     def rotation(angle: float) -> Tensor:
         return torch.tensor([[cos(angle), -sin(angle), 0], [sin(angle), cos(angle), 0], [0, 0, 1.0]])
@@ -53,7 +53,7 @@ def geometry(count: int, side: int, p: float, random: torch.Generator) -> Tensor
 
     draw = _Draws(random)
     maps = []
-    turn = 1 - sqrt(1 - p)  # twice, so that one of both happens with probability p
+    turn = 1 - sqrt(1 - p)  # applied twice, so that at least one of both happens with probability p
     for _ in range(count):
         m = torch.eye(3)
         if draw.happens(p):
@@ -78,7 +78,7 @@ def geometry(count: int, side: int, p: float, random: torch.Generator) -> Tensor
 
 
 def moved(images: Tensor, maps: Tensor) -> Tensor:
-    """Images as `geometry` maps them, at twice the resolution and then averaged; those without a move as they are."""
+    """Transform images as `geometry` maps them, at twice the resolution and then averaged; others are unchanged."""
     still = (maps - torch.eye(3)).abs().amax(dim=(1, 2)) < 1e-6
     if still.all():
         return images
@@ -89,9 +89,9 @@ def moved(images: Tensor, maps: Tensor) -> Tensor:
 
 
 def color(count: int, p: float, random: torch.Generator) -> Tensor:
-    """Affine maps of RGB colors in [-1, 1], [count, 4, 4]."""
+    """Random affine maps of RGB colors in [-1, 1], [count, 4, 4]."""
     draw, maps = _Draws(random), []
-    gray = torch.full((3, 3), 1 / 3)  # onto the axis of grays
+    gray = torch.full((3, 3), 1 / 3)  # projection onto the axis of grays
     for _ in range(count):
         m = torch.eye(4)
         if draw.happens(p):
@@ -109,7 +109,7 @@ def color(count: int, p: float, random: torch.Generator) -> Tensor:
 
 
 def recolored(images: Tensor, maps: Tensor) -> Tensor:
-    """Images [N, 3, H, W] whose colors pass through maps [N, 4, 4]."""
+    """Map the colors of images [N, 3, H, W] by matrices [N, 4, 4]."""
     maps = maps.to(images)
     return torch.einsum("nij,njhw->nihw", maps[:, :3, :3], images) + maps[:, :3, 3, None, None]
 
@@ -130,7 +130,7 @@ def _hue(angle: float) -> Tensor:
 
 
 class _Draws:
-    """Single random numbers from a CPU generator."""
+    """Source of single random numbers from a CPU generator."""
 
     def __init__(self, random: torch.Generator):
         self.random = random

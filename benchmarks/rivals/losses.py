@@ -13,21 +13,21 @@ from nada.stylegan2 import ops
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """The logistic loss of logits of any shape (Goodfellow et al., arXiv 1406.2661)."""
+    """Logistic loss of logits of any shape (Goodfellow et al., arXiv 1406.2661)."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """The non-saturating loss of logits of any shape."""
+    """Non-saturating loss of logits of any shape."""
     return F.softplus(-fake).mean()
 
 
 def r1(logits: Tensor, images: Tensor) -> Tensor:
-    """R1 (Mescheder et al., arXiv 1801.04406): the mean over images of the squared gradient of their logits.
+    """R1 (Mescheder et al., arXiv 1801.04406): mean over images of the squared gradient of their logits.
 
     Args:
-        logits: [N], or maps [N, 1, H, W], whose mean counts.
-        images: [N, C, H, W] that they were computed from, with requires_grad.
+        logits: [N], or maps [N, 1, H, W], which are averaged.
+        images: images [N, C, H, W] from which the logits were computed, with requires_grad.
     """
     each = logits.reshape(len(images), -1).mean(dim=1)
     (slope,) = torch.autograd.grad(each.sum(), images, create_graph=True)
@@ -35,24 +35,24 @@ def r1(logits: Tensor, images: Tensor) -> Tensor:
 
 
 class PathLength:
-    """StyleGAN2's path length regularization (arXiv 1912.04958, section 3.2): the mean of (|J^T y| - a)^2.
+    """StyleGAN2's path length regularization (arXiv 1912.04958, section 3.2): mean of (|J^T y| - a)^2.
 
-    J^T y is the gradient of sum(y * image) with regard to the codes, and a the running mean of its length.
+    J^T y is the gradient of sum(y * image) with respect to the codes, and a is the running mean of its length.
 
     Attributes:
-        mean: a.
+        mean: the running mean a.
     """
 
     def __init__(self, decay: float = 0.01):
         self.decay, self.mean = decay, 0.0
 
     def penalty(self, images: Tensor, ws: Tensor, random: torch.Generator) -> Tensor:
-        """The penalty, [], and an update of the mean.
+        """Compute the penalty [], and update the mean.
 
         Args:
-            images: [N, C, H, W], made of the codes within `twice_differentiable`.
+            images: images [N, C, H, W], made from the codes within `twice_differentiable`.
             ws: the codes [N, num_ws, w_dim], with gradients.
-            random: draws y, on the CPU.
+            random: CPU generator, which draws y.
         """
         y = torch.randn(images.shape, generator=random).to(images) / (images.shape[2] * images.shape[3]) ** 0.5
         (slope,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
@@ -63,7 +63,7 @@ class PathLength:
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Let StyleGAN2's layers compute in plain PyTorch for a while: their own fused operation is differentiable once."""
+    """Let StyleGAN2's layers compute in plain PyTorch, as their fused operation is only once differentiable."""
     fused = ops.styled_conv2d
     ops.styled_conv2d = styled_conv2d
     try:
@@ -82,7 +82,7 @@ def styled_conv2d(
     up_filter: Tensor | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """The same as `nada.stylegan2.ops.styled_conv2d`, slower and differentiable any number of times."""
+    """Compute `nada.stylegan2.ops.styled_conv2d`, slower, and differentiable any number of times."""
     x = x * styles[:, :, None, None]
     if up_filter is None:
         y = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
@@ -100,11 +100,11 @@ def ewc(weights: Sequence[Tensor], start: Sequence[Tensor], fisher: Sequence[Ten
 
 
 def distances(features: Sequence[Tensor], layers: Sequence[int]) -> Tensor:
-    """Row i: how image i of N differs from each other one, as probabilities: [N, N - 1].
+    """Distances of image i (row) to the others, as probabilities: [N, N - 1].
 
     Args:
-        features: of each layer, [N, C, H, W].
-        layers: for each image, the layer whose features count.
+        features: features of each layer, [N, C, H, W].
+        layers: index of the layer to use for each image.
     """
     rows = []
     for i, layer in enumerate(layers):
@@ -115,9 +115,9 @@ def distances(features: Sequence[Tensor], layers: Sequence[int]) -> Tensor:
 
 
 def distance_consistency(source: Sequence[Tensor], target: Sequence[Tensor], layers: Sequence[int]) -> Tensor:
-    """Cross-domain correspondence (Ojha et al., arXiv 2104.06820, equation 3): KL of the two `distances`.
+    """Cross-domain correspondence (Ojha et al., arXiv 2104.06820, equation 3): KL divergence of the two `distances`.
 
-    The mean is over all numbers, as in the authors' code, and not over rows.
+    It is averaged over all numbers, as in the authors' code, not over rows.
     """
     with torch.no_grad():
         wanted = distances(source, layers)
@@ -125,14 +125,15 @@ def distance_consistency(source: Sequence[Tensor], target: Sequence[Tensor], lay
 
 
 def self_correlation(source: Sequence[Tensor], target: Sequence[Tensor], resolution: int) -> Tensor:
-    """RSSA's self-correlation consistency (Xiao et al., arXiv 2203.04121): likeness of places within windows.
+    """RSSA's self-correlation consistency (Xiao et al., arXiv 2203.04121): similarity of places within windows.
 
-    Layers from a quarter of the resolution on count, as 64 px and up of 256 in the authors' code: pooled by two, in
-    four windows and one in the middle.
+    Layers from a quarter of the resolution are used, as from 64 px of 256 in the authors' code: pooled by two, in four
+    windows and one in the middle.
 
     Args:
-        source, target: features of each layer, [N, C, H, W].
-        resolution: of the images.
+        source: features of each layer, [N, C, H, W].
+        target: as `source`.
+        resolution: size of the images.
     """
     total = target[0].new_zeros(())
     for s, t in zip(source, target, strict=True):
@@ -150,9 +151,9 @@ def self_correlation(source: Sequence[Tensor], target: Sequence[Tensor], resolut
 
 
 def disturbance_correlation(source: Sequence[Tensor], target: Sequence[Tensor], resolution: int) -> Tensor:
-    """RSSA's disturbance correlation consistency: likeness of places in images of neighbouring codes.
+    """RSSA's disturbance correlation consistency: similarity of places in images of neighboring codes.
 
-    Layers up to half of the resolution count, and from a quarter on in 4 x 4 windows; these are 128 and 64 px of 256 in
+    Layers up to half of the resolution are used, from a quarter in 4 x 4 windows; these are 128 and 64 px of 256 in the
     the authors' code.
     """
     total = target[0].new_zeros(())
@@ -169,7 +170,7 @@ def disturbance_correlation(source: Sequence[Tensor], target: Sequence[Tensor], 
 
 
 def _windows(x: Tensor, side: int) -> Tensor:
-    """[N, C, H, W] in square windows: [N * windows, C, side * side]."""
+    """Split [N, C, H, W] into square windows: [N * windows, C, side * side]."""
     count, channels = x.shape[:2]
     columns = F.unfold(x, side, stride=side)  # [N, C * side^2, windows]
     return columns.mT.reshape(count * columns.shape[2], channels, side * side)

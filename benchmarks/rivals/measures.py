@@ -1,4 +1,4 @@
-"""What a result is worth: by the judge, and by distances to true pictures in features that no method trained with."""
+"""Measure results: by the judge, and by distances to true pictures in features with which no method trained."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from nada.measure.demo_judge import Judge, judge_measures
 
 from .truth import Target
 
-NEIGHBOURS = 3  # of precision and recall, as in the paper's figures
-BY_CHANCE = 0.05  # share of true pictures that count as memorised
-CLUSTER = 50  # images of a cluster that are compared with each other, as in the authors' code
+NEIGHBOURS = 3  # neighbor of precision and recall, as in the paper's figures
+BY_CHANCE = 0.05  # share of true pictures that count as memorised by chance
+CLUSTER = 50  # number of images in a cluster that are compared with each other, as in the authors' code
 
 
 @torch.no_grad()
 def features(judge: Judge, images: Tensor, batch: int = 64) -> Tensor:
-    """What the judge's last layer reads, [N, D] of unit length on average, of images in about [-1, 1]."""
+    """Features that the judge's last layer reads: [N, D], of unit length on average, for images in about [-1, 1]."""
     found: list[Tensor] = []
     hook = judge.head.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
     try:
@@ -29,7 +29,7 @@ def features(judge: Judge, images: Tensor, batch: int = 64) -> Tensor:
 
 
 def by_judge(judge: Judge, target: Target, before: Tensor, after: Tensor) -> dict[str, float]:
-    """Target rate, what stayed, variety and identity; see `nada.measure.demo_judge.judge_measures`."""
+    """Target rate, preservation, variety and identity; see `nada.measure.demo_judge.judge_measures`."""
     phrase = next((words for words, meaning in judge.words.items() if meaning == target.wanted), "")
     left_out: dict[str, str] = {}
     found = judge_measures(judge, phrase, before, after, left_out)
@@ -39,7 +39,7 @@ def by_judge(judge: Judge, target: Target, before: Tensor, after: Tensor) -> dic
 
 
 def distances_to(truth: Tensor, made: Tensor, trained_on: Tensor) -> dict[str, float]:
-    """The measures that need no text, of features [N, D]: of true pictures, of the result, of what was learned from."""
+    """Measures without a text, from features [N, D] of true pictures, of the result, and of the training pictures."""
     precision, recall = precision_recall(truth, made)
     return {
         "distance to truth": frechet(truth, made),
@@ -61,21 +61,21 @@ def frechet(a: Tensor, b: Tensor) -> float:
 
 
 def precision_recall(truth: Tensor, made: Tensor) -> tuple[float, float]:
-    """Improved precision and recall (Kynkaanniemi et al., arXiv 1904.06991): shares of each set near the other."""
+    """Improved precision and recall (Kynkaanniemi et al., arXiv 1904.06991): share of each set close to the other."""
     return _share_inside(made, truth), _share_inside(truth, made)
 
 
 def _share_inside(points: Tensor, others: Tensor) -> float:
-    """Share of points within the distance of some of the others to its third neighbour."""
+    """Share of points that are closer to any of the others than that one's third neighbor is."""
     among = torch.cdist(others, others)
     reach = among.kthvalue(min(NEIGHBOURS + 1, len(others)), dim=1).values  # the first one is the point itself
     return float((torch.cdist(points, others) <= reach).any(dim=1).double().mean())
 
 
 def memorised(truth: Tensor, made: Tensor, trained_on: Tensor) -> float:
-    """Share of images that are nearer to a training picture than 95 % of true pictures are.
+    """Share of images that are closer to a training picture than 95 % of true pictures are.
 
-    So true pictures that were never seen have 5 %.
+    For true pictures that were never seen, it is 5 %.
     """
     usual = torch.cdist(truth, trained_on).amin(dim=1).quantile(BY_CHANCE)
     return float((torch.cdist(made, trained_on).amin(dim=1) < usual).double().mean())
@@ -84,7 +84,7 @@ def memorised(truth: Tensor, made: Tensor, trained_on: Tensor) -> float:
 def intra_cluster(made: Tensor, trained_on: Tensor) -> float:
     """Mean distance within clusters around the training pictures (Ojha et al., arXiv 2104.06820, section 4).
 
-    Methods without images are measured around the same pictures. Clusters with less than two images are left out.
+    Methods without images are measured around the same pictures. Clusters with fewer than two images are left out.
     """
     nearest = torch.cdist(made, trained_on).argmin(dim=1)
     means = []

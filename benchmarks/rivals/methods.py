@@ -1,4 +1,4 @@
-"""The rivals as switches of one trainer, and where each of their settings comes from."""
+"""The rivals as switches of one trainer, with the source of each setting."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Method:
-    """A few-shot method: fine-tuning of generator and discriminator (TGAN), and what it adds."""
+    """A few-shot method: fine-tuning of generator and discriminator (TGAN) with additions."""
 
     name: str
     source: str
-    """Paper, and what differs from it here."""
+    """Paper, and differences from it."""
     freeze_blocks: int = 0
-    """Blocks of the discriminator, from the image side, that do not train (FreezeD)."""
+    """Number of blocks of the discriminator, from the image side, that are frozen (FreezeD)."""
     ada: bool = False
-    """Adaptive discriminator augmentation."""
+    """Whether to use adaptive discriminator augmentation."""
     miner_share: float = 0.0
     """Share of the steps in which a miner before the generator trains alone (MineGAN); 0 for no miner."""
     ewc: float = 0.0
     """Weight of elastic weight consolidation."""
     patches: bool = False
-    """Whole images are judged near anchors only, and patches elsewhere (CDC)."""
+    """Whether whole images are judged only near anchors, and patches elsewhere (CDC)."""
     distance: float = 0.0
     """Weight of cross-domain distance consistency (CDC)."""
     self_correlation: float = 0.0
     """Weight of self-correlation consistency (RSSA)."""
     subspace: bool = False
-    """Codes are drawn towards the span of those of the training pictures (RSSA)."""
+    """Whether codes are drawn towards the span of those of the training pictures (RSSA)."""
     disturbance: float = 0.0
     """Weight of disturbance correlation consistency, every sixth step (RSSA)."""
 

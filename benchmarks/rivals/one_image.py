@@ -20,8 +20,8 @@ from nada.training.goal import sample_images
 
 from .own import SETTINGS, Images, Task, TaskMethod
 
-PROJECTION = ProjectConfig(w_iterations=60, plus_iterations=60)  # enough for pictures of the demo world
-KEPT = 7  # first codes, which hold pose and shape: those that JoJoGAN keeps, and DiFa compares
+PROJECTION = ProjectConfig(w_iterations=60, plus_iterations=60)  # sufficient for pictures of the demo world
+KEPT = 7  # number of first codes, which hold pose and shape: JoJoGAN keeps them, and DiFa compares them
 JOJO_RATE = 0.002
 CONSISTENCY, UNCHANGED, WINDOW = 6.0, 0.6, 50  # DiFa: weight, share of the dimensions compared, steps remembered
 
@@ -33,7 +33,7 @@ def projected(base: Generator, images: Tensor) -> Tensor:
 
 
 def jojogan(task: Task) -> Images:
-    """JoJoGAN (Chong and Forsyth, arXiv 2112.11641): codes near that of the image all lead to the image."""
+    """JoJoGAN (Chong and Forsyth, arXiv 2112.11641): map all codes close to that of the image to the image."""
     generator = copy.deepcopy(task.base).requires_grad_(True)
     code, random = projected(task.base, task.seen[:1]), seeded(task.seed)
     discriminator = task.discriminator.requires_grad_(False)
@@ -51,7 +51,7 @@ def jojogan(task: Task) -> Images:
 
 
 def swapped(code: Tensor, other: Tensor) -> Tensor:
-    """The code with its fine part, from 64 px on, taken from another: [N, num_ws, w_dim]."""
+    """Replace the fine part of a code, from 64 px, by that of another: [N, num_ws, w_dim]."""
     first = min(KEPT, code.shape[1] // 2)
     return torch.cat([code[:, :first], other[:, first:]], dim=1)
 
@@ -63,7 +63,7 @@ def feature_loss(found: list[Tensor], wanted: list[Tensor]) -> Tensor:
 
 
 def difa(task: Task) -> Images:
-    """DiFa (Zhang et al., arXiv 2207.08736): direction and style of the image in CLIP, and codes that stay."""
+    """DiFa (Zhang et al., arXiv 2207.08736): direction and style of the image in CLIP, and consistent codes."""
     trained, random = copy.deepcopy(task.base), seeded(task.seed)
     parameters = [*trained.synthesis.requires_grad_(True).parameters()]
     optimizer = torch.optim.Adam(parameters, lr=SETTINGS["learning_rate"], betas=(0.0, 0.99**0.8))
@@ -96,7 +96,7 @@ def difa(task: Task) -> Images:
 
 
 def _tokens(features: list[Tensor]) -> Tensor:
-    """The features of the middle of the tower."""
+    """Features of the middle of the tower."""
     return features[len(features) // 2]
 
 
@@ -104,20 +104,20 @@ def relaxed_emd(found: Tensor, wanted: Tensor) -> Tensor:
     """DiFa's attentive style loss: the relaxed earth mover's distance of tokens.
 
     Args:
-        found: [N, places, D], each token of length 1.
-        wanted: [1, places, D], those of the style image.
+        found: tokens [N, places, D], each of length 1.
+        wanted: tokens [1, places, D] of the style image.
 
     Returns:
-        [], the mean over images of the larger of two means: of the distances of each set to the nearest of the other.
+        Mean over images [] of the larger of two means: distances of each set's tokens to the nearest of the other set.
     """
     cost = 1 - found @ wanted.mT
     return torch.maximum(cost.amin(dim=2).mean(dim=1), cost.amin(dim=1).mean(dim=1)).mean()
 
 
 class Consistency(nn.Module):
-    """DiFa's selective cross-domain consistency: codes stay where the domains differ least.
+    """DiFa's selective cross-domain consistency: preserve the codes that differ least between the domains.
 
-    The mean change of each number of the first seven codes is taken over the last fifty steps. The 60 % of the numbers
+    The change of each number of the first seven codes is averaged over the last fifty steps. The 60 % of the numbers
     that change least are compared; the others count as equal, as in the authors' code.
     """
 
@@ -126,7 +126,7 @@ class Consistency(nn.Module):
         self.changes: deque[Tensor] = deque(maxlen=WINDOW)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
-        """Codes [N, num_ws, w_dim] of source images, and of adapted ones with gradients -> the loss, []."""
+        """Compute the loss [] from codes [N, num_ws, w_dim] of source images, and of adapted ones with gradients."""
         before, after = (codes[:, :KEPT].flatten(1) for codes in (before, after))
         self.changes.append((after - before).mean(dim=0).detach())
         change = torch.stack([*self.changes]).mean(dim=0).abs()

@@ -1,4 +1,4 @@
-"""The methods that this project has, on the harness of its rivals: functions that lead to images of z."""
+"""This project's methods on the harness of its rivals: functions that return a map from z to images."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from .truth import Target
 Images = Callable[[Tensor], Tensor]
 SETTINGS: dict[str, Any] = {"layers": "all", "batch": 4, "learning_rate": 0.006, "views": 2}  # docs/paper_claims.md
 FAR = 8.0  # amount of the global direction: StyleCLIP's largest is 10, where its images begin to break
-AT_ONCE = 16  # images of latent optimization
+AT_ONCE = 16  # number of images per chunk of latent optimization
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a method is given."""
+    """Input of a method."""
 
     base: Generator
     clip: ClipEnsemble
@@ -45,13 +45,13 @@ class Task:
     seed: int
     steps: int
     discriminator: Discriminator
-    """Of the generator's own domain."""
+    """Discriminator of the generator's own domain."""
     encoder: Callable[[Tensor], Tensor]
-    """Images [N, 3, R, R] -> codes [N, num_ws, w_dim], with gradients."""
+    """Encoder from images [N, 3, R, R] to codes [N, num_ws, w_dim], with gradients."""
 
 
 def frozen(task: Task) -> Images:
-    """The generator as it is."""
+    """The unadapted generator."""
     return lambda z: generate(task.base, task.base.mapping(z))
 
 
@@ -70,7 +70,7 @@ def nada_images(task: Task) -> Images:
 
 
 def optimization(task: Task) -> Images:
-    """StyleCLIP's latent optimization, of each image by itself."""
+    """StyleCLIP's latent optimization, for each image separately."""
     config = OptimizeConfig(task.target.target, task.steps, seed=task.seed)
 
     def images(z: Tensor) -> Tensor:
@@ -84,14 +84,14 @@ def optimization(task: Task) -> Images:
 
 
 def mapper(task: Task) -> Images:
-    """StyleCLIP's mapper, on the generator as it is."""
+    """StyleCLIP's mapper, on the unadapted generator."""
     config = MapperConfig(task.target.target, task.steps, psi=1.0, seed=task.seed)
     *_, last = train_mapper(task.base, task.clip, config)
     return lambda z: generate(task.base, last.mapper(task.base.mapping(z)).detach())
 
 
 def directions(task: Task) -> Images:
-    """StyleCLIP's global directions; `steps` are style channels to try."""
+    """StyleCLIP's global directions; `steps` is the number of style channels to try."""
     config = DirectionConfig(task.target.source, task.target.target, candidates=task.steps, seed=task.seed)
     relevance = measure_relevance(task.base, task.clip, config)
     edited = apply_style(task.base, relevance.style(min(0.1, relevance.largest), FAR))
@@ -100,16 +100,16 @@ def directions(task: Task) -> Images:
 
 @dataclass(frozen=True)
 class TaskMethod:
-    """A method that is a function of a task."""
+    """A method given by a function of a task."""
 
     name: str
     source: str
-    """Paper, and what differs from it here."""
+    """Paper, and differences from it."""
     images: Callable[[Task], Images]
     sees: int = 0
-    """True pictures that it sees in the rows of the table."""
+    """Number of true pictures that it sees in the rows of the table."""
     share: float = 1.0
-    """Steps in those of NADA."""
+    """Number of steps, for NADA's number of steps."""
 
 
 METHODS: dict[str, TaskMethod] = {

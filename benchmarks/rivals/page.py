@@ -1,4 +1,4 @@
-"""docs/rivals.md, written from the records: the table, the curve, and the paper's sentences with a mark each."""
+"""Write docs/rivals.md from the records: the table, the curve, and a mark for each claim of the paper."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ COLUMNS = (
     ("memorised", 2),
     ("intra-cluster distance", 2),
 )
-OTHERS = ("TGAN", "FreezeD", "TGAN+ADA", "MineGAN", "CDC")  # those that the paper compares with
+OTHERS = ("TGAN", "FreezeD", "TGAN+ADA", "MineGAN", "CDC")  # methods with which the paper compares
 STYLECLIP = ("StyleCLIP optimization", "StyleCLIP mapper", "StyleCLIP directions")
 NADA = "NADA"
 MEMORISED = 4 * measures.BY_CHANCE  # share of memorised images from which a result counts as overfitted
 REACHED = 0.5  # target rate from which a target counts as reached
-HOLDS, IN_PART = 0.9, 0.5  # shares of the comparisons
+HOLDS, IN_PART = 0.9, 0.5  # shares of true comparisons for each mark
 
 PLANE = {"target rate", "variety kept"}  # measures of the plot
 
 Groups = dict[tuple[str, str, int], list[dict[str, Any]]]
 """{(target, method, images): records}."""
 Results = dict[tuple[str, str], dict[str, float]]
-"""{(method, target): means over seeds}, of the rows of the table."""
+"""{(method, target): means over seeds}, for the rows of the table."""
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A claim of the paper, as comparisons that are true or not."""
+    """A claim of the paper as a set of comparisons."""
 
     says: str
     means: str
-    """What is compared."""
+    """Description of the comparison."""
     comparisons: Callable[[Results], Iterable[bool]]
 
     def mark(self, results: Results) -> tuple[str, int, int]:
-        """ "holds", "holds in part" or "does not hold here"; how many comparisons are true, and of how many."""
+        """Mark ("holds", "holds in part" or "does not hold here"), number of true comparisons, and of all."""
         found = list(self.comparisons(results))
         share = mean(found) if found else 0.0
         words = "holds" if share >= HOLDS else "holds in part" if share >= IN_PART else "does not hold here"
@@ -60,7 +60,7 @@ class Sentence:
 
 
 def _against(others: tuple[str, ...], true: Callable[[dict[str, float], dict[str, float]], bool]) -> Any:
-    """Compare NADA with each of the others on each target: `true` of NADA's measures and the other's."""
+    """Compare NADA with each of the others on each target by `true`, a function of NADA's measures and the other's."""
 
     def comparisons(results: Results) -> Iterable[bool]:
         for (method, target), other in results.items():
@@ -103,7 +103,7 @@ SENTENCES = (
 
 
 def write(bench: Bench, runs: list[Run], path: Path, command: str) -> None:
-    """Write the page of all runs that have a record."""
+    """Write the page for all runs with a record."""
     records = [record for run in runs if (record := bench.record(run)) is not None]
     table = _rows_of_table(records)
     results = _results(table)
@@ -147,7 +147,7 @@ def _results(table: Groups) -> Results:
 
 
 def lines(records: list[dict[str, Any]], command: str) -> list[str]:
-    """The page in Markdown."""
+    """Render the page in Markdown."""
     table = _rows_of_table(records)
     return [
         "# NADA and its rivals",

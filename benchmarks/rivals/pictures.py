@@ -1,4 +1,4 @@
-"""The pictures of docs/rivals.md: what each method makes of the same latents, and the plane of target and variety."""
+"""Draw the pictures of docs/rivals.md: images of all methods, and the plane of target and variety."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIDE, MARGIN, DOT = 520, 56, 4  # px of the plane
 
 
 def rows(strips: list[tuple[str, Image.Image]]) -> Image.Image:
-    """Rows of pictures, each below its label."""
+    """Stack pictures, each below its label."""
     width, heights = max(strip.width for _, strip in strips), [strip.height + LABEL for _, strip in strips]
     whole, top = Image.new("RGB", (width, sum(heights)), PAPER), 0
     for (label, strip), height in zip(strips, heights, strict=True):
@@ -24,7 +24,7 @@ def rows(strips: list[tuple[str, Image.Image]]) -> Image.Image:
 
 
 def plane(points: dict[tuple[str, str], tuple[float, float]]) -> Image.Image:
-    """Where each method is: the target rate to the right, the variety kept upwards, both 0..1.
+    """Plot each method by its target rate (to the right) and the variety that it keeps (upwards), both 0..1.
 
     Args:
         points: {(method, target): (target rate, variety kept)}; each target has a color.

@@ -1,4 +1,4 @@
-"""The runs of the table: which there are, what they cost, and one of them from start to result."""
+"""The runs of the table: plan them, estimate their cost, and do them."""
 
 from __future__ import annotations
 
@@ -32,40 +32,40 @@ from . import measures, methods, one_image, own, truth
 from .trainer import Config, FewShot, train_discriminator
 
 IMAGES, CURVE, CURVE_TARGETS = 10, (1, 100), ("sketch", "pig")
-MEASURED = 500  # images of each result, and true pictures that they are compared with
-FIRST_SEED = 9_000_000  # of their latents
+MEASURED = 500  # number of images of each result, and of true pictures to compare with
+FIRST_SEED = 9_000_000  # seed of their latents
 TASKS = {**own.METHODS, **one_image.METHODS}
-PICTURES = 8  # shown of each result
-TIMED = 4  # steps that an estimate is taken of, and twice as many
-OPTIMIZED = 64  # images of latent optimization, which takes so many steps for each
+PICTURES = 8  # number of images shown of each result
+TIMED = 4  # number of steps for an estimate, which is compared with twice as many
+OPTIMIZED = 64  # number of images of latent optimization, which takes many steps for each
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one method."""
+    """One training with one method."""
 
     method: str
     target: str
     images: int
-    """True pictures that the method sees; 0 for those that see none."""
+    """Number of true pictures that the method sees; 0 for methods that see none."""
     seed: int
     steps: int
     batch: int = 4
-    """Images of a step, for methods in `methods.METHODS`."""
+    """Number of images per step, for methods in `methods.METHODS`."""
 
     @property
     def name(self) -> str:
-        """File name without its ending."""
+        """Name of the record, without ending."""
         method = self.method.lower().replace(" ", "_").replace("+", "_")
         return f"{method}-{self.target}-{self.images}-{self.seed}"
 
 
 def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: int = 4) -> list[Run]:
-    """All runs, those that the table needs first: seed by seed, so that an early stop leaves fewer repetitions.
+    """All runs, seed by seed, so that an early stop leaves fewer repetitions of all.
 
     Args:
-        steps: of each method in `methods.METHODS`.
-        own_steps: of NADA, and in proportion of the other methods in `TASKS`.
+        steps: steps of each method in `methods.METHODS`.
+        own_steps: steps of NADA, to which those of the other methods in `TASKS` are proportional.
         seeds: repetitions of every row. The curve over numbers of images has one.
         targets: names in `truth.TARGETS`.
         batch: images per step of each method in `methods.METHODS`.
@@ -75,7 +75,7 @@ def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: i
         for target in targets:
             for method in TASKS.values():
                 work = round(method.share * own_steps)
-                if work or seed == 0:  # nothing in the frozen generator is random
+                if work or seed == 0:  # the frozen generator has no random part
                     runs.append(Run(method.name, target, method.sees, seed, work, batch))
             runs += [Run(name, target, IMAGES, seed, steps, batch) for name in methods.METHODS]
     for target in targets:
@@ -87,14 +87,15 @@ def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: i
 
 
 class Bench:
-    """The models, and what all results are compared with; each is made when it is first needed.
+    """The models, and the pictures with which all results are compared; each is loaded when it is first needed.
 
     Args:
-        folder: for results, and for a discriminator that has to be trained first.
-        generator, clip: as for `nada adapt`.
-        encoder: a small encoder of the generator's domain: a file, or the name of an included one.
-        discriminator: a file that holds one of the generator's domain; None trains one.
-        count: images to measure.
+        folder: folder for results, and for a discriminator that has to be trained first.
+        generator: as for `nada adapt`.
+        clip: as for `nada adapt`.
+        encoder: small encoder of the generator's domain: a file, or the name of an included one.
+        discriminator: file with a discriminator of the generator's domain; None trains one.
+        count: number of images to measure.
     """
 
     def __init__(
@@ -112,31 +113,31 @@ class Bench:
 
     @cached_property
     def base(self) -> Generator:
-        """The generator that every method starts from."""
+        """Generator from which every method starts."""
         return load_generator(self.names[0])
 
     @cached_property
     def clip(self) -> ClipEnsemble:
-        """The models that the methods without images listen to."""
+        """CLIP models of the methods without images."""
         return load_clip(self.names[1])
 
     @cached_property
     def judge(self) -> Judge:
-        """The classifier of the demo world, which no method trains with."""
+        """Classifier of the demo world, with which no method trains."""
         return load_judge()
 
     @cached_property
     def encoder(self) -> Callable[[Tensor], Tensor]:
-        """What finds codes of images at a look, with gradients."""
+        """Encoder that estimates codes of images, with gradients."""
         return load_small_encoder(ENCODERS.get(self.names[2], self.names[2]))
 
     @cached_property
     def discriminator(self) -> Discriminator:
-        """The discriminator of the generator's own domain."""
+        """Discriminator of the generator's own domain."""
         return load_discriminator(self.file or self.folder / "discriminator.safetensors")
 
     def prepare(self, steps: int, say: Callable[[str], None]) -> None:
-        """Train a discriminator against the generator as it is, where no file has one."""
+        """Train a discriminator against the unadapted generator, if no file has one."""
         path = self.folder / "discriminator.safetensors"
         if self.file or path.is_file():
             return
@@ -151,21 +152,21 @@ class Bench:
         save_discriminator(discriminator.eval(), path)
 
     def z(self, count: int) -> Tensor:
-        """The latents that all results are shown and measured with."""
+        """Latents with which all results are shown and measured."""
         return torch.randn(count, self.base.config.z_dim, generator=seeded(FIRST_SEED))
 
     def seen(self, run: Run) -> Tensor:
-        """The training pictures of a run; those of the rows of the table, for a method that sees none."""
+        """Training pictures of a run; for a method that sees none, those of the rows of the table."""
         return truth.seen(truth.TARGETS[run.target], run.images or IMAGES, run.seed, self.base.config.resolution)
 
     def training(self, run: Run) -> FewShot:
-        """The training of a method that sees images."""
+        """Create the training of a method that sees images."""
         config, method = Config(iterations=run.steps, batch=run.batch, seed=run.seed), methods.METHODS[run.method]
         codes = self.codes(run) if method.subspace else None
         return FewShot(self.base, self.discriminator, self.seen(run), method, config, codes)
 
     def codes(self, run: Run) -> Tensor:
-        """Codes of the first training pictures, found by optimization once and kept."""
+        """Codes of the first training pictures, found by optimization once and cached."""
         count, base = min(run.images, IMAGES), self.base.fingerprint()[:8]
         path = self.folder / f"codes-{run.target}-{count}-{run.seed}-{base}.safetensors"
         if not path.is_file():
@@ -175,7 +176,7 @@ class Bench:
         return load_file(path)["ws"]
 
     def result(self, run: Run, say: Callable[[str], None]) -> Callable[[Tensor], Tensor]:
-        """Train; returns what makes images of z."""
+        """Train, and return a function from z to images."""
         if run.method in TASKS:
             target, seen = truth.TARGETS[run.target], self.seen(run)
             task = own.Task(self.base, self.clip, target, seen, run.seed, run.steps, self.discriminator, self.encoder)
@@ -215,7 +216,7 @@ class Bench:
 
     @cached_property
     def models(self) -> str:
-        """Which models a record is of: results of others are not mixed with it."""
+        """Key of the models, since records with other models must not be mixed."""
         digest = hashlib.sha256(self.base.fingerprint().encode())
         for tensor in [*self.discriminator.state_dict().values(), *self.judge.state_dict().values()]:
             digest.update(tensor.contiguous().numpy().tobytes())
@@ -224,7 +225,7 @@ class Bench:
         return digest.hexdigest()[:16]
 
     def record(self, run: Run) -> dict[str, Any] | None:
-        """The record of a run that was done with these models and settings."""
+        """Load the record of a run with these models and settings; None if there is none."""
         path = self.folder / f"{run.name}.json"
         if not path.is_file():
             return None
@@ -232,7 +233,7 @@ class Bench:
         return record if (record["run"], record["models"]) == (asdict(run), self.models) else None
 
     def seconds(self, run: Run) -> float:
-        """Estimated processor seconds of a run: a few steps of its method are timed once, and kept in steps.json."""
+        """Estimate the processor seconds of a run from a few timed steps of its method, cached in steps.json."""
         path = self.folder / "steps.json"
         known = json.loads(path.read_text()) if path.is_file() else {}
         key = f"{run.method} {run.batch} {self.models}"
@@ -245,10 +246,10 @@ class Bench:
         return fixed + run.steps * step * factor
 
     def _time(self, run: Run) -> tuple[float, float]:
-        """Processor seconds before the first step, and of a step."""
+        """Processor seconds before the first step, and per step."""
         few = [replace(run, steps=count, images=min(run.images, 2)) for count in (TIMED, 2 * TIMED)]
         codes = 0.0
-        if run.method in methods.METHODS and methods.METHODS[run.method].subspace:  # found once, and kept
+        if run.method in methods.METHODS and methods.METHODS[run.method].subspace:  # found once, and cached
             began = time.process_time()
             self.codes(few[0])
             codes = (time.process_time() - began) / few[0].images * min(run.images, IMAGES)
@@ -265,7 +266,7 @@ class Bench:
 
 
 def _in_parts(images_of: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same, 16 images at a time and without gradients."""
+    """Make a function compute 16 images at a time, without gradients."""
 
     @torch.no_grad()
     def parts(z: Tensor) -> Tensor:
@@ -275,7 +276,7 @@ def _in_parts(images_of: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tenso
 
 
 def peak_memory() -> float | None:
-    """Largest memory of this process so far in MB; None on Windows, where Python does not tell."""
+    """Peak memory of this process so far in MB; None on Windows, where Python cannot measure it."""
     if sys.platform == "win32":
         return None
     resource = importlib.import_module("resource")
@@ -283,5 +284,5 @@ def peak_memory() -> float | None:
 
 
 def left_to_do(bench: Bench, runs: list[Run]) -> Iterator[Run]:
-    """The runs without a record."""
+    """Yield the runs without a record."""
     return (run for run in runs if bench.record(run) is None)

@@ -1,4 +1,4 @@
-"""One few-shot trainer for all methods that see images: StyleGAN2's, with the switches of `methods.Method`."""
+"""Few-shot trainer for all methods that see images: StyleGAN2's training, with the switches of `methods.Method`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from .augment import Controller, augmented
 from .methods import Method
 
 CONST = "b4.const"
-SHARES = ((0.05, 4), (0.45, 2), (0.65, 2), (0.85, 3))  # RSSA's, of the last codes; the first stay as they are
+# RSSA projects the last codes by these shares, each for a number of codes, and not the first ones.
+SHARES = ((0.05, 4), (0.45, 2), (0.65, 2), (0.85, 3))
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings that all methods share; StyleGAN2's where the comment names no other reason."""
+    """Settings that all methods share, those of StyleGAN2 unless a comment gives another reason."""
 
     iterations: int = 600
     batch: int = 4
@@ -36,10 +37,10 @@ class Config:
     path: float = 2.0
     path_every: int = 4
     mixing: float = 0.9
-    average: float = 0.99  # decay of the average of weights; StyleGAN2's would still be the start after a short run
-    anchor_every: int = 4  # steps of CDC and RSSA, of which one is near anchors
+    average: float = 0.99  # decay of the average of weights; StyleGAN2's is too slow for a short run
+    anchor_every: int = 4  # CDC and RSSA: one of this many steps is near anchors
     anchor_noise: float = 0.1
-    near: float = 0.15  # share of its own in each of RSSA's neighbouring codes
+    near: float = 0.15  # share of random change in each of RSSA's neighboring codes
     disturb_every: int = 6
     fisher_samples: int = 200
     seed: int = 0
@@ -57,15 +58,15 @@ class Miner(nn.Module):
         )
 
     def const(self) -> Tensor:
-        """[C, 4, 4], in place of the generator's constant."""
+        """[C, 4, 4], replaces the generator's constant."""
         return self.maps(self.seed)[0]
 
 
 class Subspace:
-    """RSSA's projection: codes drawn towards the span of given ones, the more the finer their layers.
+    """RSSA's projection of codes towards the span of given ones, stronger in finer layers.
 
     Args:
-        codes: [N, num_ws, w_dim], those of the training pictures.
+        codes: codes [N, num_ws, w_dim] of the training pictures.
     """
 
     def __init__(self, codes: Tensor):
@@ -74,51 +75,52 @@ class Subspace:
         self.shares = torch.tensor(shares[-codes.shape[1] :])[:, None]
 
     def __call__(self, ws: Tensor) -> Tensor:
-        """Codes [N, num_ws, w_dim], with the lengths of their projections kept."""
+        """Project codes [N, num_ws, w_dim], keeping the lengths of their projections."""
         inside = torch.einsum("lwk,lvk,nlv->nlw", self.bases, self.bases, ws)
         inside = inside * (ws.norm(dim=2, keepdim=True) / inside.norm(dim=2, keepdim=True).clamp_min(1e-8))
         return ws + self.shares * (inside - ws)
 
 
 class Adapted:
-    """What a training leaves: a generator, behind a miner for MineGAN, or a subspace of codes for RSSA."""
+    """Result of a training: a generator, with a miner for MineGAN or a subspace of codes for RSSA."""
 
     def __init__(self, generator: Generator, miner: Miner | None = None, subspace: Subspace | None = None):
         self.generator, self.miner, self.subspace = generator, miner, subspace
 
     def codes(self, z: Tensor) -> Tensor:
-        """z [N, z_dim] -> codes [N, num_ws, w_dim]."""
+        """Map z [N, z_dim] to codes [N, num_ws, w_dim]."""
         ws = self.generator.mapping(z if self.miner is None else self.miner.codes(z))
         return ws if self.subspace is None else self.subspace(ws)
 
     def render(self, ws: Tensor, noise: dict[str, Tensor] | str = "const") -> Tensor:
-        """Codes -> images [N, 3, R, R]."""
+        """Render codes as images [N, 3, R, R]."""
         if self.miner is None:
             return self.generator.synthesis(ws, noise)
         names = {CONST: self.miner.const()}
         return functional_call(self.generator.synthesis, names, (ws, noise))
 
     def __call__(self, z: Tensor) -> Tensor:
-        """z [N, z_dim] -> images [N, 3, R, R], with constant noise."""
+        """Map z [N, z_dim] to images [N, 3, R, R], with constant noise."""
         return self.render(self.codes(z))
 
     def modules(self) -> list[nn.Module]:
-        """The networks, generator first."""
+        """All networks, generator first."""
         return [self.generator] if self.miner is None else [self.generator, self.miner]
 
 
 class FewShot:
-    """A training, an iterator of the losses of each step.
+    """Training as an iterator of the losses of each step.
 
     Args:
-        generator, discriminator: to start from; both are copied.
-        images: [N, 3, R, R] in [-1, 1], all that the method sees.
-        method: the switches.
-        config: the rest.
-        codes: [M, num_ws, w_dim], those of some of the images, for methods with a subspace.
+        generator: generator to start from; it is copied.
+        discriminator: discriminator to start from; it is copied.
+        images: all images that the method sees, [N, 3, R, R] in [-1, 1].
+        method: the method's switches.
+        config: settings that all methods share.
+        codes: codes [M, num_ws, w_dim] of some of the images, for methods with a subspace.
 
     Attributes:
-        average: the moving average of the weights, which is the result.
+        average: moving average of the weights, which is the result.
     """
 
     def __init__(
@@ -167,7 +169,7 @@ class FewShot:
             yield self.step()
 
     def step(self) -> dict[str, float]:
-        """Train the discriminator, then the generator, once; returns the losses."""
+        """Train discriminator and generator by one step; returns the losses."""
         anchored = not self.method.patches or self.iteration % self.config.anchor_every == 0
         self._free()
         found = self._discriminator_step(anchored)
@@ -205,7 +207,7 @@ class FewShot:
         if whole or self.patch_head is None:
             return self.discriminator(images)
         taps = [f for f in self.discriminator.features(images) if f.shape[1] == self.patch_head.weight.shape[1]]
-        return self.patch_head(taps[0])  # the finest features of full width, as the authors'
+        return self.patch_head(taps[0])  # the finest features of full width, as in the authors' code
 
     # The generator
 
@@ -247,11 +249,11 @@ class FewShot:
 
     @property
     def _mining(self) -> bool:
-        """Whether the miner trains alone."""
+        """Whether the miner trains alone in this step."""
         return self.iteration < self.method.miner_share * self.config.iterations
 
     def _free(self) -> None:
-        """Let those parameters train that this method trains now."""
+        """Enable gradients for the parameters that the method trains in this step."""
         self.discriminator.requires_grad_(True)
         for block in list(self.discriminator.children())[: self.method.freeze_blocks]:
             block.requires_grad_(False)
@@ -260,14 +262,14 @@ class FewShot:
     # Pictures
 
     def _real(self) -> Tensor:
-        """A batch of the images, mirrored at random."""
+        """Draw a batch of the images, mirrored at random."""
         count = self.config.batch
         chosen = self.images[torch.randint(len(self.images), (count,), generator=self.random)]
         mirrored = torch.rand(count, generator=self.random) < 0.5
         return torch.where(mirrored[:, None, None, None], chosen.flip(3), chosen)
 
     def _fake(self, anchored: bool) -> Tensor:
-        """Images of random codes, near anchors for methods that have them."""
+        """Images of random codes, close to anchors for methods that use them."""
         if anchored and self.method.patches:
             chosen = torch.randint(len(self.anchors), (self.config.batch,), generator=self.random)
             z = self.anchors[chosen] + self.config.anchor_noise * self._z(self.config.batch)
@@ -278,7 +280,7 @@ class FewShot:
         return self.trained.render(ws, noise)
 
     def _codes(self, count: int) -> Tensor:
-        """Random codes, those of two z mixed with the probability `mixing`."""
+        """Draw random codes, with style mixing of two z with probability `mixing`."""
         ws = self.trained.codes(self._z(count))
         if float(torch.rand((), generator=self.random)) >= self.config.mixing:
             return ws
@@ -299,10 +301,10 @@ class FewShot:
         own = Adapted(self.trained.generator, self.trained.miner, subspace)
         return source, features_of(own.generator, own.codes(z))
 
-    # What is remembered
+    # State that is computed once or averaged
 
     def _fisher(self) -> list[Tensor]:
-        """The diagonal of the Fisher information of the generator's weights, scaled to a mean of 1."""
+        """Diagonal of the Fisher information of the generator's weights, scaled to a mean of 1."""
         parameters = [*self.trained.generator.parameters()]
         totals = [torch.zeros_like(p) for p in parameters]
         for _ in range(self.config.fisher_samples):
@@ -323,7 +325,7 @@ class FewShot:
 
 
 def features_of(generator: Generator, ws: Tensor) -> list[Tensor]:
-    """What leaves each convolution of a generator for codes [N, num_ws, w_dim], with constant noise."""
+    """Outputs of each convolution of a generator for codes [N, num_ws, w_dim], with constant noise."""
     found: list[Tensor] = []
     synthesis = generator.synthesis
     hooks = [
@@ -341,13 +343,14 @@ def features_of(generator: Generator, ws: Tensor) -> list[Tensor]:
 def train_discriminator(
     generator: Generator, discriminator: Discriminator, images: Tensor, iterations: int, config: Config
 ) -> Iterator[float]:
-    """Train a discriminator of a generator's own domain, which does not train: a start for methods that need one.
+    """Train a discriminator of a generator's own domain with a fixed generator, as a start for methods that need one.
 
     Args:
-        generator, discriminator: the latter is changed.
+        generator: generator of the domain.
+        discriminator: discriminator to train; it is changed.
         images: true images of the domain, [N, 3, R, R].
-        iterations: steps.
-        config: batch, step size, R1 and seed.
+        iterations: number of steps.
+        config: batch, learning rate, R1 weight and seed.
 
     Yields:
         The loss of each step.
@@ -373,7 +376,7 @@ def train_discriminator(
 
 @contextmanager
 def _frozen(*modules: nn.Module | None) -> Iterator[None]:
-    """Parameters without gradients for a while; those that had none before keep none."""
+    """Context in which the modules' parameters have no gradients; afterwards they are as before."""
     parameters: Sequence[nn.Parameter] = [p for m in modules if m is not None for p in m.parameters()]
     free = [p for p in parameters if p.requires_grad]
     for p in free:

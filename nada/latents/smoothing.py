@@ -35,10 +35,10 @@ def smooth_latents(ws: Tensor, frames: float) -> Tensor:
 
 
 def check_smoothing(frames: float) -> None:
-    """Check the argument of `smooth_latents`, which a user should not learn after all frames are fitted.
+    """Check the argument of `smooth_latents` early, before all frames are fitted.
 
     Raises:
-        UsageError: it is out of range.
+        UsageError: `frames` is out of range.
     """
     if not 0 <= frames <= MAX_FRAMES:
         raise UsageError(f"smooth is {frames}; it must be in 0..{MAX_FRAMES:g} frames")

@@ -80,11 +80,11 @@ def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int)
 
     Args:
         path: the file.
-        generator: network that the maps must fit. A base and its adaptations take the same ones.
+        generator: the generator that the maps must fit. A base and its adaptations take the same maps.
         count: number of codes in the file.
 
     Raises:
-        CheckpointError: the maps are for another generator, or for other codes.
+        CheckpointError: the maps are for another generator, or for another number of codes.
     """
     try:
         noise = load_codes(path).noise

@@ -237,10 +237,10 @@ class Crop:
 
 
 def check_pasting(region: str, feather: float) -> None:
-    """Check the arguments of `Crop.paste`, which a user should not learn after minutes of fitting a photo.
+    """Check the arguments of `Crop.paste` early, before a photo is fitted for minutes.
 
     Raises:
-        UsageError: one is out of range.
+        UsageError: an argument is out of range.
     """
     if region not in REGIONS:
         raise UsageError(f"the region is {region!r}; it must be one of {', '.join(REGIONS)}")

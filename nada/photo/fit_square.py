@@ -30,7 +30,7 @@ SIDE = 64  # side of the compared images in pixels
 REACH = 2  # side of the visible part around the first square, in sides of the square
 STARTS = (-0.3, 0.0, 0.3)  # logarithms of factors: the three squares to start from are scaled by them
 LIMITS = (0.4, 0.4, 0.6, 0.5)  # largest changes: x and y in sides, logarithm of the side's factor, roll in radians
-CODE_RATE, PLACE_RATE = 0.1, 0.02  # step sizes: in standard deviations of a code's numbers; in the units of LIMITS
+CODE_RATE, PLACE_RATE = 0.1, 0.02  # learning rates: in standard deviations of a code's numbers; in units of LIMITS
 PULL = 0.02  # weight of the squared distance of the code from the mean code
 CONTRAST = 0.1  # losses are divided by the part's contrast, or by this if it is less: plain walls are easy to imitate
 

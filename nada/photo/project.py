@@ -168,11 +168,13 @@ class Projection(PhotoLoop[ProjectStep]):
         self.leaves = {"codes": self.codes, **{f"noise.{name}": maps for name, maps in self.noise.items()}}
         self.optimizer = torch.optim.Adam(self.leaves.values(), lr=self.config.learning_rate)
 
-    def rate(self) -> float:
+    def next_learning_rate(self) -> float:
         """Return the next step size, as in NVIDIA's code: it rises linearly and falls along a cosine in each stage."""
         done = self._progress()
         fall = 0.5 - 0.5 * cos(pi * min(1.0, (1 - done) / RAMP_DOWN))
         return self.config.learning_rate * self.spread * fall * min(1.0, (done + 1e-3) / RAMP_UP)
+
+    rate = next_learning_rate  # former name, kept for one release
 
     def _progress(self) -> float:
         """Return the fraction of the current stage that is done, 0..1."""
@@ -194,7 +196,7 @@ class Projection(PhotoLoop[ProjectStep]):
             total = total + weighted.detach().sum()
             losses = {name: losses.get(name, 0) + loss.detach().sum() for name, loss in found.items()}
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate()
+            group["lr"] = self.next_learning_rate()
         self.optimizer.step()
         self._renormalize()
         count = len(self.photos)

@@ -22,7 +22,7 @@ from ..styles.style import Style
 from ..training.trainable import KINDS, Trainable
 from .loop import DistanceConfig, PhotoLoop, PhotoState, tensor_hash
 
-RATE, WIDTH = 3e-4, 512  # Adam's step size in the paper, for generators of 512 features
+LEARNING_RATE, WIDTH = 3e-4, 512  # Adam's step size in the paper, for generators of 512 features
 NAME = "likeness"
 
 
@@ -55,9 +55,11 @@ class TuneConfig(DistanceConfig):
         if self.learning_rate == 0:
             raise UsageError("learning_rate is 0; nothing would be learned. Leave it out for the default")
 
-    def rate(self, generator: Generator) -> float:
+    def effective_learning_rate(self, generator: Generator) -> float:
         """Return Adam's step size, by default 3e-4 * sqrt(512 / features): narrower layers need larger steps."""
-        return self.learning_rate or RATE * (WIDTH / generator.config.width) ** 0.5
+        return self.learning_rate or LEARNING_RATE * (WIDTH / generator.config.width) ** 0.5
+
+    rate = effective_learning_rate  # former name, kept for one release
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,9 @@ class Tuning(PhotoLoop[TuneStep]):
         self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, seeded(config.seed))
         self.leaves = self.trainable.leaves
         fused = generator.device.type == "cpu" or None  # a fifth of the time there, measured
-        self.optimizer = torch.optim.Adam(self.leaves.values(), lr=config.rate(generator), fused=fused)
+        self.optimizer = torch.optim.Adam(
+            self.leaves.values(), lr=config.effective_learning_rate(generator), fused=fused
+        )
 
     def spare_memory(self) -> bool:
         """Halve the chunk size, or else recompute the network's blocks (see `Synthesis`); False if neither is left."""

@@ -12,12 +12,26 @@ from ..training.config import STYLE_IMAGES, AdaptConfig
 
 
 def slug(text: str) -> str:
-    """Turn a text into a readable file name of at most 60 characters."""
+    """Turn a text into a readable file name.
+
+    Args:
+        text: any text.
+
+    Returns:
+        At most 60 lower-case letters, digits and underscores; "untitled" if nothing is left of the text.
+    """
     return re.sub(r"\W+", "_", text.lower()).strip("_")[:60] or "untitled"
 
 
 def result_name(recipe: Mapping[str, Any] | AdaptConfig) -> str:
-    """File name for the result of an adaptation, from the texts of its recipe or configuration."""
+    """Make a file name for the result of an adaptation from its texts.
+
+    Args:
+        recipe: recipe or configuration of the adaptation.
+
+    Returns:
+        SOURCE_to_TARGET, without an ending.
+    """
     recipe = asdict(recipe) if isinstance(recipe, AdaptConfig) else recipe
     source, target = (recipe.get(key, "").strip() for key in ("source", "target"))
     texts = (source or recipe.get("source_found", ""), target or STYLE_IMAGES)

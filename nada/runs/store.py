@@ -92,8 +92,9 @@ class MapperStore:
     A partial training is not stored: the whole schedule depends on the step count, so it could not be resumed.
 
     Args:
-        root, limit: see `RunStore`.
+        root: see `RunStore`.
         generator, clip, config: as for `train_mapper`.
+        limit: see `RunStore`.
     """
 
     def __init__(
@@ -135,9 +136,10 @@ class PhotoStore(Generic[Loop]):
     """Cache for the state of one projection or tuning, which is resumed if stopped and reused if finished.
 
     Args:
-        root, limit: see `RunStore`.
+        root: see `RunStore`.
         make: creates the loop at its start.
         name: prefix of the file's name.
+        limit: see `RunStore`.
 
     Attributes:
         loop: the projection or tuning, restored from the stored state if there is one.

@@ -100,7 +100,17 @@ class Generator(nn.Module):
         generator: torch.Generator | None = None,
         label: Label = 0,
     ) -> Tensor:
-        """Map z [N, z_dim] to images [N, C, H, W], about in [-1, 1]; the arguments are those of the two networks."""
+        """Map random latents to images with both networks.
+
+        Args:
+            z: [N, z_dim], drawn from a standard normal distribution.
+            truncation_psi: see `Mapping.forward`.
+            noise, generator: see `Synthesis.forward`.
+            label: see `Mapping.forward`.
+
+        Returns:
+            Images [N, C, H, W], about in [-1, 1] (not clamped).
+        """
         return self.synthesis(self.mapping(z, truncation_psi, label=label), noise, generator)
 
     @torch.no_grad()
@@ -108,6 +118,10 @@ class Generator(nn.Module):
         """Return the mean of w over seeded random z, [w_dim]: the centre of truncation for files that do not store it.
 
         For a class-conditional generator, the mean is over all classes.
+
+        Args:
+            samples: number of random z.
+            seed: seed of the random z.
         """
         rng = torch.Generator().manual_seed(seed)
         z = torch.randn(samples, self.config.z_dim, generator=rng).to(self.mapping.w_avg)

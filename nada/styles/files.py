@@ -78,6 +78,12 @@ def load_style(source: str | os.PathLike[str]) -> Style:
 
     Whether the style fits a generator is checked when it is applied.
 
+    Args:
+        source: path of the file.
+
+    Returns:
+        The style, with tensors on the CPU.
+
     Raises:
         CheckpointError: the file does not exist, is damaged, or is not a style; the message says what it is.
     """
@@ -88,6 +94,7 @@ def load_style(source: str | os.PathLike[str]) -> Style:
 
 
 def _convert(document: Document) -> Style:
+    """Build a style from the contents of a file, after checking all of them."""
     if STYLE_KEY not in document.metadata:
         what = "a generator" if KEY in document.metadata or document.container != "safetensors" else "something else"
         raise CheckpointError(
@@ -141,6 +148,7 @@ def _deltas(document: Document) -> dict[str, Tensor | LowRank]:
 
 
 def _factors(name: str, views: dict[str, TensorView]) -> LowRank:
+    """Read the two factors of a low-rank difference, and check that they can be multiplied."""
     if name + DOWN not in views:
         raise CheckpointError(f"the style lacks {name[:120]}{DOWN}; the file is damaged")
     up, down = views[name + UP], views[name + DOWN]
@@ -151,6 +159,7 @@ def _factors(name: str, views: dict[str, TensorView]) -> LowRank:
 
 
 def _read(name: str, view: TensorView) -> Tensor:
+    """Read a tensor, and check its type and values."""
     if view.storage.dtype not in DTYPES:
         raise CheckpointError(f"{name[:120]} has type {view.storage.dtype}; a style holds float16 or float32")
     tensor = view.read()
@@ -160,6 +169,7 @@ def _read(name: str, view: TensorView) -> Tensor:
 
 
 def _preview(text: str) -> bytes:
+    """Decode the preview from Base64."""
     if len(text) > MAX_PREVIEW:
         raise CheckpointError(f"the style's preview has {len(text)} characters; more than {MAX_PREVIEW} are not read")
     try:

@@ -36,13 +36,27 @@ def encode(before: Tensor, after: Tensor) -> bytes:
 
 
 def preview_of(base: Generator, adapted: Generator) -> bytes:
-    """Make the preview of a style from images of four latents before and after; see `encode`."""
+    """Make the preview of a style from images of four latents before and after.
+
+    Args:
+        base: the style's base.
+        adapted: the generator after the adaptation, of the same shape.
+
+    Returns:
+        A JPEG file; see `encode`.
+    """
     ws = sample_latents(base, COLUMNS, truncation_psi=PSI)
     return encode(generate(base, ws, batch=1), generate(adapted, ws, batch=1))
 
 
 def preview_picture(data: bytes) -> Image.Image:
     """Decode the preview picture of a style.
+
+    Args:
+        data: `Style.preview`, a JPEG file.
+
+    Returns:
+        The picture in RGB.
 
     Raises:
         CheckpointError: the data is damaged, or has more than `MAX_PIXELS` pixels.

@@ -237,6 +237,7 @@ def _band(resolution: int, coarse: float, middle: float, fine: float) -> float:
 
 
 def _check_fit(generator: Generator, style: Style) -> None:
+    """Refuse a style whose differences do not have the shapes of the generator."""
     shapes = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
     for name, delta in style.deltas.items():
         shape = shapes.get(name, ())

@@ -1,4 +1,4 @@
-"""Copy the best styles of a sweep to where they are used."""
+"""Copy the best styles of a sweep to a folder."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .report import RESULTS, Row, load_rows
 from .state import DONE
 
 ENDING = ".safetensors"
-COMPARED = ("generator", "source", "target")  # settings that results compared with each other share
+COMPARED = ("generator", "source", "target")  # settings by which jobs are grouped for comparison
 
 
-def copy_best(root: Path, out: Path, ranking: Ranking, many: int = 1) -> list[dict[str, Any]]:
-    """Copy the styles of the best jobs of a sweep; no file is replaced by another one.
+def copy_best(root: Path, out: Path, ranking: Ranking, per_group: int = 1) -> list[dict[str, Any]]:
+    """Copy the styles of the best jobs of a sweep. An existing file with other content is never replaced.
 
     Args:
         root: folder of the sweep.
         out: folder for the styles, such as ComfyUI's models/stylegan_styles.
-        ranking: how they are compared.
-        many: how many of those that are compared with each other.
+        ranking: criteria of the comparison.
+        per_group: number of styles to copy from each group of jobs that are compared with each other.
 
     Returns:
         {"file", "job", "target", measures} of each style.
@@ -35,26 +35,27 @@ def copy_best(root: Path, out: Path, ranking: Ranking, many: int = 1) -> list[di
         UsageError: no job was measured, or a measure is unknown.
         NadaError: a style is missing, or cannot be written.
     """
-    if many < 1:
-        raise UsageError(f"count is {many}; it must be at least 1")
+    if per_group < 1:
+        raise UsageError(f"count is {per_group}; it must be at least 1")
     rows = {row["folder"]: row for row in load_rows(root) if row.get("status") == DONE}
     if not rows:
-        raise UsageError(f"{root} holds no {RESULTS} with jobs that are done; give the folder of a sweep")
+        raise UsageError(f"{root} has no {RESULTS} with finished jobs; give the folder of a sweep")
     measured = {place: row["measures"] for place, row in rows.items() if row["measures"]}
     if not measured:
         raise UsageError(
-            f"the jobs in {root} were not measured; add `evaluate: {{count: 200}}` to the sweep, and run it"
+            f"the jobs in {root} were not measured; add `evaluate: {{count: 200}}` to the sweep file, and run it again"
         )
     texts = {place: str([row["settings"].get(name) for name in COMPARED]) for place, row in rows.items()}
-    best = ranking.best(measured, texts, lambda found: many)
+    best = ranking.best(measured, texts, lambda found: per_group)
     return [_copied(root, out, rows[place]) for place in best]
 
 
 def _copied(root: Path, out: Path, row: Row) -> dict[str, Any]:
+    """Copy the style of a row under a free name, unless an equal copy exists."""
     folder, target = root / row["folder"], str(row["settings"].get("target", ""))
     found = sorted(folder.glob(f"*{STYLE_ENDING}"))
     if not found:
-        raise NadaError(f"{folder} holds no style; sweep with `keep: style` to have one")
+        raise NadaError(f"{folder} holds no style; run the sweep with `keep: style` to save one")
     names = (f"{slug(target)}-{n}{ENDING}" if n > 1 else f"{slug(target)}{ENDING}" for n in count(1))
     path = next(path for name in names if not (path := out / name).exists() or _same(path, found[0]))
     if not path.exists():
@@ -64,5 +65,5 @@ def _copied(root: Path, out: Path, row: Row) -> dict[str, Any]:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two files are equal: then one is the copy of the other."""
+    """Whether two files have equal content, as a file and its copy."""
     return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()

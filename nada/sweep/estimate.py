@@ -1,4 +1,4 @@
-"""Estimate how long a sweep takes, and what it takes of the disk."""
+"""Estimate the time and the disk space that a sweep needs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ..training.trainable import Trainable
 from .jobs import Job, Models
 from .plan import GENERATOR, NONE
 
-TIMED = 2  # the step that is timed; the first one also loads and compiles
-STATE, STYLE, WEIGHT, PIXEL = 12, 2, 4, 1.1  # bytes of a trained number in a state and in a style, of a weight, a pixel
+TIMED = 2  # number of the step that is timed, as the first one also loads and compiles
+STATE, STYLE, WEIGHT, PIXEL = 12, 2, 4, 1.1  # bytes per trained number in a state and a style, per weight, per pixel
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a step of training takes."""
+    """Measured cost of a training step."""
 
     seconds: float
     peak_bytes: int
-    """Most memory of the device in use; 0 where PyTorch does not tell."""
+    """Peak memory on the device; 0 where PyTorch does not measure it."""
 
 
 def measure_step(job: Job, models: Models) -> Step:
-    """Time a step of a job, and see how much memory of the device it takes."""
+    """Measure the time and the peak memory of a training step of a job."""
     generator, clip, device = models.generator(job.generator), models.clip(job.clip), models.device
     run = adapt(generator, clip, replace(job.config, iterations=TIMED))
     if device.type == "cuda":
@@ -44,13 +44,13 @@ def measure_step(job: Job, models: Models) -> Step:
 
 
 def step_kind(job: Job) -> str:
-    """The same for jobs whose steps take the same time: texts, seed and length do not count."""
+    """Key that is equal for jobs whose steps take the same time: texts, seed and length do not count."""
     settings = asdict(job.config) | {"source": "", "target": "", "seed": 0, "iterations": 0}
     return json.dumps([job.generator, job.clip, settings], sort_keys=True)
 
 
 def seconds_of(jobs: Sequence[Job], models: Models) -> list[float]:
-    """Estimated seconds of training for each job, from one measured step of each kind."""
+    """Estimate the seconds of training of each job, from one measured step of each kind."""
     steps: dict[str, Step] = {}
     for job in jobs:
         if (kind := step_kind(job)) not in steps:
@@ -59,7 +59,7 @@ def seconds_of(jobs: Sequence[Job], models: Models) -> list[float]:
 
 
 def bytes_of(job: Job, models: Models, keep: str) -> tuple[int, int]:
-    """Estimated bytes on the disk: of what stays of a job, and of what it needs beside that while it trains."""
+    """Estimate the bytes on disk: those kept of a job, and those needed besides while it trains."""
     generator, config = models.generator(job.generator), job.config
     trainable = Trainable(generator, config.trained_layers(generator), config.train, config.rank, seeded(0))
     numbers = sum(p.numel() for parts in trainable.parameters.values() for p in parts.values())
@@ -76,10 +76,10 @@ def bytes_of(job: Job, models: Models, keep: str) -> tuple[int, int]:
 
 
 def refuse_short_disk(root: Path, jobs: Sequence[Job], models: Models, keep: str, together: int) -> int:
-    """The bytes that the results of jobs take.
+    """Estimate the bytes that the results of jobs need on disk.
 
     Raises:
-        NadaError: the disk has not enough room for them.
+        NadaError: the disk has less free space than that.
     """
     sizes = [bytes_of(job, models, keep) for job in jobs]
     total = sum(kept for kept, _ in sizes) + sum(sorted(working for _, working in sizes)[-together:])

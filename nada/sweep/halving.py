@@ -1,4 +1,4 @@
-"""Successive halving: stop what does not come along, and train only the best to the end (arXiv 1502.07943)."""
+"""Successive halving: stop the weaker jobs early, and train only the best to the end (arXiv 1502.07943)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """What trains jobs, in this process or elsewhere."""
+    """An engine that trains jobs, in this process or elsewhere."""
 
     def train(self, jobs: Sequence[Job], until: int | None = None) -> None:
-        """Train jobs to their ends, or until an iteration at which they are kept and measured."""
+        """Train jobs to their ends, or until an iteration at which they are saved and measured."""
 
     def save_stopped(self, jobs: Sequence[Job]) -> None:
         """Write the results of jobs that a comparison has stopped."""
@@ -32,7 +32,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Halving:
-    """When jobs are compared, and how many of them continue.
+    """Iterations at which jobs are compared, and the share of them that continues.
 
     Raises:
         UsageError: a value is out of range.
@@ -52,10 +52,10 @@ class Halving:
 
     @classmethod
     def parse(cls, keep_best: Any = None, at: Any = None, **ranking: Any) -> Halving:
-        """Read "1/3" and "50,100", as files and the command line give them.
+        """Parse `keep_best`, such as "1/3", and `at`, such as "50,100", from a file or the command line.
 
         Raises:
-            UsageError: they are missing, or of another form.
+            UsageError: a value is missing or cannot be parsed.
         """
         try:
             moments = at if isinstance(at, list) else str(at).split(",")
@@ -64,7 +64,8 @@ class Halving:
             if isinstance(error, UsageError):
                 raise
             raise UsageError(
-                f"keep_best {shortened(keep_best)} at {shortened(at)} cannot be read; write for example 1/3 at 50,100"
+                f"keep_best is {shortened(keep_best)} and at is {shortened(at)}; they must be a share and iterations, "
+                "such as 1/3 and 50,100"
             ) from error
 
 
@@ -81,17 +82,17 @@ def _share(value: Any) -> Fraction:
 
 
 def train_best(jobs: Sequence[Job], engine: Engine, orders: Orders, halving: Halving, stop: Callable[[], bool]) -> None:
-    """Train jobs to each comparison, the best of them on to the next one, and the last ones to their ends.
+    """Train all jobs to the first comparison, the best of them to the next one, and the remaining ones to their ends.
 
-    Results of those that are stopped are written too, and their states stay: without halving, the same sweep trains
-    them to their ends. Every decision follows from measures in the folders, so that the same sweep makes it again.
+    Results of stopped jobs are saved too, and their states are kept: the same sweep without halving trains them to
+    their ends. Every decision follows from measures stored in the folders, so a repeated sweep decides the same.
 
     Args:
-        jobs: in the order of their training.
-        engine: trains them.
-        orders: with an evaluation, and with `halving.at` as its rungs.
-        halving: when to compare, and how.
-        stop: whether the user wants an end.
+        jobs: jobs in the order of their training.
+        engine: the engine that trains them.
+        orders: orders with an evaluation, and with `halving.at` as rungs.
+        halving: iterations, share and ranking of the comparisons.
+        stop: returns whether the user has interrupted the sweep.
     """
     racing = list(jobs)
     for rung in halving.at:
@@ -101,7 +102,7 @@ def train_best(jobs: Sequence[Job], engine: Engine, orders: Orders, halving: Hal
         engine.train([job for job in new if job not in ended], rung)
         if stop():
             return
-        measured = [job for job in field if is_measured(orders, job, rung)]  # the others have failed
+        measured = [job for job in field if is_measured(orders, job, rung)]  # unmeasured jobs have failed
         found = {job.id: measures_of(load_measures(orders.folder(job), rung)) for job in measured}
         texts = {job.id: f"{job.generator}\n{job.config.source}\n{job.config.target}" for job in measured}
         best = halving.ranking.best(found, texts, lambda count: ceil(halving.share * count))

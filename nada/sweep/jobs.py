@@ -22,9 +22,9 @@ from ..training.config import AdaptConfig
 from ..training.state import FREE
 from .plan import Combination
 
-JOBS = "jobs"  # folder of the jobs below that of the sweep
-LOADED = 4  # generators, and sets of CLIP models, that stay loaded
-SHORT, SLUG = 12, 40  # characters of an id and of the texts in the name of a folder
+JOBS = "jobs"  # subfolder of a sweep, with a folder for each job
+LOADED = 4  # number of generators, and of sets of CLIP models, that stay loaded
+SHORT, SLUG = 12, 40  # number of characters of the id and of the texts in a folder's name
 LoadGenerator = Callable[[str], Generator]
 
 
@@ -32,8 +32,8 @@ class Models:
     """Generators and CLIP models by name, loaded once and kept on the device.
 
     Args:
-        load: opens a generator by file or name. A function of a module, so that another process can be given it.
-        device: where all models are.
+        load: loads a generator by file or name; a module-level function, so that it can be sent to other processes.
+        device: device of all models.
     """
 
     def __init__(self, load: LoadGenerator, device: torch.device):
@@ -44,7 +44,7 @@ class Models:
         self.fingerprint = lru_cache(None)(self._fingerprint)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Models, (self.load, self.device)  # another process loads its own
+        return Models, (self.load, self.device)  # a process that receives this loads its own models
 
     def _generator(self, name: str) -> Generator:
         return self.load(name).to(self.device)
@@ -60,10 +60,10 @@ class Models:
 
 
 class LoadedModels(Models):
-    """Models that are loaded already, whatever they are called.
+    """`Models` that returns the same loaded models for every name.
 
     Args:
-        generator, clip: on the same device.
+        generator, clip: loaded models on the same device.
     """
 
     def __init__(self, generator: Generator, clip: ClipEnsemble):
@@ -78,19 +78,19 @@ class Job:
     id: str
     """Hash of everything that determines the result, as 64 hexadecimal digits."""
     generator: str
-    """File or name, as it was given."""
+    """File or name, as the user gave it."""
     clip: str
-    """Specification of the CLIP models, as it was given."""
+    """Specification of the CLIP models, as the user gave it."""
     config: AdaptConfig
 
     @property
     def folder_name(self) -> str:
-        """Name of its folder: the beginning of the id, and the texts."""
+        """Name of the job's folder: the first digits of the id, and the texts."""
         return f"{self.id[:SHORT]}-{result_name(self.config)[:SLUG]}"
 
     @property
     def kind(self) -> str:
-        """The same for jobs that differ in their texts alone, which can train in lock-step."""
+        """Key that is equal for jobs that differ only in their texts, which can train in lock-step."""
         settings = asdict(self.config) | {"source": "", "target": ""}
         return json.dumps([self.generator, self.clip, settings], sort_keys=True)
 
@@ -100,12 +100,12 @@ class Job:
         return {"generator": self.generator, "clip": self.clip, **asdict(self.config)}
 
     def folder(self, root: Path) -> Path:
-        """Its folder in that of a sweep."""
+        """Folder of the job in the sweep's folder `root`."""
         return root / JOBS / self.folder_name
 
 
 def resolve(combinations: Sequence[Combination], models: Models) -> list[Job]:
-    """The jobs of combinations, in their order; combinations that come to the same are one job.
+    """Resolve combinations of settings to jobs, in order; equivalent combinations become one job.
 
     Raises:
         UsageError: the settings of a combination do not fit its generator; the message names the combination.
@@ -123,6 +123,7 @@ def resolve(combinations: Sequence[Combination], models: Models) -> list[Job]:
 
 
 def _resolved(combination: Combination, models: Models) -> Job:
+    """Turn a combination of settings into a job, and check that it fits its generator."""
     settings = dict(combination)
     name = settings.pop("generator", None)
     if not name:
@@ -130,7 +131,7 @@ def _resolved(combination: Combination, models: Models) -> Job:
     clip = settings.pop("clip", None) or usual_clip(name)
     generator = models.generator(name)
     config = AdaptConfig.for_generator(generator, **{"source": "", **settings})
-    config.layer_count(generator), config.trained_layers(generator)  # refuse what does not fit now
+    config.layer_count(generator), config.trained_layers(generator)  # refuse settings that do not fit, before training
     if not config.target.strip():
         raise UsageError("the target text is empty; write a word or a phrase")
     return Job(job_id(models.fingerprint(name), models.clip(clip), config), name, clip, config)

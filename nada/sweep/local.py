@@ -1,4 +1,4 @@
-"""The engine of one machine: jobs one after the other in this process, and in a fresh one if the device fails."""
+"""The local engine: train jobs one after the other in this process, or in a new one if the device fails."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .state import Orders, record_failure
 from .work import DeviceLost, Watch, Worker
 
 log = logging.getLogger(__name__)
-TOGETHER = 4  # jobs in lock-step, unless told otherwise
-ATTEMPTS = 2  # of a job whose device fails: in this process, and in a fresh one
+TOGETHER = 4  # default number of jobs in lock-step
+ATTEMPTS = 2  # number of times that a job is tried if the device fails: in this process, and in a new one
 
 
 def groups(jobs: Sequence[Job], together: int) -> Iterator[list[Job]]:
-    """Jobs in their order, those that can train in lock-step drawn together, at most so many at a time."""
+    """Group jobs that can train in lock-step, at most `together` per group, otherwise in their order."""
     left = list(jobs)
     while left:
         group = [job for job in left if job.kind == left[0].kind][:together]
@@ -35,25 +35,25 @@ def groups(jobs: Sequence[Job], together: int) -> Iterator[list[Job]]:
 
 @dataclass
 class LocalEngine:
-    """Trains jobs in this process. What is done already is not repeated, and what was begun is resumed.
+    """Engine that trains jobs in this process. Finished jobs are skipped, and jobs that were begun are resumed.
 
-    After a failure of the device, the jobs that are left train in a fresh process; a job whose device fails twice is
-    left out.
+    If the device fails, the remaining jobs train in a new process; a job during which the device fails twice is
+    recorded as failed.
     """
 
     models: Models
     orders: Orders
     watch: Watch
     together: int = 1
-    """How many jobs train in lock-step, at most."""
+    """Largest number of jobs in lock-step."""
     lost: bool = False
-    """Whether the device has failed, so that this process cannot use it any more."""
+    """Whether the device has failed, so that this process cannot use it anymore."""
 
     def train(self, jobs: Sequence[Job], until: int | None = None) -> None:
         """Train jobs in their order.
 
         Args:
-            jobs: what to train.
+            jobs: jobs to train.
             until: as for `Worker.work`.
 
         Raises:
@@ -63,7 +63,7 @@ class LocalEngine:
         while failure := self._attempt(jobs, until):
             self.lost = True
             losses[failure.job.id] += 1
-            log.warning("%s; the jobs that are left train in a fresh process", failure)
+            log.warning("%s; the remaining jobs train in a new process", failure)
             if losses[failure.job.id] >= ATTEMPTS:
                 record_failure(self.orders.folder(failure.job), failure.reason)
                 self.watch.settled(failure.job)
@@ -78,7 +78,7 @@ class LocalEngine:
             Worker(models, self.orders, self.watch).save_stopped(job)
 
     def _attempt(self, jobs: Sequence[Job], until: int | None) -> DeviceLost | None:
-        """Train jobs here, or in another process if the device is lost to this one; a failure of the device."""
+        """Train jobs here, or in a new process if the device has failed here; returns a failure of the device."""
         if self.lost:
             return self._in_fresh_process(jobs, until)
         try:
@@ -88,10 +88,10 @@ class LocalEngine:
         return None
 
     def _in_fresh_process(self, jobs: Sequence[Job], until: int | None) -> DeviceLost | None:
-        """Train jobs in a process that has its own connection to the device; the failure that ended it, if any."""
+        """Train jobs in a new process with its own device context; returns the failure that ended it, if any."""
         if not jobs:
             return None
-        spawned = multiprocessing.get_context("spawn")  # a forked process would share what is broken
+        spawned = multiprocessing.get_context("spawn")  # a forked process would share the broken device context
         here, there = spawned.Pipe()
         work = (there, jobs, self.models, self.orders, self.together, until)
         process = spawned.Process(target=_child, args=work)
@@ -99,17 +99,17 @@ class LocalEngine:
         there.close()
         try:
             return self._listen(here, {job.id: job for job in jobs}, jobs[0])
-        except EOFError:  # it was killed
+        except EOFError:  # the process was killed
             process.join()
             return DeviceLost(self._last, f"its process ended with {process.exitcode}")
         except BaseException:
-            process.terminate()  # what it has stored stays
+            process.terminate()  # its saved states are kept
             raise
         finally:
             process.join()
 
     def _listen(self, pipe: Connection, known: Mapping[str, Job], first: Job) -> DeviceLost | None:
-        """Pass on what another process tells, until its end."""
+        """Forward the messages of the new process to `watch`, until it ends."""
         self._last = first
         while True:
             kind, content = pipe.recv()
@@ -141,8 +141,8 @@ def _work(jobs: Sequence[Job], worker: Worker, together: int, until: int | None)
 def _child(
     pipe: Connection, jobs: Sequence[Job], models: Models, orders: Orders, together: int, until: int | None
 ) -> None:
-    """Train jobs for another process, which is told what happens."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both, and the other one answers `stop`
+    """Train jobs in the new process, and report to its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes, and the parent answers `stop`
 
     def stop() -> bool:
         pipe.send(("stop?", None))

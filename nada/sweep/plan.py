@@ -1,4 +1,4 @@
-"""What a sweep file asks for: base, grid, pairs and exclude become combinations of settings."""
+"""Parse a sweep file: base, grid, pairs and exclude become combinations of settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from reprlib import repr as shortened  # a few aliases in a YAML file can stand for more than memory holds
+from reprlib import repr as shortened  # a full repr could exceed the memory, as aliases in YAML can expand endlessly
 from typing import Any
 
 import yaml
@@ -25,9 +25,9 @@ MODELS = ("generator", "clip")
 SETTINGS = settings_of(AdaptConfig)
 PARTS = ("name", "base", "grid", "pairs", "exclude", "evaluate", "halving", "keep")
 HALVING = ("keep_best", "at", *settings_of(Ranking))
-STYLE, GENERATOR, NONE = KEEP = ("style", "generator", "none")  # what stays of a job that is done
-METRICS = ("quality", "diversity", "target rate")  # columns of the page, where they are measured
-COMPARED = 100  # images by which jobs are compared, where the sweep does not say how to measure
+STYLE, GENERATOR, NONE = KEEP = ("style", "generator", "none")  # files to keep of a finished job
+METRICS = ("quality", "diversity", "target rate")  # default columns of the page, if measured
+COMPARED = 100  # number of images for comparisons, if the sweep does not say how to measure
 MAX_BYTES, MAX_JOBS = 4 << 20, 100_000
 Combination = dict[str, Any]
 """{name: value} of settings of `AdaptConfig`, and of "generator" and "clip"."""
@@ -35,17 +35,17 @@ Combination = dict[str, Any]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How each result is measured: see `EvaluateConfig`."""
+    """Settings for measuring each result; see `EvaluateConfig`."""
 
     settings: dict[str, Any]
     """Settings of `EvaluateConfig`, except the texts."""
     clip: str | None = None
-    """CLIP models that measure; None for those of the job."""
+    """CLIP models to measure with; None for those of the job."""
     metrics: tuple[str, ...] = METRICS
     """Measures that the page and the tables show."""
 
     def config(self, target: str, source: str) -> EvaluateConfig:
-        """The measurement of an adaptation with these texts."""
+        """Configuration for measuring an adaptation with these texts."""
         return EvaluateConfig(target, source, **self.settings)
 
 
@@ -62,18 +62,18 @@ class Plan:
 
 
 def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a sweep file, in YAML or JSON.
+    """Read a sweep file in YAML or JSON.
 
     Raises:
-        NadaError: it cannot be read.
-        UsageError: it is not YAML, or not a mapping.
+        NadaError: the file cannot be read.
+        UsageError: the file does not exist, is too large, is not YAML, or is not a mapping.
     """
     file = Path(path)
     if not file.is_file():
-        raise UsageError(f"{path} does not exist; give a sweep file, such as docs/sweeps.md shows")
+        raise UsageError(f"{path} does not exist; give a sweep file as in docs/sweeps.md")
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path} has {file.stat().st_size} bytes; a sweep file may have {MAX_BYTES}")
+            raise UsageError(f"{path} has {file.stat().st_size} bytes; a sweep file may have at most {MAX_BYTES}")
         found = yaml.safe_load(file.read_text("utf-8"))
     except OSError as error:
         raise NadaError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -85,13 +85,14 @@ def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Plan:
-    """The plan that a sweep file, or the command line, describes.
+    """Make a plan from the description in a sweep file or on the command line.
 
     Args:
         description: "base": settings of all jobs; "grid": {setting: values}, of which every combination is a job;
             "pairs": list of settings that belong together, each combined with the axes of the grid that it does not
-            set; "exclude": list of settings, of which a job must not have all; "evaluate", "halving" and "keep".
-        default_name: name of the sweep where the description has none.
+            set; "exclude": list of sets of settings, and jobs with all settings of a set are left out; "evaluate",
+            "halving" and "keep".
+        default_name: name of the sweep if the description has none.
 
     Raises:
         UsageError: a name is unknown, a value does not fit, or no combination has a target.
@@ -107,12 +108,12 @@ def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Pl
     for rule in exclude:
         kept = [settings for settings in found if not rule.items() <= _full(settings).items()]
         if len(kept) == len(found):
-            log.warning("nothing is excluded by %s", rule)
+            log.warning("the entry %s of exclude matches no job", rule)
         found = kept
     if not found:
         raise UsageError("the sweep has no jobs; give a target in base, grid or pairs, and exclude less")
     places = {seed: i for i, seed in enumerate(dict.fromkeys(settings.get("seed", 0) for settings in found))}
-    found.sort(key=lambda settings: places[settings.get("seed", 0)])  # so that a first picture of each comes early
+    found.sort(key=lambda settings: places[settings.get("seed", 0)])  # so that one picture of each comes early
     title = description.get("name") or default_name
     if not isinstance(title, str):
         raise UsageError(f"name is {shortened(title)}; it must be a text")
@@ -128,13 +129,13 @@ def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Pl
 def changed(
     description: Mapping[str, Any], settings: Mapping[str, Any], halving: Mapping[str, Any], keep: str | None
 ) -> dict[str, Any]:
-    """A description with other settings: one value of a setting goes to "base", several go to "grid".
+    """Change settings of a description: a single value of a setting goes to "base", several go to "grid".
 
     Args:
         description: see `make_plan`.
         settings: {name: value, or list of values}.
         halving: entries of `HALVING`.
-        keep: one of `KEEP`, or None to leave it.
+        keep: one of `KEEP`, or None for no change.
 
     Raises:
         UsageError: a part of the description is not a mapping.
@@ -154,14 +155,15 @@ def changed(
 
 
 def target_lines(text: str) -> list[str]:
-    """The targets that stand in a text, one a line; empty lines and repetitions are left out."""
+    """Split a text into targets, one per line, without empty lines and repetitions."""
     return list(dict.fromkeys(line for part in text.splitlines() if (line := part.strip())))
 
 
 def _combined(
     base: Combination, grid: Mapping[str, Sequence[Any]], pairs: Sequence[Combination]
 ) -> Iterator[Combination]:
-    alone = "target" in grid or (not pairs and "target" in base)  # otherwise the pairs bring the texts
+    """Yield all combinations: each pair, or none, with all values of the grid."""
+    alone = "target" in grid or (not pairs and "target" in base)  # otherwise only the pairs have target texts
     count = 0
     for pair in [*([{}] if alone else []), *pairs]:
         fixed = base | pair
@@ -169,12 +171,12 @@ def _combined(
         for values in product(*axes.values()):
             count += 1
             if count > MAX_JOBS:
-                raise UsageError(f"the sweep has more than {MAX_JOBS} jobs; split it")
+                raise UsageError(f"the sweep has more than {MAX_JOBS} jobs; split it into several")
             yield fixed | dict(zip(axes, values, strict=True))
 
 
 def _full(settings: Combination) -> Combination:
-    """A combination with the defaults of what it leaves out, as `exclude` may name them."""
+    """Fill a combination up with defaults, which entries of `exclude` may name too."""
     return {name: setting.default for name, setting in SETTINGS.items()} | settings
 
 
@@ -194,7 +196,7 @@ def _axis(name: str, values: Any) -> list[Any]:
 
 
 def _checked(name: str, value: Any) -> Any:
-    """A value of a setting, with numbers that YAML takes for texts (1e-3) as numbers."""
+    """Check the value of a setting, and return it; numbers that YAML reads as texts (1e-3) become numbers."""
     _single(name, value)
     if name in MODELS:
         if not isinstance(value, str) or not value.strip():
@@ -208,9 +210,11 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def _single(name: str, value: Any) -> None:
-    """Refuse what holds other values."""
+    """Refuse a list or a mapping where a single value is expected."""
     if isinstance(value, (list, dict)):
-        raise UsageError(f"{name} is {shortened(value)}; it must be one value. Several values of a setting go to grid")
+        raise UsageError(
+            f"{name} is {shortened(value)}; it must be one value. Put several values of a setting into grid"
+        )
 
 
 def _number(setting: NamedSetting, value: Any) -> Any:
@@ -223,6 +227,7 @@ def _number(setting: NamedSetting, value: Any) -> Any:
 
 
 def _evaluation(value: Any) -> Evaluation | None:
+    """Read "evaluate", and check its values."""
     if value is None:
         return None
     found = _mapping(value, "evaluate")
@@ -242,7 +247,7 @@ def _evaluation(value: Any) -> Evaluation | None:
 
 
 def _keep(value: Any) -> str:
-    if value is None:  # YAML's none is a text, its null is not
+    if value is None:  # in YAML, none is a text, but null is None
         return NONE
     if value not in KEEP:
         raise UsageError(f"keep is {shortened(value)}; it must be one of {', '.join(KEEP)}")

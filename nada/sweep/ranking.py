@@ -1,4 +1,4 @@
-"""Which jobs are the best: by a measure, among those that are varied enough."""
+"""Rank jobs by a measure, among those with enough diversity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIVERSITY = "diversity"
 
 @dataclass(frozen=True)
 class Ranking:
-    """How jobs are compared.
+    """Criteria for comparing jobs.
 
     Raises:
         UsageError: a value is out of range.
@@ -25,13 +25,13 @@ class Ranking:
         str, Setting("Measure of `nada evaluate` to rank by, the highest first, such as quality or 'target rate'.")
     ] = "quality"
     min_diversity: Annotated[
-        float, Setting("Smallest Diversity that is good enough; results below it come last.", low=0, high=2)
+        float, Setting("Smallest acceptable diversity; results below it rank last.", low=0, high=2)
     ] = 0.0
     among: Annotated[
         str,
         Setting(
-            "Jobs to compare with each other: 'target' for those with the same texts and generator, as the measures of "
-            "different texts do not compare, or 'all'.",
+            "Jobs to compare with each other: 'target' for those with the same texts and generator, since measures of "
+            "different texts are not comparable, or 'all'.",
             choices=AMONG,
         ),
     ] = TARGET
@@ -42,12 +42,12 @@ class Ranking:
     def best(
         self, candidates: Mapping[str, Mapping[str, float]], groups: Mapping[str, str], count: Callable[[int], int]
     ) -> list[str]:
-        """Names of the best candidates, in their order.
+        """Select the best candidates; returns their names in the order given.
 
         Args:
             candidates: {name: measures}.
-            groups: {name: what it is compared within}, for `among` = target.
-            count: how many are taken of so many; at least one is.
+            groups: {name: group within which it is compared}, for `among` = target.
+            count: maps the size of a group to the number of candidates to select from it; at least one is selected.
 
         Raises:
             UsageError: a candidate lacks a measure.
@@ -65,7 +65,7 @@ class Ranking:
         return [name for name in candidates if name in taken]
 
     def _ranked(self, names: Sequence[str], candidates: Mapping[str, Mapping[str, float]]) -> list[str]:
-        """Varied ones by the measure; then, where there are too few, the others by their variety."""
+        """Names with enough diversity, ranked by the measure; if there are none, the single most diverse name."""
         varied = [name for name in names if candidates[name].get(DIVERSITY, 0) >= self.min_diversity]
         others = [name for name in names if name not in varied]
         by_metric = sorted(varied, key=lambda name: -candidates[name][self.metric])

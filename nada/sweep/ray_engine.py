@@ -1,4 +1,4 @@
-"""The engine for several cards and hosts: actors on Ray that keep their models loaded."""
+"""The Ray engine, for several GPUs and hosts: actors that keep their models loaded."""
 
 from __future__ import annotations
 
@@ -23,35 +23,36 @@ from .work import DeviceLost, Watch, Worker
 
 log = logging.getLogger(__name__)
 
-LOCAL = "local"  # in place of an address: a cluster of this machine alone, for as long as the command runs
-RETRIES = 3  # of a job whose worker is lost
-POLL = 0.5  # seconds between two looks at whether the user wants an end
-CONTEXT, SPARE = 700_000_000, 1.2  # bytes of a process on a GPU beside its tensors; room for what the step did not show
-OPTIMIZER = 16  # bytes for each number that a further job of a group trains: weight, gradient, and Adam's averages
+LOCAL = "local"  # instead of an address: a cluster of this machine alone, which ends with the command
+RETRIES = 3  # number of retries of a job whose worker is lost
+POLL = 0.5  # seconds between checks for an interrupt
+CONTEXT = 700_000_000  # bytes that a process needs on a GPU besides its tensors
+SPARE = 1.2  # safety factor for memory that the measured step did not show
+OPTIMIZER = 16  # bytes per trained number of each further job in a group: weight, gradient, and Adam's averages
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where to train, and with how much."""
+    """The Ray cluster to use, and the resources to take of it."""
 
     address: str = LOCAL
     """`LOCAL`, or the address of a cluster, such as "auto" or "ray://HOST:10001"."""
     workers: int | None = None
-    """Actors; None for as many as there is room for."""
+    """Number of workers; None for as many as fit."""
     threads: int = 1
-    """CPU threads of each."""
+    """CPU threads of each worker."""
     on_gpu: bool = True
     """Whether to use the GPUs of the cluster, if it has any."""
 
 
 class RayEngine:
-    """Trains jobs on the workers of a cluster. Use `on_ray` to make one."""
+    """Engine that trains jobs on the workers of a Ray cluster; `on_ray` makes one."""
 
     def __init__(self, ray: ModuleType, actors: Sequence[Any], orders: Orders, watch: Watch, together: int):
         self.ray, self.actors, self.orders, self.watch, self.together = ray, actors, orders, watch, together
 
     def train(self, jobs: Sequence[Job], until: int | None = None) -> None:
-        """Train jobs; the worker that is free next takes the next ones.
+        """Train jobs; each free worker takes the next group.
 
         Raises:
             NadaError: a job failed, and the orders are to stop on errors.
@@ -63,6 +64,7 @@ class RayEngine:
         self._spread("save_stopped", [([job], None) for job in jobs])
 
     def _spread(self, method: str, tasks: list[tuple[list[Job], int | None]]) -> None:
+        """Call a method of the workers for each task, whenever one is free; stop early on an interrupt or an error."""
         free, stopped = list(self.actors), False
         running: dict[Any, tuple[Any, list[Job]]] = {}
         while (tasks and not stopped) or running:
@@ -79,7 +81,7 @@ class RayEngine:
                 self._take(reference, group)
 
     def _take(self, reference: Any, group: Sequence[Job]) -> None:
-        """Take what a worker says of a group when it is through with it."""
+        """Process a worker's result for a group: record failures, and settle the jobs."""
         try:
             failure = self.ray.get(reference)
         except self.ray.exceptions.RayError as error:
@@ -93,7 +95,7 @@ class RayEngine:
             raise NadaError(failure)
 
     def _stop(self) -> None:
-        """Let all workers keep what they have after the step in progress."""
+        """Tell all workers to save their states after the current step, and stop."""
         for actor in self.actors:
             actor.stop.remote()
 
@@ -102,15 +104,15 @@ class RayEngine:
 def on_ray(
     jobs: Sequence[Job], load: LoadGenerator, orders: Orders, watch: Watch, together: int, cluster: Cluster
 ) -> Iterator[RayEngine]:
-    """An engine on a cluster, for as long as the context lasts.
+    """Context with an engine on a Ray cluster, which is disconnected on exit.
 
     Args:
-        jobs: all that will be trained; the first one is measured, to know how many fit on a GPU.
-        load: opens a generator by file or name; a function of a module that the cluster has too.
-        orders: their folder must be one that all hosts see under the same path.
-        watch: told when jobs are settled, and asked whether to stop.
-        together: jobs that a worker trains in lock-step, at most.
-        cluster: where.
+        jobs: all jobs to be trained; a step of the first is measured, to see how many workers fit on a GPU.
+        load: loads a generator by file or name; a function of a module that the cluster has too.
+        orders: orders whose folder all hosts see under the same path.
+        watch: is called when jobs are settled, and asked whether to stop.
+        together: largest number of jobs that a worker trains in lock-step.
+        cluster: the cluster to use.
 
     Raises:
         NadaError: Ray is not installed, or the cluster cannot be reached.
@@ -137,9 +139,10 @@ def on_ray(
         count = cluster.workers or room
         if not 1 <= count <= room:
             raise UsageError(
-                f"{count} workers of {cluster.threads} threads were asked for; the cluster has room for {room}"
+                f"{count} workers of {cluster.threads} threads were requested, but there is room for {room}; use "
+                "fewer --workers or --threads"
             )
-        # Two calls at a time: one trains, and `stop` reaches it meanwhile.
+        # Two concurrent calls: while one trains, `stop` can reach the actor.
         options |= {"max_restarts": -1, "max_task_retries": RETRIES, "max_concurrency": 2}
         actor = ray.remote(**options)(Remote)
         actors = [actor.remote(load, device, orders, cluster.threads) for _ in range(count)]
@@ -149,7 +152,7 @@ def on_ray(
 
 
 class Remote:
-    """A worker in a process of its own, on whichever host."""
+    """Ray actor around a `Worker`, in its own process on any host."""
 
     def __init__(self, load: LoadGenerator, device: torch.device, orders: Orders, threads: int):
         torch.set_num_threads(threads)
@@ -157,14 +160,14 @@ class Remote:
         self.worker = Worker(Models(load, device), orders, Watch(stop=lambda: self.stopped))
 
     def train(self, jobs: Sequence[Job], until: int | None) -> str:
-        """Train a group of jobs; the reason to stop everything, or ""."""
+        """Train a group of jobs; returns the reason to stop the whole sweep, or ""."""
         if self.stopped:
             return ""
         try:
             self.worker.work(jobs, until)
         except DeviceLost as error:
             log.warning("%s", error)
-            os._exit(1)  # Ray starts a fresh process, which resumes the job
+            os._exit(1)  # Ray starts a new process, which resumes the job
         except NadaError as error:
             return str(error)
         return ""
@@ -176,18 +179,18 @@ class Remote:
         return ""
 
     def stop(self) -> None:
-        """End after the step in progress."""
+        """Stop after the current step."""
         self.stopped = True
 
 
 def absolute(jobs: Sequence[Job]) -> list[Job]:
-    """Jobs whose files are found from any folder."""
+    """Make the paths in jobs absolute, so that they are valid from any folder."""
     path = lambda name: str(Path(name).absolute()) if Path(name).exists() else name
     return [replace(job, generator=path(job.generator), clip=path(job.clip)) for job in jobs]
 
 
 def _share(ray: ModuleType, job: Job, load: LoadGenerator, device: torch.device, together: int) -> float:
-    """The share of a GPU that a worker needs, by the memory that a step of a job takes on one."""
+    """Share of a GPU that a worker needs, from the measured memory of a training step."""
     probe = ray.remote(num_gpus=1, max_calls=1)(measured_on_gpu)
     step, trained, total = ray.get(probe.remote(job, load, device))
     needed = SPARE * (step.peak_bytes + CONTEXT + (together - 1) * OPTIMIZER * trained)
@@ -195,7 +198,7 @@ def _share(ray: ModuleType, job: Job, load: LoadGenerator, device: torch.device,
 
 
 def measured_on_gpu(job: Job, load: LoadGenerator, device: torch.device) -> tuple[Step, int, int]:
-    """A step of a job, the numbers that it trains at most, and the bytes of the GPU."""
+    """Measure a step of a job; also returns the count of its trained numbers and the memory of the GPU in bytes."""
     models = Models(load, device)
     generator = models.generator(job.generator)
     trained = sum(
@@ -209,7 +212,7 @@ def _ray() -> ModuleType:
         import ray
     except ImportError as error:
         raise NadaError(
-            "Ray is not installed; it trains on several cards and hosts: pip install 'stylegan-nada[ray]'. Without "
-            "--ray, a sweep trains one job after the other on this machine"
+            "Ray, which --ray needs to train on several GPUs and hosts, is not installed: pip install "
+            "'stylegan-nada[ray]'. Without --ray, a sweep trains one job after the other on this machine"
         ) from error
     return ray

@@ -1,4 +1,4 @@
-"""The report of a sweep: index.html, results.json and results.csv, from the folders of its jobs."""
+"""Write the report of a sweep: index.html, results.json and results.csv, from the folders of its jobs."""
 
 from __future__ import annotations
 
@@ -21,47 +21,48 @@ from .state import DONE, FAILED, STOPPED, failure, load_measures, status
 
 RESULTS, TABLE = "results.json", "results.csv"
 SETTLED = (DONE, STOPPED)
-FACTS = ("status", "iterations_done", "loss", "seconds", "folder", "error")  # columns beside settings and measures
+FACTS = ("status", "iterations_done", "loss", "seconds", "folder", "error")  # columns besides settings and measures
 PLAIN = lambda value: not isinstance(value, (dict, list))
-ROW = {  # shape of a row in results.json
+ROW = {  # schema of rows in results.json
     "folder": lambda value: isinstance(value, str) and bool(re.fullmatch(rf"{JOBS}/(?!\.+/)[^/\\:]+/", value)),
     "status": str,
     "job": str,
     "settings": {str: PLAIN},
     "measures": {str: NUMBER},
 }
-PAUSE = 20  # times that writing the report takes: it is not written again before, so that it costs 5 % at most
-SUMMARY = {"settings": {str: PLAIN}, "iterations_done": int, "seconds": NUMBER}  # shape of a `summary`
+SUMMARY = {"settings": {str: PLAIN}, "iterations_done": int, "seconds": NUMBER}  # schema of a `summary`
+PAUSE = 20  # the next report waits 20 times as long as writing one took, so that reports cost at most 5 % of the time
 Row = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
 class Report:
-    """Rows for all jobs of a sweep, and for earlier ones whose results are still in its folder.
+    """Report with a row for each job of a sweep, and for earlier jobs whose results are still in its folder.
 
     Args:
         root: folder of the sweep.
-        jobs: of the present description.
+        jobs: jobs of the current description.
         title: heading of the page.
         metrics: measures to show.
     """
 
     def __init__(self, root: Path, jobs: Sequence[Job], title: str, metrics: Sequence[str] = METRICS):
         self.root, self.jobs, self.title, self.metrics = root, jobs, title, tuple(metrics)
-        self._known: dict[str, Row] = {}  # rows of jobs that are settled, whose folders are read once
+        self._known: dict[str, Row] = {}  # cached rows of settled jobs, whose folders are read only once
         self._earlier = _earlier(root, {job.folder_name for job in jobs})
         self._not_before = 0.0
 
     def update(self, job: Job) -> None:
-        """Read the folder of a job again, for the next `save`."""
+        """Drop the cached row of a job, so that the next `save` reads its folder again."""
         self._known.pop(job.folder_name, None)
 
     def rows(self) -> list[Row]:
-        """A row for each job, in order, then for earlier ones; see `page.render`."""
+        """Rows of all jobs in order, then of earlier jobs; see `page.render`."""
         found = [self._row(job.folder_name, job) for job in self.jobs]
         return found + [self._row(name, None) for name in self._earlier]
 
     def _row(self, name: str, job: Job | None) -> Row:
+        """Row of a folder, cached once the job is settled; `job` is None for earlier jobs."""
         if name not in self._known:
             row = _row(self.root, name, job)
             if row["status"] not in SETTLED:
@@ -70,14 +71,14 @@ class Report:
         return self._known[name]
 
     def refresh(self) -> None:
-        """Write the report, unless that was done a moment ago."""
+        """Write the report, unless it was written recently (see `PAUSE`)."""
         if (began := time.monotonic()) >= self._not_before:
             self.save()
             now = time.monotonic()
             self._not_before = now + PAUSE * (now - began)
 
     def save(self) -> None:
-        """Write index.html, results.json and results.csv; each appears whole.
+        """Write index.html, results.json and results.csv, each atomically.
 
         Raises:
             NadaError: a file cannot be written.
@@ -96,12 +97,12 @@ class Report:
 
 
 def load_rows(root: Path) -> list[Row]:
-    """The rows of a sweep, as its results.json has them; [] if there is none that can be read."""
+    """Read the rows of a sweep from its results.json; [] if it is missing or unreadable."""
     return [row for row in read_json_file(root / RESULTS, {"jobs": list}).get("jobs", []) if fits(row, ROW)]
 
 
 def axes_of(rows: Sequence[Row]) -> list[str]:
-    """The settings in which jobs differ: the target first, then those with the most values, and the source last."""
+    """Settings in which jobs differ: the target first, then those with the most values, and the source last."""
     values: dict[str, set[Any]] = {}
     for row in rows:
         for name, value in row["settings"].items():
@@ -111,7 +112,7 @@ def axes_of(rows: Sequence[Row]) -> list[str]:
 
 
 def measures_of(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """{measure: mean} of a result of `evaluate`; a measure of several CLIP models also as their mean."""
+    """Extract {measure: mean} from a result of `evaluate`, with averages of measures by several CLIP models."""
     found = {name: entry["mean"] for name, entry in evaluation.get("measures", {}).items() if NUMBER(entry["mean"])}
     models = [entry["name"] for entry in evaluation.get("setting", {}).get("encoders", ())]
     if len(models) > 1:
@@ -123,7 +124,7 @@ def measures_of(evaluation: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _earlier(root: Path, present: Iterable[str]) -> list[str]:
-    """Names of the folders of jobs that the sweep no longer describes, and that hold results."""
+    """Names of job folders with results that the sweep no longer describes."""
     folders = sorted(path.name for path in (root / JOBS).glob("*") if path.name not in present)
     return [name for name in folders if _has_results(RunFolder(root / JOBS / name).record())]
 
@@ -134,6 +135,7 @@ def _has_results(record: Mapping[str, Any]) -> bool:
 
 
 def _row(root: Path, name: str, job: Job | None) -> Row:
+    """Read the row of a job from its folder."""
     place = f"{JOBS}/{name}/"
     folder = RunFolder(root / JOBS / name)
     record = folder.record()
@@ -151,7 +153,7 @@ def _row(root: Path, name: str, job: Job | None) -> Row:
                 raise ValueError("it says something impossible")
             return row | told | {"measures": measures_of(load_measures(folder))}
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            log.warning("the record of %s is of no use: %r", name, error)
+            log.warning("the record of %s cannot be used: %r", name, error)
             return row | {"error": "its record is damaged; delete its folder to train it again"}
     return row
 

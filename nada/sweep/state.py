@@ -1,4 +1,4 @@
-"""The state of a sweep, which the folders of its jobs tell: what is done or begun, has failed, was measured."""
+"""The state of a sweep, read from the folders of its jobs: which are done, begun, failed or measured."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ DONE, STOPPED, FAILED, BEGUN, PENDING = STATUSES = ("done", "stopped", "failed",
 
 @dataclass(frozen=True)
 class Orders:
-    """What holds for all jobs of a sweep."""
+    """Settings that all jobs of a sweep share."""
 
     root: Path
     """Folder of the sweep."""
     keep: str = STYLE
-    """What stays of a job that is done: one of `plan.KEEP`."""
+    """File to keep of a finished job: one of `plan.KEEP`."""
     evaluation: Evaluation | None = None
-    """How results are measured; None for not at all."""
+    """Settings for measuring results; None to measure nothing."""
     rungs: tuple[int, ...] = ()
     """Iterations at which jobs are compared; see `halving`."""
     snapshots: int = STRIP_COLUMNS
-    """Moments at even distances at which a job stores a snapshot and its state."""
+    """Number of evenly spaced iterations at which a job saves a snapshot and its state."""
     stop_on_error: bool = False
-    """End with the first job that fails, instead of continuing with the others."""
+    """Whether to stop at the first job that fails, instead of continuing with the others."""
 
     def folder(self, job: Job) -> RunFolder:
         """The folder of a job."""
@@ -45,11 +45,11 @@ class Orders:
 
 
 def status(folder: RunFolder, iterations: int) -> str:
-    """One of `STATUSES`: done, stopped early by a comparison, failed, begun, or pending.
+    """Status of a job, one of `STATUSES`: done, stopped early by a comparison, failed, begun, or pending.
 
     Args:
-        folder: of the job.
-        iterations: its whole length. A job that was made longer by `nada adapt --resume` is done too.
+        folder: folder of the job.
+        iterations: number of iterations that it should reach; more, after `nada adapt --resume`, count as done too.
     """
     record = folder.record()
     recipe = record.get("recipe")
@@ -64,7 +64,7 @@ def status(folder: RunFolder, iterations: int) -> str:
 
 
 def style_file(folder: RunFolder) -> Path:
-    """The style of a job whose record is written; it is there unless the sweep keeps none.
+    """Path of the style of a job whose record is written; the file exists unless the sweep keeps none.
 
     Raises:
         NadaError: the record is damaged.
@@ -76,33 +76,33 @@ def style_file(folder: RunFolder) -> Path:
 
 
 def record_failure(folder: RunFolder, sentence: str) -> None:
-    """Write why a job failed. The next sweep tries it again."""
+    """Save the reason why a job failed. The next sweep retries the job."""
     _write(folder.path / FAILURE, {"error": sentence})
 
 
 def failure(folder: RunFolder) -> str:
-    """Why a job failed, or "" if it did not."""
+    """Read the reason why a job failed; "" if it did not."""
     return str(read_json_file(folder.path / FAILURE, {"error": str}).get("error", ""))
 
 
 def forget_failure(folder: RunFolder) -> None:
-    """Delete the note of a failure."""
+    """Delete the record of a failure."""
     with suppress(OSError):
         (folder.path / FAILURE).unlink()
 
 
 def save_measures(folder: RunFolder, result: Mapping[str, Any], iteration: int | None = None) -> None:
-    """Write what `evaluate` found, at the end of a job or at an iteration before."""
+    """Save a result of `evaluate`, for the end of a job or for an earlier iteration."""
     _write(_measures_path(folder, iteration), result)
 
 
 def load_measures(folder: RunFolder, iteration: int | None = None) -> dict[str, Any]:
-    """Read measures that `save_measures` wrote; {} if they are missing or damaged, so that they are measured again."""
+    """Load what `save_measures` wrote; {} if it is missing or damaged, so that the job is measured again."""
     return read_json_file(_measures_path(folder, iteration), MEASURED)
 
 
 def is_measured(orders: Orders, job: Job, iteration: int | None = None) -> bool:
-    """Whether a job was measured as the orders say, at its end or at an iteration before."""
+    """Whether a job was measured with the current settings, at its end or at an earlier iteration."""
     if orders.evaluation is None:
         return True
     found = load_measures(orders.folder(job), iteration)

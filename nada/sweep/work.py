@@ -1,4 +1,4 @@
-"""Train jobs, alone or in lock-step: resumed where they stopped, measured, and saved in their folders."""
+"""Train jobs, alone or in lock-step: resume, train, measure and save them."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from .state import DONE, Orders, forget_failure, is_measured, record_failure, sa
 
 log = logging.getLogger(__name__)
 
-LOCKS = "locks"  # folder below that of the sweep
-# What PyTorch says when a device is of no use any more to this process; another process can use it again.
+LOCKS = "locks"  # subfolder of a sweep
+# Errors of PyTorch after which this process cannot use the device anymore, although another process can.
 _DEVICE_LOST = re.compile(r"CUDA error|HIP error|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS_(?!ALLOC)")
 
 
 class DeviceLost(NadaError):
-    """The GPU cannot be used by this process any more.
+    """Error: this process cannot use the GPU anymore.
 
     Args:
-        job: what was being trained.
-        reason: what PyTorch said.
+        job: job that was being trained.
+        reason: message of PyTorch.
     """
 
     def __init__(self, job: Job, reason: str):
@@ -53,34 +53,34 @@ class DeviceLost(NadaError):
 
 @dataclass
 class Watch:
-    """What a worker tells, and asks, while it works."""
+    """Callbacks (hooks) that a worker calls while it works."""
 
     opened: Callable[[Job, KeptRun], None] = lambda job, kept: None
-    """Called with a job and its run, before its first step; only in the process that trains it."""
+    """Called with a job and its run before its first step, only in the process that trains it."""
     begun: Callable[[Job, int], None] = lambda job, iteration: None
-    """Called with a job and the steps that it had done before."""
+    """Called with a job and the number of steps done before."""
     stepped: Callable[[Job, int, float], None] = lambda job, iteration, loss: None
-    """Called after each step with its number and loss."""
+    """Called after each step with the job, the step's number and its loss."""
     settled: Callable[[Job], None] = lambda job: None
     """Called when a job is done, has failed, or waits for a comparison."""
     stop: Callable[[], bool] = lambda: False
-    """Whether to keep everything and end after the step in progress."""
+    """Returns whether to save all states and stop after the current step."""
 
 
 @dataclass
 class Worker:
-    """Trains jobs with models that stay loaded."""
+    """Worker that trains jobs with models that stay loaded."""
 
     models: Models
     orders: Orders
     watch: Watch = field(default_factory=Watch)
 
     def work(self, jobs: Sequence[Job], until: int | None = None) -> None:
-        """Train jobs to their ends, in lock-step. Jobs that are done are left alone.
+        """Train jobs to their ends, in lock-step. Finished jobs are skipped.
 
         Args:
-            jobs: of the same `Job.kind`.
-            until: keep and measure each job after so many iterations, for a comparison, instead.
+            jobs: jobs of the same `Job.kind`.
+            until: iteration at which to stop, and to save and measure each job for a comparison; None for its end.
 
         Raises:
             DeviceLost: the device failed, which another process may survive.
@@ -90,18 +90,18 @@ class Worker:
         with ExitStack() as locks:
             mine = [job for job in jobs if self._claimed(job, locks)]
             self._train(mine, until, crowded)
-            for job in crowded:  # a device that has no memory for several may have enough for one
+            for job in crowded:  # the memory may suffice for one job, if not for several
                 self._train([job], until, [])
 
     def save_stopped(self, job: Job) -> None:
-        """Write the results of a job that a comparison has stopped. Its state stays, so that it can be resumed."""
+        """Save the results of a job that a comparison has stopped. Its state is kept, so that it can be resumed."""
         with self._failures(job, None):
             kept = self._begin(job)
             self._save(kept, interrupted=True)
             self.watch.settled(job)
 
     def _claimed(self, job: Job, locks: ExitStack) -> bool:
-        """Whether no other process works on a job. The lock ends with this process, however that ends."""
+        """Lock a job; False if another process works on it. The lock ends with this process, even if it is killed."""
         folder = self.orders.root / LOCKS
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -109,12 +109,12 @@ class Worker:
         except Timeout:
             log.info("another process works on %s", job.folder_name)
             return False
-        except (OSError, NotImplementedError) as error:  # some network drives have no locks
-            log.warning("%s cannot be locked, so do not run it twice at once: %s", job.folder_name, error)
+        except (OSError, NotImplementedError) as error:  # some network drives do not support locks
+            log.warning("%s cannot be locked; do not run it in two processes at once: %s", job.folder_name, error)
         return True
 
     def _train(self, jobs: Sequence[Job], until: int | None, crowded: list[Job]) -> None:
-        """Train jobs in lock-step; those that several have no memory for are added to `crowded`."""
+        """Train jobs in lock-step; jobs for which memory is short beside others are added to `crowded`."""
         runs: dict[str, tuple[Job, KeptRun, Iterator[AdaptStep]]] = {}
         side = FrozenSide() if len(jobs) > 1 else None
         for job in jobs:
@@ -129,12 +129,12 @@ class Worker:
                 self.watch.begun(job, kept.begin)
                 runs[job.id] = job, kept, sparing(kept, kept.run)
         while runs:
-            # The run that is furthest behind comes next: so all make the same draws, one after the other.
+            # The run that is furthest behind comes next, so that all make the same random draws in turn.
             job, kept, steps = min(runs.values(), key=lambda entry: entry[1].run.iteration)
             goal = min(until or job.config.iterations, job.config.iterations)
             with self._failures(job, crowded if len(runs) > 1 else None):
                 if kept.run.iteration < goal:
-                    kept.run.start_clock()  # time that other jobs took since its last step is not its own
+                    kept.run.start_clock()  # excludes the time of other jobs since this one's last step
                     step = next(steps)
                     self.watch.stepped(job, step.iteration, float(step.loss))
                     if self.watch.stop():
@@ -143,7 +143,7 @@ class Worker:
                 kept.keep()
                 self._finish(job, kept, goal)
             del runs[job.id], kept, steps
-        for _, kept, _ in runs.values():  # the user has interrupted them
+        for _, kept, _ in runs.values():  # runs that the user has interrupted
             kept.keep()
 
     @contextmanager
@@ -151,8 +151,8 @@ class Worker:
         """Record a failure, so that it does not stop the other jobs.
 
         Args:
-            job: what is being worked on.
-            crowded: takes a job that ran out of memory beside others on the device; None where it was alone.
+            job: the job in progress.
+            crowded: list to which a job that ran out of memory beside others is added; None if it trains alone.
         """
         try:
             yield
@@ -172,7 +172,7 @@ class Worker:
                 raise
 
     def _begin(self, job: Job) -> KeptRun:
-        """The run of a job, from its furthest state."""
+        """Begin the run of a job, or resume it from its latest state."""
         folder = self.orders.folder(job)
         folder.prepare()
         moments = {*evenly(job.config.iterations, self.orders.snapshots), *self.orders.rungs}
@@ -182,7 +182,7 @@ class Worker:
         return KeptRun(folder, generator, clip, job.config, moments=moments, notes=notes)
 
     def _finish(self, job: Job, kept: KeptRun, iteration: int) -> None:
-        """Measure a job, and save it if this is its end; the record comes last."""
+        """Measure a job, and save its results if it has reached its end; the record is written last."""
         done = iteration == job.config.iterations
         moment = None if done else iteration
         if not is_measured(self.orders, job, moment):
@@ -197,20 +197,20 @@ class Worker:
         save_results(kept, interrupted, with_generator=keep == GENERATOR, with_style=keep != NONE, with_page=False)
 
     def _complete(self, job: Job) -> None:
-        """Do what is left to do for a job whose record is written."""
+        """Finish a job whose record is written: measure it if needed, and delete its states and snapshots."""
         folder = self.orders.folder(job)
         forget_failure(folder)
-        if not is_measured(self.orders, job):  # the measurement was asked for, or changed, afterwards
+        if not is_measured(self.orders, job):  # the sweep file's measurement was added or changed afterwards
             if (path := style_file(folder)).is_file():
                 self._measure(job, load_style(path), None)
             else:
                 log.warning("%s cannot be measured, because its style was not kept", job.folder_name)
-        if not fits(folder.record(), {"files": {"generator": str}}):  # then nothing was asked to stay that needs them
+        if not fits(folder.record(), {"files": {"generator": str}}):  # with keep = generator, states and snapshots stay
             for name in (STATES, SNAPSHOTS):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
 
     def _measure(self, job: Job, style: Style, iteration: int | None) -> None:
-        """Measure a job by its style in half precision: figures are then the same for a style from its file."""
+        """Measure a job by its style in half precision, so that the style loaded from its file measures the same."""
         evaluation, base = self.orders.evaluation, self.models.generator(job.generator)
         if evaluation is None:
             return

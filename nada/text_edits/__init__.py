@@ -1,4 +1,4 @@
-"""Images moved by a text: the latent mapper, and StyleCLIP's optimization and global directions."""
+"""Edit images by a text: the latent mapper, and StyleCLIP's optimization and global directions."""
 
 from .global_directions import DirectionConfig, Relevance, measure_relevance
 from .mapper import LatentMapper

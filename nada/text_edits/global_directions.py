@@ -1,9 +1,9 @@
-"""StyleCLIP's global directions (Patashnik et al., arXiv 2103.17249, section 6): style channels that a text asks for.
+"""StyleCLIP's global directions (Patashnik et al., arXiv 2103.17249, section 6): edits of style channels by a text.
 
-Each channel of style space is set to a low and to a high value, and CLIP sees how the images change. Channels whose
-change agrees with the text's are moved, all images by the same amounts. So the edit is an offset per style channel:
-a style (`nada.styles`) like those of adaptations with train = "stylespace", with a strength, and it mixes with others.
-The generator stays within what it can make already.
+Each channel of style space is set to a low and to a high value, and CLIP measures how the images change. Channels whose
+change agrees with that of the text are moved, by the same amount in all images. So the edit is an offset per style
+channel: a style (`nada.styles`) like those of adaptations with train = "stylespace", which can be scaled and combined.
+The generator stays within the images that it can already make.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 
 BETA, AMOUNT = 0.1, 4.0
 MAX_AMOUNT = 20.0
-REACH = 5.0  # standard deviations from a channel's mean at which it is tried, as in the authors' code
-CODES = 2000  # that a channel's mean and deviation are taken of
-AT_ONCE = 4  # images of the gradient at a time, as long as there is memory
+REACH = 5.0  # distance of the tried values from a channel's mean, in standard deviations, as in the authors' code
+CODES = 2000  # number of codes from which a channel's mean and deviation are estimated
+AT_ONCE = 4  # number of images per chunk for the gradient, as long as there is memory
 
 Channel = tuple[str, int]
 """A layer's name, and a channel of its styles."""
@@ -79,16 +79,16 @@ class DirectionConfig:
 
 @dataclass(frozen=True)
 class Relevance:
-    """How much each style channel moves a generator's images the way a text asks. Made by `measure_relevance`."""
+    """Agreement of each style channel's effect on the images with a text. Made by `measure_relevance`."""
 
     generator: Generator
     """The generator that was measured; it is not changed."""
     relevance: dict[str, Tensor]
-    """{layer name: [C]}, in -1..1: the cosine of the images' change and the text's; 0 for channels not tried."""
+    """{layer name: [C]}, in -1..1: cosine between the images' change and the text's; 0 for channels not tried."""
     deviations: dict[str, Tensor]
     """{layer name: [C]}, standard deviations of the styles over random codes."""
     recipe: dict[str, Any]
-    """All that is needed to do this again, JSON-able."""
+    """Everything needed to repeat the measurement, JSON-serializable."""
 
     @property
     def largest(self) -> float:
@@ -96,10 +96,10 @@ class Relevance:
         return max(float(values.abs().max()) for values in self.relevance.values())
 
     def channels(self, beta: float = BETA) -> list[tuple[str, int, float]]:
-        """The channels that are moved: layer, channel, relevance; the most relevant first.
+        """The channels to move, as (layer, channel, relevance), the most relevant first.
 
         Args:
-            beta: least magnitude of the relevance, 0..1. A higher one changes less beside what the text says.
+            beta: smallest magnitude of the relevance, 0..1. A higher one preserves more of what the text does not name.
 
         Raises:
             UsageError: beta is out of range, or no channel is relevant enough.
@@ -124,8 +124,8 @@ class Relevance:
 
         Args:
             beta: see `channels`.
-            amount: how far the most relevant channel moves, in standard deviations; the others move in proportion to
-                their relevance. Negative for the opposite. In -20..20 and not 0.
+            amount: change of the most relevant channel in standard deviations, in -20..20 and not 0; negative for the
+                opposite edit. The others change in proportion to their relevance.
 
         Raises:
             UsageError: an argument is out of range, or no channel is relevant enough.
@@ -142,10 +142,10 @@ class Relevance:
 
 
 def check_edit(beta: float, amount: float) -> None:
-    """Check the arguments of `Relevance.style`, which a user should not learn after minutes of measuring.
+    """Check the arguments of `Relevance.style`, so that a mistake is reported before minutes of measuring.
 
     Raises:
-        UsageError: one is out of range.
+        UsageError: an argument is out of range.
     """
     if not 0 <= beta <= 1:
         raise UsageError(f"beta is {beta}; it must be in 0..1")
@@ -166,16 +166,17 @@ def measure_relevance(
         black = apply_style(generator, relevance.style(beta=0.1, amount=4))
 
     Args:
-        generator: adapted or not, of any family; it is not changed.
-        clip: the models that judge, on the same device; their relevances are averaged with their weights.
+        generator: generator, adapted or not, of any family; it is not changed.
+        clip: the CLIP models, on the same device; their relevances are averaged with their weights.
         config: see `DirectionConfig`.
-        progress: called with the number of channels tried and of all to try; what it raises ends this.
+        progress: called with the number of channels tried and the number of all to try; an exception that it raises
+            ends the measurement.
 
     Returns:
         The relevance of each channel of the convolutions; to-RGB layers are left out, as in the paper.
 
     Raises:
-        UsageError: both texts mean the same to a CLIP model, or one is too long.
+        UsageError: both texts mean the same to a CLIP model, or a text is too long.
     """
     if remark := unreadable_remark(clip, [config.source, config.target]):
         log.warning("%s", remark)
@@ -204,17 +205,17 @@ def measure_relevance(
 
 
 def _codes(generator: Generator, count: int, random: torch.Generator) -> Tensor:
-    """Codes of random z, not truncated."""
+    """Draw codes [count, num_ws, w_dim] from random z, without truncation."""
     return generator.mapping(torch.randn(count, generator.config.z_dim, generator=random).to(generator.device))
 
 
 def _slopes(
     twin: Generator, layers: Sequence[str], clip: ClipEnsemble, directions: Sequence[Tensor], ws: Tensor
 ) -> dict[str, Tensor]:
-    """The gradient of the images' likeness to the texts' directions, with regard to each style channel: {layer: [C]}.
+    """Gradient of the images' similarity to the texts' directions with respect to each style channel: {layer: [C]}.
 
-    A channel's bias is added to its style, so one backward pass gives all channels. Where memory runs out, it is tried
-    again with half as many images at a time.
+    A channel's bias is added to its style, so one backward pass gives the gradients of all channels. Out of memory, the
+    chunks are halved.
     """
     at_once = AT_ONCE
     while True:
@@ -249,7 +250,7 @@ def _slopes_of(
 
 @torch.no_grad()
 def _embedded(twin: Generator, clip: ClipEnsemble, ws: Tensor, channel: Channel, value: float) -> list[Tensor]:
-    """Embeddings by each model, [N, D], of the images of codes with one style channel set to a value."""
+    """Embed images of codes with one style channel set to a value: [N, D] for each model."""
     parameters, index = twin.parameters_of(channel[0]), channel[1]
     weight, bias = parameters["affine.weight"], parameters["affine.bias"]
     row, offset = weight[index].clone(), bias[index].clone()
@@ -262,7 +263,7 @@ def _embedded(twin: Generator, clip: ClipEnsemble, ws: Tensor, channel: Channel,
 
 
 def _agreement(clip: ClipEnsemble, directions: Sequence[Tensor], low: list[Tensor], high: list[Tensor]) -> float:
-    """The cosine of the images' mean direction from low to high and the text's, averaged over the models."""
+    """Cosine between the images' mean change from low to high and the text's direction, averaged over the models."""
     total = weights = 0.0
     for model, direction, before, after in zip(clip, directions, low, high, strict=True):
         change = unit(unit(after - before).mean(dim=0))

@@ -1,4 +1,4 @@
-"""The latent mapper: a small network that moves latent codes to where a generator shows what a text says."""
+"""The latent mapper: a small network that changes latent codes so that a generator's images show a text."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ..stylegan2.layers import FullyConnected
 from ..stylegan2.ops import GAIN, SLOPE
 
 LAYERS, LR_MULTIPLIER = 4, 0.01
-SCALE = 0.1  # of what a band adds to a code
+SCALE = 0.1  # default factor of a band's change to a code
 MAX_STRENGTH = 10
 
 
 class LatentMapper(nn.Module):
-    """w -> w + scale * M(w), with a network M for each band of codes (StyleGAN-NADA section 4.3; StyleCLIP section 5).
+    """Network w -> w + scale * M(w), one M for each band of codes (StyleGAN-NADA section 4.3; StyleCLIP section 5).
 
     A band's network takes the codes of its band one by one: each is normalized to unit mean square over its features,
     then passes four fully connected layers. (The authors' code normalizes over the codes of the band instead. Those
-    are equal unless styles are mixed, so that of each feature only the sign remains.)
+    codes are equal unless styles are mixed, so only the sign of each feature remains.)
 
     Args:
-        num_ws, w_dim: of the generator: codes per image, and their size.
-        bands: names from `BANDS`; codes of other bands stay as they are.
-        scale: of the change.
+        num_ws, w_dim: number of codes per image, and size of a code, of the generator.
+        bands: names from `BANDS`; codes of other bands are not changed.
+        scale: factor of the change.
 
     Attributes:
-        metadata: the recipe of its training, JSON-able. Saved with it.
+        metadata: recipe of the training, JSON-serializable; saved with the mapper.
 
     Raises:
-        UsageError: there is no such band, it is named twice, or the generator has no codes in it.
+        UsageError: a band does not exist or is named twice, or the generator has no codes in any named band.
     """
 
     def __init__(self, num_ws: int, w_dim: int, bands: tuple[str, ...] = tuple(BANDS), scale: float = SCALE):
@@ -43,7 +43,7 @@ class LatentMapper(nn.Module):
             raise UsageError(f"bands are {', '.join(bands) or 'none'}; name some of {', '.join(BANDS)}, each once")
         empty = [name for name in bands if not range(num_ws)[BANDS[name]]]
         if len(empty) == len(bands):
-            raise UsageError(f"a generator with {num_ws} codes has none in the band {empty[0]!r}; choose another")
+            raise UsageError(f"a generator with {num_ws} codes has none in the band {empty[0]!r}; choose another band")
         self.num_ws, self.w_dim, self.scale = num_ws, w_dim, scale
         self.bands = tuple(name for name in BANDS if name in bands and name not in empty)
         self.networks = nn.ModuleDict({name: _Band(w_dim) for name in self.bands})
@@ -51,21 +51,21 @@ class LatentMapper(nn.Module):
 
     @torch.no_grad()
     def draw(self, random: torch.Generator) -> LatentMapper:
-        """Draw the weights anew from a CPU generator, the biases stay; returns itself."""
+        """Initialize the weights from a CPU random generator, and keep the biases; returns the mapper itself."""
         for layer in self.modules():
             if isinstance(layer, FullyConnected):
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=random) / LR_MULTIPLIER)
         return self
 
     def forward(self, ws: Tensor, strength: float = 1.0) -> Tensor:
-        """Move codes.
+        """Change codes towards the text.
 
         Args:
-            ws: [N, num_ws, w_dim], on the mapper's device.
+            ws: codes [N, num_ws, w_dim], on the mapper's device.
             strength: factor of the change, in -10..10; 0 changes nothing, negative values lead away from the text.
 
         Returns:
-            [N, num_ws, w_dim].
+            Changed codes [N, num_ws, w_dim].
 
         Raises:
             UsageError: the codes are for another generator, or the strength is out of range.
@@ -81,7 +81,7 @@ class LatentMapper(nn.Module):
 
 
 class _Band(nn.Sequential):
-    """[..., w_dim] -> [..., w_dim], each code by itself."""
+    """Network of one band: [..., w_dim] -> [..., w_dim], each code separately."""
 
     def __init__(self, width: int):
         super().__init__(*(FullyConnected(width, width, lr_multiplier=LR_MULTIPLIER) for _ in range(LAYERS)))

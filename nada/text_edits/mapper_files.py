@@ -1,4 +1,4 @@
-"""Latent mappers to files and back: safetensors, and a JSON text that says the rest."""
+"""Save and load latent mappers: safetensors, with a JSON description in the header."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .mapper import LatentMapper
 KEY = "nada_mapper"
 VERSION = 1
 SHAPE = {"num_ws": int, "w_dim": int, "bands": [str], "scale": NUMBER, "metadata": {"target?": str, "base?": str}}
-MAX_BYTES, MAX_WIDTH = 1 << 28, 4096  # far more than the 12.6 MB and 512 features of the usual mapper
+MAX_BYTES, MAX_WIDTH = 1 << 28, 4096  # limits far above the 12.6 MB and 512 features of the usual mapper
 
 
 def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str], new: bool = False) -> None:
-    """Write a mapper as safetensors, with its `metadata`. The file appears whole or not at all.
+    """Save a mapper as safetensors, with its `metadata`. The write is atomic.
 
     Args:
         mapper: what to write.
@@ -29,7 +29,7 @@ def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str], new: bool = 
         new: never replace a file; see `atomic_path`.
 
     Raises:
-        NadaError: the file cannot be written, or the metadata is not plain data.
+        NadaError: the file cannot be written, or the metadata is not JSON-serializable.
     """
     description = {
         "format": VERSION,
@@ -49,10 +49,16 @@ def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str], new: bool = 
 
 @torch.inference_mode(False)
 def load_mapper(path: str | os.PathLike[str]) -> LatentMapper:
-    """Read a mapper, on the CPU, without gradients.
+    """Load a mapper on the CPU, without gradients.
+
+    Args:
+        path: file that `save_mapper` wrote.
+
+    Returns:
+        The mapper in evaluation mode, with its `metadata`.
 
     Raises:
-        CheckpointError: there is no such file, or it is not a mapper, or damaged.
+        CheckpointError: the file does not exist, is not a mapper, or is damaged.
     """
     description, tensors = read_own_file(path, KEY, VERSION, "mapper", SHAPE, MAX_BYTES)
     try:
@@ -60,11 +66,12 @@ def load_mapper(path: str | os.PathLike[str]) -> LatentMapper:
     except (ValueError, TypeError, RuntimeError, UsageError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{Path(path).name} is damaged, or no mapper ({reason}); copy or train it again"
+            f"{Path(path).name} is damaged or not a mapper ({reason}); copy it or train it again"
         ) from error
 
 
 def _build(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> LatentMapper:
+    """Build a mapper from the description and the tensors of a file."""
     if not 0 < description["w_dim"] <= MAX_WIDTH:
         raise ValueError(f"its codes have {description['w_dim']} numbers")
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Training the latent mapper: the second stage of StyleGAN-NADA, or StyleCLIP's mapper on a generator as it is."""
+"""Train the latent mapper: the second stage of StyleGAN-NADA, or StyleCLIP's mapper on an unadapted generator."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from ..training.loop import TrainingLoop
 from .mapper import SCALE, LatentMapper
 from .objective import EditConfig, TextObjective
 
-RATE, WIDTH = 1.0, 512  # Adam's step size for codes of 512 features; weights are stored with a deviation of 100
+# Learning rate for codes of 512 features; it is so large because weights are stored with a standard deviation of 100.
+LEARNING_RATE, WIDTH = 1.0, 512
 
 
 @dataclass(frozen=True)
 class MapperConfig(EditConfig):
-    """Settings of the training of a mapper. The weights are the paper's; `settings_of` lists and explains them.
+    """Settings for training a mapper; `settings_of` lists and explains them. The loss weights are the paper's.
 
     Raises:
         UsageError: a value is out of range.
@@ -61,17 +62,22 @@ class MapperConfig(EditConfig):
             raise UsageError("scale is 0; the mapper would change nothing. Give it a value, usually 0.1")
 
     def build(self, generator: Generator) -> LatentMapper:
-        """A new mapper for a generator.
+        """Create a mapper for a generator.
 
         Raises:
-            UsageError: there is no such band, or this generator has no codes in it.
+            UsageError: a band does not exist, or the generator has no codes in any named band.
         """
         bands = tuple(name.strip() for name in self.bands.split(",") if name.strip())
         return LatentMapper(generator.num_ws, generator.config.w_dim, bands, self.scale)
 
-    def rate(self, generator: Generator) -> float:
-        """Adam's first step size; narrower codes add up fewer moves, so it grows with sqrt(512 / w_dim)."""
-        return self.learning_rate or RATE * (WIDTH / generator.config.w_dim) ** 0.5
+    def effective_learning_rate(self, generator: Generator) -> float:
+        """Initial learning rate of Adam: `learning_rate`, else 1.0 scaled by sqrt(512 / w_dim).
+
+        Each output sums the changes of w_dim weights, so narrower codes need larger steps to change as much.
+        """
+        return self.learning_rate or LEARNING_RATE * (WIDTH / generator.config.w_dim) ** 0.5
+
+    rate = effective_learning_rate  # former name, kept for one release
 
 
 @dataclass(frozen=True)
@@ -79,30 +85,30 @@ class MapperStep:
     """The record of one training step."""
 
     iteration: int
-    """Steps done, from 1."""
+    """Number of steps done, from 1."""
     loss: Tensor
-    """What was minimized; [] on the device."""
+    """The minimized sum; [] on the device."""
     losses: dict[str, Tensor]
-    """Each loss in use, "clip" and "norm" summed over the CLIP models, before its own weight; [] on the device."""
+    """Each loss in use, unweighted; "clip" and "norm" are summed over the CLIP models; [] on the device."""
     seconds: float
-    """Time since the step before was done."""
+    """Time since the end of the previous step."""
     mapper: LatentMapper
-    """The mapper itself: it changes with the next step."""
+    """The mapper itself, not a copy: it changes with the next step."""
 
 
 def train_mapper(generator: Generator, clip: ClipEnsemble, config: MapperConfig) -> MapperTraining:
-    """Teach a network to move a generator's codes to where its images show the target text, step by step.
+    """Train a network that changes codes so that the generator's images show the target text, step by step.
 
-    After an adaptation that shows the target only sometimes (dogs and pigs), it finds the codes of those that do. On a
-    generator that is not adapted, it stays within what that one can make: StyleCLIP's mapper.
+    If an adapted generator shows the target only in some images (pigs among dogs), the mapper leads to the codes of
+    those. On an unadapted generator, it stays within the images that this generator can make: StyleCLIP's mapper.
 
         for step in train_mapper(adapted, clip, MapperConfig(target="pig")):
             print(step.iteration, float(step.loss))
         images = generate(adapted, step.mapper(sample_latents(adapted, 4)))
 
     Args:
-        generator: adapted or not; it is not changed.
-        clip: the judge, on the same device.
+        generator: generator, adapted or not; it is not changed.
+        clip: the CLIP models, on the same device.
         config: see `MapperConfig`.
 
     Returns:
@@ -115,15 +121,15 @@ def train_mapper(generator: Generator, clip: ClipEnsemble, config: MapperConfig)
 
 
 class MapperTraining(TrainingLoop[MapperStep]):
-    """A run under way (StyleGAN-NADA section 4.3, with the losses of its first version); made by `train_mapper`.
+    """Training of a mapper (StyleGAN-NADA section 4.3, with the losses of its first version); made by `train_mapper`.
 
-    The authors train 50,001 steps of Ranger at a rate of 0.5 on 5,000 codes drawn beforehand. Here every step draws new
-    codes, and Adam, whose rate falls along a cosine, takes some hundred steps. Their identity loss, which needs a face
-    recognition network, is left out.
+    The authors train 50,001 steps with Ranger at a learning rate of 0.5 on 5,000 codes drawn beforehand. Here every
+    step draws new codes, and some hundred steps of Adam suffice, with a learning rate that falls along a cosine. Their
+    identity loss, which needs a face recognition network, is left out.
 
     Attributes:
-        generator: the one whose codes are moved.
-        mapper: as trained so far.
+        generator: the generator whose codes are changed.
+        mapper: the mapper as trained so far.
     """
 
     @torch.inference_mode(False)
@@ -132,13 +138,13 @@ class MapperTraining(TrainingLoop[MapperStep]):
         self.generator, self.config = generator, config
         self.objective = TextObjective(generator, clip, config)
         self.mapper = config.build(generator).draw(self.objective.random).to(generator.device)
-        self.rate = config.rate(generator)
-        self.optimizer = torch.optim.Adam(self.mapper.parameters(), lr=self.rate)
+        self.learning_rate = config.effective_learning_rate(generator)
+        self.optimizer = torch.optim.Adam(self.mapper.parameters(), lr=self.learning_rate)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, config.iterations)
         self.weights = {"clip": config.clip_weight, "l2": config.l2_weight, "norm": config.norm_weight}
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
-        """One step of Adam on new codes. Returns the losses and what was minimized."""
+        """Take one step of Adam on new codes; returns the losses and their minimized sum."""
         ws = self.sample_codes(self.config.batch)
         losses = self.losses(ws)
         total = sum((self.weights[name] * loss for name, loss in losses.items()), ws.new_zeros(()))
@@ -149,14 +155,14 @@ class MapperTraining(TrainingLoop[MapperStep]):
         return {name: loss.detach() for name, loss in losses.items()}, total.detach()
 
     def losses(self, ws: Tensor) -> dict[str, Tensor]:
-        """The losses with a weight, of codes [N, num_ws, w_dim] and what the mapper makes of them."""
+        """Losses (those with a weight above 0) of codes [N, num_ws, w_dim] and their mapped versions."""
         moved = self.mapper(ws)
         losses = self.objective.losses(ws, moved, norm=self.config.norm_weight > 0)
         return losses | ({"l2": F.mse_loss(moved, ws)} if self.config.l2_weight else {})
 
     @torch.no_grad()
     def sample_codes(self, batch: int) -> Tensor:
-        """Truncated codes [batch, num_ws, w_dim] of random z."""
+        """Draw truncated codes [batch, num_ws, w_dim] from random z."""
         z = torch.randn(batch, self.generator.config.z_dim, generator=self.objective.random)
         return self.generator.mapping(z.to(self.generator.device), self.config.psi)
 
@@ -165,5 +171,5 @@ class MapperTraining(TrainingLoop[MapperStep]):
         return MapperStep(self.iteration, loss, losses, seconds, self.mapper)
 
     def recipe(self) -> dict[str, Any]:
-        """All that is needed to do this again, JSON-able."""
-        return self.objective.recipe(self.iteration) | {"learning_rate": self.rate}
+        """Everything needed to repeat the training, JSON-serializable."""
+        return self.objective.recipe(self.iteration) | {"learning_rate": self.learning_rate}

@@ -1,4 +1,4 @@
-"""Edits of latent codes that a text asks for: what they are judged by, for the latent mapper and for optimization."""
+"""The objective of text edits of latent codes, shared by the latent mapper and latent optimization."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ class EditConfig:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The prompt templates one by one."""
+        """The prompt templates as a tuple of strings."""
         return prompt_templates(self.templates)
 
 
 def text_embedding(clip: ClipModel, text: str, templates: Sequence[str]) -> Tensor:
-    """The embedding of a phrase, [D], of length 1 or less: the mean of unit(E_T(template(text))) over the templates.
+    """Embed a phrase: the mean of unit(E_T(template(text))) over the templates, [D], of length 1 or less.
 
     Args:
-        clip: the model whose space it lives in.
+        clip: the CLIP model.
         text: the phrase.
         templates: strings with a "{}" for the phrase.
     """
@@ -72,16 +72,16 @@ def text_embedding(clip: ClipModel, text: str, templates: Sequence[str]) -> Tens
 
 
 class TextObjective:
-    """Compares the images of latent codes before and after an edit. The generator's noise stays the same.
+    """Losses between images of latent codes before and after an edit, with the same noise maps.
 
     Args:
-        generator: makes the images; it is copied, since gradients cannot pass through tensors that were made in
+        generator: generator of the images; it is copied, since gradients cannot pass through tensors that were made in
             inference mode.
-        clip: the models that judge, on the same device.
-        config: the text, the views and the seed.
+        clip: the CLIP models, on the same device.
+        config: configuration with text, views and seed.
 
     Attributes:
-        random: the CPU generator of the run.
+        random: CPU generator of the run's random numbers.
 
     Raises:
         UsageError: the generator does not make RGB images, or a text is too long.
@@ -98,11 +98,11 @@ class TextObjective:
         self._base = generator.fingerprint()
 
     def losses(self, ws: Tensor, edited: Tensor, norm: bool) -> dict[str, Tensor]:
-        """The CLIP losses of codes [N, num_ws, w_dim], each summed over the models with their weights, [].
+        """Compute the CLIP losses of codes: {name: []}, each summed over the models with their weights.
 
         Args:
-            ws, edited: the codes before and after; gradients flow to the latter.
-            norm: whether "norm", the embedding-norm loss, is wanted beside "clip"; it costs the images before.
+            ws, edited: codes [N, num_ws, w_dim] before and after; gradients flow to the latter.
+            norm: whether to compute "norm", the embedding-norm loss, besides "clip"; it requires the images before.
         """
         show = random_views(self.views, len(ws), self.random)
         after = show(self.synthesis(edited))
@@ -121,7 +121,7 @@ class TextObjective:
         return losses
 
     def recipe(self, iterations_done: int) -> dict[str, Any]:
-        """All that is needed to do this again, JSON-able: configuration, CLIP models, generator, and steps done."""
+        """Everything needed to repeat the run, JSON-serializable: configuration, CLIP models, generator, steps done."""
         return {
             **asdict(self.config),
             "views": self.views,

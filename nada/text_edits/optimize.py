@@ -1,6 +1,6 @@
-"""StyleCLIP's latent optimization (Patashnik et al., arXiv 2103.17249, section 4): codes move, the generator stays.
+"""StyleCLIP's latent optimization (Patashnik et al., arXiv 2103.17249, section 4): optimize codes, not the generator.
 
-A baseline of StyleGAN-NADA's: it finds what the generator can show already, and nothing outside its domain.
+A baseline of StyleGAN-NADA's: it finds images that the generator can already make, and none outside its domain.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..settings import Setting
 from ..training.loop import TrainingLoop
 from .objective import EditConfig, TextObjective
 
-RAMP_DOWN, RAMP_UP = 0.25, 0.05  # parts of the run during which the step size falls and rises
+RAMP_DOWN, RAMP_UP = 0.25, 0.05  # shares of the run during which the learning rate falls and rises
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,15 @@ class OptimizeConfig(EditConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.learning_rate == 0:
-            raise UsageError("learning_rate is 0; nothing would be found. StyleCLIP's is 0.1")
+            raise UsageError("learning_rate is 0; nothing would be found. Use a positive value; StyleCLIP's is 0.1")
 
-    def rate(self, iteration: int) -> float:
-        """The step size after so many steps: up along a line, down along a cosine."""
+    def scheduled_learning_rate(self, iteration: int) -> float:
+        """Learning rate after `iteration` steps: it rises linearly, and falls along a cosine at the end."""
         done = iteration / self.iterations
         fall = 0.5 - 0.5 * cos(pi * min(1.0, (1 - done) / RAMP_DOWN))
         return self.learning_rate * fall * min(1.0, done / RAMP_UP)
+
+    rate = scheduled_learning_rate  # former name, kept for one release
 
 
 @dataclass(frozen=True)
@@ -55,24 +57,24 @@ class OptimizeStep:
     """The record of one step."""
 
     iteration: int
-    """Steps done, from 1."""
+    """Number of steps done, from 1."""
     loss: Tensor
-    """What was minimized, mean over the images; [] on the device."""
+    """The minimized sum, mean over the images; [] on the device."""
     losses: dict[str, Tensor]
-    """ "clip", summed over the CLIP models, and "l2", before its weight; [] on the device."""
+    """Losses: "clip", summed over the CLIP models, and "l2", unweighted; [] on the device."""
     seconds: float
-    """Time since the step before was done."""
+    """Time since the end of the previous step."""
     ws: Tensor
     """The codes [N, num_ws, w_dim] after this step."""
 
 
 def optimize_latents(generator: Generator, clip: ClipEnsemble, ws: Tensor, config: OptimizeConfig) -> Optimization:
-    """Move latent codes to where a generator's images show the target text, each image by itself, step by step.
+    """Optimize latent codes so that the generator's images show the target text, each image by itself, step by step.
 
     Args:
-        generator: adapted or not; it is not changed.
-        clip: the judge, on the same device.
-        ws: [N, num_ws, w_dim] codes to start from, on the same device; all are optimized at once.
+        generator: generator, adapted or not; it is not changed.
+        clip: the CLIP models, on the same device.
+        ws: codes [N, num_ws, w_dim] to start from, on the same device; all are optimized at once.
         config: see `OptimizeConfig`.
 
     Returns:
@@ -85,11 +87,12 @@ def optimize_latents(generator: Generator, clip: ClipEnsemble, ws: Tensor, confi
 
 
 class Optimization(TrainingLoop[OptimizeStep]):
-    """A run under way; made by `optimize_latents`.
+    """Optimization of latent codes; made by `optimize_latents`.
 
     Attributes:
-        generator: the one whose codes are moved.
-        start: the codes that it started from.
+        generator: the generator whose codes are optimized.
+        start: the codes before the optimization, [N, num_ws, w_dim].
+        codes: the codes as optimized so far, [N, num_ws, w_dim].
     """
 
     @torch.inference_mode(False)
@@ -105,11 +108,11 @@ class Optimization(TrainingLoop[OptimizeStep]):
         self.optimizer = torch.optim.Adam([self.codes], lr=config.learning_rate)
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
-        """One step of Adam on the codes. Returns the losses and what was minimized."""
+        """Take one step of Adam on the codes; returns the losses and their minimized sum."""
         losses = self.objective.losses(self.start, self.codes, norm=False)
         losses["l2"] = (self.codes - self.start).square().sum(dim=(1, 2)).mean()
         total = losses["clip"] + self.config.l2_weight * losses["l2"]
-        self.optimizer.param_groups[0]["lr"] = self.config.rate(self.iteration)
+        self.optimizer.param_groups[0]["lr"] = self.config.scheduled_learning_rate(self.iteration)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.optimizer.step()
@@ -119,5 +122,5 @@ class Optimization(TrainingLoop[OptimizeStep]):
         return OptimizeStep(self.iteration, loss, losses, seconds, self.codes.detach().clone())
 
     def recipe(self) -> dict[str, Any]:
-        """All that is needed to do this again, JSON-able; but for the codes to start from."""
+        """Everything needed to repeat the optimization except the initial codes, JSON-serializable."""
         return self.objective.recipe(self.iteration)

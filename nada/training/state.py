@@ -123,7 +123,15 @@ def _comparable(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save_state(state: RunState, path: str | os.PathLike[str]) -> None:
-    """Save a state as safetensors, atomically."""
+    """Save a state as safetensors, atomically.
+
+    Args:
+        state: state to save.
+        path: file to create or replace.
+
+    Raises:
+        NadaError: the file cannot be written.
+    """
     described = {"recipe": state.recipe, "goal": state.goal, "layers": list(state.layers), "notes": state.notes}
     described["key"] = state.key
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
@@ -132,6 +140,12 @@ def save_state(state: RunState, path: str | os.PathLike[str]) -> None:
 
 def load_state(path: str | os.PathLike[str]) -> RunState:
     """Read a state file.
+
+    Args:
+        path: file that `save_state` wrote.
+
+    Returns:
+        The state, with tensors on the CPU.
 
     Raises:
         NadaError: the file does not exist, is not a state, is damaged, or was written by a later version.

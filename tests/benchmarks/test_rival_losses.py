@@ -1,4 +1,4 @@
-"""What makes each rival itself: its loss or gradient against the formula, written out for small tensors."""
+"""Each rival's characteristic loss or gradient, against its formula written out for small tensors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_r1_of_logits_and_of_maps():
     logits = (images.square() * weight).sum(dim=(1, 2, 3))
     expected = (2 * images * weight).square().sum(dim=(1, 2, 3)).mean()
     assert torch.allclose(losses.r1(logits, images), expected)
-    maps = (images.square() * weight).sum(dim=1, keepdim=True)  # whose mean counts, of 16 places
+    maps = (images.square() * weight).sum(dim=1, keepdim=True)  # averaged over 16 places
     assert torch.allclose(losses.r1(maps, images), expected / 16**2)
 
 
@@ -49,7 +49,7 @@ def test_the_plain_layers_are_the_fused_ones(fields):
 
 
 def test_path_length_has_the_gradient_of_its_penalty():
-    """Against a finite difference of a penalty whose first derivative is one too; so small that no unit switches."""
+    """The penalty is a first derivative; compare its own with a finite difference so small that no unit switches."""
     generator = alive(GeneratorConfig(8, (6, 5), z_dim=4, w_dim=6, mapping_layers=1)).double().requires_grad_(True)
     z = torch.randn(2, 4, dtype=torch.float64)
     y = torch.randn(2, 3, 8, 8, generator=seeded(1)).double() / 8
@@ -174,7 +174,7 @@ def test_moves_of_pixels_are_what_they_are_called():
         return augment.moved(images, torch.tensor([matrix]))[..., inside, inside]
 
     smooth = interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
-    smooth = avg_pool2d(smooth, 2)  # what passes through twice the resolution
+    smooth = avg_pool2d(smooth, 2)  # filtered by twice the resolution
     expected = {
         "mirrored": ([[-1.0, 0, 0], [0, 1, 0], [0, 0, 1]], smooth.flip(3)),
         "turned": ([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], torch.rot90(smooth, -1, (2, 3))),
@@ -202,12 +202,12 @@ def test_each_move_happens_with_its_probability(p):
     maps = augment.geometry(1500, 16, p, seeded(2))
     still = ((maps - torch.eye(3)).abs().amax(dim=(1, 2)) < 1e-6).double().mean()
     quiet = 1 - p
-    # A mirror and a quarter turn leave half and a quarter of the images; two turns happen with p together.
+    # A mirror and a quarter turn leave half and a quarter of the images; two rotations have probability p together.
     expected = (quiet + p / 2) * (quiet + p / 4) * quiet**4 * (1 - p)
     assert float(still) == pytest.approx(expected, abs=0.03 if p < 1 else 1e-9)
     flipped = (torch.linalg.det(maps) < 0).double().mean()
     assert float(flipped) == pytest.approx(p / 2, abs=0.04)
-    scales = torch.linalg.det(maps).abs()  # of isotropic scaling alone: 2^(-0.4 n)
+    scales = torch.linalg.det(maps).abs()  # scaling is isotropic: powers of 2^0.4
     assert float(scales.log2().square().mean().sqrt()) == pytest.approx(0.4 * sqrt(p), abs=0.04)
 
 

@@ -119,7 +119,7 @@ def test_cdc_judges_whole_images_near_anchors_only(tiny, discriminator):
 
 
 def test_the_fisher_information_is_that_of_the_generators_loss(tiny, discriminator):
-    """Sample by sample, and scaled to a mean of 1."""
+    """Computed sample by sample, and scaled to a mean of 1."""
     run = training(tiny, discriminator, "EWC")
     random = torch.Generator().manual_seed(0)
     torch.randn(3, 6, generator=random)  # the anchors
@@ -199,7 +199,7 @@ def test_difas_consistency_compares_what_changes_least():
         assert float(loss(before, after)) == pytest.approx(expected, rel=1e-4)
 
 
-# Measures
+# Measures of results
 
 
 def test_frechet_distance_of_known_gaussians():
@@ -353,14 +353,14 @@ def test_every_method_has_its_source_on_the_page():
 
 @pytest.fixture
 def command(bench, monkeypatch):
-    """Runs the benchmark's command with tiny models."""
+    """Run the benchmark's command with tiny models."""
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     generator, clip, encoder = bench.names
     models = ["--generator", generator, "--clip", clip, "--encoder", encoder, "--discriminator", str(bench.file)]
     return lambda *words: main([words[0], "--folder", str(bench.folder), "--count", "6", *models, *words[1:]])
 
 
-def test_a_missing_run_is_told(command):
+def test_a_missing_run_is_reported(command):
     with pytest.raises(SystemExit, match="there is no run 'x'"):
         command("run", "--only", "x")
 

@@ -1,4 +1,4 @@
-"""Converted copies: used when the content is the same, never when it is not, and never in the way."""
+"""Converted copies: used only for the same content, and harmless if they cannot be written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The names of the files that are read as checkpoints, in order."""
+    """Endings of the files that are read as checkpoints, in order."""
     names, original = [], loading._load
     monkeypatch.setattr(loading, "_load", lambda path: names.append(path.suffix) or original(path))
     return names
@@ -61,7 +61,7 @@ def test_the_same_content_under_another_name_shares_the_copy(tmp_path, source, r
     assert load_generator(moved, folder).metadata["source"]["file"] == "cats.pkl"
     os.utime(moved, (1, 1))
     load_generator(moved, folder)
-    assert reads == [".pkl", ".safetensors", ".pkl"]  # a touched file is read once more, to be sure
+    assert reads == [".pkl", ".safetensors", ".pkl"]  # a file with a new time of change is read again, to be sure
     assert len(list(folder.glob("*.safetensors"))) == 1
 
 
@@ -122,12 +122,12 @@ def test_the_oldest_copies_make_room(tmp_path):
         copies.keep(generator, path, inspect_file(path)["sha256"])
         os.utime(copies.find(path), (age, age))
         if age == 2:
-            copies.find(paths[1])  # used again just now
+            copies.find(paths[1])  # marks the copy as just used
     assert [copies.find(path) is not None for path in paths] == [False, True, False, True]
 
 
 def test_copies_of_an_earlier_conversion_are_not_used(tmp_path, source, reads, monkeypatch):
-    """It may have taken other weights from the same file."""
+    """A copy from the earlier version may hold other weights of the same file."""
     folder = tmp_path / "cache"
     with monkeypatch.context() as patch:
         patch.setattr(cache, "VERSION", cache.VERSION - 1)

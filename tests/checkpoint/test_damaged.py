@@ -1,4 +1,4 @@
-"""Files that were cut off or damaged by chance: a sentence, or a generator, and never anything else."""
+"""Files damaged by chance: reading ends with a generator or with a sentence, never otherwise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLES = {
 
 
 def load(folder: Path, data: bytes) -> bool:
-    """Whether the bytes load; if not, they are refused."""
+    """Whether the bytes load as a generator; otherwise they are refused with a sentence."""
     path = folder / "model"
     path.write_bytes(data)
     with little_work():

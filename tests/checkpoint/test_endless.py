@@ -1,4 +1,4 @@
-"""Files that would swell, or never end: the limits are met within seconds and little memory."""
+"""Files that would expand or never end: limits stop them within seconds and little memory."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def generator():
     return small_generator(4)
 
 
-LONG_TEXT = b"X\x00\x00\x20\x00" + b"a" * (1 << 21) + b"q\x00"  # 2 MB, remembered under 0
-MODULE = b"cos\nx\n)R}(U\x0b_parameters}U\x08_buffers}U\x08_modules}"  # up to its further attributes
+LONG_TEXT = b"X\x00\x00\x20\x00" + b"a" * (1 << 21) + b"q\x00"  # 2 MB, memoized under 0
+MODULE = b"cos\nx\n)R}(U\x0b_parameters}U\x08_buffers}U\x08_modules}"  # prefix of a module, before further attributes
 LONG_TUPLE = b"(" + b"N" * 200_000 + b"tq\x00"
 
 
@@ -43,7 +43,7 @@ LONG_TUPLE = b"(" + b"N" * 200_000 + b"tq\x00"
         b"]q\x00" + b"]h\x00a" * 500_000,
         LONG_TEXT + b"}" + LONG_TEXT + b"Ns" + b"h\x00Ns" * 100_000 + b".",
         LONG_TEXT + b"h\x00h\x00\x930" * 100_000 + b".",
-        # a long tuple, and as the arguments of a call, a persistent id, a shape, keys that do not count
+        # a long tuple, and the same as arguments of a call, a persistent id, a shape, and keys without effect
         LONG_TUPLE + b"ctorch._utils\n_rebuild_parameter\nq\x01" + b"h\x01h\x00R0" * 100_000 + b"N.",
         LONG_TUPLE + b"h\x00Q0" * 100_000 + b"N.",
         LONG_TUPLE + b"]" + b"h\x00a" * 100_000 + b".",
@@ -57,7 +57,7 @@ def test_programs_that_declare_much_or_run_long(tmp_path, program):
 
 
 def nested(levels: int) -> bytes:
-    """Dicts in dicts, deeper than Python's own pickler goes."""
+    """Nest dicts deeper than Python's own pickler can."""
     return b"\x80\x04" + b"}U\x01a" * levels + b"N" + b"s" * levels + b"."
 
 
@@ -83,7 +83,7 @@ def test_branches_that_multiply(tmp_path):
 
 
 def test_keys_that_collide(tmp_path):
-    """Numbers, and tuples of numbers, whose hashes are the same."""
+    """Make numbers, and tuples of numbers, with equal hashes."""
     prime = (1 << 61) - 1
     keys = b"".join(b"\x8a\x0a" + (i * prime).to_bytes(10, "little") + b"N" for i in range(100_000))
     assert "no tensors" in refused(tmp_path, b"\x80\x02}(" + keys + b"u.")
@@ -105,11 +105,11 @@ def test_archives_that_lie_about_sizes(tmp_path, generator):
     huge = struct.pack("<I", 0xFFFFFFF0)
     for place, value in [
         (directory + 20, huge + huge),  # sizes of an entry
-        (directory + 42, huge),  # its place
+        (directory + 42, huge),  # offset of an entry
         (end + 10, b"\xfe\xff"),  # number of entries
         (end + 12, huge),  # size of the directory
-        (end + 16, huge),  # its place
-        (end + 10, b"\xff\xff"),  # which says: look for the 64-bit directory
+        (end + 16, huge),  # offset of the directory
+        (end + 10, b"\xff\xff"),  # stands for "see the 64-bit directory"
     ]:
         changed = data[:place] + value + data[place + len(value) :]
         try:
@@ -156,5 +156,5 @@ def safetensors(header: bytes, data: bytes = b"") -> bytes:
         safetensors(b"{" + b" " * (1 << 24)),
     ],
 )
-def test_safetensors_headers_that_lie(tmp_path, data):
+def test_false_safetensors_headers_are_refused(tmp_path, data):
     assert refused(tmp_path, data)

@@ -1,4 +1,4 @@
-"""Generators in rosinality's format: the same names, shapes and bits as its own files."""
+"""Generators written in rosinality's format have the names, shapes and bits of its own files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rarer formats: other architectures, classes, TensorFlow, encoders, images of other forms."""
+"""Rarer formats: other architectures, classes, TensorFlow, encoders, and images that are not square."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def same(a: Generator, b: Generator) -> bool:
 def test_nvidia(tmp_path, kind, resolution):
     generator = small_generator(resolution, demod_eps="raw", **KINDS[kind])
     loaded = load_generator(put(tmp_path, nvidia_bytes(generator)))
-    if resolution > 4:  # below, all architectures are one
+    if resolution > 4:  # at 4 px, all architectures are the same
         assert loaded.config == generator.config
     assert same(generator, loaded)
 
@@ -62,7 +62,7 @@ def test_tensorflow(tmp_path, kind, protocol):
 
 
 def test_tensorflow_networks_that_grew(tmp_path):
-    """Configs B to D make the image in the last block, and keep the to-RGB layers that they grew with."""
+    """Configs B to D make the image in the last block, and keep the to-RGB layers from progressive growing."""
     generator = small_generator(32, architecture="orig")
     loaded = load_generator(put(tmp_path, tensorflow_bytes(generator, growing=True, structure="linear")))
     assert loaded.config.architecture == "orig"
@@ -180,7 +180,7 @@ def test_all_of_them_are_saved_and_loaded(tmp_path, kind):
 
 
 def reference(generator: Generator, ws: torch.Tensor) -> torch.Tensor:
-    """Figure 7 of the paper with grouped convolutions of modulated weights, image by image."""
+    """Figure 7 of the paper: grouped convolutions with weights modulated for each image."""
     config, images = generator.config, []
     tensors = dict(generator.state_dict())
     taps = torch.tensor([1.0, 3, 3, 1])
@@ -198,7 +198,7 @@ def reference(generator: Generator, ws: torch.Tensor) -> torch.Tensor:
         weight = weight / weight[0].numel() ** 0.5 * style[None, :, None, None]
         if demodulate:
             weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
-        if upsample:  # zero insertion, the convolution turned around, then the filter
+        if upsample:  # zero insertion, flipped convolution, then the filter
             x = F.conv_transpose2d(x[None], weight.transpose(0, 1), stride=2)[0]
             return F.conv2d(F.pad(x, (1, 1, 1, 1))[:, None], kernel[None, None] * 4)[:, 0]
         return F.conv2d(x[None], weight, padding=weight.shape[-1] // 2)[0]

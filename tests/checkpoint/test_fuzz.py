@@ -1,4 +1,4 @@
-"""A short run of the fuzzer in every suite; a long one among the slow tests."""
+"""A short run of the fuzzer in every suite, and a long one among the slow tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nada.errors import CheckpointError
 
 def test_some_damaged_files():
     outcomes = fuzz(600, seed=1)
-    assert outcomes["generator"] > 20  # damage that hits numbers, or what does not count
+    assert outcomes["generator"] > 20  # damage that hits numbers, or parts without effect
     assert outcomes["refused"] > 200
 
 

@@ -1,4 +1,4 @@
-"""Files made to do harm: nothing in them runs, nothing swells, nothing takes long, and a sentence says no."""
+"""Malicious files: none runs code, expands, or takes long, and each is refused with a sentence."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from nada.errors import CheckpointError
 
 
 class Call:
-    """Pickles as a call; then, where given, as a state set on what it returned."""
+    """Object that pickles as a call and, if given, as a state set on the result."""
 
     def __init__(self, function: Callable, *args, state: object = None):
         self.call = (function, args) if state is None else (function, args, state)
@@ -42,7 +42,7 @@ class Call:
 
 @pytest.fixture
 def canary(tmp_path) -> Call:
-    """A call that would leave a file behind; the test fails if it did."""
+    """Call that would create a file; the test fails if the file exists."""
     path = tmp_path / "canary"
     yield Call(os.system, f"echo executed > {path}")
     assert not path.exists()
@@ -98,7 +98,7 @@ def test_names_are_never_imported():
 
 
 def test_chains_of_calls_stay_records():
-    """getattr(os, "system")("..."), and a call of what was called."""
+    """Pickle of getattr(os, "system")("..."): a call of the result of a call."""
     value = run(b"\x80\x02cbuiltins\ngetattr\ncos\n__dict__\nU\x06system\x86R(U\x04echotR)R.")
     assert (value.kind, value.args) == ("?", ())
     assert isinstance(value, Record)
@@ -108,16 +108,16 @@ def test_chains_of_calls_stay_records():
     "program",
     [
         b"ctorch._utils\n_rebuild_tensor_v2\n}U\x01aK\x01sb.",  # BUILD on a function of the table
-        b"cos\nsystem\n}b.",  # on a name
-        b"K\x01}b.",  # on a number
-        b")}b.",  # on a tuple
+        b"cos\nsystem\n}b.",  # BUILD on a name
+        b"K\x01}b.",  # BUILD on a number
+        b")}b.",  # BUILD on a tuple
         b"cos\nsystem\nK\x01a.",  # APPEND to a name
         b"cos\nsystem\nU\x01aK\x01s.",  # SETITEM on a name
         b")K\x01a.",
-        b"cos\nsystem\nU\x02lsR.",  # arguments that are no tuple
-        b"U\x02osK\x01\x93.",  # a name that is no text
-        b"U\x01aQ.",  # persistent id, as binary
-        b"Pa\n.",  # and as text
+        b"cos\nsystem\nU\x02lsR.",  # arguments that are not a tuple
+        b"U\x02osK\x01\x93.",  # a name that is not a text
+        b"U\x01aQ.",  # persistent id, binary
+        b"Pa\n.",  # persistent id, text
         b"\x82\x01.",  # extension registry
         b"\x97.",  # out-of-band buffer
         b"cos\nsystem\n(S'ls'\ntR.",  # protocol 0
@@ -152,7 +152,7 @@ def test_state_reaches_only_records():
     assert run(b"\x80\x02ccollections\nOrderedDict\n)R}U\x06updateK\x01sb.") == {}
 
 
-# Tensors that are not what they seem
+# Tensors that are not what they claim to be
 
 
 def tensor(storage: object, offset: object, shape: object, strides: object) -> Call:
@@ -186,7 +186,7 @@ def storage_blob(value: object) -> bytes:
 
 
 def nested_tensor(value: torch.Tensor) -> Call:
-    """A tensor that brings its numbers along in its pickle, as in NVIDIA's files."""
+    """Tensor whose numbers are inside the pickle, as in NVIDIA's files."""
     value = value.detach().clone()
     blob = Call(torch.storage._load_from_bytes, storage_blob(value._typed_storage()))
     return tensor(blob, 0, tuple(value.shape), value.stride())
@@ -214,21 +214,21 @@ def test_evil_numbers_of_nested_tensors(tmp_path, canary, generator):
         assert refused(tmp_path, torch_bytes(checkpoint))
 
 
-def test_the_same_nested_tensor_with_honest_numbers_loads(tmp_path, generator):
+def test_the_same_nested_tensor_with_valid_numbers_loads(tmp_path, generator):
     checkpoint = rosinality_checkpoint(generator)
     checkpoint["g_ema"]["conv1.activate.bias"] = nested_tensor(generator.synthesis.b4.conv1.bias)
     assert load_generator(put(tmp_path, torch_bytes(checkpoint))).fingerprint() == generator.fingerprint()
 
 
 class Pid:
-    """Pickles as a persistent id of any form."""
+    """Object that pickles as a persistent id of any form."""
 
     def __init__(self, pid: object):
         self.pid = pid
 
 
 def archive(value: object, **entries: bytes) -> bytes:
-    """A torch zip whose persistent ids and entries are ours to choose."""
+    """Torch zip with any persistent ids and entries."""
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, obj):
@@ -261,7 +261,7 @@ def archive(value: object, **entries: bytes) -> bytes:
         None,
     ],
 )
-def test_persistent_ids_that_lie(tmp_path, generator, pid):
+def test_false_persistent_ids_are_refused(tmp_path, generator, pid):
     def checkpoint(pid):
         entry = tensor(Pid(pid), 0, (12,), (1,))
         names = {name: nested_tensor(t) for name, t in rosinality_checkpoint(generator)["g_ema"].items()}
@@ -273,7 +273,7 @@ def test_persistent_ids_that_lie(tmp_path, generator, pid):
 
 
 def test_lists_of_keys_that_are_no_keys(tmp_path, generator):
-    """Behind a legacy pickle comes the list of its storages; asking deep or branching ones for a text never ends."""
+    """A legacy pickle ends with a list of storages; converting deep or branching ones to text would never end."""
     data = torch_bytes({"g_ema": torch.zeros(3)}, legacy=True)
     head = data[: data.rindex(b"\x80\x02]")]
     for keys in (b"N" + b"\x85" * 100_000, b"]q\x00" + b"".join(b"]h%ch%caaq%c" % (i, i, i + 1) for i in range(60))):
@@ -281,7 +281,7 @@ def test_lists_of_keys_that_are_no_keys(tmp_path, generator):
 
 
 def test_names_cannot_forge_the_sentence(tmp_path, generator):
-    """Names with line breaks, colors, and a length to bury the rest."""
+    """Names with line breaks and colors, long enough to push the message off the screen."""
     names = {"\x1b[2Jall is well\n": torch.ones(1), "a" * 1_000_000: torch.ones(1)}
     assert "\x1b" not in refused(tmp_path, torch_bytes(names))
     checkpoint = {"g_ema": rosinality_checkpoint(generator)["g_ema"] | names}

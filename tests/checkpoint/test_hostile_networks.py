@@ -1,4 +1,4 @@
-"""TensorFlow pickles, encoders and arrays made to do harm."""
+"""Malicious TensorFlow pickles, encoders and arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nada.errors import CheckpointError
 
 
 class Call:
-    """Pickles as a call."""
+    """Object that pickles as a call."""
 
     def __init__(self, function, *args):
         self.call = (function, args)
@@ -37,7 +37,7 @@ class Call:
 
 @pytest.fixture
 def canary(tmp_path):
-    """A call that would leave a file behind; the test fails if it did."""
+    """Call that would create a file; the test fails if the file exists."""
     path = tmp_path / "canary"
     yield Call(os.system, f"echo executed > {path}")
     assert not path.exists()
@@ -111,7 +111,7 @@ def array(shape, data=b"\0" * 48, dtype=DTYPE, fortran=False, version=1) -> Reco
     return Record(kind, (Global("numpy.ndarray"), (0,), b"b"), (version, shape, dtype, fortran, data))
 
 
-def test_an_honest_array_of_that_kind_is_read():
+def test_a_valid_array_of_that_kind_is_read():
     values = np.arange(12, dtype=np.float32)
     view = array_view(array((3, 4), values.tobytes()))
     assert torch.equal(view.read(), torch.arange(12.0).reshape(3, 4))
@@ -137,7 +137,7 @@ def test_an_honest_array_of_that_kind_is_read():
         array((12,), Record("_codecs.encode", (3, "latin1"))),
     ],
 )
-def test_arrays_that_lie(record):
+def test_arrays_with_false_headers_are_refused(record):
     with pytest.raises(CheckpointError):
         array_view(record).read()
 

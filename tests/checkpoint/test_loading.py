@@ -1,4 +1,4 @@
-"""Every format that loads gives the same bits and the same pictures, and our own gives back everything."""
+"""All formats load with the same bits and the same images; files in our own format restore everything."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def put(folder, data: bytes, name: str = "model"):
 
 
 def differing(a, b, but: tuple[str, ...] = ()) -> list[str]:
-    """Names of the tensors that are not the same bits."""
+    """Names of the tensors with different bits."""
     a, b = a.state_dict(), b.state_dict()
     assert a.keys() == b.keys()
     return [name for name in a if name not in but and not torch.equal(a[name], b[name])]
@@ -71,7 +71,8 @@ def test_rosinality_without_average_and_noise_is_filled_in_repeatably(tmp_path, 
     filled = [name for name in generator.state_dict() if name.endswith(("noise_const", "w_avg"))]
     assert differing(generator, loaded) == filled
     w = generator.mapping(torch.randn(50_000, 14, generator=torch.Generator().manual_seed(3)))[:, 0]
-    assert (loaded.mapping.w_avg - w.mean(dim=0)).abs().max() < 5 * w.std() / 100  # of 10,000 samples
+    error = (loaded.mapping.w_avg - w.mean(dim=0)).abs().max()
+    assert error < 5 * w.std() / 100  # the file's estimate is from 10,000 samples
     noise = torch.cat([layer.flatten() for name, layer in loaded.state_dict().items() if name.endswith("noise_const")])
     assert abs(noise.mean()) < 0.1
     assert abs(noise.std() - 1) < 0.1
@@ -231,7 +232,7 @@ def test_a_later_format_asks_for_an_update(tmp_path, generator):
         load_generator(path)
 
 
-# What holds for all of them
+# Tests of all formats
 
 
 def test_content_decides_and_not_the_name(tmp_path, generator):
@@ -363,7 +364,7 @@ def test_inspect_of_our_own_file_shows_its_metadata(tmp_path, generator):
 
 
 def test_memory_holds_one_generator_and_not_the_file(tmp_path, monkeypatch):
-    """Of a training checkpoint, only the numbers of g_ema are read, and each of them once."""
+    """Of a training checkpoint, only the numbers of g_ema are read, each of them once."""
     generator = small_generator(32)
     large = torch.randn(1 << 20)
     checkpoint = rosinality_checkpoint(generator) | {"g": {"x": large}, "d": {"y": large + 1}}
@@ -375,7 +376,7 @@ def test_memory_holds_one_generator_and_not_the_file(tmp_path, monkeypatch):
 
 
 def test_a_pickled_rosinality_checkpoint(tmp_path, generator):
-    """pickle.dump in place of torch.save: not a usual thing, but the same content."""
+    """A file written by pickle.dump instead of torch.save: unusual, but with the same content."""
     import pickle
 
     buffer = io.BytesIO()

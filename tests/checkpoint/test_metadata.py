@@ -1,4 +1,4 @@
-"""What files say of themselves: one reading for all kinds, which refuses whatever would break those who use it."""
+"""Metadata in files: one reader for all kinds, which refuses whatever its users could not handle."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_json_that_would_break_those_who_use_it(text, what):
         read_json(text)
 
 
-def test_honest_json_comes_back():
+def test_valid_json_is_restored():
     value = {
         "seed": 2**64 - 1,
         "loss": [1e-30, None, True],
@@ -123,7 +123,7 @@ def described(path, key, change):
 @pytest.mark.parametrize("part", ["notes", "adaptations", "styles", "blends", "source", "recommended"])
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: str(value)[:12])
 def test_generators_with_odd_metadata_are_refused_or_of_use(small, tmp_path, part, value):
-    """Everything that reads a generator's metadata may rely on its shape."""
+    """All users of a generator's metadata can rely on its structure."""
     path = tmp_path / "a.safetensors"
     save_generator(small, path)
     described(path, "nada", lambda description: description["metadata"].update({part: value}))
@@ -140,7 +140,7 @@ def test_generators_with_odd_metadata_are_refused_or_of_use(small, tmp_path, par
 @pytest.mark.parametrize("name", RECOMMENDABLE)
 @pytest.mark.parametrize("value", [*HOSTILE, 10**6, 0.5, float("inf"), "b4"], ids=lambda value: str(value)[:12])
 def test_recommended_settings_are_sane_or_refused(small, tmp_path, name, value):
-    """A file can recommend neither a training without end nor a batch beyond all memory."""
+    """A file can recommend neither an endless training nor a batch that no memory holds."""
     path = tmp_path / "a.safetensors"
     save_generator(small, path)
     described(path, "nada", lambda description: description["metadata"].update(recommended={name: value, "new": value}))
@@ -176,7 +176,7 @@ def test_other_files_with_an_odd_description_end_in_a_sentence(files, kind):
     load(path)
     with safe_open(path, "pt") as file:
         names = set(json.loads(file.metadata()[key]))
-    for name in names - {"bytes", "kind"}:  # written for people, and not read
+    for name in names - {"bytes", "kind"}:  # written for people, never read
         for value in HOSTILE:
             path.write_bytes(honest)
             described(path, key, lambda description, name=name, value=value: description.update({name: value}))

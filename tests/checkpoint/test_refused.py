@@ -1,4 +1,4 @@
-"""Files that are not StyleGAN2 generators: each gets a sentence that says what it is."""
+"""Files that are not StyleGAN2 generators are refused with a sentence that says what they are."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_other_models_are_named(tmp_path, names, what, container):
 
 
 def test_tensorflow_pickles(tmp_path, monkeypatch):
-    """As NVlabs/stylegan2 wrote them: a tuple of three networks, with arrays and source code as attributes."""
+    """Pickle as by NVlabs/stylegan2: a tuple of three networks, with arrays and source code as attributes."""
 
     class Network:
         def __getstate__(self):
@@ -172,7 +172,7 @@ def test_an_embedding_of_classes_without_its_bias(tmp_path):
 
 @pytest.mark.parametrize("inputs", [28, 17])
 def test_classes_whose_embedding_was_lost_under_rosinality_names(tmp_path, inputs):
-    """The first layer takes z and the embedding of a class: as an unconditional one, noise would fill the class."""
+    """The first layer takes z and a class embedding; loaded as unconditional, noise would take the class's place."""
     data = torch_bytes(rosinality_checkpoint(small_generator(z_dim=inputs)))
     assert f"takes {inputs} numbers and is 14 wide: this looks like a generator with classes" in refusal(tmp_path, data)
 
@@ -181,7 +181,7 @@ def test_classes_whose_embedding_was_lost_under_nvidia_names(tmp_path):
     tensors = small_generator(c_dim=3).state_dict()
     lost = {name: tensor for name, tensor in tensors.items() if "embed" not in name}
     assert "this looks like a generator with classes" in refusal(tmp_path, save(lost))
-    wide = small_generator(z_dim=28)  # a pickle says how wide z is
+    wide = small_generator(z_dim=28)  # a pickle states the size of z
     path = tmp_path / "wide.pkl"
     path.write_bytes(nvidia_bytes(wide))
     assert load_generator(path).config.z_dim == 28
@@ -207,7 +207,7 @@ def test_a_missing_block(tmp_path):
     assert "3 entries" in refusal(tmp_path, save(tensors))
 
 
-# Sources that are not files
+# Sources without a file
 
 
 def test_sources_that_are_not_files(tmp_path):

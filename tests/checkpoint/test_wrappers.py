@@ -1,4 +1,4 @@
-"""A generator is found whatever its tensors are wrapped in, and a moving average of its weights before the raw ones."""
+"""Generators are found in any wrapper, and a moving average of weights is preferred to the raw weights."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_parts_that_were_compiled(tmp_path):
     ],
 )
 def test_an_average_comes_before_raw_weights(tmp_path, names, raw, average):
-    """Whatever their order."""
+    """The order of the entries does not matter."""
     value = NAMES[names]
     parts = [nested(raw, value(RAW)), nested(average, value(GENERATOR))]
     for first, second in (parts, parts[::-1]):
@@ -161,7 +161,7 @@ def test_tensorflow_prefers_gs(tmp_path):
     assert loaded(tmp_path, tensorflow_bytes(GENERATOR)).metadata["notes"] == []
     alone = tensorflow_bytes(GENERATOR, alone=True)
     assert loaded(tmp_path, alone).metadata["notes"] == []
-    found = loaded(tmp_path, alone[:-1] + b"\x85.")  # a tuple of one: G
+    found = loaded(tmp_path, alone[:-1] + b"\x85.")  # a tuple with a single network: G
     assert is_generator(found, loaded(tmp_path, alone))
     assert found.metadata["notes"] == [
         "The file has no Gs, the moving average of the weights; those of G are raw ones."

@@ -1,4 +1,4 @@
-"""A run on the command line that stops, goes on, and is picked from; presets; style images as files."""
+"""Runs on the command line: stop, resume, pick a snapshot; presets; style images as files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from nada.training.state import load_state, save_state
 
 @pytest.fixture
 def nada(small, clip_folder, tmp_path, capsys):
-    """Runs a command in an empty folder with small models; returns its exit code and its JSON or its error."""
+    """Run a command in an empty folder with small models; returns its exit code and its JSON or its error."""
     save_generator(small, tmp_path / "base.safetensors")
     models = ["--generator", str(tmp_path / "base.safetensors"), "--clip", str(clip_folder)]
 
@@ -55,7 +55,7 @@ def assert_equal(a, b):
         assert torch.equal(tensor, b[name]), name
 
 
-def test_a_run_goes_on_to_what_it_would_have_become(nada, tmp_path):
+def test_a_resumed_run_ends_like_an_undisturbed_one(nada, tmp_path):
     options = ("--layers", 3, "--train", "lora", "--views", 2)
     whole = nada("adapt", *TEXTS, *options, "--iterations", 6, "--out", tmp_path / "whole")
     nada("adapt", *TEXTS, *options, "--iterations", 4, "--out", tmp_path / "parts", "--snapshot-every", 1)
@@ -113,7 +113,7 @@ def test_results_that_were_not_written_are_written_by_resume(nada, tmp_path, mon
 
 
 def test_results_being_replaced_are_not_called_finished(nada, tmp_path, monkeypatch):
-    """A run that is killed in the middle of that must be completed, not judged by its old record."""
+    """A run that is killed while its results are replaced must be completed, not reported done by its old record."""
     options = (*TEXTS, "--layers", "all", "--iterations")
     nada("adapt", *options, 3, "--out", tmp_path / "whole")
     nada("adapt", *options, 2, "--out", tmp_path / "run")
@@ -127,7 +127,7 @@ def test_results_being_replaced_are_not_called_finished(nada, tmp_path, monkeypa
 
 
 def test_a_run_that_replaces_another_never_mixes_with_it(nada, tmp_path, monkeypatch):
-    """Wherever it is killed, the record that is there tells of files that are there."""
+    """At any moment of a kill, the files named in the record exist."""
     nada("adapt", *TEXTS, "--layers", "all", "--iterations", 2, "--out", tmp_path / "run")
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     left, unlink = [0], Path.unlink
@@ -280,7 +280,7 @@ def test_every_preset_has_reasons(nada):
     assert listed["sketch"]["settings"]["target"] == "sketch"
 
 
-def test_presets_are_told_in_words(capsys):
+def test_presets_are_described_in_words(capsys):
     assert main(["presets"]) == 0
     assert "photo -> sketch" in capsys.readouterr().out
     assert main(["presets", "plastic-puppet"]) == 0

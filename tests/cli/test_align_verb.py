@@ -1,4 +1,4 @@
-"""`nada align`: pictures of the square, and back into the photo."""
+"""`nada align`: write pictures of the square, and paste them back into the photo."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_square_is_fitted_to_a_generator(tmp_path, monkeypatch, capsys):
 
 
 def test_exif_orientation_counts(tmp_path):
-    picture = Image.open(PHOTO).rotate(90, expand=True)  # as a camera held on its side stores it
+    picture = Image.open(PHOTO).rotate(90, expand=True)  # as stored by a camera held on its side
     exif = Image.Exif()
     exif[0x0112] = 6
     picture.save(tmp_path / "side.jpg", exif=exif, quality=95)

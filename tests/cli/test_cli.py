@@ -1,4 +1,4 @@
-"""The command line as its user meets it: files that appear, sentences and exit codes when something is wrong."""
+"""The command line as users see it: files, sentences and exit codes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def base(small, tmp_path) -> Path:
 
 @pytest.fixture
 def adapt(base, clip_folder, tmp_path):
-    """Runs `nada adapt` with small defaults; returns its exit code."""
+    """Run `nada adapt` with small defaults; returns its exit code."""
 
     def run(*more: str, out: str = "run") -> int:
         texts = [] if "--source" in more else ["--source", "photo", "--target", "sketch"]
@@ -174,7 +174,7 @@ def test_places_that_cannot_be_written(adapt, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
-    if os.geteuid():  # the superuser may write anywhere
+    if os.geteuid():  # the superuser can write anywhere
         assert adapt(out="closed/run") == 1
         assert "ermission" in capsys.readouterr().err
 
@@ -185,7 +185,7 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_old_file(adapt, tmp_path, capsy
     before = path.read_bytes()
 
     def full(file):
-        if os.fstat(file).st_size:  # the empty file that tries whether the folder can be written still fits
+        if os.fstat(file).st_size:  # the empty file that tests the folder still fits
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -203,7 +203,7 @@ def start(base: Path, clip_folder: Path, out: Path, *more: str) -> subprocess.Po
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:
-    """Until a file exists, however long that takes on a busy machine, or the process ends without it."""
+    """Wait until a file exists, without a time limit, or until the process ends without it."""
     while not path.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Files of strangers say what they like: on the terminal it is one printable line, in JSON it is JSON."""
+"""Texts from files of strangers are printed as one printable line, and in JSON as valid JSON."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def hostile_generator(small, tmp_path):
     }
     path = tmp_path / "a.safetensors"
     save_generator(small, path)
-    # A half surrogate is refused; everything else loads.
+    # An unpaired surrogate is refused; everything else loads.
     with pytest.raises(CheckpointError):
         load_generator(path)
     text = HOSTILE.replace("\ud800", "")

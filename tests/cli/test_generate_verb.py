@@ -1,4 +1,4 @@
-"""`nada generate` with codes of others, seeds of others, and images of any form."""
+"""`nada generate` with codes and seeds of other projects, and images that are not square."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nada.stylegan2 import GeneratorConfig
 
 @pytest.fixture
 def make(small, tmp_path):
-    """Runs `nada generate` on a generator; returns its exit code."""
+    """Run `nada generate` on a generator; returns its exit code."""
 
     def run(*more: str, generator=small) -> int:
         save_generator(generator, tmp_path / "base.safetensors")
@@ -33,7 +33,7 @@ def make(small, tmp_path):
 
 
 def test_of_two_commands_into_one_folder_the_second_replaces_nothing(make, tmp_path, capsys, monkeypatch):
-    """Both look into the folder before either has written."""
+    """Two processes check the folder before either has written."""
     prepare = ResultFolder.prepare
 
     def overtaken(folder):
@@ -43,7 +43,7 @@ def test_of_two_commands_into_one_folder_the_second_replaces_nothing(make, tmp_p
 
     monkeypatch.setattr(ResultFolder, "prepare", overtaken)
     assert make("--count", "1", "--psi", "0") == 1
-    assert "seed_000000.png exists by now" in capsys.readouterr().err
+    assert "seed_000000.png exists: another program" in capsys.readouterr().err
     first = pixels(tmp_path / "out" / "seed_000000.png")
     assert make("--count", "1", "--psi", "1", "--overwrite") == 0
     assert np.array_equal(first, pixels(tmp_path / "out" / "seed_000000.png"))

@@ -1,4 +1,4 @@
-"""Settings as arguments of the command line: all of them, with their types, and only those that were given."""
+"""Settings as command-line arguments: all settings, with their types, and only those that were given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command prints: on consoles with few letters, into pipes that close, onto full disks. The work is kept."""
+"""Output on consoles with few characters, into closed pipes and onto full disks. The work is kept in each case."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ unix = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
 
 @pytest.fixture
 def command(small, clip_folder, tmp_path):
-    """Runs a verb with small models into a folder; returns its exit code."""
+    """Run a verb with small models into a folder; returns its exit code."""
     save_generator(small, tmp_path / "base.safetensors")
 
     def run(verb: str, out: Path, *more: str) -> int:
@@ -80,7 +80,7 @@ def test_the_work_is_kept_when_its_result_cannot_be_shown(command, tmp_path, mon
 @unix
 @pytest.mark.parametrize("stream", [closed_pipe, full_disk])
 def test_messages_may_get_lost(command, tmp_path, monkeypatch, stream):
-    """Such as a progress bar in `2>&1 | head`."""
+    """A progress bar, for example, in `2>&1 | head`."""
     with stream() as console:
         monkeypatch.setattr(sys, "stderr", console)
         assert command("adapt", tmp_path / "out") == 0
@@ -100,7 +100,7 @@ def test_help_that_cannot_be_shown(monkeypatch):
 
 
 def test_no_console_at_all(command, tmp_path, monkeypatch):
-    """As in Windows programs without one."""
+    """A program without a console, as on Windows."""
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     assert command("generate", tmp_path / "out") == 0
@@ -180,7 +180,7 @@ def test_caches_without_a_home_folder(monkeypatch):
         raise RuntimeError("could not determine the home directory")
 
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    monkeypatch.setattr(Path, "expanduser", homeless)  # that of Python 3.10 does not look for the function above
+    monkeypatch.setattr(Path, "expanduser", homeless)  # Python 3.10's own does not call the function above
     for place in (homeless, lambda *_, **__: Path("~/.cache/stylegan-nada")):
         monkeypatch.setattr("platformdirs.user_cache_path", place)
         assert cache_folder() == Path(".cache", "stylegan-nada")

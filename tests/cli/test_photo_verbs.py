@@ -1,4 +1,4 @@
-"""`nada invert` and `nada photo`: from picture files to codes, and to pictures with the adaptation in them."""
+"""`nada invert` and `nada photo`: from picture files to codes, and to pictures in a style."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def no_states_in_the_users_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def files(small, tmp_path) -> Path:
-    """A generator, a style of it, and two photos: one in a landscape, one that is aligned already."""
+    """A generator, a style of it, and two photos: a face in a landscape, and a face that is aligned already."""
     nada.save_generator(small, tmp_path / "base.safetensors")
     nada.save_style(Style.between(small, moved(small, "torgb", 0.3)), tmp_path / "look.style.safetensors")
     face, other = to_pil(small.synthesis(sample_latents(small, 2, 3, 1.0)))

@@ -19,7 +19,7 @@ from nada.cli.shared import split_spec
 
 @pytest.fixture
 def files(small, tmp_path, monkeypatch):
-    """A base of this project, its adaptation as others publish them (no average w), and a folder to work in."""
+    """A base, its adaptation as published by others (without the average w), and a working folder."""
     monkeypatch.chdir(tmp_path)
     save_generator(small, "base.safetensors")
     adapted = alive(small.config, seed=0)

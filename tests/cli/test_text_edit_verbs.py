@@ -1,4 +1,4 @@
-"""`nada mapper`, `nada optimize`, `nada direction` and `nada generate --mapper`, as their user meets them."""
+"""`nada mapper`, `nada optimize`, `nada direction` and `nada generate --mapper`, as users see them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def base(small, tmp_path) -> Path:
 
 @pytest.fixture
 def command(base, clip_folder, tmp_path):
-    """Runs one of the commands on small models; returns its exit code."""
+    """Run one of the commands on small models; returns its exit code."""
 
     def run(name: str, *more: str, out: str = "run") -> int:
         models = ["--generator", str(base), "--clip", str(clip_folder), "--device", "cpu"]
@@ -85,7 +85,7 @@ def test_optimize_leaves_codes_and_pictures(command, tmp_path, capsys, base):
 
 @pytest.fixture
 def direction(base, clip_folder, tmp_path):
-    """Runs `nada direction` on small models; returns its exit code."""
+    """Run `nada direction` on small models; returns its exit code."""
 
     def run(*more: str) -> int:
         models = [
@@ -164,7 +164,7 @@ def test_ctrl_c_keeps_what_was_trained(command, tmp_path, capsys, monkeypatch):
 
 @pytest.fixture
 def adapted_with(small, tmp_path):
-    """Writes a generator whose recipe names these CLIP models; returns the beginning of a command with it."""
+    """Write a generator whose recipe names these CLIP models; returns the first words of a command with it."""
 
     def write(*models: dict) -> list[str]:
         small.metadata = {"adaptations": [{"clip": [*models]}]}
@@ -184,7 +184,7 @@ def test_clip_is_that_of_the_adaptation_unless_given(adapted_with, clip_folder, 
     assert not capsys.readouterr().err
 
 
-def test_other_weights_than_those_of_the_adaptation_are_told(adapted_with, capsys):
+def test_other_weights_than_those_of_the_adaptation_are_logged(adapted_with, capsys):
     assert main(adapted_with({"name": "demo-vit", "weight": 0.5, "fingerprint": "0" * 64})) == 0
     assert "adapted.safetensors was adapted with other weights of these CLIP models" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Texts and words that CLIP cannot read."""
+"""Texts and words that CLIP models cannot read."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def test_the_remark_quotes_what_cannot_be_read(clip, monkeypatch):
     assert next(iter(clip)).name in remark
 
 
-def test_multilingual_models_are_not_judged(clip, monkeypatch):
+def test_multilingual_models_are_not_checked(clip, monkeypatch):
     monkeypatch.setattr(next(iter(clip)), "tokenize", lambda texts: texts)
     assert unreadable_remark(clip, ["素描"]) == ""

@@ -1,4 +1,4 @@
-"""CLIP through open_clip: preprocessing, directions, specifications and refusals."""
+"""CLIP models from open_clip: preprocessing, directions, specifications and refusals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nada.pictures.convert import to_uint8
 
 
 def test_preprocessing_equals_open_clips_own(clip, clip_folder):
-    """A picture through our differentiable path and through open_clip's PIL path embeds alike."""
+    """A picture has the same embedding after our differentiable preprocessing and after open_clip's with PIL."""
     import open_clip
 
     _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{clip_folder}")
@@ -63,7 +63,7 @@ def test_the_text_tower_waits_in_half_precision_only_if_that_loses_nothing(clip,
 
 
 def test_direction_is_the_mean_of_normalized_differences(clip):
-    """Each prompt's embeddings are normalized first, subtracted, averaged, and only then normalized again."""
+    """Embeddings are normalized for each prompt, subtracted and averaged, and only then normalized again."""
     (model,) = clip
     differences = []
     for template in imagenet_templates():
@@ -139,7 +139,7 @@ def _activation(model):
         _activation,
     ],
 )
-def test_the_fingerprint_tells_models_apart_that_judge_differently(clip_folder, change):
+def test_the_fingerprint_distinguishes_models_with_different_results(clip_folder, change):
     (one,), (other,) = load_clip(str(clip_folder)), load_clip(str(clip_folder))
     with torch.no_grad():
         change(other)

@@ -1,4 +1,4 @@
-"""What random views do to a picture, read from their maps: mirror, turn, zoom and shift it, each in its range."""
+"""Random views, read from their affine maps: mirror, turn, zoom and shift, each in its range."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import torch
 from nada.clip.views import SHIFT, TURN, ZOOM, moved, random_moves
 from nada.seeding import seeded
 
-COUNT = 4000  # of which the extreme ones come within a hundredth of the ends of their range
+COUNT = 4000  # many, so that the extreme values come within a hundredth of the ends of their range
 
 
 def assert_fills(values: torch.Tensor, low: float, high: float) -> None:
-    """Values lie in a range, evenly: their ends and their mean are those of the range."""
+    """Check that values are uniform in a range, by their extremes and their mean."""
     span = high - low
     assert low <= float(values.min()) < low + 0.01 * span
     assert high - 0.01 * span < float(values.max()) <= high
-    assert abs(float(values.mean()) - (low + high) / 2) < 0.03 * span  # 6 deviations of the mean
+    assert abs(float(values.mean()) - (low + high) / 2) < 0.03 * span  # 6 standard deviations of the mean
 
 
 def test_half_of_the_views_are_mirrored_and_all_moves_fill_their_ranges():
@@ -23,7 +23,7 @@ def test_half_of_the_views_are_mirrored_and_all_moves_fill_their_ranges():
     assert moves.shape == (COUNT, 2, 3)
     determinant = torch.linalg.det(moves[:, :, :2])
     mirror, zoom = determinant.sign(), determinant.abs().sqrt()
-    assert abs(float(mirror.mean())) < 0.1  # 6 deviations
+    assert abs(float(mirror.mean())) < 0.1  # 6 standard deviations of the mean
     # Columns of the map: (zoom cos, zoom sin) times the mirror, and (-zoom sin, zoom cos).
     upright = moves[:, :, 0] * mirror[:, None]
     assert torch.allclose(upright, torch.stack([moves[:, 1, 1], -moves[:, 0, 1]], 1))

@@ -1,4 +1,4 @@
-"""Resizing as matrix products and sampling as gathers, against PyTorch's own kernels."""
+"""Resizing by matrix products and sampling by gathers, compared with PyTorch's own kernels."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_what_inference_mode_kept_serves_training():
 
 @pytest.mark.parametrize("lacks", [True, False])
 def test_devices_need_nothing_but_products_in_float32(monkeypatch, lacks):
-    """Neither float64, nor autocast where PyTorch has none for the device; the meta device stands for it."""
+    """Uses neither float64 nor autocast, which some devices lack; the meta device stands for them."""
     monkeypatch.setattr(torch.amp, "is_autocast_available", lambda device: not lacks and device == "cpu")
     images = torch.empty(2, 3, 50, 40, device="meta")
     assert resized(images, (32, 32)).shape == (2, 3, 32, 32)

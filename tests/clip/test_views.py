@@ -1,4 +1,4 @@
-"""The moved copies that CLIP may be shown."""
+"""Randomly moved copies of images for CLIP."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_both_twins_are_cropped_alike_and_crops_lie_inside():
 def test_only_small_clip_models_get_views_unasked(clip):
     assert clip.small
     assert [view_count(count, clip) for count in (None, 0, 5)] == [2, 0, 5]
-    with torch.device("meta"):  # as large as a published one, without its memory
+    with torch.device("meta"):  # as large as a published model, without its memory
         clip.models[0].large = torch.nn.Linear(10_000, 10_000)
     assert not clip.small
     assert [view_count(count, clip) for count in (None, 0, 5)] == [0, 0, 5]

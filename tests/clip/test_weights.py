@@ -1,4 +1,4 @@
-"""CLIP weights at hand: containers, wrappers, what is refused, and what is assumed about them."""
+"""Files of CLIP weights: containers, wrappers, refusals and assumptions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUICK = {**GELU, "quick_gelu": True}
 
 
 class Bomb:
-    """Creates a file when it is unpickled."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -43,7 +43,7 @@ def network(clip_folder):
 
 @pytest.fixture
 def published(monkeypatch):
-    """Makes an architecture Tiny with these published weights known to open_clip."""
+    """Register an architecture Tiny with these published weights in open_clip."""
 
     def publish(**entries):
         monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "Tiny", TINY_CLIP["model_cfg"])
@@ -73,7 +73,7 @@ def with_prefix(prefix, network):
 
 
 def openai_types(network):
-    """Matrices in half precision and the rest in float32, as OpenAI published them."""
+    """Weights as published by OpenAI: matrices in half precision, the rest in float32."""
     for name, p in network.named_parameters():
         p.data = p.half() if p.ndim > 1 and "embedding" not in name else p
     return network
@@ -135,7 +135,7 @@ def test_safetensors_come_before_pickled_files(network, clip_folder, tmp_path):
 @pytest.mark.parametrize("name", ["weights.bin", "weights.pt", "weights.safetensors"])
 @pytest.mark.parametrize("save", [torch.save, legacy])
 def test_pickles_never_run(network, published, clip_folder, tmp_path, monkeypatch, name, save):
-    """By file, by folder and by tag: there is one reader."""
+    """The same reader loads weights by file, by folder and by tag."""
     path = tmp_path / name
     save({"bomb": Bomb(tmp_path / "ran"), "state_dict": network.state_dict()}, path)
     folder = tmp_path / "folder"
@@ -190,7 +190,7 @@ def test_files_that_are_no_models_get_one_sentence(published, tmp_path, content)
 
 
 def says(spec: str, words: str) -> None:
-    """The refusal is one printable line about this file, and gives none of PyTorch's advice."""
+    """The refusal is one printable line about this file, without PyTorch's advice."""
     with pytest.raises(NadaError, match=words) as caught:
         load_clip(spec)
     sentence = str(caught.value)
@@ -294,7 +294,7 @@ def test_loading_says_nothing_of_its_own_steps(clip_folder, caplog):
 
 
 def numbers(value, keys=()):
-    """Where the numbers in a configuration stand: tuples of keys."""
+    """Places of the numbers in a configuration, as tuples of keys."""
     if isinstance(value, dict):
         return [place for key, part in value.items() for place in numbers(part, (*keys, key))]
     return [keys] if isinstance(value, int) else []
@@ -302,7 +302,7 @@ def numbers(value, keys=()):
 
 @pytest.fixture
 def with_number(clip_folder, tmp_path):
-    """Makes a folder whose configuration has another number somewhere."""
+    """Make a folder whose configuration has another number in one place."""
 
     def change(place, number):
         folder = shutil.copytree(clip_folder, tmp_path / "clip")

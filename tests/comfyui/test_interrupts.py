@@ -1,4 +1,4 @@
-"""A training in a real ComfyUI, stopped again and again: the server stays well and forgets what it no longer needs."""
+"""Interrupt trainings in a real ComfyUI again and again: the server keeps working, and frees its memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from helpers.comfyui_server import HOME, Server
 ADAPT = "NADATextAdapt"
 
 TIMES, WARM_UP = 50, 10
-GROWTH = 100 << 20  # bytes; one run holds more while it trains
+GROWTH = 100 << 20  # bytes; a single run uses more while it trains
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,7 +43,7 @@ def prompt(seed: int, iterations: int = 100_000) -> dict:
 
 
 def memory(server: Server) -> int:
-    """Bytes of the server's process in memory."""
+    """Memory of the server's process in bytes."""
     status = Path(f"/proc/{server.process.pid}/status")
     if not status.exists():
         pytest.skip("this system does not tell how much memory a process has")
@@ -56,7 +56,7 @@ def test_fifty_interrupts_at_random_steps(server):
     assert server.result(server.queue(prompt(0, 2)))["status"]["status_str"] == "success"
     seen = []
     for i in range(TIMES):
-        prompt_id = server.queue(prompt(seed=i // 2))  # every second one goes on where the one before it stopped
+        prompt_id = server.queue(prompt(seed=i // 2))  # every second prompt resumes the run of the previous one
         time.sleep(rng.uniform(0.2, 3))
         server.bytes("/interrupt", {})
         messages = [name for name, _ in server.result(prompt_id)["status"]["messages"]]

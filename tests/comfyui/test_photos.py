@@ -1,4 +1,4 @@
-"""Photos in a real ComfyUI on the CPU (COMFYUI_PATH): a picture to its pasted result, Cancel, and wrong inputs."""
+"""Photos in a real ComfyUI on the CPU (COMFYUI_PATH): from a picture to the pasted result, Cancel, and wrong inputs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pictures(server) -> dict[str, str]:
 
 
 def way(picture: str, align: dict, **invert: object) -> dict:
-    """The way of a picture to the pasted result, as a prompt, with a tuning in place of an adaptation."""
+    """Prompt from a picture to the pasted result, with a tuning instead of an adaptation."""
     options = {"optimize": True, "w_iterations": 2, "plus_iterations": 2, "smooth": 0.0, "seed": 0, "preview_every": 1}
     nodes = {
         "photo": ("LoadImage", {"image": picture}),

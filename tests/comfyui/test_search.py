@@ -1,4 +1,4 @@
-"""What newcomers type into the node search finds the right node: the frontend's ranking, over all nodes of a server."""
+"""The node search finds the right node for words of newcomers, by the frontend's ranking over all nodes of a server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 from helpers.comfyui_server import HOME
 
-WANTED = {  # query: the nodes of which one should be among the first
+WANTED = {  # query: nodes of which one must be among the first results
     "stylegan": {"LoadStyleGAN2", "NADATextAdapt"},
     "gan": {"NADATextAdapt"},
     "text to domain": {"NADATextAdapt"},
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not HOME, reason="COMFYUI_PATH does not name a c
 
 
 def rank(query: str, text: str) -> tuple[int, float, int]:
-    """How well a name fits a query, smaller is better: class, place and length, as in the frontend's fuseUtil.ts."""
+    """Rank of a name for a query, smaller is better: class, place and length, as in the frontend's fuseUtil.ts."""
     words = [word.lower() for word in WORDS.split(text)]
     text, parts = text.lower(), query.split(" ")
     near = text.find(query) + len(text) / 2, len(text)
@@ -49,10 +49,10 @@ def rank(query: str, text: str) -> tuple[int, float, int]:
 
 
 def found(query: str, nodes: dict, popularity: dict) -> list[str]:
-    """The nodes that the search shows, in its order: the class decides, then the popularity of the node's id.
+    """Nodes that the search shows, in order: by class, then by the popularity of the node's id.
 
-    All words of the query must be in one name or alias. Nodes that are found by an alias only have the last class;
-    those with the very query as an alias come first.
+    All words of the query must be in one name or alias. Nodes found only by an alias are in the last class; those with
+    exactly the query as an alias come first.
     """
     ranked = []
     for name, node in nodes.items():
@@ -75,7 +75,7 @@ def test_the_right_node_is_among_the_first(server, query):
 
 
 def test_display_names_follow_one_pattern(server):
-    """What trains begins with StyleGAN-NADA; everything else says StyleGAN at its end or names the file's kind."""
+    """Nodes that train begin with StyleGAN-NADA; all others end with StyleGAN or name the kind of file."""
     ours = {name: node for name, node in server.get("/object_info").items() if "StyleGAN-NADA" in node["category"]}
     for name, node in ours.items():
         text = node["display_name"]

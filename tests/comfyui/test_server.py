@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(not HOME, reason="COMFYUI_PATH does not name a c
 
 @pytest.fixture
 def quickstart(server):
-    """The template as a prompt, shortened; and the ids of its nodes by type."""
+    """The template as a shortened prompt, and the ids of its nodes by type."""
     prompt = to_prompt(server.template("quickstart"), server.get("/object_info"))
     ids = {node["class_type"]: name for name, node in prompt.items()}
     prompt[ids[ADAPT]]["inputs"] |= {"iterations": 4, "batch": 1, "preview_every": 2, "select_batch": 2}
@@ -121,7 +121,7 @@ def test_previews_and_texts_arrive(server, quickstart):
 
 
 def interrupt(server, prompt: dict, total: int, after: int = 1) -> tuple[str, int]:
-    """Press Cancel once a training of `total` steps has done `after`; how the run ended, and the steps it had done."""
+    """Press Cancel after `after` steps of a training of `total` steps; returns the run's end, and the steps done."""
     aiohttp = pytest.importorskip("aiohttp")
 
     async def watch() -> tuple[str, int]:
@@ -248,7 +248,7 @@ def test_saved_style_is_listed_and_has_a_strength(server, quickstart):
 
 def test_mistakes_are_explained_on_the_node(server, quickstart):
     prompt, ids = quickstart
-    prompt[ids[ADAPT]]["inputs"] |= {"layers": "count", "layer_count": 18}  # where it was before NADA Training Options
+    prompt[ids[ADAPT]]["inputs"] |= {"layers": "count", "layer_count": 18}  # as before NADA Training Options
     status = server.result(server.queue(prompt))["status"]
     error = next(content for name, content in status["messages"] if name == "execution_error")
     assert error["node_type"] == ADAPT
@@ -264,7 +264,7 @@ def test_mistakes_are_explained_on_the_node(server, quickstart):
 
 
 def test_former_prompts_and_options_train_the_same(server, quickstart):
-    """The settings that have moved to NADA Training Options count on the training node too: nothing trains twice."""
+    """Settings that were moved to NADA Training Options still work on the training node, and nothing trains twice."""
     prompt, ids = quickstart
     runs = server.base / "models" / "stylegan_runs"
     settings = {"train": "lora", "mixing": 0.5, "select_every": 2, "layers": "count"}

@@ -1,4 +1,4 @@
-"""Every template in a real ComfyUI on the CPU (COMFYUI_PATH): converted as `comfy run` does it, checked, and run."""
+"""Every template in a real ComfyUI on the CPU (COMFYUI_PATH): converted like `comfy run` does, checked, and run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nada.published.catalog import find_published
 from nada.stylegan2 import Generator, GeneratorConfig
 
 PUBLISHED = {"sketch": "ffhq-1024", "pixar": "ffhq-1024", "dog_to_pig": "afhqdog-512"}
-CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # of config-f, from 4 px up
+CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # channels of config-f, from 4 px up
 SHOWING = {"NADATextAdapt", "NADAImageAdapt", "NADACompareGrid", "NADALatentWalk", "NADAInvertPhoto"}
 SHOWING |= {"PreviewImage", "SaveImage"}
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.skipif(not HOME, reason="COMFYUI_PATH does not name a c
 
 @pytest.fixture(scope="module")
 def models(server, clip_folder) -> Path:
-    """ComfyUI's folder of models, with files of random weights where the templates want some."""
+    """ComfyUI's models folder, with files of random weights that the templates need."""
     folder = server.base / "models"
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     (folder / "checkpoints" / CHECKPOINT).touch()
@@ -58,7 +58,7 @@ def models(server, clip_folder) -> Path:
 
 
 def put_generator(models: Path, name: str) -> None:
-    """A file in the shape of a published one, where its download would lie."""
+    """A file with the tensors of a published one, in the place of its download."""
     model = find_published(name)
     path = models / "stylegan" / model.file
     if not path.exists():
@@ -70,7 +70,7 @@ def put_generator(models: Path, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def offered(server, models) -> dict:
-    """The nodes that the server has, with what there is to choose from."""
+    """The server's nodes with their inputs and choices."""
     return server.get("/object_info")
 
 
@@ -96,7 +96,7 @@ def test_is_valid(server, offered, name):
 
 
 def check(what: str, value: object, spec: list, prompt: dict, offered: dict) -> None:
-    """A value that the server accepts for an input."""
+    """Make a value that the server accepts for an input."""
     kind, options = spec[0], spec[1] if len(spec) > 1 else {}
     choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
     if isinstance(value, list):
@@ -120,7 +120,7 @@ def run(server, prompt: dict, **options: object) -> dict:
 
 
 def saved(server, prompt: dict, result: dict) -> list[Image.Image]:
-    """The pictures that the nodes which save some have saved; none is of one color."""
+    """Load the pictures that all saving nodes have saved; none may have a single color."""
     nodes = [name for name, node in prompt.items() if node["class_type"] == "SaveImage" and name in result["outputs"]]
     pictures = [picture for node in nodes for picture in server.pictures(result, node)]
     assert all(any(low < high for low, high in picture.getextrema()) for picture in pictures)
@@ -135,7 +135,7 @@ def test_runs_without_a_download(server, offered, name):
     shown = {key for key in prompt if result["outputs"].get(key, {}).get("images")}
     showing = {key for key, node in prompt.items() if node["class_type"] in SHOWING}
     assert showing <= shown, {prompt[key]["class_type"] for key in showing - shown}
-    assert len(showing) > 1, "a training, and what becomes of it"
+    assert len(showing) > 1, "a training, and its results"
 
 
 def test_walks_into_a_video_and_moving_pictures(server, offered):
@@ -150,7 +150,7 @@ def test_walks_into_a_video_and_moving_pictures(server, offered):
 
 
 def test_goes_as_far_as_the_checkpoint(server, offered):
-    """The checkpoint here is empty, so what comes after it stays unrun."""
+    """The checkpoint here is empty, so the nodes after it do not run."""
     prompt = prompt_of(server, offered, "chain_into_img2img", SHORT)
     goal = next(k for k, n in prompt.items() if n["inputs"].get("filename_prefix", "").endswith("_in"))
     result = run(server, prompt, partial_execution_targets=[goal])

@@ -30,7 +30,7 @@ TEMPLATES = ("a photo of a {}.", "a rendering of the {}.", "a good photo of my {
 
 @pytest.fixture(scope="module")
 def world():
-    """tools/demo_world/world.py, which is not part of the package."""
+    """Import tools/demo_world/world.py, which is not part of the package."""
     folder = ROOT / "tools" / "demo_world"
     spec = importlib.util.spec_from_file_location("demo_world", folder / "world.py")
     module = importlib.util.module_from_spec(spec)
@@ -123,7 +123,7 @@ def test_text_direction_agrees_with_picture_direction(clip, held_out, style):
 
 @pytest.mark.parametrize("target", [("sketch", "dog"), ("watercolor", "dog"), ("photo", "fox"), ("photo", "rabbit")])
 def test_the_words_do_not_lead_to_another_dog(clip, held_out, target):
-    """Where all dogs are one to a CLIP, making all of them alike costs an adaptation nothing."""
+    """If a CLIP sees all dogs as one, an adaptation may make all of them alike."""
     before, after = (embed_images(clip, held_out[kind]) for kind in (("photo", "dog"), target))
     style, species = target
     text = (
@@ -143,7 +143,7 @@ def test_unknown_words_are_ignored(clip):
 
 @pytest.mark.parametrize(("name", "species"), GENERATORS)
 def test_generator_makes_photos(clip, name, species):
-    """Almost all of its pictures pass for photos of the species, and they are not all of the same one."""
+    """Almost all of its images pass for photos of the species, and of different individuals."""
     generator = nada.load_generator(name)
     ws = nada.sample_latents(generator, 32, seed=1, truncation_psi=1.0)
     images = nada.generate(generator, ws)
@@ -155,7 +155,7 @@ def test_generator_makes_photos(clip, name, species):
 
 @pytest.mark.parametrize(("name", "species"), GENERATORS)
 def test_generator_draws_the_face_that_the_latent_describes(world, name, species):
-    """The world knows which photo belongs to a latent; the generator's own is closer to it than to another's."""
+    """The demo world knows the photo for a latent; the generator's image is closer to it than to others."""
     generator = nada.load_generator(name)
     rng = torch.Generator().manual_seed(5)
     z = torch.randn(16, generator.config.z_dim, generator=rng)

@@ -1,8 +1,8 @@
-"""A fuzzer of all kinds of files: `python tests/fuzz/fuzzer.py --count 20000`.
+"""Fuzz the readers of all kinds of files: `python tests/fuzz/fuzzer.py --count 20000`.
 
-It takes honest files, damages them byte by byte or in the JSON that they carry, and uses the results as a user would:
-reads them, and shows what they say. Each must end in a result or in a NadaError of one printable line, after little
-work, without importing, compiling, starting or connecting to anything. The n-th file of a seed is always the same one.
+It takes valid files, damages them byte by byte or in their JSON, and uses the results as a user would: reads them, and
+shows their content. Each must end in a result or in a NadaError of one printable line, after little work, without
+importing, compiling, starting or connecting to anything. The n-th file of a seed is always the same one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from PIL import Image
 from fuzz.kinds import KINDS, Kind
 from nada.errors import NadaError, printable
 
-SECONDS = 20  # of processor time, on a slow machine; ordinary files take some milliseconds
+SECONDS = 20  # limit in processor time, for a slow machine; ordinary files take some milliseconds
 DEEP = json.loads("[" * 500 + "1" + "]" * 500)
 VALUES = [
     5,
@@ -52,12 +52,12 @@ VALUES = [
     {},
 ]
 VALUES += [[{}], [None], [5], {"a": 5}, float("nan"), float("inf"), DEEP]
-TEXTS = [json.dumps(value) for value in VALUES]  # each use gets its own copy, for the next change may be inside it
+TEXTS = [json.dumps(value) for value in VALUES]  # each use parses its own copy, since the next change may be inside it
 BAD = ("executed", "slow", "traceback", "raw")
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) in parsed JSON."""
+    """All (container, key) pairs in parsed JSON."""
     found = []
     pending = [value]
     while pending:
@@ -70,12 +70,12 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 
 
 def rewritten(value: Any, rng: random.Random) -> Any:
-    """JSON data with one thing in it replaced, removed, renamed or put elsewhere."""
+    """Change one thing in JSON data: replace, remove, rename or move it."""
     if not (found := places(value)):
         return json.loads(rng.choice(TEXTS))
     container, key = rng.choice(found)
     child = container[key]
-    if isinstance(child, str) and child.startswith("{") and rng.random() < 0.95:  # our own texts in a header
+    if isinstance(child, str) and child.startswith("{") and rng.random() < 0.95:  # our own descriptions in a header
         container[key] = json.dumps(rewritten(json.loads(child), rng))
     elif rng.random() < 0.7:
         container[key] = json.loads(rng.choice(TEXTS))
@@ -85,12 +85,12 @@ def rewritten(value: Any, rng: random.Random) -> Any:
         container[str(json.loads(rng.choice(TEXTS)))[:200]] = container.pop(key)
     else:
         other, place = rng.choice(places(value))
-        container[key] = json.loads(json.dumps(other[place]))  # a copy: a list cannot hold itself
+        container[key] = json.loads(json.dumps(other[place]))  # a copy, as a list cannot contain itself
     return value
 
 
 def described_otherwise(data: bytes, rng: random.Random) -> bytes:
-    """A safetensors or JSON file that says something else of itself."""
+    """Change the description inside a safetensors or JSON file."""
     if data.startswith(b"{"):
         return json.dumps(rewritten(json.loads(data), rng)).encode()
     length = int.from_bytes(data[:8], "little")
@@ -106,19 +106,19 @@ def described_otherwise(data: bytes, rng: random.Random) -> bytes:
 
 
 def damaged(files: list[bytes], seed: int, number: int) -> bytes:
-    """The n-th file of a seed."""
+    """Make the n-th damaged file of a seed."""
     rng = random.Random(f"{seed} {number} {len(files)}")
     data = rng.choice(files)
     if (data.startswith(b"{") or data[8:9] == b"{") and rng.random() < 0.7:
         try:
             return described_otherwise(data, rng)
         except (RecursionError, ValueError, TypeError, AttributeError):
-            pass  # damaged so much by the first change that there is nothing for a second
+            pass  # the first change left nothing for a second one
     return mutated(files, seed, number)
 
 
 def outcome(kind: Kind, path: Path, guard: Guard) -> tuple[str, str]:
-    """How a file ends, and details where it should not: "used", "refused", or one of `BAD`."""
+    """Use a file, and return how that ended, "used", "refused" or one of `BAD`, with details of anything bad."""
     began = time.thread_time()
     try:
         with guard.watching():
@@ -137,19 +137,19 @@ def outcome(kind: Kind, path: Path, guard: Guard) -> tuple[str, str]:
 
 
 def fuzz(count: int, seed: int = 0, kinds: Collection[str] = tuple(KINDS), first: int = 0) -> dict[str, Counter[str]]:
-    """Use `count` damaged files, as many of each kind.
+    """Use `count` damaged files, equally many of each kind.
 
     Args:
-        count: how many in all.
-        seed: of the damages.
+        count: number of files in all.
+        seed: seed of the damage.
         kinds: names from `KINDS`.
-        first: number of the first file of each kind, to look at one again.
+        first: number of the first file of each kind, to repeat a single one.
 
     Returns:
-        {kind: {how files ended: how many}}, which is printed too; what should never happen with the number of its file.
+        {kind: {outcome: number of files}}, which is printed too; bad outcomes have the number of their file.
     """
-    Image.init()  # imports Pillow's decoders, as the first odd picture would
-    printable("\0")  # imports the codec of the escapes
+    Image.init()  # imports Pillow's decoders, as the first unusual picture would
+    printable("\0")  # imports the codec of escapes
     guard = Guard()
     results = {}
     for name in kinds:
@@ -157,7 +157,7 @@ def fuzz(count: int, seed: int = 0, kinds: Collection[str] = tuple(KINDS), first
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "made").mkdir()
             files, path = kind.make(Path(folder) / "made"), Path(folder) / kind.name
-            for data in files:  # honest ones are of use; this also imports what is imported late
+            for data in files:  # valid files must be usable; this also imports modules that are imported late
                 path.write_bytes(data)
                 kind.use(kind.read(path), path)
             for number in range(first, first + -(-count // len(kinds))):
@@ -178,7 +178,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    logging.disable()  # notes on animations and the like
+    logging.disable()  # hides notes on animations and the like
     warnings.simplefilter("ignore")
     results = fuzz(args.count, args.seed, args.kinds, args.first)
     total = sum(results.values(), Counter())

@@ -1,10 +1,10 @@
-"""Kills of every verb that writes, and of nodes' work: `python tests/fuzz/kills.py --count 100`.
+"""Kill every verb that writes, and the work of nodes: `python tests/fuzz/kills.py --count 100`.
 
-Each way to write runs in a process of its own, which SIGKILL ends: every other one while it writes, just before the
-n-th change that it makes to its folder and with the file half written where it opens one; the others at a moment of
-their processor time. Then every file with a final name must be whole, the work must be completable as a user would do
-it, the end must be that of a run that nobody disturbed, bit for bit, and nothing else may be left in the folder.
-The n-th kill of a seed is always the same one, except that processor time varies a little. Needs a system that forks.
+Each way to write runs in a separate process, which SIGKILL ends. Every other kill comes while it writes, just before
+the n-th change to its folder, and with a half-written file if it opens one; the others come after some processor
+time. Then every file with a final name must be complete, the work must be completable as a user would do it, the end
+must equal that of an undisturbed run, bit for bit, and nothing else may remain in the folder. The n-th kill of a seed
+is always the same one, except that processor time varies a little. Needs a system that forks.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from nada.checkpoint import load_generator
 from nada.cli import main as nada_main
 from nada.runs.folder import RunFolder
 
-REFUSED = 2  # exit code
-TIMES = ("seconds", "images_per_second", "peak_memory_mb")  # figures that differ from run to run
-Kill = Callable[[Path], None]  # called in the process to kill, before its work, with its folder
+REFUSED = 2  # exit code of wrong usage
+TIMES = ("seconds", "images_per_second", "peak_memory_mb")  # measures that differ from run to run
+Kill = Callable[[Path], None]  # called with the folder in the process to kill, before its work
 
 
 def run(work: Work, folder: Path, kill: Kill | None = None) -> tuple[int, str]:
-    """Do some work in a folder, in a process of its own; returns its exit code, or -9, and what it printed."""
+    """Do some work in a folder in a separate process; returns its exit code, or -9, and its output."""
     with tempfile.TemporaryFile() as printed:
         if not (process := os.fork()):
             code = 70
@@ -73,7 +73,7 @@ def run(work: Work, folder: Path, kill: Kill | None = None) -> tuple[int, str]:
 
 
 def changes(folder: Path, then: Callable[[str, str | None], None]) -> None:
-    """Call a function before each change that this process makes to a folder: (event, the file opened to write)."""
+    """Call a function before each change that this process makes to a folder: (event, file opened for writing)."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.chmod"):
@@ -90,7 +90,7 @@ def changes(folder: Path, then: Callable[[str, str | None], None]) -> None:
 
 
 def while_it_writes(number: int) -> Kill:
-    """Kill before the change of a number, counted from 1; a file that is opened then is left half written, or empty."""
+    """Kill before the n-th change, counted from 1; a file that is being opened is left half written, or empty."""
 
     def kill(folder: Path) -> None:
         left = number
@@ -122,7 +122,7 @@ def after(seconds: float) -> Kill:
 
 
 def measured(into: Path) -> Kill:
-    """Kill nothing; write what there is to choose from into a file: number of changes, seconds of processor time."""
+    """Kill nothing, but save the number of changes and the seconds of processor time, from which kills are chosen."""
 
     def watch(folder: Path) -> None:
         seen, began = 0, time.process_time()
@@ -144,12 +144,12 @@ def measured(into: Path) -> Kill:
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """{name below the folder: path} of all files and folders, hidden ones too."""
+    """{name relative to the folder: path} of all files and folders, including hidden ones."""
     return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*"))}
 
 
 def content(path: Path) -> Any:
-    """What a file says, without how long it took; fails for one that is not whole. None for a folder."""
+    """Content of a file without durations, None for a folder; fails for an incomplete file."""
     if path.is_dir():
         return None
     if path.suffix == ".safetensors":
@@ -183,7 +183,7 @@ def json_or_text(text: str) -> Any:
 
 
 def timeless(value: Any) -> Any:
-    """JSON data without the figures that differ from run to run."""
+    """JSON data without the measures that differ from run to run."""
     if isinstance(value, Mapping):
         return {key: timeless(part) for key, part in value.items() if key not in TIMES}
     return [timeless(part) for part in value] if isinstance(value, list) else value
@@ -194,7 +194,7 @@ def is_temporary(name: str) -> bool:
 
 
 def attempts(way: Way, folder: Path) -> Iterator[Work]:
-    """What completes killed work, in the order in which a user would try it."""
+    """Commands that complete killed work, in the order in which a user would try them."""
     if way.resume and RunFolder(folder / "run").states():
         yield way.resume
     yield way.work
@@ -203,11 +203,11 @@ def attempts(way: Way, folder: Path) -> Iterator[Work]:
 
 
 class Target:
-    """A way to write, and how it goes when nobody disturbs it.
+    """A way to write, and its result when nobody disturbs it.
 
     Args:
-        name: from `WAYS`.
-        folder: empty, for this object alone.
+        name: name from `WAYS`.
+        folder: empty folder, for this object alone.
         models: folder with the models.
     """
 
@@ -227,18 +227,18 @@ class Target:
 
     def _run_in(self, folder: Path, kill: Kill) -> tuple[int, str]:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.start, folder)  # keeps times of change, which the names of converted copies depend on
+        shutil.copytree(self.start, folder)  # keeps times of change, on which the names of converted copies depend
         return run(self.way.work, folder, kill)
 
     def kill(self, writing: bool, share: float) -> tuple[str, list[str]]:
-        """Kill the work once and complete it; returns where it was killed, and the faults.
+        """Kill the work once and complete it; returns the place of the kill, and the faults.
 
         Args:
-            writing: whether to kill it at a change that it makes to its folder, or after some processor time.
-            share: of all its changes, or of its time, that come before: 0 to 1, not included.
+            writing: whether to kill at a change to the folder, instead of after some processor time.
+            share: share of all changes, or of the time, before the kill: 0 to 1, exclusive.
         """
         folder, code, faults = self.folder / "killed", 0, []
-        while code == 0:  # where it was done before the moment came
+        while code == 0:  # the work ended before the kill
             number, seconds = 1 + int(share * self.changes), share * self.seconds
             code, printed = self._run_in(folder, while_it_writes(number) if writing else after(seconds))
             share *= 0.9
@@ -260,7 +260,7 @@ class Target:
         return where, faults
 
     def _is_of(self, folder: Path, tree: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
-        """Whether the files that a record tells of are as in a tree."""
+        """Whether the files named in a record are those of a tree."""
         names = record["files"].values()
         return all((folder / name).exists() and content(folder / name) == tree.get(name) for name in names)
 
@@ -280,7 +280,7 @@ class Target:
         return faults
 
     def _differences(self, folder: Path) -> list[str]:
-        """How a folder differs from that of undisturbed work."""
+        """List the differences between a folder and that of undisturbed work."""
         found = files(folder)
         faults = [f"{name} is left behind" for name in found.keys() - self.end.keys()]
         faults += [f"{name} is missing" for name in self.end.keys() - found.keys()]
@@ -292,10 +292,10 @@ class Target:
 
 
 def kills(count: int, seed: int = 0, ways: Sequence[str] = tuple(WAYS)) -> dict[str, Counter[str]]:
-    """Kill and complete work, each way as often, and every other one while it writes.
+    """Kill and complete work, each way equally often, and every other time while it writes.
 
     Returns:
-        {way: how many kills "while writing" and "at a moment", and "faults"}; each fault is printed too.
+        {way: number of kills "while writing" and "at a moment", and "faults"}; each fault is printed too.
     """
     results: dict[str, Counter[str]] = {name: Counter() for name in ways}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What the fuzzer knows of each kind of file: honest examples, and how a user would have it read and shown."""
+"""The kinds of files for the fuzzer: valid examples, and how a user would read and show them."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class Kind:
     """One kind of file."""
 
     make: Callable[[Path], list[bytes]]
-    """Honest files, made with the help of an empty folder."""
+    """Make valid files with the help of an empty folder."""
     read: Callable[[Path], Any]
-    """Read the file at a path, and do nothing else; refuses with a NadaError."""
+    """Read the file at a path, and nothing else; refuses it with a NadaError."""
     use: Callable[[Any, Path], object] = lambda content, path: None
-    """Do what a user would do next with what was read."""
+    """Use the result as a user would next."""
     name: str = "file.safetensors"
-    """Under which the damaged file lies; readers go by endings here and there."""
+    """Name of the damaged file, as readers may use its ending."""
 
 
 def _written(save_to: Callable[[Path], object], folder: Path) -> bytes:
@@ -86,14 +86,14 @@ def _own_generators(folder: Path) -> list[bytes]:
 
 
 def _show(result: object) -> None:
-    """Everything that is printed is a few printable lines, or JSON."""
+    """Check that a printed text is a few printable lines, or JSON."""
     json.loads(strict_json(result), parse_constant=lambda name: 1 / 0)
     text = show_tree(escaped(result))
     assert all(line.isprintable() for line in text.split("\n")), text
 
 
 def _run(*arguments: object) -> None:
-    """A verb of the command line, which prints a few printable lines whatever happens."""
+    """Run a verb of the command line, which must print a few printable lines in any case."""
     printed = io.StringIO()
     with redirect_stdout(printed), redirect_stderr(printed):
         main([str(argument) for argument in arguments])
@@ -207,7 +207,7 @@ def _clip_config(folder: Path) -> list[bytes]:
 
 
 def _read_clip(path: Path) -> ClipEnsemble:
-    """The weights beside the configuration are honest; made once, for the honest configuration."""
+    """Valid weights beside a configuration; made once, for the valid configuration."""
     weights = path.parent / "open_clip_model.safetensors"
     if not weights.exists():
         import open_clip

@@ -1,7 +1,7 @@
-"""A sweep that is killed again and again: `python tests/fuzz/sweep_kills.py --kills 10`.
+"""Kill a sweep again and again: `python tests/fuzz/sweep_kills.py --kills 10`.
 
-SIGKILL ends it at random moments of its processor time; the same command then continues. In the end all weights,
-pictures and records must be those of an undisturbed sweep, times apart, and no job may have come to its end twice.
+SIGKILL ends it at random moments of its processor time; the same command then resumes it. In the end all weights,
+pictures and records must equal those of an undisturbed sweep, except for times, and no job may be finished twice.
 Needs a system that forks.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from kills import after, content, files, is_temporary, measured, run  # isort: skip  (it prepares the paths)
+from kills import after, content, files, is_temporary, measured, run  # isort: skip  (prepares the paths)
 
 from fuzz.ways import MODELS, make_models
 from nada.runs.folder import RunFolder
@@ -30,14 +30,14 @@ DEMO = ["--generator", "demo", "--clip", "demo", "--device", "cpu"]
 
 
 def command(models: Sequence[str], targets: int, seeds: int, iterations: int) -> list[str]:
-    """A sweep of the first targets and seeds."""
+    """Start a sweep of the first targets and seeds."""
     grid = ["--target", *TARGETS[:targets], "--seed", *map(str, range(seeds))]
     lengths = ["--source", "photo", "--iterations", str(iterations), "--batch", "2"]
     return ["sweep", *models, *grid, *lengths, "--quiet", "--together", "2", "--out", "run"]
 
 
 def noting_ends(folder: Path) -> None:
-    """Write a line for each job that has come to its end, by whichever process."""
+    """Write a line for each job that is finished, by whichever process."""
     save = RunFolder.save_record
 
     def noted(run: RunFolder, record: dict[str, object]) -> dict[str, object]:
@@ -74,17 +74,17 @@ def killed(folder: Path, words: list[str], kills: int, seed: int) -> list[str]:
     code, printed = run(words, wild, noting_ends)
     faults = [f"the last sweep ended with {code}: {printed}"] if code else []
     twice = [name for name, count in Counter((wild / ENDS).read_text().splitlines()).items() if count > 1]
-    faults += [f"{name} came to its end twice" for name in twice]
+    faults += [f"{name} was finished twice" for name in twice]
     return faults + differences(calm / "run", wild / "run")
 
 
 def seconds_in(path: Path) -> float:
-    """Seconds that `kills.measured` has written."""
+    """Seconds written by `kills.measured`."""
     return float(path.read_text().strip("[]").split(",")[1])
 
 
 def differences(calm: Path, wild: Path) -> list[str]:
-    """How the folder of a killed sweep differs from that of an undisturbed one."""
+    """List the differences between the folder of a killed sweep and that of an undisturbed one."""
     one, other = files(calm), {name: path for name, path in files(wild).items() if not is_temporary(name)}
     faults = [f"{name} is missing" for name in one.keys() - other.keys()]
     faults += [f"{name} is left behind" for name in other.keys() - one.keys()]

@@ -1,4 +1,4 @@
-"""A short run of the fuzzer over all kinds of files in every suite, and proof that it sees what it looks for."""
+"""A short run of the fuzzer over all kinds of files in every suite, and a check that it detects bad outcomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_damaged_files_of_every_kind(kind):
     ends = fuzz(56, seed=3, kinds=[kind])[kind]
     assert not [end for end in BAD if ends[end]]
     assert ends["refused"] > 20
-    assert ends["used"] > 0  # the damage hit what does not count
+    assert ends["used"] > 0  # the damage hit parts without effect
 
 
 @pytest.mark.slow
@@ -61,7 +61,7 @@ def test_damages_upon_damages_end():
     value, rng = {"a": [1, [2, [3]]]}, fuzzer.random.Random(0)
     for _ in range(2000):
         value = fuzzer.rewritten(value, rng)
-        if len(fuzzer.places(value)) > 1000:  # a copy of a part inside another one, often enough
+        if len(fuzzer.places(value)) > 1000:  # copies of a part inside another one add up
             value = {"a": [1, [2, [3]]]}
 
 

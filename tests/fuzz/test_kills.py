@@ -1,4 +1,4 @@
-"""A few kills of verbs and nodes that write, and proof that they show what must not happen; `kills.py` makes many."""
+"""A few kills of verbs and nodes that write, and a check that faults are detected; `kills.py` makes many kills."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [
 
 
 def python(*arguments: str) -> tuple[int, str]:
-    """Run Python in a process of its own, as one that forks must not have used threads before."""
+    """Run Python in a separate process, as a process that forks must not have used threads before."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=FOLDER)
     return done.returncode, done.stdout + done.stderr
 

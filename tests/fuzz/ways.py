@@ -1,4 +1,4 @@
-"""Ways to write files that `kills.py` kills: verbs of the command line, and what nodes do with their store."""
+"""Ways to write files that `kills.py` kills: verbs of the command line, and the work of nodes with their store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from nada.training.config import AdaptConfig
 
 Work = list[str] | Callable[[], None]
 """Arguments of `nada`; or a function that works in the current folder, where doing it again completes it."""
-STORE = Path("store")  # of the nodes' runs
+STORE = Path("store")  # folder of the nodes' runs
 MODELS = ["--generator", "base.pt", "--clip", "clip", "--device", "cpu"]
 TEXTS = ["--source", "photo", "--target", "sketch"]
 ADAPT = ["adapt", *MODELS, *TEXTS, "--batch", "1", "--layers", "3", "--iterations", "6", "--quiet", "--out", "run"]
@@ -45,13 +45,13 @@ MAPPER = ["mapper", *MODELS, *EDIT, "--batch", "1"]
 
 @dataclass(frozen=True)
 class Way:
-    """Something to kill, in a folder with the models."""
+    """Work to kill, in a folder with the models."""
 
     work: Work
     before: tuple[Work, ...] = ()
-    """What was done before, undisturbed."""
+    """Work to do before, undisturbed."""
     resume: list[str] | None = None
-    """The command that completes it, where that is not the same one."""
+    """Command that completes it, if it is not the same one."""
 
 
 def adapt_on_node(steps: int = 6, seed: int = 0, limit: int = 1 << 30, cancelled_after: int | None = None) -> None:
@@ -59,9 +59,9 @@ def adapt_on_node(steps: int = 6, seed: int = 0, limit: int = 1 << 30, cancelled
 
     Args:
         steps: iterations of the run.
-        seed: of its random draws; another seed is another run.
-        limit: bytes that the store keeps beside this run.
-        cancelled_after: the step after which Cancel is pressed.
+        seed: seed of its random draws; another seed is another run.
+        limit: bytes that the store keeps besides this run.
+        cancelled_after: number of the step after which Cancel is pressed.
     """
     config = AdaptConfig("photo", "sketch", batch=1, layers=3, iterations=steps, seed=seed)
     with mock.patch("nada.runs.kept_run.RunStore", partial(RunStore, limit=limit)):
@@ -120,7 +120,7 @@ WAYS = {
 
 
 def make_models(folder: Path) -> None:
-    """Generators, a style, a photo and a CLIP, all tiny."""
+    """A generator, its adaptation, a style, a photo and a CLIP, all tiny."""
     base = alive(GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2))
     adapted = moved(base)
     save_rosinality(base, folder / "base.pt")

@@ -1,4 +1,4 @@
-"""A second family of generators works everywhere, with no change in losses, runs, styles or nodes."""
+"""A second family of generators works everywhere, without changes in losses, runs, styles or nodes."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_nodes(host, toy, clip):
 
 
 def test_the_toy_has_no_more_than_the_contract(toy):
-    """Else it would not show that the contract suffices."""
+    """Otherwise the toy family would not prove that the contract suffices."""
     promised = {name for name in vars(Generator) if not name.startswith("_")} | set(Generator.__annotations__)
     own = {name for name in vars(ToyGenerator) if not name.startswith("_")}
     assert own <= promised
@@ -120,8 +120,8 @@ def test_the_toy_has_no_more_than_the_contract(toy):
 
 
 def test_only_checkpoints_and_the_public_names_know_a_family():
-    """Beside them the latent mapper, which is built from StyleGAN2's fully connected layers as in the paper, and the
-    check of what a style file says of its base.
+    """Exceptions are the latent mapper, which is built from StyleGAN2's fully connected layers as in the paper, and the
+    check of the base in a style file.
     """
     allowed = {"nada/stylegan2", "nada/checkpoint", "nada/__init__.py", "nada/text_edits/mapper.py"}
     allowed |= {"nada/styles/files.py"}

@@ -1,10 +1,10 @@
-"""The readers under a coverage-guided fuzzer.
+"""Fuzz the readers guided by coverage.
 
     pip install atheris
     python tests/helpers/checkpoint_atheris.py -runs=9999
 
-It starts from the honest files of `checkpoint_fuzz`, and keeps every damaged one that reaches new code. The rules are
-the same. Options are libFuzzer's; a folder as first argument keeps what was found, from one run to the next.
+It starts from the valid files of `checkpoint_fuzz`, and keeps every damaged file that reaches new code. The rules are
+the same. Options are libFuzzer's; a folder as first argument stores the found files between runs.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from helpers.checkpoint_fuzz import Guard, corpus
 
 with atheris.instrument_imports(include=["nada.checkpoint"]):
     for name in [name for name in sys.modules if name.startswith("nada.checkpoint")]:
-        del sys.modules[name]  # imported above without instruments
+        del sys.modules[name]  # imported above without instrumentation
     from nada.checkpoint import load_generator
 
 from nada.errors import CheckpointError
 
-SECONDS = 10  # for one file, on an idle machine
+SECONDS = 10  # limit for one file, on an idle machine
 
 
 def main() -> None:

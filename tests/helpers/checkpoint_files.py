@@ -1,4 +1,4 @@
-"""Writers of other projects' checkpoint formats, for tests, which turn one of our generators into such a file."""
+"""Writers of other projects' checkpoint formats for tests, which convert one of our generators to such a file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def small_generator(resolution: int = 16, seed: int = 1, **fields) -> Generator:
 
 
 def rosinality_names(generator: Generator) -> OrderedDict:
-    """The generator's tensors as rosinality's `g_ema` has them."""
+    """The generator's tensors by the names of rosinality's `g_ema`."""
     out = OrderedDict()
     for name, tensor in generator.state_dict().items():
         if m := re.fullmatch(r"mapping\.fc(\d+)\.(weight|bias)", name):
@@ -85,7 +85,7 @@ def _rosinality_layer(resolution: int, layer: str, field: str, tensor: Tensor) -
 def rosinality_checkpoint(
     generator: Generator, latent_avg: bool = True, noises: bool = True, training: bool = False
 ) -> dict:
-    """What rosinality's converter (or, with `training`, its training script) gives to torch.save."""
+    """The object that rosinality's converter (or, with `training`, its training script) passes to torch.save."""
     names = rosinality_names(generator)
     if not noises:
         names = OrderedDict((name, tensor) for name, tensor in names.items() if not name.startswith("noises."))
@@ -103,7 +103,7 @@ def rosinality_checkpoint(
 
 
 def encoder_checkpoint(generator: Generator, average: Tensor | None = None) -> dict:
-    """What pSp, e4e and ReStyle give to torch.save: an encoder, the generator as its decoder, and an average latent."""
+    """The object that pSp, e4e and ReStyle pass to torch.save: encoder, generator as decoder, and average latent."""
     names = {f"decoder.{name}": tensor for name, tensor in rosinality_names(generator).items()}
     names |= {"encoder.input_layer.0.weight": torch.zeros(4, 3, 3, 3), "encoder.body.0.shortcut_layer.0.weight": FILTER}
     average = generator.mapping.w_avg.repeat(generator.num_ws, 1) if average is None else average
@@ -111,7 +111,7 @@ def encoder_checkpoint(generator: Generator, average: Tensor | None = None) -> d
 
 
 def torch_bytes(value: object, legacy: bool = False) -> bytes:
-    """A torch file, as zip or as before PyTorch 1.6."""
+    """A torch file, as zip or in the format before PyTorch 1.6."""
     buffer = io.BytesIO()
     torch.save(value, buffer, _use_new_zipfile_serialization=not legacy)
     return buffer.getvalue()
@@ -122,7 +122,7 @@ def torch_bytes(value: object, legacy: bool = False) -> bytes:
 
 @contextlib.contextmanager
 def nvidia_package() -> Iterator[types.SimpleNamespace]:
-    """Modules named as NVIDIA's, importable only inside the context."""
+    """Modules named like NVIDIA's, importable only inside the context."""
 
     class EasyDict(dict):
         pass
@@ -145,7 +145,7 @@ def nvidia_package() -> Iterator[types.SimpleNamespace]:
 
 
 class PersistentNetwork:
-    """Pickles as NVIDIA's persistent classes do: their source code, class name, and attributes."""
+    """Object that pickles as NVIDIA's persistent classes do: source code, class name, and attributes."""
 
     def __init__(self, package: types.SimpleNamespace, class_name: str, state: dict, source: str):
         self.package, self.meta = package, {"type": "class", "version": 6, "module_src": source}
@@ -165,11 +165,11 @@ def nvidia_bytes(
     """A network pickle of stylegan2-ada-pytorch.
 
     Args:
-        generator: stored as G_ema, and with other weights as G.
-        protocol: of pickle.
-        source: what the file claims to be the source code of its classes.
+        generator: generator to store as G_ema and, with other weights, as G.
+        protocol: protocol of pickle.
+        source: claimed source code of the file's classes.
         extra: further entries of the file.
-        changes: of attributes, for every module that has them ("architecture", "activation", ...).
+        changes: changed attributes, in every module that has them ("architecture", "activation", ...).
     """
     with nvidia_package() as package:
         network = _nvidia_modules(package, generator, source, changes)
@@ -181,7 +181,7 @@ def nvidia_bytes(
 def _nvidia_modules(
     package: types.SimpleNamespace, generator: Generator, source: str, changes: dict
 ) -> PersistentNetwork:
-    """The tree of modules that the dotted names describe, each with the attributes that NVIDIA's have."""
+    """The tree of modules described by dotted names, each with the attributes of NVIDIA's."""
     config, tree = generator.config, {}
     tensors = dict(generator.state_dict())
     for name in [n for n in tensors if re.fullmatch(r".*\.(conv[01]\.bias|torgb\.bias|skip\.weight)", n)]:
@@ -247,14 +247,14 @@ def tensorflow_bytes(
     """A network pickle of NVlabs/stylegan2 or stylegan2-ada: the generator as Gs.
 
     Args:
-        generator: of any architecture; one of "orig" can be written as the growing networks of configs B to D were.
-        protocol: of pickle.
-        growing: the to-RGB layers have the names that they have there, and there is one more.
-        lod: the level of detail that is still missing while they grow.
-        alone: the file is Gs, and not a tuple with it.
-        pixels: blocks are called by height and width, as in the repositories that first made other forms.
-        convert: done to every array.
-        arguments: of the network, beside those that follow from its config.
+        generator: generator of any architecture; "orig" can be written like growing networks of configs B to D.
+        protocol: protocol of pickle.
+        growing: whether to name the to-RGB layers as in growing networks, with an additional one.
+        lod: remaining level of detail of a growing network.
+        alone: whether the file is Gs, instead of a tuple with it.
+        pixels: whether blocks are named by height and width, as in the repositories that first made other forms.
+        convert: function applied to every array.
+        arguments: arguments of the network, besides those that follow from its config.
     """
     with tensorflow_package() as network:
         known = {"conv_clamp": generator.config.conv_clamp, "architecture": generator.config.architecture}
@@ -294,7 +294,7 @@ def tensorflow_package() -> Iterator[type]:
 def _tensorflow_network(
     network: type, generator: Generator, arguments: dict, growing: bool, lod: float, pixels: bool, convert: Callable
 ):
-    """The generator as three networks: what is in the outer one, and the two inside."""
+    """The generator as three networks: contents of the outer one, and the two inside."""
     parts: dict[str, list] = {"": [("lod", np.float32(lod))], "mapping": [], "synthesis": []}
     for name, tensor in generator.state_dict().items():
         part, variable, array = _tensorflow_variable(name, tensor.numpy())
@@ -310,7 +310,7 @@ def _tensorflow_network(
 
 
 def _tensorflow_variable(name: str, array: np.ndarray) -> tuple[str, str, np.ndarray]:
-    """Which network, the variable's name there, and its value."""
+    """Network, name there, and value of a variable."""
     if name == "mapping.w_avg":
         return "", "dlatent_avg", array
     if m := re.fullmatch(r"mapping\.(?:fc(\d+)|embed)\.(\w+)", name):
@@ -325,7 +325,7 @@ def _tensorflow_variable(name: str, array: np.ndarray) -> tuple[str, str, np.nda
     theirs = {"conv0": "Conv0_up", "conv1": "Conv1" if resolution > 4 else "Conv", "torgb": "ToRGB", "skip": "Skip"}
     scope = f"{resolution}x{resolution}/{theirs[layer]}"
     if field == "noise_strength":
-        return "synthesis", f"{scope}/noise_strength", array[()]  # a NumPy number, as TensorFlow gives
+        return "synthesis", f"{scope}/noise_strength", array[()]  # a NumPy number, as from TensorFlow
     if field == "affine.bias":
         return "synthesis", f"{scope}/mod_bias", array - 1
     if field == "affine.weight":
@@ -346,7 +346,7 @@ def put(folder: Path, data: bytes) -> Path:
 
 
 def refused(folder: Path, data: bytes) -> str:
-    """The sentence that refuses a file; loading ends with nothing else, after little work."""
+    """The sentence with which a file is refused, without further effects and after little work."""
     with little_work(), pytest.raises(CheckpointError) as error:
         load_generator(put(folder, data))
     assert "\n" not in str(error.value)
@@ -354,5 +354,5 @@ def refused(folder: Path, data: bytes) -> str:
 
 
 def containers(value: object) -> list[bytes]:
-    """The value in each of the containers that are pickles."""
+    """The value in each container that is a pickle."""
     return [pickle.dumps(value), torch_bytes(value), torch_bytes(value, legacy=True)]

@@ -1,9 +1,8 @@
-"""A fuzzer of the readers: `python tests/helpers/checkpoint_fuzz.py --count 100000`.
+"""Fuzz the checkpoint readers: `python tests/helpers/checkpoint_fuzz.py --count 100000`.
 
-It takes honest files of every format, which it makes from random weights, damages them in the ways below, and loads the
-results through the usual door. Each load must end in a generator or in a CheckpointError, after little work, without
-importing, compiling, starting or writing anything, and the process must not grow. The n-th file of a seed is always the
-same one.
+It takes valid files of every format, made from random weights, damages them in the ways below, and loads the results
+as usual. Each load must end in a generator or in a CheckpointError, after little work, without importing, compiling,
+starting or writing anything, and the process must not grow. The n-th file of a seed is always the same one.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ from helpers.effort import little_work, peak_memory
 from nada.checkpoint import load_generator, save_generator
 from nada.errors import CheckpointError
 
-MEGABYTES = 300  # by which the process may grow, however many files it reads
+MEGABYTES = 300  # limit of the process's growth, however many files it reads
 FORBIDDEN = ("import", "exec", "compile", "os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen")
 FORBIDDEN += ("socket.connect", "socket.getaddrinfo", "ctypes.dlopen", "os.remove", "os.rename", "os.mkdir")
 
-# What damage inserts: instructions and names of pickles, sizes that lie, marks of containers.
+# Tokens that damage inserts: instructions and names of pickles, wrong sizes, marks of containers.
 OPCODES = b"().012NKMJGXTUCBRbtl]}aesudqrhjcoQ0\x80\x81\x85\x88\x8a\x8e\x91\x92\x93\x94\x95\x96"
 TOKENS = [bytes([code]) for code in OPCODES]
 TOKENS += [b"cos\nsystem\n", b"cbuiltins\neval\n", b"X\x02\x00\x00\x00ls\x85R", b"h\x00", b"\x80\x04"]
@@ -54,7 +53,7 @@ TOKENS += [b"[" * 200, b'{"a":' * 50, b"1e999", b"NaN"]
 
 
 def corpus(folder: Path) -> list[bytes]:
-    """Honest files of every format and container."""
+    """Make valid files of every format and container."""
     generator = small_generator(8)
     save_generator(generator, folder / "own")
     checkpoint = rosinality_checkpoint(generator)
@@ -71,7 +70,7 @@ def corpus(folder: Path) -> list[bytes]:
 
 
 def _place(data: bytearray, rng: random.Random) -> int:
-    """Anywhere, but twice as often near the ends, where containers describe themselves."""
+    """Random place, twice as often close to the ends, where containers describe themselves."""
     edge = min(len(data), 3000)
     where = rng.random()
     if where < 1 / 3:
@@ -80,56 +79,56 @@ def _place(data: bytearray, rng: random.Random) -> int:
 
 
 def flip(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
-    """One bit."""
+    """Flip one bit."""
     data[_place(data, rng)] ^= 1 << rng.randrange(8)
 
 
 def overwrite(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
-    """A few bytes, with anything."""
+    """Overwrite a few bytes."""
     place = _place(data, rng)
     data[place : place + rng.choice([1, 2, 4, 8])] = rng.randbytes(rng.choice([1, 2, 4, 8]))
 
 
 def count(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
-    """A number, a little more or less, or a large one."""
+    """Change a number: a little smaller or larger, or huge."""
     place, size = _place(data, rng), rng.choice([1, 2, 4, 8])
     number = int.from_bytes(data[place : place + size], "little") + rng.choice([-1, 1, 16, 1 << 7, 1 << 15, 1 << 31])
     data[place : place + size] = (number % (1 << 8 * size)).to_bytes(size, "little")
 
 
 def insert(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
-    """A token, sometimes many times."""
+    """Insert a token, sometimes many times."""
     place = _place(data, rng)
     data[place:place] = rng.choice(TOKENS) * rng.choice([1, 1, 1, 3, 1000])
 
 
 def replace(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
-    """A token in place of what was there."""
+    """Overwrite with a token."""
     place, token = _place(data, rng), rng.choice(TOKENS)
     data[place : place + len(token)] = token
 
 
 def delete(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
-    """A stretch."""
+    """Delete a stretch."""
     place = _place(data, rng)
     del data[place : place + rng.choice([1, 4, 30, 500])]
 
 
 def repeat(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
-    """A stretch of the file once more, elsewhere."""
+    """Insert a stretch of the file at another place."""
     begin, place = _place(data, rng), _place(data, rng)
     data[place:place] = data[begin : begin + rng.choice([4, 30, 500, 5000])]
 
 
 def splice(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
-    """A stretch of another file."""
+    """Insert a stretch of another file."""
     other = rng.choice(others)
     begin, place, size = rng.randrange(len(other)), _place(data, rng), rng.choice([30, 500, 5000])
     data[place : place + size] = other[begin : begin + size]
 
 
 def cut(data: bytearray, rng: random.Random, others: list[bytes]) -> None:
-    """The end."""
+    """Cut off the end."""
     del data[_place(data, rng) :]
 
 
@@ -138,7 +137,7 @@ DAMAGES: list[Damage] = [flip, overwrite, count, insert, replace, delete, repeat
 
 
 def mutated(files: list[bytes], seed: int, number: int) -> bytes:
-    """The n-th file of a seed."""
+    """Make the n-th damaged file of a seed."""
     rng = random.Random(f"{seed} {number}")
     data = bytearray(rng.choice(files))
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
@@ -148,7 +147,7 @@ def mutated(files: list[bytes], seed: int, number: int) -> bytes:
 
 
 class Guard:
-    """Watches for what a reader of data never does. Python keeps audit hooks forever, so there is one, switched on."""
+    """Hook that detects what a reader must never do. Python keeps audit hooks forever, so it can be switched."""
 
     def __init__(self) -> None:
         self.on = False
@@ -161,7 +160,7 @@ class Guard:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Switched on for a while."""
+        """Context in which the hook is switched on."""
         self.on = True
         try:
             yield
@@ -178,23 +177,23 @@ def fuzz(count: int, seed: int = 0, first: int = 0, report: Callable[[int, Count
     """Load `count` files.
 
     Args:
-        count: how many.
-        seed: of the damages.
-        first: number of the first one, to look at one again.
-        report: called every thousand files with how many were read and what became of them.
+        count: number of files.
+        seed: seed of the damage.
+        first: number of the first file, to repeat a single one.
+        report: called every thousand files with the number of files and their outcomes.
 
     Returns:
-        How many ended how: {"generator": ..., "refused": ..., "slowest in ms": ..., "grown by MB": ...}.
+        {"generator": number, "refused": number, "slowest in ms": ..., "grown by MB": ...}.
 
     Raises:
-        AssertionError: a file was slow, made the process grow, or made the reader do something it must not.
-        Exception: whatever else the reader let out; the message of its note has the file's number.
+        AssertionError: a file was slow, made the process grow, or made the reader do something forbidden.
+        Exception: any other error of the reader; its note has the file's number.
     """
     guard, outcomes = Guard(), Counter()
     with tempfile.TemporaryDirectory() as folder:
         files = corpus(Path(folder))
         path = Path(folder) / "model"
-        for data in files:  # honest ones load; this also imports what torch imports late
+        for data in files:  # valid files must load; this also imports what torch imports late
             path.write_bytes(data)
             load_generator(path)
         before = peak_memory()

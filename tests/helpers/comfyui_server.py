@@ -1,4 +1,4 @@
-"""A real ComfyUI for tests: COMFYUI_PATH names a checkout whose requirements this Python has."""
+"""Run a real ComfyUI in tests: COMFYUI_PATH names a checkout whose requirements this Python has."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ TEMPLATES = {
     "dog_to_pig": "13 Dogs to pigs 512px",
 }
 HOME = os.environ.get("COMFYUI_PATH")
-PACK = "StyleGAN-NADA.test"  # a dot and a hyphen: names that no absolute import survives
+PACK = "StyleGAN-NADA.test"  # with a dot and a hyphen, so that no absolute import of the pack works
 CONTROL = {"fixed", "increment", "decrement", "randomize"}
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 CHOICE = "COMFY_DYNAMICCOMBO_V3"  # a combo whose entries have inputs of their own
 MUTED, BYPASSED = 2, 4
 FILE_FIELDS = ("filename", "subfolder", "type")
 NOTES = {"Note", "MarkdownNote"}
-START_LIMIT, RUN_LIMIT = 1800, 3600  # seconds, far more than a busy machine takes: only so that a hang ends
+START_LIMIT, RUN_LIMIT = 1800, 3600  # seconds, far more than a busy machine needs: only to end a hang
 
 
 class Client:
-    """Talks to a ComfyUI.
+    """Client of a ComfyUI.
 
     Args:
-        address: host and port.
+        address: its host and port.
     """
 
     def __init__(self, address: str):
@@ -65,7 +65,7 @@ class Client:
         return json.loads(self.bytes("/prompt", {"prompt": prompt, "client_id": client, **options}))["prompt_id"]
 
     def result(self, prompt_id: str, limit: float = RUN_LIMIT) -> dict:
-        """The history of a prompt once it is over, within so many seconds."""
+        """Wait for the end of a prompt, within `limit` seconds; returns its history."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
             if history := self.get(f"/history/{prompt_id}"):
@@ -74,19 +74,19 @@ class Client:
         raise TimeoutError(f"the prompt did not end within {limit:.0f} seconds")
 
     def files(self, result: dict, node: str) -> list[bytes]:
-        """What a node shows or has saved."""
+        """Texts or files that a node shows or has saved."""
         shown = result["outputs"][node]["images"]
         return [
             self.bytes("/view?" + urlencode({key: i[key] for key in ("filename", "subfolder", "type")})) for i in shown
         ]
 
     def pictures(self, result: dict, node: str) -> list[Image.Image]:
-        """The same as pictures."""
+        """Pictures that a node shows or has saved."""
         return [Image.open(io.BytesIO(data)).convert("RGB") for data in self.files(result, node)]
 
 
 class Server(Client):
-    """A ComfyUI of our own, with nothing in it but this pack."""
+    """Run a ComfyUI with only this pack."""
 
     def __init__(self, base: Path):
         with socket.socket() as free:
@@ -124,12 +124,12 @@ class Server(Client):
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def template(self, name: str) -> dict:
-        """One of the pack's workflows, as the editor gets it."""
+        """One of the pack's workflows, as the editor receives it."""
         return self.get(f"/api/workflow_templates/{PACK}/{quote(TEMPLATES[name])}.json")
 
 
 def to_prompt(workflow: dict, object_info: dict) -> dict:
-    """A workflow as the editor saves it -> a prompt as the server runs it."""
+    """Convert a workflow in the editor's format to a prompt in the server's."""
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt = {}
     for node in workflow["nodes"]:
@@ -142,12 +142,12 @@ def to_prompt(workflow: dict, object_info: dict) -> dict:
 
 
 def widget_inputs(values: list, groups: dict, prefix: str = "") -> dict:
-    """Values lie in the order of the inputs; a seed's is followed by what to do with it after a run.
+    """Assign values in the order of the inputs; a seed's value is followed by its control after a run.
 
     Args:
-        values: what is used is taken out.
-        groups: the inputs that a node has, required ones and optional ones.
-        prefix: of their names.
+        values: list of values, from which used ones are removed.
+        groups: required and optional inputs of a node.
+        prefix: prefix of their names.
     """
     inputs = {}
     for name, spec in all_inputs(groups).items():
@@ -164,5 +164,5 @@ def widget_inputs(values: list, groups: dict, prefix: str = "") -> dict:
 
 
 def all_inputs(groups: dict) -> dict:
-    """Of a node, the required ones first."""
+    """Inputs of a node, the required ones first."""
     return {**groups.get("required", {}), **groups.get("optional", {})}

@@ -1,4 +1,4 @@
-"""Small discriminators, and writers of the files in which other projects keep theirs."""
+"""Make small discriminators, and files in which other projects store them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def alive(resolution: int = 16, seed: int = 3, **fields) -> Discriminator:
 
 
 def rosinality_names(discriminator: Discriminator) -> dict[str, Tensor]:
-    """The tensors as rosinality's `d` has them."""
+    """The discriminator's tensors by the names of rosinality's `d`."""
     blocks = len(discriminator.config.channels) - 1
     out = {}
     for name, tensor in discriminator.state_dict().items():
@@ -48,7 +48,7 @@ def rosinality_names(discriminator: Discriminator) -> dict[str, Tensor]:
 
 
 def nvidia_bytes(discriminator: Discriminator, extra: dict | None = None, **changes) -> bytes:
-    """A pickle that has it as "D"."""
+    """Pickle with the discriminator as "D"."""
     config, tree = discriminator.config, {}
     for name, tensor in discriminator.state_dict().items():
         *path, leaf = name.split(".")

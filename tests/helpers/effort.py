@@ -1,4 +1,4 @@
-"""How much work and memory something takes, told in ways that mean the same on slow, fast and busy machines."""
+"""Measure work and memory in units that are comparable on slow, fast and busy machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMIT = 4000
 
 @cache
 def unit() -> float:
-    """Processor time, in seconds, that this machine takes for a million rounds of a small loop."""
+    """Seconds of processor time that this machine needs for a million rounds of a small loop."""
     times = []
     for _ in range(3):
         start = time.thread_time()
@@ -27,9 +27,9 @@ def unit() -> float:
 
 @contextmanager
 def little_work() -> Iterator[None]:
-    """Fail a block that takes more than `LIMIT` units of this thread's processor time.
+    """Fail if a block takes more than `LIMIT` units of this thread's processor time.
 
-    Objects that earlier tests left are hidden from the garbage collector, whose passes over them would be counted too.
+    Objects of earlier tests are hidden from the garbage collector, whose passes over them would be counted too.
     """
     allowed = LIMIT * unit()
     gc.freeze()
@@ -43,7 +43,7 @@ def little_work() -> Iterator[None]:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held in memory so far; 0 where the system does not tell."""
+    """Peak memory of this process so far in bytes; 0 where the system does not measure it."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows

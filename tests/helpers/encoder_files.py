@@ -1,4 +1,4 @@
-"""Writers of small files of encoders, as the scripts of pSp, e4e and ReStyle give them to torch.save, for tests."""
+"""Write small encoder files for tests, as the scripts of pSp, e4e and ReStyle pass them to torch.save."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tensors = dict[str, Tensor]
 
 
 class Random:
-    """Random tensors by the names that the authors' files have."""
+    """Random tensors by the names in the authors' files."""
 
     def __init__(self, seed: int = 0):
         self.rng, self.tensors = torch.Generator().manual_seed(seed), {}
@@ -43,7 +43,7 @@ class Random:
 
 
 def file_tensors(trunk: str, pyramid: bool, channels: int, num_ws: int, w_dim: int, seed: int = 0) -> Tensors:
-    """The encoder's part of a file."""
+    """The encoder's entry of a file."""
     random = Random(seed)
     if trunk == "ir_se":
         random.weight("input_layer.0.weight", WIDTHS[0], channels, 3, 3)
@@ -92,7 +92,7 @@ def file_tensors(trunk: str, pyramid: bool, channels: int, num_ws: int, w_dim: i
 
 
 def encoder_contents(generator: Generator, kind: str, options: dict | None = None, num_ws: int | None = None) -> dict:
-    """What the authors' training script gives to torch.save, in small."""
+    """A small version of the object that the authors' training script passes to torch.save."""
     encoder_type, trunk, pyramid, channels = KINDS_OF_FILES[kind]
     rows = num_ws or generator.num_ws
     tensors = file_tensors(trunk, pyramid, channels, rows, generator.config.w_dim)

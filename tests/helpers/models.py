@@ -1,4 +1,4 @@
-"""Random models that every test can afford."""
+"""Small random models for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TINY_CLIP = {
 
 
 def alive(config: GeneratorConfig, seed: int = 0) -> Generator:
-    """A random generator in which nothing is zero: biases, noise strengths and the average w count too."""
+    """A random generator without zeros: biases, noise strengths and the average w have an effect too."""
     torch.manual_seed(seed)
     generator = Generator(config)
     with torch.no_grad():
@@ -35,7 +35,7 @@ def alive(config: GeneratorConfig, seed: int = 0) -> Generator:
 
 
 def moved(base: Generator, names: str = "", size: float = 0.1, seed: int = 5) -> Generator:
-    """A copy whose synthesis parameters with `names` in their names are a little elsewhere."""
+    """A copy in which the synthesis parameters with any of `names` in their names are slightly changed."""
     adapted, rng = copy.deepcopy(base), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in adapted.synthesis.named_parameters():

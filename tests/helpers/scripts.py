@@ -1,4 +1,4 @@
-"""Imports of scripts that are not part of the package."""
+"""Import scripts that are not part of the package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def importable(*folders: Path) -> Iterator[None]:
-    """Make the scripts of folders importable by their bare names, which scripts of other folders have too."""
+    """Make the scripts of folders importable by their bare names, even if scripts of other folders have the same."""
     names = {path.stem for folder in folders for path in folder.glob("*.py")}
     others = _unload(names)
     paths = [str(folder) for folder in folders]
@@ -25,7 +25,7 @@ def importable(*folders: Path) -> Iterator[None]:
 
 
 def _unload(names: set[str]) -> dict[str, object]:
-    """Take modules out of `sys.modules`, and return them by name."""
+    """Remove modules from `sys.modules`, and return them by name."""
     found = {name: module for name, module in sys.modules.items() if name.split(".")[0] in names}
     for name in found:
         del sys.modules[name]

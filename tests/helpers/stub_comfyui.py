@@ -1,4 +1,4 @@
-"""Just enough of ComfyUI's modules to import the nodes and to call them, where there is no ComfyUI."""
+"""Stand-in for ComfyUI's modules, sufficient to import and call the nodes without ComfyUI."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 
 
 class Cancelled(BaseException):
-    """As ComfyUI's own: no Exception, so that only `finally` sees it."""
+    """ComfyUI's interrupt: not an Exception, so that only `finally` notices it."""
 
 
 class OldCancelled(Exception):
-    """As ComfyUI's own was in earlier versions that are supported too."""
+    """The interrupt of earlier supported versions of ComfyUI, an Exception."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Socket:
         return self.type in ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN", DYNAMIC_COMBO)
 
     def nested(self) -> list[Socket]:
-        """The inputs of the entries of a dynamic combo, which the frontend shows for the chosen entry only."""
+        """Inputs of the entries of a dynamic combo, which the frontend shows only for the chosen entry."""
         return [inner for entry in self.options["options"] for inner in entry.inputs] if self.is_dynamic else []
 
     @property
@@ -50,7 +50,7 @@ class Socket:
 
 @dataclass
 class Schema:
-    """The options that ComfyUI 0.8.0 has, so that a newer one would fail here."""
+    """Options that ComfyUI 0.8.0 supports, so that a newer one fails here."""
 
     node_id: str
     display_name: str = ""
@@ -70,26 +70,26 @@ class Choice:
 
 
 class Node:
-    """Base class of nodes. ComfyUI tells an output node the prompt that runs, {id: {"class_type", "inputs"}}."""
+    """Base class of nodes. ComfyUI passes the running prompt to output nodes, {id: {"class_type", "inputs"}}."""
 
     hidden = SimpleNamespace(prompt=None)
 
 
 class NodeOutput:
-    """What a node returns."""
+    """Return value of a node."""
 
     def __init__(self, *args: Any, ui: Any = None):
         self.args, self.ui = args, ui
 
 
 class Host:
-    """What the nodes did to the host, and what it does to them."""
+    """The host's behavior towards the nodes, and a record of theirs."""
 
     def __init__(self, folder: Path):
         self.folder, self.texts, self.progress = folder, [], []
-        self.cancel_after: int | None = None  # progress updates
+        self.cancel_after: int | None = None  # number of progress updates
         self.cancelled: type[BaseException] = Cancelled
-        self.device = torch.device("cpu")  # where ComfyUI computes
+        self.device = torch.device("cpu")  # ComfyUI's compute device
 
     def check(self) -> None:
         if self.cancel_after is not None and len(self.progress) >= self.cancel_after:
@@ -112,7 +112,7 @@ def dynamic_combo(id: str, options: list[Choice], **rest: Any) -> Socket:
 
 
 def modules(host: Host) -> dict[str, ModuleType]:
-    """The stand-ins by module name."""
+    """The stand-in modules by name."""
 
     def module(name: str, **contents: Any) -> ModuleType:
         made = ModuleType(name)
@@ -198,7 +198,7 @@ def folder_module(module: Any, folder: Path) -> ModuleType:
         raise FileNotFoundError(f"Model in folder '{name}' with filename '{file}' not found.")
 
     def save_path(prefix: str, root: str) -> tuple[str, str, int, str, str]:
-        """As ComfyUI's: the counter is one more than the highest of the files that begin with the same name."""
+        """As in ComfyUI, the counter is one more than the highest of the files whose names begin the same."""
         target = Path(root, prefix)
         target.parent.mkdir(parents=True, exist_ok=True)
         numbers = (re.match(re.escape(target.name) + r"_(\d+)_", path.name) for path in target.parent.iterdir())
@@ -219,7 +219,7 @@ def folder_module(module: Any, folder: Path) -> ModuleType:
 
 
 def load_pack(name: str = PACK) -> ModuleType:
-    """The repository as ComfyUI imports it, under a name of ComfyUI's choice. The library stays the same one."""
+    """Import the repository as ComfyUI does, under a name of ComfyUI's choice. The library stays the same module."""
     ours = {key: module for key, module in sys.modules.items() if key.split(".")[0] == nada.__name__}
     sys.modules |= {f"{name}.{key}": module for key, module in ours.items()}
     spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
@@ -230,6 +230,6 @@ def load_pack(name: str = PACK) -> ModuleType:
 
 
 def forget_pack(name: str = PACK) -> None:
-    """Undo `load_pack`, so that the next one sees the modules anew."""
+    """Undo `load_pack`, so that the next call imports the modules again."""
     for key in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
         del sys.modules[key]

@@ -1,4 +1,4 @@
-"""A second family of generators, a few layers large: it fulfils the contract and has nothing else of StyleGAN2."""
+"""A second family of generators with a few layers, which fulfils the contract and has nothing else of StyleGAN2."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class ToySynthesis(nn.Module):
 
 
 class ToyGenerator(nn.Module):
-    """16 px, three codes: for two convolutions and the colors."""
+    """A generator of 16 px with three codes: two for convolutions and one for the colors."""
 
     family = "toy"
 

@@ -1,4 +1,4 @@
-"""Codes and directions from files of many writers, and files that are neither."""
+"""Codes and directions from files of many projects, and files of other kinds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nada.latents.directions import load_direction
 from nada.latents.files import load_latents
 from nada.stylegan2 import Generator
 
-W = 20  # of the generator `small`, which takes 8 codes
+W = 20  # size of a code of the generator `small`, which takes 8 codes
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -27,7 +27,7 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def written(folder: Path, name: str, value: Any) -> Path:
-    """The value in a file, by the writer that the name's ending asks for."""
+    """Write a value to a file, in the format of its ending."""
     path = folder / name
     match path.suffix:
         case ".npy":
@@ -51,7 +51,7 @@ def written(folder: Path, name: str, value: Any) -> Path:
 @pytest.mark.parametrize("shape", [(W,), (1, W), (8, W), (1, 8, W)])
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.pt", "a.legacy", "a.pkl", "a.safetensors"])
 def test_a_direction_in_any_file(tmp_path, name, shape):
-    """The paper's own, e4e's and InterFaceGAN's are [1, 512] and [1, 18, 512], as torch or NumPy files."""
+    """Directions in the shapes of the paper's own, e4e's and InterFaceGAN's files, by torch or NumPy."""
     step = numbers(*shape)
     numpy = name.endswith((".npy", ".npz", ".pkl"))
     value = step.numpy() if numpy else step
@@ -67,7 +67,7 @@ def test_numbers_of_any_precision_and_order(tmp_path, dtype, order):
     array = np.asarray(numbers(8, W).numpy(), dtype, order)
     path = tmp_path / "a.npz"
     for save in (np.savez, np.savez_compressed):
-        save(path, direction=array, other=np.arange(3))  # whole numbers are no direction
+        save(path, direction=array, other=np.arange(3))  # integers are not a direction
         assert np.array_equal(load_direction(path).numpy(), array.astype(np.float32))
 
 
@@ -80,7 +80,7 @@ def test_every_version_of_numpy_headers(tmp_path, version):
 
 
 def test_directions_of_a_factorization(tmp_path):
-    """rosinality's closed_form_factorization.py: directions are columns."""
+    """rosinality's closed_form_factorization.py stores directions as columns."""
     vectors = numbers(W, W)
     path = written(tmp_path, "factor.pt", {"ckpt": "checkpoint/550000.pt", "eigvec": vectors})
     assert torch.equal(load_direction(path, 3), vectors[:, 3])
@@ -90,7 +90,7 @@ def test_directions_of_a_factorization(tmp_path):
 
 
 def test_principal_components(tmp_path):
-    """e4e's *_pca.pt and GANSpace's .npz: unit vectors, and how far codes spread along each."""
+    """e4e's *_pca.pt and GANSpace's .npz store unit vectors, and the spread of codes along each."""
     vectors, spread = numbers(5, 1, W), torch.arange(1.0, 6)
     paths = [written(tmp_path, "pca.pt", {"mean": numbers(1, W), "std": spread, "comp": vectors})]
     arrays = {"act_comp": numbers(5, 1, 4), "lat_comp": vectors, "lat_stdev": spread, "lat_mean": numbers(1, W)}
@@ -158,7 +158,7 @@ def test_numpy_files_that_are_not_what_they_claim(tmp_path):
 
 
 def test_archives_that_swell(tmp_path):
-    """A few kilobytes never become gigabytes, whatever the directory of the archive says."""
+    """A few kilobytes never expand to gigabytes, whatever the archive's directory says."""
     path = tmp_path / "a.npz"
     np.savez_compressed(path, a=np.zeros(1 << 20, np.float32))
     data = path.read_bytes()
@@ -181,7 +181,7 @@ def test_archives_that_swell(tmp_path):
     ("name", "value"),
     [
         ("projected_w.npz", {"w": numbers(1, 8, W).numpy()}),  # NVIDIA's PyTorch projectors
-        ("dlatents.npz", {"dlatents": numbers(1, 8, W).numpy()}),  # the TensorFlow one
+        ("dlatents.npz", {"dlatents": numbers(1, 8, W).numpy()}),  # NVIDIA's TensorFlow projector
         ("final.npy", numbers(1, 8, W).numpy()),
         ("0.pt", numbers(1, 8, W)),  # PTI
         ("latent.pt", torch.nn.Parameter(numbers(8, W))),
@@ -240,7 +240,7 @@ def test_nothing_in_a_file_runs(tmp_path, small):
 
 
 def damaged(folder: Path, small: Generator, count: int, seed: int) -> Counter:
-    """How many damaged files of codes and directions ended how; anything but a result or a sentence comes out."""
+    """Count the outcomes of damaged files of codes and directions; any error except a sentence is raised."""
     codes = numbers(1, 8, W)
     values = {"a.npy": codes.numpy(), "a.npz": {"w": codes.numpy()}, "a.safetensors": {"ws": codes}}
     values |= {"a.pt": {"latent": codes}, "a.legacy": codes, "a.pkl": codes.numpy()}

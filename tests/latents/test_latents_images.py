@@ -1,4 +1,4 @@
-"""Latents, and image generation in pieces."""
+"""Latents, and generating images in chunks."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_each_latent_is_that_of_its_seed(small):
 
 @pytest.mark.parametrize("seed", [0, 50, 2**32 - 1])
 def test_seeds_of_nvidias_scripts(small, seed):
-    """Their z of a seed is np.random.RandomState(seed).randn(1, z_dim)."""
+    """NVIDIA's scripts draw z as np.random.RandomState(seed).randn(1, z_dim)."""
     z = torch.from_numpy(np.random.RandomState(seed).randn(1, 16)).float()
     assert torch.equal(sample_z(seed, 16, "numpy"), z)
     ours = sample_latents(small, 1, seed, seed_from="numpy")

@@ -1,4 +1,4 @@
-"""Codes of a video's frames, smoothed over time."""
+"""Codes of a video's frames are smoothed over time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_what_stands_still_stays():
     assert smooth_latents(still[:1], 3.0).shape == (1, 4, 6)
 
 
-def test_the_range_is_told():
+def test_the_range_is_reported():
     for frames in (-1.0, 1e9, float("nan")):
         with pytest.raises(UsageError, match=r"0\.\.100"):
             smooth_latents(torch.zeros(2, 1, 1), frames)

@@ -1,4 +1,4 @@
-"""Walks between latent codes, steps along directions, and mixtures in bands."""
+"""Walks between latent codes, steps along directions, and mixtures by bands."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_slerp_turns_evenly_and_keeps_the_length_of_equally_long_codes():
     walk = interpolate_latents(torch.stack([a, b])[:, None], 7, method="slerp")[:, 0].double().numpy()
     angles = np.linspace(0, np.pi / 2, 7)
     assert np.abs(walk - 3 * np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1)).max() < 1e-6
-    for other in (a, -a):  # nothing to turn, and no way to choose
+    for other in (a, -a):  # no rotation needed, or none defined
         assert interpolate_latents(torch.stack([a, other])[:, None], 5, method="slerp").isfinite().all()
 
 

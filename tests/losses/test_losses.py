@@ -1,4 +1,4 @@
-"""The losses against their formulas in numpy float64, and their behavior where the formula has no value."""
+"""Losses compared with their formulas in NumPy float64, and their behavior where the formulas are undefined."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_equal_images_have_loss_one_and_a_gradient_towards_the_text():
     loss.backward()
     assert loss.item() == 1
     assert torch.isfinite(adapted.grad).all()
-    step = embedded - 0.1 * adapted.grad  # descent must move the embeddings along the direction, all of them
+    step = embedded - 0.1 * adapted.grad  # descent must move all embeddings along the direction
     assert ((unit(step) - unit(embedded)) @ direction > 0).all()
 
 

@@ -1,4 +1,4 @@
-"""The judge that comes along: it must be right where no training looked, and not be led by the nose."""
+"""The included judge must be right on pictures that no training used, and robust to attacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "tools" / "demo_world"
 
 @pytest.fixture(scope="module")
 def world():
-    """tools/demo_world/world.py, which is not part of the package."""
+    """Import tools/demo_world/world.py, which is not part of the package."""
     spec = importlib.util.spec_from_file_location("demo_world", FOLDER / "world.py")
     module = importlib.util.module_from_spec(spec)
     with importable(FOLDER):
@@ -32,7 +32,7 @@ def judge():
 
 @pytest.fixture(scope="module")
 def drawings(world):
-    """{(style, species): pictures [6, 3, 64, 64] in -1..1} of faces nobody trained on."""
+    """{(style, species): pictures [6, 3, 64, 64] in -1..1} of faces that no training used."""
     noise = torch.Generator().manual_seed(2**31 - 1)
     p = world.random_parameters(6, noise)
     return {(s, a): world.draw(p, a, s, noise) * 2 - 1 for s in world.STYLES for a in world.SPECIES}
@@ -61,7 +61,7 @@ def test_noise_and_blur_do_not_confuse_it(judge, drawings):
 
 @pytest.mark.parametrize("goal", ["sketch", "neon"])
 def test_a_pattern_made_to_please_it_does_not(judge, drawings, goal):
-    """Ten steps along its own gradient, 8 of 255 levels at most, make few photos anything else."""
+    """Ten gradient steps against the judge, of at most 8 of 255 levels, change its answer for few photos."""
     images = torch.cat([x for (style, _), x in drawings.items() if style == "photo"])
     wanted = torch.full((len(images),), judge.style_names.index(goal))
     pattern = torch.zeros_like(images)

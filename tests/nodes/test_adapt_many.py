@@ -1,4 +1,4 @@
-"""NADA Adapt Many: a target a line, side by side while they train, and only new lines the next time."""
+"""NADA Adapt Many: one target per line, trained in lock-step; the next run trains only new lines."""
 
 from __future__ import annotations
 

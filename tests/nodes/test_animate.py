@@ -1,4 +1,4 @@
-"""The nodes whose pictures move, and what nodes ask of the memory when they only make pictures."""
+"""Nodes with animated pictures, and the memory that nodes request when they only make pictures."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def test_odd_speeds_are_refused_before_any_frame_is_made(host, small, codes, fps
 
 @pytest.mark.parametrize("node", ["compare", "pick", "walk", "wipe", "images", "evaluate"])
 def test_making_pictures_asks_for_the_memory_that_it_takes(host, small, clip, codes, node, monkeypatch):
-    """The weights and a few pictures; not all that the device has, which unloads every other model."""
+    """Nodes request memory for weights and a few pictures, not all memory, for which other models would be unloaded."""
     asked = []
     memory = host.nodes.host.memory
     monkeypatch.setattr(memory, "free_memory", lambda needed, device: asked.append(needed))
     monkeypatch.setattr(host.nodes.host, "_move", lambda modules, device: None)
-    host.device = torch.device("meta")  # anything but the CPU
+    host.device = torch.device("meta")  # any device except the CPU
     weights = sum(p.numel() * p.element_size() for p in small.parameters())
     monkeypatch.setattr(host.nodes.evaluate, "judge_for", lambda generator, device: None)
     nodes = host.nodes

@@ -1,4 +1,4 @@
-"""Cancel reaches ComfyUI as its own exception, whichever kind that is, and is never taken for a failure."""
+"""Cancel reaches ComfyUI as its own exception, of either kind, and is never taken for a failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ADAPT = {"source": "photo", "target": "sketch", **TRAINING}
 
 @pytest.fixture(params=[Cancelled, OldCancelled])
 def cancelled(request, host, monkeypatch):
-    """The exception that ComfyUI raises: no Exception, or one."""
+    """Make ComfyUI raise an exception that is an Exception, or one that is not."""
     monkeypatch.setattr(host.nodes.host, "Cancelled", request.param)
     host.cancelled = request.param
     return request.param

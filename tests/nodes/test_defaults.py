@@ -1,4 +1,4 @@
-"""One answer for the same two texts: node, command line and library train the same, and say what a file recommends."""
+"""Node, command line and library train the same with the same two texts, and report what a file recommends."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from nada.cli.options import given
 
 ADVICE = {"iterations": 3, "batch": 1, "learning_rate": 0.003, "layers": "auto", "views": 1}
 TEXTS = {"source": "photo", "target": "sketch"}
-OLD = {"iterations": 300, "batch": 2, "learning_rate": 0.0}  # the widgets' defaults before they had automatic values
+OLD = {"iterations": 300, "batch": 2, "learning_rate": 0.0}  # defaults of the widgets before they had automatic values
 
 
 @pytest.fixture
 def generators(small):
-    """With and without recommendations in their files."""
+    """Generators with and without recommendations in their files."""
     return {"plain": small, "demo": nada.load_generator("demo")}
 
 
 @pytest.fixture
 def taken(host, monkeypatch):
-    """The configuration that a training node makes of a prompt: `options` are widgets of NADA Training Options.
+    """The configuration of a training node for a prompt: `options` are widgets of NADA Training Options.
 
-    Inputs that the node does not have are in the prompt only, as in ComfyUI.
+    Inputs that the node does not have appear only in the prompt, as in ComfyUI.
     """
     seen = []
     monkeypatch.setattr(host.nodes.adapt, "adapted", lambda cls, g, c, config, *rest: seen.append(config))
@@ -48,7 +48,7 @@ def taken(host, monkeypatch):
 
 
 def defaults(host, node: str) -> dict:
-    """The widgets as the editor sets them."""
+    """Widgets with the editor's defaults."""
     return {s.id: s.options["default"] for s in getattr(host.nodes, node).define_schema().inputs if s.is_widget}
 
 
@@ -99,13 +99,13 @@ def test_presets_train_the_same_everywhere(host, taken, generators, kind, preset
 )
 @pytest.mark.parametrize("node", ["NADATextAdapt", "NADAImageAdapt"])
 def test_saved_numbers_mean_what_they_meant(taken, host, generators, node, widgets, monkeypatch):
-    """Whatever the generator's file recommends. The number 0 was and is the step size by the generator's width."""
+    """The result does not depend on recommendations. The number 0 stands for the width's step size, as before."""
     monkeypatch.setattr(host.nodes.host, "from_image", lambda image: image)
     expected = {name: value for name, value in widgets.items() if name != "layer_count"}
     expected["learning_rate"] = widgets["learning_rate"] or None
     expected["layers"] = 5 if widgets["layers"] == "count" else widgets["layers"]
     for kind, generator in generators.items():
-        views = {} if "views" in widgets else {"views": 2 if kind == "demo" else None}  # an automatic value, as -1 is
+        views = {} if "views" in widgets else {"views": 2 if kind == "demo" else None}  # an automatic value, like -1
         pictures = (None,) if node == "NADAImageAdapt" else ()
         assert taken(node, generator, *pictures, **TEXTS, **widgets) == nada.AdaptConfig(**TEXTS, **expected, **views)
 
@@ -128,7 +128,7 @@ MOVED = {
 
 @pytest.mark.parametrize("node", ["NADATextAdapt", "NADAImageAdapt"])
 def test_moved_inputs_count_in_both_places(taken, host, small, node, monkeypatch):
-    """A prompt from before NADA Training Options gives its settings to the training node itself."""
+    """In a prompt from before NADA Training Options, the training node itself has the settings."""
     monkeypatch.setattr(host.nodes.host, "from_image", lambda image: image)
     assert {*MOVED, "layer_count", "preset"} == {*host.nodes.adapt_inputs.MOVED}
     pictures = (None,) if node == "NADAImageAdapt" else ()
@@ -144,7 +144,7 @@ def test_moved_inputs_count_in_both_places(taken, host, small, node, monkeypatch
 
 
 def test_no_preset_asks_for_more_layers_than_a_generator_has(generators):
-    """The menu writes the number as it is: the count for 1024 px is small enough for 64 px too."""
+    """The menu writes the preset's number: the count for 1024 px is valid at 64 px too."""
     for preset in nada.PRESETS.values():
         if isinstance(count := preset.settings.get("layers"), int):
             assert count < generators["demo"].num_ws
@@ -173,7 +173,7 @@ def test_the_command_line_says_what_the_file_recommends(small, caplog):
 
 
 def test_a_label_that_no_font_can_write_is_said_on_the_nodes(host, small, clip, monkeypatch):
-    fonts = sys.modules[host.nodes.training.unwritable_remark.__module__]  # of the pack's own copy of the library
+    fonts = sys.modules[host.nodes.training.unwritable_remark.__module__]  # the pack's own copy of the library
     monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
     widgets = defaults(host, "NADATextAdapt") | {"source": "photo", "target": "素描", "iterations": 1, "batch": 1}
     host.nodes.NADATextAdapt.execute(small, clip, **widgets)

@@ -1,4 +1,4 @@
-"""Models are on ComfyUI's device while a node works, and back on the CPU afterwards, whatever happened."""
+"""Models are on ComfyUI's device while a node works, and back on the CPU afterwards, even after an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRAINING = {"iterations": 2, "batch": 1, "learning_rate": 0.0, "preview_every": 
 
 @pytest.fixture
 def seen(host, monkeypatch):
-    """A card that models only seem to move to: each notes where it is, as do its copies, and computes on the CPU.
+    """Let models record moves to a pretended card, as do their copies, while they compute on the CPU.
 
     Returns:
         The places that models were moved to.

@@ -1,4 +1,4 @@
-"""The node of StyleCLIP's global directions against a stand-in for ComfyUI."""
+"""The node of StyleCLIP's global directions, with a stand-in for ComfyUI."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_cancel_stops_at_the_next_channel(host, small, clip):
     assert len(host.progress) == 2
 
 
-def test_mistakes_are_told_before_anything_is_measured(host, small, clip, monkeypatch):
+def test_mistakes_are_reported_before_anything_is_measured(host, small, clip, monkeypatch):
     monkeypatch.setattr(host.nodes.direction, "measure_relevance", lambda *_: pytest.fail("measured"))
     with pytest.raises(UsageError, match="amount is 0"):
         host.nodes.NADATextDirection.execute(small, clip, 0.0, 0.1, **OPTIONS)

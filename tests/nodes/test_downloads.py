@@ -1,4 +1,4 @@
-"""The loader node and the published models: listed, fetched when they run, kept, and noticed when they change."""
+"""The loader node and published models: listed, downloaded when needed, kept, and noticed when they change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nada.published.catalog import UNSTATED
 
 @pytest.fixture
 def fetched(host, monkeypatch):
-    """Downloads of the node, which write a file and report two steps."""
+    """Replace the node's downloads by a function that writes a file and reports two steps."""
     calls = []
 
     def download(model, folder, progress):
@@ -62,7 +62,7 @@ def test_the_list_downloads_what_it_says(host, fetched):
 
 
 def test_only_entries_of_the_lists_are_accepted(host):
-    """Those of prompts from before the list of downloads too."""
+    """Prompts from before the list of downloads work too."""
     valid = host.nodes.LoadStyleGAN2.validate_inputs
     assert all(valid(f"(download) {model.label}") is True for model in PUBLISHED)
     assert valid("demo") is valid(None) is True

@@ -1,4 +1,4 @@
-"""The loader of encoders: files of a user, and downloads that are generators too."""
+"""The encoder loader: files of users, and downloads that contain generators too."""
 
 from __future__ import annotations
 

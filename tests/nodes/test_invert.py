@@ -1,4 +1,4 @@
-"""The nodes that invert photos and tune to them, against a stand-in for ComfyUI."""
+"""The nodes that invert photos and tune to them, with a stand-in for ComfyUI."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TUNE = {"iterations": 3}
 
 @pytest.fixture
 def photo(small) -> torch.Tensor:
-    """Two pictures as ComfyUI has them, of another size than the generator's."""
+    """Two pictures in ComfyUI's layout, of another size than the generator's."""
     images = small.synthesis(sample_latents(small, 2, 3, 1.0)).clamp(-1, 1)
     return torch.nn.functional.interpolate(images, (50, 70)).movedim(1, -1) / 2 + 0.5
 
 
 class FixedEncoder(torch.nn.Module):
-    """Finds the same codes in every picture."""
+    """Encoder that finds the same codes in every picture."""
 
     def encode(self, images, generator):
         assert images.shape[1:] == (3, 32, 32)

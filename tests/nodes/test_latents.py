@@ -1,4 +1,4 @@
-"""The nodes between latents and images, and the comparison of generators."""
+"""Nodes between latents and images, and the comparison of generators."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def test_images_of_any_form_reach_comfyui(host, fields, shape):
 def test_generators_are_compared_in_one_picture(host, small, codes):
     one = host.nodes.NADACompareGrid.execute(small, codes, "photo").args[0]
     two = host.nodes.NADACompareGrid.execute(small, codes, "photo", generator_b=None, generator_d=small).args[0]
-    assert two.shape[1] == one.shape[1]  # as many rows
-    assert two.shape[2] > 2 * one.shape[2]  # and another column
+    assert two.shape[1] == one.shape[1]  # the same rows
+    assert two.shape[2] > 2 * one.shape[2]  # and an additional column
     with pytest.raises(UsageError, match="another generator"):
         host.nodes.NADACompareGrid.execute(small, codes[:, :4], "photo")
 

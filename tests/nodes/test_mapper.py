@@ -1,4 +1,4 @@
-"""The mapper's nodes against a stand-in for ComfyUI."""
+"""The mapper's nodes, with a stand-in for ComfyUI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nodes without a ComfyUI: their schemas, their behavior against a stand-in, and the files served beside them."""
+"""The nodes without ComfyUI: schemas, behavior with a stand-in, and the files served beside them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_import_does_not_touch_open_clip():
 
 
 def test_classes_as_scanners_read_them():
-    """Registries find nodes in the source: a direct base class and a literal id."""
+    """Registries find nodes by reading the source: a direct base class and a literal id."""
     found = set()
     for path in (ROOT / "nodes").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -210,7 +210,7 @@ def test_style_images_come_in_comfyuis_layout(host, small, clip):
 def test_precision_reaches_the_images(host):
     from nada import load_generator
 
-    demo = load_generator("demo")  # only from 64 px on is there a difference
+    demo = load_generator("demo")  # half precision starts at 64 px
     codes = sample_latents(demo, 2)
     full, half = (host.nodes.GenerateImages.execute(demo, codes, "const", 0, kind).args[0] for kind in ("full", "half"))
     assert 0 < float((full - half).abs().mean()) < 0.002
@@ -256,7 +256,7 @@ LONG, CONTROL = ("a" * 300, "styles/" + "草" * 100), ("a\0b", "a\nb", "\x1b[2J"
 
 @pytest.mark.parametrize("prefix", ["../sketch", "/tmp/sketch", "", "styles/", *LONG, *CONTROL])
 def test_saving_stays_in_its_folder(host, small, prefix, monkeypatch):
-    """Whatever saves a file says so before it makes what is to be saved."""
+    """Nodes that save a file refuse a bad prefix before they make what is to be saved."""
     nodes, codes = host.nodes, nada.sample_latents(small, 2)
     monkeypatch.setattr(sys.modules[f"{stub_comfyui.PACK}.nodes.animate"], "generate", None)
     saves = {
@@ -310,7 +310,7 @@ def test_clip_paths_stay_in_their_folder(host, custom):
 
 @pytest.mark.parametrize("custom", ["some/folder", "folder", "ViT-B/32", "ViT-B-32@weights", "RN50, folder:0.5"])
 def test_files_and_folders_beside_the_programs_own_are_no_clip(host, tmp_path, monkeypatch, custom):
-    """What the library would open as a path, relative to where ComfyUI was started, a workflow may not name."""
+    """A workflow cannot name a path that the library would open relative to ComfyUI's folder."""
     monkeypatch.chdir(tmp_path)
     for folder in ("some/folder", "folder", "ViT-B/32"):
         (tmp_path / folder).mkdir(parents=True)
@@ -350,7 +350,7 @@ def train(host, small, clip, **changes):
     return host.nodes.NADATextAdapt.execute(small, clip, preview_every=0, preview_images=1, **settings).args[0]
 
 
-def test_a_cancelled_run_goes_on_and_a_finished_one_is_not_repeated(host, small, clip, monkeypatch):
+def test_a_cancelled_run_is_resumed_and_a_finished_one_is_not_repeated(host, small, clip, monkeypatch):
     (whole,) = [step.generator for step in nada.adapt(small, clip, CONFIG)][-1:]
     host.cancel_after = 2
     with pytest.raises(stub_comfyui.Cancelled):
@@ -367,7 +367,7 @@ def test_a_cancelled_run_goes_on_and_a_finished_one_is_not_repeated(host, small,
     assert "was trained before" in host.texts[-1]
 
 
-def test_only_the_same_run_goes_on(host, small, clip):
+def test_only_the_same_run_is_resumed(host, small, clip):
     first = train(host, small, clip)
     assert train(host, small, clip, iterations=6).metadata["adaptations"][-1]["iterations_done"] == 6
     assert "continues after step 4" in host.texts

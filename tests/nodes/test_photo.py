@@ -20,7 +20,7 @@ EYES = "202.4, 101, 245.6, 103.3"
 
 @pytest.fixture
 def photo() -> torch.Tensor:
-    """As Load Image gives it: [1, H, W, 3] in [0, 1]."""
+    """A picture in Load Image's layout: [1, H, W, 3] in [0, 1]."""
     return (from_pil(read_picture(PHOTO)).movedim(1, -1) + 1) / 2
 
 
@@ -29,7 +29,7 @@ def choice(host, method: str) -> str:
 
 
 def landmarks(*faces: list[tuple[float, float]], frames: int = 1) -> dict:
-    """What ComfyUI's node gives, with these four points for each face of each frame."""
+    """The output of ComfyUI's detector node, with these four points for each face of each frame."""
     found = []
     for left, right, *mouth in faces:
         places = np.zeros((478, 2), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The nodes that choose, blend and measure, and what a cancelled training leaves."""
+"""Nodes that choose, blend and measure, and the results of a cancelled training."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_pictures_of_the_target_are_enough(host, small, clip):
 
 
 def test_a_run_folder_is_picked_from_and_its_styles_are_listed(host, small, clip, clip_folder, tmp_path):
-    """A folder of `nada adapt` in models/stylegan_runs is as good as a run of the node."""
+    """A folder of `nada adapt` in models/stylegan_runs works like a run of the node."""
     nada.save_generator(small, tmp_path / "base.safetensors")
     runs = host.folder / "models" / "stylegan_runs"
     words = ["adapt", "--generator", tmp_path / "base.safetensors", "--clip", clip_folder, "--source", "photo"]
@@ -130,7 +130,7 @@ def test_a_run_folder_is_picked_from_and_its_styles_are_listed(host, small, clip
 
 
 def test_a_run_begun_here_is_resumed_there(host, small, clip, clip_folder, tmp_path, monkeypatch):
-    """Cancelled on the node and resumed by `nada adapt --resume`, and the other way round: the same in the end."""
+    """Cancelled on the node and resumed by `nada adapt --resume`, or the reverse: both end the same."""
     nada.save_generator(small, tmp_path / "base.safetensors")
     models = ["--generator", str(tmp_path / "base.safetensors"), "--clip", str(clip_folder)]
     whole = train(host, small, clip, seed=1).args[0]

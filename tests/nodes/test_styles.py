@@ -1,4 +1,4 @@
-"""The nodes of styles against a stand-in for ComfyUI."""
+"""The style nodes, with a stand-in for ComfyUI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Widgets of library settings: names, types, ranges, choices and help come from the configurations."""
+"""Widgets of library settings take names, types, ranges, choices and help from the configurations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nada import AdaptConfig, EvaluateConfig, MapperConfig
 from nada.settings import settings_of
 
 SORTS = {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING"}
-AUTOMATIC = {  # widgets' numbers that leave the choice to the generator's file and the library
+AUTOMATIC = {  # values that leave the choice to the generator's file and the library
     AdaptConfig: {"iterations": 0, "batch": 0, "learning_rate": -1, "views": -1},
     MapperConfig: {"learning_rate": 0, "views": -1},
     EvaluateConfig: {},

@@ -1,4 +1,4 @@
-"""Where the square lies: faces from detectors, which of them is meant, and places by hand."""
+"""Find the square: faces from detectors, the selected face, and manual places."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZE = (300, 400)
 
 
 def face(x: float, y: float, eyes: float) -> Face:
-    """A face whose eyes are so far apart, around a place."""
+    """A face around a place, with this distance between the eyes."""
     half = eyes / 2
     return Face(((x - half, y), (x + half, y), (x - half, y + eyes), (x + half, y + eyes)))
 
@@ -55,7 +55,7 @@ def test_faces_that_are_not_there_get_a_sentence(faces, which, message):
 
 
 def mesh() -> dict:
-    """What ComfyUI's detector tells of one face, with rings around the eyes and everything else at the chin."""
+    """The output of ComfyUI's detector for one face: rings around the eyes, everything else at the chin."""
     places = np.full((478, 2), 200.0, dtype=np.float32)
     for middle, ring in (((100, 90), LEFT_EYE), ((150, 92), RIGHT_EYE)):
         for i, index in enumerate(ring):
@@ -90,7 +90,7 @@ def test_landmarks_of_comfyui_give_the_four_points():
     ],
 )
 def test_landmarks_of_something_else_are_refused(value, index, message):
-    if message is None:  # all points in one place: found, and refused as a square
+    if message is None:  # all points in one place: detected, but refused as a square
         (found,) = mesh_faces(value, index, SIZE)
         with pytest.raises(UsageError, match="no face"):
             found.crop(SIZE)
@@ -158,7 +158,7 @@ def test_numbers_in_a_text(text):
 
 
 class FakeOpenCV:
-    """Stands in for OpenCV: finds a face at a fixed place of the photo, whatever it is reduced to."""
+    """Stand-in for OpenCV that finds a face at a fixed place of the photo, at any reduced size."""
 
     __version__ = "4.99"
     error = ZeroDivisionError
@@ -229,7 +229,7 @@ def test_what_keeps_yunet_from_working_gets_a_sentence(opencv, monkeypatch, tmp_
 
 
 def test_yunet_itself_finds_the_astronaut():
-    """Runs where OpenCV is installed and the model was downloaded (`nada models yunet`)."""
+    """Runs only where OpenCV is installed and the model was downloaded (`nada models yunet`)."""
     pytest.importorskip("cv2", reason="OpenCV is not installed: pip install stylegan-nada[photo]")
     from nada.cli.align import DETECTORS, open_photo
     from nada.published.catalog import YUNET

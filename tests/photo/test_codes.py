@@ -1,4 +1,4 @@
-"""Files of photo codes: whole, refused when damaged, and read wherever latent codes are."""
+"""Files of photo codes: complete, refused when damaged, and readable as latent codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The square of a face: where it lies, what it looks like, and the way back."""
+"""The square of a face: its place, its picture, and pasting it back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEMPLATE = [(192.98, 239.95), (318.90, 240.19), (201.26, 371.41), (313.09, 371.1
 
 
 def written_out(points) -> np.ndarray:
-    """The corners of FFHQ's square as the data set's own description computes them, in NumPy."""
+    """Corners of FFHQ's square by the data set's own description, in NumPy."""
     left, right, mouth_left, mouth_right = np.array(points)
     eye = (left + right) / 2
     eye_to_eye = right - left
@@ -67,7 +67,7 @@ def test_left_may_be_the_persons_left(angle):
 
 
 def smooth(height: int, width: int, cycles: float = 6.0) -> torch.Tensor:
-    """A picture without sharp edges: [1, 3, height, width]."""
+    """A smooth picture: [1, 3, height, width]."""
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     return wave(x / width, y / height, cycles)
 
@@ -80,7 +80,7 @@ def wave(x: torch.Tensor, y: torch.Tensor, cycles: float = 6.0) -> torch.Tensor:
 @pytest.mark.parametrize("side", [60.0, 150.0, 333.3])
 @pytest.mark.parametrize("roll", [0.0, 17.0, -123.0])
 def test_a_pixel_shows_its_place_in_the_photo(side, roll):
-    """Compared with the picture's formula at the mapped places, for enlarged and reduced squares."""
+    """Enlarged and reduced squares are compared with the picture's formula at the mapped places."""
     photo = smooth(500, 600)
     crop = square_crop((310.0, 240.0), side, (500, 600), roll)
     places = torch.arange(64).add(0.5) / 64 - 0.5
@@ -93,7 +93,7 @@ def test_a_pixel_shows_its_place_in_the_photo(side, roll):
 @pytest.mark.parametrize("factor", [1.5, 2.0, 3.7, 9.0])
 @pytest.mark.parametrize("roll", [0.0, 30.0])
 def test_patterns_finer_than_a_pixel_become_grey(factor, roll):
-    """Stripes that a pixel cannot show must not come out as coarser ones (aliasing)."""
+    """Stripes narrower than a pixel must not appear as coarser stripes (aliasing)."""
     side = 64 * factor
     length = round(2 * side)
     stripes = torch.sin(tau * torch.arange(length) / (1.4 * factor)).expand(1, 3, length, length)
@@ -231,18 +231,18 @@ def test_descriptions_of_strangers_are_refused(value):
 
 
 PHOTO = Path(__file__).parent / "pictures" / "astronaut.jpg"
-POINTS = [(202.4, 101.0), (245.6, 103.3), (203.5, 140.0), (246.0, 141.0)]  # read off the enlarged picture
+POINTS = [(202.4, 101.0), (245.6, 103.3), (203.5, 140.0), (246.0, 141.0)]  # measured in the enlarged picture
 
 
 def test_a_real_photograph_is_cropped_as_by_the_formula():
-    """The square agrees with that of other detectors' points: middle (224.7, 106.6), side 173.7, roll 2.8 (dlib)."""
+    """The square agrees with that from another detector (dlib): center (224.7, 106.6), side 173.7, roll 2.8."""
     photo = from_pil(read_picture(PHOTO))
     crop = face_crop(POINTS, (512, 512))
     assert crop.centre == pytest.approx((224.7, 106.6), abs=1.5)
     assert crop.side == pytest.approx(173.7, rel=0.01)
     assert crop.roll == pytest.approx(2.8, abs=2)
     image = crop.sample(photo, 256)
-    # Pillow's own transform, from the corners that the description of the data set gives
+    # Pillow's own transform, with the corners from the description of the data set
     corners = written_out(POINTS)
     quad = tuple(corners.flatten())
     with Image.open(PHOTO) as picture:
@@ -257,6 +257,6 @@ def test_a_real_photograph_shows_no_seam_where_nothing_changed(region):
     pasted, mask = crop.paste(photo, crop.sample(photo, 1024), region=region)
     outside, changed = mask[0, 0] == 0, (pasted - photo).abs() * 127.5
     assert changed[..., outside].max() == 0
-    assert changed[..., ~outside].mean() < 2  # of hair, sampled twice
+    assert changed[..., ~outside].mean() < 2  # hair, which is sampled twice
     edge = (mask[0, 0] > 0) & (mask[0, 0] < 1)
     assert changed[..., edge].mean() < 1

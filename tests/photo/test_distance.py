@@ -1,4 +1,4 @@
-"""What projection and tuning minimize: pixels at many scales, features of CLIP models, and LPIPS."""
+"""The distances that projection and tuning minimize: pixels at many scales, features of CLIP models, and LPIPS."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_gradients_reach_the_images_and_hooks_go(clip):
 
 @pytest.fixture
 def random_lpips(tmp_path, monkeypatch) -> dict[str, dict[str, torch.Tensor]]:
-    """Backbone and heads of random weights where those of torchvision and of the package lpips would be."""
+    """Random weights in place of torchvision's backbone and of the heads of the package lpips."""
     file, layers = lpips.BACKBONES["alex"]
     features, heads = {}, {}
     for layer in layers:

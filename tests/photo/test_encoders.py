@@ -1,4 +1,4 @@
-"""Encoders of others: their codes, computed once more from the tensors of small files, and files that are damaged."""
+"""Encoders of other projects: their codes, recomputed from the tensors of small files, and damaged files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nada.stylegan2 import Generator
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    """Of 64 pixels and 10 codes, so that codes are read off all three maps."""
+    """Sizes for 64 px and 10 codes, so that all three feature maps are used."""
     return small_generator(64)
 
 
@@ -37,7 +37,7 @@ def write(generator, tmp_path):
     return write
 
 
-# The formulas, as in the papers' supplements: no module of the package takes part.
+# The formulas of the papers' supplements, without any module of the package.
 
 
 def norm(x: Tensor, t: Tensors, name: str) -> Tensor:
@@ -94,7 +94,7 @@ def enlarged(x: Tensor, like: Tensor) -> Tensor:
 
 
 def relative_codes(x: Tensor, t: Tensors, offsets: bool) -> Tensor:
-    """Codes before the average is added."""
+    """Codes without the average."""
     _, fine, middle, coarse = trunk_maps(x, t)
     maps = [coarse] * 3
     if "latlayer1.weight" in t:
@@ -113,7 +113,7 @@ def relative_codes(x: Tensor, t: Tensors, offsets: bool) -> Tensor:
 
 
 def expected_codes(images: Tensor, checkpoint: dict, generator: Generator) -> Tensor:
-    """Codes of images [N, 3, 256, 256] (192 x 256 of cars) by the formulas."""
+    """Codes of images [N, 3, 256, 256] (192 x 256 for cars) by the formulas."""
     names, options = checkpoint["state_dict"], checkpoint["opts"]
     t = {name.removeprefix("encoder."): tensor for name, tensor in names.items() if name.startswith("encoder.")}
     offsets = options["encoder_type"] in (

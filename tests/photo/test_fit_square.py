@@ -1,4 +1,4 @@
-"""Squares that a generator finds by itself."""
+"""Fitting a square so that a generator can reproduce its content."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def demo() -> Generator:
 
 
 def photo_with(generator: Generator, square: Crop, seed: int) -> torch.Tensor:
-    """A picture of the generator, somewhere in a photo of blurred colors."""
+    """An image of the generator, placed somewhere in a photo of blurred colors."""
     image = generate(generator, sample_latents(generator, 1, seed, truncation_psi=0.8))
     random = torch.Generator().manual_seed(seed)
     colors = F.interpolate(torch.rand(1, 3, 6, 6, generator=random) - 0.5, SIZE, mode="bicubic")
@@ -33,7 +33,7 @@ def photo_with(generator: Generator, square: Crop, seed: int) -> torch.Tensor:
 
 
 def errors(found: Crop, true: Crop) -> tuple[float, float, float]:
-    """Shift in sides, logarithm of the factor, and degrees."""
+    """Shift in sides, logarithm of the scale, and degrees."""
     shift = dist(found.centre, true.centre) / true.side
     return shift, abs(log(found.side / true.side)), abs(found.roll - true.roll)
 
@@ -72,7 +72,7 @@ def broken() -> None:
 
 
 def test_the_start_may_be_turned_and_any_size(demo):
-    """What is found depends on where the square begins relative to the photo, not on how the photo lies."""
+    """The result depends on the square's start relative to the photo, not on the photo's orientation."""
     true = square_crop((165, 130), 150, SIZE, -11)
     photo = photo_with(demo, true, 100)
     found = fit_square(demo, photo, square_crop((150, 150), 150, SIZE), steps=2)

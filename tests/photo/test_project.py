@@ -1,4 +1,4 @@
-"""Projection: it finds codes, each photo by itself, in W and then near it, and resumes as if it had never stopped."""
+"""Projection finds codes for each photo separately, in W and then in W+, and resumes exactly."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_pieces_change_nothing(small, clip, fit_noise):
     runs = [project(small, photos, config(fit_noise=fit_noise), clip) for _ in range(2)]
     assert [runs[1].spare_memory() for _ in range(3)] == [True, True, False]
     whole, pieces = (last_of(run).ws for run in runs)
-    assert torch.allclose(whole, pieces, atol=2e-3)  # Adam makes much of tiny gradients
+    assert torch.allclose(whole, pieces, atol=2e-3)  # Adam amplifies tiny gradients
     assert runs[1].images_at_once == 1
 
 

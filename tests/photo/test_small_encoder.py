@@ -1,4 +1,4 @@
-"""The small encoders of the demo: sizes, files, and what the included one finds."""
+"""The demo's small encoders: sizes, files, and the codes of the included one."""
 
 from __future__ import annotations
 

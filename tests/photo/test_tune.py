@@ -1,4 +1,4 @@
-"""Pivotal tuning: the image at the code becomes the photo, and the difference is a style that adds up."""
+"""Pivotal tuning: the image at the code becomes the photo, and the difference is a style."""
 
 from __future__ import annotations
 

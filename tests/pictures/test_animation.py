@@ -1,4 +1,4 @@
-"""Frames of pictures that move."""
+"""Animated pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The geometry of a filmstrip, which the frontend receives from the server, and tiles of other forms."""
+"""The geometry of a filmstrip, which the server sends to the frontend, and tiles that are not square."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nada.pictures.grids import filmstrip, filmstrip_geometry, make_grid
 
 @pytest.mark.parametrize("shape", [(16, 16), (256, 256), (512, 512), (128, 256), (300, 100)])
 def test_the_geometry_of_a_filmstrip_says_where_each_image_is(shape):
-    shades = [-1.0, -0.5, 0.0, 0.5, 0.9, -0.2]  # of three columns with two rows
+    shades = [-1.0, -0.5, 0.0, 0.5, 0.9, -0.2]  # a shade for each tile in three columns with two rows
     columns = torch.tensor(shades).view(3, 2, 1, 1, 1).expand(3, 2, 3, *shape)
     frames = [(str(i), images) for i, images in enumerate(columns)]
     strip, g = np.asarray(filmstrip(frames)), filmstrip_geometry(frames)

@@ -1,4 +1,4 @@
-"""Labels in letters that the fonts have, or none at all, and never boxes."""
+"""Labels are written in a font that has their letters, or left out, but never shown as boxes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def only_pillows_font(monkeypatch):
 
 
 def ink(picture) -> list[bool]:
-    """Whether something is written above each of two columns."""
+    """Whether there is a label above each of two columns."""
     header = np.asarray(picture)[:LABEL_HEIGHT]
     half = header.shape[1] // 2
     return [bool((part < 255).any()) for part in (header[:, :half], header[:, half:])]
@@ -51,7 +51,7 @@ def test_letters_of_ascii_are_always_there(only_pillows_font):
 
 
 def test_a_font_of_the_system_helps_out(monkeypatch):
-    """Pillow's own font draws the letters that it has, and another one those that it lacks."""
+    """Pillow's own font writes the letters that it has, and another font those that it lacks."""
     names, truetype = [], ImageFont.truetype
 
     def some(font, *size, **options):

@@ -1,4 +1,4 @@
-"""Images as pictures: conversion, grids and charts, of generators of any form and number of channels."""
+"""Images as pictures: conversion, grids and charts, for all sizes and numbers of channels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_grid_places_images_row_by_row():
     grid = np.asarray(make_grid(shades, columns=3))
     assert grid.shape == (128 * 2 + 4, 128 * 3 + 8, 3)
     assert [grid[64, 64 + i * 132, 0] for i in range(3)] == [0, 64, 128]
-    assert [grid[196, 64 + i * 132, 0] for i in range(3)] == [191, 255, 255]  # the last place stays paper
+    assert [grid[196, 64 + i * 132, 0] for i in range(3)] == [191, 255, 255]  # the last place stays white
 
 
 def test_before_and_after_share_places():
@@ -104,7 +104,7 @@ def test_the_middle_of_a_picture(size, middle_size):
 )
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_tiles_keep_the_form_of_the_images(size, shown, channels):
-    """Each image fills its own tile, whatever its form: nothing is squashed, cut off, or laid over another."""
+    """Each image fills its own tile, whatever its form: nothing is squashed, cut off, or covered."""
     shades = (-1.0, 0.0, 1.0, -1.0, 0.0)
     images = torch.stack([torch.full((channels, *size), shade) for shade in shades])
     if channels == 4:

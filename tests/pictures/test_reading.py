@@ -1,4 +1,4 @@
-"""Picture files: no format but the listed ones, no picture too large, and what people see is what is read."""
+"""Picture files: only the listed formats, no picture too large, and pixels as people see them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_listed_formats_are_read_whatever_the_name(tmp_path, form):
 
 
 def test_every_format_of_pillow_that_is_not_listed_is_refused_under_any_name(tmp_path, monkeypatch):
-    """EPS would be handed to Ghostscript; the others are decoders that nobody needs here."""
+    """EPS would be passed to Ghostscript; the others are decoders that nobody needs here."""
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args: pytest.fail("a program was started"))
     Image.init()
     tried = 0
@@ -72,7 +72,7 @@ def test_pictures_are_opened_at_one_place_with_a_list_of_formats():
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     path = saved(solid(size=(40, 30)), tmp_path / "a.png", "PNG")
     monkeypatch.setattr(Image.Image, "load", lambda *args: pytest.fail("it was decoded"))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as other packs in ComfyUI set it
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as other packs in ComfyUI do
     with pytest.raises(UsageError, match="40 x 30 pixels; make it smaller"):
         read_picture(path, max_pixels=1199)
 

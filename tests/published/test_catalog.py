@@ -1,4 +1,4 @@
-"""The catalog of published models: complete rows, known facts, and sentences for a damaged file."""
+"""The catalog of published models: complete rows, known facts, and a sentence for a damaged file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine: whole, broken off, resumed, wrong, and impossible."""
+"""Downloads from a local server: complete, interrupted, resumed, wrong, and impossible."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 class Server(SimpleHTTPRequestHandler):
-    """Serves files with ranges, as the publishers do; the class remembers what was asked for."""
+    """Handler that serves files with ranges, as the publishers do, and records requests in the class."""
 
     asked: list = []  # noqa: RUF012
     headers_seen: list = []  # noqa: RUF012
@@ -70,7 +70,7 @@ class Server(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """A folder that a server on this machine offers, and its address."""
+    """A folder that a local server offers, and its address."""
     folder = tmp_path / "served"
     folder.mkdir()
     (folder / "dogs.pt").write_bytes(DATA)
@@ -118,7 +118,7 @@ def test_what_is_there_is_not_downloaded_again(tmp_path, model):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_download_goes_on_where_it_stopped(tmp_path, model, monkeypatch, ranges):
+def test_an_interrupted_download_is_resumed(tmp_path, model, monkeypatch, ranges):
     monkeypatch.setattr(Server, "ranges", ranges)
     (tmp_path / "dogs-16.pt.part").write_bytes(DATA[:1000])
     seen = []
@@ -193,7 +193,7 @@ def test_absent_files_and_servers_are_explained(tmp_path, model, monkeypatch):
         download(replace(model, url="http://127.0.0.1:9/dogs.pt"), tmp_path)
     assert "save it as" in str(error.value)
     assert "\n" not in str(error.value)
-    assert list(tmp_path.glob("*.p*")) == []  # nothing arrived, so nothing is kept
+    assert list(tmp_path.glob("*.p*")) == []  # nothing arrived, so nothing is saved
 
 
 def test_a_part_that_is_longer_than_the_file_is_thrown_away(tmp_path, model):
@@ -201,7 +201,7 @@ def test_a_part_that_is_longer_than_the_file_is_thrown_away(tmp_path, model):
     assert download(model, tmp_path)[0].read_bytes() == DATA
     unknown = replace(model, size=None, url=model.url.replace("dogs.pt", "./dogs.pt"))
     (tmp_path / "dogs-16.pt").rename(tmp_path / "dogs-16.pt.part")
-    assert download(unknown, tmp_path)[0].read_bytes() == DATA  # all of it was there; the server has no more
+    assert download(unknown, tmp_path)[0].read_bytes() == DATA  # the file was complete; the server has no more
     (tmp_path / "dogs-16.pt").rename(tmp_path / "dogs-16.pt.part")
     with open(tmp_path / "dogs-16.pt.part", "ab") as file:
         file.write(b"more")
@@ -258,7 +258,7 @@ def test_six_at_once_download_once(tmp_path, model):
 
 
 def test_who_waits_can_cancel(tmp_path, model):
-    """While another program downloads, progress is reported, which is where callers raise to cancel."""
+    """While another program downloads, progress is reported, so that callers can cancel by raising there."""
 
     class Cancelled(Exception):
         pass
@@ -283,7 +283,7 @@ def test_a_full_disk_is_noticed_before(tmp_path, model, monkeypatch):
 
 @pytest.fixture
 def small_clip(served, monkeypatch, tmp_path):
-    """A published CLIP that is small, on this machine instead of the hub; no other program has fetched it."""
+    """A small published CLIP from a local server instead of the hub, which no other program has downloaded."""
     from safetensors.torch import save_file
 
     for module in ("constants", "file_download"):  # old versions read their own copy
@@ -304,7 +304,7 @@ def test_clip_weights_are_downloaded_once_verified_and_used(tmp_path, small_clip
 
     def create_model(name, **options):
         opened.append(name)
-        return torch.nn.Linear(2, 2)  # these are no weights of that network
+        return torch.nn.Linear(2, 2)  # not weights of that network
 
     monkeypatch.setattr("open_clip.create_model", create_model)
     with pytest.raises(NadaError, match="cannot be read"):

@@ -1,4 +1,4 @@
-"""A user's token for the hub is sent to nobody: all files of the catalog are public."""
+"""A user's token for the hub is never sent, since all files of the catalog are public."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKEN = "hf_secret"
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Requests to a server on this machine, which stands for the hub and for every other host: {path: headers}."""
+    """Requests to a local server, which stands for the hub and for every other host: {path: headers}."""
     seen = {}
 
     class Server(BaseHTTPRequestHandler):

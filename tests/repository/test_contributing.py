@@ -1,4 +1,4 @@
-"""The pages for contributors: every path that they name exists."""
+"""Every path named on the pages for contributors exists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from helpers.stub_comfyui import ROOT
 
 PATH = re.compile(r"`((?:nada|nodes|tests|tools|docs|locales|web|benchmarks|workflows|\.ci)/[\w./-]*)`")
-PLACEHOLDER = re.compile(r"\b(NODE|CODE)\b")  # what the reader puts in
+PLACEHOLDER = re.compile(r"\b(NODE|CODE)\b")  # to be replaced by the reader
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])

@@ -1,4 +1,4 @@
-"""Help that stays true: pages have pictures, and quote only what the code says."""
+"""Help pages have pictures, and quote only texts that the code contains."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_troubleshooting_quotes_what_the_code_says():
 
 
 def texts_in(folder: str) -> list[str]:
-    """The texts in the code of a folder, with ... for what is put into them."""
+    """Texts in the code of a folder, with ... for inserted values."""
     found = []
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

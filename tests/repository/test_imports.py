@@ -1,4 +1,4 @@
-"""Who may import whom. Arrows point one way, imports inside the pack are relative, and only nodes/ knows ComfyUI."""
+"""Rules for imports: arrows point one way, imports inside the pack are relative, and only nodes/ knows ComfyUI."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Room(NamedTuple):
 
     floor: int
     packages: frozenset[str] = frozenset()
-    """Packages that it may use beside the standard library."""
+    """Packages that it may use besides the standard library."""
 
 
 def room(floor: int, packages: str = "") -> Room:
     return Room(floor, frozenset(packages.split()))
 
 
-ROOMS = {  # one row a folder, from the top down
+ROOMS = {  # one row per folder, from the top down
     "__init__": room(13),
     "nodes": room(12, "torch numpy PIL comfy_api"),
     "nada/__main__": room(12),
@@ -61,15 +61,15 @@ ROOMS = {  # one row a folder, from the top down
     "nada/demo/drawing": room(1, "torch"),
     "nada/errors": room(1),
 }
-HOST = {"comfy", "comfy_execution", "folder_paths", "server", "nodes", "execution"}  # ComfyUI, but for its node API
-DISTRIBUTIONS = {  # where they are not called as the package is
+HOST = {"comfy", "comfy_execution", "folder_paths", "server", "nodes", "execution"}  # ComfyUI, except for its node API
+DISTRIBUTIONS = {  # distributions with other names than their packages
     "PIL": "pillow",
     "open_clip": "open_clip_torch",
     "cv2": "opencv-python-headless",
     "yaml": "pyyaml",
 }
 EXTRAS = ("photo", "ray")
-BROUGHT_ALONG = {"comfy_api", "triton"}  # by ComfyUI, and by PyTorch on the systems that have it
+BROUGHT_ALONG = {"comfy_api", "triton"}  # installed with ComfyUI, and with PyTorch on the systems that have it
 DANGEROUS = {"pickle", "_pickle", "dill", "marshal", "shelve", "subprocess", "ctypes"}
 
 
@@ -120,16 +120,16 @@ def test_no_circles_among_scripts():
     for folder in ("benchmarks", "tools/demo_world", "tools/workflows"):
         scripts = {path.stem: path for path in (ROOT / folder).glob("*.py")}
         arrows = {name: {found.target for found in imports(path)} & {*scripts} for name, path in scripts.items()}
-        TopologicalSorter(arrows).prepare()  # raises for a circle
+        TopologicalSorter(arrows).prepare()  # raises for a cycle
 
 
 def test_packages():
-    """`nada` is among the forbidden: inside the pack imports are relative, as ComfyUI does not put it on sys.path."""
+    """`nada` is forbidden too: imports inside the pack are relative, as ComfyUI does not put it on sys.path."""
     assert not [sentence for path in modules() for sentence in foreign(path)]
 
 
 def test_every_package_is_declared():
-    """Packages that others bring along may be missing one day; and what nothing imports need not be installed."""
+    """Packages installed through others may be missing one day, and packages that nothing imports are not needed."""
     project = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     used = {package for room in ROOMS.values() for package in room.packages} - BROUGHT_ALONG
     optional = [line for extra in EXTRAS for line in project["optional-dependencies"][extra]]

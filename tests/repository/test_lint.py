@@ -1,4 +1,4 @@
-"""The habits that keep the code readable and the registry's scanner calm: each rule lists all places that break it."""
+"""Rules that keep the code readable and the registry's scanner quiet; each lists all places that break it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_ATTRIBUTES = {"system", "popen", "Popen", "environ", "getenv"}
 FORBIDDEN_MODULES = {"pickle", "subprocess", "marshal", "ctypes"}
-SIGNALS = {"StopIteration", "KeyboardInterrupt", "error"}  # raised by name, without a sentence of their own
+SIGNALS = {"StopIteration", "KeyboardInterrupt", "error"}  # raised by name, without a message
 LONGEST_MODULE, LONGEST_FUNCTION = 400, 80  # lines
 
 
@@ -23,14 +23,14 @@ def shipped() -> list[Path]:
 
 
 def nodes(paths: list[Path]) -> Iterator[tuple[str, ast.AST]]:
-    """Every syntax node of the files, with the place of the nodes that have one."""
+    """Every syntax node of the files, with its place if it has one."""
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             yield f"{path.name}:{getattr(node, 'lineno', 0)}", node
 
 
 def code_of_others(paths: list[Path]) -> list[str]:
-    """Ways to run code that is not in the repository."""
+    """Ways to execute code that is not in the repository."""
     found = []
     for place, node in nodes(paths):
         if isinstance(node, ast.Attribute) and node.attr in FORBIDDEN_ATTRIBUTES:
@@ -51,7 +51,7 @@ def large(paths: list[Path]) -> list[str]:
 
 
 def silent(paths: list[Path]) -> list[str]:
-    """Errors raised without a sentence, and handlers that catch everything."""
+    """Errors raised without a message, and handlers that catch everything."""
     found = []
     for place, node in nodes(paths):
         raised = node.exc if isinstance(node, ast.Raise) else None

@@ -1,4 +1,4 @@
-"""What ComfyUI shows in other languages: complete, and with the same names and numbers as the schemas."""
+"""Texts of ComfyUI in other languages: complete, and with the same names and numbers as the schemas."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_names_and_numbers_are_kept(schemas, language):
 
 
 def literals(text: str) -> list[str]:
-    """The parts of a text that are the same in every language."""
+    """Parts of a text that are the same in every language."""
     return [word.rstrip(".:") for word in LITERAL.findall(text)]
 
 

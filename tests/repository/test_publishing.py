@@ -1,4 +1,4 @@
-"""The archive that the registry gets: small, calm to look at, and all that is needed to run."""
+"""The registry's archive: small, without suspicious words, and complete."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_publishing_tools_rules_hold():
 
 
 def test_node_classes_are_where_they_belong(shipped):
-    """ComfyUI-Manager counts the node classes of every file that it finds, tests included."""
+    """ComfyUI-Manager counts the node classes of every file that it finds, including tests."""
     for name in (name for name in publishing.tracked() if name.endswith(".py") and not name.startswith("nodes/")):
         for node in ast.walk(ast.parse((ROOT / name).read_text("utf-8"))):
             bases = node.bases if isinstance(node, ast.ClassDef) else []
@@ -111,7 +111,7 @@ def test_node_classes_are_where_they_belong(shipped):
 
 
 def test_the_source_distribution_is_the_whole_repository(shipped):
-    """setuptools adds nada/ and the usual files at the top by itself; MANIFEST.in names the rest."""
+    """setuptools adds nada/ and the usual files at the top automatically; MANIFEST.in names the rest."""
     rules = [line.split() for line in (ROOT / "MANIFEST.in").read_text("utf-8").splitlines()]
     folders = {name for verb, *names in filter(None, rules) if verb == "graft" for name in names} | {"nada"}
     files = {name for verb, *names in filter(None, rules) if verb == "include" for name in names}

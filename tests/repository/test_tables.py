@@ -1,4 +1,4 @@
-"""Tables of the documentation: every figure has a command that measures it again, and pages say what was measured."""
+"""Tables of the documentation: a command measures every figure, and pages say what was measured."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EQUAL = (
 
 @pytest.fixture
 def tables():
-    """The script that measures tables."""
+    """Import the script that measures tables."""
     with importable(ROOT / "benchmarks"):
         import tables
 
@@ -47,7 +47,7 @@ def pages(tables):
 
 
 def with_figures(page: str) -> Iterator[str]:
-    """The tables of a page that hold a figure, except in sections whose heading says that they are worked out."""
+    """Tables with figures on a page, except in sections whose heading says that they are computed on paper."""
     for table in TABLE.findall(ON_PAPER.sub("", page)):
         rows = [[cell.strip() for cell in row.strip("| ").split("|")] for row in table.splitlines()[2:]]
         if any(FIGURE.fullmatch(cell) for row in rows for cell in row):

@@ -1,4 +1,4 @@
-"""The type check itself. What it finds is shown by `python tools/check_types.py`."""
+"""The type check itself; `python tools/check_types.py` shows its findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tools import check_types
     ],
 )
 def test_nodes_are_checked_against_the_library(tmp_path, use, complaint):
-    """Relative imports out of nodes/ are followed: otherwise everything behind them counts as Any."""
+    """Relative imports out of nodes/ are followed: otherwise their names would count as Any."""
     pytest.importorskip("mypy")
     name = use.partition("(")[0]
     for path, text in {

@@ -143,9 +143,9 @@ def beginnings(root: Path = ROOT) -> Iterator[str]:
     for place, node in documented(root):
         text = ast.get_docstring(node) or "" if not isinstance(node, ast.Expr) else str(node.value.value)
         first = NO_BEGINNING.match(text.strip())
-        # "Whether" is for fields, and functions that return a bool.
-        boolean = isinstance(node, Function) and node.returns is not None and "bool" in ast.unparse(node.returns)
-        if first and not (first[0] == "Whether" and (boolean or isinstance(node, ast.Expr))):
+        returned = ast.unparse(node.returns) if isinstance(node, Function) and node.returns else ""
+        fact = isinstance(node, ast.Expr) or re.search("bool|Tensor", returned)  # what "Whether" may describe
+        if first and not (first[0] == "Whether" and fact):
             yield f"{place}: {text.strip().splitlines()[0]}"
         if isinstance(node, ast.Module) and place.startswith("nada/"):
             members = [part for part in node.body if isinstance(part, ast.ClassDef | Function)]
@@ -249,6 +249,13 @@ def sections(docstring: str) -> dict[str, list[str]]:
 
 
 RULES = (helps, phrases, beginnings, arguments, errors, interface)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten_sources():
+    """Free the memory of all syntax trees after these tests."""
+    yield
+    nodes.cache_clear()
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -1,4 +1,4 @@
-"""Folders of runs: what counts as this run's, and what is left when a run that replaces another is cut short."""
+"""Folders of runs: the files of the current run, and those left when replacing an earlier run is interrupted."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_run_that_replaces_another_neither_lists_nor_continues_its_files(finis
 
 
 def test_results_are_not_called_complete_while_those_of_an_earlier_run_are_deleted(finished, monkeypatch):
-    """The files of the earlier run are deleted one by one; a kill at any of them must leave no record of success."""
+    """The files of the earlier run are deleted one by one; a kill at any time must leave no record of success."""
     finished.save_record({"recipe": {"iterations_done": 3}})
     complete = []
     unlink = Path.unlink

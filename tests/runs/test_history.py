@@ -1,4 +1,4 @@
-"""The history of a run: what it adds up, and what it refuses to continue from."""
+"""The history of a run: its sums, and the data from which it refuses to continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run with a store: it goes on after whatever stopped it, and its snapshots are what it was at those moments."""
+"""A run with a store resumes after any interruption, and its snapshots show it at their moments."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_store_deletes_what_was_unused_for_longest_and_only_what_is_its_own(sm
 
 
 class Killed(BaseException):
-    """Stands in for the end of the process."""
+    """Exception that stands for the end of the process."""
 
 
 def test_a_killed_deletion_leaves_no_run_that_looks_whole(small, clip, tmp_path, monkeypatch):
@@ -278,7 +278,7 @@ def test_moments_are_even_and_end_at_the_end(iterations, count, expected):
 
 
 def test_the_state_of_a_run_of_version_0_1_is_resumed(small, clip, tmp_path):
-    """It lay beside the results, knew CLIP models by probes and not by fingerprints, and had no key."""
+    """Version 0.1's state was beside the results, identified CLIP models by probes, and had no key."""
     whole = KeptRun(RunFolder(tmp_path / "whole"), small, clip, config(), moments=1)
     list(whole)
     begun = KeptRun(RunFolder(tmp_path / "old"), small, clip, config(), moments=1)
@@ -297,7 +297,7 @@ def test_the_state_of_a_run_of_version_0_1_is_resumed(small, clip, tmp_path):
 
 @pytest.mark.parametrize("stop", [4, 6])
 def test_a_state_that_a_killed_run_left_is_removed(small, clip, tmp_path, monkeypatch, stop):
-    """It is killed after it has stored a state, and before it has removed the one before."""
+    """The run is killed after it has saved a state, and before it has deleted the previous one."""
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "forget_states_before", lambda *_: None)
         for step in KeptRun(RunFolder(tmp_path), small, clip, config(), moments=3):

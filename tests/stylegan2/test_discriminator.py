@@ -1,4 +1,4 @@
-"""StyleGAN2's discriminator against its definition, written out, and read from files that hold one."""
+"""StyleGAN2's discriminator compared with its definition, and read from files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nada.checkpoint.discriminators import load_discriminator, save_discriminato
 from nada.errors import CheckpointError, UsageError
 from nada.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 
-# The definition, in float64 and with none of the operations of the code under test.
+# The definition in float64, without any operation of the tested code.
 
 
 def correlate(x: Tensor, weight: Tensor, padding: int, stride: int = 1) -> Tensor:
@@ -90,7 +90,7 @@ def test_logits_and_gradients_equal_the_definition(count, fields):
 
 
 def test_r1_has_a_gradient_for_the_weights():
-    """The gradient of a gradient, against a finite difference."""
+    """The gradient of a gradient, compared with a finite difference."""
     discriminator = alive().double().requires_grad_(True)
     images, weight = torch.randn(4, 3, 16, 16, dtype=torch.float64), discriminator.b16.conv1.weight
 
@@ -194,7 +194,7 @@ def test_damaged_networks_get_a_sentence(tmp_path):
             if broken is not None:
                 tensors[name] = broken
             elif name.endswith("kernel"):
-                continue  # a constant, which files may leave out
+                continue  # a constant, which files may omit
             with pytest.raises(CheckpointError) as error:
                 load_discriminator(put(tmp_path, save({f"d.{k}": v for k, v in tensors.items()})))
             assert "\n" not in str(error.value)

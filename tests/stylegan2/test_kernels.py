@@ -1,4 +1,4 @@
-"""The fused kernels, run by Triton's interpreter on the CPU, and compiled without a GPU; and how they are chosen."""
+"""The fused kernels, in Triton's interpreter on the CPU and compiled without a GPU, and their selection."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ for one, other in zip(gradients(), plain, strict=True):
 
 @pytest.mark.slow
 def test_they_give_the_numbers_of_the_plain_way():
-    """In a process of its own: Triton decides when it is imported whether it interprets."""
+    """Runs in a separate process, since Triton decides at import whether it interprets."""
     there = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     done = subprocess.run([sys.executable, "-c", INTERPRETED], env=there, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -98,7 +98,7 @@ def test_on_a_cpu_nothing_is_built(monkeypatch):
 
 
 class OnCard:
-    """As much of a tensor on a GPU as the choice looks at."""
+    """The attributes of a GPU tensor that the selection looks at."""
 
     device, dtype = torch.device("cuda", 7), torch.float32
 
@@ -122,7 +122,7 @@ def test_they_are_used_where_they_are_faster(fresh, monkeypatch, faster):
     assert kernels.passes_for(OnCard()) is passes
 
 
-def test_a_failure_is_told_once_and_remembered(fresh, monkeypatch, caplog):
+def test_a_failure_is_logged_once_and_remembered(fresh, monkeypatch, caplog):
     tried = []
 
     def broken(way, device):

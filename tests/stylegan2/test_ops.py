@@ -1,4 +1,4 @@
-"""The operation of a synthesis layer, and its own gradient, against finite differences and plain autograd."""
+"""The operation of a synthesis layer and its gradient, compared with finite differences and plain autograd."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CASES = {
 
 
 def inputs(maps: int = 2, up: bool = False, clamp: float | None = None) -> tuple:
-    """For `styled_conv2d`, float64: x [2, 3, 4, 5], 4 output channels."""
+    """Arguments of `styled_conv2d` in float64: x [2, 3, 4, 5], 4 output channels."""
     torch.manual_seed(5)
     size = (8, 10) if up else (4, 5)
     shapes = {"x": (2, 3, 4, 5), "weight": (4, 3, 3, 3), "styles": (2, 3), "demod": (2, 4), "bias": (4,)}
@@ -29,7 +29,7 @@ def inputs(maps: int = 2, up: bool = False, clamp: float | None = None) -> tuple
 
 
 def plain(x, weight, styles, demod, noise, bias, _, clamp):
-    """The same at the same size, image by image, with weights that are modulated."""
+    """The operation without a change of size, image by image, with modulated weights."""
     images = []
     for i in range(len(x)):
         kernel = weight * styles[i][:, None, None] * demod[i][:, None, None, None]

@@ -1,4 +1,4 @@
-"""What is computed in another way to save time comes to the same as the plain way."""
+"""Faster variants of a computation give the same results as the plain one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nada.training.config import AdaptConfig
 
 @pytest.mark.parametrize("first", [4, 16])
 def test_memory_layout_changes_no_number(small, monkeypatch, first):
-    """In float64: images, and gradients of weights and codes."""
+    """Images, and gradients of weights and codes, in float64."""
     network = small.double().synthesis.requires_grad_(True)
     noise, ws = network.sample_noise(2), torch.randn(2, 8, 20).double().requires_grad_(True)
 

@@ -1,4 +1,4 @@
-"""The networks against an independent float64 computation: explicit modulated weights, zero insertion, plain loops."""
+"""The networks compared with an independent float64 computation: modulated weights, zero insertion, plain loops."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def upsample(x):
 
 
 def modulated(x, weight, style, demodulate, eps, up):
-    """One image at a time with its own weights, equations 1 and 3; the kernel sum written out tap by tap."""
+    """One image at a time with its own weights, equations 1 and 3; the kernel is summed tap by tap."""
     outputs = []
     scale = weight[0].numel() ** -0.5
     for image, s in zip(x, style, strict=True):
@@ -46,7 +46,7 @@ def modulated(x, weight, style, demodulate, eps, up):
             w = w / (w.square().sum(dim=(1, 2, 3), keepdim=True) + eps).sqrt()
         k = w.shape[-1]
         image = image[None]
-        if up:  # the transposed convolution: every input pixel pastes a kernel at twice its place
+        if up:  # transposed convolution: every input pixel adds a kernel at twice its place
             h = image.shape[-1]
             full = image.new_zeros(1, len(w), 2 * h + 1, 2 * h + 1)
             for i in range(3):
@@ -143,7 +143,7 @@ def test_gradients_equal_float64_reference(config):
     names, parameters = zip(*generator.named_parameters(), strict=True)
     grads = torch.autograd.grad((generator(z, noise="none") * target).sum(), parameters, allow_unused=True)
 
-    class Live:  # the same leaves under the names of the state dict, so that the reference differentiates by them
+    class Live:  # the parameters by their names in the state dict, so that the reference differentiates by them
         pass
 
     live = Live()
@@ -152,7 +152,7 @@ def test_gradients_equal_float64_reference(config):
     expected = torch.autograd.grad((reference(live, z, 1.0, None) * target).sum(), parameters, allow_unused=True)
     for name, grad, wanted in zip(names, grads, expected, strict=True):
         if name.endswith("noise_strength"):
-            continue  # plays no part without noise
+            continue  # has no effect without noise
         assert torch.allclose(grad, wanted, rtol=1e-6, atol=1e-8 * float(wanted.abs().max())), name
 
 
@@ -179,7 +179,7 @@ def test_w_is_the_same_code_for_every_layer(small):
 
 
 def test_each_code_drives_its_layers_and_no_other(small):
-    """Nudging a code changes the styles of exactly the layers that latent_of gives it, in NVIDIA's order."""
+    """Changing a code changes the styles of exactly the layers that latent_of assigns to it, in NVIDIA's order."""
     conv = {"b4.conv1": 0, "b8.conv0": 1, "b8.conv1": 2, "b16.conv0": 3, "b16.conv1": 4, "b32.conv0": 5, "b32.conv1": 6}
     assert small.synthesis.latent_of == conv | {"b4.torgb": 1, "b8.torgb": 3, "b16.torgb": 5, "b32.torgb": 7}
     ws = small.mapping(torch.randn(1, 16))

@@ -1,4 +1,4 @@
-"""Generators between generators."""
+"""Blended generators."""
 
 from __future__ import annotations
 

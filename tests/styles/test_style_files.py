@@ -1,4 +1,4 @@
-"""Style files: everything comes back, and nothing hostile gets in."""
+"""Style files restore everything, and malicious ones are refused."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_files_give_everything_back(wide, path):
 def test_the_recipe_in_the_file_trains_the_same_generator_again(small, clip, path):
     config = AdaptConfig("photo", "sketch", iterations=5, batch=2, layers=3, select_batch=2, seed=7, mixing=0.5)
     for step in adapt(small, clip, config):
-        if step.iteration == 4:  # interrupted: the recipe says how far it came
+        if step.iteration == 4:  # interrupted: the recipe has the iterations done
             break
     save_style(Style.between(small, step.generator), path)
     style = load_style(path)
@@ -97,7 +97,7 @@ def test_a_generator_is_no_style_and_a_style_no_generator(small, adapted, path, 
 
 
 def changed(path, tensors=None, **description):
-    """The style file with other contents."""
+    """The style file with changed contents."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     known = json.loads(metadata["nada_style"])
@@ -157,8 +157,8 @@ def test_a_cut_file_is_refused(small, adapted, path):
             load_style(path)
 
 
-def test_previews_that_lie(small):
-    with pytest.raises(CheckpointError, match="preview cannot be read"):
+def test_damaged_previews_are_refused(small):
+    with pytest.raises(CheckpointError, match="preview is damaged and cannot be read"):
         preview_picture(b"\xff\xd8\xff\xe0 not a picture")
-    with pytest.raises(CheckpointError, match="preview cannot be read"):
+    with pytest.raises(CheckpointError, match="preview is damaged and cannot be read"):
         preview_picture(b"")

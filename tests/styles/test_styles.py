@@ -1,4 +1,4 @@
-"""Styles: what a difference of generators keeps, how it is applied, and what its file holds."""
+"""Styles: the difference that they keep, applying them, and the contents of their files."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_bands_are_parts_of_the_whole():
     off = {"coarse": 0.0, "middle": 0.0, "fine": 0.0}
     parts = {band: apply_style(base, style, **{**off, band: 1.0}).state_dict() for band in off}
     blocks = {"coarse": (".b4.", ".b8."), "middle": (".b16.", ".b32."), "fine": (".b64.",)}
-    for name in ("mapping.fc0.weight", "mapping.w_avg"):  # drives all bands, so each has a third of it
+    for name in ("mapping.fc0.weight", "mapping.w_avg"):  # drives all bands, so each contributes a third
         thirds = [part[name] - base.state_dict()[name] for part in parts.values()]
         assert all(torch.allclose(third, torch.tensor(1 / 3), atol=1e-4) for third in thirds)
     for name, before in base.state_dict().items():
@@ -142,7 +142,7 @@ def test_only_what_changed_is_kept(small):
     assert Style.between(small, moved(small)).kind == "weights"
 
 
-def test_noise_and_an_average_estimated_anew_are_no_part_of_it(small):
+def test_noise_and_a_reestimated_average_are_not_part_of_it(small):
     adapted = moved(small, "bias")
     adapted.mapping.w_avg += 0.1
     adapted.synthesis.b8.conv1.noise_const += 1
@@ -182,7 +182,7 @@ def test_low_rank_adaptations_are_found_and_stored_small(wide):
     adapted, rng = copy.deepcopy(wide), torch.Generator().manual_seed(1)
     weight = adapted.synthesis.b16.conv1.weight
     product = torch.randn(48, 4, generator=rng) @ torch.randn(4, 432, generator=rng) * 0.05
-    weight += product.reshape(weight.shape)  # rounded to the precision of the sum, as merging does
+    weight += product.reshape(weight.shape)  # rounded to the precision of the sum, as by merging
     style = Style.between(wide, adapted, dtype=torch.float32)
     assert style.kind == "low rank"
     assert style.deltas[CONV].up.shape == (48, 4)

@@ -17,7 +17,7 @@ BASE = GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2)
 
 @pytest.fixture
 def nada(clip_folder, tmp_path, monkeypatch, capsys):
-    """Runs a command in an empty folder with small models; returns its exit code, its JSON and its messages."""
+    """Run a command in an empty folder with small models; returns its exit code, its JSON and its messages."""
     save_generator(alive(BASE), tmp_path / "base.safetensors")
     monkeypatch.chdir(tmp_path)
     models = ["--generator", "base.safetensors", "--clip", str(clip_folder), "--device", "cpu", "--quiet"]
@@ -33,7 +33,7 @@ def nada(clip_folder, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The targets and seeds of the steps that are trained from now on."""
+    """Record the targets and seeds of all steps that are trained from now on."""
     steps, train_step = [], Adaptation.train_step
 
     def noted(run):

@@ -1,4 +1,4 @@
-"""A device that fails: what is left trains in a fresh process, and a job whose device fails twice is left out."""
+"""After a failure of the device, the remaining jobs train in a new process; a job that fails twice is recorded."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ OPTIONS = ("sweep", "--target", "sketch", "glass", "--source", "photo", "--itera
 
 
 def test_the_rest_trains_in_a_fresh_process(nada, monkeypatch):
-    """Another process does not know what this one has been made to do."""
+    """Patches of this process have no effect in the new one."""
     failing(monkeypatch, lambda run: run.iteration == 2)
     code, result, error = nada(*OPTIONS)
     assert (code, result["jobs"]) == (0, {"done": 2})
-    assert error.count("train in a fresh process") == 1
+    assert error.count("train in a new process") == 1
 
 
 def test_a_job_whose_device_fails_twice_is_left_out(nada, monkeypatch):

@@ -1,4 +1,4 @@
-"""Comparing jobs on the way: which continue, what is left of the others, and the best styles of a sweep."""
+"""Successive halving: the jobs that continue, the results of stopped ones, and the best styles of a sweep."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_best_are_good_and_varied(ranking, groups, count, best):
     assert ranking.best(MEASURES, groups, lambda found: count) == best
 
 
-def test_unknown_measures_are_told():
+def test_unknown_measures_are_reported():
     with pytest.raises(UsageError, match="a has no measure 'beauty'; it has: diversity, quality"):
         Ranking(metric="beauty").best(MEASURES, SAME, len)
 
@@ -46,17 +46,17 @@ def test_unknown_measures_are_told():
 @pytest.mark.parametrize(
     ("share", "at", "words"),
     [
-        ("1/3", None, "cannot be read"),
-        (None, "50", "cannot be read"),
+        ("1/3", None, "must be a share and iterations"),
+        (None, "50", "must be a share and iterations"),
         ("3/2", "50", "between 0 and 1"),
-        ("1/0", "50", "cannot be read"),
+        ("1/0", "50", "must be a share and iterations"),
         ("1/3", "100,50", "rising order"),
         (0.5, [0, 50], "rising order"),
-        ("1e999999999", "50", "cannot be read"),
-        ("1/" + "9" * 5000, "50", "cannot be read"),
-        (float("nan"), "50", "cannot be read"),
-        ("1/3", [float("inf")], "cannot be read"),
-        ("1/3", "9" * 5000, "cannot be read"),
+        ("1e999999999", "50", "must be a share and iterations"),
+        ("1/" + "9" * 5000, "50", "must be a share and iterations"),
+        (float("nan"), "50", "must be a share and iterations"),
+        ("1/3", [float("inf")], "must be a share and iterations"),
+        ("1/3", "9" * 5000, "must be a share and iterations"),
     ],
 )
 def test_mistakes_are_explained(share, at, words):

@@ -60,7 +60,7 @@ def test_whatever_a_text_holds_the_page_stays_whole():
 
 
 def test_a_long_sweep_makes_a_small_page(tmp_path):
-    """With the two thumbnails of each job, of 13 kB as measured, 500 jobs stay below 30 MB."""
+    """With two thumbnails of 13 kB for each job, as measured, 500 jobs stay below 30 MB."""
     found = [{**row, "curve": [0.1234] * 64} for row in rows(6)] * 84
     write(tmp_path, found)
     assert (tmp_path / "index.html").stat().st_size + len(found) * 2 * 13_000 < 30e6
@@ -79,7 +79,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, tmp_path):
-    """The opened page, which must report no error."""
+    """The opened page, which must not report an error."""
     page = browser.new_page()
     page.set_default_timeout(60_000)
     errors = []
@@ -126,7 +126,7 @@ def test_hover_shows_before_and_a_click_how_it_trained(page):
     assert not dialog.is_visible()
 
 
-def test_failures_are_told(page):
+def test_failures_are_reported(page):
     assert page.locator(".card .bad").inner_text() == "no memory"
 
 

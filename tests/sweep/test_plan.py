@@ -1,4 +1,4 @@
-"""What a sweep file asks for, and what is refused in it."""
+"""Sweep files: the jobs that they describe, and the contents that are refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_excluded_are_jobs_that_have_all_of_a_rule(caplog):
         exclude=[{"target": "a", "seed": 1}, {"batch": 2, "target": "b", "seed": 0}, {"target": "c"}],
     )
     assert [(settings["target"], settings["seed"]) for settings in found] == [("a", 0), ("b", 1)]
-    assert "nothing is excluded by {'target': 'c'}" in caplog.text
+    assert "the entry {'target': 'c'} of exclude matches no job" in caplog.text
 
 
 def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path):
@@ -52,7 +52,7 @@ def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path):
     [
         ({"grids": {}}, "unknown entry 'grids'"),
         ({"base": {"targets": "a"}}, "unknown entry 'targets'"),
-        ({"base": {"target": ["a"]}}, "Several values of a setting go to grid"),
+        ({"base": {"target": ["a"]}}, "Put several values of a setting into grid"),
         ({"grid": {"target": "a"}}, "grid.target is 'a'; it must be a list"),
         ({"grid": {"target": []}}, "grid.target has no values"),
         ({"grid": {"colour": ["a"]}}, "unknown entry 'colour'"),

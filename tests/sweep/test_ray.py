@@ -1,4 +1,4 @@
-"""Sweeps on Ray: two workers on this machine come to what one process comes to, also when one of them is killed."""
+"""Sweeps on Ray: two local workers reach the results of a single process, even if one of them is killed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from nada.sweep.state import BEGUN, DONE, PENDING, Orders, failure, status
 from nada.sweep.work import Watch
 
 CPU, ITERATIONS = torch.device("cpu"), 60
-RUNGS = tuple(range(2, ITERATIONS, 2))  # a state every so many steps, from which a lost worker's job resumes
+RUNGS = tuple(range(2, ITERATIONS, 2))  # frequent states, from which a lost worker's job resumes
 
 
 @pytest.fixture
 def jobs(clip_folder, tmp_path):
-    """Two targets and two seeds with small models, known by absolute paths."""
+    """Two targets and two seeds with small models, by absolute paths."""
     path = tmp_path / "base.safetensors"
     save_generator(alive(GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2)), path)
     shared = {"generator": str(path), "clip": str(clip_folder), "source": "photo", "batch": 2, "iterations": ITERATIONS}
@@ -55,7 +55,7 @@ def test_a_killed_worker_costs_nothing_but_time(jobs, tmp_path, one_thread):
     jobs = [job for job in jobs if job not in others]
 
     def kill_one() -> bool:
-        """End the process of a worker in the middle of its job; called while the engine waits."""
+        """Kill the process of a worker in the middle of its job, while the engine waits."""
         begun = [job for job in jobs if orders.folder(job).states() and job.id not in settled]
         if begun and not killed and len(engines[0].actors) == 2:
             ray = engines[0].ray

@@ -1,4 +1,4 @@
-"""Ids of jobs, and the report of a sweep: what differs, what is earlier, and what is damaged."""
+"""Ids of jobs, and the report of a sweep: varied settings, earlier jobs, and damaged records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = {"source": "photo", "target": "sketch", "iterations": 3}
 
 @pytest.fixture
 def jobs(clip_folder, tmp_path):
-    """Resolves combinations with a small generator."""
+    """Function that resolves combinations with a small generator."""
     base = alive(GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2))
     save_generator(base, tmp_path / "base.safetensors")
     save_generator(base, tmp_path / "copy.safetensors")
@@ -87,12 +87,12 @@ DAMAGES += [{"generator": []}, {"losses": [{"directional": 10**15 * 10**4}, {"di
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_record_is_told_and_stops_nothing(jobs, tmp_path, damage, caplog):
+def test_a_damaged_record_is_logged_and_stops_nothing(jobs, tmp_path, damage, caplog):
     (job,) = jobs({})
     write_record(tmp_path, job, **damage)
     report = Report(tmp_path, [job], "title")
     report.save()
-    assert "of no use" in caplog.text
+    assert "cannot be used" in caplog.text
     assert "damaged" in load_rows(tmp_path)[0]["error"]
 
 

@@ -1,4 +1,4 @@
-"""Sweeps on the command line: what is done is skipped, what failed does not stop the rest, and what is left of it."""
+"""Sweeps on the command line: finished jobs are skipped, failed ones do not stop the others, and results remain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Global directions: relevance against its definition, the edit as a style, and what is refused."""
+"""Global directions: relevance compared with its definition, the edit as a style, and refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def measured(small, clip):
 
 
 def test_relevance_equals_the_definition(small, clip, measured):
-    """Styles themselves are set here, and not the affine maps that make them."""
+    """Relevance with styles set directly, instead of through the affine maps."""
     rng = seeded(0)
     spread = small.synthesis.styles(small.mapping(torch.randn(2000, 16, generator=rng)))
     ws = small.mapping(torch.randn(3, 16, generator=rng))
@@ -155,7 +155,7 @@ def test_another_family(clip):
 
 @pytest.mark.parametrize("generator", ["small", "toy"])
 def test_every_family_adds_the_bias_to_its_styles(request, generator):
-    """The contract's promise that an edit rests on."""
+    """The contract's property on which edits rely."""
     model = ToyGenerator() if generator == "toy" else request.getfixturevalue(generator)
     ws = nada.sample_latents(model, 2)
     before = model.synthesis.styles(ws)

@@ -1,4 +1,4 @@
-"""The latent mapper: its arithmetic, what it leaves alone, its training, and its files."""
+"""The latent mapper: its arithmetic, the codes that it preserves, its training, and its files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def config(**changes) -> MapperConfig:
 
 @pytest.fixture
 def mapper() -> LatentMapper:
-    """For ten codes of twelve features, nothing in it zero."""
+    """A mapper for ten codes of twelve features, without zeros."""
     mapper = LatentMapper(10, 12).draw(torch.Generator().manual_seed(3))
     with torch.no_grad():
         for name, parameter in mapper.named_parameters():
@@ -62,7 +62,7 @@ def test_forward_equals_an_independent_computation(mapper):
 
 
 def test_equal_codes_move_equally_and_by_their_magnitudes(mapper):
-    """The authors' normalization over layers would leave only the signs of replicated codes."""
+    """The authors' normalization over layers would leave only the signs of equal codes."""
     w = torch.randn(1, 1, 12)
     moved = mapper(w.repeat(1, 10, 1)) - w
     assert torch.equal(moved[:, 0], moved[:, 3])
@@ -102,7 +102,7 @@ def test_codes_of_another_generator_are_refused(mapper):
 
 
 def test_one_step_equals_the_formulas_in_float64(small, clip):
-    """Losses, and the gradient of every parameter, against the definitions written out once more."""
+    """Losses, and the gradient of every parameter, compared with the definitions written out."""
     run = train_mapper(small, clip, config(l2_weight=0.7, norm_weight=0.3, clip_weight=1.1))
     ws = run.sample_codes(3)
     losses = run.losses(ws)
@@ -135,7 +135,7 @@ def test_one_step_equals_the_formulas_in_float64(small, clip):
 
 
 def test_training_leads_codes_it_has_not_seen_to_the_target(small, clip):
-    """From a CLIP loss of 0.89 to 0.80, give or take 0.01; halfway is 8 deviations of the mean of three seeds."""
+    """From a CLIP loss of 0.89 to 0.80, plus or minus 0.01; halfway is 8 deviations of the mean of three seeds."""
     (model,), after = clip, []
     ws = small.mapping(torch.randn(32, 16, generator=seeded(99)), 0.7)
     distance = lambda ws: float(global_loss(model.encode_image(small.synthesis(ws)), model.encode_text(["sketch"])[0]))

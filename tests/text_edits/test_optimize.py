@@ -1,4 +1,4 @@
-"""Latent optimization: the schedule, each image by itself, and what it refuses."""
+"""Latent optimization: the schedule, independence of images, and refusals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def config(**changes) -> OptimizeConfig:
 
 
 def test_step_size_rises_stays_and_falls():
-    rate = config(iterations=100, learning_rate=0.2).rate
+    rate = config(iterations=100, learning_rate=0.2).scheduled_learning_rate
     assert rate(0) == 0
     assert rate(3) == pytest.approx(0.2 * 3 / 5)
     assert rate(5) == rate(40) == rate(75) == pytest.approx(0.2)

@@ -1,4 +1,4 @@
-"""Where the settings of an adaptation come from: the user, the generator's file, the defaults."""
+"""Sources of an adaptation's settings: the user, the generator's file, the defaults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_generators_file_is_asked_for_what_is_not_given(advised):
 
 @pytest.mark.parametrize("name", ADVICE)
 def test_what_is_given_is_never_overridden(advised, name):
-    """Neither a value nor None, nor one that happens to be the default."""
+    """A value that equals the default counts as given too."""
     defaults = AdaptConfig("photo", "sketch")
     for value in ({"iterations": 9, "batch": 5, "learning_rate": 0.1, "layers": 2, "views": 4}[name],
                   getattr(defaults, name)):  # fmt: skip

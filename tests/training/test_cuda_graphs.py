@@ -1,7 +1,7 @@
-"""Recordings of a step: held to the ordinary way, given up where they fail, and the same training where they do not.
+"""CUDA graphs of a step: compared with eager execution, abandoned on failure, and without effect on the training.
 
-No CUDA device is needed: a traced list of operations stands in for the graph. As that one, it repeats just what was
-recorded, and reads weights and inputs where they were.
+No CUDA device is needed: a traced list of operations stands in for the graph. Like a graph, it repeats exactly the
+captured operations, and reads weights and inputs at their addresses.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def double(tensors):
 
 
 def take(monkeypatch, ordinary, recorded):
-    """Let the two ways seem to take so many seconds."""
+    """Let the eager and the captured function seem to take these seconds."""
     seconds = itertools.cycle([ordinary, recorded])
     monkeypatch.setattr(recording, "_seconds", lambda way, tensors: next(seconds))
 
 
 def calls(record, count=WARM_UP + 3):
-    """The results for 0, 1, 2 ..., and which calls the function itself answered."""
+    """Results for inputs 0, 1, 2, ..., and the calls that the function itself answered."""
     kept, asked = Recording(record), []
 
     def function(tensors):
@@ -40,7 +40,7 @@ def calls(record, count=WARM_UP + 3):
         return double(tensors)
 
     found = [float(kept(function, {"x": torch.tensor(float(i))})["twice"]) for i in range(count)]
-    return found, [x for x, _ in itertools.groupby(asked)]  # the call that is timed asks several times
+    return found, [x for x, _ in itertools.groupby(asked)]  # timed calls are repeated
 
 
 def test_the_first_calls_are_ordinary_and_the_others_replayed(monkeypatch):
@@ -65,7 +65,7 @@ def test_slower_recordings_are_not_used(monkeypatch):
         (lambda tensors: {}["twice"], "'twice'"),
     ],
 )
-def test_wrong_recordings_are_told_once_and_not_used(way, words, caplog):
+def test_wrong_graphs_are_logged_once_and_not_used(way, words, caplog):
     with caplog.at_level(logging.WARNING, "nada"):
         found, asked = calls(lambda function, tensors: way)
     assert found == [0, 2, 4, 6, 8, 10]
@@ -75,7 +75,7 @@ def test_wrong_recordings_are_told_once_and_not_used(way, words, caplog):
     assert words in record.message
 
 
-def test_a_device_that_cannot_record_goes_on_as_ever(caplog):
+def test_a_device_without_graphs_trains_as_before(caplog):
     with caplog.at_level(logging.WARNING, "nada"):
         found, _ = calls(None)  # CUDA graphs, of tensors on the CPU
     assert found == [0, 2, 4, 6, 8, 10]
@@ -83,7 +83,7 @@ def test_a_device_that_cannot_record_goes_on_as_ever(caplog):
 
 
 def traced(function, tensors):
-    """Records the operations of a function, as a CUDA graph does its kernels."""
+    """Capture the operations of a function, as a CUDA graph captures its kernels."""
     held = {name: tensor.clone() for name, tensor in tensors.items()}
     operations = make_fx(lambda tensors: function(tensors))(held)
     return torch.no_grad()(lambda new: operations({name: tensor.clone() for name, tensor in new.items()}))
@@ -100,7 +100,7 @@ def traced(function, tensors):
     ],
 )
 def test_a_recorded_run_is_the_ordinary_one(clip, monkeypatch, settings):
-    """Other codes, mixtures, views, layers and weights at each step, and one recording."""
+    """Codes, mixtures, views, layers and weights change at each step, with a single graph."""
     settings = dict(settings)
     classes = settings.pop("classes", 0)
     base = alive(GeneratorConfig(32, (12, 12, 10, 8), 12, 12, mapping_layers=2, c_dim=classes))
@@ -133,7 +133,7 @@ def test_a_run_without_the_recording_it_wanted_computes_no_more_than_it_needs(sm
     assert free[-1] == steps[-1].layers
 
 
-def test_smaller_pieces_are_recorded_anew(small, clip, monkeypatch):
+def test_smaller_chunks_are_captured_again(small, clip, monkeypatch):
     take(monkeypatch, 2.0, 1.0)
     run = adapt(small, clip, AdaptConfig("photo", "sketch", iterations=9, layers="all"))
     run.recordings = {"gradients": Recording(traced)}

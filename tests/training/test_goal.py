@@ -1,4 +1,4 @@
-"""What texts and style images mean: directions by their formulas, sources found, recipes that suffice."""
+"""The goals of texts and style images: directions by their formulas, chosen sources, and recipes that suffice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step asks of a GPU, on tensors without data: reading a value, which would wait for a GPU, fails there."""
+"""The work of a step on a GPU, counted on tensors without data: reading a value, which would stall a GPU, fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nada.training.config import AdaptConfig
 
 @pytest.fixture
 def counting():
-    """The benchmark that counts."""
+    """Import the benchmark that counts."""
     with importable(Path(__file__).parents[2] / "benchmarks"):
         import speed_count
 
@@ -30,7 +30,7 @@ def counting():
         ({}, "z crossover"),
         ({"views": 2, "mixing": 1.0, "angle_weight": 0.5, "norm_weight": 0.1}, "z crossover moves"),
         ({"train": "lora", "train_mapping": True, "batch": 3}, "z crossover"),
-        ({"layers": 3, "global_weight": 0.2}, "z crossover z crossover"),  # to choose the layers, and to train them
+        ({"layers": 3, "global_weight": 0.2}, "z crossover z crossover"),  # to select the layers, and to train them
         ({"classes": 4}, "z label crossover"),
     ],
 )
@@ -38,7 +38,7 @@ def test_a_step_waits_for_nothing_and_moves_only_what_was_drawn(clip, counting, 
     settings = {"layers": "all", "views": 0} | settings
     classes = settings.pop("classes", 0)
     base = alive(GeneratorConfig(32, (12, 12, 10, 8), 12, 12, mapping_layers=2, c_dim=classes))
-    # The choice of layers, which the CPU makes, is the one thing that has to be waited for.
+    # Only the selection of layers, which the CPU makes, has to be waited for.
     monkeypatch.setattr(layer_freeze, "choose", lambda layers, scores, k: tuple(layer_freeze.candidates(layers))[:k])
     run = adapt(base, clip, AdaptConfig("photo", "sketch", **settings))
     assert counting.count(run, fused=False)["crossings"] == len(crossing.split())

@@ -1,4 +1,4 @@
-"""Runs in lock-step: what they share is computed once, and each gets what it would have got alone."""
+"""Runs in lock-step: shared parts are computed once, and each run gets the same results as alone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_losses_and_weights_are_those_of_runs_alone(small, clip, settings):
 
 
 def test_gradients_are_those_of_a_run_alone(small, clip):
-    """Compared before Adam, which hides a factor."""
+    """Compares gradients, as Adam would hide a factor."""
     gradients = []
     for side in (None, FrozenSide()):
         runs = [adapt(copy.deepcopy(small), clip, config) for config in configs(views=2)]

@@ -1,4 +1,4 @@
-"""Noise maps for training."""
+"""The pool of noise maps for training."""
 
 from __future__ import annotations
 

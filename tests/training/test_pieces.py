@@ -1,4 +1,4 @@
-"""Less memory for the same numbers: batches in pieces, blocks one by one, and steps that fail without a trace."""
+"""Less memory for the same results: batches in chunks, recomputed blocks, and failed steps without effect."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ EVERY_LOSS = {"global_weight": 0.5, "norm_weight": 0.5, "angle_weight": 0.5, "pa
 
 
 @pytest.fixture
-def judge(clip_folder):
-    """Two models with weights, so that each must be counted."""
+def ensemble(clip_folder):
+    """Two models with weights, so that both weights matter."""
     return load_clip(f"{clip_folder}:1,{clip_folder}:0.5")
 
 
@@ -34,7 +34,7 @@ def gradients(generator):
 
 
 def second_step(generator, clip, settings, pieces=1, recompute=False):
-    """Losses, layers and gradients of a step after one that parted the twins."""
+    """Losses, layers and gradients of a step, after one in which the generators became different."""
     run = adapt(generator, clip, settings)
     next(run)
     run.pieces, run.trained.synthesis.recompute = pieces, recompute
@@ -46,22 +46,22 @@ def second_step(generator, clip, settings, pieces=1, recompute=False):
 @pytest.mark.parametrize(
     "changes", [EVERY_LOSS, {"views": 2}, {"train_mapping": True, "train_torgb": True, "layers": "all"}]
 )
-def test_pieces_add_up_to_the_whole(small, judge, changes, pieces, recompute):
-    whole, expected = second_step(small, judge, config(**changes))
-    step, found = second_step(small, judge, config(**changes), pieces, recompute)
+def test_pieces_add_up_to_the_whole(small, ensemble, changes, pieces, recompute):
+    whole, expected = second_step(small, ensemble, config(**changes))
+    step, found = second_step(small, ensemble, config(**changes), pieces, recompute)
     assert step.layers == whole.layers
     assert found.keys() == expected.keys()
     for name, loss in whole.losses.items():
         assert float(step.losses[name]) == pytest.approx(float(loss), rel=1e-4, abs=1e-6), name
     largest = max(float(g.abs().max()) for g in expected.values())
     for name, gradient in expected.items():
-        # The gradient of a noise strength is a sum of many large terms: its error is as theirs, not as its own size.
+        # The gradient of a noise strength sums many large terms: its error is relative to those, not to itself.
         assert torch.allclose(found[name], gradient, rtol=1e-3, atol=1e-4 * largest), name
 
 
 @pytest.mark.parametrize(("pieces", "recompute"), [(2, False), (1, True), (3, True)])
 def test_gradients_in_pieces_are_exact(small, pieces, recompute):
-    """In float64, of a loss that compares the images with each other."""
+    """Float64, with a loss that compares the images with each other."""
     small = small.double()
     small.synthesis.requires_grad_(True)
     ws, noise = small.mapping(torch.randn(3, 16).double()), small.synthesis.sample_noise(3)
@@ -78,10 +78,10 @@ def test_gradients_in_pieces_are_exact(small, pieces, recompute):
 
 @pytest.mark.parametrize("train", ["weights", "lora"])
 @pytest.mark.parametrize("place", ["choice", "images", "judgement", "gradient", "optimizer"])
-def test_a_step_that_fails_leaves_no_trace(small, judge, monkeypatch, place, train):
+def test_a_step_that_fails_leaves_no_trace(small, ensemble, monkeypatch, place, train):
     settings = config(train=train, iterations=4)
-    *_, undisturbed = adapt(small, judge, settings)
-    run = adapt(small, judge, settings)
+    *_, undisturbed = adapt(small, ensemble, settings)
+    run = adapt(small, ensemble, settings)
     next(run)
 
     def fail(*_, **__):
@@ -93,7 +93,7 @@ def test_a_step_that_fails_leaves_no_trace(small, judge, monkeypatch, place, tra
         elif place == "images":
             broken.setattr(run.trained.synthesis.b32.conv1, "forward", fail)
         elif place == "judgement":
-            broken.setattr(judge.models[1], "encode_image", fail)
+            broken.setattr(ensemble.models[1], "encode_image", fail)
         elif place == "gradient":
             broken.setattr(torch.Tensor, "backward", fail)
         else:
@@ -107,8 +107,8 @@ def test_a_step_that_fails_leaves_no_trace(small, judge, monkeypatch, place, tra
     assert last.generator.fingerprint() == undisturbed.generator.fingerprint()
 
 
-def test_memory_is_spared_until_none_is_left_to_spare(small, judge):
-    run = adapt(small, judge, config(batch=3, iterations=9, views=0))
+def test_memory_is_spared_until_none_is_left_to_spare(small, ensemble):
+    run = adapt(small, ensemble, config(batch=3, iterations=9, views=0))
     seen = []
     while run.spare_memory():
         seen.append((run.pieces, run.trained.synthesis.recompute))
@@ -117,9 +117,9 @@ def test_memory_is_spared_until_none_is_left_to_spare(small, judge):
     assert not run.spare_memory()
 
 
-def test_images_shown_at_once_are_as_few_as_a_step_had_room_for(small, judge):
-    """The pictures of a run that ran out of memory must not ask for the whole batch again."""
-    run = adapt(small, judge, config(batch=4, views=2))
+def test_images_shown_at_once_are_as_few_as_a_step_had_room_for(small, ensemble):
+    """Pictures of a run that ran out of memory must be made in chunks too."""
+    run = adapt(small, ensemble, config(batch=4, views=2))
     counts = [run.images_at_once]
     while run.spare_memory():
         counts.append(run.images_at_once)
@@ -127,7 +127,7 @@ def test_images_shown_at_once_are_as_few_as_a_step_had_room_for(small, judge):
 
 
 def test_pieces_take_less_memory():
-    """What autograd keeps for a backward pass, counted where it is packed away."""
+    """Bytes that autograd keeps for a backward pass, counted when they are saved."""
     generator = alive(GeneratorConfig(32, (8, 8, 8, 8), 8, 8, mapping_layers=1))
     generator.synthesis.requires_grad_(True)
     ws = generator.mapping(torch.randn(4, 8))
@@ -147,15 +147,15 @@ def test_pieces_take_less_memory():
     assert kept(lambda: make(slice(0, 4))) < 0.5 * whole
 
 
-def test_memory_does_not_grow_with_the_steps(small, judge):
-    """Bytes of all tensors that live between steps, layers chosen or not."""
+def test_memory_does_not_grow_with_the_steps(small, ensemble):
+    """Bytes of all tensors between two steps do not depend on layer selection."""
 
     def living() -> int:
         gc.collect()
         tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
         return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
-    run = adapt(small, judge, config(iterations=20, layers="all"))
+    run = adapt(small, ensemble, config(iterations=20, layers="all"))
     sizes = []
     for step in run:
         run.select_layers(2)
@@ -172,7 +172,7 @@ def test_parts_are_even(count, pieces, sizes):
     assert parts[-1].stop == count
 
 
-def test_a_run_that_is_out_of_memory_goes_on_in_pieces(small, judge):
+def test_a_run_that_is_out_of_memory_continues_in_chunks(small, ensemble):
     def few(run):
         forward = run.trained.synthesis.forward
 
@@ -185,8 +185,8 @@ def test_a_run_that_is_out_of_memory_goes_on_in_pieces(small, judge):
         return run
 
     settings, said = config(batch=3, iterations=3, layers="all", views=0), []
-    *_, whole = adapt(small, judge, settings)
-    run = few(adapt(small, judge, settings))
+    *_, whole = adapt(small, ensemble, settings)
+    run = few(adapt(small, ensemble, settings))
     *_, last = sparing(run, run, said.append)
     assert said == [
         "out of memory; continues in 2 chunks, which takes longer",
@@ -194,7 +194,7 @@ def test_a_run_that_is_out_of_memory_goes_on_in_pieces(small, judge):
     ]
     for name, tensor in whole.generator.state_dict().items():
         assert torch.allclose(tensor, last.generator.state_dict()[name], atol=1e-4), name
-    broken = few(adapt(small, judge, settings))
+    broken = few(adapt(small, ensemble, settings))
     broken.spare_memory = lambda: False
     with pytest.raises(torch.OutOfMemoryError):
         next(sparing(broken, broken, said.append))

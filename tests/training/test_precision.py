@@ -1,4 +1,4 @@
-"""TensorFloat-32 in trainings on CUDA devices, and what the host had set; no device is needed for either."""
+"""TensorFloat-32 in trainings on CUDA devices, and restoring the host's setting; no device is needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME, OFF, ON = ("fp32_precision", "ieee", "tf32") if hasattr(MATMUL, "fp32_prec
 
 @pytest.fixture(params=[OFF, ON])
 def host(request):
-    """What the host has set."""
+    """The host's setting."""
     before = getattr(MATMUL, NAME)
     setattr(MATMUL, NAME, request.param)
     yield request.param

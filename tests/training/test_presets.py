@@ -1,4 +1,4 @@
-"""Presets fit generators of all sizes, not only those that the authors had."""
+"""Presets fit generators of all sizes, not only those of the authors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXTS = {"source": "photo", "target": "sketch"}
 
 @pytest.fixture(scope="module")
 def generators():
-    """{resolution: a generator of the published widths without memory for its weights}."""
+    """{resolution: a generator of the published widths, without memory for its weights}."""
     widths = (512, 512, 512, 512, 512, 256, 128, 64, 32)
     with torch.device("meta"):
         return {size: Generator(GeneratorConfig(size, widths[: size.bit_length() - 2])) for size in (8, *SIZES)}

@@ -1,4 +1,4 @@
-"""A run that stopped and went on equals one that never stopped, bit for bit; and it refuses to go on as another run."""
+"""A resumed run equals one that never stopped, bit for bit, and a state cannot be resumed as another run."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one(small, clip, tmp_path, change
     assert rest[-1].generator.metadata == whole[-1].generator.metadata
 
 
-def test_a_finished_run_goes_on_to_more_iterations(small, clip):
+def test_a_finished_run_can_be_extended(small, clip):
     state = stopped(small, clip, config(iterations=3))
     *_, whole = adapt(small, clip, config(iterations=7))
-    for _ in range(2):  # the state is not used up
+    for _ in range(2):  # a state can be used repeatedly
         *_, step = adapt(small, clip, config(iterations=7), resume=state)
         assert_equal(step.generator, whole.generator)
     with pytest.raises(UsageError, match="has done 3 iterations, more than 2"):
         adapt(small, clip, config(iterations=2), resume=state)
 
 
-def test_a_run_to_style_images_goes_on_and_starts_anew_without_them(small, clip):
+def test_a_run_to_style_images_is_resumed_and_restarted_without_them(small, clip):
     images, settings = torch.rand(3, 3, 40, 40) * 2 - 1, config(target="", source="", layers=3)
     *_, whole = adapt(small, clip, settings, style_images=images)
     run = adapt(small, clip, settings, style_images=images)

@@ -1,4 +1,4 @@
-"""A whole step - random draws, choice of layers, losses, gradients - against one computed by hand in float64."""
+"""A whole step - random draws, layer selection, losses, gradients - compared with a float64 computation by hand."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LOSSES = ("directional", "global", "norm", "angle", "patch")
 
 
 @pytest.fixture
-def judge(clip_folder):
-    """Two models with weights, so that their sum counts."""
+def ensemble(clip_folder):
+    """Two models with weights, so that their sum matters."""
     return load_clip(f"{clip_folder}:1,{clip_folder}:0.5")
 
 
@@ -32,8 +32,8 @@ def config(**changes) -> AdaptConfig:
 
 
 class Step:
-    """The second step of a run by hand, after the draws that its first one took. The first one, between equal twins,
-    has no direction of change to compare."""
+    """The second step of a run by hand, after the draws of its first step, in which both generators are equal and there
+    is no direction of change to compare."""
 
     def __init__(self, run, settings):
         self.settings, self.models = settings, [(copy.deepcopy(model).double(), model.weight) for model in run.clip]
@@ -42,7 +42,7 @@ class Step:
         self.pool = torch.randn(4 * 32 * 32, generator=self.random).tolist()
 
     def draws(self):
-        """z of the images, z of what they mix with, where, the noise of each layer, and where the crops lie."""
+        """z of the images, z to mix with, the crossover, the noise of each layer, and the places of the crops."""
         z = torch.randn(2 * BATCH, self.frozen.config.z_dim, generator=self.random).double()
         mixes = torch.rand([], generator=self.random) < self.settings.mixing
         crossover = int(torch.randint(1, 8, [], generator=self.random)) if mixes else 8
@@ -61,7 +61,7 @@ class Step:
         return torch.tensor(rows, dtype=torch.float64)[:, None]
 
     def choose(self, k):
-        """Names of the k convolutions whose own code the global loss moves most."""
+        """Names of the k convolutions whose codes the global loss changes most."""
         z = torch.randn(2 * SELECT_BATCH, self.frozen.config.z_dim, generator=self.random).double()
         torch.rand([], generator=self.random)
         ws = self.frozen.mapping.w(z[:SELECT_BATCH])[:, None].repeat(1, 8, 1).requires_grad_(True)
@@ -102,7 +102,7 @@ class Step:
         return sum((cosine(after, i, j) - cosine(before, i, j)) ** 2 for i, j in pairs) / len(pairs)
 
     def losses(self, ws, noise, crops):
-        """{loss: value} of the present weights."""
+        """{loss: value} for the current weights."""
         images = [generator.synthesis(ws, noise) for generator in (self.frozen, self.trained)]
         totals = dict.fromkeys(LOSSES, 0.0)
         for model, weight in self.models:
@@ -125,7 +125,7 @@ class Step:
 
 
 def weights(loss):
-    """Of one loss, and of the directional one where the first step would otherwise go nowhere."""
+    """One loss at a time, with the directional one where the first step would otherwise have no gradient."""
     used = {"norm": {"directional": 1.0, "norm": 0.7}, "angle": {"directional": 1.0, "angle": 0.7}}.get(
         loss, {loss: 0.7}
     )
@@ -133,9 +133,9 @@ def weights(loss):
 
 
 @pytest.mark.parametrize(("loss", "mixing"), [*((loss, 0.0) for loss in LOSSES), ("directional", 1.0), ("angle", 1.0)])
-def test_losses_and_gradients_of_a_step(small, judge, loss, mixing):
+def test_losses_and_gradients_of_a_step(small, ensemble, loss, mixing):
     settings = config(**weights(loss), mixing=mixing)
-    run = adapt(small, judge, settings)
+    run = adapt(small, ensemble, settings)
     next(run)
     by_hand = Step(run, settings)
     by_hand.draws()
@@ -157,17 +157,17 @@ def test_losses_and_gradients_of_a_step(small, judge, loss, mixing):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_gradients_equal_finite_differences(small, judge, loss):
-    """Of the computation by hand, so that it does not lean on automatic differentiation alone."""
+def test_gradients_equal_finite_differences(small, ensemble, loss):
+    """Differentiates the computation by hand numerically, independently of automatic differentiation."""
     settings = config(**weights(loss))
-    run = adapt(small, judge, settings)
+    run = adapt(small, ensemble, settings)
     next(run)
     by_hand = Step(run, settings)
     by_hand.draws()
     inputs = by_hand.draws()
     weight = by_hand.trained.synthesis.b16.conv0.weight.requires_grad_(True)
     (gradient,) = torch.autograd.grad(by_hand.losses(*inputs)[loss], weight)
-    direction, size = gradient / gradient.norm(), 1e-8  # small: slopes change at the kinks of leaky ReLU
+    direction, size = gradient / gradient.norm(), 1e-8  # small, since slopes change at the kinks of leaky ReLU
     values = []
     with torch.no_grad():
         for sign in (1, -2):  # to one side, then to the other
@@ -178,9 +178,9 @@ def test_gradients_equal_finite_differences(small, judge, loss):
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_the_layers_chosen_are_those_whose_own_codes_move(small, judge, k):
+def test_the_layers_chosen_are_those_whose_own_codes_move(small, ensemble, k):
     settings = config(layers=k)
-    run = adapt(small, judge, settings)
+    run = adapt(small, ensemble, settings)
     by_hand = Step(run, settings)
     first = by_hand.choose(k)
     step = next(run)

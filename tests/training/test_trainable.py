@@ -1,4 +1,4 @@
-"""What trains: exactly the tensors that the configuration names, and low-rank factors as the chain rule has it."""
+"""Trainable tensors: exactly those that the configuration names, and low-rank factors by the chain rule."""
 
 from __future__ import annotations
 

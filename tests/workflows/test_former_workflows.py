@@ -1,4 +1,4 @@
-"""Workflows from before NADA Training Options, which web/training_settings.js converts; Node.js runs it here."""
+"""Workflows from before NADA Training Options, which web/training_settings.js converts; run here in Node.js."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.comfyui_server import ROOT
 
 from nada import PRESETS
 
-FORMER = Path(__file__).parent / "former"  # the templates of version 0.1, with 26 values on each training node
+FORMER = Path(__file__).parent / "former"  # templates of version 0.1, with 26 values on each training node
 SCRIPT = ROOT / "web" / "training_settings.js"
 TRAININGS = ("NADATextAdapt", "NADAImageAdapt")
 FORMER_WIDGETS = """
@@ -31,7 +31,7 @@ console.log(JSON.stringify({ result: result ?? null, args }));
 
 
 def called(function: str, *args: object) -> tuple[object, list]:
-    """What a function of the script returns, and its arguments afterwards."""
+    """Result of a function of the script, and its arguments afterwards."""
     node = shutil.which("node")
     if not node:
         pytest.skip("Node.js is not installed")
@@ -55,7 +55,7 @@ def schemas(host) -> dict:
 
 
 def values_by_name(node: dict, schema) -> dict:
-    """The values of a node's widgets by the names that a prompt has."""
+    """Values of a node's widgets by their names in a prompt."""
     found, values = {}, list(node["widgets_values"])
     for socket in (socket for socket in schema.inputs if socket.is_widget):
         found[socket.id] = values.pop(0)
@@ -71,7 +71,7 @@ def training(workflow: dict) -> dict:
 
 
 def options_of(workflow: dict, node: dict) -> dict | None:
-    """The options node that a training is linked to, along the link itself."""
+    """The options node linked to a training."""
     slot, socket = next((i, s) for i, s in enumerate(node["inputs"]) if s["name"] == "options")
     (link,) = (link for link in workflow["links"] if link[0] == socket["link"])
     assert link[3:5] == [node["id"], slot]
@@ -79,7 +79,7 @@ def options_of(workflow: dict, node: dict) -> dict | None:
 
 
 def former(name: str, **values: object) -> dict:
-    """A former template, with other values at the places of its training node: v0, v1, ..."""
+    """A former template with other values in its training node: v0, v1, ..."""
     workflow = json.loads((FORMER / f"{name}.json").read_text("utf-8"))
     for place, value in values.items():
         training(workflow)["widgets_values"][int(place[1:])] = value
@@ -87,7 +87,7 @@ def former(name: str, **values: object) -> dict:
 
 
 def test_the_script_knows_the_widgets_of_today(schemas):
-    """Their names, order and defaults are written down there once more, since files have values without names."""
+    """The script repeats the former names, order and defaults, since files have values without names."""
     result, _ = called("presetValues", {}, [dict.fromkeys(AUTOMATIC), {"train": "lora", "rank": 8}])
     for kind in TRAININGS:
         known = {socket.id: socket.options.get("default") for socket in schemas[kind].inputs}
@@ -152,7 +152,7 @@ def test_a_former_preset_is_written_into_the_widgets(schemas):
 
 
 def test_named_values_and_linked_widgets_are_kept(schemas):
-    """The editor of today saves names too, and an input slot for each widget, to which something may be linked."""
+    """The current editor saves names too, and an input slot for each widget, to which a link may lead."""
     workflow = former("sketch_demo")
     node = training(workflow)
     names = FORMER_WIDGETS.split()
@@ -188,7 +188,7 @@ def test_trainings_in_subgraphs_are_converted_too():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_say_the_same_in_widgets(schemas, preset):
-    """Whatever was chosen before: what one preset sets, the next one resets."""
+    """A preset resets what the preset chosen before has set."""
     every = [preset.settings for preset in PRESETS.values()]
     result, _ = called("presetValues", PRESETS[preset].settings, every)
     settings = {**result["node"], **result["options"]}

@@ -1,4 +1,4 @@
-"""The templates: what the tool writes, as the schemas have it, tidy on the canvas and with a picture."""
+"""The templates: as written by the tool, consistent with the schemas, tidy on the canvas, and with a picture."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ CORE |= {
 DOWNLOADING = ("sketch", "pixar", "dog_to_pig", "chain_into_img2img")
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 TITLE = 30  # px, drawn above a node's position
-WIDEST, HIGHEST = 1900, 1290  # px of a graph: at 1600 x 1000 the editor shows larger ones without their texts
+WIDEST, HIGHEST = 1900, 1290  # px: at 1600 x 1000, the editor shows larger graphs without texts
 IMAGE_WIDTH = 360  # px of nodes that show pictures
 SLOT, FIRST_SLOT = 20, 14  # px from slot to slot, and from the top of a node to its first slot
-SLACK = 12  # px that a wire may bulge behind the edge of a node
+SLACK = 12  # px that a wire may extend behind the edge of a node
 SHOW_PICTURES = {
     "NADATextAdapt",
     "NADAImageAdapt",
@@ -48,7 +48,7 @@ SHOW_PICTURES = {
 }
 DEMO_TWINS = ("sketch_demo", "pixar_demo", "dog_to_pig_demo")
 LARGEST_THUMBNAIL = 300_000  # bytes
-DOWNLOADABLE = (".safetensors", ".sft", ".ckpt", ".pth", ".pt")  # what the frontend offers
+DOWNLOADABLE = (".safetensors", ".sft", ".ckpt", ".pth", ".pt")  # endings that the frontend offers to download
 
 
 def read(path: Path) -> dict:
@@ -62,7 +62,7 @@ def each() -> Iterator[tuple[str, dict]]:
 
 @pytest.fixture
 def tool():
-    """tools/workflows/build.py, which is not part of the package."""
+    """Import tools/workflows/build.py, which is not part of the package."""
     with importable(ROOT / "tools" / "workflows"):
         yield importlib.import_module("build")
 
@@ -76,7 +76,7 @@ def test_the_files_are_those_that_the_tool_writes(tool):
 
 
 def test_the_templates_are_translated(tool):
-    """web/editor.js replaces notes and titles by their translations; each has one, with the same names of files."""
+    """web/editor.js translates notes and titles; each has a translation, with the same file names."""
     languages = [path.name for path in tool.NOTES.iterdir() if path.is_dir()]
     assert languages == [path.name for path in (ROOT / "locales").iterdir() if path.name != "en"]
     script = (ROOT / "web" / "editor.js").read_text("utf-8") + (ROOT / "web" / "filmstrip.js").read_text("utf-8")
@@ -209,7 +209,7 @@ def test_nothing_overlaps():
 
 def test_fits_on_a_screen():
     for template, workflow in each():
-        boxes = [box for _, box in node_boxes(workflow)]  # what the editor fits into its window
+        boxes = [box for _, box in node_boxes(workflow)]  # the rectangle that the editor fits into its window
         left, top = (min(box[side] for box in boxes) for side in (0, 1))
         right, bottom = (max(box[side] for box in boxes) for side in (2, 3))
         assert right - left <= WIDEST, template
@@ -239,7 +239,7 @@ def test_wires_lead_to_the_right_and_behind_no_node():
 
 
 def curve(start: tuple, end: tuple) -> Iterator[tuple[float, float]]:
-    """Points of a wire as the editor draws it: a Bezier curve whose handles are a quarter of the distance long."""
+    """Points of a wire as the editor draws it: a Bezier curve with handles of a quarter of the distance."""
     handle = math.dist(start, end) / 4
     for t in (i / 24 for i in range(1, 24)):
         weights = ((1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3)
@@ -252,13 +252,13 @@ def within(x: float, y: float, box: tuple) -> bool:
 
 
 def test_ids_are_of_one_template_only():
-    """The editor shows the progress of a node on every open tab that has a node of that id."""
+    """The editor shows a node's progress in every open tab with a node of the same id."""
     seen = [node["id"] for _, workflow in each() for node in workflow["nodes"]]
     assert len(seen) == len(set(seen))
 
 
 def test_apps_have_inputs_and_outputs(schemas):
-    """A prompt, Run and pictures: what the app shows are widgets and output nodes that exist."""
+    """The widgets and output nodes of the app exist."""
     apps = {name: workflow for name, workflow in each() if workflow["extra"].get("linearMode")}
     assert set(apps) == {TEMPLATES[name] for name in ("quickstart", *DEMO_TWINS)}
     for name, workflow in apps.items():
@@ -272,7 +272,7 @@ def test_apps_have_inputs_and_outputs(schemas):
 
 def test_the_quickstart_comes_first():
     assert WORKFLOWS[0].stem == TEMPLATES["quickstart"]
-    titles = [path.stem for path in WORKFLOWS]  # as the template browser shows them
+    titles = [path.stem for path in WORKFLOWS]  # titles in the template browser
     assert all(re.fullmatch(r"\d\d [A-Z][A-Za-z0-9 ]+", title) for title in titles)
 
 
@@ -288,7 +288,7 @@ def test_has_a_note_and_a_picture():
 
 
 def test_what_it_downloads_is_named():
-    """Each demo runs without a network, and the others say what they need and where it is."""
+    """Each demo runs without a network, and the others name their files and where to find them."""
     for name, workflow in each():
         models = [model for node in workflow["nodes"] for model in node.get("properties", {}).get("models", [])]
         downloads = name in {TEMPLATES[key] for key in DOWNLOADING}
@@ -305,7 +305,7 @@ def test_what_it_downloads_is_named():
 
 
 def test_what_notes_name_exists(schemas):
-    """Bold snake case names another template or an input; italics that begin like a node's title name a node."""
+    """Bold snake case names a template or an input; italics that begin like a node's title name a node."""
     inputs = {socket.id for schema in schemas.values() for socket in schema.inputs}
     names = (schema.display_name.removesuffix(" (StyleGAN)") for schema in schemas.values())
     titles = {name.removeprefix("StyleGAN-") for name in names}

@@ -21,7 +21,7 @@ Files that nodes save are in ComfyUI's *output* folder. `GET /object_info/NODE` 
 Training nodes show before and after as their picture, and continue a cancelled training when the same prompt runs
 again. Prompts from before *NADA Training Options* still run: their training nodes may give its settings themselves.
 """
-TASKS = {  # what a template does for somebody who reads its prompt
+TASKS = {  # task of a template, for readers of its prompt
     "quickstart": "Adapt a generator to a text and save the comparison",
     "sketch_demo": "Adapt, pick a snapshot, keep it as a style, and make pictures",
     "style_images": "Adapt towards pictures",
@@ -32,7 +32,7 @@ TASKS = {  # what a template does for somebody who reads its prompt
 
 
 def page(schemas: list[Any], graphs: Mapping[str, Graph]) -> str:
-    """The page as Markdown, for the schemas of the nodes and the templates by name."""
+    """Write the page as Markdown, from the schemas of the nodes and the templates by name."""
     tasks = [
         f"## {title}\n\n```json\n{json.dumps(prompt(graphs[name]), indent=1, ensure_ascii=False)}\n```\n"
         for name, title in TASKS.items()
@@ -41,7 +41,7 @@ def page(schemas: list[Any], graphs: Mapping[str, Graph]) -> str:
 
 
 def prompt(graph: Graph) -> dict[str, Any]:
-    """A workflow as the server runs it, without what is switched off."""
+    """A workflow in the server's format, without nodes that are switched off."""
     active = [node for node in graph.nodes if node.kind.name != NOTE and node.mode != MUTED]
     return {
         str(node.id): {
@@ -53,7 +53,7 @@ def prompt(graph: Graph) -> dict[str, Any]:
 
 
 def section(schema: Any) -> str:
-    """A node: its id, name and description, then its inputs and outputs as a table."""
+    """Section of a node: id, name and description, then its inputs and outputs as a table."""
     rows = ["| Input | Type | Default | What |", "|---|---|---|---|"]
     for socket in schema.inputs:
         rows.append(row(socket.id, socket))
@@ -66,7 +66,7 @@ def section(schema: Any) -> str:
 
 
 def row(name: str, socket: Any) -> str:
-    """An input as a row of a table."""
+    """Row of a table for an input."""
     options = socket.options
     default = options.get("default", "")
     required = "" if options.get("optional") else ", required"
@@ -75,5 +75,5 @@ def row(name: str, socket: Any) -> str:
 
 
 def cell(text: str) -> str:
-    """A text that a cell of a table can hold."""
+    """Escape a text for a cell of a table."""
     return text.replace("|", "\\|").replace("\n", " ")

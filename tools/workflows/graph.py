@@ -12,14 +12,14 @@ from typing import Any
 ACTIVE, MUTED = 0, 2
 BLUE, ORANGE, GREEN, PURPLE, GRAY = "#3f789e", "#b06634", "#8A8", "#a1309b", "#555"
 NOTE, CORE, PACK = "MarkdownNote", "comfy-core", "stylegan-nada"
-WITH_PRESETS = ("NADATextAdapt", "NADAImageAdapt")  # have a button for them (web/training_nodes.js)
+WITH_PRESETS = ("NADATextAdapt", "NADAImageAdapt")  # nodes with a button for presets (web/training_nodes.js)
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 WIDGETS = ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN", DYNAMIC_COMBO)
 TITLE, SLOT, WIDGET, EDGE = 30, 20, 24, 14  # px, as the editor draws nodes
 SLACK = 8  # px below the last widget
 BADGE = 36  # px between nodes: the name of the pack is drawn above the title
 LETTER, LINE, PARAGRAPH, HEADING = 5.6, 14, 9, 16  # px of a note's text: letter, line, what two kinds of lines add
-NEXT = "**Try next**"  # what follows it in a note is a note of its own
+NEXT = "**Try next**"  # heading of the second note: everything from it on
 INSIDE, BETWEEN, HEADER = 10, 40, 80  # px from group to node, from group to group, and above a group's first node
 
 
@@ -32,13 +32,13 @@ class Socket:
     default: Any = None
     optional: bool = False
     control: bool = False
-    """Whether the editor adds what to do with the value after a run."""
+    """Whether the editor adds a widget for the value after a run."""
     advanced: bool = False
-    """Whether the editor folds it away."""
+    """Whether the editor hides it among the advanced inputs."""
     nested: Mapping[str, tuple[Socket, ...]] = field(default_factory=dict)
-    """The inputs that each entry of a dynamic combo brings with it."""
+    """Inputs that each entry of a dynamic combo adds."""
     choices: tuple[str, ...] = ()
-    """The entries of a combo."""
+    """Entries of a combo."""
 
     @property
     def is_widget(self) -> bool:
@@ -51,13 +51,13 @@ class Kind:
 
     name: str
     inputs: tuple[Socket, ...]
-    """Those that are required first, as the editor orders them."""
+    """Inputs, the required ones first, as the editor orders them."""
     outputs: tuple[Socket, ...]
     origin: str = PACK
 
     @property
     def choices(self) -> dict[str, tuple[str, ...]]:
-        """The entries of its combos."""
+        """Entries of each combo."""
         return {socket.name: socket.choices for socket in self.inputs if socket.choices}
 
 
@@ -71,20 +71,20 @@ class Node:
     values: dict[str, Any]
     links: dict[str, Output]
     room: int
-    """Height in px for what appears on it: a text, a picture."""
+    """Height in px of what the node shows: a text, a picture."""
     mode: int
     models: Sequence[dict[str, str]]
-    """Files to download: name, url and directory."""
+    """Files to download: name, url and folder."""
     place: tuple[int, int] = (0, 0)
     width: int = 0
 
     def __getitem__(self, name: str) -> Output:
-        """One of its outputs."""
+        """Output of a name."""
         return Output(self, [socket.name for socket in self.kind.outputs].index(name))
 
     @property
     def height(self) -> int:
-        """In px, without the title."""
+        """Height in px, without the title."""
         sockets = max(sum(not socket.is_widget for socket in self.kind.inputs), len(self.kind.outputs))
         shown = (socket for socket in self.kind.inputs if socket.is_widget and not socket.advanced)
         widgets = sum(1 + socket.control for socket in shown) + (self.kind.name in WITH_PRESETS)
@@ -93,7 +93,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a link begins."""
+    """Output of a node, from which links begin."""
 
     node: Node
     slot: int
@@ -105,18 +105,18 @@ class Output:
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes below one another in a frame."""
+    """Nodes below one another, in a frame."""
 
     title: str
     color: str
     nodes: Sequence[Node]
     above: int = 0
-    """Free space above it in px, where wires pass."""
+    """Free space above the group in px, where wires pass."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame on the canvas: left, top, width and height in px."""
+    """Frame on the canvas: left, top, width and height in px."""
 
     title: str
     color: str
@@ -124,10 +124,10 @@ class Frame:
 
 
 class Graph:
-    """A workflow in the making.
+    """A workflow under construction.
 
     Args:
-        kinds: what there is to add, by name.
+        kinds: kinds of nodes by name.
         note: Markdown above the graph.
         first: id of the first node. Each template has ids of its own, since the editor shows the progress of a node on
             every open tab that has a node of that id.
@@ -148,7 +148,7 @@ class Graph:
         models: Sequence[dict[str, str]] = (),
         **inputs: Any,
     ) -> Node:
-        """A node. Inputs are values, outputs of other nodes, or nodes that have one output of the fitting type."""
+        """Add a node. Inputs are values, outputs of other nodes, or nodes with a single output of the fitting type."""
         known = {socket.name: socket for socket in self.kinds[kind].inputs}
         if odd := inputs.keys() - known.keys():
             raise ValueError(f"{kind} has no input {sorted(odd)[0]!r}; it has {', '.join(known)}")
@@ -166,7 +166,7 @@ class Graph:
         return node
 
     def column(self, width: int, *groups: Group, gap: int = BETWEEN) -> None:
-        """Put groups below one another, right of those before, their nodes so many px wide."""
+        """Add a column of groups at the right, with nodes `width` px wide."""
         top = -BETWEEN
         for group in groups:
             top += group.above
@@ -180,12 +180,12 @@ class Graph:
         self.right += width + 2 * INSIDE + gap
 
     def as_app(self, inputs: Sequence[tuple[Node, str]], outputs: Sequence[Node]) -> None:
-        """Let the editor open it as an app: some widgets, Run, and what some output nodes show."""
+        """Let the editor open the workflow as an app with these widgets and the results of these output nodes."""
         data = {"inputs": [[node.id, widget] for node, widget in inputs], "outputs": [node.id for node in outputs]}
         self.app = {"linearMode": True, "linearData": data}
 
     def _place_notes(self) -> None:
-        """Put the notes side by side above the groups, as wide as makes them equally high."""
+        """Place the notes side by side above the groups, with equal heights."""
         notes = [node for node in self.nodes if node.kind.name == NOTE]
         right = max(frame.box[0] + frame.box[2] for frame in self.frames)
         free, left = right - BETWEEN * (len(notes) - 1), 0
@@ -207,7 +207,7 @@ class Graph:
             note.place = (note.place[0], top)
 
     def to_json(self, name: str) -> dict[str, Any]:
-        """As the editor saves it (version 0.4)."""
+        """The workflow as the editor saves it (version 0.4)."""
         self._place_notes()
         links, nodes = [], []
         for order, node in enumerate(self.nodes):
@@ -232,12 +232,12 @@ class Graph:
 
 
 def split_note(markdown: str) -> list[str]:
-    """The texts of the notes of a template: what it does, and what to try next."""
+    """Split a template's Markdown into two notes: what it does, and what to try next."""
     return [part.strip() for part in markdown.split(NEXT)]
 
 
 def text_height(markdown: str, width: int) -> int:
-    """Height of a note in px, with some to spare: paragraphs and their lines, without the addresses of links."""
+    """Estimated height of a note in px, slightly too large: paragraphs and lines, without addresses of links."""
     paragraphs = [line for line in re.sub(r"\]\([^)]*\)", "]", markdown).splitlines() if line]
     headings = sum(line.startswith("#") for line in paragraphs)
     return sum(ceil(len(line) * LETTER / width) * LINE + PARAGRAPH for line in paragraphs) + headings * HEADING

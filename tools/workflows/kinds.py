@@ -1,4 +1,4 @@
-"""What nodes there are: the pack's own, as their schemas say, and those of ComfyUI that the workflows use."""
+"""Kinds of nodes: the pack's own, from their schemas, and ComfyUI's, as far as the workflows use them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from helpers import stub_comfyui  # noqa: E402  the tests' stand-in for ComfyUI,
 
 
 def kinds() -> dict[str, Kind]:
-    """All of them by name."""
+    """All kinds by name."""
     return {kind.name: kind for kind in (*pack_kinds(), *CORE_KINDS)}
 
 
 def pack_kinds() -> list[Kind]:
-    """Those of the pack."""
+    """The kinds of the pack's own nodes."""
     return [_from_schema(schema) for schema in schemas()]
 
 
 def schemas() -> list[stub_comfyui.Schema]:
-    """The schemas of the pack's nodes, on a machine where no models are installed."""
+    """Schemas of the pack's nodes, on a machine without models."""
     with tempfile.TemporaryDirectory() as folder:
         modules = stub_comfyui.modules(stub_comfyui.Host(Path(folder)))
         before = {name: sys.modules.get(name) for name in modules}
@@ -65,7 +65,7 @@ def _from_input(socket: stub_comfyui.Socket) -> Socket:
 
 
 def _core(name: str, inputs: list[Socket], *outputs: str) -> Kind:
-    """A node of ComfyUI; outputs have the names of their types."""
+    """A kind of ComfyUI's own; outputs are named by their types."""
     return Kind(name, tuple(inputs), tuple(Socket(kind, kind) for kind in outputs), CORE)
 
 

@@ -1,4 +1,4 @@
-"""Open the templates in the editor of a running ComfyUI and photograph them, as they open at 1600 x 1000.
+"""Open the templates in the editor of a running ComfyUI, and save screenshots of them at 1600 x 1000.
 
     python tools/workflows/screenshots.py --server 127.0.0.1:8188 --out FOLDER [--nodes2] [--language zh] [name ...]
 
@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT / "tests")]
 from helpers.comfyui_server import TEMPLATES  # noqa: E402
 
 SIZE = {"width": 1600, "height": 1000}
-START, SETTLE = 12_000, 4_000  # ms until the editor is up, and until a workflow is drawn
+START, SETTLE = 12_000, 4_000  # ms to wait until the editor has started, and until a workflow is drawn
 QUALITY = 80
 SET = "([name, value]) => window.app.ui.settings.setSettingValueAsync(name, value)"
 LOAD = "workflow => window.app.loadGraphData(workflow, true, true, null, { openSource: 'template' })"
@@ -31,7 +31,7 @@ READABLE = 8 / 14  # scale below which the classic editor leaves texts out
 
 
 def opened(page: Page, name: str) -> float:
-    """Open a template as a graph, never as an app; the scale at which the editor shows it."""
+    """Open a template as a graph, never as an app; returns the scale of the editor's view."""
     workflow = json.loads((ROOT / "workflows" / f"{TEMPLATES[name]}.json").read_text("utf-8"))
     workflow["extra"].pop("linearMode", None)
     page.evaluate(LOAD, workflow)
@@ -44,7 +44,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", default="127.0.0.1:8188", help="host and port (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
-    parser.add_argument("--nodes2", action="store_true", help="with Nodes 2.0")
+    parser.add_argument("--nodes2", action="store_true", help="use Nodes 2.0")
     parser.add_argument("--language", default="en", help="language of the editor (default: %(default)s)")
     parser.add_argument("--chromium", default="/usr/bin/chromium", help="the browser (default: %(default)s)")
     parser.add_argument("names", nargs="*", metavar="name", help="templates (default: all)")
@@ -58,7 +58,7 @@ if __name__ == "__main__":
         page.wait_for_timeout(START)
         for setting in (("Comfy.VueNodes.Enabled", options.nodes2), ("Comfy.Locale", options.language)):
             page.evaluate(SET, list(setting))
-        page.reload()  # the language counts from now on
+        page.reload()  # the language takes effect on reload
         page.wait_for_timeout(START)
         for name in options.names or TEMPLATES:
             scale = opened(page, name)

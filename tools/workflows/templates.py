@@ -14,14 +14,14 @@ from nada.training.presets import PRESETS, SELECT_EVERY_4TH
 NOTES = Path(__file__).parent / "notes"
 OPENAI = "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)"
 SAID, PICTURE, WHOLE, SQUARE = 30, 190, 250, 330  # px of room: a text; before and after; with a text; a square
-LOADER, IMAGE, SMALL = 260, 360, 210  # px of columns
-IDS = 100  # node ids of the first template begin at 101, those of the second at 201
+LOADER, IMAGE, NARROW = 260, 360, 210  # px of columns
+IDS = 100  # offset of node ids: 101 and up in the first template, 201 and up in the second
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 CHECKPOINT_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{CHECKPOINT}"
 
 
 class Template(NamedTuple):
-    """A workflow: its file's name, which the template browser shows as a title, and what builds it."""
+    """A workflow: name of its file, which the template browser shows as a title, and the function that builds it."""
 
     file: str
     build: Callable[[Start], Graph]
@@ -29,31 +29,31 @@ class Template(NamedTuple):
 
 TEMPLATES: dict[str, Template] = {}
 
-# What looks good on the demo's generators, where it differs from what their files recommend.
+# Settings that suit the demo's generators better than those their files recommend.
 DEMO_FACES = {"iterations": 75}
 DEMO_PIXAR = {"target": "3d render in the style of Pixar", "iterations": 40}
 DEMO_PIG = {**SELECT_EVERY_4TH, "source": "dog", "target": "pig", "layers": "auto", "iterations": 300}
 
 
 class Start:
-    """What the workflows begin with: a note and models, the demo's or published ones."""
+    """Start of a workflow: a note and models, the demo's or published ones."""
 
     def __init__(self, kinds: Mapping[str, Kind], name: str, first: int):
         self.kinds, self.name, self.first = kinds, name, first
 
     @property
     def title(self) -> str:
-        """Prefix of the files that it saves."""
+        """Prefix of the files that the workflow saves."""
         return f"stylegan-nada/{self.name}"
 
     def graph(self) -> Graph:
-        """An empty one with its note."""
+        """An empty graph with the note."""
         note = (NOTES / f"{self.name}.md").read_text(encoding="utf-8").strip()
         return Graph(self.kinds, note, self.first)
 
 
 def template(file: str) -> Callable[[Callable[[Start], Graph]], Callable[[Start], Graph]]:
-    """Add a workflow with the name of the function and this file."""
+    """Register the decorated function as the template with this file name."""
 
     def add(build: Callable[[Start], Graph]) -> Callable[[Start], Graph]:
         TEMPLATES[build.__name__] = Template(file, build)
@@ -63,12 +63,12 @@ def template(file: str) -> Callable[[Callable[[Start], Graph]], Callable[[Start]
 
 
 def demo_models(graph: Graph, generator: str = "demo") -> tuple[Node, Node]:
-    """One of the demo's generators, of dogs or of people, and its CLIP."""
+    """Add one of the demo's generators, of dogs or of people, and the demo's CLIP models."""
     return graph.add("LoadStyleGAN2", room=SAID, generator_name=generator), graph.add("NADALoadCLIP", room=SAID)
 
 
 def published_models(graph: Graph, name: str) -> tuple[Node, Node]:
-    """A published generator and OpenAI's CLIP models."""
+    """Add a published generator and OpenAI's CLIP models."""
     model = find_published(name)
     file = {"name": model.file, "url": model.url, "directory": "stylegan"}
     clips = [{"name": clip.file, "url": clip.url, "directory": "open_clip"} for clip in PUBLISHED_CLIPS]
@@ -82,9 +82,9 @@ def published_models(graph: Graph, name: str) -> tuple[Node, Node]:
 def adapt(
     graph: Graph, base: Node, clip: Node, title: str | None = None, room: int = PICTURE, **settings: Any
 ) -> tuple[Node, list[Node]]:
-    """The training, and the node for the settings that have no widget on it, if there are any.
+    """Add the training, and a node of options if there are settings without a widget on it.
 
-    What is not set is left to the generator's file, or is the default.
+    Settings that are not given come from the generator's file, or are defaults.
     """
     here = {socket.name for socket in graph.kinds["NADATextAdapt"].inputs}
     others = {name: value for name, value in settings.items() if name not in here}
@@ -98,7 +98,7 @@ def adapt(
 def models(
     graph: Graph, base: Node, clip: Node, options: Sequence[Node] = (), gap: int = BETWEEN, above: int = 0
 ) -> None:
-    """The first column."""
+    """Add the first column, with the models."""
     groups = [Group("1 Models", BLUE, [base, clip], above)]
     groups += [Group("Options of step 2", BLUE, options)] if options else []
     graph.column(LOADER, *groups, gap=gap)
@@ -144,7 +144,7 @@ def style_example(
 
 
 def faces(start: Start, preset: str) -> Graph:
-    """An example of the paper with its generator; the widgets have the preset's texts and numbers."""
+    """Build an example of the paper with its generator; the widgets have the preset's texts and numbers."""
     graph = start.graph()
     base, clip = published_models(graph, "ffhq-1024")
     style_example(graph, start, base, clip, PRESETS[preset].settings)
@@ -152,7 +152,7 @@ def faces(start: Start, preset: str) -> Graph:
 
 
 def faces_twin(start: Start, **settings: Any) -> Graph:
-    """The same with the demo models."""
+    """Build the same example with the demo models."""
     graph = start.graph()
     base, clip = demo_models(graph, "demo-person")
     training, latents, save = style_example(graph, start, base, clip, settings)
@@ -171,7 +171,7 @@ def pixar_demo(start: Start) -> Graph:
 
 
 def pigs(graph: Graph, base: Node, clip: Node, settings: dict[str, Any], **mapping: Any) -> tuple[Node, Node, Node]:
-    """The adaptation of dogs, the mapper, and the pictures of moved codes."""
+    """Build the adaptation of dogs, the mapper, and the pictures of changed codes."""
     adapted, options = adapt(graph, base, clip, **settings)
     latents = graph.add("SampleLatents", generator=adapted, count=6)
     mapper = graph.add("NADATrainMapper", room=160, generator=adapted, clip=clip, target="pig", **mapping)
@@ -259,10 +259,10 @@ def style_images(start: Start) -> Graph:
     picked = graph.add("NADAPickSnapshot", room=SQUARE, snapshots=adapted, pick="last")
     gap = 0
     clip.title = "Load CLIP"
-    graph.column(SMALL, Group("1 Models", BLUE, [base, clip]), gap=gap)
-    graph.column(SMALL, Group("2 Pictures", GREEN, [others], 280), gap=gap)
-    graph.column(SMALL, Group("of the target", GREEN, [images], 220), gap=gap)
-    graph.column(SMALL, Group("as outlines", GREEN, [edges], 260), gap=gap)
+    graph.column(NARROW, Group("1 Models", BLUE, [base, clip]), gap=gap)
+    graph.column(NARROW, Group("2 Pictures", GREEN, [others], 280), gap=gap)
+    graph.column(NARROW, Group("of the target", GREEN, [images], 220), gap=gap)
+    graph.column(NARROW, Group("as outlines", GREEN, [edges], 260), gap=gap)
     graph.column(140, Group("on paper", GREEN, [pictures], 300), gap=gap)
     graph.column(
         IMAGE,
@@ -322,13 +322,13 @@ def chain_into_img2img(start: Start) -> Graph:
     save = graph.add("SaveImage", "Save what comes out", room=SQUARE, images=decoded, filename_prefix=start.title)
     gap = 0
     clip.title, face.title = "Load CLIP", "Generate"
-    graph.column(SMALL, Group("1 Models", BLUE, [base, clip], 20), gap=gap)
+    graph.column(NARROW, Group("1 Models", BLUE, [base, clip], 20), gap=gap)
     graph.column(IMAGE, Group("Latents: which dog", BLUE, [latents], 20), Group("2 Adapt", ORANGE, [adapted]), gap=gap)
-    graph.column(SMALL, Group("3 A dog", GREEN, [face], 180), Group("4 Any checkpoint", PURPLE, [model]), gap=gap)
+    graph.column(NARROW, Group("3 A dog", GREEN, [face], 180), Group("4 Any checkpoint", PURPLE, [model]), gap=gap)
     texts = Group("Texts", PURPLE, [positive, negative], 140)
-    graph.column(SMALL, Group("enlarged", GREEN, [large], 120), texts, gap=gap)
+    graph.column(NARROW, Group("enlarged", GREEN, [large], 120), texts, gap=gap)
     graph.column(140, Group("Seen", GREEN, [seen], 20), Group("Encode", PURPLE, [encoded]), gap=gap)
-    graph.column(SMALL, Group("Over-paint it", PURPLE, [sampled], 520), gap=gap)
+    graph.column(NARROW, Group("Over-paint it", PURPLE, [sampled], 520), gap=gap)
     graph.column(140, Group("Decode", PURPLE, [decoded], 360), gap=gap)
     graph.column(260, Group("5 Use", PURPLE, [save], 360))
     return graph
@@ -366,7 +366,7 @@ def photo_to_sketch_demo(start: Start) -> Graph:
     )
     graph.column(LOADER, Group("1 Models", BLUE, [base, clip]))
     graph.column(IMAGE, Group("2 Photos", BLUE, [latents], 100), Group("4 Adapt", ORANGE, [training], 100))
-    graph.column(SMALL, Group("Here of dogs", BLUE, [photo], 60), Group("Their encoder", BLUE, [encoder]))
+    graph.column(NARROW, Group("Here of dogs", BLUE, [photo], 60), Group("Their encoder", BLUE, [encoder]))
     graph.column(IMAGE, Group("3 Invert", GREEN, [found]))
     graph.column(IMAGE, Group("5 Compare", GREEN, [grid], 480))
     return graph

@@ -1,9 +1,9 @@
-"""Run the workflows in a ComfyUI and make the pictures that its template browser shows.
+"""Run the workflows in a ComfyUI, and make the pictures that its template browser shows.
 
     python tools/workflows/thumbnails.py --server 127.0.0.1:8188 [name ...]
 
-Python needs what ComfyUI needs. Published models are not run: the picture of such a workflow is that of its demo twin,
-and its note says so.
+Python needs the packages of ComfyUI. Workflows with published models are not run: they get the picture of their twin
+with demo models, which their notes mention.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ sys.path[:0] = [str(ROOT / "tests")]
 
 from helpers.comfyui_server import TEMPLATES, Client, to_prompt  # noqa: E402  as the tests convert and run them
 
-SIDE, GAP, QUALITY = 540, 16, 88  # px of a thumbnail, about, and between pictures in it
-LIMIT = 1800  # seconds for a workflow
-LABEL, ROW = 28, 132  # px of the headings of a comparison, and of each of its rows
+SIDE, GAP, QUALITY = 540, 16, 88  # px: approximate side of a thumbnail, and gap between its pictures; JPEG quality
+LIMIT = 1800  # longest time for a workflow, seconds
+LABEL, ROW = 28, 132  # px: height of the headings of a comparison, and of each row
 
 
 class Run:
-    """What a workflow made.
+    """Results of a workflow.
 
     Args:
-        client: of a running ComfyUI.
-        name: of the workflow.
-        goal: save nothing but what has this filename_prefix; None for everything.
+        client: client of a running ComfyUI.
+        name: name of the workflow.
+        goal: filename_prefix of the only node to run; None for all.
     """
 
     def __init__(self, client: Client, name: str, goal: str | None = None):
@@ -46,21 +46,21 @@ class Run:
         self.result = client.result(client.queue(self.prompt, **options), LIMIT)
 
     def node(self, kind: str) -> str:
-        """The one of a type that has made something."""
+        """Id of the single node of a type that has results."""
         return next(key for key in self.result["outputs"] if self.prompt[key]["class_type"] == kind)
 
     def pictures(self, kind: str = "SaveImage") -> list[Image.Image]:
-        """Of the node of a type."""
+        """Pictures of the node of a type."""
         return self.client.pictures(self.result, self.node(kind))
 
 
 def rows(*which: int) -> Callable[[Run], Image.Image]:
-    """Some of the saved pictures, below one another."""
+    """Select saved pictures, and stack them."""
     return lambda run: stacked([run.pictures()[i] for i in which], 1)
 
 
 def comparison(count: int) -> Callable[[Run], Image.Image]:
-    """The first rows of the grid."""
+    """Select the first rows of the grid."""
 
     def top(run: Run) -> Image.Image:
         grid = run.pictures("NADACompareGrid")[0]
@@ -70,12 +70,12 @@ def comparison(count: int) -> Callable[[Run], Image.Image]:
 
 
 def shown(kind: str) -> Callable[[Run], Image.Image]:
-    """What a training shows: before and after."""
+    """Show the results of a training: before and after."""
     return lambda run: run.pictures(kind)[0]
 
 
 def frames(*which: int) -> Callable[[Run], Image.Image]:
-    """Some moments of the video, two in a row."""
+    """Select moments of the video, two in a row."""
 
     def moments(run: Run) -> Image.Image:
         import av
@@ -89,7 +89,7 @@ def frames(*which: int) -> Callable[[Run], Image.Image]:
 
 
 def stacked(pictures: list[Image.Image], columns: int) -> Image.Image:
-    """Pictures of one size, row by row."""
+    """Arrange pictures of one size in rows."""
     width, height = pictures[0].width + GAP, pictures[0].height + GAP
     sheet = Image.new("RGB", (columns * width - GAP, -(-len(pictures) // columns) * height - GAP), "white")
     for i, picture in enumerate(pictures):
@@ -98,7 +98,7 @@ def stacked(pictures: list[Image.Image], columns: int) -> Image.Image:
 
 
 def inverted(run: Run) -> Image.Image:
-    """Photos, inversions and errors, and what the adaptation makes of them."""
+    """Photos, inversions, errors, and adapted inversions."""
     parts = [run.pictures("NADAInvertPhoto")[0], run.pictures("NADACompareGrid")[0]]
     height = min(part.height for part in parts)
     sized = [part.resize((round(part.width * height / part.height), height), Resampling.LANCZOS) for part in parts]
@@ -120,12 +120,12 @@ MADE = {
     "photo_to_sketch_demo": inverted,
     "chain_into_img2img": rows(0),
 }
-GOALS = {"chain_into_img2img": "stylegan-nada/chain_into_img2img_in"}  # what it needs no checkpoint for
+GOALS = {"chain_into_img2img": "stylegan-nada/chain_into_img2img_in"}  # the part that needs no checkpoint
 TWINS = {"sketch_demo": "sketch", "pixar_demo": "pixar", "dog_to_pig_demo": "dog_to_pig"}
 
 
 def save(picture: Image.Image, name: str) -> None:
-    """As the template browser looks for it."""
+    """Save a thumbnail where the template browser looks for it."""
     scale = SIDE / min(picture.size)
     sized = picture.resize([round(side * scale) for side in picture.size], Resampling.LANCZOS)
     sized.save(ROOT / "workflows" / f"{TEMPLATES[name]}.jpg", quality=QUALITY, optimize=True)

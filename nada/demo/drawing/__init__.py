@@ -1,1 +1,1 @@
-"""How a demo world picture is built before it gets a style: parameters, anatomy, coats, faces, places, light."""
+"""Building blocks of a picture of the demo world before styling: parameters, anatomy, coats, faces, places, light."""

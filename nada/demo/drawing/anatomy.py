@@ -1,7 +1,7 @@
-"""What the species look like, as numbers: solids of the head, ears, eyes, nose, mouth and colors.
+"""Shapes and colors of the species as numbers: solids of the head, ears, eyes, nose and mouth.
 
-Lengths are in units of the head's frame (a head is about 1 high), y points down, z toward the viewer. Since all is
-numbers, a creature between two species is a mean of theirs (`mixed`).
+Lengths are in units of the head's frame (a head is about 1 high), y points down, z toward the viewer. Since everything
+is a number, a creature between two species is an average of theirs (`mixed`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Ramp = tuple[Vector, ...]
 
 @dataclass(frozen=True)
 class Ear:
-    """One kind of ears: where the right one begins and ends, half its width, and what its inside looks like."""
+    """One kind of ears: base and tip of the right ear, half its width, and its inside."""
 
     base: Vector
     tip: Vector
@@ -31,7 +31,7 @@ class Anatomy:
     cranium: tuple[float, ...]
     jaw: tuple[float, ...]
     muzzle: tuple[float, ...]
-    long_snout: float  # how much further the muzzle of the longest snout reaches
+    long_snout: float  # additional length of the muzzle for the longest snout
     ears: tuple[Ear, Ear]
     eye_at: tuple[float, float]  # x and y of the right eye
     eye_size: float
@@ -48,14 +48,14 @@ class Anatomy:
     pale_muzzle: float  # how much paler than the coat the muzzle is
     pale_cheeks: float
     furry: float
-    marked: float  # how clearly markings show
+    marked: float  # visibility of markings
     coats: Ramp
     irises: Ramp
     inner_ear: Vector
 
 
 def mixed(a: Anatomy, b: Anatomy, share: float) -> Anatomy:
-    """The creature `share` (0..1) of the way from `a` to `b`."""
+    """Interpolate two anatomies: `share` (0..1) of the way from `a` to `b`."""
 
     def between(u: Any, v: Any) -> Any:
         if isinstance(u, tuple):

@@ -16,7 +16,7 @@ BULBS = 9
 
 
 def place_index(p: Parameters) -> Tensor:
-    """Index [N] of each drawing's place in PLACES."""
+    """Index [N] in PLACES of each drawing's place."""
     return (p.place.flatten() * len(PLACES)).floor().clamp(0, len(PLACES) - 1).long()
 
 
@@ -88,7 +88,7 @@ def _lights(p: Parameters, px: Tensor, py: Tensor) -> Tensor:
     image = hsv(p.hue, 0.55, 0.10 + 0.20 * p.tone) * (1.05 - 0.35 * py).unsqueeze(1)
     lines = FAR + 0 * px
     for n in range(BULBS):
-        near = 0.5 + 0.5 * math.sin(3.1 * n)  # the nearer, the larger, and the further it shifts
+        near = 0.5 + 0.5 * math.sin(3.1 * n)  # closer lights are larger and shift further
         cx = math.sin(2.4 * n) + (0.3 + 0.5 * near) * (p.scenery - 0.5)
         cy = -0.42 + 0.55 * math.sin(1.3 * n * n) + 0.15 * near * (p.tone - 0.5)
         radius = 0.05 + 0.12 * near

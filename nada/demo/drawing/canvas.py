@@ -1,7 +1,7 @@
-"""What a scene knows at each pixel, and the brush that paints the parts of a figure one over another.
+"""The contents of a scene at each pixel, and the brush that paints the parts of a figure over one another.
 
-A scene is not yet a picture: it holds colors without light, normals, lines and textures. The styles make pictures
-of it.
+A scene is not yet a picture: it holds colors without light, normals, lines and textures. The styles turn it into
+pictures.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .parameters import Parameters
 from .pens import fill, over
 from .solids import mapped
 
-FAR = 9.0  # a distance that is outside of every shape
+FAR = 9.0  # a distance outside of every shape
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How a style wants its figures drawn."""
+    """A style's settings for drawing figures."""
 
     eye_scale: float = 1.0
-    fuzz: float = 1.0  # how far fur blurs outlines
-    tremble: float = 0.0  # how far a hand strays from the outline
+    fuzz: float = 1.0  # amount by which fur blurs outlines
+    tremble: float = 0.0  # amount by which a hand strays from the outline
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Canvas:
 
     @classmethod
     def blank(cls, count: int, size: int) -> Canvas:
-        """A canvas without anything on it."""
+        """Create an empty canvas."""
         field = torch.zeros(count, size, size)
         far = torch.full_like(field, FAR)
         normal = (field, field, field + 1)
@@ -75,7 +75,7 @@ class Canvas:
         worn: bool = False,
         soft: float = 1.0,
     ) -> Tensor:
-        """Paint a part over all that is there and return its coverage; `lines` is contour, detail or none."""
+        """Paint a part over everything else, and return its coverage; `lines` is contour, detail or none."""
         cover = fill(distance, self.softness * soft)
         self.color = over(self.color, color, cover)
         if normal is not None:
@@ -108,7 +108,7 @@ class Canvas:
         self.detail = torch.minimum(self.detail, distance)
 
     def shade(self, amount: Tensor) -> None:
-        """Let `amount` (0..1) of the light be taken away from what is painted so far."""
+        """Remove `amount` (0..1) of the light from everything painted so far."""
         self.shadow = 1 - (1 - self.shadow) * (1 - amount.clamp(0, 1))
 
 
@@ -138,7 +138,7 @@ class Scene:
 
 
 def by_kind(kind: Tensor, makers: Sequence[Callable[..., Tensor]], p: Parameters, *fields: Tensor) -> Tensor:
-    """For each drawing what the maker of its kind [N] makes of its parameters and fields [N, ...], put together."""
+    """Compute the fields [N, ...] of each drawing by the function for its kind [N], from parameters and fields."""
     result: Tensor | None = None
     for number, make in enumerate(makers):
         chosen = (kind == number).nonzero().flatten()

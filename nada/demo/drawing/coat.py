@@ -1,4 +1,4 @@
-"""Fur and skin: the color at each place of a head, which turns with the head."""
+"""Fur and skin: color at each place of a head, in coordinates that turn with it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .parameters import Parameters
 from .pens import ellipse, gray, over, ramp, step
 
 PATTERNS = ("plain", "patches", "mask", "spots", "stripes")
-PATTERN_ENDS = (0.32, 0.56, 0.74, 0.90, 1.01)  # of the parameter "pattern", for each of PATTERNS
+PATTERN_ENDS = (0.32, 0.56, 0.74, 0.90, 1.01)  # upper ends of the parameter "pattern" for each of PATTERNS
 
 
 def pattern_index(p: Parameters) -> Tensor:
-    """Index [N] of each animal's marking in PATTERNS."""
+    """Index [N] in PATTERNS of each animal's marking."""
     return torch.bucketize(p.pattern.flatten().contiguous(), torch.tensor(PATTERN_ENDS[:-1]), right=True)
 
 

@@ -1,4 +1,4 @@
-"""What a face looks at you with: eyes, brows, nose, mouth, whiskers. They lie on the head and turn with it."""
+"""The parts of a face, which lie on the head and turn with it: eyes, brows, nose, mouth, whiskers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EYE_TURN = 0.42  # radians by which eyes look outward from straight ahead
 
 @dataclass
 class Frame:
-    """Coordinates of a small flat thing on the head; `behind` is at least 0 where the head hides it."""
+    """Coordinates of a small flat part on the head; `behind` is at least 0 where the head hides it."""
 
     u: Tensor
     v: Tensor
@@ -28,7 +28,7 @@ class Frame:
 
 
 def on_head(p: Parameters, a: Anatomy, pose: Pose, head: Head, x: float, y: float, lift: float = 0.0) -> Frame:
-    """The frame of a thing that faces forward at (x, y) of the head."""
+    """Frame of a part that faces forward at (x, y) of the head."""
     z = front_of(p, a, x, y) + lift
     cx, cy, cz = turned(pose.turn, x, y, z)
     u2, v2 = turned(pose.turn, 1.0, 0.0, 0.0), turned(pose.turn, 0.0, 1.0, 0.0)
@@ -37,16 +37,16 @@ def on_head(p: Parameters, a: Anatomy, pose: Pose, head: Head, x: float, y: floa
 
 
 def _solved(dx: Tensor, dy: Tensor, u2: Vector, v2: Vector) -> tuple[Tensor, Tensor]:
-    """Coordinates (u, v) for which u * u2 + v * v2 is (dx, dy); neither axis is seen shorter than a quarter."""
+    """Solve u * u2 + v * v2 = (dx, dy) for (u, v); neither axis is foreshortened below a quarter."""
     det = (u2[0] * v2[1] - u2[1] * v2[0]).clamp_min(0.25)
     return (dx * v2[1] - dy * v2[0]) / det, (dy * u2[0] - dx * u2[1]) / det
 
 
 @dataclass
 class Eyes:
-    """Coordinates in the nearer eye, in units of its radius.
+    """Coordinates in the closer eye, in units of its radius.
 
-    `right` says which eye it is; `size` is the radius in the head's frame. u counts to the right, out to the outside.
+    `right` says which eye is closer; `size` is the radius in the head's frame. u points right, out points outside.
     """
 
     u: Tensor
@@ -59,7 +59,7 @@ class Eyes:
 
 
 def eye_frames(p: Parameters, a: Anatomy, pose: Pose, head: Head, manner: Manner) -> Eyes:
-    """Where the eyes are."""
+    """Places and coordinates of the eyes."""
     ex, ey = a.eye_at[0] * (0.92 + 0.16 * p.width), a.eye_at[1]
     size = a.eye_size * (0.86 + 0.28 * p.eye) * manner.eye_scale
     centers, frames = [], []
@@ -77,7 +77,7 @@ def eye_frames(p: Parameters, a: Anatomy, pose: Pose, head: Head, manner: Manner
 
 
 def paint_eyes(canvas: Canvas, p: Parameters, a: Anatomy, eyes: Eyes, manner: Manner) -> None:
-    """White, iris, pupil, catchlight and lids of both eyes."""
+    """Paint white, iris, pupil, catchlight and lids of both eyes."""
     size, hidden = eyes.size, torch.where(eyes.behind > 0, FAR, 0.0)
     u, out, v = eyes.u, eyes.out, eyes.v + (a.slant * 0.9) * eyes.out
     openness = ((p.lids - CLOSED_BELOW) / (1 - CLOSED_BELOW)).clamp(0, 1)
@@ -121,7 +121,7 @@ def paint_eyes(canvas: Canvas, p: Parameters, a: Anatomy, eyes: Eyes, manner: Ma
         canvas.line(line)
     if a.lips > 0.5 or manner.eye_scale > 1.2:
         raised = -1.62 - 0.36 * (p.brows - 0.5)
-        slope = 0.42 * (p.brows - 0.30)  # inner ends up: kind; down: stern
+        slope = 0.42 * (p.brows - 0.30)  # raised inner ends look kind, lowered ones stern
         thick = (0.19 if a.lips > 0.5 else 0.12) - 0.04 * out
         brow = (arc(u, v - raised - slope * out, 1.00, 0.22) - thick.clamp_min(0.05)) * size + hidden
         shade = ramp(_HAIR, p.hair) * 0.8 if a.lips > 0.5 else coat_color(p, a) * 0.5
@@ -133,7 +133,7 @@ _HAIR = ((0.09, 0.07, 0.07), (0.27, 0.16, 0.10), (0.40, 0.20, 0.10), (0.58, 0.42
 
 
 def paint_nose(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, head: Head) -> None:
-    """A moist nose, a snout with nostrils, or the shadow under a person's nose."""
+    """Paint a moist nose, a snout with nostrils, or the shadow under a person's nose."""
     y, rx, ry = a.nose
     at = on_head(p, a, pose, head, 0.0, y, 0.01)
     hidden = torch.where(at.behind > 0.12, FAR, 0.0)
@@ -162,7 +162,7 @@ def paint_nose(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, head: Head
 
 
 def paint_mouth(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, head: Head) -> None:
-    """A closed, smiling or open mouth; dogs let their tongue hang out."""
+    """Paint a closed, smiling or open mouth; an open dog's mouth shows the tongue."""
     y, half = a.mouth
     at = on_head(p, a, pose, head, 0.0, y)
     hidden = torch.where(at.behind > 0.12, FAR, 0.0)
@@ -200,7 +200,7 @@ def paint_mouth(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, head: Hea
 
 
 def paint_whiskers(canvas: Canvas, a: Anatomy, u: Tensor, v: Tensor, hidden: Tensor) -> None:
-    """Three whiskers on each side, fine and pale."""
+    """Paint three whiskers on each side, fine and pale."""
     side = u.abs() - 0.10
     nearest = torch.stack(
         [(v + 0.045 - rise - slope * side - 0.25 * side * side).abs() for rise, slope in

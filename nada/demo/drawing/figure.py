@@ -1,4 +1,4 @@
-"""Puts a figure together: body, head, ears and all that is on them, in the order in which they hide each other."""
+"""Assemble a figure: body, head, ears and everything on them, in the order in which they hide each other."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .pens import color, ellipse, hsv, leaf, over, step
 from .solids import Surface, Vector, dot, ellipsoid, joined, mapped, rotation, turned
 
 SIZE = 1.0  # scale of a head of middle size
-BODY_TURN, BODY_TILT = 0.45, 0.3  # how much of the head's turn and tilt the body follows
+BODY_TURN, BODY_TILT = 0.45, 0.3  # share of the head's turn and tilt that the body follows
 
 
 @dataclass
 class Pose:
-    """Where the head is: coordinates in its frame, and how it is turned in space."""
+    """Place of the head: coordinates in its frame, and its rotation in space."""
 
     x: Tensor
     y: Tensor
@@ -35,7 +35,7 @@ class Pose:
 
 @dataclass
 class Head:
-    """A head's surface, and coordinates on it that turn with it."""
+    """Surface of a head, and coordinates on it that turn with it."""
 
     surface: Surface
     muzzle: Surface
@@ -44,7 +44,7 @@ class Head:
 
 
 def pose_of(p: Parameters, px: Tensor, py: Tensor) -> Pose:
-    """The pose that parameters say, at picture coordinates px, py ([H, W] or [N, H, W])."""
+    """Pose from parameters, at picture coordinates px, py ([H, W] or [N, H, W])."""
     cx, cy = (p.x - 0.5) * 0.4, 0.10 + (p.y - 0.5) * 0.4
     scale = SIZE * (1 + 0.4 * (p.size - 0.5))
     dx, dy = (px - cx) / scale, (py - cy) / scale
@@ -60,12 +60,12 @@ def pose_of(p: Parameters, px: Tensor, py: Tensor) -> Pose:
 
 
 def turned_back(turn: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Vector:
-    """Places seen at x, y, z in the coordinates of what was turned, three [N, H, W]."""
+    """Map places x, y, z to the coordinates of the turned head, three [N, H, W]."""
     return mapped(lambda column: dot(column.view(-1, 3, 1, 1).unbind(1), (x, y, z)), turn.unbind(2))
 
 
 def build_head(p: Parameters, a: Anatomy, pose: Pose, noise: Noise, manner: Manner) -> Head:
-    """Skull, jaw and muzzle as one surface with fur on its outline."""
+    """Combine skull, jaw and muzzle into one surface with fur on its outline."""
     wide = 0.92 + 0.16 * p.width
     solid = partial(ellipsoid, pose.x, pose.y, turn=pose.turn)
     cy, cz, rx, ry, rz = a.cranium
@@ -89,7 +89,7 @@ def build_head(p: Parameters, a: Anatomy, pose: Pose, noise: Noise, manner: Mann
 
 
 def front_of(p: Parameters, a: Anatomy, x: Tensor | float, y: Tensor | float) -> Tensor:
-    """How far toward the viewer an unturned head is at (x, y), [N, 1, 1]."""
+    """Depth (toward the viewer) of an unturned head at (x, y), [N, 1, 1]."""
     longer, wide = a.long_snout * p.snout, 0.92 + 0.16 * p.width
     stout = 1.12 - 0.20 * p.snout
     depths = []
@@ -101,7 +101,7 @@ def front_of(p: Parameters, a: Anatomy, x: Tensor | float, y: Tensor | float) ->
 
 
 def paint_body(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, head: Head) -> None:
-    """Shoulders and neck, in fur or dressed."""
+    """Paint shoulders and neck, in fur or dressed."""
     solid = partial(ellipsoid, pose.body_x, pose.body_y, turn=pose.body_turn)
     coat = coat_color(p, a)
     if a.lips > 0.5:
@@ -125,7 +125,7 @@ def paint_body(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, head: Head
 
 
 def paint_collar(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose) -> None:
-    """A collar with a tag for animals, a scarf for people, on those who wear one."""
+    """Paint a collar with a tag for animals, or a scarf for people, if they wear one."""
     wears = p.collar > COLLAR_FROM
     if not wears.any():
         return
@@ -145,7 +145,7 @@ def paint_collar(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose) -> None:
 
 
 def paint_head(canvas: Canvas, p: Parameters, a: Anatomy, head: Head) -> None:
-    """The head in the colors of its coat."""
+    """Paint the head in the colors of its coat."""
     canvas.paint(head.surface.distance, coat_at(p, a, *head.place), head.surface.normal, gloss=0.06, furry=a.furry)
     if a.lips < 0.5:
         front = step(head.muzzle.depth - head.surface.depth, -0.03, 60)
@@ -154,7 +154,7 @@ def paint_head(canvas: Canvas, p: Parameters, a: Anatomy, head: Head) -> None:
 
 
 def paint_ears(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, head: Head) -> None:
-    """Both ears, hidden by the head where it is nearer."""
+    """Paint both ears, hidden by the head where it is closer to the viewer."""
     kind = step(p.ear_kind, SECOND_EARS_FROM, 26)
     coat = coat_color(p, a)
     first, second = a.ears

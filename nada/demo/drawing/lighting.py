@@ -1,4 +1,4 @@
-"""Light on a scene: where it comes from, and how bright it makes each place of the figure."""
+"""Light on a scene: its direction, and the brightness of each place of the figure."""
 
 from __future__ import annotations
 

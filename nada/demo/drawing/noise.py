@@ -1,4 +1,4 @@
-"""What differs between two drawings of the same parameters: grain, paper, strands of fur, the tremor of a hand."""
+"""Random differences between drawings of the same parameters: grain, paper, strands of fur, the tremor of a hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Noise:
     """Seeded noise fields for `count` drawings of `size` pixels.
 
     Attributes:
-        amount: scale of fine texture (grain and fur): 0 leaves what the parameters decide, 1 is natural.
+        amount: scale of fine texture (grain and fur): 0 for none beyond the parameters, 1 is natural.
     """
 
     def __init__(self, count: int, size: int, generator: torch.Generator | None, amount: float = 1.0):

@@ -1,4 +1,4 @@
-"""The numbers behind a drawing: who is shown, in which pose, light and place.
+"""The numbers behind a drawing: individual, pose, light and place.
 
 Every parameter is uniform in 0..1. The same parameters give the same individual in every style and every species.
 """
@@ -81,11 +81,11 @@ class Parameters:
         return self.values[:, NAMES.index(name)].view(-1, 1, 1)
 
     def __getitem__(self, index: Tensor | slice | list[int]) -> Parameters:
-        """Parameters of some of the drawings."""
+        """Select some of the drawings' parameters."""
         return Parameters(self.values[index])
 
     def replaced(self, **values: float | Tensor) -> Parameters:
-        """The same parameters with some set to other values (numbers, or tensors of N numbers)."""
+        """Copy the parameters with some of them set to other values (numbers, or tensors of N numbers)."""
         changed = self.values.clone()
         for name, value in values.items():
             if name not in MEANINGS:
@@ -95,12 +95,12 @@ class Parameters:
 
 
 def random_parameters(count: int, generator: torch.Generator | None = None) -> Parameters:
-    """Independent uniform parameters of `count` drawings."""
+    """Draw independent uniform parameters for `count` drawings."""
     return Parameters(torch.rand(count, len(NAMES), generator=generator))
 
 
 def parameters_from_latents(z: Tensor) -> Parameters:
-    """Parameters of latents [N, >= len(NAMES)], normalized first as StyleGAN2's mapping network normalizes them."""
+    """Convert latents [N, >= len(NAMES)] to parameters, normalized first as by StyleGAN2's mapping network."""
     if z.ndim != 2 or z.shape[1] < len(NAMES):
         raise ValueError(f"latents need the shape [N, {len(NAMES)} or more]; got {list(z.shape)}")
     z = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()

@@ -85,12 +85,12 @@ def stroke(distance: Tensor, width: Tensor | float) -> Tensor:
 
 
 def over(image: Tensor, color: Tensor, coverage: Tensor) -> Tensor:
-    """Paint `color` over `image` where `coverage` [N, H, W] says so."""
+    """Paint `color` over `image` with the coverage [N, H, W]."""
     return torch.lerp(image, color, coverage.unsqueeze(1))
 
 
 def step(value: Tensor, at: Tensor | float, sharpness: float = 14.0) -> Tensor:
-    """A soft switch: 0 below `at`, 1 above."""
+    """Smooth step: 0 below `at`, 1 above."""
     return torch.sigmoid((value - at) * sharpness)
 
 
@@ -100,7 +100,7 @@ def color(*rgb: float) -> Tensor:
 
 
 def hsv(hue: Tensor, saturation: Tensor | float, value: Tensor | float) -> Tensor:
-    """Hue, saturation and value ([N, 1, 1] or [N, H, W]) to colors [N, 3, ...]; hue wraps around at 1."""
+    """Convert hue, saturation and value ([N, 1, 1] or [N, H, W]) to colors [N, 3, ...]; hue wraps around at 1."""
     h = (hue % 1.0) * 6
     rgb = torch.stack([(h - 3).abs() - 1, 2 - (h - 2).abs(), 2 - (h - 4).abs()], 1).clamp(0, 1)
     s, v = (a.unsqueeze(1) if torch.is_tensor(a) else a for a in (saturation, value))
@@ -121,7 +121,7 @@ def gray(image: Tensor) -> Tensor:
 
 
 def saturated(image: Tensor, amount: float) -> Tensor:
-    """Colors with their distance from gray multiplied by `amount`."""
+    """Multiply the distance of colors from gray by `amount`."""
     mean = gray(image).unsqueeze(1)
     return mean + (image - mean) * amount
 

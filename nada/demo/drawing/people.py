@@ -16,28 +16,28 @@ from .pens import ellipse, fill, leaf, ramp, smooth_min
 from .solids import Surface, ellipsoid, mapped, turned
 
 HAIRCUTS = ("short", "bob", "long", "bun", "curly", "bald")
-HAIRCUT_ENDS = (0.24, 0.42, 0.64, 0.78, 0.92, 1.01)  # of the parameter "pattern", for each of HAIRCUTS
-BEARD_FROM = 0.72  # of the parameter "marking"
+HAIRCUT_ENDS = (0.24, 0.42, 0.64, 0.78, 0.92, 1.01)  # upper ends of the parameter "pattern" for each of HAIRCUTS
+BEARD_FROM = 0.72  # value of the parameter "marking" from which a person has a beard
 
 
 def haircut_index(p: Parameters) -> Tensor:
-    """Index [N] of each person's haircut in HAIRCUTS."""
+    """Index [N] in HAIRCUTS of each person's haircut."""
     return torch.bucketize(p.pattern.flatten().contiguous(), torch.tensor(HAIRCUT_ENDS[:-1]), right=True)
 
 
 def has_haircut(p: Parameters, *names: str) -> Tensor:
-    """Whether each person has one of the named haircuts, [N, 1, 1]."""
+    """Mask [N, 1, 1] of the persons with one of the named haircuts."""
     wanted = torch.tensor([HAIRCUTS.index(name) for name in names])
     return torch.isin(haircut_index(p), wanted).view(-1, 1, 1)
 
 
 def hair_color(p: Parameters) -> Tensor:
-    """[N, 3, 1, 1]."""
+    """Color of hair, [N, 3, 1, 1]."""
     return ramp(HAIR, p.hair)
 
 
 def paint_hair_behind(canvas: Canvas, p: Parameters, pose: Pose, noise: Noise) -> None:
-    """Hair that falls behind the neck, a bun, or a mass of curls."""
+    """Paint hair that falls behind the neck, a bun, or a mass of curls."""
     falls = has_haircut(p, "bob", "long")
     bottom = torch.where(has_haircut(p, "long"), 0.75 + 0.35 * p.fur, 0.34 + 0.16 * p.fur)
     cx, cy, _ = turned(pose.turn, 0.0, -0.12, -0.20)
@@ -57,7 +57,7 @@ def paint_hair_behind(canvas: Canvas, p: Parameters, pose: Pose, noise: Noise) -
 
 
 def scalp(p: Parameters, pose: Pose) -> tuple[Surface, Tensor]:
-    """The cap of hair: its surface, and distance to where hair grows on it (the face is left free)."""
+    """Cap of hair: its surface, and distance to the area where hair grows (without the face)."""
     wide = 0.92 + 0.16 * p.width
     thick = 0.05 + 0.05 * p.fur * ~has_haircut(p, "bald", "bun")
     cap = ellipsoid(
@@ -73,12 +73,12 @@ def scalp(p: Parameters, pose: Pose) -> tuple[Surface, Tensor]:
 
 
 def paint_hair(canvas: Canvas, p: Parameters, pose: Pose, head: Head) -> None:
-    """Hair on the head, and locks beside the face."""
+    """Paint hair on the head, and locks beside the face."""
     cap, distance = scalp(p, pose)
     falls, normal = has_haircut(p, "bob", "long"), cap.normal
     if falls.any():
         locks = _locks(p, pose, head)
-        below = fill(locks - distance, 0.1) * falls  # where the nearer of the two is a lock
+        below = fill(locks - distance, 0.1) * falls  # where the closer of the two is a lock
         straight = (pose.x * 0.7, pose.x * 0, pose.x * 0 + 0.8)
         normal = mapped(lambda n, s: torch.lerp(n, s, below), normal, straight)
         distance = torch.where(falls, smooth_min(distance, locks, 0.05), distance)
@@ -101,7 +101,7 @@ def _locks(p: Parameters, pose: Pose, head: Head) -> Tensor:
 
 
 def paint_beard(canvas: Canvas, p: Parameters, a: Anatomy, head: Head) -> None:
-    """A beard, from a moustache to a full one, on those who have one."""
+    """Paint a beard, from a moustache to a full one, on persons who have one."""
     has = (p.marking > BEARD_FROM) & ~has_haircut(p, "bob", "long", "bun")
     if not has.any():
         return

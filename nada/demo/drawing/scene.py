@@ -1,4 +1,4 @@
-"""Builds a scene: a figure of some species in its place, with everything that a style needs to make a picture."""
+"""Build a scene: a figure of a species in its place, with everything that a style needs to make a picture."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .parameters import Parameters
 
 
 def coordinates(size: int) -> tuple[Tensor, Tensor]:
-    """x and y of the pixels' centers, each [size, size] in -1..1."""
+    """Coordinates x and y of the pixels' centers, each [size, size] in -1..1."""
     axis = (torch.arange(size) + 0.5) / size * 2 - 1
     py, px = torch.meshgrid(axis, axis, indexing="ij")
     return px, py
 
 
 def build_scene(p: Parameters, species: str | Anatomy, noise: Noise, manner: Manner) -> Scene:
-    """The scene of N drawings; `species` is a name or an anatomy such as `anatomy.mixed` returns."""
+    """Build the scene of N drawings; `species` is a name or an anatomy, such as `anatomy.mixed` returns."""
     a = SPECIES[species] if isinstance(species, str) else species
     px, py = coordinates(noise.size)
     shown_x, shown_y = px.expand(len(p), -1, -1), py.expand(len(p), -1, -1)

@@ -1,6 +1,6 @@
 """Solids seen along z: ellipsoids that turn, with outline, depth and normal at every pixel.
 
-x points right, y down, z toward the viewer. All is seen from far away (orthographic projection).
+x points right, y down, z toward the viewer. The projection is orthographic.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Numbers = tuple[Number, Number, Number]
 
 @dataclass
 class Surface:
-    """What is visible of a solid: distance to its outline and depth [N, H, W], and the normal as (x, y, z)."""
+    """Visible surface of a solid: distance to its outline and depth [N, H, W], and the normal as (x, y, z)."""
 
     distance: Tensor
     depth: Tensor
@@ -36,7 +36,7 @@ def rotation(yaw: Tensor, pitch: Tensor) -> Tensor:
 
 
 def mapped(function: Callable[..., Tensor], *vectors: Iterable[Tensor]) -> Vector:
-    """The vector of what a function makes of the x, the y and the z of vectors."""
+    """Apply a function to the x, the y and the z components of vectors."""
     x, y, z = (function(*parts) for parts in zip(*vectors, strict=True))
     return x, y, z
 
@@ -48,7 +48,7 @@ def dot(a: Iterable[Tensor], b: Iterable[Tensor]) -> Tensor:
 
 
 def turned(turn: Tensor, x: Number, y: Number, z: Number) -> Vector:
-    """The point (x, y, z) (numbers or [N, 1, 1]) after rotations [N, 3, 3]."""
+    """Rotate the point (x, y, z) (numbers or [N, 1, 1]) by rotations [N, 3, 3]."""
     point = [torch.as_tensor(v, dtype=turn.dtype) for v in (x, y, z)]
     return mapped(lambda row: dot(row.view(-1, 3, 1, 1).unbind(1), point), turn.unbind(1))
 
@@ -81,7 +81,7 @@ def ellipsoid(x: Tensor, y: Tensor, center: Numbers, radii: Numbers, turn: Tenso
 
 
 def joined(a: Surface, b: Surface, radius: float) -> Surface:
-    """Two solids as one, with the crease between them filled by about `radius`."""
+    """Join two solids into one, with the crease between them filled by about `radius`."""
     h = (0.5 + 0.5 * (b.depth - a.depth) / radius).clamp(0, 1)
     depth = torch.lerp(a.depth, b.depth, h) + radius * h * (1 - h)
     normal = mapped(lambda u, v: torch.lerp(u, v, h), a.normal, b.normal)

@@ -19,13 +19,13 @@ HATS = ("cap", "bowler", "straw hat", "party hat")
 
 
 def hat_index(p: Parameters) -> Tensor:
-    """Index [N] in HATS of what each wears, -1 for no hat."""
+    """Index [N] in HATS of each person's hat, -1 for none."""
     number = ((p.hat.flatten() - HAT_FROM) / (1 - HAT_FROM) * len(HATS)).floor().clamp(max=len(HATS) - 1)
     return torch.where(p.hat.flatten() > HAT_FROM, number, -torch.ones_like(number)).long()
 
 
 def paint_glasses(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, eyes: Eyes) -> None:
-    """Round glasses on those who wear some."""
+    """Paint round glasses on persons who wear some."""
     wears = p.glasses > GLASSES_FROM
     if not wears.any():
         return
@@ -52,7 +52,7 @@ def paint_glasses(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, eyes: E
 
 
 def paint_hat(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose) -> None:
-    """A cap, a bowler, a straw hat or a party hat on those who wear one."""
+    """Paint a cap, a bowler, a straw hat or a party hat on persons who wear one."""
     kind = hat_index(p).view(-1, 1, 1)
     if (kind < 0).all():
         return
@@ -63,10 +63,10 @@ def paint_hat(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose) -> None:
     straw = color(0.90, 0.74, 0.42).expand_as(cloth)
 
     def among(*numbers: int) -> Tensor:
-        """0 for those who wear one of these hats, FAR for others."""
+        """0 for persons who wear one of these hats, FAR for others."""
         return FAR * ~torch.isin(kind, torch.tensor(numbers))
 
-    line = cy - 0.40 * ry  # where hats sit
+    line = cy - 0.40 * ry  # lower edge of hats
     brim = solid(center=(0, line - 0.01, -0.02), radii=(wide * torch.where(kind == 2, 1.62, 1.22), 0.045, rz * 1.45))
     main = torch.where((kind == 2).unsqueeze(1), straw, cloth * 0.9)
     crown_tall = 0.62 * ry + torch.where(kind == 1, 0.20, torch.where(kind == 2, 0.10, 0.09))

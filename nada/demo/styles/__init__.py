@@ -1,4 +1,4 @@
-"""The styles: how a scene becomes a photo, a sketch, a render, a painting, a sign, a sprite, a statue, a print..."""
+"""Styles, which turn a scene into a photo, a sketch, a render, a painting, a sign, a sprite, a statue, a print..."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import chalk, glass, marble, neon, photo, pixar, pixel, sketch, ukiyoe, w
 
 @dataclass(frozen=True)
 class Style:
-    """How a style draws its figures, and how it makes a picture of a scene."""
+    """A style: its settings for drawing figures, and its function from a scene to a picture."""
 
     manner: Manner
     render: Callable[[Scene, Noise], Tensor]

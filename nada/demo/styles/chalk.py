@@ -14,7 +14,7 @@ MANNER = Manner(eye_scale=1.10, fuzz=0.5, tremble=0.009)
 
 
 def chalk(scene: Scene, noise: Noise) -> Tensor:
-    """Pictures [N, 3, H, W] of the scene as chalk on a board."""
+    """Draw the scene as chalk on a board: pictures [N, 3, H, W]."""
     c, p = scene.canvas, scene.p
     size = noise.size
     tooth = (0.62 + 0.34 * noise.white() + 0.20 * noise.cloud(40)).clamp(0, 1.25)  # where the board takes chalk

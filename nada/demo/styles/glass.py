@@ -15,7 +15,7 @@ LEAD = 0.019  # half the width of a line of lead
 
 
 def glass(scene: Scene, noise: Noise) -> Tensor:
-    """Pictures [N, 3, H, W] of the scene as a church window."""
+    """Draw the scene as a church window: pictures [N, 3, H, W]."""
     c, p = scene.canvas, scene.p
     back, back_lead = _rose(scene)
     pane, seam = _facets(scene)

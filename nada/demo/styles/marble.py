@@ -14,7 +14,7 @@ MANNER = Manner(eye_scale=1.05, fuzz=0.15)
 
 
 def marble(scene: Scene, noise: Noise) -> Tensor:
-    """Pictures [N, 3, H, W] of a bust of stone; dark coats are gray stone, markings a little darker."""
+    """Draw the scene as a bust of stone, where dark coats are gray stone: pictures [N, 3, H, W]."""
     c, p = scene.canvas, scene.p
     relief = gray(c.color)
     smooth = torch.where(c.eyes > 0.05, gray(scene.coat), relief)

@@ -14,7 +14,7 @@ TUBE = 0.011  # half the width of a tube
 
 
 def neon(scene: Scene, noise: Noise) -> Tensor:
-    """Pictures [N, 3, H, W]: an outline in one color, the face in another, what is worn in a third."""
+    """Draw the outline in one color, the face in another, worn things in a third: pictures [N, 3, H, W]."""
     c, p = scene.canvas, scene.p
     fine = TUBE + 0.5 / noise.size
     warm = gray(scene.coat)
@@ -25,7 +25,7 @@ def neon(scene: Scene, noise: Noise) -> Tensor:
     brick = _bricks(scene) * (0.030 + 0.035 * p.tone) * (1 + 0.25 * noise.cloud(8))
     image = brick.unsqueeze(1) * torch.tensor((1.0, 0.82, 0.78)).view(1, 3, 1, 1)
     lamp = 0.85 + 0.25 * noise.number()
-    body = (0.05 + 0.11 * warm) * c.figure * gray(c.color)  # what the tubes' light shows of the figure
+    body = (0.05 + 0.11 * warm) * c.figure * gray(c.color)  # light of the tubes on the figure
     image = image * (1 - c.figure).unsqueeze(1) + body.unsqueeze(1) * (0.6 * first + 0.4 * scene.coat)
     for distance, tint, wide in ((c.contour, first, 1.0), (c.detail + 0.002, second, 0.85)):
         core = torch.exp(-(distance / (fine * wide)).square())

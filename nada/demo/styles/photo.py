@@ -11,11 +11,11 @@ from ..drawing.noise import Noise
 from ..drawing.pens import over
 
 MANNER = Manner()
-FUR, SKIN, GRAIN = 0.10, 0.03, 0.014  # amplitudes of what differs from picture to picture
+FUR, SKIN, GRAIN = 0.10, 0.03, 0.014  # amplitudes of random differences between pictures
 
 
 def photo(scene: Scene, noise: Noise) -> Tensor:
-    """Pictures [N, 3, H, W] of the scene as a camera sees it."""
+    """Draw the scene as a camera sees it: pictures [N, 3, H, W]."""
     c, p = scene.canvas, scene.p
     angle = torch.atan2(scene.y - 0.12, scene.x)
     radius = (scene.x.square() + (scene.y - 0.12).square() + 1e-4).sqrt()

@@ -14,7 +14,7 @@ MANNER = Manner(eye_scale=1.42, fuzz=0.25)
 
 
 def pixar(scene: Scene, noise: Noise) -> Tensor:
-    """Pictures [N, 3, H, W] of the scene as a film would render it."""
+    """Draw the scene as a rendered film: pictures [N, 3, H, W]."""
     c, p = scene.canvas, scene.p
     coat = saturated(c.color, 1.38).clamp(0.02, 1)
     lit = shading(scene, ambient=0.46, wrap=0.55).unsqueeze(1)

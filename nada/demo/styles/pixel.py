@@ -13,11 +13,11 @@ from ..drawing.pens import gray, over, saturated
 
 MANNER = Manner(eye_scale=1.65, fuzz=0.0)
 SQUARES = 32
-LEVELS = 6  # of brightness of each color
+LEVELS = 6  # number of brightness levels of each color
 
 
 def pixel(scene: Scene, noise: Noise) -> Tensor:
-    """Pictures [N, 3, H, W], constant inside each square."""
+    """Draw the scene in squares of constant color: pictures [N, 3, H, W]."""
     if noise.size % SQUARES:
         raise ValueError(f"pixel art needs a size that is a multiple of {SQUARES}; got {noise.size}")
     c = scene.canvas
@@ -42,7 +42,7 @@ def pixel(scene: Scene, noise: Noise) -> Tensor:
 
 
 def _eyes(image: Tensor, eyes: Tensor, block: int) -> Tensor:
-    """Squares of eyes, [N, 3, H, W]: black where a square shows much of a pupil, else white or the iris."""
+    """Colors of squares over eyes, [N, 3, H, W]: black where a square covers much of a pupil, else white or iris."""
     light, share = gray(image), F.avg_pool2d(eyes, block).unsqueeze(1).clamp_min(0.05)
     dark, white = (
         F.avg_pool2d(eyes * part.float(), block).unsqueeze(1) / share for part in (light < 0.20, light > 0.72)
@@ -52,7 +52,7 @@ def _eyes(image: Tensor, eyes: Tensor, block: int) -> Tensor:
 
 
 def _middle(image: Tensor, block: int) -> Tensor:
-    """The color in the middle of each square, without the blur of a mean."""
+    """Color at the center of each square, without averaging."""
     low = (block - 1) // 2
     return F.avg_pool2d(image[:, :, low:, low:], 2 if block > 1 else 1, block, ceil_mode=True)[
         :, :, : image.shape[2] // block, : image.shape[3] // block

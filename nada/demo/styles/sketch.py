@@ -14,7 +14,7 @@ MANNER = Manner(eye_scale=1.08, fuzz=0.35, tremble=0.007)
 
 
 def sketch(scene: Scene, noise: Noise) -> Tensor:
-    """Pictures without any color [N, 3, H, W]."""
+    """Draw the scene in gray: pictures [N, 3, H, W]."""
     c = scene.canvas
     fine = 1.15 / noise.size * 2  # half the width of a line
     press = (0.80 + 0.16 * noise.cloud(6)).clamp(0.45, 1.05)

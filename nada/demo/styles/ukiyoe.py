@@ -14,7 +14,7 @@ MANNER = Manner(eye_scale=1.10, fuzz=0.30, tremble=0.004)
 
 
 def ukiyoe(scene: Scene, noise: Noise) -> Tensor:
-    """Pictures [N, 3, H, W] of the scene as a woodblock print."""
+    """Draw the scene as a woodblock print: pictures [N, 3, H, W]."""
     c, p = scene.canvas, scene.p
     faded = saturated(c.color, 0.95) * color(0.98, 0.93, 0.84)
     flat = ((gray(faded) * 5).round() / 5 / gray(faded).clamp_min(0.08)).clamp(0.6, 1.5)

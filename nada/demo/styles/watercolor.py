@@ -14,7 +14,7 @@ MANNER = Manner(eye_scale=1.12, fuzz=0.6, tremble=0.016)
 
 
 def watercolor(scene: Scene, noise: Noise) -> Tensor:
-    """Pictures [N, 3, H, W] of the scene as flowing paint on rough paper."""
+    """Draw the scene as flowing paint on rough paper: pictures [N, 3, H, W]."""
     c = scene.canvas
     flow, run, pool = noise.cloud(4), noise.cloud(9), noise.cloud(22)
     light = shading(scene, ambient=0.30)
