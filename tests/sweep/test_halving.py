@@ -129,4 +129,4 @@ def test_the_best_styles_are_copied_and_nothing_is_replaced(nada, tmp_path):
     nada("sweep", "best", "s", "--out", "styles")
     assert len(list((tmp_path / "styles").iterdir())) == 3, "what was copied before is there"
     assert "has no measure 'beauty'" in nada("sweep", "best", "s", "--metric", "beauty", "--out", "styles")[2]
-    assert "holds no results.json" in nada("sweep", "best", "styles", "--out", "styles")[2]
+    assert "has no results.json" in nada("sweep", "best", "styles", "--out", "styles")[2]
