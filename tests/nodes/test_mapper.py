@@ -44,7 +44,7 @@ def test_cancel_stops_and_holds_nothing(host, small, clip, monkeypatch):
     assert runs[0]() is None
     saved = host.folder / "output" / "stylegan_mappers" / "cancelled" / "sketch.safetensors"
     assert nada.load_mapper(saved).metadata["iterations_done"] == 3  # the third update raises
-    assert "saved as cancelled/sketch" in host.texts[-1]
+    assert "saved as the mapper cancelled/sketch" in host.texts[-1]
 
 
 def another_mapper(path) -> bytes:
