@@ -87,7 +87,7 @@ def test_what_another_program_wrote_meanwhile_is_not_replaced(files, small, caps
     new.write_bytes(b"theirs")
     monkeypatch.setattr(Path, "exists", lambda path: path != new and exists(path))  # as before the work
     assert main(words) == 1
-    assert "exists by now" in capsys.readouterr().err
+    assert "another program has written it" in capsys.readouterr().err
     assert new.read_bytes() == b"theirs"
     assert main([*words, "--overwrite"]) == 0
     assert new.read_bytes() != b"theirs"
