@@ -20,6 +20,7 @@ from nada.pictures.reading import load_pictures
 from nada.runs.folder import RunFolder
 from nada.styles.files import load_style
 from nada.styles.style import apply_style
+from nada.training import state
 from nada.training.config import AdaptConfig
 from nada.training.presets import PRESETS
 
@@ -83,7 +84,10 @@ def test_a_killed_run_resumes_from_its_last_state(nada, tmp_path, monkeypatch):
     assert list(RunFolder(tmp_path / "killed").states()) == [4]
     code, error = nada("adapt", *TEXTS, "--out", tmp_path / "killed")
     assert (code, "resume it with --resume" in error) == (2, True), "a new run would destroy it"
+    read, read_own_file = [], state.read_own_file
+    monkeypatch.setattr(state, "read_own_file", lambda path, *rest: read.append(path) or read_own_file(path, *rest))
     record = nada("adapt", "--resume", tmp_path / "killed")
+    assert read == [tmp_path / "killed" / "states" / "iteration_00004.safetensors"], "once: it is large"
     assert len(record["losses"]) == 6
     assert_equal(result(tmp_path / "killed"), result(tmp_path / "whole"))
 
