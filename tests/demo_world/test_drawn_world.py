@@ -92,7 +92,9 @@ def test_distance_to_truth_is_one_for_nothing_gained_and_zero_for_the_truth(indi
         distance_to_truth(photo[:2], photo, true)
 
 
-@pytest.mark.parametrize("style", ["sketch", "pixel", pytest.param("neon", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "style", ["pixel", *(pytest.param(style, marks=pytest.mark.slow) for style in ("sketch", "neon"))]
+)
 def test_true_drawings_pass_their_checks_and_smears_do_not(individuals, style):
     from checks import normal_ranges, passed
     from spoiled import smeared
