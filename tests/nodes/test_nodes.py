@@ -52,6 +52,7 @@ def test_imports_without_comfyui_and_reports_why_it_fails(caplog):
     stub_comfyui.forget_pack(name)
 
 
+@pytest.mark.slow
 def test_import_does_not_touch_open_clip():
     code = "import sys, nada; sys.exit('open_clip' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

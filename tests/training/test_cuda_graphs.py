@@ -94,7 +94,10 @@ def traced(function, tensors):
     [
         {"views": 2, "mixing": 0.5, "angle_weight": 0.5, "norm_weight": 0.1},
         pytest.param({"layers": 3, "select_batch": 2, "mixing": 0.5}, marks=pytest.mark.slow),
-        {"layers": 3, "select_batch": 2, "select_steps": 2, "train": "lora", "train_torgb": True},
+        pytest.param(
+            {"layers": 3, "select_batch": 2, "select_steps": 2, "train": "lora", "train_torgb": True},
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"train_mapping": True, "train_const": True}, marks=pytest.mark.slow),
         pytest.param({"train": "stylespace", "precision": "half", "classes": 3}, marks=pytest.mark.slow),
     ],

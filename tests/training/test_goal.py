@@ -123,9 +123,9 @@ def demo_clip():
     ("name", "target", "expected"),
     [
         ("demo", "sketch", "photo"),
-        ("demo", "marble statue", "photo"),
+        pytest.param("demo", "marble statue", "photo", marks=pytest.mark.slow),
         ("demo", "pig", "dog"),
-        ("demo", "dog with pointed ears", "dog"),
+        pytest.param("demo", "dog with pointed ears", "dog", marks=pytest.mark.slow),
         ("demo-person", "3d render in the style of Pixar", "photo"),
         ("demo-person", "fox", "person"),
     ],

@@ -42,9 +42,13 @@ def second_step(generator, clip, settings, pieces=1, recompute=False):
     return step, gradients(step.generator)
 
 
-@pytest.mark.parametrize(("pieces", "recompute"), [(2, False), (8, False), (2, True)])
+VIEWS, ALL = {"views": 2}, {"train_mapping": True, "train_torgb": True, "layers": "all"}
+USUAL = [(EVERY_LOSS, 2, False), (EVERY_LOSS, 2, True), (VIEWS, 8, False), (ALL, 2, False)]
+OTHERS = [(EVERY_LOSS, 8, False), (VIEWS, 2, False), (VIEWS, 2, True), (ALL, 8, False), (ALL, 2, True)]
+
+
 @pytest.mark.parametrize(
-    "changes", [EVERY_LOSS, {"views": 2}, {"train_mapping": True, "train_torgb": True, "layers": "all"}]
+    ("changes", "pieces", "recompute"), [*USUAL, *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS)]
 )
 def test_pieces_add_up_to_the_whole(tiny, ensemble, changes, pieces, recompute):
     whole, expected = second_step(tiny, ensemble, config(**changes))
