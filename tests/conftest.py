@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib
 import json
 import logging
 import os
 import random
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -19,7 +24,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from helpers import comfyui_server, stub_comfyui
-from helpers.models import TINY_CLIP, alive
+from helpers.models import TINY, TINY_CLIP, alive
+from PIL import Image
 
 from nada.clip.loading import load_clip
 from nada.clip.models import ClipEnsemble
@@ -28,6 +34,7 @@ from nada.stylegan2 import Generator, GeneratorConfig
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shuffle", metavar="SEED", help="run files, and the tests within each, in a random order")
+    parser.addoption("--processor-time", action="store_true", help="tell the processor seconds of each room of tests")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -40,6 +47,54 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if seed := config.getoption("--shuffle"):
         place = lambda text: random.Random(f"{seed} {text}").random()
         items.sort(key=lambda item: (place(item.path), place(item.nodeid)))
+
+
+def processor_seconds() -> float:
+    """Seconds that this process and its ended children have computed, on all cores."""
+    return sum(os.times()[:4])
+
+
+PROCESSOR_SECONDS: Counter[str] = Counter()  # by room
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    before = processor_seconds()
+    try:
+        return (yield)
+    finally:
+        PROCESSOR_SECONDS["/".join(item.nodeid.partition("::")[0].split("/")[:2])] += processor_seconds() - before
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("--processor-time"):
+        terminalreporter.section("processor seconds")
+        whole = processor_seconds()
+        rows = {**dict(PROCESSOR_SECONDS.most_common()), "start": whole - PROCESSOR_SECONDS.total(), "total": whole}
+        for name, seconds in rows.items():
+            terminalreporter.write_line(f"{seconds:7.1f}  {name}")
+
+
+def pytest_runtest_setup() -> None:
+    """Let open_clip read CLIP's vocabulary once. It takes 0.1 s, and each model that is loaded reads it again."""
+    factory = sys.modules.get("open_clip.factory")  # to import it takes seconds, and most rooms need none of it
+    if factory and isinstance(factory.SimpleTokenizer, type):
+        factory.SimpleTokenizer = lru_cache(typed=True)(factory.SimpleTokenizer)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_png_files():
+    """Compress PNG files less: that is half the time of saving the results of a small run."""
+    Image.preinit()
+    save = Image.SAVE["PNG"]
+
+    def quick(picture: Image.Image, file: IO[bytes], name: str, **options: bool) -> None:
+        picture.encoderinfo.setdefault("compress_level", 1)
+        save(picture, file, name, **options)
+
+    Image.register_save("PNG", quick)
+    yield
+    Image.register_save("PNG", save)
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +126,12 @@ def small() -> Generator:
 
 
 @pytest.fixture
+def tiny() -> Generator:
+    """8 px, four latent codes, three convolutions: for what happens around a training."""
+    return alive(TINY)
+
+
+@pytest.fixture
 def wide() -> Generator:
     """A generator with a matrix large enough to be factored: 48 x 432 in the blocks of 8 and 16 px."""
     return alive(GeneratorConfig(16, (48, 48, 48), z_dim=16, w_dim=20, mapping_layers=2))
@@ -89,9 +150,15 @@ def clip_folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def clip(clip_folder) -> ClipEnsemble:
+@pytest.fixture(scope="session")
+def loaded_clip(clip_folder) -> ClipEnsemble:
     return load_clip(str(clip_folder))
+
+
+@pytest.fixture
+def clip(loaded_clip) -> ClipEnsemble:
+    """The tiny CLIP: a copy that a test may change, except its tokenizer."""
+    return copy.deepcopy(loaded_clip, {id(model.tokenize): model.tokenize for model in loaded_clip})
 
 
 @pytest.fixture

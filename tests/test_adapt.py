@@ -26,17 +26,17 @@ def state(generator):
     return {name: t.clone() for name, t in generator.state_dict().items()}
 
 
-def test_only_convolutions_of_the_twin_move(small, clip):
-    before = state(small)
-    *_, last = adapt(small, clip, config())
-    assert all(torch.equal(t, before[name]) for name, t in small.state_dict().items()), "the base changed"
+def test_only_convolutions_of_the_twin_move(tiny, clip):
+    before = state(tiny)
+    *_, last = adapt(tiny, clip, config())
+    assert all(torch.equal(t, before[name]) for name, t in tiny.state_dict().items()), "the base changed"
     for name, tensor in last.generator.state_dict().items():
         trained = ".conv" in name and not name.endswith("noise_const")
         assert torch.equal(tensor, before[name]) != trained, name
 
 
-def test_each_step_moves_only_the_layers_it_names(small, clip):
-    run = adapt(small, clip, config(layers=2, iterations=6))
+def test_each_step_moves_only_the_layers_it_names(tiny, clip):
+    run = adapt(tiny, clip, config(layers=2, iterations=4))
     for before, step in zip(iter(lambda: state(run.trained), None), run, strict=False):
         assert len(step.layers) == 2
         moved = {name for name, t in step.generator.state_dict().items() if not torch.equal(t, before[name])}
@@ -77,22 +77,22 @@ def test_losses_equal_the_formulas_on_the_same_images(small, clip):
     assert torch.allclose(step.loss, step.losses["directional"] + 0.5 * step.losses["global"])
 
 
-@pytest.mark.parametrize("layers", ["all", 3])
-def test_equal_seeds_give_equal_runs(small, clip, layers):
-    runs = [[*adapt(small, clip, config(seed=s, layers=layers, mixing=0.5))][-1].generator for s in (1, 1, 2)]
+@pytest.mark.parametrize("layers", ["all", 2])
+def test_equal_seeds_give_equal_runs(tiny, clip, layers):
+    runs = [[*adapt(tiny, clip, config(seed=s, layers=layers, mixing=0.5))][-1].generator for s in (1, 1, 2)]
     assert runs[0].fingerprint() == runs[1].fingerprint()
     assert runs[0].fingerprint() != runs[2].fingerprint()
 
 
-def test_twins_see_the_same_codes_and_noise(small, clip, monkeypatch):
-    run = adapt(small, clip, config(mixing=1.0))
+def test_twins_see_the_same_codes_and_noise(tiny, clip, monkeypatch):
+    run = adapt(tiny, clip, config(mixing=1.0))
     monkeypatch.setattr(run.trainer, "step", lambda gradients: None)
     seen, losses = [], run.objective.losses
     monkeypatch.setattr(run.objective, "losses", lambda *given: seen.append(given[:2]) or losses(*given))
     list(run)
     for before, after in seen:
         assert torch.allclose(before, after, atol=1e-4), "the pair differs in more than its weights"
-    codes = run.sampler.codes(small.mapping, run.sampler.batch(1, mixing=1.0))[0]
+    codes = run.sampler.codes(tiny.mapping, run.sampler.batch(1, mixing=1.0))[0]
     assert len({tuple(code.tolist()) for code in codes}) == 2, "mixing 1 must mix two codes"
 
 
@@ -109,21 +109,21 @@ def test_works_under_inference_mode_with_inference_tensors(clip_folder):
     assert steps[-1].generator.fingerprint() == outside[-1].generator.fingerprint()
 
 
-def test_consumer_keeps_its_own_grad_mode(small, clip):
+def test_consumer_keeps_its_own_grad_mode(tiny, clip):
     with torch.no_grad():
-        for _ in adapt(small, clip, config()):
+        for _ in adapt(tiny, clip, config()):
             assert not torch.is_grad_enabled()
 
 
-def test_stopping_early_keeps_a_usable_generator_with_its_recipe(small, clip):
-    for step in adapt(small, clip, config(iterations=100)):
+def test_stopping_early_keeps_a_usable_generator_with_its_recipe(tiny, clip):
+    for step in adapt(tiny, clip, config(iterations=100)):
         if step.iteration == 2:
             break
     (recipe,) = step.generator.metadata["adaptations"]
     assert json.loads(json.dumps(recipe)) == recipe
     assert recipe["iterations_done"] == 2
     assert recipe["target"] == "sketch"
-    assert recipe["base"] == small.fingerprint()
+    assert recipe["base"] == tiny.fingerprint()
     assert not any(p.requires_grad for p in step.generator.parameters())
     again = next(adapt(step.generator, clip, config(target="painting")))
     assert [r["target"] for r in again.generator.metadata["adaptations"]] == ["sketch", "painting"]
@@ -145,8 +145,8 @@ def test_all_layers_cost_no_selection(small, clip, monkeypatch):
         assert next(run).layers == small.synthesis.conv_layers
 
 
-def test_selection_every_n_steps(small, clip, monkeypatch):
-    run = adapt(small, clip, config(layers=2, select_every=3, iterations=7))
+def test_selection_every_n_steps(tiny, clip, monkeypatch):
+    run = adapt(tiny, clip, config(layers=2, select_every=3, iterations=7))
     calls, select = [], run.select_layers
     monkeypatch.setattr(run, "select_layers", lambda count: calls.append(run.iteration) or select(count))
     list(run)
@@ -205,8 +205,8 @@ def test_grey_and_transparent_generators_adapt(clip, channels):
     assert last.generator.fingerprint() != base.fingerprint()
 
 
-def test_divergence_is_reported(small, clip):
-    run = adapt(small, clip, config(iterations=5))
+def test_divergence_is_reported(tiny, clip):
+    run = adapt(tiny, clip, config(iterations=5))
     next(run)
     with torch.no_grad():
         run.trained.synthesis.b8.conv0.bias.fill_(1e38)

@@ -153,8 +153,13 @@ def test_content_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
     assert done == ["5 bytes", "name", *folder]
 
 
-WRITER = """
-import os, signal, sys
+# The package without its __init__, which imports torch: seconds in each process.
+ALONE = """
+import os, signal, sys, types
+nada = sys.modules["nada"] = types.ModuleType("nada")
+nada.__path__ = [os.path.join(os.environ["PYTHONPATH"], "nada")]
+"""
+WRITER = f"""{ALONE}
 from nada import files
 
 path, place = sys.argv[1:]
@@ -202,8 +207,7 @@ def test_files_in_the_old_cache_are_still_found(tmp_path, monkeypatch):
     assert cache_folder() == old
 
 
-ABANDONING_WRITER = """
-import os, sys
+ABANDONING_WRITER = f"""{ALONE}
 from nada.files import atomic_path
 with atomic_path(sys.argv[1]) as temp:
     temp.write_bytes(bytes(1000))

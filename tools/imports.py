@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +28,13 @@ def modules(root: Path = ROOT) -> list[Path]:
     return sorted([*(root / "nada").rglob("*.py"), *(root / "nodes").rglob("*.py"), *root.glob("__init__.py")])
 
 
-def imports(path: Path, root: Path = ROOT) -> Iterator[Import]:
-    """Yield all imports in a file, including those in functions."""
+@cache
+def imports(path: Path, root: Path = ROOT) -> tuple[Import, ...]:
+    """Return all imports in a file, including those in functions. A file is read once."""
+    return tuple(_read(path, root))
+
+
+def _read(path: Path, root: Path) -> Iterator[Import]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     inside = {n for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
     for node in ast.walk(tree):

@@ -157,7 +157,7 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
             f"--{option} cannot be combined with --resume: a run keeps its settings; only --iterations may change"
         )
     folder = RunFolder(args.resume)
-    found = next(folder.load_states(), None)
+    found = next(folder.load_states(with_tensors=False), None)  # the run itself reads the tensors
     if found is None:
         raise NadaError(
             f"{args.resume} holds no state of a run, so there is nothing to resume; only a run with snapshots, or one "

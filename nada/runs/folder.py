@@ -202,17 +202,18 @@ class RunFolder(ResultFolder):
         """{iteration: file} of the snapshots, in order."""
         return _numbered(self.path / SNAPSHOTS, STYLE_ENDING)
 
-    def load_states(self, most: int | None = None) -> Iterator[tuple[Path, RunState]]:
+    def load_states(self, most: int | None = None, with_tensors: bool = True) -> Iterator[tuple[Path, RunState]]:
         """Load this run's states, the latest first. A damaged one is set aside with a warning.
 
         Args:
             most: skip states of more iterations than this.
+            with_tensors: see `load_state`.
         """
         for number, path in reversed(self.states().items()):
             if path in self._earlier or (most is not None and number > most):
                 continue
             try:
-                state = load_state(path)
+                state = load_state(path, with_tensors)
             except NadaError as error:
                 set_aside(path, error)
                 continue

@@ -138,14 +138,15 @@ def save_state(state: RunState, path: str | os.PathLike[str]) -> None:
     write_safetensors(tensors, {KEY: strict_json({"format": VERSION, **described})}, path)
 
 
-def load_state(path: str | os.PathLike[str]) -> RunState:
+def load_state(path: str | os.PathLike[str], with_tensors: bool = True) -> RunState:
     """Read a state file.
 
     Args:
         path: file that `save_state` wrote.
+        with_tensors: False reads only the header.
 
     Returns:
-        The state, with tensors on the CPU.
+        The state, with tensors on the CPU, or with none.
 
     Raises:
         NadaError: the file does not exist, is not a state, is damaged, or was written by a later version.
@@ -154,7 +155,8 @@ def load_state(path: str | os.PathLike[str]) -> RunState:
         raise NadaError(
             f"the state {path} does not exist; only a run with snapshots, or one that was stopped, can be resumed"
         )
-    description, tensors = read_own_file(path, KEY, VERSION, "run state", SHAPE)
+    what = (path, KEY, VERSION, "run state", SHAPE)
+    description, tensors = read_own_file(*what) if with_tensors else (read_own_description(*what), {})
     recipe, goal, layers, notes = (description[key] for key in ("recipe", "goal", "layers", "notes"))
     return RunState(tensors, recipe, goal, tuple(layers), notes, description.get("key", ""))
 

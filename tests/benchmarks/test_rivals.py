@@ -265,7 +265,13 @@ def test_the_plan_has_every_row_seed_by_seed():
     assert sum(r.method == "frozen" for r in runs) == 3
 
 
-@pytest.mark.parametrize("name", ["TGAN", "RSSA", *TASKS])
+ALIKE = {"frozen", "NADA images", "StyleCLIP optimization", "StyleCLIP directions", "DiFa"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in ["TGAN", "RSSA", *TASKS]],
+)
 def test_a_run_leaves_a_record_and_is_not_done_again(bench, name, monkeypatch):
     monkeypatch.setattr(one_image, "PROJECTION", ProjectConfig(w_iterations=2, plus_iterations=2))
     run = Run(name, "sketch", 2 if name in METHODS else min(TASKS[name].sees, 2), 0, 2, batch=2)

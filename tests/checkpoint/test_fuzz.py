@@ -11,9 +11,9 @@ from nada.errors import CheckpointError
 
 
 def test_some_damaged_files():
-    outcomes = fuzz(600, seed=1)
-    assert outcomes["generator"] > 20  # damage that hits numbers, or parts without effect
-    assert outcomes["refused"] > 200
+    outcomes = fuzz(300, seed=1)
+    assert outcomes["generator"] > 10  # damage that hits numbers, or parts without effect
+    assert outcomes["refused"] > 100
 
 
 @pytest.mark.slow

@@ -122,10 +122,10 @@ def described(path, key, change):
 
 @pytest.mark.parametrize("part", ["notes", "adaptations", "styles", "blends", "source", "recommended"])
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: str(value)[:12])
-def test_generators_with_odd_metadata_are_refused_or_of_use(small, tmp_path, part, value):
+def test_generators_with_odd_metadata_are_refused_or_of_use(tiny, tmp_path, part, value):
     """All users of a generator's metadata can rely on its structure."""
     path = tmp_path / "a.safetensors"
-    save_generator(small, path)
+    save_generator(tiny, path)
     described(path, "nada", lambda description: description["metadata"].update({part: value}))
     try:
         metadata = load_generator(path).metadata
@@ -139,10 +139,10 @@ def test_generators_with_odd_metadata_are_refused_or_of_use(small, tmp_path, par
 
 @pytest.mark.parametrize("name", RECOMMENDABLE)
 @pytest.mark.parametrize("value", [*HOSTILE, 10**6, 0.5, float("inf"), "b4"], ids=lambda value: str(value)[:12])
-def test_recommended_settings_are_sane_or_refused(small, tmp_path, name, value):
+def test_recommended_settings_are_sane_or_refused(tiny, tmp_path, name, value):
     """A file can recommend neither an endless training nor a batch that no memory holds."""
     path = tmp_path / "a.safetensors"
-    save_generator(small, path)
+    save_generator(tiny, path)
     described(path, "nada", lambda description: description["metadata"].update(recommended={name: value, "new": value}))
     try:
         loaded = load_generator(path)
@@ -153,12 +153,12 @@ def test_recommended_settings_are_sane_or_refused(small, tmp_path, name, value):
 
 
 @pytest.fixture
-def files(small, tmp_path):
+def files(tiny, tmp_path):
     """{kind: (file, key of its description, loader)} of this project's other files."""
-    mapper = LatentMapper(small.num_ws, small.config.w_dim)
+    mapper = LatentMapper(tiny.num_ws, tiny.config.w_dim)
     mapper.metadata = {"target": "pig"}
     save_mapper(mapper, tmp_path / "mapper")
-    save_style(Style.between(small, moved(small)), tmp_path / "style")
+    save_style(Style.between(tiny, moved(tiny)), tmp_path / "style")
     goal = {"source": "photo", "directions": ["AAAA"], "targets": ["AAAA"]}
     state = RunState({"random": torch.zeros(3, dtype=torch.uint8)}, RECIPE, goal, ("b4.conv1",), {"history": {}})
     save_state(state, tmp_path / "state")
@@ -190,8 +190,8 @@ def test_a_state_keeps_its_parts(files):
     assert state.tensors["random"].dtype == torch.uint8
 
 
-def test_each_loader_says_what_it_wants(files, small, tmp_path):
-    save_generator(small, tmp_path / "generator")
+def test_each_loader_says_what_it_wants(files, tiny, tmp_path):
+    save_generator(tiny, tmp_path / "generator")
     for path in (tmp_path / "generator", files["style"][0]):
         for load, words in [
             (load_mapper, "no mapper"),

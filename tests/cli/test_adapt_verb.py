@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.models import alive
+from helpers.models import QUICK, alive
 from PIL import Image
 
 from nada.adapt import Adaptation
@@ -21,16 +21,17 @@ from nada.pictures.reading import load_pictures
 from nada.runs.folder import RunFolder
 from nada.styles.files import load_style
 from nada.styles.style import apply_style
+from nada.training import state
 from nada.training.config import AdaptConfig
 from nada.training.presets import PRESETS
 from nada.training.state import load_state, save_state
 
 
 @pytest.fixture
-def nada(small, clip_folder, tmp_path, capsys):
-    """Run a command in an empty folder with small models; returns its exit code and its JSON or its error."""
-    save_generator(small, tmp_path / "base.safetensors")
-    models = ["--generator", str(tmp_path / "base.safetensors"), "--clip", str(clip_folder)]
+def nada(tiny, clip_folder, tmp_path, capsys):
+    """Run a command in an empty folder with tiny models; returns its exit code and its JSON or its error."""
+    save_generator(tiny, tmp_path / "base.safetensors")
+    models = ["--generator", str(tmp_path / "base.safetensors"), "--clip", str(clip_folder), *QUICK]
 
     def run(command: str, *arguments: object):
         words = [command, *map(str, arguments), "--json"]
@@ -56,60 +57,64 @@ def assert_equal(a, b):
 
 
 def test_a_resumed_run_ends_like_an_undisturbed_one(nada, tmp_path):
-    options = ("--layers", 3, "--train", "lora", "--views", 2)
-    whole = nada("adapt", *TEXTS, *options, "--iterations", 6, "--out", tmp_path / "whole")
-    nada("adapt", *TEXTS, *options, "--iterations", 4, "--out", tmp_path / "parts", "--snapshot-every", 1)
-    record = nada("adapt", "--resume", tmp_path / "parts", "--iterations", 6)
+    options = ("--layers", 2, "--train", "lora", "--views", 2)
+    whole = nada("adapt", *TEXTS, *options, "--iterations", 5, "--out", tmp_path / "whole")
+    nada("adapt", *TEXTS, *options, "--iterations", 3, "--out", tmp_path / "parts", "--snapshot-every", 1)
+    record = nada("adapt", "--resume", tmp_path / "parts", "--iterations", 5)
     assert_equal(result(tmp_path / "parts"), result(tmp_path / "whole"))
     for key in ("losses", "layers"):
         assert record[key] == whole[key]
     assert record["recipe"] == whole["recipe"]
     assert json.loads((tmp_path / "parts" / "record.json").read_text()) == record
-    assert nada("pick", tmp_path / "parts", 4)["iteration"] == 4, "the first result is not lost"
+    assert nada("pick", tmp_path / "parts", 3)["iteration"] == 3, "the first result is not lost"
 
 
 def test_a_killed_run_resumes_from_its_last_state(nada, tmp_path, monkeypatch):
-    nada("adapt", *TEXTS, "--iterations", 6, "--out", tmp_path / "whole")
+    nada("adapt", *TEXTS, "--iterations", 4, "--out", tmp_path / "whole")
     steps, train_step = [], Adaptation.train_step
 
-    def die_at_the_sixth(run):
+    def die_at_the_fourth(run):
         steps.append(run.iteration)
-        if len(steps) == 6:
+        if len(steps) == 4:
             raise ZeroDivisionError("killed")
         return train_step(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Adaptation, "train_step", die_at_the_sixth)
+        patch.setattr(Adaptation, "train_step", die_at_the_fourth)
         with pytest.raises(ZeroDivisionError):
-            nada("adapt", *TEXTS, "--iterations", 6, "--out", tmp_path / "killed", "--snapshot-every", 4)
-    assert list(RunFolder(tmp_path / "killed").states()) == [4]
+            nada("adapt", *TEXTS, "--iterations", 4, "--out", tmp_path / "killed", "--snapshot-every", 2)
+    assert list(RunFolder(tmp_path / "killed").states()) == [2]
     code, error = nada("adapt", *TEXTS, "--out", tmp_path / "killed")
     assert (code, "resume it with --resume" in error) == (2, True), "a new run would destroy it"
+    read, read_own_file = [], state.read_own_file
+    monkeypatch.setattr(state, "read_own_file", lambda path, *rest: read.append(path) or read_own_file(path, *rest))
     record = nada("adapt", "--resume", tmp_path / "killed")
-    assert len(record["losses"]) == 6
+    assert read == [tmp_path / "killed" / "states" / "iteration_00002.safetensors"], "once: it is large"
+    assert len(record["losses"]) == 4
     assert_equal(result(tmp_path / "killed"), result(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("every", [0, 2])
-@pytest.mark.parametrize("lost", ["save_generator", "save_style", "save_picture", "save_record"])
-def test_results_that_were_not_written_are_written_by_resume(nada, tmp_path, monkeypatch, lost, every):
+@pytest.mark.parametrize("every", [pytest.param(0, marks=pytest.mark.slow), 2])
+def test_results_that_were_not_written_are_written_by_resume(nada, tmp_path, monkeypatch, every):
     options = (*TEXTS, "--layers", "all", "--iterations", 3, "--snapshot-every", every)
     whole = nada("adapt", *options, "--out", tmp_path / "whole")
 
     def die(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, lost, die)
-        code, error = nada("adapt", *options, "--out", tmp_path / "run")
-        assert (code, "--resume" in error) == (130, True)
-    record = nada("adapt", "--resume", tmp_path / "run")
-    assert record["recipe"]["iterations_done"] == 3
-    assert record["files"].keys() == whole["files"].keys()
-    assert {p.name for p in (tmp_path / "run").rglob("*")} == {p.name for p in (tmp_path / "whole").rglob("*")}
-    assert_equal(result(tmp_path / "run"), result(tmp_path / "whole"))
-    code, error = nada("adapt", "--resume", tmp_path / "run")
-    assert (code, "has done 3 iterations" in error) == (2, True), "and then it is complete"
+    for lost in ("save_generator", "save_style", "save_picture", "save_record"):
+        run = tmp_path / lost
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFolder, lost, die)
+            code, error = nada("adapt", *options, "--out", run)
+            assert (code, "--resume" in error) == (130, True), lost
+        record = nada("adapt", "--resume", run)
+        assert record["recipe"]["iterations_done"] == 3
+        assert record["files"].keys() == whole["files"].keys(), lost
+        assert {p.name for p in run.rglob("*")} == {p.name for p in (tmp_path / "whole").rglob("*")}, lost
+        assert_equal(result(run), result(tmp_path / "whole"))
+        code, error = nada("adapt", "--resume", run)
+        assert (code, "has done 3 iterations" in error) == (2, True), "and then it is complete"
 
 
 def test_results_being_replaced_are_not_called_finished(nada, tmp_path, monkeypatch):
@@ -165,24 +170,24 @@ def test_of_two_runs_into_one_folder_the_second_is_refused(nada, tmp_path):
 
 def test_overwriting_leaves_nothing_of_the_earlier_run(nada, tmp_path):
     options = (*TEXTS, "--layers", "all", "--out", tmp_path / "run")
-    nada("adapt", *options, "--iterations", 6, "--snapshot-every", 1)
-    nada("adapt", *options, "--iterations", 4, "--snapshot-every", 2, "--overwrite")
+    nada("adapt", *options, "--iterations", 3, "--snapshot-every", 1)
+    nada("adapt", *options, "--iterations", 2, "--snapshot-every", 2, "--overwrite")
     folder = RunFolder(tmp_path / "run")
-    assert list(folder.snapshot_files()) == [2, 4]
-    assert list(folder.states()) == [4]
+    assert list(folder.snapshot_files()) == [2]
+    assert list(folder.states()) == [2]
 
 
 def test_a_snapshot_is_a_style_of_its_base(nada, tmp_path):
-    nada("adapt", *TEXTS, "--layers", "all", "--iterations", 4, "--snapshot-every", 2, "--out", tmp_path / "run")
-    style = tmp_path / "run" / "snapshots" / "iteration_00002.style.safetensors"
+    nada("adapt", *TEXTS, "--layers", "all", "--iterations", 2, "--snapshot-every", 1, "--out", tmp_path / "run")
+    style = tmp_path / "run" / "snapshots" / "iteration_00001.style.safetensors"
     shown = nada("generate", "--generator", tmp_path / "base.safetensors", "--style", style, "--count", 1)
     assert shown["styles"] == [str(style)]
-    picked = nada("pick", tmp_path / "run", 2)
+    picked = nada("pick", tmp_path / "run", 1)
     base, adapted = load_generator(tmp_path / "base.safetensors"), load_generator(picked["file"])
     assert_equal(apply_style(base, load_style(style)).state_dict(), adapted.state_dict())
 
 
-def test_resume_refuses_what_it_cannot_do(nada, tmp_path, small):
+def test_resume_refuses_what_it_cannot_do(nada, tmp_path, tiny):
     nada("adapt", *TEXTS, "--iterations", 2, "--out", tmp_path / "run")
     for arguments, words in [
         ((), "give a larger number as --iterations"),
@@ -195,8 +200,8 @@ def test_resume_refuses_what_it_cannot_do(nada, tmp_path, small):
         assert words in error
         assert error.count("\n") == 1
     with torch.no_grad():
-        small.synthesis.b4.const.add_(1)
-    save_generator(small, tmp_path / "base.safetensors")
+        tiny.synthesis.b4.const.add_(1)
+    save_generator(tiny, tmp_path / "base.safetensors")
     code, error = nada("adapt", "--resume", tmp_path / "run", "--iterations", 4)
     assert (code, "another base generator" in error) == (2, True)
     assert nada("adapt", "--resume", tmp_path / "nowhere")[0] == 1
@@ -217,22 +222,22 @@ def test_what_is_damaged_in_a_run_folder_is_a_sentence(nada, tmp_path):
         assert "does not say where its base generator is" in nada("pick", tmp_path / "run", 2)[1]
 
 
-def test_every_moment_of_the_filmstrip_can_be_picked(nada, tmp_path, small):
-    nada("adapt", *TEXTS, "--iterations", 12, "--out", tmp_path / "run")
-    assert list(RunFolder(tmp_path / "run").snapshot_files()) == [2, 4, 6, 8, 10, 12]
-    picked = nada("pick", tmp_path / "run", 6)
-    assert Path(picked["file"]) == tmp_path / "run" / "photo_to_sketch_at_6.safetensors"
-    assert load_generator(picked["file"]).metadata["adaptations"][-1]["iterations_done"] == 6
-    assert "exists" in nada("pick", tmp_path / "run", 6)[1]
-    assert nada("pick", tmp_path / "run", 6, "--overwrite") == picked
-    assert "there are: 2, 4, 6, 8, 10, 12" in nada("pick", tmp_path / "run", 7)[1]
-    save_generator(alive(small.config, seed=3), tmp_path / "base.safetensors")
+def test_every_moment_of_the_filmstrip_can_be_picked(nada, tmp_path, tiny):
+    nada("adapt", *TEXTS, "--iterations", 7, "--out", tmp_path / "run")
+    assert list(RunFolder(tmp_path / "run").snapshot_files()) == [1, 2, 4, 5, 6, 7]
+    picked = nada("pick", tmp_path / "run", 5)
+    assert Path(picked["file"]) == tmp_path / "run" / "photo_to_sketch_at_5.safetensors"
+    assert load_generator(picked["file"]).metadata["adaptations"][-1]["iterations_done"] == 5
+    assert "exists" in nada("pick", tmp_path / "run", 5)[1]
+    assert nada("pick", tmp_path / "run", 5, "--overwrite") == picked
+    assert "there are: 1, 2, 4, 5, 6, 7" in nada("pick", tmp_path / "run", 3)[1]
+    save_generator(alive(tiny.config, seed=3), tmp_path / "base.safetensors")
     assert "started from another generator" in nada("pick", tmp_path / "run", 4)[1]
 
 
 def test_the_filmstrip_has_room_for_six(nada, tmp_path):
-    for every, columns in ((1, 6), (4, 5), (0, 2)):
-        nada("adapt", *TEXTS, "--iterations", 13, "--out", tmp_path / f"{every}", "--snapshot-every", every)
+    for every, columns in ((1, 6), (3, 4), (0, 2)):
+        nada("adapt", *TEXTS, "--iterations", 9, "--out", tmp_path / f"{every}", "--snapshot-every", every)
         width = Image.open(tmp_path / f"{every}" / "filmstrip.png").width
         assert width == columns * (128 + 12) - 12
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.checkpoint_files import nvidia_bytes, rosinality_checkpoint, small_generator, torch_bytes
+from helpers.models import QUICK
 from PIL import Image
 
+from nada.adapt import Adaptation
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.latents.rendering import generate
@@ -35,29 +37,36 @@ def base(small, tmp_path) -> Path:
 
 
 @pytest.fixture
-def adapt(base, clip_folder, tmp_path):
-    """Run `nada adapt` with small defaults; returns its exit code."""
+def tiny_base(tiny, tmp_path) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    save_generator(tiny, path)
+    return path
+
+
+@pytest.fixture
+def adapt(tiny_base, clip_folder, tmp_path):
+    """Run `nada adapt` with tiny defaults; returns its exit code."""
 
     def run(*more: str, out: str = "run") -> int:
         texts = [] if "--source" in more else ["--source", "photo", "--target", "sketch"]
-        arguments = ["--generator", str(base), "--clip", str(clip_folder), "--out", str(tmp_path / out), "--quiet"]
-        return main(["adapt", *arguments, *texts, "--iterations", "4", "--device", "cpu", *more])
+        arguments = ["--generator", str(tiny_base), "--clip", str(clip_folder), "--out", str(tmp_path / out), "--quiet"]
+        return main(["adapt", *arguments, *texts, "--iterations", "4", *QUICK, "--device", "cpu", *more])
 
     return run
 
 
-def test_adapt_leaves_everything_that_the_help_promises(adapt, tmp_path, capsys, small):
-    assert adapt("--snapshot-every", "2", "--layers", "3", "--json") == 0
+def test_adapt_leaves_everything_that_the_help_promises(adapt, tmp_path, capsys, tiny):
+    assert adapt("--snapshot-every", "2", "--layers", "2", "--json") == 0
     record = json.loads(capsys.readouterr().out)
     run = tmp_path / "run"
     assert json.loads((run / "record.json").read_text()) == record
     assert len(record["losses"]) == len(record["layers"]) == 4
-    assert all(len(layers) == 3 for layers in record["layers"])
+    assert all(len(layers) == 2 for layers in record["layers"])
     adapted = load_generator(run / "photo_to_sketch.safetensors")
     assert adapted.metadata["adaptations"] == [record["recipe"]]
-    assert record["recipe"]["base"] == small.fingerprint() != adapted.fingerprint()
+    assert record["recipe"]["base"] == tiny.fingerprint() != adapted.fingerprint()
     snapshot = load_style(run / "snapshots" / "iteration_00002.style.safetensors")
-    assert snapshot.base["fingerprint"] == small.fingerprint()
+    assert snapshot.base["fingerprint"] == tiny.fingerprint()
     assert {p.name for p in (run / "states").iterdir()} == {"iteration_00004.safetensors"}
     for name in ("before_after", "filmstrip", "loss", "layers"):
         assert Image.open(run / f"{name}.png").width > 300
@@ -71,12 +80,12 @@ def test_two_runs_write_the_same_generator(adapt, tmp_path):
 
 
 def test_both_foreign_formats_adapt_to_the_same_pictures(clip_folder, tmp_path):
-    generator = small_generator(32)
+    generator = small_generator(16)
     (tmp_path / "rosinality.bin").write_bytes(torch_bytes(rosinality_checkpoint(generator)))
     (tmp_path / "nvidia.bin").write_bytes(nvidia_bytes(generator))
     images = []
     for name in ("rosinality", "nvidia"):
-        texts = ["--source", "photo", "--target", "sketch", "--iterations", "10", "--layers", "4", "--quiet"]
+        texts = ["--source", "photo", "--target", "sketch", "--iterations", "5", "--layers", "3", "--quiet", *QUICK]
         models = ["--generator", str(tmp_path / f"{name}.bin"), "--clip", str(clip_folder), "--device", "cpu"]
         assert main(["adapt", *models, *texts, "--out", str(tmp_path / name)]) == 0
         adapted = load_generator(tmp_path / name / "photo_to_sketch.safetensors")
@@ -131,7 +140,7 @@ def test_convert_and_inspect(base, tmp_path, capsys, small):
     ("arguments", "code", "words"),
     [
         (["--batch", "0"], 2, "batch is 0"),
-        (["--layers", "9"], 2, "7 to choose from"),
+        (["--layers", "9"], 2, "3 to choose from"),
         (["--layers", "most"], 2, "'auto', 'all' or a number"),
         (["--source", "photo", "--target", " "], 2, "--target is missing"),
         (["--source", "photo", "--target", "far too " * 30], 2, "tokens long"),
@@ -195,6 +204,29 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_old_file(adapt, tmp_path, capsy
     assert path.read_bytes() == before
 
 
+def test_ctrl_c_finishes_the_step_and_says_where_it_was_kept(adapt, tmp_path, monkeypatch, capsys):
+    train_step = Adaptation.train_step
+
+    def pressed(run):
+        if run.iteration == 2:
+            signal.raise_signal(signal.SIGINT)
+        return train_step(run)
+
+    monkeypatch.setattr(Adaptation, "train_step", pressed)
+    assert adapt() == 130
+    expect_kept(tmp_path / "run", capsys.readouterr().out, done=3)
+
+
+def expect_kept(run: Path, out: str, done: int) -> None:
+    """An interrupted run has its results and a state, and says where."""
+    kept = run / "photo_to_sketch.safetensors"
+    assert str(kept) in out
+    assert "interrupted" in out
+    assert load_generator(kept).metadata["adaptations"][-1]["iterations_done"] == done
+    assert json.loads((run / "record.json").read_text())["interrupted"] is True
+    assert done in RunFolder(run).states()
+
+
 def start(base: Path, clip_folder: Path, out: Path, *more: str) -> subprocess.Popen:
     texts = ["--source", "photo", "--target", "sketch", "--iterations", "100000", "--snapshot-every", "1"]
     models = ["--generator", str(base), "--clip", str(clip_folder), "--device", "cpu", "--out", str(out)]
@@ -209,24 +241,22 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.05)
 
 
-def test_ctrl_c_keeps_what_was_trained_and_says_where(base, clip_folder, tmp_path):
-    process = start(base, clip_folder, tmp_path / "run", "--quiet")
+@pytest.mark.slow
+def test_ctrl_c_in_a_console_keeps_what_was_trained_and_says_where(tiny_base, clip_folder, tmp_path):
+    process = start(tiny_base, clip_folder, tmp_path / "run", "--quiet")
     wait_for(tmp_path / "run" / "states" / "iteration_00003.safetensors", process)
     process.send_signal(signal.SIGINT)
     out, error = process.communicate()
     assert process.returncode == 130, error
-    kept = tmp_path / "run" / "photo_to_sketch.safetensors"
-    assert str(kept) in out
-    assert "interrupted" in out
-    done = load_generator(kept).metadata["adaptations"][-1]["iterations_done"]
+    done = list(RunFolder(tmp_path / "run").states())[-1]
     assert 3 <= done < 100000
-    assert json.loads((tmp_path / "run" / "record.json").read_text())["interrupted"] is True
-    assert done in RunFolder(tmp_path / "run").states()
+    expect_kept(tmp_path / "run", out, done)
 
 
-def test_a_killed_run_leaves_only_whole_files_and_can_be_resumed(base, clip_folder, tmp_path):
+@pytest.mark.slow
+def test_a_killed_run_leaves_only_whole_files_and_can_be_resumed(tiny_base, clip_folder, tmp_path):
     run = tmp_path / "run"
-    process = start(base, clip_folder, run, "--quiet")
+    process = start(tiny_base, clip_folder, run, "--quiet")
     wait_for(run / "states" / "iteration_00002.safetensors", process)
     process.kill()
     process.communicate()

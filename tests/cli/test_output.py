@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.models import QUICK
 
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
@@ -22,14 +23,15 @@ unix = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
 
 
 @pytest.fixture
-def command(small, clip_folder, tmp_path):
-    """Run a verb with small models into a folder; returns its exit code."""
-    save_generator(small, tmp_path / "base.safetensors")
+def command(tiny, clip_folder, tmp_path):
+    """Run a verb with tiny models into a folder; returns its exit code."""
+    save_generator(tiny, tmp_path / "base.safetensors")
 
     def run(verb: str, out: Path, *more: str) -> int:
         generator = ["--generator", str(tmp_path / "base.safetensors"), "--device", "cpu", "--out", str(out)]
         texts = ["--clip", str(clip_folder), "--target", "sketch"]
         own = {"generate": ["--count", "2"]}
+        own["adapt"] = [*texts, "--iterations", "2", *QUICK]
         own["direction"] = [*texts, "--source", "photo", "--samples", "1", "--candidates", "2", "--beta", "0"]
         return main([verb, *generator, *own.get(verb, [*texts, "--iterations", "2"]), *more])
 

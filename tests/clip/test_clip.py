@@ -87,6 +87,7 @@ def test_ensemble_has_weights_and_leaves_out_zeros(clip_folder):
     assert not any(p.requires_grad for p in ensemble.parameters())
 
 
+@pytest.mark.slow
 def test_architecture_with_a_weights_file(clip_folder, tmp_path):
     import open_clip
     from safetensors.torch import save_file

@@ -321,8 +321,18 @@ MORE = [("text_cfg", "mlp_ratio"), ("vision_cfg", "mlp_ratio"), ("vision_cfg", "
 PLACES = numbers(TINY_CLIP["model_cfg"]) + MORE
 
 
-@pytest.mark.parametrize("place", numbers(TINY_CLIP["model_cfg"]), ids=".".join)
-@pytest.mark.parametrize("number", [3_000_000, 2**63])
+# Thousands of layers are made, in seconds, before their number is refused at the limit that counts.
+LARGE = [(number, place) for number in (3_000_000, 2**63) for place in numbers(TINY_CLIP["model_cfg"])]
+LONG = {case for case in LARGE if case[0] == 2**63 and case[1][-1] == "layers"}
+
+
+@pytest.mark.parametrize(
+    ("number", "place"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] if case in LONG else [], id=f"{case[0]}-{'.'.join(case[1])}")
+        for case in LARGE
+    ],
+)
 def test_a_configuration_cannot_ask_for_more_than_the_weights(with_number, monkeypatch, place, number):
     made, register = [], torch.nn.Module.register_parameter
 
@@ -331,6 +341,9 @@ def test_a_configuration_cannot_ask_for_more_than_the_weights(with_number, monke
         register(module, name, parameter)
 
     monkeypatch.setattr(torch.nn.Module, "register_parameter", count)
+    if place[-1] == "layers" and (number, place) not in LONG:
+        monkeypatch.setattr("nada.clip.weights._MORE", 1 << 16)
+        monkeypatch.setattr("nada.clip.weights._TIMES", 2)
     with pytest.raises(NadaError) as caught:
         load_clip(with_number(place, number))
     assert str(caught.value).isprintable()

@@ -39,7 +39,7 @@ def world():
         yield module
 
 
-@pytest.fixture(scope="module", params=["demo-conv", "demo-vit"])
+@pytest.fixture(scope="module", params=["demo-conv", pytest.param("demo-vit", marks=pytest.mark.slow)])
 def clip(request):
     return next(iter(nada.load_clip(request.param)))
 

@@ -69,6 +69,7 @@ def test_the_code_tells_individuals_apart_at_every_view(animals):
     assert (turned - code).norm(dim=1).min() > 0.5 * POSE
 
 
+@pytest.mark.slow
 def test_an_album_shows_each_animal_as_its_caption_and_its_code_say():
     from identity import identity_code
     from individuals import SHOWN, Album

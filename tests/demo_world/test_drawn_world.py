@@ -38,8 +38,8 @@ def test_every_species_has_a_picture_in_every_style(individuals):
 
     for species in SPECIES:
         for style in STYLES:
-            pictures = draw(individuals[:2], species, style, seeded(), size=64)
-            assert pictures.shape == (2, 3, 64, 64)
+            pictures = draw(individuals[:1], species, style, seeded(), size=64)
+            assert pictures.shape == (1, 3, 64, 64)
             assert pictures.min() >= 0
             assert pictures.max() <= 1
             assert pictures.std() > 0.03, (species, style)
@@ -48,6 +48,7 @@ def test_every_species_has_a_picture_in_every_style(individuals):
 def test_equal_seeds_give_equal_pictures_and_grain_is_what_differs_otherwise(individuals):
     from nada.demo.world import draw
 
+    individuals = individuals[:3]
     first, again, other = (draw(individuals, "dog", "photo", seeded(seed)) for seed in (1, 1, 2))
     torch.testing.assert_close(first, again)
     assert 0.005 < (first - other).abs().mean() < 0.03
@@ -91,17 +92,19 @@ def test_distance_to_truth_is_one_for_nothing_gained_and_zero_for_the_truth(indi
         distance_to_truth(photo[:2], photo, true)
 
 
-def test_true_drawings_pass_their_checks_and_smears_do_not(individuals):
+@pytest.mark.parametrize(
+    "style", ["pixel", *(pytest.param(style, marks=pytest.mark.slow) for style in ("sketch", "neon"))]
+)
+def test_true_drawings_pass_their_checks_and_smears_do_not(individuals, style):
     from checks import normal_ranges, passed
     from spoiled import smeared
 
     from nada.demo.world import draw
 
-    for style in ("sketch", "neon", "pixel"):
-        ranges = normal_ranges(style, 28)
-        pictures = draw(individuals, "dog", style, seeded(3))
-        assert passed(pictures, style, ranges).float().mean() >= 0.8, style
-        assert passed(smeared(pictures, seeded()), style, ranges).float().mean() <= 0.2, style
+    ranges = normal_ranges(style, 28)
+    pictures = draw(individuals, "dog", style, seeded(3))
+    assert passed(pictures, style, ranges).float().mean() >= 0.8
+    assert passed(smeared(pictures, seeded()), style, ranges).float().mean() <= 0.2
 
 
 def test_wrong_names_and_shapes_are_refused(individuals):
@@ -126,7 +129,7 @@ def test_a_parameter_changes_what_it_is_named_after(individuals):
 
     def difference(**change: tuple[float, float]) -> torch.Tensor:
         low, high = (
-            draw(individuals.replaced(**{k: v[i] for k, v in change.items()}), "dog", "photo", seeded(), grain=0.0)
+            draw(individuals[:3].replaced(**{k: v[i] for k, v in change.items()}), "dog", "photo", seeded(), grain=0.0)
             for i in (0, 1)
         )
         return (low - high).abs().mean((1, 2, 3))

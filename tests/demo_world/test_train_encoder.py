@@ -38,6 +38,7 @@ def test_a_drawing_belongs_to_the_code_that_it_is_taught_with(script):
     assert torch.equal(distances.argmin(1), torch.arange(6))
 
 
+@pytest.mark.slow
 def test_resumes_as_if_it_had_never_stopped(script, monkeypatch, tmp_path):
     options = ["--generator", "demo", "--batch", 4, "--widths", 8, 8, 8, 8, "--hidden", 16, "--codes-alone", 0.5]
     whole, parts, state = (tmp_path / name for name in ("whole.safetensors", "parts.safetensors", "state.pt"))

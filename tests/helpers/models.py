@@ -10,6 +10,10 @@ import torch
 
 from nada.stylegan2 import Generator, GeneratorConfig
 
+TINY = GeneratorConfig(8, (24, 20), z_dim=16, w_dim=20, mapping_layers=2)
+# Options of `nada adapt` with small models: a larger batch takes as long, and pictures are made in batches of its size;
+# the 80 templates of the paper take longer than a step.
+QUICK = ["--batch", "8", "--templates", "{}"]
 TINY_CLIP = {
     "model_cfg": {
         "embed_dim": 24,

@@ -10,15 +10,15 @@ from nada.adapt import Adaptation
 from nada.errors import NadaError, UsageError
 from nada.styles.files import load_style
 
-OPTIONS = {"source": "photo", "iterations": 4, "batch": 2, "learning_rate": 0.0, "preview_images": 2}
+OPTIONS = {"source": "photo", "iterations": 4, "batch": 8, "learning_rate": 0.0, "preview_images": 2}
 
 
 @pytest.fixture
-def many(host, small, clip):
+def many(host, tiny, clip):
     def run(targets, preview_every=2, **options):
         with torch.inference_mode():  # as ComfyUI runs every node
             return host.nodes.NADAAdaptMany.execute(
-                small, clip, targets, preview_every=preview_every, **OPTIONS | options
+                tiny, clip, targets, preview_every=preview_every, **OPTIONS | options
             ).args
 
     return run
@@ -46,10 +46,10 @@ def test_each_line_gives_a_style_and_only_new_lines_train(many, trained, host):
     assert torch.equal(again[1][4:], images[:2])
 
 
-def test_it_is_what_the_single_training_gives(many, host, small, clip):
+def test_it_is_what_the_single_training_gives(many, host, tiny, clip):
     styles = many("sketch\nglass")[2]
-    alone = host.nodes.NADATextAdapt.execute(small, clip, target="glass", preview_every=0, **OPTIONS).args[0]
-    found = host.nodes.NADAApplyStyle.execute(small, styles[1], 1.0).args[0]
+    alone = host.nodes.NADATextAdapt.execute(tiny, clip, target="glass", preview_every=0, **OPTIONS).args[0]
+    found = host.nodes.NADAApplyStyle.execute(tiny, styles[1], 1.0).args[0]
     for name, tensor in alone.state_dict().items():
         assert torch.allclose(tensor, found.state_dict()[name], atol=2e-3), name
 

@@ -18,10 +18,15 @@ TEXTS = {"source": "photo", "target": "sketch"}
 OLD = {"iterations": 300, "batch": 2, "learning_rate": 0.0}  # defaults of the widgets before they had automatic values
 
 
+@pytest.fixture(scope="module")
+def demo():
+    return nada.load_generator("demo")
+
+
 @pytest.fixture
-def generators(small):
+def generators(small, demo):
     """Generators with and without recommendations in their files."""
-    return {"plain": small, "demo": nada.load_generator("demo")}
+    return {"plain": small, "demo": demo}
 
 
 @pytest.fixture
@@ -150,18 +155,18 @@ def test_no_preset_asks_for_more_layers_than_a_generator_has(generators):
             assert count < generators["demo"].num_ws
 
 
-def test_the_node_says_what_the_file_recommends(host, small, clip):
-    small.metadata["recommended"] = ADVICE
+def test_the_node_says_what_the_file_recommends(host, tiny, clip):
+    tiny.metadata["recommended"] = ADVICE
     widgets = defaults(host, "NADATextAdapt") | TEXTS
     said = "iterations 3, batch 1, learning_rate 0.003, layers auto, views 1, as the generator's file recommends"
-    adapted = host.nodes.NADATextAdapt.execute(small, clip, **widgets).args[0]
+    adapted = host.nodes.NADATextAdapt.execute(tiny, clip, **widgets).args[0]
     assert adapted.metadata["adaptations"][-1]["iterations_done"] == 3
     assert said in host.texts
     assert host.texts[-1].endswith(f" | {said}"), "it is still there when the training is done"
-    host.nodes.NADATextAdapt.execute(small, clip, **widgets | {"iterations": 2})
+    host.nodes.NADATextAdapt.execute(tiny, clip, **widgets | {"iterations": 2})
     assert host.texts[-1].endswith(" | " + said.removeprefix("iterations 3, "))
     widgets |= {"iterations": 1, "batch": 1, "learning_rate": 0.0, "layers": "all", "views": 0}
-    host.nodes.NADATextAdapt.execute(small, clip, **widgets)
+    host.nodes.NADATextAdapt.execute(tiny, clip, **widgets)
     assert "recommends" not in host.texts[-1]
 
 
@@ -172,17 +177,17 @@ def test_the_command_line_says_what_the_file_recommends(small, caplog):
     assert caplog.messages == ["iterations 3, learning_rate 0.003, as the generator's file recommends"]
 
 
-def test_a_label_that_no_font_can_write_is_said_on_the_nodes(host, small, clip, monkeypatch):
+def test_a_label_that_no_font_can_write_is_said_on_the_nodes(host, tiny, clip, monkeypatch):
     fonts = sys.modules[host.nodes.training.unwritable_remark.__module__]  # the pack's own copy of the library
     monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
     widgets = defaults(host, "NADATextAdapt") | {"source": "photo", "target": "素描", "iterations": 1, "batch": 1}
-    host.nodes.NADATextAdapt.execute(small, clip, **widgets)
+    host.nodes.NADATextAdapt.execute(tiny, clip, **widgets)
     assert "no font here has the letters of '素描'; pictures are without this label" in host.texts[-1]
-    latents = host.nodes.SampleLatents.execute(small, 0, 2, 0.7).args[0]
-    host.nodes.NADACompareGrid.execute(small, latents, "前 | after", generator_b=small)
+    latents = host.nodes.SampleLatents.execute(tiny, 0, 2, 0.7).args[0]
+    host.nodes.NADACompareGrid.execute(tiny, latents, "前 | after", generator_b=tiny)
     assert "'前'" in host.texts[-1]
     mapper = {"target": "猪", "iterations": 1, "batch": 1, "learning_rate": 0.0}
-    host.nodes.NADATrainMapper.execute(small, clip, **mapper)
+    host.nodes.NADATrainMapper.execute(tiny, clip, **mapper)
     assert "'猪'" in host.texts[-1]
 
 

@@ -12,7 +12,7 @@ import nada
 from nada import sample_latents
 
 CARD, CPU = torch.device("meta"), torch.device("cpu")
-TRAINING = {"iterations": 2, "batch": 1, "learning_rate": 0.0, "preview_every": 0, "preview_images": 1}
+TRAINING = {"iterations": 2, "batch": 8, "learning_rate": 0.0, "preview_every": 0, "preview_images": 1}
 
 
 @pytest.fixture
@@ -61,30 +61,30 @@ WORK = {
 
 
 @pytest.mark.parametrize("work", WORK)
-def test_models_come_back_from_the_device(host, small, clip, seen, work):
-    results = WORK[work](host.nodes, small, clip).args
+def test_models_come_back_from_the_device(host, tiny, clip, seen, work):
+    results = WORK[work](host.nodes, tiny, clip).args
     assert CARD in seen, "the node did not use the device"
-    assert small.place == CPU
+    assert tiny.place == CPU
     assert getattr(clip, "place", CPU) == CPU
     for result in results:
         assert getattr(result, "place", CPU) == CPU, "a model that the node made stayed behind"
 
 
 @pytest.mark.parametrize("work", ["adapt", "mapper", "evaluate"])
-def test_models_come_back_from_work_that_is_cancelled(host, small, clip, seen, work):
+def test_models_come_back_from_work_that_is_cancelled(host, tiny, clip, seen, work):
     host.cancel_after = 1
     with pytest.raises(Cancelled):
-        WORK[work](host.nodes, small, clip)
+        WORK[work](host.nodes, tiny, clip)
     assert CARD in seen
-    assert small.place == clip.place == CPU
+    assert tiny.place == clip.place == CPU
 
 
-def test_models_come_back_from_work_that_fails(host, small, clip, seen, monkeypatch):
+def test_models_come_back_from_work_that_fails(host, tiny, clip, seen, monkeypatch):
     def broken(run):
-        assert small.place == clip.place == CARD
+        assert tiny.place == clip.place == CARD
         raise ValueError("broken")
 
     monkeypatch.setattr(nada.Adaptation, "train_step", broken)
     with pytest.raises(ValueError, match="broken"):
-        WORK["adapt"](host.nodes, small, clip)
-    assert small.place == clip.place == CPU
+        WORK["adapt"](host.nodes, tiny, clip)
+    assert tiny.place == clip.place == CPU

@@ -20,12 +20,12 @@ def mapper(small):
     return nada.LatentMapper(small.num_ws, small.config.w_dim).requires_grad_(False)
 
 
-def test_trains_in_inference_mode_and_leaves_the_generator(host, small, clip):
-    before = copy.deepcopy(small.state_dict())
+def test_trains_in_inference_mode_and_leaves_the_generator(host, tiny, clip):
+    before = copy.deepcopy(tiny.state_dict())
     with torch.inference_mode():  # as ComfyUI runs every node
-        result = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS, preview_every=2, bands="coarse")
+        result = host.nodes.NADATrainMapper.execute(tiny, clip, **OPTIONS, preview_every=2, bands="coarse")
     mapper, image = result.args
-    assert all(torch.equal(before[name], tensor) for name, tensor in small.state_dict().items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in tiny.state_dict().items())
     assert not any(p.is_inference() or p.requires_grad for p in mapper.parameters())
     assert mapper.metadata["target"] == "sketch"
     assert mapper.bands == ("coarse",)
@@ -34,12 +34,12 @@ def test_trains_in_inference_mode_and_leaves_the_generator(host, small, clip):
     assert host.texts[-1].startswith("step 3/3 | loss ")
 
 
-def test_cancel_stops_and_holds_nothing(host, small, clip, monkeypatch):
+def test_cancel_stops_and_holds_nothing(host, tiny, clip, monkeypatch):
     runs, train = [], host.nodes.mapper.train_mapper
     monkeypatch.setattr(host.nodes.mapper, "train_mapper", lambda *a: runs.append(weakref.ref(r := train(*a))) or r)
     host.cancel_after = 2
     with pytest.raises(Cancelled):
-        host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS)
+        host.nodes.NADATrainMapper.execute(tiny, clip, **OPTIONS)
     assert len(host.progress) == 2
     assert runs[0]() is None
     saved = host.folder / "output" / "stylegan_mappers" / "cancelled" / "sketch.safetensors"
@@ -53,13 +53,13 @@ def another_mapper(path) -> bytes:
     return path.read_bytes()
 
 
-def test_a_finished_training_is_not_repeated(host, small, clip, monkeypatch):
-    first, _ = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS).args
-    longer, _ = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS | {"iterations": 4}).args
+def test_a_finished_training_is_not_repeated(host, tiny, clip, monkeypatch):
+    first, _ = host.nodes.NADATrainMapper.execute(tiny, clip, **OPTIONS).args
+    longer, _ = host.nodes.NADATrainMapper.execute(tiny, clip, **OPTIONS | {"iterations": 4}).args
     assert longer.metadata["iterations_done"] == 4
     monkeypatch.setattr(nada.text_edits.MapperTraining, "train_step", lambda self: pytest.fail("trained again"))
     with torch.inference_mode():
-        again, image = host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS).args
+        again, image = host.nodes.NADATrainMapper.execute(tiny, clip, **OPTIONS).args
     assert host.texts[-1].endswith("was trained before")
     assert image.shape[-1] == 3
     assert not any(p.is_inference() or p.requires_grad for p in again.parameters())
@@ -72,17 +72,17 @@ def test_a_finished_training_is_not_repeated(host, small, clip, monkeypatch):
     for content in (b"damaged", another_mapper(path)):
         path.write_bytes(content)
         with pytest.raises(pytest.fail.Exception, match="trained again"):
-            host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS)
+            host.nodes.NADATrainMapper.execute(tiny, clip, **OPTIONS)
         assert path.with_name(f"{path.name}.damaged").read_bytes() == content
 
 
-def test_out_of_memory_gives_advice(host, small, clip, monkeypatch):
+def test_out_of_memory_gives_advice(host, tiny, clip, monkeypatch):
     def too_large(run):
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(nada.text_edits.MapperTraining, "train_step", too_large)
     with pytest.raises(torch.OutOfMemoryError):
-        host.nodes.NADATrainMapper.execute(small, clip, **OPTIONS)
+        host.nodes.NADATrainMapper.execute(tiny, clip, **OPTIONS)
     assert host.texts[-1].startswith("out of memory: lower batch")
 
 

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 import nada
 from nada import UsageError, generate, sample_latents
 
-CONFIG = nada.AdaptConfig("photo", "sketch", iterations=4, batch=1)
+CONFIG = nada.AdaptConfig("photo", "sketch", iterations=4, batch=8)
 NODE_IDS = {"LoadStyleGAN2", "NADALoadCLIP", "NADATextAdapt", "SampleLatents", "GenerateImages", "NADASaveGenerator"}
 NODE_IDS |= {"NADALoadLatents", "NADAMixLatents", "NADAInterpolateLatents", "NADAEditLatents", "NADACompareGrid"}
 NODE_IDS |= {"NADALoadStyle", "NADAApplyStyle", "NADASaveStyle"}
@@ -52,6 +52,7 @@ def test_imports_without_comfyui_and_reports_why_it_fails(caplog):
     stub_comfyui.forget_pack(name)
 
 
+@pytest.mark.slow
 def test_import_does_not_touch_open_clip():
     code = "import sys, nada; sys.exit('open_clip' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
@@ -97,16 +98,16 @@ def test_every_node_has_a_help_page_that_names_its_inputs(schemas):
             assert f"`{socket.id}`" in pages[name], f"the page of {name} does not mention {socket.id}"
 
 
-def test_training_leaves_inference_mode_and_the_source_alone(host, small, clip):
-    before = copy.deepcopy(small.state_dict())
+def test_training_leaves_inference_mode_and_the_source_alone(host, tiny, clip):
+    before = copy.deepcopy(tiny.state_dict())
     with torch.inference_mode():  # as ComfyUI runs every node
         result = host.nodes.NADATextAdapt.execute(
-            small, clip, source="photo", target="sketch", iterations=3, batch=1, learning_rate=0.0, preview_every=2
+            tiny, clip, source="photo", target="sketch", iterations=3, batch=8, learning_rate=0.0, preview_every=2
         )
     adapted, image, snapshots, charts = result.args
     assert [moment.iteration for moment in snapshots.moments] == [1, 2, 3]
     assert charts.shape[2] == 800
-    assert all(torch.equal(before[name], tensor) for name, tensor in small.state_dict().items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in tiny.state_dict().items())
     changed = [n for n, t in adapted.state_dict().items() if not torch.equal(t, before[n])]
     assert changed
     assert not any(t.is_inference() or t.requires_grad for t in adapted.state_dict().values())
@@ -117,33 +118,33 @@ def test_training_leaves_inference_mode_and_the_source_alone(host, small, clip):
     assert torch.equal(result.ui, image)
 
 
-def test_previews_come_when_asked_and_end_with_the_result(host, small, clip):
-    options = {"source": "photo", "target": "sketch", "iterations": 5, "batch": 1, "learning_rate": 0.0}
-    result = host.nodes.NADATextAdapt.execute(small, clip, **options, preview_every=2, select_batch=2)
+def test_previews_come_when_asked_and_end_with_the_result(host, tiny, clip):
+    options = {"source": "photo", "target": "sketch", "iterations": 5, "batch": 8, "learning_rate": 0.0}
+    result = host.nodes.NADATextAdapt.execute(tiny, clip, **options, preview_every=2, select_batch=2)
     assert [value for value, preview in host.progress if preview] == [2, 4, 5]
     picture = host.progress[-1][1][1]
     assert torch.equal(host.nodes.host.picture_to_image(picture), result.args[1])
     assert host.texts[-1].startswith("step 5/5 | loss ")
 
 
-def test_cancel_stops_at_the_next_step_and_holds_nothing(host, small, clip, monkeypatch):
+def test_cancel_stops_at_the_next_step_and_holds_nothing(host, tiny, clip, monkeypatch):
     runs = []
     adapt = nada.adapt
     monkeypatch.setattr(
         "nada.runs.kept_run.adapt", lambda *args, **more: runs.append(weakref.ref(r := adapt(*args, **more))) or r
     )
     host.cancel_after = 2
-    options = {"source": "photo", "target": "sketch", "iterations": 9, "batch": 1, "learning_rate": 0.0}
+    options = {"source": "photo", "target": "sketch", "iterations": 9, "batch": 8, "learning_rate": 0.0}
     with pytest.raises(Cancelled) as held:
-        host.nodes.NADATextAdapt.execute(small, clip, **options)
+        host.nodes.NADATextAdapt.execute(tiny, clip, **options)
     assert len(host.progress) == 2
     assert held.value.__traceback__
     assert runs[0]() is None, "the twin lives on in the cancelled frame"
     host.cancel_after = None
-    assert host.nodes.NADATextAdapt.execute(small, clip, **options).args[0].metadata["adaptations"]
+    assert host.nodes.NADATextAdapt.execute(tiny, clip, **options).args[0].metadata["adaptations"]
 
 
-def test_out_of_memory_gives_advice_and_frees_what_it_held(host, small, clip, monkeypatch):
+def test_out_of_memory_gives_advice_and_frees_what_it_held(host, tiny, clip, monkeypatch):
     held = []
 
     def too_large(run):
@@ -152,15 +153,15 @@ def test_out_of_memory_gives_advice_and_frees_what_it_held(host, small, clip, mo
 
     monkeypatch.setattr(nada.Adaptation, "train_step", too_large)
     with pytest.raises(torch.OutOfMemoryError) as caught:
-        host.nodes.NADATextAdapt.execute(small, clip, source="a", target="b", iterations=1, batch=1, learning_rate=0.0)
+        host.nodes.NADATextAdapt.execute(tiny, clip, source="a", target="b", iterations=1, batch=1, learning_rate=0.0)
     assert caught.value.__traceback__
     assert held[0]() is None
     assert host.texts[-1].startswith("out of memory, even one image at a time")
 
 
-def test_a_step_too_large_for_the_memory_is_repeated_in_pieces(host, small, clip, monkeypatch):
+def test_a_step_too_large_for_the_memory_is_repeated_in_pieces(host, tiny, clip, monkeypatch):
     def with_room_for(images):
-        synthesis = type(small.synthesis)
+        synthesis = type(tiny.synthesis)
         forward = synthesis.forward
 
         def checked(self, ws, *rest, **options):
@@ -171,10 +172,10 @@ def test_a_step_too_large_for_the_memory_is_repeated_in_pieces(host, small, clip
         monkeypatch.setattr(synthesis, "forward", checked)
 
     options = {"source": "a", "target": "b", "iterations": 3, "batch": 4, "learning_rate": 0.0, "preview_images": 1}
-    whole = host.nodes.NADATextAdapt.execute(small, clip, **options, seed=5).args[0]
+    whole = host.nodes.NADATextAdapt.execute(tiny, clip, **options, seed=5).args[0]
     shutil.rmtree(host.folder / "models" / "stylegan_runs")
     with_room_for(2)
-    pieces = host.nodes.NADATextAdapt.execute(small, clip, **options, seed=5).args[0]
+    pieces = host.nodes.NADATextAdapt.execute(tiny, clip, **options, seed=5).args[0]
     assert any(text.startswith("out of memory; continues in 2 chunks") for text in host.texts)
     for name, tensor in whole.state_dict().items():
         assert torch.allclose(tensor, pieces.state_dict()[name], atol=1e-4), name
@@ -196,14 +197,14 @@ def test_empty_texts_are_refused_before_anything_runs(host):
     assert check(target="pig") is True
 
 
-def test_style_images_come_in_comfyuis_layout(host, small, clip):
-    options = {"source": "", "target": "", "iterations": 2, "batch": 1, "learning_rate": 0.0, "image_share": 0.5}
+def test_style_images_come_in_comfyuis_layout(host, tiny, clip):
+    options = {"source": "", "target": "", "iterations": 2, "batch": 8, "learning_rate": 0.0, "image_share": 0.5}
     with torch.inference_mode():
         pictures = torch.rand(3, 20, 30, 3)
-        adapted = host.nodes.NADAImageAdapt.execute(small, clip, pictures, **options).args[0]
+        adapted = host.nodes.NADAImageAdapt.execute(tiny, clip, pictures, **options).args[0]
     (recipe,) = adapted.metadata["adaptations"]
-    config = nada.AdaptConfig("", "", iterations=2, batch=1, image_share=1.0)
-    direct = nada.adapt(small, clip, config, style_images=pictures.clone().permute(0, 3, 1, 2) * 2 - 1)
+    config = nada.AdaptConfig("", "", iterations=2, batch=8, image_share=1.0)
+    direct = nada.adapt(tiny, clip, config, style_images=pictures.clone().permute(0, 3, 1, 2) * 2 - 1)
     assert recipe["goal"] == direct.recipe()["goal"]
 
 
@@ -345,52 +346,52 @@ def test_times_in_words(host):
     assert words == ["0 s", "1 min 0 s", "1 min 35 s", "2 h 5 min"]
 
 
-def train(host, small, clip, **changes):
-    settings = {"source": "photo", "target": "sketch", "iterations": 4, "batch": 1, "learning_rate": 0.0} | changes
-    return host.nodes.NADATextAdapt.execute(small, clip, preview_every=0, preview_images=1, **settings).args[0]
+def train(host, tiny, clip, **changes):
+    settings = {"source": "photo", "target": "sketch", "iterations": 4, "batch": 8, "learning_rate": 0.0} | changes
+    return host.nodes.NADATextAdapt.execute(tiny, clip, preview_every=0, preview_images=1, **settings).args[0]
 
 
-def test_a_cancelled_run_is_resumed_and_a_finished_one_is_not_repeated(host, small, clip, monkeypatch):
-    (whole,) = [step.generator for step in nada.adapt(small, clip, CONFIG)][-1:]
+def test_a_cancelled_run_is_resumed_and_a_finished_one_is_not_repeated(host, tiny, clip, monkeypatch):
+    (whole,) = [step.generator for step in nada.adapt(tiny, clip, CONFIG)][-1:]
     host.cancel_after = 2
     with pytest.raises(stub_comfyui.Cancelled):
-        train(host, small, clip)
+        train(host, tiny, clip)
     assert "cancelled after step 3; the next run continues" in host.texts[-1]  # the third update raises
     host.cancel_after, host.progress[:] = None, []
-    resumed = train(host, small, clip)
+    resumed = train(host, tiny, clip)
     assert "continues after step 3" in host.texts
     assert [done for done, _ in host.progress] == [4, 4]
     assert resumed.fingerprint() == whole.fingerprint()
 
     monkeypatch.setattr(nada.Adaptation, "train_step", lambda self: pytest.fail("trained again"))
-    assert train(host, small, clip).fingerprint() == whole.fingerprint()
+    assert train(host, tiny, clip).fingerprint() == whole.fingerprint()
     assert "was trained before" in host.texts[-1]
 
 
-def test_only_the_same_run_is_resumed(host, small, clip):
-    first = train(host, small, clip)
-    assert train(host, small, clip, iterations=6).metadata["adaptations"][-1]["iterations_done"] == 6
+def test_only_the_same_run_is_resumed(host, tiny, clip):
+    first = train(host, tiny, clip)
+    assert train(host, tiny, clip, iterations=6).metadata["adaptations"][-1]["iterations_done"] == 6
     assert "continues after step 4" in host.texts
     host.texts.clear()
-    shorter, other = train(host, small, clip, iterations=2), train(host, small, clip, seed=1)
+    shorter, other = train(host, tiny, clip, iterations=2), train(host, tiny, clip, seed=1)
     assert not any("continues" in text or "before" in text for text in host.texts)
     assert len({g.fingerprint() for g in (first, shorter, other)}) == 3
 
 
-def test_a_damaged_state_costs_only_the_time(host, small, clip, caplog):
-    first = train(host, small, clip)
+def test_a_damaged_state_costs_only_the_time(host, tiny, clip, caplog):
+    first = train(host, tiny, clip)
     runs = host.folder / "models" / "stylegan_runs"
     (path,) = runs.glob("*/states/iteration_00004.safetensors")
     path.write_bytes(b"not a state")
-    assert train(host, small, clip).fingerprint() == first.fingerprint()
+    assert train(host, tiny, clip).fingerprint() == first.fingerprint()
     assert "cannot be used and was renamed to" in caplog.text
     assert path.with_name(f"{path.name}.damaged").read_bytes() == b"not a state", "nothing is deleted"
 
 
-def test_a_full_disk_costs_the_continuation_and_not_the_result(host, small, clip, monkeypatch, caplog):
+def test_a_full_disk_costs_the_continuation_and_not_the_result(host, tiny, clip, monkeypatch, caplog):
     def full(*args):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("nada.checkpoint.saving.save_file", full)
-    assert train(host, small, clip).metadata["adaptations"]
+    assert train(host, tiny, clip).metadata["adaptations"]
     assert "the disk is full" in caplog.text

@@ -115,7 +115,8 @@ def test_lpips_is_the_formula_and_runs_no_code_of_the_package(random_lpips):
 
 def test_vgg_has_torchvisions_layers():
     torchvision = pytest.importorskip("torchvision")
-    theirs = torchvision.models.vgg16(weights=None).features
+    with torch.device("meta"):  # half a gigabyte otherwise
+        theirs = torchvision.models.vgg16(weights=None).features
     ours = [layer for layer in lpips.BACKBONES["vgg"][1] if isinstance(layer, lpips.Conv)]
     convolutions = {number: layer for number, layer in enumerate(theirs) if isinstance(layer, torch.nn.Conv2d)}
     assert [(conv.number, conv.inputs, conv.outputs) for conv in ours] == [

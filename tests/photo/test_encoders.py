@@ -135,7 +135,12 @@ def pictures(count: int = 1, height: int = 256) -> Tensor:
     return F.interpolate(rough, (height, 256), mode="bilinear")
 
 
-@pytest.mark.parametrize("kind", KINDS_OF_FILES)
+FEW = {"e4e", "restyle_psp_resnet"}  # one with each trunk, read off three maps and off one
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in FEW else [pytest.mark.slow]) for kind in KINDS_OF_FILES]
+)
 def test_codes_are_those_of_the_formulas(write, generator, kind):
     checkpoint = encoder_contents(generator, kind)
     encoder = load_published_encoder(write(kind))

@@ -19,11 +19,9 @@ from nada.training.trainable import KINDS
 
 
 @pytest.fixture
-def photo(small) -> torch.Tensor:
-    ws = sample_latents(small, 1, 3, 1.0)
-    return (small.synthesis(ws) + 0.3 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))).clamp(
-        -1, 1
-    )
+def photo(tiny) -> torch.Tensor:
+    ws = sample_latents(tiny, 1, 3, 1.0)
+    return (tiny.synthesis(ws) + 0.3 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))).clamp(-1, 1)
 
 
 def last_of(steps):
@@ -36,26 +34,26 @@ def config(**changes) -> TuneConfig:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_image_comes_nearer_and_the_base_stays(small, clip, photo, kind):
-    ws, before = sample_latents(small, 1, 3, 1.0), small.fingerprint()
-    steps = [*tune(small, ws, photo, config(iterations=30, train=kind), clip)]
+def test_the_image_comes_nearer_and_the_base_stays(tiny, clip, photo, kind):
+    ws, before = sample_latents(tiny, 1, 3, 1.0), tiny.fingerprint()
+    steps = [*tune(tiny, ws, photo, config(iterations=30, train=kind), clip)]
     assert steps[-1].loss < 0.99 * steps[0].loss
-    assert small.fingerprint() == before
+    assert tiny.fingerprint() == before
     assert steps[-1].generator.fingerprint() != before
 
 
-def test_the_style_adds_to_an_adaptation(small, photo, tmp_path):
-    ws = sample_latents(small, 1, 3, 1.0)
-    run = tune(small, ws, photo, config(iterations=30))
+def test_the_style_adds_to_an_adaptation(tiny, photo, tmp_path):
+    ws = sample_latents(tiny, 1, 3, 1.0)
+    run = tune(tiny, ws, photo, config(iterations=30))
     last_of(run)
     save_style(run.style("me"), tmp_path / "me.safetensors")
     style = load_style(tmp_path / "me.safetensors")
-    assert (style.name, style.base["fingerprint"]) == ("me", small.fingerprint())
-    again = apply_style(small, style).synthesis(ws)
+    assert (style.name, style.base["fingerprint"]) == ("me", tiny.fingerprint())
+    again = apply_style(tiny, style).synthesis(ws)
     assert torch.allclose(again, run.trained.synthesis(ws), atol=2e-3)
-    look = Style.between(small, moved(small, "torgb", 0.02))
-    one = apply_style(apply_style(small, style), look)
-    other = apply_style(apply_style(small, look), style)
+    look = Style.between(tiny, moved(tiny, "torgb", 0.02))
+    one = apply_style(apply_style(tiny, style), look)
+    other = apply_style(apply_style(tiny, look), style)
     assert torch.allclose(one.synthesis(ws), other.synthesis(ws), atol=1e-4)
     assert not one.metadata.get("notes")
 
@@ -68,37 +66,37 @@ def test_low_rank_by_choice_is_smaller(wide):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_resumes_as_if_it_had_never_stopped(small, clip, photo, tmp_path, kind):
-    ws = sample_latents(small, 1, 3, 1.0)
-    *_, expected = tune(small, ws, photo, config(train=kind), clip)
-    run = tune(small, ws, photo, config(train=kind), clip)
+def test_resumes_as_if_it_had_never_stopped(tiny, clip, photo, tmp_path, kind):
+    ws = sample_latents(tiny, 1, 3, 1.0)
+    *_, expected = tune(tiny, ws, photo, config(train=kind), clip)
+    run = tune(tiny, ws, photo, config(train=kind), clip)
     [*islice(run, 3)]
     save_photo_state(run.state(), tmp_path / "state.safetensors")
-    again = tune(small, ws, photo, config(train=kind), clip)
+    again = tune(tiny, ws, photo, config(train=kind), clip)
     again.restore(load_photo_state(tmp_path / "state.safetensors"))
     *_, last = again
     assert last.iteration == 6
     assert last.generator.fingerprint() == expected.generator.fingerprint()
 
 
-def test_the_state_of_a_finished_tuning_is_small(small, photo):
-    ws = sample_latents(small, 1, 3, 1.0)
-    run = tune(small, ws, photo, config())
+def test_the_state_of_a_finished_tuning_is_small(tiny, photo):
+    ws = sample_latents(tiny, 1, 3, 1.0)
+    run = tune(tiny, ws, photo, config())
     next(run)
     half = run.state()
     last_of(run)
     done = run.state()
     assert len(half.tensors) > 2 * len(done.tensors)
-    again = tune(small, ws, photo, config())
+    again = tune(tiny, ws, photo, config())
     again.restore(done)
     assert [*again] == []
     assert again.trained.fingerprint() == run.trained.fingerprint()
 
 
-def test_a_step_without_memory_is_retried_in_pieces(small, photo):
-    ws, photos = sample_latents(small, 3, 3, 1.0), photo.expand(3, -1, -1, -1)
-    *_, expected = tune(small, ws, photos, config())
-    run = tune(small, ws, photos, config())
+def test_a_step_without_memory_is_retried_in_pieces(tiny, photo):
+    ws, photos = sample_latents(tiny, 3, 3, 1.0), photo.expand(3, -1, -1, -1)
+    *_, expected = tune(tiny, ws, photos, config())
+    run = tune(tiny, ws, photos, config())
     synthesis, failures, said = run.trained.synthesis.forward, [], []
 
     def scarce(codes, *rest, **options):
@@ -116,8 +114,8 @@ def test_a_step_without_memory_is_retried_in_pieces(small, photo):
     assert torch.allclose(last.generator.synthesis(ws), expected.generator.synthesis(ws), atol=1e-4)
 
 
-def test_codes_of_another_generator_are_refused(small, photo):
+def test_codes_of_another_generator_are_refused(tiny, photo):
     with pytest.raises(UsageError, match="codes are"):
-        tune(small, torch.zeros(1, 3, 20), photo)
+        tune(tiny, torch.zeros(1, 3, 20), photo)
     with pytest.raises(UsageError, match="learning_rate is 0"):
         TuneConfig(learning_rate=0.0)

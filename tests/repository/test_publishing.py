@@ -83,6 +83,7 @@ def test_one_command_fills_in_what_only_the_publisher_knows():
     assert any("PublisherId" in sentence for sentence in publishing.missing(without))
 
 
+@pytest.mark.slow
 def test_archive_loads_by_itself(shipped, tmp_path):
     copy = tmp_path / "stylegan-nada"
     for name in shipped:

@@ -118,6 +118,7 @@ def test_a_trial_is_never_written_to_a_page(tables, monkeypatch, capsys):
     assert "leave out --write" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ways_that_are_compared_compute_the_same(tables):
     import speed_ways
 

@@ -11,10 +11,10 @@ from nada.runs.folder import RunFolder
 
 
 @pytest.fixture
-def finished(small, clip, tmp_path) -> RunFolder:
+def finished(tiny, clip, tmp_path) -> RunFolder:
     """The folder of a run with snapshots after 1, 2 and 3 iterations."""
-    settings = {"source": "photo", "target": "sketch", "iterations": 3, "batch": 1, "layers": "all"}
-    kept = KeptRun(tmp_path, small, clip, AdaptConfig(**settings), moments=3)
+    settings = {"source": "photo", "target": "sketch", "iterations": 3, "batch": 8, "layers": "all", "templates": "{}"}
+    kept = KeptRun(tmp_path, tiny, clip, AdaptConfig(**settings), moments=3)
     for _ in kept:
         pass
     kept.keep()
@@ -27,9 +27,9 @@ def test_only_snapshots_up_to_the_state_belong_to_a_resumed_run(finished):
     assert [snapshot.iteration for snapshot in finished.load_snapshots(most=2)] == [1, 2]
 
 
-def test_a_run_without_snapshots_has_none_to_open(small, tmp_path):
+def test_a_run_without_snapshots_has_none_to_open(tiny, tmp_path):
     with pytest.raises(UsageError, match="holds no snapshots"):
-        RunFolder(tmp_path).open_snapshots(small)
+        RunFolder(tmp_path).open_snapshots(tiny)
 
 
 @pytest.mark.parametrize("number", ["²²", "٣", "-1", "1.5", "", "1 ", "x"])

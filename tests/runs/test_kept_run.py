@@ -6,10 +6,11 @@ import copy
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from helpers.models import moved, writing_anything
+from helpers.models import TINY, alive, moved, writing_anything
 
 import nada
 from nada import AdaptConfig, KeptRun, UsageError, apply_style, generate, sample_latents
@@ -23,7 +24,8 @@ from nada.training.state import load_state, save_state
 
 def config(**changes) -> AdaptConfig:
     return AdaptConfig(
-        **{"source": "photo", "target": "sketch", "iterations": 6, "batch": 2, "layers": "all"} | changes
+        **{"source": "photo", "target": "sketch", "iterations": 6, "batch": 8, "layers": "all", "templates": "{}"}
+        | changes
     )
 
 
@@ -31,29 +33,29 @@ def assert_same(a, b):
     assert a.fingerprint() == b.fingerprint()
 
 
-def test_snapshots_are_the_generator_at_those_steps(small, clip, tmp_path):
-    kept = KeptRun(tmp_path, small, clip, config(), moments=3)
+def test_snapshots_are_the_generator_at_those_steps(tiny, clip, tmp_path):
+    kept = KeptRun(tmp_path, tiny, clip, config(), moments=3)
     as_they_were = {step.iteration: copy.deepcopy(step.generator) for step in kept}
     assert [s.iteration for s in kept.snapshots.moments] == [2, 4, 6]
-    ws = sample_latents(small, 3)
+    ws = sample_latents(tiny, 3)
     for snapshot in kept.snapshots.moments:
         images = generate(kept.snapshots.generator(snapshot), ws)
         expected = generate(as_they_were[snapshot.iteration], ws)
         assert (images - expected).abs().max() < 2 / 255
-        assert (images - generate(small, ws)).abs().max() > 2 / 255
+        assert (images - generate(tiny, ws)).abs().max() > 2 / 255
         assert snapshot.style.recipe["iterations_done"] == snapshot.iteration
 
 
-def test_the_figures_are_those_of_an_independent_computation(small, clip):
-    run = nada.adapt(small, clip, config(iterations=3, batch=5))
+def test_the_figures_are_those_of_an_independent_computation(tiny, clip):
+    run = nada.adapt(tiny, clip, config(iterations=3, batch=5))
     for _ in run:
         pass
     snapshot = Photographer(run).take()
-    ws = sample_latents(small, 16, 0, truncation_psi=1.0)
+    ws = sample_latents(tiny, 16, 0, truncation_psi=1.0)
     (model,) = clip
     before, after = (
         torch.nn.functional.normalize(model.encode_image(generate(g, ws).clamp(-1, 1)), dim=1).detach().double()
-        for g in (small, run.trained)
+        for g in (tiny, run.trained)
     )
     cosines = torch.cosine_similarity(after - before, run.goal.directions[0].double()[None])
     assert snapshot.agreement == pytest.approx(cosines.mean().item(), abs=1e-4)
@@ -65,13 +67,13 @@ def test_the_figures_are_those_of_an_independent_computation(small, clip):
     assert snapshot.variety == pytest.approx((spread(after) / spread(before)).item(), rel=1e-3)
 
 
-def test_a_crash_costs_only_the_steps_since_the_last_snapshot(small, clip, tmp_path):
-    whole = KeptRun(tmp_path / "whole", small, clip, config(), moments=3)
+def test_a_crash_costs_only_the_steps_since_the_last_snapshot(tiny, clip, tmp_path):
+    whole = KeptRun(tmp_path / "whole", tiny, clip, config(), moments=3)
     losses = [float(step.loss) for step in whole]
-    crashed = iter(KeptRun(tmp_path / "store", small, clip, config(), moments=3))
+    crashed = iter(KeptRun(tmp_path / "store", tiny, clip, config(), moments=3))
     for _ in range(5):
         next(crashed)
-    rest = KeptRun(tmp_path / "store", small, clip, config(), moments=3)
+    rest = KeptRun(tmp_path / "store", tiny, clip, config(), moments=3)
     assert rest.begin == 4
     assert [float(step.loss) for step in rest] == losses[4:]
     assert_same(rest.run.trained, whole.run.trained)
@@ -87,35 +89,45 @@ def states(store) -> list[int]:
     return list(RunFolder(folder).states())
 
 
-def test_only_the_last_state_of_a_run_stays(small, clip, tmp_path):
-    for _ in KeptRun(tmp_path, small, clip, config(), moments=3):
+def test_only_the_last_state_of_a_run_stays(tiny, clip, tmp_path):
+    for _ in KeptRun(tmp_path, tiny, clip, config(), moments=3):
         pass
     (folder,) = tmp_path.iterdir()
     assert folder.name.startswith("photo_to_sketch-")
     assert states(tmp_path) == [6]
     assert list(RunFolder(folder).snapshot_files()) == [2, 4, 6]
-    for _ in KeptRun(tmp_path, small, clip, config(iterations=8), moments=1):
+    for _ in KeptRun(tmp_path, tiny, clip, config(iterations=8), moments=1):
         pass
     assert states(tmp_path) == [6, 8], "the shorter run's is still of use"
-    stopped = KeptRun(tmp_path, small, clip, config(iterations=12), moments=1)
+    stopped = KeptRun(tmp_path, tiny, clip, config(iterations=12), moments=1)
     next(stopped)
     stopped.keep()
     assert states(tmp_path) == [6, 8, 9]
-    for _ in KeptRun(tmp_path, small, clip, config(iterations=12), moments=1):
+    for _ in KeptRun(tmp_path, tiny, clip, config(iterations=12), moments=1):
         pass
     assert states(tmp_path) == [6, 8, 12], "that of step 9 is not"
-    assert list(KeptRun(tmp_path, small, clip, config(), moments=3)) == [], "nor is the shorter run repeated"
+    assert list(KeptRun(tmp_path, tiny, clip, config(), moments=3)) == [], "nor is the shorter run repeated"
 
 
-def test_a_lost_snapshot_costs_only_itself(small, clip, tmp_path, caplog):
-    for _ in KeptRun(tmp_path, small, clip, config(), moments=3):
+def test_a_lost_snapshot_costs_only_itself(tiny, clip, tmp_path, caplog):
+    for _ in KeptRun(tmp_path, tiny, clip, config(), moments=3):
         pass
     (lost,) = tmp_path.glob("*/snapshots/iteration_00004.style.safetensors")
     lost.write_bytes(b"not a style")
-    again = KeptRun(tmp_path, small, clip, config(), moments=3)
+    again = KeptRun(tmp_path, tiny, clip, config(), moments=3)
     assert list(again) == []
     assert [s.iteration for s in again.snapshots.moments] == [2, 6]
     assert "cannot be used" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def trained(loaded_clip, tmp_path_factory) -> tuple[Path, str]:
+    """The store of a finished run of two steps, and the fingerprint of its result."""
+    store = tmp_path_factory.mktemp("store")
+    run = KeptRun(store, alive(TINY), loaded_clip, config(iterations=2), moments=1)
+    for _ in run:
+        pass
+    return store, run.run.trained.fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -143,26 +155,24 @@ def test_a_lost_snapshot_costs_only_itself(small, clip, tmp_path, caplog):
         lambda state: state.notes.update(history=[1]),
     ],
 )
-def test_a_damaged_state_is_set_aside_and_the_run_starts_again(small, clip, tmp_path, caplog, damage):
-    whole = KeptRun(tmp_path, small, clip, config(iterations=2), moments=1)
-    for _ in whole:
-        pass
+def test_a_damaged_state_is_set_aside_and_the_run_starts_again(tiny, clip, trained, tmp_path, caplog, damage):
+    shutil.copytree(trained[0], tmp_path, dirs_exist_ok=True)
     (path,) = tmp_path.glob("*/states/*.safetensors")
     state = load_state(path)
     damage(state)
     with writing_anything():
         save_state(state, path)
-    again = KeptRun(tmp_path, small, clip, config(iterations=2), moments=1)
+    again = KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=1)
     assert again.begin == 0
     for _ in again:
         pass
-    assert_same(again.run.trained, whole.run.trained)
+    assert again.run.trained.fingerprint() == trained[1]
     assert path.with_name(f"{path.name}.damaged").is_file()
     assert "cannot be used" in caplog.text
-    assert KeptRun(tmp_path, small, clip, config(iterations=2), moments=1).begin == 2
+    assert KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=1).begin == 2
 
 
-def test_each_thing_that_changes_the_result_changes_the_key(small, clip, clip_folder):
+def test_each_thing_that_changes_the_result_changes_the_key(tiny, clip, clip_folder):
     pictures = torch.rand(2, 3, 16, 16)
     other_clip = load_clip(str(clip_folder))
     with torch.no_grad():
@@ -170,26 +180,26 @@ def test_each_thing_that_changes_the_result_changes_the_key(small, clip, clip_fo
     renamed = load_clip(str(clip_folder))
     renamed.models[0].name = "another"
     keys = [
-        adaptation_key(small, clip, config()),
-        adaptation_key(moved(small), clip, config()),
-        adaptation_key(small, other_clip, config()),
-        adaptation_key(small, renamed, config()),
-        adaptation_key(small, load_clip(f"{clip_folder}:0.5"), config()),
-        adaptation_key(small, clip, config(), pictures),
-        adaptation_key(small, clip, config(), pictures + 0.01),
-        adaptation_key(small, clip, config(), pictures.transpose(2, 3).flip(0)),
+        adaptation_key(tiny, clip, config()),
+        adaptation_key(moved(tiny), clip, config()),
+        adaptation_key(tiny, other_clip, config()),
+        adaptation_key(tiny, renamed, config()),
+        adaptation_key(tiny, load_clip(f"{clip_folder}:0.5"), config()),
+        adaptation_key(tiny, clip, config(), pictures),
+        adaptation_key(tiny, clip, config(), pictures + 0.01),
+        adaptation_key(tiny, clip, config(), pictures.transpose(2, 3).flip(0)),
     ]
     keys += [
-        adaptation_key(small, clip, config(**changes))
+        adaptation_key(tiny, clip, config(**changes))
         for changes in ({"seed": 1}, {"batch": 3}, {"target": "pig"}, {"views": 1}, {"layers": 3}, {"mixing": 0.5})
     ]
     assert len(set(keys)) == len(keys)
-    assert adaptation_key(small, load_clip(str(clip_folder)), config(iterations=9, cuda_graphs=True)) == keys[0]
+    assert adaptation_key(tiny, load_clip(str(clip_folder)), config(iterations=9, cuda_graphs=True)) == keys[0]
 
 
-def test_a_store_deletes_what_was_unused_for_longest_and_only_what_is_its_own(small, clip, tmp_path):
+def test_a_store_deletes_what_was_unused_for_longest_and_only_what_is_its_own(tiny, clip, tmp_path):
     def train(seed):
-        for _ in KeptRun(tmp_path, small, clip, config(iterations=1, seed=seed), moments=1):
+        for _ in KeptRun(tmp_path, tiny, clip, config(iterations=1, seed=seed), moments=1):
             pass
         return max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
 
@@ -204,16 +214,16 @@ def test_a_store_deletes_what_was_unused_for_longest_and_only_what_is_its_own(sm
     third = train(3)
     RunStore(tmp_path, limit=1).prune(third)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([theirs.name, kept_results.name, third.name])
-    assert KeptRun(tmp_path, small, clip, config(iterations=1, seed=1)).begin == 1, "it is found under any name"
+    assert KeptRun(tmp_path, tiny, clip, config(iterations=1, seed=1)).begin == 1, "it is found under any name"
 
 
 class Killed(BaseException):
     """Exception that stands for the end of the process."""
 
 
-def test_a_killed_deletion_leaves_no_run_that_looks_whole(small, clip, tmp_path, monkeypatch):
+def test_a_killed_deletion_leaves_no_run_that_looks_whole(tiny, clip, tmp_path, monkeypatch):
     def train():
-        kept = KeptRun(tmp_path, small, clip, config(iterations=2), moments=2)
+        kept = KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=2)
         begin = kept.begin
         return begin, [float(step.loss) for step in kept], [moment.iteration for moment in kept.snapshots.moments]
 
@@ -235,38 +245,38 @@ def test_a_killed_deletion_leaves_no_run_that_looks_whole(small, clip, tmp_path,
 
 
 @pytest.mark.parametrize("used", ["run", "mapper"])
-def test_the_next_use_makes_the_room_that_a_killed_run_did_not(small, clip, tmp_path, used):
+def test_the_next_use_makes_the_room_that_a_killed_run_did_not(tiny, clip, tmp_path, used):
     for seed in (1, 2):
-        for _ in KeptRun(tmp_path, small, clip, config(iterations=1, seed=seed), moments=1):
+        for _ in KeptRun(tmp_path, tiny, clip, config(iterations=1, seed=seed), moments=1):
             pass
     settings = MapperConfig("pig", iterations=1, batch=1)
-    MapperStore(tmp_path, small, clip, settings).keep(LatentMapper(small.num_ws, small.config.w_dim))
+    MapperStore(tmp_path, tiny, clip, settings).keep(LatentMapper(tiny.num_ws, tiny.config.w_dim))
     assert len(list(tmp_path.iterdir())) == 3
     if used == "mapper":
-        assert MapperStore(tmp_path, small, clip, settings, limit=1).find()
+        assert MapperStore(tmp_path, tiny, clip, settings, limit=1).find()
     else:
-        key = adaptation_key(small, clip, config(iterations=1, seed=2))
+        key = adaptation_key(tiny, clip, config(iterations=1, seed=2))
         RunStore(tmp_path, limit=1).folder(key, "photo_to_sketch")
     (left,) = tmp_path.iterdir()
     assert left.is_dir() == (used == "run")
 
 
-def test_the_suggestion_is_the_most_varied_of_the_best(small):
-    style = nada.Style.between(small, moved(small))
+def test_the_suggestion_is_the_most_varied_of_the_best(tiny):
+    style = nada.Style.between(tiny, moved(tiny))
 
     def at(iteration, agreement, variety):
         return Snapshot(iteration, style, agreement, variety)
 
     moments = (at(50, 0.5, 1.2), at(100, 0.79, 0.8), at(150, 0.80, 0.6), at(200, 0.79, 0.3))
-    snapshots = Snapshots(small, moments)
+    snapshots = Snapshots(tiny, moments)
     assert snapshots.best.iteration == 100
     assert snapshots.last.iteration == 200
     assert [snapshots.nearest(i).iteration for i in (1, 90, 130, 999)] == [50, 100, 150, 200]
-    assert_same(snapshots.generator(snapshots.best), apply_style(small, style))
+    assert_same(snapshots.generator(snapshots.best), apply_style(tiny, style))
     assert snapshots.generator(snapshots.best).metadata["adaptations"] == [style.recipe]
-    assert Snapshots(small, (at(1, -0.5, 1.0), at(2, -0.1, 0.1))).best.iteration == 2
+    assert Snapshots(tiny, (at(1, -0.5, 1.0), at(2, -0.1, 0.1))).best.iteration == 2
     with pytest.raises(UsageError, match="no snapshots"):
-        _ = Snapshots(small, ()).best
+        _ = Snapshots(tiny, ()).best
 
 
 @pytest.mark.parametrize(
@@ -277,18 +287,18 @@ def test_moments_are_even_and_end_at_the_end(iterations, count, expected):
     assert evenly(iterations, count) == expected
 
 
-def test_the_state_of_a_run_of_version_0_1_is_resumed(small, clip, tmp_path):
+def test_the_state_of_a_run_of_version_0_1_is_resumed(tiny, clip, tmp_path):
     """Version 0.1's state was beside the results, identified CLIP models by probes, and had no key."""
-    whole = KeptRun(RunFolder(tmp_path / "whole"), small, clip, config(), moments=1)
+    whole = KeptRun(RunFolder(tmp_path / "whole"), tiny, clip, config(), moments=1)
     list(whole)
-    begun = KeptRun(RunFolder(tmp_path / "old"), small, clip, config(), moments=1)
+    begun = KeptRun(RunFolder(tmp_path / "old"), tiny, clip, config(), moments=1)
     next(begun)
     state = begun.run.state(history=begun.history.packed(), generator="base.safetensors", clip="demo")
     models = [{name: model[name] for name in ("name", "weight")} for model in state.recipe["clip"]]
     probes = {"probe.text.0": torch.ones(3), "probe.image.0": torch.ones(3)}
     old = replace(state, recipe=state.recipe | {"clip": models}, tensors=state.tensors | probes)
     save_state(old, tmp_path / "old" / "resume.safetensors")
-    resumed = KeptRun(RunFolder(tmp_path / "old"), small, clip, config(), moments=1)
+    resumed = KeptRun(RunFolder(tmp_path / "old"), tiny, clip, config(), moments=1)
     assert resumed.begin == 1
     list(resumed)
     assert_same(resumed.run.trained, whole.run.trained)
@@ -296,26 +306,26 @@ def test_the_state_of_a_run_of_version_0_1_is_resumed(small, clip, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [4, 6])
-def test_a_state_that_a_killed_run_left_is_removed(small, clip, tmp_path, monkeypatch, stop):
+def test_a_state_that_a_killed_run_left_is_removed(tiny, clip, tmp_path, monkeypatch, stop):
     """The run is killed after it has saved a state, and before it has deleted the previous one."""
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "forget_states_before", lambda *_: None)
-        for step in KeptRun(RunFolder(tmp_path), small, clip, config(), moments=3):
+        for step in KeptRun(RunFolder(tmp_path), tiny, clip, config(), moments=3):
             if step.iteration == stop:
                 break
     assert len(RunFolder(tmp_path).states()) == stop / 2
-    list(KeptRun(RunFolder(tmp_path), small, clip, config(), moments=3))
+    list(KeptRun(RunFolder(tmp_path), tiny, clip, config(), moments=3))
     assert list(RunFolder(tmp_path).states()) == [6]
-    list(KeptRun(RunFolder(tmp_path), small, clip, config(iterations=8), moments=1))
+    list(KeptRun(RunFolder(tmp_path), tiny, clip, config(iterations=8), moments=1))
     assert list(RunFolder(tmp_path).states()) == [6, 8], "the end of a shorter run stays"
 
 
-def test_no_memory_for_a_snapshot_costs_the_snapshot_only(small, clip, tmp_path, monkeypatch, caplog):
+def test_no_memory_for_a_snapshot_costs_the_snapshot_only(tiny, clip, tmp_path, monkeypatch, caplog):
     def full(self):
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(Photographer, "take", full)
-    kept = KeptRun(tmp_path, small, clip, config(iterations=2), moments=2)
+    kept = KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=2)
     assert [step.iteration for step in kept] == [1, 2]
     assert kept.snapshots.moments == ()
     assert kept.is_stored

@@ -76,7 +76,10 @@ KERNELS = {
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize(("capability", "precision"), [(75, "fp32"), (80, "bf16"), (90, "fp32")])
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [(80, "bf16"), *(pytest.param(other, "fp32", marks=pytest.mark.slow) for other in (75, 90))],
+)
 def test_they_compile_for_cards(kernel, capability, precision, monkeypatch, tmp_path):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

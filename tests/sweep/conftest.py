@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.models import alive
+from helpers.models import QUICK, TINY, alive
 
 from nada.adapt import Adaptation
 from nada.checkpoint import save_generator
 from nada.cli import main
-from nada.stylegan2 import GeneratorConfig
-
-BASE = GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2)
 
 
 @pytest.fixture
 def nada(clip_folder, tmp_path, monkeypatch, capsys):
-    """Run a command in an empty folder with small models; returns its exit code, its JSON and its messages."""
-    save_generator(alive(BASE), tmp_path / "base.safetensors")
+    """Run a command in an empty folder with tiny models; returns its exit code, its JSON and its messages."""
+    save_generator(alive(TINY), tmp_path / "base.safetensors")
     monkeypatch.chdir(tmp_path)
     models = ["--generator", "base.safetensors", "--clip", str(clip_folder), "--device", "cpu", "--quiet"]
 
     def run(*words: object):
         own = models if words[0] in ("adapt", "sweep") and "best" not in words else []
-        code = main([*map(str, words), *own, "--json"])
+        settings = QUICK if own and "--resume" not in words else []
+        code = main([*map(str, words), *own, *settings, "--json"])
         out, error = capsys.readouterr()
         return code, json.loads(out) if out else {}, error
 

@@ -68,6 +68,7 @@ def test_a_long_sweep_makes_a_small_page(tmp_path):
 
 @pytest.fixture(scope="module")
 def browser():
+    """A browser that shows pages. It takes seconds to start, so the tests that need one are slow."""
     sync_api = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM:
         pytest.skip("needs Chromium")
@@ -97,6 +98,7 @@ def column(page, name):
     return [line.locator("td").nth(at).inner_text() for line in page.locator("#list tr").all()[1:]]
 
 
+@pytest.mark.slow
 def test_two_axes_are_rows_and_columns(page):
     assert page.title() == "A <sweep> & more"
     assert page.locator("#counts").inner_text() == "5 done, 1 failed"
@@ -110,6 +112,7 @@ def test_two_axes_are_rows_and_columns(page):
     assert page.locator(".card").count() == 6
 
 
+@pytest.mark.slow
 def test_hover_shows_before_and_a_click_how_it_trained(page):
     card = page.locator(".card").first
     opacity = lambda: card.locator(".after").evaluate("image => getComputedStyle(image).opacity")
@@ -126,10 +129,12 @@ def test_hover_shows_before_and_a_click_how_it_trained(page):
     assert not dialog.is_visible()
 
 
+@pytest.mark.slow
 def test_failures_are_reported(page):
     assert page.locator(".card .bad").inner_text() == "no memory"
 
 
+@pytest.mark.slow
 def test_the_list_can_be_sorted_and_filtered(page):
     page.locator("#list th button", has_text="seconds").click()
     assert column(page, "seconds") == ["60.0", "50.0", "30.0", "10.0", "0.0", "-"]
@@ -143,6 +148,7 @@ def test_the_list_can_be_sorted_and_filtered(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.slow
 def test_text_can_be_read_in_light_and_dark(page, scheme):
     page.emulate_media(color_scheme=scheme)
     colors = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
@@ -151,6 +157,7 @@ def test_text_can_be_read_in_light_and_dark(page, scheme):
     assert (ink > paper) == (scheme == "dark")
 
 
+@pytest.mark.slow
 def test_one_run_has_a_page_too(browser, tmp_path):
     page = browser.new_page()
     page.goto(write(tmp_path, rows()[:1], axes=()))

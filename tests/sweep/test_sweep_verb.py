@@ -13,7 +13,7 @@ from nada.adapt import Adaptation
 from nada.runs.folder import RunFolder
 from nada.styles.files import load_style
 
-SHORT = ("--iterations", 3, "--batch", 2, "--source", "photo")
+SHORT = ("--iterations", 3, "--source", "photo")
 
 
 def folders(root):

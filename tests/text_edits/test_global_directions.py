@@ -47,21 +47,22 @@ def test_relevance_equals_the_definition(small, clip, measured):
         assert measured.deviations[layer][channel] == pytest.approx(float(spread[layer][:, channel].std()), rel=1e-5)
 
 
-def test_the_candidates_are_those_with_the_largest_effect(small, clip, measured, monkeypatch):
+def test_the_candidates_are_those_with_the_largest_effect(tiny, clip):
+    measured = measure_relevance(tiny, clip, config())
     rng = seeded(0)
-    spread = small.synthesis.styles(small.mapping(torch.randn(2000, 16, generator=rng)))
-    ws = small.mapping(torch.randn(3, 16, generator=rng))
+    spread = tiny.synthesis.styles(tiny.mapping(torch.randn(2000, 16, generator=rng)))
+    ws = tiny.mapping(torch.randn(3, 16, generator=rng))
     (model,) = clip
     texts = [model.encode_text([text])[0] for text in ("photo", "sketch")]
     way = texts[1] / texts[1].norm() - texts[0] / texts[0].norm()
     step, effects = 1e-2, {}
-    for layer in [name for name in small.synthesis.latent_of if not name.endswith("torgb")]:
+    for layer in [name for name in tiny.synthesis.latent_of if not name.endswith("torgb")]:
         for channel in range(spread[layer].shape[1]):
             scores = []
             for sign in (-1, 1):
-                styles = small.synthesis.styles(ws)
+                styles = tiny.synthesis.styles(ws)
                 styles[layer][:, channel] += sign * step
-                embedded = model.encode_image(small.synthesis.render(styles))
+                embedded = model.encode_image(tiny.synthesis.render(styles))
                 scores.append(float((embedded / embedded.norm(dim=1, keepdim=True) @ way).sum()))
             effects[layer, channel] = abs(scores[1] - scores[0]) * float(spread[layer][:, channel].std())
     ranked = sorted(effects, key=effects.get, reverse=True)
@@ -125,13 +126,13 @@ def test_gradients_take_as_little_memory_as_there_is(small, clip, measured, monk
     assert not any(p.requires_grad for p in small.parameters())
 
 
-def test_all_channels_are_tried_on_demand(wide, clip):
+def test_all_channels_are_tried_on_demand(tiny, clip):
     seen = []
-    relevance = measure_relevance(wide, clip, config(candidates=0, samples=1), lambda *now: seen.append(now))
-    count = 48 * 5
+    relevance = measure_relevance(tiny, clip, config(candidates=0, samples=1), lambda *now: seen.append(now))
+    count = 24 + 24 + 20
     assert seen == [(i, count) for i in range(1, count + 1)]
     assert all(values.count_nonzero() == len(values) for values in relevance.relevance.values())
-    assert list(relevance.relevance) == ["b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1"]
+    assert list(relevance.relevance) == ["b4.conv1", "b8.conv0", "b8.conv1"]
 
 
 def test_what_progress_raises_ends_it(small, clip):

@@ -94,17 +94,20 @@ def traced(function, tensors):
     [
         {"views": 2, "mixing": 0.5, "angle_weight": 0.5, "norm_weight": 0.1},
         pytest.param({"layers": 3, "select_batch": 2, "mixing": 0.5}, marks=pytest.mark.slow),
-        {"layers": 3, "select_batch": 2, "select_steps": 2, "train": "lora", "train_torgb": True},
+        pytest.param(
+            {"layers": 3, "select_batch": 2, "select_steps": 2, "train": "lora", "train_torgb": True},
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"train_mapping": True, "train_const": True}, marks=pytest.mark.slow),
-        {"train": "stylespace", "precision": "half", "classes": 3},
+        pytest.param({"train": "stylespace", "precision": "half", "classes": 3}, marks=pytest.mark.slow),
     ],
 )
 def test_a_recorded_run_is_the_ordinary_one(clip, monkeypatch, settings):
     """Codes, mixtures, views, layers and weights change at each step, with a single graph."""
     settings = dict(settings)
     classes = settings.pop("classes", 0)
-    base = alive(GeneratorConfig(32, (12, 12, 10, 8), 12, 12, mapping_layers=2, c_dim=classes))
-    config = AdaptConfig(**{"source": "photo", "target": "sketch", "iterations": 7, "layers": "all"} | settings)
+    base = alive(GeneratorConfig(16, (12, 12, 10), 12, 12, mapping_layers=2, c_dim=classes))
+    config = AdaptConfig(**{"source": "photo", "target": "sketch", "iterations": 5, "layers": "all"} | settings)
     take(monkeypatch, 2.0, 1.0)
     ordinary, recorded = adapt(base, clip, config), adapt(base, clip, config)
     recorded.recordings = {name: Recording(traced) for name in ("scores", "gradients")}
@@ -133,9 +136,9 @@ def test_a_run_without_the_recording_it_wanted_computes_no_more_than_it_needs(sm
     assert free[-1] == steps[-1].layers
 
 
-def test_smaller_chunks_are_captured_again(small, clip, monkeypatch):
+def test_smaller_chunks_are_captured_again(tiny, clip, monkeypatch):
     take(monkeypatch, 2.0, 1.0)
-    run = adapt(small, clip, AdaptConfig("photo", "sketch", iterations=9, layers="all"))
+    run = adapt(tiny, clip, AdaptConfig("photo", "sketch", iterations=9, layers="all"))
     run.recordings = {"gradients": Recording(traced)}
     for _ in range(WARM_UP):
         next(run)

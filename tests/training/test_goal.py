@@ -114,20 +114,25 @@ def test_an_empty_source_is_found_among_phrases(small, clip):
     assert torch.equal(run.goal.directions[0], adapt(small, clip, config(source=expected, seed=4)).goal.directions[0])
 
 
+@pytest.fixture(scope="module")
+def demo_clip():
+    return load_clip("demo")
+
+
 @pytest.mark.parametrize(
     ("name", "target", "expected"),
     [
         ("demo", "sketch", "photo"),
-        ("demo", "marble statue", "photo"),
+        pytest.param("demo", "marble statue", "photo", marks=pytest.mark.slow),
         ("demo", "pig", "dog"),
-        ("demo", "dog with pointed ears", "dog"),
+        pytest.param("demo", "dog with pointed ears", "dog", marks=pytest.mark.slow),
         ("demo-person", "3d render in the style of Pixar", "photo"),
         ("demo-person", "fox", "person"),
     ],
 )
-def test_a_style_starts_from_a_medium_and_a_species_from_a_subject(name, target, expected):
+def test_a_style_starts_from_a_medium_and_a_species_from_a_subject(demo_clip, name, target, expected):
     samples = sample_images(load_generator(name), seed=0)
-    assert guess_source(load_clip("demo"), samples, [target], ("a photo of a {}.", "{}")) == expected
+    assert guess_source(demo_clip, samples, [target], ("a photo of a {}.", "{}")) == expected
 
 
 def test_a_recipe_alone_trains_again(small, clip, images):

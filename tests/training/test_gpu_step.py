@@ -37,15 +37,15 @@ def counting():
 def test_a_step_waits_for_nothing_and_moves_only_what_was_drawn(clip, counting, monkeypatch, settings, crossing):
     settings = {"layers": "all", "views": 0} | settings
     classes = settings.pop("classes", 0)
-    base = alive(GeneratorConfig(32, (12, 12, 10, 8), 12, 12, mapping_layers=2, c_dim=classes))
+    base = alive(GeneratorConfig(16, (12, 12, 10), 12, 12, mapping_layers=2, c_dim=classes))
     # Only the selection of layers, which the CPU makes, has to be waited for.
     monkeypatch.setattr(layer_freeze, "choose", lambda layers, scores, k: tuple(layer_freeze.candidates(layers))[:k])
     run = adapt(base, clip, AdaptConfig("photo", "sketch", **settings))
     assert counting.count(run, fused=False)["crossings"] == len(crossing.split())
 
 
-def test_reading_a_value_is_noticed(small, clip, counting, monkeypatch):
-    run = adapt(small, clip, AdaptConfig("photo", "sketch", layers="all"))
+def test_reading_a_value_is_noticed(tiny, clip, counting, monkeypatch):
+    run = adapt(tiny, clip, AdaptConfig("photo", "sketch", layers="all"))
     losses = run.objective.losses
     monkeypatch.setattr(run.objective, "losses", lambda before, *rest: before.mean().item() and losses(before, *rest))
     with pytest.raises(RuntimeError, match="meta"):
@@ -70,9 +70,9 @@ def test_kernels_are_counted_with_their_work(counting):
     assert counting.Kernel(0, int(4.8e9)).seconds("H200") == pytest.approx(1e-3)
 
 
-def test_fused_passes_are_one_kernel_each_and_move_less(small, clip, counting):
+def test_fused_passes_are_one_kernel_each_and_move_less(tiny, clip, counting):
     plain, fused = (
-        counting.count(adapt(small, clip, AdaptConfig("photo", "sketch", layers="all")), kind) for kind in (False, True)
+        counting.count(adapt(tiny, clip, AdaptConfig("photo", "sketch", layers="all")), kind) for kind in (False, True)
     )
     assert fused["kernels"] < plain["kernels"]
     assert fused["bytes"] < plain["bytes"]

@@ -16,7 +16,7 @@ TARGETS = ("sketch", "watercolor", "pixel art")
 SETTINGS = {
     "plain": {},
     "views, crops and mixing": {"views": 2, "patch_weight": 0.5, "mixing": 0.9, "norm_weight": 0.5},
-    "chosen layers": {"layers": 3},
+    "chosen layers": {"layers": 2},
     "low rank": {"train": "lora"},
 }
 
@@ -41,21 +41,21 @@ def together(generator, clip, wanted, side):
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_losses_and_weights_are_those_of_runs_alone(small, clip, settings):
+def test_losses_and_weights_are_those_of_runs_alone(tiny, clip, settings):
     wanted = configs(**settings)
-    losses, weights = together(small, clip, wanted, FrozenSide())
+    losses, weights = together(tiny, clip, wanted, FrozenSide())
     for config, found_losses, found in zip(wanted, losses, weights, strict=True):
-        expected_losses, expected = alone(small, clip, config)
+        expected_losses, expected = alone(tiny, clip, config)
         assert found_losses == expected_losses
         for name, tensor in expected.items():
             assert torch.equal(found[name], tensor), (config.target, name)
 
 
-def test_gradients_are_those_of_a_run_alone(small, clip):
+def test_gradients_are_those_of_a_run_alone(tiny, clip):
     """Compares gradients, as Adam would hide a factor."""
     gradients = []
     for side in (None, FrozenSide()):
-        runs = [adapt(copy.deepcopy(small), clip, config) for config in configs(views=2)]
+        runs = [adapt(copy.deepcopy(tiny), clip, config) for config in configs(views=2)]
         found = []
         for run in runs:
             run.frozen_side = side
@@ -70,11 +70,11 @@ def test_gradients_are_those_of_a_run_alone(small, clip):
             assert torch.allclose(gradient, other[name], rtol=0, atol=1e-6 * float(gradient.abs().max() + 1e-12)), name
 
 
-def test_the_frozen_side_is_computed_once(small, clip):
-    runs = [adapt(small, clip, config) for config in configs()]
+def test_the_frozen_side_is_computed_once(tiny, clip):
+    runs = [adapt(tiny, clip, config) for config in configs()]
     images, embedded = [], []
-    frozen, encode = small.synthesis.forward, clip.models[0].encode_image
-    small.synthesis.forward = lambda *args, **options: images.append(1) or frozen(*args, **options)
+    frozen, encode = tiny.synthesis.forward, clip.models[0].encode_image
+    tiny.synthesis.forward = lambda *args, **options: images.append(1) or frozen(*args, **options)
     clip.models[0].encode_image = lambda images: embedded.append(1) or encode(images)
     side = FrozenSide()
     for run in runs:
@@ -85,9 +85,9 @@ def test_the_frozen_side_is_computed_once(small, clip):
     assert len(embedded) == 2 + 6
 
 
-def test_a_run_that_is_behind_computes_its_own_side(small, clip):
-    first, second = (adapt(small, clip, config) for config in configs()[:2])
+def test_a_run_that_is_behind_computes_its_own_side(tiny, clip):
+    first, second = (adapt(tiny, clip, config) for config in configs()[:2])
     first.frozen_side = second.frozen_side = FrozenSide()
     found = [float(next(first).loss) for _ in range(3)]
-    assert [float(next(second).loss) for _ in range(3)] == alone(small, clip, second.config)[0]
-    assert found == alone(small, clip, first.config)[0]
+    assert [float(next(second).loss) for _ in range(3)] == alone(tiny, clip, second.config)[0]
+    assert found == alone(tiny, clip, first.config)[0]

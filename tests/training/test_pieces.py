@@ -25,7 +25,7 @@ def ensemble(clip_folder):
 
 
 def config(**changes) -> AdaptConfig:
-    defaults = {"layers": 4, "batch": 3, "select_batch": 5, "learning_rate": 0.01, "iterations": 2, "seed": 3}
+    defaults = {"layers": 2, "batch": 3, "select_batch": 5, "learning_rate": 0.01, "iterations": 2, "seed": 3}
     return AdaptConfig(**{"source": "photo", "target": "sketch"} | defaults | changes)
 
 
@@ -42,13 +42,17 @@ def second_step(generator, clip, settings, pieces=1, recompute=False):
     return step, gradients(step.generator)
 
 
-@pytest.mark.parametrize(("pieces", "recompute"), [(2, False), (8, False), (2, True)])
+VIEWS, ALL = {"views": 2}, {"train_mapping": True, "train_torgb": True, "layers": "all"}
+USUAL = [(EVERY_LOSS, 2, False), (EVERY_LOSS, 2, True), (VIEWS, 8, False), (ALL, 2, False)]
+OTHERS = [(EVERY_LOSS, 8, False), (VIEWS, 2, False), (VIEWS, 2, True), (ALL, 8, False), (ALL, 2, True)]
+
+
 @pytest.mark.parametrize(
-    "changes", [EVERY_LOSS, {"views": 2}, {"train_mapping": True, "train_torgb": True, "layers": "all"}]
+    ("changes", "pieces", "recompute"), [*USUAL, *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS)]
 )
-def test_pieces_add_up_to_the_whole(small, ensemble, changes, pieces, recompute):
-    whole, expected = second_step(small, ensemble, config(**changes))
-    step, found = second_step(small, ensemble, config(**changes), pieces, recompute)
+def test_pieces_add_up_to_the_whole(tiny, ensemble, changes, pieces, recompute):
+    whole, expected = second_step(tiny, ensemble, config(**changes))
+    step, found = second_step(tiny, ensemble, config(**changes), pieces, recompute)
     assert step.layers == whole.layers
     assert found.keys() == expected.keys()
     for name, loss in whole.losses.items():
@@ -60,28 +64,35 @@ def test_pieces_add_up_to_the_whole(small, ensemble, changes, pieces, recompute)
 
 
 @pytest.mark.parametrize(("pieces", "recompute"), [(2, False), (1, True), (3, True)])
-def test_gradients_in_pieces_are_exact(small, pieces, recompute):
+def test_gradients_in_pieces_are_exact(tiny, pieces, recompute):
     """Float64, with a loss that compares the images with each other."""
-    small = small.double()
-    small.synthesis.requires_grad_(True)
-    ws, noise = small.mapping(torch.randn(3, 16).double()), small.synthesis.sample_noise(3)
-    make = lambda part: small.synthesis(ws[part], {name: maps[part] for name, maps in noise.items()})
+    tiny = tiny.double()
+    tiny.synthesis.requires_grad_(True)
+    ws, noise = tiny.mapping(torch.randn(3, 16).double()), tiny.synthesis.sample_noise(3)
+    make = lambda part: tiny.synthesis(ws[part], {name: maps[part] for name, maps in noise.items()})
     angle = lambda images: torch.nn.functional.cosine_similarity(images[0], images[1:], dim=0).square().sum()
     angle(make(slice(0, 3))).backward()
-    expected = gradients(small)
-    small.zero_grad()
-    small.synthesis.recompute = recompute
+    expected = gradients(tiny)
+    tiny.zero_grad()
+    tiny.synthesis.recompute = recompute
     angle(in_pieces(make, 3, pieces)).backward()
-    for name, gradient in gradients(small).items():
+    for name, gradient in gradients(tiny).items():
         assert torch.allclose(gradient, expected[name], rtol=1e-9, atol=1e-12 * float(expected[name].abs().max())), name
 
 
-@pytest.mark.parametrize("train", ["weights", "lora"])
-@pytest.mark.parametrize("place", ["choice", "images", "judgement", "gradient", "optimizer"])
-def test_a_step_that_fails_leaves_no_trace(small, ensemble, monkeypatch, place, train):
-    settings = config(train=train, iterations=4)
-    *_, undisturbed = adapt(small, ensemble, settings)
-    run = adapt(small, ensemble, settings)
+PLACES = ("choice", "images", "judgement", "gradient", "optimizer")
+
+
+@pytest.mark.parametrize(
+    ("place", "train"),
+    [(place, "weights") for place in PLACES]
+    + [pytest.param(place, "lora", marks=pytest.mark.slow) for place in PLACES[:-1]]
+    + [("optimizer", "lora")],
+)
+def test_a_step_that_fails_leaves_no_trace(tiny, ensemble, monkeypatch, place, train):
+    settings = config(train=train, iterations=3)
+    *_, undisturbed = adapt(tiny, ensemble, settings)
+    run = adapt(tiny, ensemble, settings)
     next(run)
 
     def fail(*_, **__):
@@ -91,7 +102,7 @@ def test_a_step_that_fails_leaves_no_trace(small, ensemble, monkeypatch, place, 
         if place == "choice":
             broken.setattr(run.frozen.mapping.__class__, "forward", fail)
         elif place == "images":
-            broken.setattr(run.trained.synthesis.b32.conv1, "forward", fail)
+            broken.setattr(run.trained.synthesis.b8.conv1, "forward", fail)
         elif place == "judgement":
             broken.setattr(ensemble.models[1], "encode_image", fail)
         elif place == "gradient":
@@ -103,12 +114,12 @@ def test_a_step_that_fails_leaves_no_trace(small, ensemble, monkeypatch, place, 
     assert run.iteration == 1
     assert not gradients(run.trained)
     *_, last = run
-    assert last.iteration == 4
+    assert last.iteration == 3
     assert last.generator.fingerprint() == undisturbed.generator.fingerprint()
 
 
-def test_memory_is_spared_until_none_is_left_to_spare(small, ensemble):
-    run = adapt(small, ensemble, config(batch=3, iterations=9, views=0))
+def test_memory_is_spared_until_none_is_left_to_spare(tiny, ensemble):
+    run = adapt(tiny, ensemble, config(batch=3, iterations=9, views=0))
     seen = []
     while run.spare_memory():
         seen.append((run.pieces, run.trained.synthesis.recompute))
@@ -117,9 +128,9 @@ def test_memory_is_spared_until_none_is_left_to_spare(small, ensemble):
     assert not run.spare_memory()
 
 
-def test_images_shown_at_once_are_as_few_as_a_step_had_room_for(small, ensemble):
+def test_images_shown_at_once_are_as_few_as_a_step_had_room_for(tiny, ensemble):
     """Pictures of a run that ran out of memory must be made in chunks too."""
-    run = adapt(small, ensemble, config(batch=4, views=2))
+    run = adapt(tiny, ensemble, config(batch=4, views=2))
     counts = [run.images_at_once]
     while run.spare_memory():
         counts.append(run.images_at_once)
@@ -147,7 +158,7 @@ def test_pieces_take_less_memory():
     assert kept(lambda: make(slice(0, 4))) < 0.5 * whole
 
 
-def test_memory_does_not_grow_with_the_steps(small, ensemble):
+def test_memory_does_not_grow_with_the_steps(tiny, ensemble):
     """Bytes of all tensors between two steps do not depend on layer selection."""
 
     def living() -> int:
@@ -155,7 +166,7 @@ def test_memory_does_not_grow_with_the_steps(small, ensemble):
         tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
         return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
-    run = adapt(small, ensemble, config(iterations=20, layers="all"))
+    run = adapt(tiny, ensemble, config(iterations=20, layers="all"))
     sizes = []
     for step in run:
         run.select_layers(2)
@@ -172,7 +183,7 @@ def test_parts_are_even(count, pieces, sizes):
     assert parts[-1].stop == count
 
 
-def test_a_run_that_is_out_of_memory_continues_in_chunks(small, ensemble):
+def test_a_run_that_is_out_of_memory_continues_in_chunks(tiny, ensemble):
     def few(run):
         forward = run.trained.synthesis.forward
 
@@ -185,8 +196,8 @@ def test_a_run_that_is_out_of_memory_continues_in_chunks(small, ensemble):
         return run
 
     settings, said = config(batch=3, iterations=3, layers="all", views=0), []
-    *_, whole = adapt(small, ensemble, settings)
-    run = few(adapt(small, ensemble, settings))
+    *_, whole = adapt(tiny, ensemble, settings)
+    run = few(adapt(tiny, ensemble, settings))
     *_, last = sparing(run, run, said.append)
     assert said == [
         "out of memory; continues in 2 chunks, which takes longer",
@@ -194,7 +205,7 @@ def test_a_run_that_is_out_of_memory_continues_in_chunks(small, ensemble):
     ]
     for name, tensor in whole.generator.state_dict().items():
         assert torch.allclose(tensor, last.generator.state_dict()[name], atol=1e-4), name
-    broken = few(adapt(small, ensemble, settings))
+    broken = few(adapt(tiny, ensemble, settings))
     broken.spare_memory = lambda: False
     with pytest.raises(torch.OutOfMemoryError):
         next(sparing(broken, broken, said.append))

@@ -19,8 +19,8 @@ def config(**changes) -> AdaptConfig:
     return AdaptConfig(**{"source": "photo", "target": "sketch", "iterations": 7, "layers": "all"} | changes)
 
 
-def stopped(small, clip, settings, after=3):
-    run = adapt(small, clip, settings)
+def stopped(tiny, clip, settings, after=3):
+    run = adapt(tiny, clip, settings)
     for step in run:
         if step.iteration == after:
             return run.state(history=[1, 2])
@@ -36,20 +36,20 @@ def assert_equal(a, b):
     "changes",
     [
         {},
-        {"layers": 3, "mixing": 0.5, "views": 2},
+        {"layers": 2, "mixing": 0.5, "views": 2},
         {"layers": 2, "select_every": 2, "angle_weight": 1.0, "patch_weight": 0.5, "norm_weight": 0.1},
-        {"train": "lora", "rank": 2, "layers": 3, "train_torgb": True},
+        {"train": "lora", "rank": 2, "layers": 2, "train_torgb": True},
         {"train": "stylespace", "train_mapping": True, "mixing": 1.0},
-        {"train": "affine", "train_const": True, "layers": "b8-b32"},
+        {"train": "affine", "train_const": True, "layers": "b8"},
         {"source": "", "global_weight": 0.3},
     ],
     ids=str,
 )
-def test_a_resumed_run_equals_an_uninterrupted_one(small, clip, tmp_path, changes):
+def test_a_resumed_run_equals_an_uninterrupted_one(tiny, clip, tmp_path, changes):
     settings = config(**changes)
-    whole = list(adapt(small, clip, settings))
-    save_state(stopped(small, clip, settings), tmp_path / "resume.safetensors")
-    rest = list(adapt(small, clip, settings, resume=load_state(tmp_path / "resume.safetensors")))
+    whole = list(adapt(tiny, clip, settings))
+    save_state(stopped(tiny, clip, settings), tmp_path / "resume.safetensors")
+    rest = list(adapt(tiny, clip, settings, resume=load_state(tmp_path / "resume.safetensors")))
     assert [step.iteration for step in rest] == [4, 5, 6, 7]
     assert [step.layers for step in rest] == [step.layers for step in whole[3:]]
     assert [float(step.loss) for step in rest] == [float(step.loss) for step in whole[3:]]
@@ -57,27 +57,27 @@ def test_a_resumed_run_equals_an_uninterrupted_one(small, clip, tmp_path, change
     assert rest[-1].generator.metadata == whole[-1].generator.metadata
 
 
-def test_a_finished_run_can_be_extended(small, clip):
-    state = stopped(small, clip, config(iterations=3))
-    *_, whole = adapt(small, clip, config(iterations=7))
+def test_a_finished_run_can_be_extended(tiny, clip):
+    state = stopped(tiny, clip, config(iterations=3))
+    *_, whole = adapt(tiny, clip, config(iterations=7))
     for _ in range(2):  # a state can be used repeatedly
-        *_, step = adapt(small, clip, config(iterations=7), resume=state)
+        *_, step = adapt(tiny, clip, config(iterations=7), resume=state)
         assert_equal(step.generator, whole.generator)
     with pytest.raises(UsageError, match="has done 3 iterations, more than 2"):
-        adapt(small, clip, config(iterations=2), resume=state)
+        adapt(tiny, clip, config(iterations=2), resume=state)
 
 
-def test_a_run_to_style_images_is_resumed_and_restarted_without_them(small, clip):
-    images, settings = torch.rand(3, 3, 40, 40) * 2 - 1, config(target="", source="", layers=3)
-    *_, whole = adapt(small, clip, settings, style_images=images)
-    run = adapt(small, clip, settings, style_images=images)
+def test_a_run_to_style_images_is_resumed_and_restarted_without_them(tiny, clip):
+    images, settings = torch.rand(3, 3, 40, 40) * 2 - 1, config(target="", source="", layers=2)
+    *_, whole = adapt(tiny, clip, settings, style_images=images)
+    run = adapt(tiny, clip, settings, style_images=images)
     next(run)
-    *_, rest = adapt(small, clip, settings, resume=run.state())
+    *_, rest = adapt(tiny, clip, settings, resume=run.state())
     assert_equal(rest.generator, whole.generator)
 
 
-def test_the_state_is_a_copy(small, clip):
-    run = adapt(small, clip, config())
+def test_the_state_is_a_copy(tiny, clip):
+    run = adapt(tiny, clip, config())
     next(run)
     state = run.state()
     before = {name: tensor.clone() for name, tensor in state.tensors.items()}
@@ -94,45 +94,45 @@ def test_the_state_is_a_copy(small, clip):
         ({"train": "lora"}, "train is 'lora' instead of 'weights'"),
     ],
 )
-def test_other_settings_are_refused(small, clip, changes, words):
+def test_other_settings_are_refused(tiny, clip, changes, words):
     with pytest.raises(UsageError, match=words):
-        adapt(small, clip, config(**changes), resume=stopped(small, clip, config()))
+        adapt(tiny, clip, config(**changes), resume=stopped(tiny, clip, config()))
 
 
-def test_how_it_is_computed_may_change(small, clip):
-    state = stopped(small, clip, config())
-    step = next(adapt(small, clip, config(cuda_graphs=True), resume=state))
+def test_how_it_is_computed_may_change(tiny, clip):
+    state = stopped(tiny, clip, config())
+    step = next(adapt(tiny, clip, config(cuda_graphs=True), resume=state))
     assert step.iteration == state.recipe["iterations_done"] + 1
 
 
-def test_other_models_are_refused(small, clip, clip_folder):
-    state = stopped(small, clip, config())
+def test_other_models_are_refused(tiny, clip, clip_folder):
+    state = stopped(tiny, clip, config())
     with pytest.raises(UsageError, match="another base generator"):
-        adapt(alive(small.config, seed=5), clip, config(), resume=state)
+        adapt(alive(tiny.config, seed=5), clip, config(), resume=state)
     with pytest.raises(UsageError, match="clip is"):
-        adapt(small, load_clip(f"{clip_folder}:0.5"), config(), resume=state)
+        adapt(tiny, load_clip(f"{clip_folder}:0.5"), config(), resume=state)
     other = load_clip(str(clip_folder))
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     with pytest.raises(UsageError, match="other weights than when the run was started"):
-        adapt(small, other, config(), resume=state)
+        adapt(tiny, other, config(), resume=state)
 
 
-def test_files_that_are_no_state_are_refused(small, clip, tmp_path):
+def test_files_that_are_no_state_are_refused(tiny, clip, tmp_path):
     with pytest.raises(NadaError, match="does not exist"):
         load_state(tmp_path / "resume.safetensors")
     (tmp_path / "noise.safetensors").write_bytes(b"noise" * 50)
     with pytest.raises(NadaError, match="this is no run state"):
         load_state(tmp_path / "noise.safetensors")
-    state = stopped(small, clip, config())
+    state = stopped(tiny, clip, config())
     del state.tensors["trained.b8.conv0.weight"]
     with pytest.raises(NadaError, match=r"b8.conv0.weight is missing"):
-        adapt(small, clip, config(), resume=state)
+        adapt(tiny, clip, config(), resume=state)
 
 
-def test_notes_travel_with_the_file(small, clip, tmp_path):
-    state = stopped(small, clip, config())
+def test_notes_travel_with_the_file(tiny, clip, tmp_path):
+    state = stopped(tiny, clip, config())
     save_state(state, tmp_path / "resume.safetensors")
     loaded = load_state(tmp_path / "resume.safetensors")
     assert loaded.notes == {"history": [1, 2]}

@@ -156,7 +156,7 @@ def test_losses_and_gradients_of_a_step(small, ensemble, loss, mixing):
             assert parameter.grad is None
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["patch", *(pytest.param(loss, marks=pytest.mark.slow) for loss in LOSSES[:-1])])
 def test_gradients_equal_finite_differences(small, ensemble, loss):
     """Differentiates the computation by hand numerically, independently of automatic differentiation."""
     settings = config(**weights(loss))

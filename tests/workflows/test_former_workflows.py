@@ -21,24 +21,34 @@ preset source target iterations batch learning_rate seed preview_every layers la
 mixing preview_images views train rank train_torgb train_const train_mapping angle_weight norm_weight patch_weight
 snapshots precision cuda_graphs
 """
-CALL = """
-import { readFileSync } from "fs";
+CALLS = """
+import { createInterface } from "readline";
 const settings = await import(process.argv[1]);
-const { call, args } = JSON.parse(readFileSync(0, "utf-8"));
-const result = settings[call](...args);
-console.log(JSON.stringify({ result: result ?? null, args }));
+for await (const line of createInterface({ input: process.stdin })) {
+  const { call, args } = JSON.parse(line);
+  const result = settings[call](...args);
+  console.log(JSON.stringify({ result: result ?? null, args }));
+}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def node():
+    """Node.js with the script: one process for all calls, which change nothing but their arguments."""
+    program = shutil.which("node")
+    if not program:
+        pytest.skip("Node.js is not installed")
+    command = [program, "--input-type=module", "--eval", CALLS, SCRIPT.as_uri()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        called.process = process
+        yield
+        process.stdin.close()
 
 
 def called(function: str, *args: object) -> tuple[object, list]:
     """Result of a function of the script, and its arguments afterwards."""
-    node = shutil.which("node")
-    if not node:
-        pytest.skip("Node.js is not installed")
-    command = [node, "--input-type=module", "--eval", CALL, SCRIPT.as_uri()]
-    text = json.dumps({"call": function, "args": args})
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
-    answer = json.loads(done.stdout)
+    print(json.dumps({"call": function, "args": args}), file=called.process.stdin, flush=True)
+    answer = json.loads(called.process.stdout.readline())
     return answer["result"], answer["args"]
 
 
@@ -51,7 +61,7 @@ def converted(workflow: dict, names: tuple = ("demo", "download"), downloads: tu
 @pytest.fixture
 def schemas(host) -> dict:
     nodes = asyncio.run(host.nodes.NADAExtension().get_node_list())
-    return {node.define_schema().node_id: node.define_schema() for node in nodes}
+    return {schema.node_id: schema for schema in (node.define_schema() for node in nodes)}
 
 
 def values_by_name(node: dict, schema) -> dict:
@@ -186,18 +196,18 @@ def test_trainings_in_subgraphs_are_converted_too():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_presets_say_the_same_in_widgets(schemas, preset):
+def test_presets_say_the_same_in_widgets(schemas):
     """A preset resets what the preset chosen before has set."""
-    every = [preset.settings for preset in PRESETS.values()]
-    result, _ = called("presetValues", PRESETS[preset].settings, every)
-    settings = {**result["node"], **result["options"]}
-    for name, value in PRESETS[preset].settings.items():
-        if name == "layers" and isinstance(value, int):
-            assert (settings["layers"], settings["layer_count"]) == ("count", value)
-        else:
-            assert settings[name] == value
-    assert {"iterations", "layers", "batch"} <= result["node"].keys()
-    assert {"mixing", "train", "train_torgb", "angle_weight", "select_every"} <= result["options"].keys()
     names = {socket.id for kind in (*TRAININGS, "NADATrainingOptions") for socket in schemas[kind].inputs}
-    assert settings.keys() <= names
+    every = [preset.settings for preset in PRESETS.values()]
+    for preset in PRESETS:
+        result, _ = called("presetValues", PRESETS[preset].settings, every)
+        settings = {**result["node"], **result["options"]}
+        for name, value in PRESETS[preset].settings.items():
+            if name == "layers" and isinstance(value, int):
+                assert (settings["layers"], settings["layer_count"]) == ("count", value), preset
+            else:
+                assert settings[name] == value, (preset, name)
+        assert {"iterations", "layers", "batch"} <= result["node"].keys(), preset
+        assert {"mixing", "train", "train_torgb", "angle_weight", "select_every"} <= result["options"].keys(), preset
+        assert settings.keys() <= names, preset
