@@ -25,7 +25,7 @@ class Stopwatch:
         self.watch(run.frozen.mapping, "forward", "mapping")
         self.watch(run.frozen.synthesis, "forward", "frozen forward")
         self.watch(run.trained.synthesis, "forward", "trained forward")
-        self.watch(run, "losses", "CLIP, both ways")
+        self.watch(run.objective, "losses", "CLIP, both ways")
         self.watch(torch.Tensor, "backward", "generator backward")
         self.watch(run.trainer.trainable, "step", "optimizer")
 

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import paper_claims
 import speed
+import speed_threads
 import speed_ways
 import styles
 import tf32
@@ -59,7 +60,10 @@ def photos(options: Options) -> dict[str, Any]:
 OTHERS = [printed("photos", "docs/photos.md", "photos.py", photos)]
 TABLES: dict[str, Table] = {
     table.name: table
-    for tables in (*(module.TABLES for module in (paper_claims, styles, speed, speed_ways, tf32)), OTHERS)
+    for tables in (
+        *(module.TABLES for module in (paper_claims, styles, speed, speed_threads, speed_ways, tf32)),
+        OTHERS,
+    )
     for table in tables
 }
 

@@ -114,7 +114,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         goal: Goal | None = None,
         resume: RunState | None = None,
     ):
-        super().__init__(config.iterations)
+        super().__init__(config.iterations, (generator, *clip))
         self.config, self.frozen, self.pieces = config, generator, 1
         config.layer_count(generator), config.trained_layers(generator)  # refuse what does not fit before CLIP works
         if config.precision == "half":

@@ -139,9 +139,9 @@ class GenerateImages(io.ComfyNode):
                     options=list(PRECISIONS),
                     default="full",
                     optional=True,
-                    tooltip="Precision of the computation. 'half' computes in bfloat16 from 64 px on and takes less "
-                    "memory; the eye can hardly find the change. Meant for graphics cards, not yet timed there; "
-                    "slower on a CPU.",
+                    tooltip="Precision of the computation. 'half' computes large layers in bfloat16 and takes less "
+                    "memory; the eye can hardly find the change. Faster on CPUs with AMX; not measured on graphics "
+                    "cards yet.",
                     extra_dict=ADVANCED,
                 ),
             ],

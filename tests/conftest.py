@@ -29,6 +29,7 @@ from PIL import Image
 
 from nada.clip.loading import load_clip
 from nada.clip.models import ClipEnsemble
+from nada.generators.threads import use_threads
 from nada.stylegan2 import Generator, GeneratorConfig
 
 
@@ -98,14 +99,21 @@ def quick_png_files():
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was():
-    """Undo the command line's logging setup, with which later tests could not capture log lines."""
+def process_as_it_was():
+    """Undo the command line's logging setup, with which later tests could not capture log lines, and its threads."""
     loggers = [logging.getLogger(name) for name in (None, "nada", "huggingface_hub")]
     before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
     yield
+    use_threads(None)
     for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
         logger.setLevel(level)
         logger.propagate, logger.handlers = propagate, handlers
+
+
+@pytest.fixture(autouse=True)
+def half_precision_everywhere(monkeypatch):
+    """Processors without bfloat16 compute half precision too, only slowly."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
 
 
 @pytest.fixture(autouse=True)

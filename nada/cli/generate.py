@@ -84,7 +84,7 @@ def add(commands: Any) -> None:
         "--precision",
         choices=PRECISIONS,
         default="full",
-        help="number format: half computes in bfloat16 from 64 px on, for GPUs (default: %(default)s)",
+        help="number format: half computes large layers in bfloat16, if the device has it (default: %(default)s)",
     )
     parser.add_argument(
         "--crop",

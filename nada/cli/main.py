@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..checkpoint.metadata import strict_json
 from ..errors import NadaError, UsageError, is_out_of_memory, printable
+from ..generators.threads import use_threads
 from . import adapt, align, evaluate, files, generate, models, photo, pick, presets, styles, sweep, text_edits
 from .output import forgiving, show
 from .parsing import escaped
@@ -64,6 +65,7 @@ def _run(argv: Sequence[str] | None) -> int:
     finally:
         show("")  # flushes the help: argparse only writes it to a buffer, and a closed pipe would fail later
     _set_up_logging(args.command)
+    use_threads(getattr(args, "threads", None))
     result = args.run(args)
     show(f"{strict_json(result) if args.json else args.show(escaped(result))}\n")
     return INTERRUPTED if result.get("interrupted") else FAILURE if result.get("failed") else 0

@@ -20,6 +20,7 @@ CLIP_HELP = (
     "open_clip_config.json and weights. Default: the paper's ViT-B/32,ViT-B/16; for the demo generator, demo"
 )
 STYLE_HELP = "style file, with a strength in -1..2 (default strength: 1)"
+THREADS_HELP = "number of CPU threads (default: one for small models such as the demo's, PyTorch's choice for others)"
 DEVICE_HELP = "device: auto, cpu, cuda, cuda:1 or mps (default: %(default)s)"
 
 
@@ -41,12 +42,13 @@ def add_command(commands: Any, name: str, help: str, run: Verb, show: Show) -> a
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add --device."""
+    """Add --device and --threads."""
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument("--threads", type=int, metavar="N", help=THREADS_HELP)
 
 
 def add_run_options(parser: argparse.ArgumentParser, default_out: str) -> None:
-    """Add the arguments of every training: --out, --overwrite, --quiet and --device."""
+    """Add the arguments of every training: --out, --overwrite, --quiet, --device and --threads."""
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder for the results (default: {default_out})")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")

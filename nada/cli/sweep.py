@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from ..errors import NadaError, UsageError, printable
@@ -37,7 +36,7 @@ from .shared import load_base, pick_device
 
 log = logging.getLogger(__name__)
 BEST = "sweep best"
-MOST = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000, "threads": 1024}  # upper limits
+MOST = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000}  # upper limits
 
 
 def add(commands: Any) -> None:
@@ -79,9 +78,6 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--workers", type=int, metavar="N", help="number of Ray workers (default: as many as fit)")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="number of CPU threads; with --ray, for each worker (default there: 1)"
-    )
-    parser.add_argument(
         "--part", metavar="I/N", help="part I of N of the jobs to train, for job arrays; I counts from 1"
     )
     parser.add_argument("--stop-on-error", action="store_true", help="stop at the first job that fails")
@@ -115,8 +111,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"--{name} is {number}; it must be in 1..{most}")
     description = described(args)
     plan = make_plan(description, printable(args.file.stem) if args.file else "sweep")
-    if args.threads and not args.ray:
-        torch.set_num_threads(args.threads)
     models = Models(load_base, pick_device(args.device))
     jobs = resolve(plan.combinations, models)
     jobs = absolute(jobs) if args.ray else jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -27,11 +28,22 @@ def require_half(device: torch.device) -> None:
                 f'precision is "half", which computes in bfloat16; {card} has compute capability {has} and no bfloat16 '
                 f'(which needs {needs}). Set precision to "full"'
             )
+    if device.type == "cpu" and lacks_bfloat16(getattr(torch.cpu, "get_capabilities", dict)()):
+        raise UsageError(
+            'precision is "half", which computes in bfloat16; this processor has no instructions for that (avx512_bf16 '
+            'or amx_bf16) and would take longer than in full precision. Set precision to "full"'
+        )
     if not torch.amp.is_autocast_available(device.type):
         raise UsageError(
             f'precision is "half", which PyTorch {torch.__version__} does not support on {device.type}. Set precision '
             'to "full", or update PyTorch'
         )
+
+
+def lacks_bfloat16(capabilities: Mapping[str, Any]) -> bool:
+    """Whether a processor has no bfloat16, by `torch.cpu.get_capabilities()`; False where that does not tell."""
+    found = [capabilities[name] for name in ("avx512_bf16", "amx_bf16") if name in capabilities]
+    return bool(found) and not any(found)
 
 
 def half_precision(device: torch.device) -> AbstractContextManager[Any]:

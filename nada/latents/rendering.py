@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import NadaError, UsageError, is_out_of_memory
 from ..generators import NOISE_MODES, Generator, Noise
 from ..generators.half_precision import require_half
+from ..generators.threads import suited_threads
 from ..seeding import seeded
 
 
@@ -33,7 +34,7 @@ def generate(
         seed: seed for "random".
         batch: largest number of images in a batch; fewer take less memory.
         progress: called with the number of images just made; an exception from it ends the rendering.
-        half: compute in bfloat16 from 64 px on, in less memory. Meant for GPUs; slower on a CPU.
+        half: compute in bfloat16 from 64 px on (on a CPU: 32 px).
 
     Returns:
         [N, 3, R, R] float32 on the CPU, about in [-1, 1] (not clamped).
@@ -80,7 +81,8 @@ def _render(generator: Generator, ws: Tensor, noise: Noise, seed: int, half: boo
     maps = _random_noise(generator, len(ws), seed) if noise == "random" else noise
     if isinstance(maps, Mapping):
         maps = {name: part.to(generator.device) for name, part in maps.items()}
-    images = generator.synthesis(ws.to(generator.device), maps, half=half).float().cpu()
+    with suited_threads(generator):
+        images = generator.synthesis(ws.to(generator.device), maps, half=half).float().cpu()
     if not torch.isfinite(images).all():
         raise NadaError(
             "the images are not finite numbers: the latent codes are too far from those that the generator knows, or "

@@ -102,7 +102,7 @@ class PhotoLoop(TrainingLoop[Record]):
         iterations: int,
         clip: ClipEnsemble | None,
     ):
-        super().__init__(iterations)
+        super().__init__(iterations, (generator, *(clip or ())))
         size = tuple(generator.config.image_size)
         if photos.ndim != 4 or not len(photos) or photos.shape[1] != 3 or tuple(photos.shape[2:]) != size:
             raise UsageError(

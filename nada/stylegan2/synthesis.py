@@ -16,6 +16,7 @@ from .config import GeneratorConfig
 from .layers import Residual, SynthesisLayer, ToRGB
 
 HALF = 64  # lowest resolution that half precision is used at; smaller blocks cost little
+HALF_ON_CPU = 32  # the same on a CPU, where smaller blocks gain too
 CHANNELS_LAST = 64  # lowest resolution at which that memory layout is faster on a CPU (docs/speed.md)
 SUM_GAIN = 0.5**0.5  # keeps the variance of a sum of two
 
@@ -62,9 +63,11 @@ class Block(nn.Module):
         if x is None:
             x = self.const.expand(len(styles[name + "conv1"]), -1, -1, -1)
         else:
-            if x.device.type == "cpu" and self.resolution >= CHANNELS_LAST:
+            on_cpu = x.device.type == "cpu"
+            half = half and self.resolution >= (HALF_ON_CPU if on_cpu else HALF)
+            if on_cpu and (half or self.resolution >= CHANNELS_LAST):
                 x = x.contiguous(memory_format=torch.channels_last)
-            if half and self.resolution >= HALF:
+            if half:
                 x = x.bfloat16()
             below = x
             x = self.conv0(x, styles[name + "conv0"], noise.get(name + "conv0"))
@@ -191,7 +194,8 @@ class Synthesis(nn.Module):
             noise: "const" uses the stored maps (the same detail every time), "random" draws new maps from `generator`,
                 "none" uses no noise; or explicit maps {layer name: [N or 1, 1, r, r]}, as `sample_noise` returns.
             generator: random generator for "random"; None for PyTorch's global one.
-            half: compute the blocks from 64 px on in bfloat16; styles, demodulation and the image stay in float32.
+            half: compute the blocks from 64 px on (on a CPU: 32 px) in bfloat16; styles, demodulation and the image
+                stay in float32.
 
         Returns:
             [N, img_channels, H, W], about in [-1, 1] (not clamped); H = W = R for square generators.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ..errors import NadaError, UsageError
+from ..generators.threads import use_threads
 from .estimate import Step, measure_step
 from .jobs import Job, LoadGenerator, Models
 from .local import groups
@@ -155,7 +156,7 @@ class Remote:
     """Ray actor around a `Worker`, in its own process on any host."""
 
     def __init__(self, load: LoadGenerator, device: torch.device, orders: Orders, threads: int):
-        torch.set_num_threads(threads)
+        use_threads(threads)
         self.stopped = False
         self.worker = Worker(Models(load, device), orders, Watch(stop=lambda: self.stopped))
 

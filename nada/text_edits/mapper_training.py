@@ -134,7 +134,7 @@ class MapperTraining(TrainingLoop[MapperStep]):
 
     @torch.inference_mode(False)
     def __init__(self, generator: Generator, clip: ClipEnsemble, config: MapperConfig):
-        super().__init__(config.iterations)
+        super().__init__(config.iterations, (generator, *clip))
         self.generator, self.config = generator, config
         self.objective = TextObjective(generator, clip, config)
         self.mapper = config.build(generator).draw(self.objective.random).to(generator.device)

@@ -97,7 +97,7 @@ class Optimization(TrainingLoop[OptimizeStep]):
 
     @torch.inference_mode(False)
     def __init__(self, generator: Generator, clip: ClipEnsemble, ws: Tensor, config: OptimizeConfig):
-        super().__init__(config.iterations)
+        super().__init__(config.iterations, (generator, *clip))
         expected = (generator.num_ws, generator.config.w_dim)
         if ws.ndim != 3 or not len(ws) or tuple(ws.shape[1:]) != expected:
             raise UsageError(f"ws has shape {list(ws.shape)}; this generator takes [N, {expected[0]}, {expected[1]}]")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import NadaError
+from ..generators.threads import suited_threads
 
 Record = TypeVar("Record")
 
@@ -18,12 +19,17 @@ Record = TypeVar("Record")
 class TrainingLoop(ABC, Generic[Record]):
     """Iterator of records with a length; each `next` trains one step.
 
+    Args:
+        iterations: number of steps of the whole training.
+        models: networks that a step computes; their size decides on the number of threads.
+
     Attributes:
         iteration: number of steps done.
     """
 
-    def __init__(self, iterations: int):
+    def __init__(self, iterations: int, models: Iterable[nn.Module]):
         self.iterations, self.iteration = iterations, 0
+        self._models = tuple(models)
         self._loss = torch.zeros([])
         self.start_clock()
 
@@ -52,7 +58,7 @@ class TrainingLoop(ABC, Generic[Record]):
         if self.iteration >= self.iterations:
             raise StopIteration
         # Entered per step: a generator function would leak the mode into its consumer between two steps.
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), suited_threads(*self._models):
             losses, self._loss = self.train_step()
         self.iteration += 1
         now = time.perf_counter()

@@ -59,7 +59,7 @@ def test_tokens_in_another_order_change_no_number(clip):
 
 
 def test_half_precision_leads_the_same_way(small, clip, monkeypatch):
-    monkeypatch.setattr(synthesis, "HALF", 8)
+    monkeypatch.setattr(synthesis, "HALF_ON_CPU", 8)
     settings = {"layers": "all", "batch": 4, "iterations": 2, "learning_rate": 0.01}
 
     def second_step(precision):

@@ -186,7 +186,9 @@ def test_mistakes_name_the_job(nada):
         "the job with source 'photo', target 'sketch', iterations 3"
         in nada("sweep", *SHORT, "--target", "sketch", "--layers", 40)[2]
     )
-    for option in ("together", "snapshots", "workers", "threads"):
+    for option in ("together", "snapshots", "workers"):
         for number in (0, -1, 99999999999):
             code, _, error = nada("sweep", *SHORT, "--target", "sketch", f"--{option}", number)
             assert (code, f"--{option} is {number}; it must be in 1.." in error) == (2, True)
+    code, _, error = nada("sweep", *SHORT, "--target", "sketch", "--threads", 0)
+    assert (code, "threads is 0; it must be in 1.." in error) == (2, True)

@@ -59,6 +59,25 @@ def test_half_precision_where_pytorch_has_no_autocast_is_a_sentence(monkeypatch)
         require_half(torch.device("mps"))
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "lacks"),
+    [
+        ({}, False),  # PyTorch does not tell, or the processor is not of that family
+        ({"avx2": True}, False),
+        ({"avx512_bf16": False, "amx_bf16": False}, True),
+        ({"avx512_bf16": True, "amx_bf16": False}, False),
+        ({"avx512_bf16": False, "amx_bf16": True}, False),
+    ],
+)
+def test_half_precision_takes_a_processor_with_bfloat16(monkeypatch, capabilities, lacks):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    if not lacks:
+        require_half(torch.device("cpu"))
+        return
+    with pytest.raises(UsageError, match=r"no instructions for that .*\"full\""):
+        require_half(torch.device("cpu"))
+
+
 def test_half_precision_rounds_products():
     with half_precision(torch.device("cpu")):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16

@@ -1,0 +1,53 @@
+"""Number of CPU threads that suits the models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ..errors import UsageError
+
+SMALL = 8_000_000  # parameters of a model that one thread computes as fast as several
+MOST = 1024
+asked: int | None = None
+"""Number of threads that the user asked for; None to let `suited_threads` choose."""
+
+
+def use_threads(count: int | None) -> None:
+    """Set the number of CPU threads for all models from now on; None lets `suited_threads` choose.
+
+    Raises:
+        UsageError: the number is not in 1..1024.
+    """
+    global asked
+    if count is not None:
+        if not 1 <= count <= MOST:
+            raise UsageError(f"the number of threads is {count}; it must be in 1..{MOST}")
+        torch.set_num_threads(count)
+    asked = count
+
+
+@contextmanager
+def suited_threads(*models: nn.Module) -> Iterator[None]:
+    """Compute with one thread inside a `with` block if all models are small; otherwise change nothing.
+
+    The operations of small models gain nothing from a second thread. On a busy machine each of them waits until that
+    thread gets its turn, so that a step takes 20 times as long (docs/speed.md). The number depends on the models alone:
+    a seed gives the same numbers on busy and idle machines.
+    """
+    before = torch.get_num_threads()
+    if asked or before == 1 or not all(_small(model) for model in models):
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _small(model: nn.Module) -> bool:
+    return sum(p.numel() for p in model.parameters()) < SMALL
