@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -125,13 +124,8 @@ def _from_nvidia(network: Document) -> tuple[DiscriminatorConfig, Tensors]:
     told(r"b\d+\.(fromrgb|conv\d?|fc)\.activation", "lrelu", lambda value: value == "lrelu")
     told(r"b4\.mbstd\.num_channels", 1, lambda value: value == 1)
     group = told(r"b4\.mbstd\.group_size", 4, lambda value: type(value) is int)
-    clamp = told(r"b\d+\.(fromrgb|conv\d?)\.conv_clamp", None, lambda value: value is None or _positive(value))
+    clamp = told(r"b\d+\.(fromrgb|conv\d?)\.conv_clamp", None, lambda value: not isinstance(value, (str, bool)))
     return _inferred(tensors, conv_clamp=clamp, group=group), tensors
-
-
-def _positive(value: Any) -> bool:
-    """Whether a value is a positive number that a float can hold."""
-    return type(value) in (int, float) and 0 < value <= sys.float_info.max
 
 
 def _inferred(tensors: Tensors, **constants: Any) -> DiscriminatorConfig:

@@ -8,6 +8,7 @@ from math import log2
 from ..errors import UsageError
 
 MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
+MAX_CLAMP = 1e38  # float32 and bfloat16 hold it
 MAX_START = 64  # largest side of the constant; published ones are 4x4, 4x2 (StyleGAN-Human), and up to about 8x8
 ARCHITECTURES = ("skip", "resnet", "orig")
 
@@ -76,8 +77,8 @@ class GeneratorConfig:
             raise UsageError(f"architecture is {self.architecture!r}; it must be one of {', '.join(ARCHITECTURES)}")
         if self.demod_eps not in ("scaled", "raw"):
             raise UsageError(f"demod_eps is {self.demod_eps!r}; it must be 'scaled' or 'raw'")
-        if self.conv_clamp is not None and not self.conv_clamp > 0:
-            raise UsageError(f"conv_clamp is {self.conv_clamp}; it must be positive, or None for no clamping")
+        if self.conv_clamp is not None and not 0 < self.conv_clamp <= MAX_CLAMP:
+            raise UsageError(f"conv_clamp is {self.conv_clamp}; it must be in 0..{MAX_CLAMP:g}, or None")
 
     @property
     def resolutions(self) -> tuple[int, ...]:

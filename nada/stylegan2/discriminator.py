@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from .config import MAX_RESOLUTION
+from .config import MAX_CLAMP, MAX_RESOLUTION
 from .layers import FullyConnected
 from .ops import GAIN, SLOPE, resample_filter
 
@@ -52,8 +52,8 @@ class DiscriminatorConfig:
             raise UsageError(f"channels has {len(self.channels)} entries; {r} px has {len(self.resolutions)} blocks")
         if min(*self.channels, self.img_channels, self.group) < 1:
             raise UsageError("every size of a discriminator must be at least 1")
-        if self.conv_clamp is not None and not self.conv_clamp > 0:
-            raise UsageError(f"conv_clamp is {self.conv_clamp}; it must be positive, or None for no clamping")
+        if self.conv_clamp is not None and not 0 < self.conv_clamp <= MAX_CLAMP:
+            raise UsageError(f"conv_clamp is {self.conv_clamp}; it must be in 0..{MAX_CLAMP:g}, or None")
 
     @property
     def resolutions(self) -> tuple[int, ...]:

@@ -84,6 +84,7 @@ def test_tensorflow_network_alone(tmp_path):
         ({"blur_everything": 3}, "not known here: blur_everything"),
         ({"architecture": "resnet"}, "is 'resnet', its tensors say 'skip'"),
         ({"conv_clamp": -1.0}, "conv_clamp"),
+        ({"conv_clamp": 1e300}, "conv_clamp"),
     ],
 )
 def test_tensorflow_networks_of_other_kinds(tmp_path, arguments, what):
