@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -14,6 +15,13 @@ SMALL = 8_000_000  # parameters of a model that one thread computes as fast as s
 MOST = 1024
 asked: int | None = None
 """Number of threads that the user asked for; None to let `suited_threads` choose."""
+
+
+class Model(Protocol):
+    """A network, of which only the size counts."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return an iterator over the weights."""
 
 
 def use_threads(count: int | None) -> None:
@@ -31,7 +39,7 @@ def use_threads(count: int | None) -> None:
 
 
 @contextmanager
-def suited_threads(*models: nn.Module) -> Iterator[None]:
+def suited_threads(*models: Model) -> Iterator[None]:
     """Compute with one thread inside a `with` block if all models are small; otherwise change nothing.
 
     The operations of small models gain nothing from a second thread. On a busy machine each of them waits until that
@@ -49,5 +57,5 @@ def suited_threads(*models: nn.Module) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _small(model: nn.Module) -> bool:
+def _small(model: Model) -> bool:
     return sum(p.numel() for p in model.parameters()) < SMALL

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import NadaError
-from ..generators.threads import suited_threads
+from ..generators.threads import Model, suited_threads
 
 Record = TypeVar("Record")
 
@@ -27,7 +27,7 @@ class TrainingLoop(ABC, Generic[Record]):
         iteration: number of steps done.
     """
 
-    def __init__(self, iterations: int, models: Iterable[nn.Module]):
+    def __init__(self, iterations: int, models: Iterable[Model]):
         self.iterations, self.iteration = iterations, 0
         self._models = tuple(models)
         self._loss = torch.zeros([])
