@@ -16,8 +16,8 @@ from nada.generators.threads import use_threads
 
 PAGE, NAME = "docs/speed.md", "speed/threads/demo"
 COUNTS = (None, 1, 2)
-LONGEST = 20.0  # seconds after which a slow variant stops
-STEPS = 40
+LONGEST = 15.0  # seconds after which a slow variant stops
+STEPS = 30
 
 
 def seconds_of_a_step(count: int | None, steps: int) -> float:
