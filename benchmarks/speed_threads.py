@@ -76,7 +76,7 @@ def show(options: Options) -> Shown:
         [name, *(f"{found[busy, count]:.2f} s" for busy in (False, True))]
         for count, name in zip(COUNTS, ("by default", "--threads 1", "--threads 2"), strict=True)
     ]
-    return Shown(grid(["a step of `nada demo`", "idle", "a busy loop on every core"], cells), figures=rows)
+    return Shown(grid(["a step of `nada demo`", "idle", "a busy loop on every core"], cells))
 
 
 TABLES = [Table(NAME, PAGE, measure, show)]
