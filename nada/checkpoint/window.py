@@ -1,6 +1,6 @@
-"""Bounded views of an open file, and a cursor that reads one from beginning to end.
+"""Windows, which are bounded views of an open file, and a cursor that reads a window from beginning to end.
 
-Nothing outside a view can be read through it.
+Nothing outside a window can be read through it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Window:
-    """A range of bytes in a file, of which nothing is in memory until it is read."""
+    """A range of bytes in a file; bytes are loaded into memory only when they are read."""
 
     file: io.BufferedIOBase
     """The file, open for reading and seekable."""
@@ -33,7 +33,7 @@ class Window:
         """Return a window on a part of this window.
 
         Raises:
-            CheckpointError: the part would reach outside.
+            CheckpointError: the part would reach outside this window.
         """
         if offset < 0 or size < 0 or offset + size > self.size:
             raise CheckpointError(
@@ -46,7 +46,7 @@ class Window:
         """Read bytes of this window, by default all of them.
 
         Raises:
-            CheckpointError: they reach outside, or the file has become shorter.
+            CheckpointError: the bytes reach outside this window, or the file has become shorter.
         """
         part = self.part(offset, self.size - offset if size is None else size)
         data = bytearray(part.size)
@@ -107,4 +107,6 @@ class Cursor:
             if (byte := self.take(1)) == b"\n":
                 return bytes(line)
             line += byte
-        raise CheckpointError(f"the file is damaged: a name is longer than {limit} characters")
+        raise CheckpointError(
+            f"the file is damaged: a name is longer than {limit} characters; download or copy it again"
+        )

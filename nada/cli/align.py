@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands, "align", "cut the square of a face out of a photo, or paste a picture back", run, show_files
     )
-    parser.add_argument("photo", type=Path, metavar="PHOTO", help="picture file; its EXIF orientation counts")
+    parser.add_argument("photo", type=Path, metavar="PHOTO", help="picture file; its EXIF orientation is applied")
     add_placing(parser)
     parser.add_argument(
         "--fit",

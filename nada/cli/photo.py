@@ -52,10 +52,10 @@ Loop = TypeVar("Loop", bound=PhotoLoop[Any])
 
 
 def add(commands: Any) -> None:
-    """Add the verbs."""
+    """Add the verbs `invert` and `photo`."""
     invert = add_command(commands, "invert", "find the latent codes of photos", run_invert, show)
     invert.add_argument(
-        "photos", type=Path, nargs="+", metavar="PHOTO", help="picture files; their EXIF orientation counts"
+        "photos", type=Path, nargs="+", metavar="PHOTO", help="picture files; their EXIF orientation is applied"
     )
     _add_inversion(invert)
     invert.add_argument(
@@ -70,7 +70,7 @@ def add(commands: Any) -> None:
     invert.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
 
     photo = add_command(commands, "photo", "show a photo in the style of an adaptation", run_photo, show_photo)
-    photo.add_argument("photo", type=Path, metavar="PHOTO", help="picture file; its EXIF orientation counts")
+    photo.add_argument("photo", type=Path, metavar="PHOTO", help="picture file; its EXIF orientation is applied")
     _add_inversion(photo)
     photo.add_argument(
         "--style", action="append", default=[], metavar="FILE[:STRENGTH]", help=f"{STYLE_HELP}; several add up"
@@ -82,7 +82,8 @@ def add(commands: Any) -> None:
         const=settings_of(TuneConfig)["iterations"].default,
         default=0,
         metavar="STEPS",
-        help="tune the generator to the photo before the style, for more likeness (default: no; STEPS: %(const)s)",
+        help="tune the generator to the photo before applying the style, for a closer likeness (default: no tuning; "
+        "%(const)s steps if no number is given)",
     )
     photo.add_argument(
         "--save-likeness", type=Path, metavar="FILE", help="style file to save the tuning to; requires --tune"
@@ -92,7 +93,7 @@ def add(commands: Any) -> None:
     )
     add_pasting(photo)
     photo.add_argument(
-        "--out", type=Path, metavar="PNG", help="picture to write (default: PHOTO's name with the style's)"
+        "--out", type=Path, metavar="PNG", help="picture to write (default: named after PHOTO and the style)"
     )
     photo.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
 
@@ -135,7 +136,7 @@ class Inversion:
     photos: list[Tensor]
     """Each [1, 3, H, W] in [-1, 1], on the CPU."""
     places: list[tuple[int, Crop]]
-    """Index of the photo, and the square, of each code."""
+    """Index of the photo and square in that photo, for each code."""
     aligned: Tensor
     """The squares, [N, 3, H, W] in [-1, 1], on the generator's device."""
     codes: Codes
@@ -217,7 +218,7 @@ def _follow(make: Callable[[], Loop], name: str, progress: bool) -> tuple[Loop, 
 
 
 def run_invert(args: argparse.Namespace) -> dict[str, Any]:
-    """Write the codes, a picture that compares photos with inversions, and the record."""
+    """Write the codes, a picture that compares photos with inversions, and the record; return the record."""
     check_smoothing(args.smooth)
     folder = ResultFolder(args.out or free_path(Path("nada-invert")))
     with folder.claimed(args.overwrite):
@@ -272,7 +273,7 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
     check_pasting(args.region, args.feather)
     tuning = TuneConfig(iterations=args.tune) if args.tune else None
     base = load_base(args.generator)
-    model = styled(base, args.style)  # what does not fit, or cannot be written, ends it before the work
+    model = styled(base, args.style)  # fails before the work starts if a style does not fit
     for path in filter(None, (out, args.save_likeness)):
         check_writable(path)
     found = invert(args, base, [args.photo])
@@ -307,7 +308,7 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _name(photo: Path, styles: Sequence[str]) -> Path:
-    """Default name of the result, in the current folder."""
+    """Return the default path of the result, in the current folder."""
     words = "-".join(slug(Path(split_spec(spec)[0]).name.partition(".")[0]) for spec in styles)
     return Path(f"{photo.stem}-{words or 'inversion'}.png")
 

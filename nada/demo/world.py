@@ -1,7 +1,7 @@
 """The demo world: faces of seven species in ten styles, drawn at any size from 35 numbers each.
 
 `draw(parameters, species, style)` makes pictures. The same parameters give the same individual in every style and
-species, so the quality of an adaptation can be measured against the truth.
+species, so the images of an adaptation can be compared with the drawings that they should resemble.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def draw(
         p: parameters of N drawings.
         species: a name in SPECIES, or an anatomy (`anatomy.mixed` makes creatures between two species).
         style: a name in STYLES.
-        generator: random numbers for what the parameters leave open: grain, strands of fur, the tremor of a hand.
+        generator: source of random details that no parameter sets: grain, strands of fur, the tremor of a hand.
         size: side of the pictures in pixels.
         grain: scale of fine random texture; with 0, the parameters alone decide the picture.
         oversample: factor by which pictures are drawn larger and averaged, for smoother edges.

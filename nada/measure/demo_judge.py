@@ -1,7 +1,7 @@
-"""The judge: a small classifier that knows the demo world, and that no adaptation is trained with.
+"""The judge: a small classifier for pictures of the demo world, which no training of an adaptation uses.
 
-It looks at pictures of the demo world, drawn or generated, and tells style, species, and the numbers behind the face.
-A generator can please the CLIP that trains it without making what the words say; it has never seen this network.
+It estimates the style, the species and the parameters of a picture, drawn or generated. An adaptation can score well
+with the CLIP models that train it and still miss the target. The judge is independent of those models.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..errors import NadaError
 from ..generators import Generator
 from .metrics import correlations, found_again, spread_kept
 
-KEY, VERSION = "judge", 1  # of its description in the file's metadata
+KEY, VERSION = "judge", 1  # key and version of the judge's description in the file's metadata
 SHAPE = {
     "styles": [str],
     "species": [str],
@@ -35,15 +35,15 @@ SHAPE = {
     "readable?": {str: [NUMBER]},
     "spreads?": {str: [NUMBER]},
 }
-MAX_BYTES = 1 << 26  # the one on board has about 2 MB
+MAX_BYTES = 1 << 26  # the included judge has about 2 MB
 SIZE, WIDTHS, HIDDEN = 64, (24, 48, 80, 112), 160
 POSE = ("x", "y", "size", "tilt")
-READABLE = 0.5  # correlation from which on a parameter counts as readable in pictures of some kind
+READABLE = 0.5  # smallest correlation of a readable parameter, for each kind of picture
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the judge sees in N pictures."""
+    """The judge's estimates for N pictures."""
 
     styles: Tensor
     """[N, styles], probabilities."""
@@ -54,14 +54,15 @@ class Reading:
 
 
 class Judge(nn.Module):
-    """Tells style, species and parameters of pictures of the demo world.
+    """Estimates the style, species and parameters of pictures of the demo world.
 
     Attributes:
-        style_names, species_names, parameter_names: what it tells, in order.
-        words: {phrase: ("style" or "species", name)}, what people call them.
-        readable: {"style species": [correlation of each parameter]} with the truth, on drawings it was not trained on.
-        spreads: {"style species": [standard deviation of what is read]} on the same drawings. What is hard to tell is
-            read as about the same in all of them: less varied than it is.
+        style_names, species_names, parameter_names: names for the columns of a `Reading`, in order.
+        words: {phrase: ("style" or "species", name)}, the phrases for each style and species.
+        readable: {"style species": [correlation of each parameter's estimates with the true values]}, on drawings that
+            the judge was not trained on.
+        spreads: {"style species": [standard deviation of each parameter's estimates]}, on the same drawings. Estimates
+            of a parameter that is hard to read vary less than its true values.
     """
 
     def __init__(self, description: dict[str, Any]):
@@ -78,7 +79,7 @@ class Judge(nn.Module):
         self.head = nn.Linear(HIDDEN, sum(self.sizes))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Images [N, 3, H, W] in about [-1, 1] -> logits of styles and species, and parameters, each [N, ...]."""
+        """Map images [N, 3, H, W] in about [-1, 1] to logits of styles and species, and parameters, each [N, ...]."""
         if images.shape[-2:] != (SIZE, SIZE):
             images = resized(images, (SIZE, SIZE))
         x = self.stem(images)
@@ -89,26 +90,26 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def read(self, images: Tensor, batch: int = 64) -> Reading:
-        """What is seen in images [N, 3, H, W] in about [-1, 1] (clamped here, as a picture file would)."""
+        """Return the estimates for images [N, 3, H, W] in about [-1, 1], clamped as in a picture file."""
         device = self.head.weight.device
         parts = [self(part.clamp(-1, 1).to(device)) for part in images.split(batch)]
         styles, species, parameters = (torch.cat(column).float().cpu() for column in zip(*parts, strict=True))
         return Reading(styles.softmax(1), species.softmax(1), parameters)
 
     def measures(self, target: str) -> Callable[[Tensor, Tensor, dict[str, str]], dict[str, float]]:
-        """`judge_measures` for a target text, as `evaluate` takes it."""
+        """Return `judge_measures` for a target text, as a function that `evaluate` takes as `extra`."""
         return partial(judge_measures, self, target)
 
     def meaning(self, phrase: str) -> tuple[str, str] | None:
-        """("style" or "species", name) of a phrase, or None if it is of neither."""
+        """Return ("style" or "species", name) for a phrase, or None if the judge does not know the phrase."""
         return self.words.get(phrase.strip().lower())
 
     def readable_parameters(self, style: str, species: str) -> list[int]:
-        """Indices of the parameters that can be told from drawings of that kind."""
+        """Return the indices of the parameters that the judge can read from drawings of a style and species."""
         return [i for i, r in enumerate(self.readable.get(f"{style} {species}", ())) if r >= READABLE]
 
     def in_proportion(self, parameters: Tensor, style: str, species: str) -> Tensor:
-        """Readings [N, parameters] of pictures of that kind, by how much those of true drawings vary."""
+        """Divide estimates [N, parameters] by their standard deviation on drawings of the same style and species."""
         spread = self.spreads.get(f"{style} {species}")
         return parameters if spread is None else parameters / torch.tensor(spread)
 
@@ -116,7 +117,17 @@ class Judge(nn.Module):
 def judge_measures(
     judge: Judge, target: str, before: Tensor, after: Tensor, left_out: dict[str, str]
 ) -> dict[str, float]:
-    """How many are what was asked for, and what is left of each face. Images [N, 3, R, R] of the same latents."""
+    """Measure how many images show the target, and how much of each original face is kept.
+
+    Args:
+        judge: the judge.
+        target: text of the target, one of `judge.words`.
+        before, after: images [N, 3, R, R] of the same latents, before and after the adaptation.
+        left_out: {measure: reason}, to which a reason is added if the judge does not know the target.
+
+    Returns:
+        {measure: value}; empty if the judge does not know the target.
+    """
     meaning = judge.meaning(target)
     if meaning is None:
         left_out["target rate"] = f"the judge knows no {target!r}; it knows {', '.join(sorted(judge.words))}"
@@ -160,10 +171,10 @@ def _rate(probabilities: Tensor, index: int) -> float:
 
 
 def load_judge(path: str | os.PathLike[str] = demo.JUDGE, device: str | torch.device = "cpu") -> Judge:
-    """The judge that comes along, or one that was trained by tools/demo_world/train_judge.py.
+    """Load the included judge, or one that tools/demo_world/train_judge.py trained.
 
     Raises:
-        NadaError: the file is not that of a judge.
+        NadaError: the file does not hold a judge.
     """
     description, tensors = read_own_file(path, KEY, VERSION, "judge", SHAPE, MAX_BYTES)
     judge = Judge(description)
@@ -171,12 +182,17 @@ def load_judge(path: str | os.PathLike[str] = demo.JUDGE, device: str | torch.de
         judge.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise NadaError(f"{path} cannot be read as a judge: {reason}; leave it out for the one on board") from error
+        raise NadaError(f"{path} cannot be read as a judge: {reason}; leave it out for the included judge") from error
     return judge.eval().requires_grad_(False).to(device)
 
 
 def judge_for(generator: Generator, device: str | torch.device = "cpu") -> Judge | None:
-    """The judge that comes along, for generators of the demo world; None for others, which it does not know."""
+    """Return the included judge for a generator of the demo world, or None for any other generator.
+
+    Args:
+        generator: generator whose images are to be measured.
+        device: device to load the judge to.
+    """
     source = generator.metadata.get("source")
     known = isinstance(source, dict) and source.get("format") == demo.WORLD
     return load_judge(device=device) if known else None

@@ -1,7 +1,7 @@
 """Pivotal tuning (Roich et al., arXiv 2106.05744) as a style: train the generator to show a photo at its code.
 
-The code from projection or an encoder is fixed; the weights are trained until its image is the photo. The difference of
-the weights to the base is a style, which can be added to any adaptation of that base: the likeness plus the look.
+The code from projection or an encoder is fixed; the weights are trained until the code's image is the photo. The change
+of the weights is a style. Added to any adaptation of the same base, it gives the photo's likeness in the adapted look.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class TuneStep:
     iteration: int
     """Number of iterations done, from 1."""
     loss: Tensor
-    """The weighted sum of `losses`, which is minimized, mean over the photos; [] on the device."""
+    """The minimized loss: the weighted sum of `losses`, mean over the photos; [] on the device."""
     losses: dict[str, Tensor]
     """Each loss before its weight, mean over the photos; [] on the device."""
     seconds: float
@@ -94,9 +94,9 @@ def tune(
 
     Args:
         generator: the base, for which the codes were found; it is not changed.
-        ws: [N, num_ws, w_dim], the codes of the photos, on its device.
-        photos: [N, 3, H, W] in [-1, 1], aligned squares of the generator's size, on its device.
-        config: number of iterations, weights and step size; None for the defaults.
+        ws: [N, num_ws, w_dim], the codes of the photos, on the generator's device.
+        photos: [N, 3, H, W] in [-1, 1], aligned squares of the generator's size, on the generator's device.
+        config: settings; None for the defaults.
         clip: CLIP models whose features are compared too, on the same device.
 
     Returns:
@@ -132,13 +132,13 @@ class Tuning(PhotoLoop[TuneStep]):
         self.layers = tuple(name for name, layer in generator.layers.items() if layer.kind not in kinds)
         self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, seeded(config.seed))
         self.leaves = self.trainable.leaves
-        fused = generator.device.type == "cpu" or None  # a fifth of the time there, measured
+        fused = generator.device.type == "cpu" or None  # on a CPU, a fused step takes a fifth of the time (measured)
         self.optimizer = torch.optim.Adam(
             self.leaves.values(), lr=config.effective_learning_rate(generator), fused=fused
         )
 
     def spare_memory(self) -> bool:
-        """Halve the chunk size, or else recompute the network's blocks (see `Synthesis`); False if neither is left."""
+        """Halve the chunk size, or else switch on gradient checkpointing; return False if both are exhausted."""
         if super().spare_memory():
             return True
         recomputed, self.trained.synthesis.recompute = self.trained.synthesis.recompute, True
@@ -167,7 +167,7 @@ class Tuning(PhotoLoop[TuneStep]):
         return TuneStep(self.iteration, loss, losses, seconds, self.trained)
 
     def restore(self, state: PhotoState) -> None:
-        """Resume from the state of an equal tuning; see `PhotoLoop.restore`."""
+        """Resume from the state of a tuning of the same photos, settings and models; see `PhotoLoop.restore`."""
         super().restore(state)
         self.trainable.push()
 

@@ -11,12 +11,12 @@ from PIL import ImageFont
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 FONT_SIZE = 16
-# Fonts of Windows, macOS and Linux that have more letters than Pillow's own, which has those of ASCII only.
+# Fonts of Windows, macOS and Linux that have more letters than Pillow's own font, which has only ASCII.
 SYSTEM_FONTS: tuple[str, ...] = (
     *("msyh.ttc", "PingFang.ttc", "STHeiti Light.ttc", "NotoSansCJK-Regular.ttc", "wqy-microhei.ttc"),
     *("arial.ttf", "Arial Unicode.ttf", "DejaVuSans.ttf"),
 )
-NO_LETTER = "\uffff"  # never assigned, so that a font draws it as any letter that it lacks
+NO_LETTER = "\uffff"  # no character has this code: a font draws it like every letter that is missing in the font
 
 log = logging.getLogger(__name__)
 

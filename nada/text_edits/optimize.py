@@ -1,6 +1,7 @@
 """StyleCLIP's latent optimization (Patashnik et al., arXiv 2103.17249, section 4): optimize codes, not the generator.
 
-A baseline of StyleGAN-NADA's: it finds images that the generator can already make, and none outside its domain.
+A baseline in the paper of StyleGAN-NADA. It finds only images that the generator can already make, none outside the
+generator's domain.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class OptimizeConfig(EditConfig):
             raise UsageError("learning_rate is 0; nothing would be found. Use a positive value; StyleCLIP's is 0.1")
 
     def scheduled_learning_rate(self, iteration: int) -> float:
-        """Learning rate after `iteration` steps: it rises linearly, and falls along a cosine at the end."""
+        """Return the learning rate after `iteration` steps: it rises linearly, and falls along a cosine at the end."""
         done = iteration / self.iterations
         fall = 0.5 - 0.5 * cos(pi * min(1.0, (1 - done) / RAMP_DOWN))
         return self.learning_rate * fall * min(1.0, done / RAMP_UP)
@@ -59,9 +60,9 @@ class OptimizeStep:
     iteration: int
     """Number of steps done, from 1."""
     loss: Tensor
-    """The minimized sum, mean over the images; [] on the device."""
+    """The minimized loss: "clip" plus the weighted "l2", mean over the images; [] on the device."""
     losses: dict[str, Tensor]
-    """Losses: "clip", summed over the CLIP models, and "l2", unweighted; [] on the device."""
+    """Each loss: "clip", summed over the CLIP models, and "l2" before its weight; [] on the device."""
     seconds: float
     """Time since the end of the previous step."""
     ws: Tensor
@@ -108,7 +109,7 @@ class Optimization(TrainingLoop[OptimizeStep]):
         self.optimizer = torch.optim.Adam([self.codes], lr=config.learning_rate)
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
-        """Take one step of Adam on the codes; returns the losses and their minimized sum."""
+        """Take one step of Adam on the codes; return the losses and their weighted sum."""
         losses = self.objective.losses(self.start, self.codes, norm=False)
         losses["l2"] = (self.codes - self.start).square().sum(dim=(1, 2)).mean()
         total = losses["clip"] + self.config.l2_weight * losses["l2"]
@@ -122,5 +123,5 @@ class Optimization(TrainingLoop[OptimizeStep]):
         return OptimizeStep(self.iteration, loss, losses, seconds, self.codes.detach().clone())
 
     def recipe(self) -> dict[str, Any]:
-        """Everything needed to repeat the optimization except the initial codes, JSON-serializable."""
+        """Return all that is needed to repeat the optimization except the initial codes, JSON-serializable."""
         return self.objective.recipe(self.iteration)

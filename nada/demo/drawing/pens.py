@@ -1,6 +1,6 @@
 """Signed distances, lines and colors.
 
-Coordinates and distances are [N, H, W], colors [N, 3, H, W] or broadcastable to that, numbers of one drawing [N, 1, 1].
+Coordinates and distances are [N, H, W], colors [N, 3, H, W] or broadcastable to that, numbers per drawing [N, 1, 1].
 A picture spans -1..1 in both directions, y points down. A distance is negative inside a shape.
 """
 
@@ -31,7 +31,7 @@ def box(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float, corner: fl
 
 
 def segment(x: Tensor, y: Tensor, ax: Number, ay: Number, bx: Number, by: Number) -> Tensor:
-    """Distance to the line from (ax, ay) to (bx, by)."""
+    """Distance to the line segment from (ax, ay) to (bx, by)."""
     ux, uy = bx - ax, by - ay
     px, py = x - ax, y - ay
     t = ((px * ux + py * uy) / (ux * ux + uy * uy)).clamp(0, 1)
@@ -47,7 +47,7 @@ def arc(x: Tensor, y: Tensor, half: Number, bend: Number) -> Tensor:
 def leaf(
     x: Tensor, y: Tensor, base: Sequence[Tensor], tip: Sequence[Tensor], width: Number, point: Number
 ) -> tuple[Tensor, ...]:
-    """Distance to a leaf from `base` to `tip`, and places in it: along 0..1 from base to tip, across -1..1.
+    """Distance to a leaf from `base` to `tip`, and coordinates in the leaf: 0..1 from base to tip, -1..1 across.
 
     `width` is half the width at the base; `point` makes the tip round (0) or pointed (1).
     """
@@ -80,7 +80,7 @@ def fill(distance: Tensor, softness: Tensor | float) -> Tensor:
 
 
 def stroke(distance: Tensor, width: Tensor | float) -> Tensor:
-    """Coverage 0..1 of a soft line of about twice `width` around distance 0."""
+    """Coverage 0..1 of a soft line where `distance` is 0, about twice `width` wide."""
     return torch.exp(-(distance / width).square())
 
 
