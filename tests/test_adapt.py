@@ -190,7 +190,7 @@ def test_wrong_numbers_are_refused(changes, words):
 
 
 def test_what_does_not_fit_is_refused_before_training(small, clip):
-    with pytest.raises(UsageError, match="has 7 to choose from"):
+    with pytest.raises(UsageError, match="has 7 layers to choose from"):
         adapt(small, clip, config(layers=9))
     with pytest.raises(UsageError, match="tokens long"):
         adapt(small, clip, config(target="very " * 60))

@@ -140,7 +140,7 @@ def test_convert_and_inspect(base, tmp_path, capsys, small):
     ("arguments", "code", "words"),
     [
         (["--batch", "0"], 2, "batch is 0"),
-        (["--layers", "9"], 2, "3 to choose from"),
+        (["--layers", "9"], 2, "3 layers to choose from"),
         (["--layers", "most"], 2, "'auto', 'all' or a number"),
         (["--source", "photo", "--target", " "], 2, "--target is missing"),
         (["--source", "photo", "--target", "far too " * 30], 2, "tokens long"),
