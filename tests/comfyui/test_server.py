@@ -43,8 +43,9 @@ def quickstart(server):
 
 
 def test_loads_and_serves_its_files(server):
-    assert "IMPORT FAILED" not in server.log_text()
-    assert "Traceback" not in server.log_text()
+    start = server.log_text().partition("got prompt")[0]  # prompts of other tests fail on purpose
+    assert "IMPORT FAILED" not in start
+    assert "Traceback" not in start
     assert PACK in server.get("/workflow_templates")
     assert server.bytes(f"/api/workflow_templates/{PACK}/{quote(TEMPLATES['quickstart'])}.jpg")
     for path in (f"/extensions/{PACK}/docs/{ADAPT}.md", FILMSTRIP):
