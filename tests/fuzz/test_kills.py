@@ -31,7 +31,7 @@ def test_killed_work_leaves_nothing_half_and_can_be_completed():
 
 DIRECT = """
 @contextlib.contextmanager
-def direct(path):
+def direct(path, new=False):
     yield Path(path)
 nada.checkpoint.exporting.atomic_path = direct
 """

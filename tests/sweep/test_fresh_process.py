@@ -24,7 +24,7 @@ def failing(monkeypatch, fails):
     monkeypatch.setattr(Adaptation, "train_step", train_step)
 
 
-OPTIONS = ("sweep", "--target", "sketch", "glass", "--source", "photo", "--iterations", 4, "--batch", 2, "--out", "s")
+OPTIONS = ("sweep", "--target", "sketch", "glass", "--source", "photo", "--iterations", 4, "--out", "s")
 
 
 def test_the_rest_trains_in_a_fresh_process(nada, monkeypatch):
