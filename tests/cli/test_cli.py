@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.checkpoint_files import nvidia_bytes, rosinality_checkpoint, small_generator, torch_bytes
+from helpers.ctrl_c import press_ctrl_c
 from helpers.models import QUICK
 from PIL import Image
 
@@ -205,14 +206,7 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_old_file(adapt, tmp_path, capsy
 
 
 def test_ctrl_c_finishes_the_step_and_says_where_it_was_kept(adapt, tmp_path, monkeypatch, capsys):
-    train_step = Adaptation.train_step
-
-    def pressed(run):
-        if run.iteration == 2:
-            signal.raise_signal(signal.SIGINT)
-        return train_step(run)
-
-    monkeypatch.setattr(Adaptation, "train_step", pressed)
+    press_ctrl_c(monkeypatch, Adaptation, 2)
     assert adapt() == 130
     expect_kept(tmp_path / "run", capsys.readouterr().out, done=3)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.ctrl_c import press_ctrl_c
 from PIL import Image, ImageChops
 from safetensors.torch import load_file
 
@@ -147,14 +147,7 @@ def test_mistakes_of_a_direction_get_a_sentence_and_leave_no_folder(direction, t
 def test_ctrl_c_keeps_what_was_trained(command, tmp_path, capsys, monkeypatch):
     from nada.text_edits.mapper_training import MapperTraining
 
-    step = MapperTraining.train_step
-
-    def interrupted(run):
-        if run.iteration == 2:
-            signal.raise_signal(signal.SIGINT)
-        return step(run)
-
-    monkeypatch.setattr(MapperTraining, "train_step", interrupted)
+    press_ctrl_c(monkeypatch, MapperTraining, 2)
     assert command("mapper") == 130
     assert "interrupted: saved the state after 3 iterations" in capsys.readouterr().out
     kept = load_mapper(tmp_path / "run" / "a_pig_mapper.safetensors")

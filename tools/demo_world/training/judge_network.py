@@ -11,24 +11,11 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from nada.demo.network import Stage
+
 KEY = "judge"  # of its description in the file's metadata
-SIZE, WIDTHS, HIDDEN, GROUPS = 128, (24, 48, 80, 112, 128), 192, 8
+SIZE, WIDTHS, HIDDEN = 128, (24, 48, 80, 112, 128), 192
 NONE = "none of these"
-
-
-class Stage(nn.Module):
-    """Half the resolution, more channels, and one residual convolution."""
-
-    def __init__(self, narrow: int, wide: int):
-        super().__init__()
-        self.norms = nn.ModuleList((nn.GroupNorm(GROUPS, narrow), nn.GroupNorm(GROUPS, wide)))
-        self.down = nn.Conv2d(narrow, wide, 3, stride=2, padding=1)
-        self.conv = nn.Conv2d(wide, wide, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, narrow, H, W] -> [N, wide, H / 2, W / 2]."""
-        x = self.down(F.silu(self.norms[0](x)))
-        return x + self.conv(F.silu(self.norms[1](x)))
 
 
 class OpenJudge(nn.Module):
