@@ -187,7 +187,12 @@ class Remote:
 def absolute(jobs: Sequence[Job]) -> list[Job]:
     """Make the paths in jobs absolute, so that they are valid from any folder."""
     path = lambda name: str(Path(name).absolute()) if Path(name).exists() else name
-    return [replace(job, generator=path(job.generator), clip=path(job.clip)) for job in jobs]
+    return [
+        replace(
+            job, generator=path(job.generator), clip=path(job.clip), style_images=tuple(map(path, job.style_images))
+        )
+        for job in jobs
+    ]
 
 
 def _share(ray: ModuleType, job: Job, load: LoadGenerator, device: torch.device, together: int) -> float:

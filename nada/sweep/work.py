@@ -24,7 +24,7 @@ from ..runs.snapshots import evenly
 from ..styles.files import load_style
 from ..styles.style import Style, apply_style
 from ..training.lock_step import FrozenSide
-from .jobs import Job, Models
+from .jobs import Job, Models, job_id
 from .plan import GENERATOR, NONE
 from .state import DONE, Orders, forget_failure, is_measured, record_failure, save_measures, status, style_file
 
@@ -177,9 +177,15 @@ class Worker:
         folder.prepare()
         moments = {*evenly(job.config.iterations, self.orders.snapshots), *self.orders.rungs}
         notes: dict[str, Any] = {"generator": job.generator, "clip": job.clip, "device": str(self.models.device)}
-        notes |= {"style_images": [], "snapshot_every": None}
+        notes |= {"style_images": list(job.style_images), "snapshot_every": None}
         generator, clip = self.models.generator(job.generator), self.models.clip(job.clip)
-        return KeptRun(folder, generator, clip, job.config, moments=moments, notes=notes)
+        images, digest = self.models.style_images(job.style_images, generator.config.resolution)
+        if job_id(self.models.fingerprint(job.generator), clip, job.config, digest) != job.id:
+            raise NadaError(
+                "its generator, CLIP models or style images are not those that the sweep began with; run the same "
+                "command again to train with those of now"
+            )
+        return KeptRun(folder, generator, clip, job.config, images, moments, notes)
 
     def _finish(self, job: Job, kept: KeptRun, iteration: int) -> None:
         """Measure a job, and save its results if it has reached its end; the record is written last."""
