@@ -11,6 +11,7 @@ from filelock import Timeout
 from PIL import Image
 
 from nada.adapt import Adaptation
+from nada.measure import evaluate as measured
 from nada.runs.folder import RunFolder
 from nada.styles.files import load_style
 from nada.sweep.work import Worker
@@ -159,6 +160,33 @@ def test_ctrl_c_finishes_the_step_and_leaves_all_to_resume(nada, monkeypatch, tm
             load_style(p / f"photo_to_{key[0]}.style.safetensors") for p in (path, folders(tmp_path / "s")[key])
         )
         assert all(torch.equal(delta, other.deltas[name]) for name, delta in one.deltas.items())
+
+
+def test_ctrl_c_ends_a_measurement_which_is_made_again(nada, trained, monkeypatch, tmp_path):
+    (tmp_path / "s.yaml").write_text("evaluate: {count: 64, seeds: 5, batch: 2}")
+    options = ("sweep", "s.yaml", *SHORT, "--target", "sketch", "glass", "--seed", 0, 1)
+    nada(*options, "--out", "whole")
+    trained.clear()
+    made, generate = [], measured.generate
+
+    def pressed(*args, progress, **others):
+        def counted(images):
+            made.append(images)
+            if len(made) == 3:
+                signal.raise_signal(signal.SIGINT)
+            progress(images)
+
+        return generate(*args, **others, progress=counted)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measured, "generate", pressed)
+        code, result, _ = nada(*options, "--out", "s")
+    assert (code, result["interrupted"], result["jobs"]) == (130, True, {"begun": 2, "pending": 2})
+    assert (len(made), len(trained)) == (3, 6), "no other job is trained or measured"
+    assert nada(*options, "--out", "s")[1]["jobs"] == {"done": 4}
+    assert len(trained) == 12, "only the measurement is repeated"
+    rows = [json.loads((tmp_path / name / "results.json").read_text())["jobs"] for name in ("whole", "s")]
+    assert [row["measures"] for row in rows[0]] == [row["measures"] for row in rows[1]]
 
 
 def test_jobs_that_find_no_memory_together_train_alone(nada, monkeypatch):
