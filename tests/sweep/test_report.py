@@ -49,9 +49,14 @@ def test_an_id_is_everything_that_determines_the_result_and_nothing_else(jobs, t
 
 
 def test_an_id_holds_what_the_style_images_show_and_not_where_they_are(jobs, tmp_path):
-    for name, color in (("a/1.png", "red"), ("a/2.png", "blue"), ("b/x.png", "red"), ("b/y.png", "blue")):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        Image.new("RGB", (20, 16), color).save(tmp_path / name)
+    for folder, names, colors in (
+        ("a", "12", ("red", "blue")),
+        ("b", "xy", ("red", "blue")),
+        ("c", "12", ("red", "tan")),
+    ):
+        (tmp_path / folder).mkdir()
+        for name, color in zip(names, colors, strict=True):
+            Image.new("RGB", (20, 16), color).save(tmp_path / folder / f"{name}.png")
     images = lambda *paths: {"target": "", "style_images": tuple(str(tmp_path / path) for path in paths)}
     same = jobs(images("a"), images("b"), images("a/1.png", "b/y.png"))
     assert len(same) == 1, "the same pictures in other files"
@@ -63,8 +68,7 @@ def test_an_id_holds_what_the_style_images_show_and_not_where_they_are(jobs, tmp
     assert first.kind == one_picture.kind == text.kind, "they can train in lock-step"
     assert first.settings["style_images"] == str(tmp_path / "a")
     assert first.command.endswith(f"--style-images {tmp_path / 'a'}")
-    Image.new("RGB", (20, 16), "green").save(tmp_path / "a" / "2.png")
-    assert jobs(images("a"))[0].id != same[0].id
+    assert jobs(images("c"))[0].id != same[0].id
     (tmp_path / "none").mkdir()
     with pytest.raises(UsageError, match=r"the job with .*none.*: there are no pictures"):
         jobs(images("none"))
