@@ -55,7 +55,7 @@ def test_an_id_holds_what_the_style_images_show_and_not_where_they_are(jobs, tmp
         ("c", "12", ("red", "tan")),
     ):
         (tmp_path / folder).mkdir()
-        for name, color in zip(names, colors, strict=True):
+        for name, color in colors.items():
             Image.new("RGB", (20, 16), color).save(tmp_path / folder / f"{name}.png")
     images = lambda *paths: {"target": "", "style_images": tuple(str(tmp_path / path) for path in paths)}
     same = jobs(images("a"), images("b"), images("a/1.png", "b/y.png"))
