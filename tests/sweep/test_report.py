@@ -49,11 +49,8 @@ def test_an_id_is_everything_that_determines_the_result_and_nothing_else(jobs, t
 
 
 def test_an_id_holds_what_the_style_images_show_and_not_where_they_are(jobs, tmp_path):
-    for folder, names, colors in (
-        ("a", "12", ("red", "blue")),
-        ("b", "xy", ("red", "blue")),
-        ("c", "12", ("red", "tan")),
-    ):
+    pictures = {"a": {"1": "red", "2": "blue"}, "b": {"x": "red", "y": "blue"}, "c": {"1": "red", "2": "tan"}}
+    for folder, colors in pictures.items():
         (tmp_path / folder).mkdir()
         for name, color in colors.items():
             Image.new("RGB", (20, 16), color).save(tmp_path / folder / f"{name}.png")
