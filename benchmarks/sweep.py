@@ -1,8 +1,8 @@
 """Measure the overhead of a sweep, and the savings of lock-step: `python benchmarks/sweep.py lock-step`, or `overhead`.
 
 lock-step: seconds of a step of K targets, together and one after the other, in turns (on a CPU, processor time), and
-the memory of each target. overhead: seconds of the engine for each job besides training it, in this process and, with
---ray, on Ray.
+the peak memory of one target and of all (on a CPU, of the whole process). overhead: seconds of the engine for each job
+besides training it, in this process and, with --ray, on Ray.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from nada import AdaptConfig, adapt
 from nada.adapt import Adaptation
 from nada.cli.shared import load_base, pick_device
 from nada.clip.loading import usual_clip
+from nada.measure.evaluate import peak_memory
 from nada.sweep.halving import Engine
 from nada.sweep.jobs import Job, Models, resolve
 from nada.sweep.local import LocalEngine
@@ -42,9 +43,13 @@ def lock_step(args: argparse.Namespace) -> dict[str, Any]:
     models = Models(load_base, pick_device(args.device))
     generator, clip = models.generator(args.generator), models.clip(args.clip or usual_clip(args.generator))
     first = AdaptConfig.for_generator(generator, "photo", TARGETS[0], batch=args.batch, iterations=10_000)
-    runs = [adapt(generator, clip, replace(first, target=target)) for target in TARGETS[: args.targets]]
-    for run in runs:
-        next(run)  # the first step is a special case, as both generators are still equal
+    runs: list[Adaptation] = []
+    for target in TARGETS[: args.targets]:
+        runs.append(adapt(generator, clip, replace(first, target=target)))
+        seconds_of(runs[-1:], None, models.device)  # a special case, as both generators are still equal
+        seconds_of(runs[-1:], None, models.device)
+        if len(runs) == 1:
+            peak_of_one = peak_memory(models.device)
     alone, together, side = [], [], FrozenSide()
     for _ in range(args.rounds):
         alone.append(seconds_of(runs, None, models.device))
@@ -55,6 +60,8 @@ def lock_step(args: argparse.Namespace) -> dict[str, Any]:
         "seconds, in lock-step": round(other, 4),
         "saved": f"{1 - other / one:.1%}",
         "MB that each target holds between its steps": round(held(runs[0]) / 1e6, 1),
+        "MB at the peak, one target": peak_of_one,
+        "MB at the peak, in lock-step": peak_memory(models.device),
     }
 
 

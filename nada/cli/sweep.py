@@ -23,7 +23,7 @@ from ..sweep.estimate import bytes_of, refuse_short_disk, seconds_of
 from ..sweep.halving import Engine, Halving, train_best
 from ..sweep.jobs import Job, Models, resolve
 from ..sweep.local import TOGETHER, LocalEngine
-from ..sweep.plan import KEEP, MAX_JOBS, METRICS, MODELS, Plan, changed, make_plan, read_sweep
+from ..sweep.plan import KEEP, MAX_JOBS, METRICS, MODELS, PICTURES, Plan, changed, make_plan, read_sweep
 from ..sweep.ranking import Ranking
 from ..sweep.ray_engine import LOCAL, Cluster, absolute, on_ray
 from ..sweep.report import Report
@@ -50,6 +50,13 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--clip", nargs="+", action="extend", metavar="SPEC", help=f"one or several specifications of {CLIP_HELP}"
+    )
+    parser.add_argument(
+        "--style-images",
+        nargs="+",
+        action="extend",
+        metavar="PATH",
+        help="pictures, or folders of pictures, in the style to adapt to, each a target of its own",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the sweep (default: nada-NAME)")
     parser.add_argument("--keep", choices=KEEP, help="file to keep of each completed job (default: style)")
@@ -130,9 +137,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def described(args: argparse.Namespace) -> dict[str, Any]:
     """Read the sweep file, and replace what the command line gives."""
     description = read_sweep(args.file) if args.file else {}
-    asked = given(args) | {name: getattr(args, name) for name in MODELS if getattr(args, name)}
+    asked = given(args) | {name: getattr(args, name) for name in (*MODELS, PICTURES) if getattr(args, name)}
     if not args.file and not asked:
-        raise UsageError("there is nothing to train; give a sweep file, or --generator and --target")
+        raise UsageError("there is nothing to train; give a sweep file first, or --generator and --target")
     halving = given(args, Ranking) | {name: value for name in ("keep_best", "at") if (value := getattr(args, name))}
     return changed(description, asked, halving, args.keep)
 

@@ -95,7 +95,7 @@ def summary(record: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     curve = [sum(weights.get(name, 0) * value for name, value in step.items()) for step in record["losses"]]
     stride = max(1, ceil(len(curve) / CURVE))
     return {
-        "settings": settings,
+        "settings": settings | {"style_images": ", ".join(images)},
         "iterations_done": recipe["iterations_done"],
         "seconds": record["seconds"],
         "loss": curve[-1] if curve else None,

@@ -11,12 +11,12 @@ from ..errors import NadaError, UsageError
 from ..files import atomic_path
 from ..runs.folder import STYLE_ENDING
 from ..runs.names import slug
+from .plan import GROUPED
 from .ranking import Ranking
 from .report import RESULTS, Row, load_rows
 from .state import DONE
 
 ENDING = ".safetensors"
-COMPARED = ("generator", "source", "target")  # settings by which jobs are grouped for comparison
 
 
 def copy_best(root: Path, out: Path, ranking: Ranking, per_group: int = 1) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def copy_best(root: Path, out: Path, ranking: Ranking, per_group: int = 1) -> li
         raise UsageError(
             f"the jobs in {root} were not measured; add `evaluate: {{count: 200}}` to the sweep file, and run it again"
         )
-    texts = {place: str([row["settings"].get(name) for name in COMPARED]) for place, row in rows.items()}
+    texts = {place: str([row["settings"].get(name) for name in GROUPED]) for place, row in rows.items()}
     best = ranking.best(measured, texts, lambda found: per_group)
     return [_copied(root, out, rows[place]) for place in best]
 

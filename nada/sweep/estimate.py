@@ -35,7 +35,8 @@ class Step:
 def measure_step(job: Job, models: Models) -> Step:
     """Measure the time and the peak memory of a training step of a job."""
     generator, clip, device = models.generator(job.generator), models.clip(job.clip), models.device
-    run = adapt(generator, clip, replace(job.config, iterations=TIMED))
+    images, _ = models.style_images(job.style_images, generator.config.resolution)
+    run = adapt(generator, clip, replace(job.config, iterations=TIMED), images)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     steps = list(run)
@@ -44,7 +45,7 @@ def measure_step(job: Job, models: Models) -> Step:
 
 
 def step_kind(job: Job) -> str:
-    """Key that is equal for jobs whose steps take the same time: texts, seed and length do not count."""
+    """Key that is equal for jobs whose steps take the same time: texts, images, seed and length do not count."""
     settings = asdict(job.config) | {"source": "", "target": "", "seed": 0, "iterations": 0}
     return json.dumps([job.generator, job.clip, settings], sort_keys=True)
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ..errors import UsageError
 from .jobs import Job
+from .plan import GROUPED
 from .ranking import Ranking
 from .report import measures_of
 from .state import DONE, STOPPED, Orders, is_measured, load_measures, status
@@ -104,7 +105,7 @@ def train_best(jobs: Sequence[Job], engine: Engine, orders: Orders, halving: Hal
             return
         measured = [job for job in field if is_measured(orders, job, rung)]  # unmeasured jobs have failed
         found = {job.id: measures_of(load_measures(orders.folder(job), rung)) for job in measured}
-        texts = {job.id: f"{job.generator}\n{job.config.source}\n{job.config.target}" for job in measured}
+        texts = {job.id: str([job.settings[name] for name in GROUPED]) for job in measured}
         best = halving.ranking.best(found, texts, lambda count: ceil(halving.share * count))
         stopped = [job for job in measured if job.id not in best]
         log.info("after %d steps, %d of %d jobs continue", rung, len(best), len(measured))

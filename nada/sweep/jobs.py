@@ -8,28 +8,40 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..clip import ClipEnsemble
 from ..clip.loading import load_clip, usual_clip
 from ..errors import UsageError
 from ..generators import Generator
 from ..measure.demo_judge import Judge, judge_for
+from ..pictures.reading import load_pictures
 from ..runs.names import result_name
+from ..runs.results import command
 from ..training.config import AdaptConfig
 from ..training.state import FREE
-from .plan import Combination
+from .plan import PICTURES, Combination
 
 JOBS = "jobs"  # subfolder of a sweep, with a folder for each job
-LOADED = 4  # number of generators, and of sets of CLIP models, that stay loaded
+LOADED = 4  # number of generators, of sets of CLIP models, and of sets of style images, that stay loaded
 SHORT, SLUG = 12, 40  # number of characters of the id and of the texts in a folder's name
 LoadGenerator = Callable[[str], Generator]
 
 
+class StyleImages(NamedTuple):
+    """Style images of a target; None and "" for a target text alone."""
+
+    images: Tensor | None
+    """[N, 3, R, R] in [-1, 1], R the resolution of the generator."""
+    digest: str
+    """SHA-256 of the images."""
+
+
 class Models:
-    """Generators and CLIP models by name, loaded once and kept on the device.
+    """Generators, CLIP models and style images by name, loaded once and kept on the device.
 
     Args:
         load: loads a generator by file or name; a module-level function, so that it can be sent to other processes.
@@ -41,6 +53,7 @@ class Models:
         self.generator = lru_cache(LOADED)(self._generator)
         self.clip = lru_cache(LOADED)(self._clip)
         self.judge = lru_cache(LOADED)(self._judge)
+        self.style_images = lru_cache(LOADED)(self._style_images)
         self.fingerprint = lru_cache(None)(self._fingerprint)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -57,6 +70,12 @@ class Models:
 
     def _fingerprint(self, name: str) -> str:
         return self.generator(name).fingerprint()
+
+    def _style_images(self, paths: tuple[str, ...], side: int) -> StyleImages:
+        if not paths:
+            return StyleImages(None, "")
+        images = load_pictures([Path(path) for path in paths], side)
+        return StyleImages(images.to(self.device), hashlib.sha256(images.numpy().tobytes()).hexdigest())
 
 
 class LoadedModels(Models):
@@ -82,6 +101,8 @@ class Job:
     clip: str
     """Specification of the CLIP models, as the user gave it."""
     config: AdaptConfig
+    style_images: tuple[str, ...] = ()
+    """Pictures, and folders of pictures, in the style to adapt to."""
 
     @property
     def folder_name(self) -> str:
@@ -90,13 +111,22 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """Key that is equal for jobs that differ only in their texts, which can train in lock-step."""
+        """Key that is equal for jobs that differ only in their texts and images, which can train in lock-step."""
         settings = asdict(self.config) | {"source": "", "target": ""}
         return json.dumps([self.generator, self.clip, settings], sort_keys=True)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings by name."""
+        """All settings by name; the paths of the style images as one text."""
+        return self._trained | {PICTURES: ", ".join(self.style_images)}
+
+    @property
+    def command(self) -> str:
+        """The command line that trains this job alone."""
+        return command(self._trained, self.style_images)
+
+    @property
+    def _trained(self) -> dict[str, Any]:
         return {"generator": self.generator, "clip": self.clip, **asdict(self.config)}
 
     def folder(self, root: Path) -> Path:
@@ -108,13 +138,15 @@ def resolve(combinations: Sequence[Combination], models: Models) -> list[Job]:
     """Resolve combinations of settings to jobs, in order; equivalent combinations become one job.
 
     Raises:
-        UsageError: the settings of a combination do not fit its generator; the message names the combination.
+        UsageError: the settings of a combination do not fit its generator, or its style images cannot be read; the
+            message names the combination.
         NadaError: a model cannot be loaded.
     """
     jobs: dict[str, Job] = {}
+    digest = lru_cache(None)(lambda paths, side: models.style_images(paths, side).digest)  # for all seeds
     for settings in combinations:
         try:
-            job = _resolved(settings, models)
+            job = _resolved(settings, models, digest)
         except UsageError as error:
             told = ", ".join(f"{name} {value!r}" for name, value in settings.items())
             raise UsageError(f"the job with {told}: {error}") from error
@@ -122,23 +154,32 @@ def resolve(combinations: Sequence[Combination], models: Models) -> list[Job]:
     return list(jobs.values())
 
 
-def _resolved(combination: Combination, models: Models) -> Job:
-    """Turn a combination of settings into a job, and check that it fits its generator."""
+def _resolved(combination: Combination, models: Models, digest: Callable[[tuple[str, ...], int], str]) -> Job:
+    """Turn a combination of settings into a job, and check that it fits its generator.
+
+    Args:
+        combination: the settings.
+        models: the models.
+        digest: returns the digest of style images of a size, by their paths.
+    """
     settings = dict(combination)
     name = settings.pop("generator", None)
     if not name:
         raise UsageError("generator is missing; give a StyleGAN2 file, or 'demo'")
     clip = settings.pop("clip", None) or usual_clip(name)
+    pictures = settings.pop(PICTURES, ())
     generator = models.generator(name)
-    config = AdaptConfig.for_generator(generator, **{"source": "", **settings})
+    texts = {"source": "", "target": ""}
+    config = AdaptConfig.for_generator(generator, **{**texts, **settings}, style_images=bool(pictures))
     config.layer_count(generator), config.trained_layers(generator)  # refuse settings that do not fit, before training
-    if not config.target.strip():
-        raise UsageError("the target text is empty; write a word or a phrase")
-    return Job(job_id(models.fingerprint(name), models.clip(clip), config), name, clip, config)
+    if not (config.target.strip() or pictures):
+        raise UsageError("the target text is empty; write a word or a phrase, or give style images")
+    key = job_id(models.fingerprint(name), models.clip(clip), config, digest(pictures, generator.config.resolution))
+    return Job(key, name, clip, config, pictures)
 
 
-def job_id(fingerprint: str, clip: ClipEnsemble, config: AdaptConfig) -> str:
-    """Hash of a resolved configuration: base generator, CLIP models, settings and length."""
+def job_id(fingerprint: str, clip: ClipEnsemble, config: AdaptConfig, digest: str = "") -> str:
+    """Hash of a resolved configuration: base generator, CLIP models, settings, length, and `StyleImages.digest`."""
     settings = {name: value for name, value in asdict(config).items() if name not in FREE}
-    description = [settings, config.iterations, fingerprint, clip.describe()]
+    description = [settings, config.iterations, fingerprint, clip.describe(), *([digest] if digest else [])]
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

@@ -22,7 +22,11 @@ from .ranking import Ranking
 log = logging.getLogger(__name__)
 
 MODELS = ("generator", "clip")
+PICTURES = "style_images"
 SETTINGS = settings_of(AdaptConfig)
+NAMES = (*SETTINGS, *MODELS, PICTURES)
+AIMS = ("target", PICTURES)  # settings that say what to adapt to; a job needs one of them
+GROUPED = ("generator", "source", *AIMS)  # settings by which jobs are grouped for comparison
 PARTS = ("name", "base", "grid", "pairs", "exclude", "evaluate", "halving", "keep")
 HALVING = ("keep_best", "at", *settings_of(Ranking))
 STYLE, GENERATOR, NONE = KEEP = ("style", "generator", "none")  # files to keep of a finished job
@@ -30,7 +34,7 @@ METRICS = ("quality", "diversity", "target rate")  # default columns of the page
 COMPARED = 100  # number of images for comparisons, if the sweep does not say how to measure
 MAX_BYTES, MAX_JOBS = 4 << 20, 100_000
 Combination = dict[str, Any]
-"""{name: value} of settings of `AdaptConfig`, and of "generator" and "clip"."""
+"""{name: value} of settings of `AdaptConfig`, of "generator" and "clip", and of "style_images", a tuple of paths."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Pl
         default_name: name of the sweep if the description has none.
 
     Raises:
-        UsageError: a name is unknown, a value does not fit, or no combination has a target.
+        UsageError: a name is unknown, a value does not fit, or a combination has no target.
     """
     _known(description, PARTS, "the sweep")
     base = _settings(description.get("base"), "base")
@@ -103,8 +107,10 @@ def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Pl
     pairs = [_settings(pair, "a pair") for pair in _list(description.get("pairs"), "pairs")]
     exclude = [_settings(rule, "an entry of exclude") for rule in _list(description.get("exclude"), "exclude")]
     found = list(_combined(base, grid, pairs))
-    if lacking := next((settings for settings in found if "target" not in settings), None):
-        raise UsageError(f"a job has no target: {lacking}; give it one in base, grid or its pair")
+    if lacking := next((settings for settings in found if not any(settings.get(aim) for aim in AIMS)), None):
+        raise UsageError(
+            f"a job has no target: {lacking}; give it a target text or style_images, in base, grid or its pair"
+        )
     for rule in exclude:
         kept = [settings for settings in found if not rule.items() <= _full(settings).items()]
         if len(kept) == len(found):
@@ -123,6 +129,11 @@ def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Pl
     for name, value in (halving or {}).items():
         _single(f"halving.{name}", None if name == "at" and isinstance(value, list) else value)
     evaluation = _evaluation(description.get("evaluate", {"count": COMPARED, "seeds": 1} if halving else None))
+    if evaluation and (lacking := next((settings for settings in found if not settings.get("target")), None)):
+        raise UsageError(
+            f"a job without a target text cannot be measured: {lacking}; give it a target that describes its style "
+            "images, and image_share: 1 to train towards the images alone"
+        )
     return Plan(title, tuple(found), evaluation, halving, _keep(description.get("keep", STYLE)))
 
 
@@ -163,7 +174,7 @@ def _combined(
     base: Combination, grid: Mapping[str, Sequence[Any]], pairs: Sequence[Combination]
 ) -> Iterator[Combination]:
     """Yield all combinations: each pair, or none, with all values of the grid."""
-    alone = "target" in grid or (not pairs and "target" in base)  # otherwise only the pairs have target texts
+    alone = any(aim in grid or (not pairs and aim in base) for aim in AIMS)  # otherwise only the pairs have targets
     count = 0
     for pair in [*([{}] if alone else []), *pairs]:
         fixed = base | pair
@@ -177,18 +188,17 @@ def _combined(
 
 def _full(settings: Combination) -> Combination:
     """Fill a combination up with defaults, which entries of `exclude` may name too."""
-    return {name: setting.default for name, setting in SETTINGS.items()} | settings
+    return {name: setting.default for name, setting in SETTINGS.items()} | {PICTURES: ()} | settings
 
 
 def _settings(value: Any, what: str) -> Combination:
     found = _mapping(value, what)
-    _known(found, (*SETTINGS, *MODELS), what)
+    _known(found, NAMES, what)
     return {name: _checked(name, part) for name, part in found.items()}
 
 
 def _axis(name: str, values: Any) -> list[Any]:
-    if name not in (*SETTINGS, *MODELS):
-        _known({name: values}, (*SETTINGS, *MODELS), "grid")
+    _known({name: values}, NAMES, "grid")
     found = [_checked(name, value) for value in _list(values, f"grid.{name}")]
     if not found:
         raise UsageError(f"grid.{name} has no values; write a list, or leave it out")
@@ -197,6 +207,8 @@ def _axis(name: str, values: Any) -> list[Any]:
 
 def _checked(name: str, value: Any) -> Any:
     """Check the value of a setting, and return it; numbers that YAML reads as texts (1e-3) become numbers."""
+    if name == PICTURES:
+        return _paths(value)
     _single(name, value)
     if name in MODELS:
         if not isinstance(value, str) or not value.strip():
@@ -207,6 +219,19 @@ def _checked(name: str, value: Any) -> Any:
     value = _number(setting, value)
     setting.check(value)
     return value
+
+
+def _paths(value: Any) -> tuple[str, ...]:
+    """Check the style images of one target, a path or a list of paths, and return them as a tuple."""
+    paths = value if isinstance(value, list) else [value]
+    for path in paths:
+        if not isinstance(path, str) or not path.strip():
+            raise UsageError(
+                f"{PICTURES} is {shortened(value)}; it must be the path of a picture or of a folder of pictures, or a "
+                "list of such paths"
+            )
+        check_text(PICTURES, path)
+    return tuple(paths)
 
 
 def _single(name: str, value: Any) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from ..errors import NadaError, UsageError
+from ..errors import NadaError, UsageError, is_out_of_memory
 from ..generators.threads import use_threads
-from .estimate import Step, measure_step
+from .estimate import measure_step, step_kind
 from .jobs import Job, LoadGenerator, Models
 from .local import groups
 from .state import Orders, record_failure
@@ -108,7 +108,7 @@ def on_ray(
     """Context with an engine on a Ray cluster, which is disconnected on exit.
 
     Args:
-        jobs: all jobs to be trained; a step of the first is measured, to see how many workers fit on a GPU.
+        jobs: all jobs to be trained; a step of each kind is measured, to see how many workers fit on a GPU.
         load: loads a generator by file or name; a function of a module that the cluster has too.
         orders: orders whose folder all hosts see under the same path.
         watch: is called when jobs are settled, and asked whether to stop.
@@ -135,7 +135,7 @@ def on_ray(
         options: dict[str, Any] = {"num_cpus": cluster.threads, "num_gpus": 0}
         room = int(resources.get("CPU", 1) // cluster.threads)
         if on_gpu:
-            options["num_gpus"] = share = _share(ray, jobs[0], load, device, together)
+            options["num_gpus"] = share = _share(ray, jobs, load, device, together)
             room = min(room, int(resources["GPU"]) * int(1 / share))
         count = cluster.workers or room
         if not 1 <= count <= room:
@@ -187,25 +187,46 @@ class Remote:
 def absolute(jobs: Sequence[Job]) -> list[Job]:
     """Make the paths in jobs absolute, so that they are valid from any folder."""
     path = lambda name: str(Path(name).absolute()) if Path(name).exists() else name
-    return [replace(job, generator=path(job.generator), clip=path(job.clip)) for job in jobs]
+    return [
+        replace(
+            job, generator=path(job.generator), clip=path(job.clip), style_images=tuple(map(path, job.style_images))
+        )
+        for job in jobs
+    ]
 
 
-def _share(ray: ModuleType, job: Job, load: LoadGenerator, device: torch.device, together: int) -> float:
-    """Share of a GPU that a worker needs, from the measured memory of a training step."""
+def _share(ray: ModuleType, jobs: Sequence[Job], load: LoadGenerator, device: torch.device, together: int) -> float:
+    """Share of a GPU that a worker needs for any of the jobs, from the measured memory of training steps."""
+    kinds = list({step_kind(job): job for job in jobs}.values())
     probe = ray.remote(num_gpus=1, max_calls=1)(measured_on_gpu)
-    step, trained, total = ray.get(probe.remote(job, load, device))
-    needed = SPARE * (step.peak_bytes + CONTEXT + (together - 1) * OPTIMIZER * trained)
-    return min(1.0, ceil(100 * needed / total) / 100)
+    measured, total = ray.get(probe.remote(kinds, load, device))
+    needed = [SPARE * (peak + CONTEXT + (together - 1) * OPTIMIZER * trained) for peak, trained in measured]
+    return min(1.0, ceil(100 * max(needed, default=total) / total) / 100)
 
 
-def measured_on_gpu(job: Job, load: LoadGenerator, device: torch.device) -> tuple[Step, int, int]:
-    """Measure a step of a job; also returns the count of its trained numbers and the memory of the GPU in bytes."""
-    models = Models(load, device)
-    generator = models.generator(job.generator)
-    trained = sum(
-        p.numel() for name in job.config.trained_layers(generator) for p in generator.parameters_of(name).values()
-    )
-    return measure_step(job, models), trained, torch.cuda.get_device_properties(device).total_memory
+def measured_on_gpu(
+    jobs: Sequence[Job], load: LoadGenerator, device: torch.device
+) -> tuple[list[tuple[int, int]], int]:
+    """Measure a step of each job on a GPU; jobs that cannot train are left out, as they fail later with a reason.
+
+    Returns:
+        Peak memory in bytes and count of trained numbers of each job, and the memory of the GPU in bytes.
+    """
+    models, total = Models(load, device), torch.cuda.get_device_properties(device).total_memory
+    measured = []
+    for job in jobs:
+        try:
+            peak = measure_step(job, models).peak_bytes
+        except Exception as error:
+            if isinstance(error, NadaError):
+                continue
+            if not is_out_of_memory(error):
+                raise
+            peak = total
+        generator = models.generator(job.generator)
+        layers = [generator.parameters_of(name) for name in job.config.trained_layers(generator)]
+        measured.append((peak, sum(part.numel() for parts in layers for part in parts.values())))
+    return measured, total
 
 
 def _ray() -> ModuleType:

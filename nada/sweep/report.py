@@ -14,9 +14,9 @@ from ..checkpoint.metadata import NUMBER, fits, read_json_file, strict_json
 from ..files import atomic_path
 from ..pictures.page import render
 from ..runs.folder import FINISHED, PAGE, RunFolder
-from ..runs.results import command, summary
+from ..runs.results import summary
 from .jobs import JOBS, Job
-from .plan import METRICS
+from .plan import AIMS, METRICS
 from .state import DONE, FAILED, STOPPED, failure, load_measures, status
 
 RESULTS, TABLE = "results.json", "results.csv"
@@ -102,13 +102,14 @@ def load_rows(root: Path) -> list[Row]:
 
 
 def axes_of(rows: Sequence[Row]) -> list[str]:
-    """Settings in which jobs differ: the target first, then those with the most values, and the source last."""
+    """Settings in which jobs differ: the target first, then those with the most values, and what goes with it last."""
     values: dict[str, set[Any]] = {}
     for row in rows:
         for name, value in row["settings"].items():
             values.setdefault(name, set()).add(value)
     varied = [name for name, found in values.items() if len(found) > 1]
-    return sorted(varied, key=lambda name: (name != "target", name == "source", -len(values[name])))
+    first = next((aim for aim in AIMS if aim in varied), "")
+    return sorted(varied, key=lambda name: (name != first, name in ("source", *AIMS), -len(values[name])))
 
 
 def measures_of(evaluation: Mapping[str, Any]) -> dict[str, float]:
@@ -142,8 +143,7 @@ def _row(root: Path, name: str, job: Job | None) -> Row:
     planned = job.config.iterations if job else record["recipe"].get("iterations")
     iterations = planned if type(planned) is int else 0
     row: Row = {"job": name.partition("-")[0], "status": status(folder, iterations), "folder": place, "measures": {}}
-    settings = job.settings if job else {}
-    row |= {"settings": settings, "command": command(settings)}
+    row |= {"settings": job.settings if job else {}, "command": job.command if job else ""}
     if row["status"] == FAILED:
         return row | {"error": failure(folder)}
     if row["status"] in SETTLED or job is None:

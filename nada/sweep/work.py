@@ -6,7 +6,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,13 +24,14 @@ from ..runs.snapshots import evenly
 from ..styles.files import load_style
 from ..styles.style import Style, apply_style
 from ..training.lock_step import FrozenSide
-from .jobs import Job, Models
+from .jobs import Job, Models, job_id
 from .plan import GENERATOR, NONE
 from .state import DONE, Orders, forget_failure, is_measured, record_failure, save_measures, status, style_file
 
 log = logging.getLogger(__name__)
 
 LOCKS = "locks"  # subfolder of a sweep
+Running = tuple[Job, KeptRun, Iterator[AdaptStep]]
 # Errors of PyTorch after which this process cannot use the device anymore, although another process can.
 _DEVICE_LOST = re.compile(r"CUDA error|HIP error|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS_(?!ALLOC)")
 
@@ -51,6 +52,10 @@ class DeviceLost(NadaError):
         return DeviceLost, (self.job, self.reason)
 
 
+class _Stopped(Exception):
+    """The user has asked to stop."""
+
+
 @dataclass
 class Watch:
     """Callbacks (hooks) that a worker calls while it works."""
@@ -64,7 +69,7 @@ class Watch:
     settled: Callable[[Job], None] = lambda job: None
     """Called when a job is done, has failed, or waits for a comparison."""
     stop: Callable[[], bool] = lambda: False
-    """Returns whether to save all states and stop after the current step."""
+    """Returns whether to save all states and stop after the current step, or during a measurement."""
 
 
 @dataclass
@@ -87,7 +92,7 @@ class Worker:
             NadaError: a job failed, and the orders are to stop on errors.
         """
         crowded: list[Job] = []
-        with ExitStack() as locks:
+        with ExitStack() as locks, suppress(_Stopped):
             mine = [job for job in jobs if self._claimed(job, locks)]
             self._train(mine, until, crowded)
             for job in crowded:  # the memory may suffice for one job, if not for several
@@ -114,8 +119,21 @@ class Worker:
         return True
 
     def _train(self, jobs: Sequence[Job], until: int | None, crowded: list[Job]) -> None:
-        """Train jobs in lock-step; jobs for which memory is short beside others are added to `crowded`."""
-        runs: dict[str, tuple[Job, KeptRun, Iterator[AdaptStep]]] = {}
+        """Train jobs in lock-step; jobs for which memory is short beside others are added to `crowded`.
+
+        Raises:
+            _Stopped: the user has asked to stop, and all states are saved.
+        """
+        runs: dict[str, Running] = {}
+        try:
+            self._train_all(jobs, until, crowded, runs)
+        except _Stopped:
+            for _, kept, _ in runs.values():
+                kept.keep()
+            raise
+
+    def _train_all(self, jobs: Sequence[Job], until: int | None, crowded: list[Job], runs: dict[str, Running]) -> None:
+        """Train jobs as `_train` does; `runs` holds those that have begun and not ended, by the ids of their jobs."""
         side = FrozenSide() if len(jobs) > 1 else None
         for job in jobs:
             with self._failures(job, crowded if len(jobs) > 1 else None):
@@ -137,14 +155,16 @@ class Worker:
                     kept.run.start_clock()  # excludes the time of other jobs since this one's last step
                     step = next(steps)
                     self.watch.stepped(job, step.iteration, float(step.loss))
-                    if self.watch.stop():
-                        break
+                    self._check_stop()
                     continue
                 kept.keep()
                 self._finish(job, kept, goal)
             del runs[job.id], kept, steps
-        for _, kept, _ in runs.values():  # runs that the user has interrupted
-            kept.keep()
+
+    def _check_stop(self, made: int = 0) -> None:
+        """Raise `_Stopped` if the user has asked to stop; also the callback of `evaluate`, which has `made` images."""
+        if self.watch.stop():
+            raise _Stopped
 
     @contextmanager
     def _failures(self, job: Job, crowded: list[Job] | None) -> Iterator[None]:
@@ -156,6 +176,8 @@ class Worker:
         """
         try:
             yield
+        except _Stopped:
+            raise
         except Exception as error:
             no_memory = is_out_of_memory(error)
             if crowded is not None and no_memory:
@@ -177,9 +199,15 @@ class Worker:
         folder.prepare()
         moments = {*evenly(job.config.iterations, self.orders.snapshots), *self.orders.rungs}
         notes: dict[str, Any] = {"generator": job.generator, "clip": job.clip, "device": str(self.models.device)}
-        notes |= {"style_images": [], "snapshot_every": None}
+        notes |= {"style_images": list(job.style_images), "snapshot_every": None}
         generator, clip = self.models.generator(job.generator), self.models.clip(job.clip)
-        return KeptRun(folder, generator, clip, job.config, moments=moments, notes=notes)
+        images, digest = self.models.style_images(job.style_images, generator.config.resolution)
+        if job_id(self.models.fingerprint(job.generator), clip, job.config, digest) != job.id:
+            raise NadaError(
+                "its generator, CLIP models or style images are not those that the sweep began with; run the same "
+                "command again to train with those of now"
+            )
+        return KeptRun(folder, generator, clip, job.config, images, moments, notes)
 
     def _finish(self, job: Job, kept: KeptRun, iteration: int) -> None:
         """Measure a job, and save its results if it has reached its end; the record is written last."""
@@ -217,5 +245,5 @@ class Worker:
         spec, judge = evaluation.clip or job.clip, self.models.judge(job.generator)
         config = evaluation.config(job.config.target, job.config.source)
         extra = judge and judge.measures(config.target)
-        result = evaluate(apply_style(base, style), self.models.clip(spec), config, base, extra)
+        result = evaluate(apply_style(base, style), self.models.clip(spec), config, base, extra, self._check_stop)
         save_measures(self.orders.folder(job), {"clip": spec, **result}, iteration)

@@ -298,7 +298,7 @@ def _sweeps(folder: Path) -> list[bytes]:
         "name": "styles",
         "base": {"generator": "demo", "source": "photo", "learning_rate": "1e-3"},
         "grid": {"target": ["a", "b"], "seed": [0, 1]},
-        "pairs": [{"source": "dog", "target": "pig", "iterations": 20}],
+        "pairs": [{"source": "dog", "target": "pig"}, {"target": "c", "style_images": ["a", "b"], "image_share": 1}],
         "exclude": [{"target": "a", "seed": 1}],
         "evaluate": {"count": 4, "metrics": ["quality"]},
         "halving": {"keep_best": "1/3", "at": [5, 10], "metric": "quality"},

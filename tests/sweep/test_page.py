@@ -18,7 +18,7 @@ def rows(count=6):
     """Rows of targets and seeds, the last one failed."""
     found = []
     for i in range(count):
-        settings = {"generator": "demo", "target": TARGETS[i % 3], "seed": i // 3, "iterations": 3}
+        settings = {"generator": "demo", "target": TARGETS[i % 3], "seed": i // 3, "iterations": 150, "batch": 1}
         row = {"job": f"{i:012d}", "settings": settings, "status": "done", "folder": f"jobs/{i}/", "iterations_done": 3}
         row |= {
             "curve": [1.0, 0.5, None, 0.25 + i],
@@ -130,6 +130,26 @@ def test_hover_shows_before_and_a_click_how_it_trained(page):
 
 
 @pytest.mark.slow
+def test_the_list_is_one_click_away_and_opens_runs_too(page):
+    page.get_by_text("List of all runs").click()
+    assert page.url.endswith("#list")
+    page.locator("#list .open").nth(1).click()
+    assert "nada adapt --seed 1" in page.locator("#details").inner_text()
+
+
+@pytest.mark.slow
+def test_row_heads_stay_readable_beside_a_wide_grid(page):
+    """They keep their width, and their place when the grid is scrolled to the right."""
+    page.set_viewport_size({"width": 320, "height": 600})
+    head = page.locator("#grid th[scope=row]").first
+    before = head.bounding_box()
+    page.locator(".scroll").first.evaluate("box => { box.scrollLeft = 100; }")
+    after = head.bounding_box()
+    assert before["width"] > 90
+    assert after["x"] == before["x"]
+
+
+@pytest.mark.slow
 def test_failures_are_reported(page):
     assert page.locator(".card .bad").inner_text() == "no memory"
 
@@ -143,6 +163,9 @@ def test_the_list_can_be_sorted_and_filtered(page):
     page.fill("#filter", "seed 1 sketch")
     assert column(page, "target") == ["sketch"]
     assert page.locator(".card").count() == 1
+    for words, count in (("seed 1", 3), ("seed 15", 0), ("iterations 15", 0), ("batch 1 seed", 6), ("150 failed", 1)):
+        page.fill("#filter", words)
+        assert page.locator(".card").count() == count, words
     page.fill("#filter", "nothing like it")
     assert page.locator(".card").count() == 0
 

@@ -32,6 +32,25 @@ def test_pairs_stand_beside_a_grid_of_targets():
     assert [settings["target"] for settings in found] == ["a", "b", "pig"]
 
 
+def test_style_images_are_targets_too():
+    """A list is several pictures of one target; in a grid, each entry is a target of its own."""
+    found = combinations(base={"style_images": "a.png"}, grid={"seed": [0, 1]})
+    assert [settings["style_images"] for settings in found] == [("a.png",)] * 2
+    found = combinations(grid={"style_images": ["a.png", ["b.png", "c"]], "target": ["x", ""]})
+    assert [(settings["style_images"], settings["target"]) for settings in found] == [
+        (("a.png",), "x"),
+        (("a.png",), ""),
+        (("b.png", "c"), "x"),
+        (("b.png", "c"), ""),
+    ]
+    found = combinations(
+        grid={"target": ["a", "b"]},
+        pairs=[{"style_images": "c", "target": "chalk", "image_share": 1}, {"style_images": ["d"], "target": ""}],
+        exclude=[{"style_images": "d"}, {"style_images": [], "target": "b"}],
+    )
+    assert [settings["target"] for settings in found] == ["a", "chalk"]
+
+
 def test_excluded_are_jobs_that_have_all_of_a_rule(caplog):
     found = combinations(
         grid={"target": ["a", "b"], "seed": [0, 1]},
@@ -69,6 +88,12 @@ def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path):
         ({"base": {"target": "a"}, "name": "\ud800"}, "must be a text in UTF-8"),
         ({"base": {"target": "a"}, "grid": {"seed": list(range(400)), "batch": list(range(1, 400))}}, str(MAX_JOBS)),
         ({"pairs": {"target": "a"}}, "must be a list"),
+        ({"grid": {"style_images": "a.png"}}, "grid.style_images is 'a.png'; it must be a list"),
+        ({"base": {"style_images": 3}}, "style_images is 3; it must be the path"),
+        ({"grid": {"style_images": [["a.png", " "]]}}, "it must be the path"),
+        ({"base": {"style_images": ["a.png", "\ud800"]}}, "must be a text in UTF-8"),
+        ({"base": {"style_images": []}}, "give it a target text or style_images"),
+        ({"base": {"style_images": "a.png"}, "evaluate": {"count": 4}}, "cannot be measured: .* image_share: 1"),
     ],
 )
 def test_mistakes_are_explained(description, words):
@@ -108,6 +133,8 @@ def test_files_that_are_no_sweep_are_refused(tmp_path, text):
         "name: {}",
         "base: {}",
         "base: {{target: {}}}",
+        "base: {{style_images: {}}}",
+        "grid: {{target: [a], style_images: {}}}",
         "grid: {{target: [a], batch: {}}}",
         "pairs: {}",
         "exclude: {}",

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
@@ -92,15 +93,40 @@ def test_without_ray_it_says_how_to_install_it(jobs, tmp_path, monkeypatch):
         pass
 
 
-def test_the_share_of_a_gpu_follows_from_the_measured_peak(jobs, monkeypatch):
+def test_the_share_of_a_gpu_follows_from_the_measured_peak_of_the_largest_job(jobs, monkeypatch):
+    measured, probed = [(1_000_000_000, 1_000_000), (3_000_000_000, 30_000_000)], []
+
     class Remote:
         def __init__(self, **options):
             self.options = options
 
         def __call__(self, function):
-            self.remote = lambda *arguments: (ray_engine.Step(1.0, 3_000_000_000), 30_000_000, 24_000_000_000)
+            self.remote = lambda kinds, *others: probed.append(len(kinds)) or (measured, 24_000_000_000)
             return self
 
     ray = type("Ray", (), {"remote": staticmethod(Remote), "get": staticmethod(lambda found: found)})
-    assert ray_engine._share(ray, jobs[0], load_generator, CPU, 1) == 0.19
-    assert ray_engine._share(ray, jobs[0], load_generator, CPU, 4) == 0.26
+    assert ray_engine._share(ray, jobs, load_generator, CPU, 1) == 0.19
+    assert ray_engine._share(ray, jobs, load_generator, CPU, 4) == 0.26
+    larger = replace(jobs[0], config=replace(jobs[0].config, batch=8))
+    ray_engine._share(ray, [*jobs, larger], load_generator, CPU, 1)
+    assert probed == [1, 1, 2], "texts and seeds make no difference"
+    measured.clear()  # no job can train
+    assert ray_engine._share(ray, jobs, load_generator, CPU, 1) == 1.0
+
+
+def test_a_job_that_cannot_train_does_not_stop_the_measurement_of_the_others(jobs, monkeypatch):
+    device = type("Device", (), {"total_memory": 24_000_000_000})
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda place: device)
+    unfit, same, good = jobs[:3]
+    same = replace(same, config=replace(same.config, target="photo"))
+    measure = ray_engine.measure_step
+
+    def measured(job, models):
+        if job is unfit:
+            raise MemoryError
+        return measure(job, models)
+
+    monkeypatch.setattr(ray_engine, "measure_step", measured)
+    (one, other), total = ray_engine.measured_on_gpu([unfit, same, good], load_generator, CPU)
+    assert (one[0], other[0], total) == (24_000_000_000, 0, 24_000_000_000), "a CPU has no peak"
+    assert one[1] == other[1] > 0

@@ -8,8 +8,10 @@ import json
 import pytest
 import torch
 from helpers.models import alive, moved
+from PIL import Image
 
 from nada.checkpoint import load_generator, save_generator
+from nada.errors import UsageError
 from nada.runs.folder import RunFolder
 from nada.runs.results import command
 from nada.stylegan2 import GeneratorConfig
@@ -44,6 +46,29 @@ def test_an_id_is_everything_that_determines_the_result_and_nothing_else(jobs, t
     assert len({job.id for job in jobs({}, *others)}) == 5
     assert len({job.kind for job in jobs({}, {"target": "glass"}, {"source": "dog"})}) == 1
     assert len({job.kind for job in jobs({}, {"seed": 1})}) == 2
+
+
+def test_an_id_holds_what_the_style_images_show_and_not_where_they_are(jobs, tmp_path):
+    pictures = {"a": {"1": "red", "2": "blue"}, "b": {"x": "red", "y": "blue"}, "c": {"1": "red", "2": "tan"}}
+    for folder, colors in pictures.items():
+        (tmp_path / folder).mkdir()
+        for name, color in colors.items():
+            Image.new("RGB", (20, 16), color).save(tmp_path / folder / f"{name}.png")
+    images = lambda *paths: {"target": "", "style_images": tuple(str(tmp_path / path) for path in paths)}
+    same = jobs(images("a"), images("b"), images("a/1.png", "b/y.png"))
+    assert len(same) == 1, "the same pictures in other files"
+    shared = {"iterations": 3, "batch": 2}
+    others = [{}, {"target": "sketch", "image_share": 0.5}, {"seed": 1}]
+    found = jobs(*({**images("a"), **shared, **other} for other in others), {**images("a/1.png"), **shared}, shared)
+    assert len({job.id for job in found}) == 5
+    first, _, _, one_picture, text = found
+    assert first.kind == one_picture.kind == text.kind, "they can train in lock-step"
+    assert first.settings["style_images"] == str(tmp_path / "a")
+    assert first.command.endswith(f"--style-images {tmp_path / 'a'}")
+    assert jobs(images("c"))[0].id != same[0].id
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UsageError, match=r"the job with .*none.*: there are no pictures"):
+        jobs(images("none"))
 
 
 def write_record(root, job, **changes):
@@ -159,6 +184,12 @@ def test_axes_are_what_differs_the_target_first():
         {"settings": {"source": s, "target": t, "seed": i, "batch": 2}} for i, (s, t) in enumerate(["ab", "cd", "ad"])
     ]
     assert axes_of(rows) == ["target", "seed", "source"]
+    rows = [
+        {"settings": {"target": target, "style_images": images, "seed": seed}}
+        for target, images, seed in [("a", "", 0), ("b", "b.png", 1), ("c", "c.png", 1)]
+    ]
+    assert axes_of(rows) == ["target", "seed", "style_images"]
+    assert axes_of([{"settings": {**row["settings"], "target": ""}} for row in rows]) == ["style_images", "seed"]
 
 
 def test_measures_of_several_models_have_a_mean():

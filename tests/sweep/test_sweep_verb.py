@@ -8,10 +8,13 @@ import signal
 import pytest
 import torch
 from filelock import Timeout
+from PIL import Image
 
 from nada.adapt import Adaptation
+from nada.measure import evaluate as measured
 from nada.runs.folder import RunFolder
 from nada.styles.files import load_style
+from nada.sweep.work import Worker
 
 SHORT = ("--iterations", 3, "--source", "photo")
 
@@ -55,6 +58,51 @@ def test_a_job_is_the_run_of_nada_adapt(nada, tmp_path):
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     nada("sweep", *SHORT, "--target", "sketch", "glass", "--keep", "style", "--out", "s")
     assert before == {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}, "nothing is lost"
+
+
+def draw(path, color):
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (20, 16), color).save(path)
+
+
+def test_style_images_are_swept_as_texts_are(nada, trained, tmp_path):
+    draw(tmp_path / "a.png", "red"), draw(tmp_path / "b" / "1.png", "blue"), draw(tmp_path / "b" / "2.png", "green")
+    options = ("sweep", "--iterations", 3, "--style-images", "a.png", "b", "--out", "s", "--keep", "generator")
+    assert nada(*options)[1]["jobs"] == {"done": 2}
+    assert len(trained) == 6
+    assert nada(*options)[1]["jobs"] == {"done": 2}
+    assert len(trained) == 6, "nothing is repeated"
+    report = json.loads((tmp_path / "s" / "results.json").read_text())
+    rows = report["jobs"]
+    assert report["axes"] == ["style_images"]
+    assert [row["settings"]["style_images"] for row in rows] == ["a.png", "b"]
+    nada("adapt", "--iterations", 3, "--style-images", "b", "--out", "alone")
+    path = tmp_path / "s" / rows[1]["folder"]
+    assert RunFolder(path).record()["losses"] == RunFolder(tmp_path / "alone").record()["losses"]
+    one, other = (load_style(place / "style_images.style.safetensors") for place in (path, tmp_path / "alone"))
+    assert all(torch.equal(delta, other.deltas[name]) for name, delta in one.deltas.items())
+    assert rows[1]["command"].endswith("--style-images b")
+    trained.clear()
+    draw(tmp_path / "b" / "2.png", "white")
+    assert nada(*options)[1]["jobs"] == {"done": 2}
+    assert len(trained) == 3, "other pictures are another job"
+
+
+def test_pictures_that_change_during_a_sweep_are_not_taken_for_the_former_ones(nada, monkeypatch, tmp_path):
+    draw(tmp_path / "a.png", "red")
+    begin = Worker._begin
+
+    def changed(worker, job):
+        draw(tmp_path / "a.png", "blue")
+        worker.models.style_images.cache_clear()  # as in another process
+        return begin(worker, job)
+
+    monkeypatch.setattr(Worker, "_begin", changed)
+    options = ("sweep", "--iterations", 3, "--style-images", "a.png", "--out", "s")
+    code, result, _ = nada(*options)
+    assert (code, result["jobs"]) == (1, {"failed": 1})
+    assert "are not those that the sweep began with" in next(iter(result["failed"].values()))
+    assert nada(*options)[1]["jobs"] == {"done": 1}
 
 
 @pytest.mark.parametrize("keep", ["style", "none"])
@@ -112,6 +160,33 @@ def test_ctrl_c_finishes_the_step_and_leaves_all_to_resume(nada, monkeypatch, tm
             load_style(p / f"photo_to_{key[0]}.style.safetensors") for p in (path, folders(tmp_path / "s")[key])
         )
         assert all(torch.equal(delta, other.deltas[name]) for name, delta in one.deltas.items())
+
+
+def test_ctrl_c_ends_a_measurement_which_is_made_again(nada, trained, monkeypatch, tmp_path):
+    (tmp_path / "s.yaml").write_text("evaluate: {count: 64, seeds: 5, batch: 2}")
+    options = ("sweep", "s.yaml", *SHORT, "--target", "sketch", "glass", "--seed", 0, 1)
+    nada(*options, "--out", "whole")
+    trained.clear()
+    made, generate = [], measured.generate
+
+    def pressed(*args, progress, **others):
+        def counted(images):
+            made.append(images)
+            if len(made) == 3:
+                signal.raise_signal(signal.SIGINT)
+            progress(images)
+
+        return generate(*args, **others, progress=counted)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measured, "generate", pressed)
+        code, result, _ = nada(*options, "--out", "s")
+    assert (code, result["interrupted"], result["jobs"]) == (130, True, {"begun": 2, "pending": 2})
+    assert (len(made), len(trained)) == (3, 6), "no other job is trained or measured"
+    assert nada(*options, "--out", "s")[1]["jobs"] == {"done": 4}
+    assert len(trained) == 12, "only the measurement is repeated"
+    rows = [json.loads((tmp_path / name / "results.json").read_text())["jobs"] for name in ("whole", "s")]
+    assert [row["measures"] for row in rows[0]] == [row["measures"] for row in rows[1]]
 
 
 def test_jobs_that_find_no_memory_together_train_alone(nada, monkeypatch):
