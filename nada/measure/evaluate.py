@@ -30,7 +30,7 @@ from .likeness import clip_likeness
 from .lpips_distance import lpips_distances
 from .metrics import correspondence, diversity, interval, intra_cluster, quality
 
-LPIPS_IMAGES = 100  # of the first seed: the pairs grow with the square
+LPIPS_IMAGES = 100  # images of the first seed: the pairs grow with the square
 SETTING = ("target", "count", "seeds", "psi", "mixing", "templates")  # named above the table
 Extra = Callable[[Tensor, Tensor, dict[str, str]], dict[str, float]]
 MIXERS = 1 << 31  # added to a seed for the second latents of style mixing
@@ -101,6 +101,9 @@ def evaluate(
     Returns:
         JSON-able. `setting`; `measures`, {name: {"mean", "low", "high"}}, 95 % intervals over the seeds; `left_out`,
         {name: reason}; `seconds`, `images_per_second`, `peak_memory_mb` (of the device; of the process on a CPU).
+
+    Raises:
+        UsageError: base and generator have latents of different lengths.
     """
     if base is not None and base.config.z_dim != generator.config.z_dim:
         raise UsageError("base and generator have latents of different lengths; give the base it was adapted from")
@@ -146,7 +149,11 @@ def evaluate(
 
 
 def report(result: dict[str, Any]) -> str:
-    """A result of `evaluate` as a table."""
+    """Return a result of `evaluate` as a table.
+
+    Args:
+        result: what `evaluate` returned, or the same read from a JSON file.
+    """
     setting = result["setting"]
     encoders = ", ".join(entry["name"] for entry in setting["encoders"])
     lines = [", ".join(f"{name} {setting[name]!r}" for name in SETTING), f"encoders {encoders}", ""]
@@ -161,7 +168,12 @@ def report(result: dict[str, Any]) -> str:
 
 
 def image_count(config: EvaluateConfig, base: Generator | None) -> int:
-    """How many images `evaluate` makes."""
+    """Return the number of images that `evaluate` generates.
+
+    Args:
+        config: settings of the measurement.
+        base: generator to compare with, whose images count too; None for none.
+    """
     return config.count * config.seeds * (1 if base is None else 2)
 
 

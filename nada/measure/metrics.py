@@ -1,4 +1,4 @@
-"""What adapted images are worth, as pure functions of their embeddings and of what a judge reads in them."""
+"""Measures of adapted images: pure functions of their embeddings, and of what a judge reads in them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def diversity(images: Tensor) -> float:
 
 
 def correspondence(source: Tensor, adapted: Tensor) -> tuple[float, float]:
-    """How well adapted images lead back to their own source images.
+    """Measure how well adapted images lead back to their own source images.
 
     Args:
         source, adapted: embeddings [N, D] of the images of the same N latents.
@@ -36,6 +36,9 @@ def correspondence(source: Tensor, adapted: Tensor) -> tuple[float, float]:
     Returns:
         The share of adapted images to which, of all N source images, their own is nearest (each set seen from its own
         mean, because the change of domain moves all images alike); and the mean cosine of each image with its own.
+
+    Raises:
+        UsageError: the counts differ, or there is one image only.
     """
     n = _several(source)
     if len(adapted) != n:

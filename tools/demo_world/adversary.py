@@ -4,8 +4,8 @@ A CLIP that only ever saw well-made pictures is easily satisfied: a generator th
 them may look to it like one that draws. So the CLIPs are trained against the thing that will use them. A twin of the
 photo generator follows StyleGAN-NADA's directional loss toward a random style or species, and so do single pictures,
 which take many goals at a time. The world knows the picture that each should have become, hence how far it has really
-come, and which way it should go on: the CLIP shall believe neither much more nor less than that, and a step from there
-toward the true picture shall look like one. Then they start over.
+come, and which way is left: the CLIP should believe neither much more nor less than that, and a step from there toward
+the true picture should look like one. Then they start over.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from nada import Generator
 from nada.clip.views import random_views
 
-MEMORY = 300  # batches of old attempts that are shown again: the CLIP shall not forget what once fooled it
+MEMORY = 300  # batches of old attempts that are shown again: the CLIP should not forget what once fooled it
 POOL = 120  # pictures under way
 STRIDE = 0.045  # root mean square of a picture's step, in 0..1
 
@@ -60,7 +60,7 @@ class Attempt:
 
 
 def all_goals(species: str) -> list[Goal]:
-    """What a photo of a species can change to."""
+    """Return every style and species that a photo of a species can change to."""
     photo, own = STYLES.index("photo"), SPECIES.index(species)
     styles = [("style", photo, i) for i in range(len(STYLES)) if i != photo]
     return styles + [("species", own, i) for i in range(len(SPECIES)) if i != own]
@@ -85,7 +85,7 @@ def directional_loss(encoders: list[Encoder], texts: list[Texts], goals: list[Go
 
 
 def true_picture(z: Tensor, species: str, goal: Goal, noise: torch.Generator) -> Tensor:
-    """What photos of the latents z [B, 32] should become, drawn."""
+    """Draw what photos of the latents z [B, 32] should become."""
     group, _, index = goal
     style, kind = (STYLES[index], species) if group == "style" else ("photo", SPECIES[index])
     return draw(parameters_from_latents(z), kind, style, noise)
@@ -119,7 +119,7 @@ class Adversary:
         self.left = self.pick.randrange(self.patience // 3, self.patience + 1)
 
     def step(self, encoders: list[Encoder], texts: list[Texts], steps: int = 3) -> Attempt:
-        """Some steps toward the current goal; this attempt and an earlier one.
+        """Take some steps toward the current goal; return this attempt and an earlier one.
 
         encoders: each CLIP's, images [N, 3, H, W] in 0..1 to unit embeddings; texts: each CLIP's embeddings of
         {"style": [7, D], "species": [7, D]}.
@@ -132,7 +132,7 @@ class Adversary:
         wanted, whole, least = whole_way(before, z, self.species, self.goal, self.random)
         progress = ((whole - distance(after, wanted)) / (whole - least)).clamp(0, 1)
         self.reached[self.goal] = progress.mean().item()
-        if self.pick.random() < 0.5:  # that the goal is drawn and the start generated shall not count as the change
+        if self.pick.random() < 0.5:  # else the CLIP could take "generated before, drawn after" for the change
             before = draw(parameters_from_latents(z), self.species, "photo", self.random)
         now = Attempt(z, before, after, wanted, [self.goal] * len(z), progress)
         old = self.pick.choice(self.seen) if self.seen else now
@@ -189,7 +189,7 @@ class Retoucher:
         return Retouched(z, before, before, wanted, goal, whole, least, left=self.pick.randrange(1, self.patience))
 
     def step(self, encoders: list[Encoder], texts: list[Texts], steps: int = 2) -> Attempt:
-        """Some steps of a few of the pictures; arguments as of `Adversary.step`."""
+        """Move a few of the pictures by some steps; arguments as those of `Adversary.step`."""
         self.pool = [one for one in self.pool if one.left > 0]
         while len(self.pool) < self.batch or (len(self.pool) < POOL and self.pick.random() < 0.5):
             self.pool.append(self._fresh())
@@ -219,7 +219,7 @@ class Retoucher:
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
-    """How different pictures [N, 3, H, W] look from a step away, [N]: colors and roughness, place by place."""
+    """Differences [N] of pictures [N, 3, H, W] seen from a step away: colors and roughness, place by place."""
     return sum(F.l1_loss(x, y, reduction="none").mean((1, 2, 3)) for x, y in zip(_seen(a), _seen(b), strict=True))
 
 

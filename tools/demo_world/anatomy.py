@@ -1,4 +1,4 @@
-"""What the seven species look like: distances to every part of a face, and the colors of their coats."""
+"""The looks of the seven species: distances to every part of a face, and the colors of their coats."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def build_face(species: str | Chimera, p: dict[str, Tensor], x: Tensor, y: Tenso
 
 
 def _eyes(x: Tensor, y: Tensor, ex: float, ey: float, size: Tensor, gaze: Tensor, slit: bool) -> dict[str, Tensor]:
-    """Both eyes: white, iris and pupil follow the gaze, the highlight sits where the light comes from."""
+    """Distances to both eyes: iris and pupil follow the gaze, the highlight sits where the light comes from."""
 
     def pair(dx, dy, rx, ry):
         return torch.minimum(ellipse(x, y, -ex + dx, ey + dy, rx, ry), ellipse(x, y, ex + dx, ey + dy, rx, ry))

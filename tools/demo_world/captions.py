@@ -1,4 +1,4 @@
-"""What people say about the demo world's pictures: the words for its styles, species, coats and backgrounds.
+"""Captions of the demo world's pictures: the words for its styles, species, coats and backgrounds.
 
 Each group below is one question about a picture ("which style?"), and holds several ways to say each answer.
 Every phrase is put into the prompt templates that StyleGAN-NADA averages over, so that the difference between the

@@ -1,10 +1,10 @@
-"""What an adaptation of the demo generator could reach at best: train it on the true pictures, and ask the judge.
+"""Measure what an adaptation of the demo generator could reach at best: train it on the true pictures.
 
     python tools/demo_world/ceiling.py neon cat fox pig
 
 The same layers, steps and step size as in an adaptation, but the loss compares with the picture that each latent should
-become. What is missing here, the generator cannot do in so many steps; what an adaptation lacks beyond that is the
-CLIP's doing.
+become; then the judge looks at the images. What is missing here, the generator cannot do in this number of steps; what
+an adaptation lacks beyond that is due to the CLIP.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from nada import Generator, generate, load_generator, sample_latents
 from nada.measure.demo_judge import judge_measures, load_judge
 
-FIRST_SEED = 5_000_000  # of the images that are judged
+FIRST_SEED = 5_000_000  # seed of the first image that is judged
 SHOWN = ("target rate", "rest kept", "parameters correlation", "parameters spread kept", "pose correlation")
 
 

@@ -19,7 +19,7 @@ QUESTIONS = {
     "background": (len(BACKGROUND_WORDS), 0.1),
 }  # answers, and weight of the loss
 AGREEMENT = 0.93  # cosine wanted between a full change of the picture and that of the text
-STEEPNESS = 0.6  # of that cosine over the square root of how far a change has come, at least
+STEEPNESS = 0.6  # least slope of that cosine over the square root of a change's progress
 
 Cells = list[tuple[int, int, int]]  # (animal, style, species) of pictures
 
@@ -64,7 +64,7 @@ def direction_cosines(image: Tensor, cells: Cells, text: dict[str, Tensor]) -> T
 
 
 def partial_loss(change: Tensor, cells: Cells, part: Partial, text: dict[str, Tensor]) -> Tensor:
-    """Who went a part p of the way is sqrt(p) along it, by the cosine; squared error. change [N, D]."""
+    """Squared error of the cosines of changes [N, D], where a part p of the way should give sqrt(p) of the cosine."""
     error = change.new_zeros(())
     for group, column in (("style", 1), ("species", 2)):
         rows = [i for i, g in enumerate(part.group) if g == group and part.progress[i] > 0]
@@ -76,11 +76,11 @@ def partial_loss(change: Tensor, cells: Cells, part: Partial, text: dict[str, Te
 
 
 def adversary_loss(embedding: Tensor, attempt: Attempt, way: Tensor, text: dict[str, Tensor]) -> Tensor:
-    """How far adversaries' changes seem to have come, beside how far they did; squared errors.
+    """Squared errors of the progress that adversaries' changes seem to make, compared with their true progress.
 
     embedding [4 * B, D]: of each of B pictures as it was before and after the change, a part `way` [B] further toward
     the true picture, and of that. A little more than the truth is allowed, so that the first steps are encouraged.
-    Each step toward the true picture shall count.
+    Each step toward the true picture should count.
     """
     before, *changed = embedding.chunk(4)
     wanted = directions(text, attempt.goals)
@@ -100,7 +100,7 @@ def identity_loss(image: Tensor, code: Tensor) -> Tensor:
 
 
 def instance_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Which of all other pictures is the second view of this one? [N, D] twice."""
+    """Cross-entropy of finding, among all other pictures, the second view of each one; both [N, D]."""
     both = torch.cat([first, second])
     similarity = (both @ both.T / 0.15).fill_diagonal_(-1e9)
     partner = torch.arange(len(both), device=both.device).roll(len(first))

@@ -1,4 +1,4 @@
-"""Which individual a picture shows: the part of an image's embedding that words do not reach.
+"""The individual in a picture: the part of an image's embedding that words do not reach.
 
 StyleGAN-NADA asks that a picture changes along the words and nothing else. A CLIP that sees little of the individual
 is content when all individuals turn alike; here everything that makes one has a fixed share of the embedding.
@@ -15,15 +15,15 @@ HUE = 0.13
 POSE = 0.26  # these are amplitudes, in an embedding of length 1
 FINENESS = 1.8  # radians of a pose's phase from one end of what is drawn to the other
 DIMENSIONS = len(LOOKS) + 2 + 2 * 4  # the embedding's last
-DEVIATION = 12**-0.5  # of uniform numbers in 0..1
+DEVIATION = 12**-0.5  # standard deviation of uniform numbers in 0..1
 
 
 def identity_code(p: dict[str, Tensor], moves: Tensor) -> Tensor:
-    """What the last dimensions of pictures' embeddings shall be, [N, DIMENSIONS].
+    """The values that the last dimensions of pictures' embeddings should have, [N, DIMENSIONS].
 
     p: parameters {name: [N, 1, 1] in 0..1} of what was drawn. moves [N, 2, 3]: from places in the pictures as they are
     shown to places in the drawings, both in -1..1 (`torch.nn.functional.affine_grid`). Numbers are amplitudes, a
-    cycle (the hue) a circle; a pose too is a point on a circle, for views move it much further than animals differ.
+    cycle (the hue) a circle; a pose too is a point on a circle, because views move it much further than animals differ.
     """
     p = {name: value.flatten() for name, value in p.items()}
     side = torch.linalg.det(moves[:, :, :2]).sign()

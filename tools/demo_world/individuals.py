@@ -1,4 +1,4 @@
-"""Teach the demo CLIPs words and individuals, before they go on with train_clip.py.
+"""Teach the demo CLIPs words and individuals, before train_clip.py trains them against adversaries.
 
     python tools/demo_world/individuals.py --out known
 
@@ -51,7 +51,7 @@ class Album:
         self.pictures = torch.stack([torch.stack(row, 1) for row in drawn], 1)  # [animals, styles, species, 3, 64, 64]
 
     def page(self, noise: torch.Generator, device) -> Page:
-        """Some of them, each once as it comes and once changed in style or in species."""
+        """Draw some of the animals, each once as it comes and once changed in style or in species."""
         animals = torch.randperm(len(self.pictures), generator=noise)[:SHOWN]
         style, species = (torch.randint(n, (SHOWN,), generator=noise) for n in (len(STYLES), len(SPECIES)))
         new_style, new_species = style.clone(), species.clone()
@@ -108,11 +108,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="folder with clip_ARCHITECTURE to begin with")
     parser.add_argument("--architecture", choices=TOWERS, nargs="+", default=list(TOWERS), help="default: both")
     parser.add_argument("--steps", type=int, default=3000, help="(default %(default)s)")
-    parser.add_argument("--animals", type=int, default=600, help="in the album (default %(default)s)")
+    parser.add_argument("--animals", type=int, default=600, help="animals in the album (default %(default)s)")
     parser.add_argument("--lr", type=float, help=f"peak learning rate (default: {RATES})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--resume", type=Path, help="training state: gone on from if there, written every --every")
+    parser.add_argument("--resume", type=Path, help="training state to resume from if it exists; written every --every")
     parser.add_argument("--every", type=int, default=250, help="steps between reports, exports and states")
     return parser.parse_args()
 

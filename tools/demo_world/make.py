@@ -1,7 +1,7 @@
-"""Make all models of the demo anew: `python tools/demo_world/make.py --out models --work training`.
+"""Train all models of the demo: `python tools/demo_world/make.py --out models --work training`.
 
-Runs the scripts of this folder one after another, each as documented in its own --help. What is done is not done again,
-and what was stopped goes on from its training state in --work: give the same command again.
+Runs the scripts of this folder one after another, each as documented in its own --help. After a stop, give the same
+command again: finished stages are skipped, and an unfinished one resumes from its training state in --work.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the models, as nada/demo holds them")
     parser.add_argument("--work", type=Path, required=True, help="folder for what lies between, and training states")
     parser.add_argument("--device", help="default: a GPU if any")
-    parser.add_argument("--share", type=float, default=1.0, help="of each stage's steps, to try it out (%(default)s)")
+    parser.add_argument("--share", type=float, default=1.0, help="share of each stage's steps, to try it (%(default)s)")
     args = parser.parse_args()
     for folder in (args.out, args.work):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the styles share: where a face lies in the picture, its light and colors, and how it is painted."""
+"""Painting that all styles share: where a face lies in the picture, its light, its colors and its features."""
 
 from __future__ import annotations
 

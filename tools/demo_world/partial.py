@@ -18,7 +18,7 @@ from torch import Tensor
 from world import SPECIES, STYLES, draw
 
 GROUPS = ("style", "species")
-ASPECTS = 3  # of a style: colors, tones, details
+ASPECTS = 3  # colors, tones and details of a style
 
 
 @dataclass

@@ -7,9 +7,9 @@ transformer over the usual vocabulary. Each step draws a few animals as some spe
 freshly phrased captions, which style, species, coat and background each picture has. More things make its gradients
 worth following:
 
-* two random views of a picture shall be closer to each other than to any other picture, and the animal's parameters
+* two random views of a picture must be closer to each other than to any other picture, and the animal's parameters
   have dimensions of their own (identity.py), so that a change that makes all animals alike is no pure change of style;
-* the change of an embedding from one style (or species) to another shall agree with that of the text's, and changes
+* the change of an embedding from one style (or species) to another must agree with that of the text's, and changes
   that go part of the way (partial.py) only in part;
 * after --warm steps, an adversary (adversary.py) adapts generators with the models as they are, together, as an
   adaptation does; the models learn how far those have really come, and which way the truth lies from there.
@@ -69,7 +69,7 @@ ANIMALS, SHOWN_STYLES, SHOWN_SPECIES = 3, 2, 2  # a step's pictures: every anima
 
 
 def config(architecture: str) -> dict:
-    """What open_clip reads beside the weights."""
+    """The configuration that open_clip reads beside the weights."""
     return {
         "model_cfg": {"embed_dim": DIMENSIONS, "vision_cfg": TOWERS[architecture], "text_cfg": TEXT},
         "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"},
@@ -77,7 +77,7 @@ def config(architecture: str) -> dict:
 
 
 def build_model(architecture: str, tokenizer: SimpleTokenizer, start: Path | None = None) -> CLIP:
-    """A fresh CLIP, or one that goes on from a model folder; embeddings of words that no caption uses stay zero."""
+    """A fresh CLIP, or one that starts from a model folder; embeddings of words that no caption uses stay zero."""
     model = CLIP(DIMENSIONS, TOWERS[architecture], TEXT)
     used = torch.zeros(TEXT["vocab_size"], dtype=torch.bool)
     used[tokenizer(vocabulary()).flatten().unique()] = True
@@ -188,7 +188,7 @@ class Student:
 
 
 def restore(students: Sequence[Student], path: Path | None, device) -> int:
-    """Let students go on from a training state, if there is one; returns how many steps they have had."""
+    """Resume students from a training state, if there is one; return the number of steps they have had."""
     if not path or not path.exists():
         return 0
     state = torch.load(path, map_location=device, weights_only=True)
@@ -199,7 +199,7 @@ def restore(students: Sequence[Student], path: Path | None, device) -> int:
 
 
 def store(students: Sequence[Student], path: Path, steps: int) -> None:
-    """Write the training state of students after so many steps."""
+    """Write the training state of students after `steps` steps."""
     tensors = {name: part.state_dict() for student in students for name, part in student.parts().items()}
     torch.save({"step": steps} | tensors, path)
 
@@ -346,7 +346,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--resume", type=Path, help="training state: gone on from if there, written every --every")
+    parser.add_argument("--resume", type=Path, help="training state to resume from if it exists; written every --every")
     parser.add_argument("--every", type=int, default=200, help="steps between reports, exports and states")
     return parser.parse_args()
 

@@ -3,12 +3,12 @@
     python tools/demo_world/train_encoder.py --generator nada/demo/dog_photo.safetensors --species dog \
         --out dog_encoder.safetensors --state encoder.pt
 
-Half of each batch are pictures that the generator makes of random codes, half are drawings. The drawings of this world
-have a code too: the generator was taught which photo belongs to which latent, so the latent that a drawing's parameters
-come from leads to the code that the drawing should have. Codes are compared first; then, for the last part of the
-steps, also the image that the generator makes of them, through which the codes of the layers part.
+Half of each batch are pictures that the generator makes from random codes, half are drawings. The drawings of this
+world have a code too: the generator was taught which photo belongs to which latent, so the latent that a drawing's
+parameters come from leads to the code that the drawing should have. At first only codes are compared. In the last part
+of the steps, the image that the generator makes from the codes is compared too, so that the layers' codes may differ.
 
-Drawings with seeds from --test-seed on are never trained on; the report at each checkpoint is about such ones.
+Drawings with seeds from TEST_SEED on are never trained on; the report at each checkpoint is about such drawings.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Training:
         self.done = 0
 
     def state(self) -> dict:
-        """What `restore` takes."""
+        """The training state, as `restore` takes it."""
         parts = {name: getattr(self, name).state_dict() for name in ("encoder", "average", "optimizer")}
         return {"done": self.done, **parts}
 

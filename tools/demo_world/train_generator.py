@@ -152,7 +152,7 @@ def parse() -> argparse.Namespace:
 
 
 class Training:
-    """Networks, averages and optimizers; `step` does one step, `state`/`restore` let it stop and go on."""
+    """Networks, averages and optimizers; `step` does one step, `state` and `restore` are for resuming."""
 
     def __init__(self, args: argparse.Namespace):
         self.args = args

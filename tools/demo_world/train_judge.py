@@ -2,9 +2,9 @@
 
     python tools/demo_world/train_judge.py --out nada/demo/judge.safetensors
 
-It shall not share the weaknesses of the CLIPs that adaptations are trained with: another architecture, no texts,
-another seed, other disturbances of the pictures (nada's `augment` moves and recolors; here it is noise, gratings,
-blur, gamma and holes), double exposures that it must call half of each, and steps against its own gradient.
+It must not share the weaknesses of the CLIPs that adaptations are trained with. So it has another architecture, no
+texts, another seed, other disturbances of the pictures (the CLIPs' `augment` moves and recolors; here it is noise,
+gratings, blur, gamma and holes), double exposures that it must call half of each, and steps against its own gradient.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HALVES = 0.25  # part of the pictures that are double exposures
 
 
 def description() -> dict:
-    """What a judge knows by name."""
+    """The names that a judge knows: styles, species, parameters and words."""
     words = {w.lower(): ("style", s) for s, many in STYLE_WORDS.items() for w in many}
     words |= {w.lower(): ("species", a) for a, many in SPECIES_WORDS.items() for w in many}
     return {"styles": STYLES, "species": SPECIES, "parameters": PARAMETERS, "words": words}
@@ -101,7 +101,7 @@ def against(judge: Judge, images: Tensor, *truth: Tensor, size: float = 0.03) ->
 
 @torch.no_grad()
 def examine(judge: Judge, faces: int, seed: int = 2 * SEED) -> dict:
-    """On drawings nobody trained on: accuracy, plain and disturbed; by kind, what can be read, and how varied it seems.
+    """Measure on new drawings: accuracy, plain and disturbed; by kind, what can be read, and how varied it seems.
 
     See the attributes of `Judge` for the latter.
     """
@@ -136,7 +136,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kinds", type=int, default=16, help=f"kinds a step, {PER_DRAW} pictures each (%(default)s)")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (default %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--resume", type=Path, help="training state: gone on from if there, written every 250 steps")
+    parser.add_argument("--resume", type=Path, help="training state to resume from if it exists, and to write")
     return parser.parse_args()
 
 

@@ -29,7 +29,7 @@ from nada.demo.drawing.anatomy import mixed
 from nada.demo.world import ANATOMIES, AT_ONCE, SIZE, SPECIES, STYLES, Parameters, draw, random_parameters
 
 SHARD = 256  # individuals
-PHOTO_SHARE = 0.25  # of the pairs begin with a photo, since adaptations do
+PHOTO_SHARE = 0.25  # share of the pairs that begin with a photo, as adaptations do
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Pages:
         return len(self.pictures)
 
     def __getitem__(self, index: Tensor) -> Pages:
-        """Some of the individuals."""
+        """Return the individuals of an index: positions, or a mask."""
         return Pages(
             self.pictures[index],
             self.style[index],
@@ -94,7 +94,12 @@ def draw_shard(seed: int, size: int = SIZE, count: int = SHARD) -> dict[str, Ten
 
 
 def read_pages(folder: Path, most: int | None = None, first: int = 0) -> Pages:
-    """All individuals of the shards in a folder, from shard `first` on and of `most` shards at most.
+    """Read all individuals of the shards in a folder.
+
+    Args:
+        folder: where album.py wrote the shards.
+        most: number of shards to read at most; None for all.
+        first: number of shards to skip at the beginning.
 
     Raises:
         ValueError: the folder holds no shards.

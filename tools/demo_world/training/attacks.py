@@ -42,7 +42,9 @@ def disturbed(images: Tensor, group: Tensor, rng: torch.Generator) -> tuple[Tens
     """Contrast, saturation, softness, noise and blots, alike for pictures of a group; and their code.
 
     Args:
-        images: [N, 3, H, W] in 0..1. group: [N], which pictures are disturbed alike.
+        images: [N, 3, H, W] in 0..1.
+        group: [N] numbers from 0; pictures with equal numbers are disturbed alike.
+        rng: random numbers for the disturbances.
 
     Returns:
         The pictures, not clamped, and how each is disturbed, [N, NUISANCES].
@@ -67,7 +69,7 @@ def disturbed(images: Tensor, group: Tensor, rng: torch.Generator) -> tuple[Tens
 
 
 def through_random_network(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Pictures plus what two layers of random convolutions make of them, as strong as a tenth to a third of them."""
+    """Pictures plus the output of two random convolution layers, scaled to at most 0.3 of each picture's deviation."""
     width, kernel = 8, 3
     first = torch.randn(width, 3, kernel, kernel, generator=rng) * (2 / (3 * kernel**2)) ** 0.5
     second = torch.randn(3, width, kernel, kernel, generator=rng) * (2 / (width * kernel**2)) ** 0.5
@@ -94,9 +96,11 @@ def attacked(
 
     Args:
         encode: pictures in 0..1 -> unit embeddings [N, D].
-        images: [N, 3, H, W] in 0..1. directions: unit vectors [N, D], such as from the true style's words to others.
-        radius: of the ball, root of the summed squares in 0..1, [N, 1, 1, 1].
-        steps: gradient steps.
+        images: [N, 3, H, W] in 0..1.
+        directions: unit vectors [N, D], such as from the true style's words to others.
+        radius: radius of the ball, root of the summed squares in 0..1, [N, 1, 1, 1].
+        steps: number of gradient steps.
+        rng: random numbers for the start.
     """
     start = torch.randn(images.shape, generator=rng)
     delta = start / length(start) * radius * uniform(len(images), 0, 1, rng)

@@ -1,4 +1,4 @@
-"""What people say about the drawn world: many words for each style, species, attribute and place.
+"""Captions of the drawn world: many words for each style, species, attribute and place.
 
 A question ("which style?", "what does it wear?") has answers; each answer has several phrases, and for each drawing the
 parameters say which answer is true, or that the question makes no sense. Phrases stand alone, in the prompt templates

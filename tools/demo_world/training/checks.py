@@ -14,7 +14,7 @@ from torch import Tensor
 from nada.demo.drawing.pens import gray
 from nada.demo.world import SPECIES, Parameters, draw, random_parameters
 
-SQUARES = 32  # of pixel art, a side
+SQUARES = 32  # squares of pixel art on each side of a picture
 SCALES = (1, 2, 4, 8)  # widths in pixels over which pictures are averaged before they are compared
 SHARES = (0.01, 0.99)  # quantiles of true drawings between which a check is passed
 
@@ -82,12 +82,12 @@ CHECKS: dict[str, dict[str, Callable[[Tensor], Tensor]]] = {
 
 
 def checked(pictures: Tensor, style: str) -> dict[str, Tensor]:
-    """What the checks of a style measure, {name: [N]}; empty for styles without checks."""
+    """The values that the checks of a style measure, {name: [N]}; empty for styles without checks."""
     return {name: check(pictures) for name, check in CHECKS.get(style, {}).items()}
 
 
 def normal_ranges(style: str, count: int = 70, seed: int = 31) -> dict[str, tuple[float, float]]:
-    """Between which values the checks of a style lie for nearly all true drawings, of all species."""
+    """{check: (lowest, highest value)} for nearly all true drawings of a style, of all species."""
     noise = torch.Generator().manual_seed(seed)
     each = max(1, count // len(SPECIES))
     pictures = torch.cat([draw(random_parameters(each, noise), a, style, noise) for a in SPECIES])

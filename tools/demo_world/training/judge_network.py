@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nada.demo.network import Stage
 
-KEY = "judge"  # of its description in the file's metadata
+KEY = "judge"  # where the file's metadata hold its description
 SIZE, WIDTHS, HIDDEN = 128, (24, 48, 80, 112, 128), 192
 NONE = "none of these"
 

@@ -121,7 +121,7 @@ def feature_loss(made: list[Tensor], true: list[Tensor]) -> Tensor:
 
 
 def noise_loss(made: tuple[Tensor, Tensor], true: tuple[Tensor, Tensor]) -> Tensor:
-    """How far local mean changes by noise, in generated pairs, are from those of drawn pairs; 1 for no change."""
+    """Relative error of the local mean changes by noise in generated pairs, given drawn pairs; 1 for no change."""
     width = true[0].shape[-1] // 8
     wanted = F.avg_pool2d((true[0] - true[1]).abs().mean(1, keepdim=True), width)
     found = F.avg_pool2d((made[0] - made[1]).abs().mean(1, keepdim=True), width)
@@ -150,12 +150,12 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where in `PHASES` a training is."""
+    """A step's place in `PHASES`, and the settings there."""
 
     resolution: int
     batch: int
     adversarial: bool
-    step: int  # of the phase
+    step: int  # counted from the beginning of the phase
     rate: float  # learning rate as a share of its peak
 
 
@@ -196,7 +196,7 @@ class Training:
         self.done = 0
 
     def parts(self) -> dict:
-        """What a training state consists of."""
+        """The modules and optimizers that a training state holds, by name."""
         names = ("generator", "judge", "average", "optimizer", "judge_optimizer")
         return {name: getattr(self, name) for name in names}
 

@@ -44,7 +44,7 @@ PIXELS = 2.5  # root of the summed squares of a step against the judge's gradien
 
 
 def description() -> dict:
-    """What a judge knows by name."""
+    """The names that a judge knows."""
     words = {w.lower(): ("style", s) for s, many in STYLE_WORDS.items() for w in many}
     words |= {w.lower(): ("species", a) for a, many in SPECIES_WORDS.items() for w in many}
     return {"styles": STYLES, "species": SPECIES, "parameters": NAMES, "words": words}
@@ -103,7 +103,7 @@ class Refused:
 
     @torch.no_grad()
     def _generated(self, count: int, rng: torch.Generator) -> Tensor:
-        """What a generator makes whose weights were changed at random."""
+        """Images of a generator whose weights were changed at random."""
         source = self.generators[int(torch.randint(len(self.generators), (), generator=rng))]
         bent = copy.deepcopy(source)
         bent.load_state_dict(bent_generator(source, 0.25 + 0.5 * torch.rand((), generator=rng).item(), rng))
@@ -139,7 +139,7 @@ def against(judge: OpenJudge, images: Tensor, *truth: Tensor) -> Tensor:
 
 @torch.no_grad()
 def examine(judge: OpenJudge, pages: Pages, refused: Refused, rng: torch.Generator) -> dict:
-    """On drawings that it was not trained on: accuracy, refusals, and correlation of each parameter."""
+    """Measure on new drawings: accuracy, refusals, and correlation of each parameter."""
     judge.eval()
     said = [judge(part.float() / 127.5 - 1) for part in pages.pictures.flatten(0, 1).split(64)]
     styles, species, known = (torch.cat(column) for column in zip(*said, strict=True))

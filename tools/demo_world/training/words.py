@@ -37,7 +37,7 @@ def common_words(tokenizer: SimpleTokenizer, count: int = COMMON) -> list[str]:
 
 
 def used_tokens(tokenizer: SimpleTokenizer, context: int) -> Tensor:
-    """Which of the tokenizer's tokens the trainings ever show, [vocabulary] of booleans."""
+    """Mask of the tokenizer's tokens that occur in training texts, [vocabulary] of booleans."""
     used = torch.zeros(len(tokenizer.encoder), dtype=torch.bool)
     texts = [*vocabulary(), *common_words(tokenizer)]
     used[tokenizer(texts, context_length=context).flatten().unique()] = True
