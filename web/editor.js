@@ -1,6 +1,10 @@
-/** Additions to the editor: a menu of presets, folded advanced inputs, conversion of workflows of earlier versions. */
+/**
+ * Additions to the editor: a menu of presets, folded advanced inputs, conversion of workflows of earlier versions, and
+ * lines on nodes in the user's language.
+ */
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { learnLanguage, said } from "./language.js";
+import { learnLanguage, said, saidOnNode } from "./language.js";
 import { convertWorkflow, LOADER, needsOptions, OPTIONS_NODE, presetValues, WIDGETS } from "./training_settings.js";
 
 const CATEGORY = "StyleGAN-NADA";
@@ -14,6 +18,8 @@ app.registerExtension({
   name: "StyleGAN-NADA.Editor",
   async init() {
     await learnLanguage(app.ui.settings.getSettingValue("Comfy.Locale"));
+    // Captured, to come before the editor's own listener, which shows the text.
+    api.addEventListener("progress_text", translateLine, { capture: true });
   },
   beforeRegisterNodeDef(nodeType, nodeData) {
     const { required, optional } = nodeData.input ?? {};
@@ -27,7 +33,7 @@ app.registerExtension({
     convertWorkflow(workflow, Object.fromEntries(presets().map(({ name, settings }) => [name, settings])), loader);
   },
   nodeCreated(node) {
-    if (!node.constructor.nodeData?.category?.startsWith(CATEGORY)) return;
+    if (!isOurs(node)) return;
     if (node.comfyClass in WIDGETS) addMenu(node);
     if (LIVE.includes(node.comfyClass)) showOnePicture(node);
     if (node.comfyClass === LOADER) showDownloads(node);
@@ -37,6 +43,25 @@ app.registerExtension({
     node.showDownloads?.();
   },
 });
+
+function isOurs(node) {
+  return Boolean(node?.constructor.nodeData?.category?.startsWith(CATEGORY));
+}
+
+/** Translate a line that the server sends to one of our nodes. */
+function translateLine({ detail }) {
+  if (isOurs(nodeOf(detail.nodeId))) detail.text = saidOnNode(detail.text);
+}
+
+/** Return the node that the server means by an id, which has the ids of the subgraphs around it before a colon. */
+function nodeOf(id) {
+  let [node, graph] = [undefined, app.rootGraph ?? app.graph];
+  for (const inner of String(id).split(":")) {
+    node = graph?.getNodeById(inner);
+    graph = node?.subgraph;
+  }
+  return node;
+}
 
 /** Translate the notes and titles of a template; any other workflow stays as it is. */
 function translate(workflow) {
