@@ -10,6 +10,7 @@ import { convertWorkflow, LOADER, needsOptions, OPTIONS_NODE, presetValues, WIDG
 const CATEGORY = "StyleGAN-NADA";
 const LABEL = "Presets...";
 const LIVE = [...Object.keys(WIDGETS), "NADATrainMapper"]; // nodes that show pictures while they run
+const SAVING = ["NADASaveGenerator", "NADASaveStyle", "NADASaveMapper"];
 const BESIDE = 380; // px between a training node and the options node that a preset adds
 let menu = {}; // presets by what the generator makes, from nodes/presets.py
 let loader; // the entries of Load StyleGAN2
@@ -36,6 +37,7 @@ app.registerExtension({
     if (!isOurs(node)) return;
     if (node.comfyClass in WIDGETS) addMenu(node);
     if (LIVE.includes(node.comfyClass)) showOnePicture(node);
+    if (SAVING.includes(node.comfyClass)) listSaved(node);
     if (node.comfyClass === LOADER) showDownloads(node);
     fold(node);
   },
@@ -109,6 +111,18 @@ function showOnePicture(node) {
     for (const url of previews?.[place] ?? []) URL.revokeObjectURL(url);
     delete previews?.[place];
     delete app.nodePreviewImages?.[place];
+  };
+}
+
+/** Let the loaders list each file that a node saves, as the key R does. */
+function listSaved(node) {
+  let last;
+  const executed = node.onExecuted;
+  node.onExecuted = function (output) {
+    executed?.apply(this, arguments);
+    const now = JSON.stringify(output); // the same again if the node did not run, because nothing changed
+    if (now !== last) app.reloadNodeDefs?.();
+    last = now;
   };
 }
 
