@@ -2,8 +2,8 @@
 
     COMFYUI_PATH=... python tools/workflows/first_path.py [--server 127.0.0.1:8188] [--out FOLDER]
 
-From the button Templates to a style in another graph, by clicks and keys as a newcomer would use them; the script itself
-only connects wires. Needs Playwright, a Chromium and ComfyUI. The exit status is 1 if a step fails.
+From the button Templates to a style in another graph, by clicks and keys as a newcomer would use them; only the wires
+are connected by the script. Needs Playwright, a Chromium and ComfyUI. The exit status is 1 if a step fails.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ INTRODUCTION = """\
 One picture a claim, with the workflow that made it and its settings. Each opens in ComfyUI: **Templates**, this pack's
 category, the name below; or drag the file onto the canvas, and press Run.
 
-All pictures are of the demo models, {resolution} px, because no GPU was at hand for published generators; the last three
-workflows are for those. `COMFYUI_PATH=... python tools/workflows/thumbnails.py` makes the pictures again,
+All pictures are of the demo models, {resolution} px, because no GPU was at hand for published generators; the last
+three workflows are for those. `COMFYUI_PATH=... python tools/workflows/thumbnails.py` makes the pictures again,
 `COMFYUI_PATH=... python tools/workflows/screenshots.py` those of the graphs, and `python tools/workflows/build.py` this
 page.
 """
