@@ -48,7 +48,6 @@ from .training import spared
 
 PROJECT, TUNE = settings_of(ProjectConfig), settings_of(TuneConfig)
 NAME = "photo"  # name of a stored run
-OUT_OF_MEMORY = "out of memory, even one photo at a time: close other programs, or take a smaller generator or CLIP"
 
 
 class NADAInvertPhoto(io.ComfyNode):
@@ -147,9 +146,8 @@ class NADAInvertPhoto(io.ComfyNode):
             ws = smooth_latents(ws, smooth)
             images = generate(generator, ws)
         errors = inversion_errors(photos.cpu(), images)
-        host.say(
-            f"{len(ws)} {'photo' if len(ws) == 1 else 'photos'} | images off by {100 * float(errors.mean()):.1f} %"
-        )
+        many = "1 photo" if len(ws) == 1 else f"{len(ws)} photos"
+        host.say(f"{many} | images off by {100 * float(errors.mean()):.1f} %")
         image = host.picture_to_image(comparison(photos, images))
         return io.NodeOutput(ws, image, ui=ui.PreviewImage(image, cls=cls))
 
@@ -241,7 +239,7 @@ class LivePhoto(Live[Result]):
         make: function that makes the loop at its start.
     """
 
-    out_of_memory = OUT_OF_MEMORY
+    out_of_memory = "out of memory, even one photo at a time: close other programs, or take a smaller generator or CLIP"
 
     def __init__(self, make: Callable[[], Any]):
         self.store: Any = PhotoStore(host.runs_folder(), make, NAME)

@@ -73,7 +73,7 @@ class NADALoadLatents(io.ComfyNode):
             raise UsageError(f"there is no file with codes yet; put one into models/{host.CODES} and press R")
         with host.normal_tensors():
             latents = load_latents(host.file_path(host.CODES, latents_name), generator)
-        host.say(f"codes for {len(latents)} {'picture' if len(latents) == 1 else 'pictures'}")
+        host.say("codes for 1 picture" if len(latents) == 1 else f"codes for {len(latents)} pictures")
         return io.NodeOutput(latents)
 
 

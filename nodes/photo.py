@@ -169,8 +169,9 @@ def _in_picture(count: int, index: int, find: Any) -> list[Placed]:
 
 def _summary(squares: Sequence[Placed]) -> str:
     """Describe squares in a line: their number, and side and roll of the first."""
-    many = f"{len(squares)} squares | first: " if len(squares) > 1 else ""
-    return f"{many}side {squares[0].crop.side:.0f} px | roll {squares[0].crop.roll:.1f} degrees"
+    first = squares[0].crop
+    many = [f"{len(squares)} squares, the first of which has"] if len(squares) > 1 else []
+    return " | ".join([*many, f"side {first.side:.0f} px", f"roll {first.roll:.1f} degrees"])
 
 
 class NADAPasteBack(io.ComfyNode):

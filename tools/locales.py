@@ -3,7 +3,8 @@
     python tools/locales.py
 
 ComfyUI looks a text up as nodeDefs.<node>.inputs.<id>.tooltip and the like, and shows the schema's own where there is
-none. Choices of a combo are never looked up: they are shown as they are.
+none. Choices of a combo are never looked up: they are shown as they are. Lines that nodes show while they run are in
+web/status/, see tools/status_lines.py.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ SYNTAX = re.compile(r"[{}@|]")  # syntax of the frontend's messages; it cuts tex
 def main() -> None:
     """Write locales/en, and compare the others with it."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    from tools import status_lines
+
     schemas = read_schemas()
     write("en", "nodeDefs", english(schemas))
     write("en", "main", {"nodeCategories": {part: part for part in categories(schemas)}})
     wanted = {*flat(texts(schemas)), *flat({"nodeCategories": dict.fromkeys(categories(schemas), "")})}
+    wanted |= status_lines.templates()
     for folder in sorted(path for path in LOCALES.iterdir() if path.name != "en"):
         found = {*flat(read(folder.name, "nodeDefs")), *flat(read(folder.name, "main"))}
+        found |= status_lines.read(folder.name).keys()
         for what, names in (("lacks", wanted - found), ("has left over", found - wanted)):
             print(f"{folder.name} {what} {len(names)} texts", *sorted(names), sep="\n  ")
 

@@ -1,11 +1,16 @@
-/** Additions to the editor: a menu of presets, folded advanced inputs, conversion of workflows of earlier versions. */
+/**
+ * Additions to the editor: a menu of presets, folded advanced inputs, conversion of workflows of earlier versions, and
+ * lines on nodes in the user's language.
+ */
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { learnLanguage, said } from "./language.js";
+import { learnLanguage, said, saidOnNode } from "./language.js";
 import { convertWorkflow, LOADER, needsOptions, OPTIONS_NODE, presetValues, WIDGETS } from "./training_settings.js";
 
 const CATEGORY = "StyleGAN-NADA";
 const LABEL = "Presets...";
 const LIVE = [...Object.keys(WIDGETS), "NADATrainMapper"]; // nodes that show pictures while they run
+const SAVING = ["NADASaveGenerator", "NADASaveStyle", "NADASaveMapper"];
 const BESIDE = 380; // px between a training node and the options node that a preset adds
 let menu = {}; // presets by what the generator makes, from nodes/presets.py
 let loader; // the entries of Load StyleGAN2
@@ -14,6 +19,8 @@ app.registerExtension({
   name: "StyleGAN-NADA.Editor",
   async init() {
     await learnLanguage(app.ui.settings.getSettingValue("Comfy.Locale"));
+    // Captured, to come before the editor's own listener, which shows the text.
+    api.addEventListener("progress_text", translateLine, { capture: true });
   },
   beforeRegisterNodeDef(nodeType, nodeData) {
     const { required, optional } = nodeData.input ?? {};
@@ -27,9 +34,10 @@ app.registerExtension({
     convertWorkflow(workflow, Object.fromEntries(presets().map(({ name, settings }) => [name, settings])), loader);
   },
   nodeCreated(node) {
-    if (!node.constructor.nodeData?.category?.startsWith(CATEGORY)) return;
+    if (!isOurs(node)) return;
     if (node.comfyClass in WIDGETS) addMenu(node);
     if (LIVE.includes(node.comfyClass)) showOnePicture(node);
+    if (SAVING.includes(node.comfyClass)) listSaved(node);
     if (node.comfyClass === LOADER) showDownloads(node);
     fold(node);
   },
@@ -37,6 +45,25 @@ app.registerExtension({
     node.showDownloads?.();
   },
 });
+
+function isOurs(node) {
+  return Boolean(node?.constructor.nodeData?.category?.startsWith(CATEGORY));
+}
+
+/** Translate a line that the server sends to one of our nodes. */
+function translateLine({ detail }) {
+  if (isOurs(nodeOf(detail.nodeId))) detail.text = saidOnNode(detail.text);
+}
+
+/** Return the node that the server means by an id, which has the ids of the subgraphs around it before a colon. */
+function nodeOf(id) {
+  let [node, graph] = [undefined, app.rootGraph ?? app.graph];
+  for (const inner of String(id).split(":")) {
+    node = graph?.getNodeById(inner);
+    graph = node?.subgraph;
+  }
+  return node;
+}
 
 /** Translate the notes and titles of a template; any other workflow stays as it is. */
 function translate(workflow) {
@@ -84,6 +111,18 @@ function showOnePicture(node) {
     for (const url of previews?.[place] ?? []) URL.revokeObjectURL(url);
     delete previews?.[place];
     delete app.nodePreviewImages?.[place];
+  };
+}
+
+/** Let the loaders list each file that a node saves, as the key R does. */
+function listSaved(node) {
+  let last;
+  const executed = node.onExecuted;
+  node.onExecuted = function (output) {
+    executed?.apply(this, arguments);
+    const now = JSON.stringify(output); // the same again if the node did not run, because nothing changed
+    if (now !== last) app.reloadNodeDefs?.();
+    last = now;
   };
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from helpers.stub_comfyui import ROOT
@@ -34,7 +35,7 @@ def broken(path: Path) -> Iterator[str]:
         if link.startswith(("https://", "http://")):
             continue
         name, _, anchor = link.partition("#")
-        target = path.parent / name if name else path
+        target = path.parent / unquote(name) if name else path
         if not target.is_file() or (anchor and anchor not in anchors(target)):
             yield link
 

@@ -47,7 +47,7 @@ SHOW_PICTURES = {
     "NADABeforeAfterAnimation",
 }
 DEMO_TWINS = ("sketch_demo", "pixar_demo", "dog_to_pig_demo")
-LARGEST_THUMBNAIL = 300_000  # bytes
+LARGEST_THUMBNAIL, LARGEST_IN_GALLERY = 300_000, 150_000  # bytes
 DOWNLOADABLE = (".safetensors", ".sft", ".ckpt", ".pth", ".pt")  # endings that the frontend offers to download
 
 
@@ -97,7 +97,7 @@ def test_the_templates_are_translated(tool):
 
 def test_the_page_for_scripts_is_what_the_tool_writes(tool, schemas):
     text = (ROOT / "docs" / "api.md").read_text("utf-8")
-    assert text == tool.api_page(), "docs/api.md is not up to date: python tools/workflows/build.py"
+    assert text == tool.pages()["api.md"], "docs/api.md is not up to date: python tools/workflows/build.py"
     prompts = [json.loads(part) for part in re.findall(r"```json\n(.+?)\n```", text, re.DOTALL)]
     assert len(prompts) >= 6
     for prompt in prompts:
@@ -108,6 +108,17 @@ def test_the_page_for_scripts_is_what_the_tool_writes(tool, schemas):
                 required = {socket.id for socket in schema.inputs if not is_optional(socket)}
                 assert required <= node["inputs"].keys()
     assert all(f"## {name}\n" in text for name in schemas)
+
+
+def test_the_gallery_is_what_the_tool_writes(tool):
+    """Every template has a place in it, every picture is there and small, and no other is left over."""
+    text = (ROOT / "docs" / "gallery.md").read_text("utf-8")
+    assert text == tool.pages()["gallery.md"], "docs/gallery.md is not up to date: python tools/workflows/build.py"
+    for title in TEMPLATES.values():
+        assert f"[{title}]" in text
+    pictures = {path.name: path for path in (ROOT / "docs" / "gallery").iterdir()}
+    assert {*re.findall(r"\(gallery/([^)]+)\)", text)} == pictures.keys()
+    assert all(path.stat().st_size < LARGEST_IN_GALLERY for path in pictures.values())
 
 
 @pytest.fixture

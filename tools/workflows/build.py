@@ -1,17 +1,18 @@
-"""Write the workflows that come with the pack, their texts in other languages, and the page for scripts, docs/api.md.
+"""Write the workflows that come with the pack, their texts in other languages, docs/api.md and docs/gallery.md.
 
     python tools/workflows/build.py
 
 Nodes, values and links are in templates.py, the texts in notes/, translated in notes/LANGUAGE/. Whatever changes in a
-node's schema - another input, output or default - is in the files after the next run. The thumbnails beside them are
-made by hand from what the workflows save.
+node's schema - another input, output or default - is in the files after the next run. thumbnails.py makes the pictures
+of what they do, screenshots.py those of the graphs.
 """
 
 from __future__ import annotations
 
 import json
 
-from api_page import page
+import api_page as api
+import gallery_page as gallery
 from graph import Graph, split_note
 from kinds import ROOT, kinds, schemas
 from templates import IDS, NOTES, TEMPLATES, Start
@@ -42,9 +43,11 @@ def translations(language: str) -> str:
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
-def api_page() -> str:
-    """The content of docs/api.md."""
-    return page(schemas(), graphs())
+def pages() -> dict[str, str]:
+    """The contents of the pages of docs/ that are written from the workflows, by file name."""
+    made = graphs()
+    files = {name: TEMPLATES[name].file for name in made}
+    return {"api.md": api.page(schemas(), made), "gallery.md": gallery.page(made, files)}
 
 
 if __name__ == "__main__":
@@ -53,4 +56,5 @@ if __name__ == "__main__":
         print(name)
     for folder in (path for path in NOTES.iterdir() if path.is_dir()):
         (ROOT / "web" / "texts" / f"{folder.name}.json").write_text(translations(folder.name), encoding="utf-8")
-    (ROOT / "docs" / "api.md").write_text(api_page(), encoding="utf-8")
+    for name, text in pages().items():
+        (ROOT / "docs" / name).write_text(text, encoding="utf-8")

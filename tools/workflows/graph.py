@@ -17,10 +17,14 @@ DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 WIDGETS = ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN", DYNAMIC_COMBO)
 TITLE, SLOT, WIDGET, EDGE = 30, 20, 24, 14  # px, as the editor draws nodes
 SLACK = 8  # px below the last widget
-BADGE = 36  # px between nodes: the name of the pack is drawn above the title
-LETTER, LINE, PARAGRAPH, HEADING = 5.6, 14, 9, 16  # px of a note's text: letter, line, what two kinds of lines add
+ROW, TEXT_ROW, MARGIN = 28, 36, 14  # px in Nodes 2.0: a widget, one with a text, and what surrounds them
+PACK_ROW, ADVANCED_ROW = 24, 24  # px in Nodes 2.0: the name of the pack, and the button for advanced inputs
+BADGE = 30  # px between nodes: the name of the pack is drawn above the title
+TEXT_SIZE = "stylegan_nada_text_size"  # property of a note, for web/notes.js: the editor's own size is too small
+TEXT, LETTER, LINE, PARAGRAPH, HEADING = 14, 7.6, 20, 8, 16  # px of a note: text size, letter, line, extra per line
+INDENT = 60  # px at the sides of a list
 NEXT = "**Try next**"  # heading of the second note: everything from it on
-INSIDE, BETWEEN, HEADER = 10, 40, 80  # px from group to node, from group to group, and above a group's first node
+INSIDE, BETWEEN, HEADER = 10, 40, 74  # px from group to node, from group to group, and above a group's first node
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,15 @@ class Node:
 
     @property
     def height(self) -> int:
-        """Height in px, without the title."""
-        sockets = max(sum(not socket.is_widget for socket in self.kind.inputs), len(self.kind.outputs))
-        shown = (socket for socket in self.kind.inputs if socket.is_widget and not socket.advanced)
-        widgets = sum(1 + socket.control for socket in shown) + (self.kind.name in WITH_PRESETS)
-        return SLOT * sockets + WIDGET * widgets + EDGE + SLACK + self.room
+        """Height in px, without the title: the room, or what Nodes 2.0 needs without it if that is more."""
+        sockets = SLOT * max(sum(not socket.is_widget for socket in self.kind.inputs), len(self.kind.outputs))
+        shown = [socket for socket in self.kind.inputs if socket.is_widget and not socket.advanced]
+        presets = self.kind.name in WITH_PRESETS
+        widgets = sum(1 + socket.control for socket in shown) + presets
+        rows = sum(TEXT_ROW if socket.type == "STRING" else ROW for socket in shown) + ROW * presets
+        rows += PACK_ROW * (self.kind.origin == PACK)
+        rows += ADVANCED_ROW * any(socket.advanced for socket in self.kind.inputs)
+        return sockets + max(WIDGET * widgets + EDGE + SLACK + self.room, rows + MARGIN)
 
 
 @dataclass(frozen=True)
@@ -240,7 +248,8 @@ def text_height(markdown: str, width: int) -> int:
     """Estimated height of a note in px, slightly too large: paragraphs and lines, without addresses of links."""
     paragraphs = [line for line in re.sub(r"\]\([^)]*\)", "]", markdown).splitlines() if line]
     headings = sum(line.startswith("#") for line in paragraphs)
-    return sum(ceil(len(line) * LETTER / width) * LINE + PARAGRAPH for line in paragraphs) + headings * HEADING
+    lines = sum(ceil(len(line) * LETTER / (width - INDENT)) for line in paragraphs)
+    return lines * LINE + len(paragraphs) * PARAGRAPH + headings * HEADING
 
 
 def _output(given: Node | Output, kind: str) -> Output:
@@ -272,7 +281,7 @@ def _node_json(node: Node, order: int) -> dict[str, Any]:
     if node.title:
         made["title"] = node.title
     if node.kind.name == NOTE:
-        made |= {"properties": {}, "color": "#432", "bgcolor": "#653"}
+        made |= {"properties": {TEXT_SIZE: TEXT}, "color": "#432", "bgcolor": "#653"}
     return made
 
 

@@ -174,18 +174,18 @@ def pigs(graph: Graph, base: Node, clip: Node, settings: dict[str, Any], **mappi
     """Build the adaptation of dogs, the mapper, and the pictures of changed codes."""
     adapted, options = adapt(graph, base, clip, **settings)
     latents = graph.add("SampleLatents", generator=adapted, count=6)
-    mapper = graph.add("NADATrainMapper", room=160, generator=adapted, clip=clip, target="pig", **mapping)
+    mapper = graph.add("NADATrainMapper", room=120, generator=adapted, clip=clip, target="pig", **mapping)
     moved = graph.add("NADAApplyMapper", "Apply the mapper", latents=latents, mapper=mapper)
     keep = graph.add("NADASaveMapper", mode=MUTED, mapper=mapper, filename_prefix="pig")
     images = graph.add(
         "NADACompareGrid", "The pigs", SQUARE, generator_a=adapted, latents=moved, labels="adapted, codes moved"
     )
-    models(graph, base, clip, options, above=160)
-    graph.column(IMAGE, Group("2 Adapt: dog to pig", ORANGE, [adapted], 420))
+    models(graph, base, clip, options)
+    graph.column(IMAGE, Group("2 Adapt: dog to pig", ORANGE, [adapted], 340))
     mapping_first = Group("3 Map: find the pigs", ORANGE, [mapper])
     graph.column(IMAGE, mapping_first, Group("Latents: which dogs", BLUE, [latents]))
-    graph.column(LOADER, Group("Keep (switched off)", GRAY, [keep]), Group("4 Move the codes", GREEN, [moved], 140))
-    graph.column(IMAGE, Group("5 Look at them", PURPLE, [images], 420))
+    graph.column(LOADER, Group("Keep (switched off)", GRAY, [keep]), Group("4 Move the codes", GREEN, [moved]))
+    graph.column(IMAGE, Group("5 Look at them", PURPLE, [images], 300))
     return adapted, latents, images
 
 
@@ -215,16 +215,16 @@ def mix_styles(start: Start) -> Graph:
         labels="sketch | sketch and pig",
         generator_b=mixed,
     )
-    graph.column(LOADER, Group("Options of step 3", BLUE, options, 120), Group("1 Models", BLUE, [base, clip]))
+    graph.column(LOADER, Group("Options of step 3", BLUE, options), Group("1 Models", BLUE, [base, clip]))
     graph.column(
         IMAGE,
-        Group("2 Adapt to sketch", ORANGE, [sketched], 140),
+        Group("2 Adapt to sketch", ORANGE, [sketched], 86),
         Group("3 Adapt: dog to pig", ORANGE, [pigs]),
     )
     keep = Group("4 Keep what changed", GRAY, [style])
-    graph.column(IMAGE, Group("Latents: which dogs", BLUE, [latents], 340), keep)
-    graph.column(LOADER, Group("5 Mix", GREEN, [mixed], 120))
-    graph.column(IMAGE, Group("6 Compare", GREEN, [grid], 260))
+    graph.column(IMAGE, Group("Latents: which dogs", BLUE, [latents], 280), keep)
+    graph.column(LOADER, Group("5 Mix", GREEN, [mixed]))
+    graph.column(IMAGE, Group("6 Compare", GREEN, [grid], 160))
     return graph
 
 
@@ -254,7 +254,7 @@ def style_images(start: Start) -> Graph:
     images = graph.add("GenerateImages", generator=base, latents=others)
     edges = graph.add("Canny", image=images, low_threshold=0.1, high_threshold=0.3)
     pictures = graph.add("ImageInvert", image=edges)
-    adapted = graph.add("NADAImageAdapt", room=WHOLE, generator=base, clip=clip, style_images=pictures)
+    adapted = graph.add("NADAImageAdapt", room=240, generator=base, clip=clip, style_images=pictures)
     seen = graph.add("PreviewImage", "The pictures", room=160, images=pictures)
     picked = graph.add("NADAPickSnapshot", room=SQUARE, snapshots=adapted, pick="last")
     gap = 0
@@ -283,7 +283,7 @@ def latent_walk_video(start: Start) -> Graph:
     walk = graph.add("NADALatentWalk", room=160, generator=adapted, base=base, filename_prefix=f"{start.title}_walk")
     wipe = graph.add(
         "NADABeforeAfterAnimation",
-        room=SQUARE,
+        room=320,
         before=base,
         after=adapted,
         latents=latents,
@@ -292,12 +292,12 @@ def latent_walk_video(start: Start) -> Graph:
     video = graph.add("CreateVideo", images=walk)
     save = graph.add("SaveVideo", room=220, video=video, filename_prefix=start.title)
     gap = 24
-    models(graph, base, clip, gap=gap, above=360)
-    graph.column(IMAGE, Group("2 Adapt", ORANGE, [adapted], 480), gap=gap)
-    graph.column(IMAGE, Group("3 Walk", GREEN, [walk], 20), Group("Latents: which dogs", BLUE, [latents], 90), gap=gap)
-    film = Group("5 Video", PURPLE, [video], 20)
-    graph.column(IMAGE, film, Group("4 Before and after", GREEN, [wipe], 320), gap=gap)
-    graph.column(IMAGE, Group("Save", PURPLE, [save], 20))
+    models(graph, base, clip, gap=gap, above=250)
+    graph.column(IMAGE, Group("2 Adapt", ORANGE, [adapted], 412), gap=gap)
+    graph.column(IMAGE, Group("3 Walk", GREEN, [walk]), Group("Latents: which dogs", BLUE, [latents], 80), gap=gap)
+    film = Group("5 Video", PURPLE, [video])
+    graph.column(IMAGE, film, Group("4 Before and after", GREEN, [wipe], 316), gap=gap)
+    graph.column(IMAGE, Group("Save", PURPLE, [save]))
     return graph
 
 
@@ -322,15 +322,15 @@ def chain_into_img2img(start: Start) -> Graph:
     save = graph.add("SaveImage", "Save what comes out", room=SQUARE, images=decoded, filename_prefix=start.title)
     gap = 0
     clip.title, face.title = "Load CLIP", "Generate"
-    graph.column(NARROW, Group("1 Models", BLUE, [base, clip], 20), gap=gap)
-    graph.column(IMAGE, Group("Latents: which dog", BLUE, [latents], 20), Group("2 Adapt", ORANGE, [adapted]), gap=gap)
-    graph.column(NARROW, Group("3 A dog", GREEN, [face], 180), Group("4 Any checkpoint", PURPLE, [model]), gap=gap)
-    texts = Group("Texts", PURPLE, [positive, negative], 140)
-    graph.column(NARROW, Group("enlarged", GREEN, [large], 120), texts, gap=gap)
-    graph.column(140, Group("Seen", GREEN, [seen], 20), Group("Encode", PURPLE, [encoded]), gap=gap)
-    graph.column(NARROW, Group("Over-paint it", PURPLE, [sampled], 520), gap=gap)
-    graph.column(140, Group("Decode", PURPLE, [decoded], 360), gap=gap)
-    graph.column(260, Group("5 Use", PURPLE, [save], 360))
+    graph.column(NARROW, Group("1 Models", BLUE, [base, clip], 360), gap=gap)
+    graph.column(IMAGE, Group("Latents: which dog", BLUE, [latents]), Group("2 Adapt", ORANGE, [adapted]), gap=gap)
+    graph.column(NARROW, Group("3 A dog", GREEN, [face], 140), Group("4 Any checkpoint", PURPLE, [model]), gap=gap)
+    texts = Group("Texts", PURPLE, [positive, negative], 220)
+    graph.column(NARROW, Group("enlarged", GREEN, [large]), texts, gap=gap)
+    graph.column(140, Group("Seen", GREEN, [seen]), Group("Encode", PURPLE, [encoded]), gap=gap)
+    graph.column(NARROW, Group("Over-paint it", PURPLE, [sampled], 380), gap=gap)
+    graph.column(140, Group("Decode", PURPLE, [decoded], 260), gap=gap)
+    graph.column(260, Group("5 Use", PURPLE, [save]))
     return graph
 
 
@@ -365,8 +365,8 @@ def photo_to_sketch_demo(start: Start) -> Graph:
         "NADACompareGrid", room=PICTURE, generator_a=training, latents=found["latents"], labels="as a sketch"
     )
     graph.column(LOADER, Group("1 Models", BLUE, [base, clip]))
-    graph.column(IMAGE, Group("2 Photos", BLUE, [latents], 100), Group("4 Adapt", ORANGE, [training], 100))
+    graph.column(IMAGE, Group("2 Photos", BLUE, [latents], 100), Group("4 Adapt", ORANGE, [training], 70))
     graph.column(NARROW, Group("Here of dogs", BLUE, [photo], 60), Group("Their encoder", BLUE, [encoder]))
     graph.column(IMAGE, Group("3 Invert", GREEN, [found]))
-    graph.column(IMAGE, Group("5 Compare", GREEN, [grid], 480))
+    graph.column(IMAGE, Group("5 Compare", GREEN, [grid], 440))
     return graph

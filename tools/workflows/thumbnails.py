@@ -1,9 +1,9 @@
-"""Run the workflows in a ComfyUI, and make the pictures that its template browser shows.
+"""Run the workflows in a ComfyUI, and make the pictures that its template browser and docs/gallery.md show.
 
-    python tools/workflows/thumbnails.py --server 127.0.0.1:8188 [name ...]
+    COMFYUI_PATH=... python tools/workflows/thumbnails.py [--server 127.0.0.1:8188] [name ...]
 
-Python needs the packages of ComfyUI. Workflows with published models are not run: they get the picture of their twin
-with demo models, which their notes mention.
+Needs a running ComfyUI (--server), or a checkout of it in COMFYUI_PATH, which is started for this. Workflows with
+published models are not run: they get the picture of their twin with demo models, which their notes mention.
 """
 
 from __future__ import annotations
@@ -11,17 +11,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from comfyui import ROOT, TEMPLATES, Client, add_server_option, running, to_prompt
 from PIL import Image
 from PIL.Image import Resampling
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests")]
-
-from helpers.comfyui_server import TEMPLATES, Client, to_prompt  # noqa: E402  as the tests convert and run them
 
 SIDE, GAP, QUALITY = 540, 16, 88  # px: approximate side of a thumbnail, and gap between its pictures; JPEG quality
 LIMIT = 1800  # longest time for a workflow, seconds
@@ -124,21 +119,28 @@ GOALS = {"chain_into_img2img": "stylegan-nada/chain_into_img2img_in"}  # the par
 TWINS = {"sketch_demo": "sketch", "pixar_demo": "pixar", "dog_to_pig_demo": "dog_to_pig"}
 
 
-def save(picture: Image.Image, name: str) -> None:
-    """Save a thumbnail where the template browser looks for it."""
+def save(picture: Image.Image, path: Path) -> None:
+    """Save a picture in the size of a thumbnail."""
     scale = SIDE / min(picture.size)
     sized = picture.resize([round(side * scale) for side in picture.size], Resampling.LANCZOS)
-    sized.save(ROOT / "workflows" / f"{TEMPLATES[name]}.jpg", quality=QUALITY, optimize=True)
+    path.parent.mkdir(exist_ok=True)
+    sized.save(path, quality=QUALITY, optimize=True)
+
+
+def places(name: str) -> list[Path]:
+    """Where the picture of a workflow belongs: the template browser, that of its twin, and the gallery."""
+    titles = [TEMPLATES[shown] for shown in (name, TWINS.get(name)) if shown]
+    return [*(ROOT / "workflows" / f"{title}.jpg" for title in titles), ROOT / "docs" / "gallery" / f"{name}.jpg"]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--server", default="127.0.0.1:8188", help="host and port (default: %(default)s)")
+    add_server_option(parser)
     parser.add_argument("names", nargs="*", metavar="name", help="workflows (default: all that need no download)")
     options = parser.parse_args()
-    for name in options.names or MADE:
-        picture = MADE[name](Run(Client(options.server), name, GOALS.get(name)))
-        for target in (name, TWINS.get(name)):
-            if target:
-                save(picture, target)
-        print(name)
+    with running(options.server) as client:
+        for name in options.names or MADE:
+            picture = MADE[name](Run(client, name, GOALS.get(name)))
+            for path in places(name):
+                save(picture, path)
+            print(name)
