@@ -99,7 +99,7 @@ def test_a_profile_becomes_a_table(profiling):
         "| pass | 3 | 2.00 | 40% |  | 2.0 | 75% |",
         "| between operations |  | 1.00 | 20% |  |  |  |",
         "",
-        "5.00 s in this iteration, without 0.25 s of waiting for a processor; 4.50 s in one without a timer. The "
-        "machine does 200 GFLOP/s in a large matrix product and 10.0 GB/s in a large copy: at these rates, the "
-        "operations would take 3.00 s, 60% of the time.",
+        "5.00 s in this iteration, without 0.25 s of waiting for a processor; 4.50 s in one without a timer. Its 300 "
+        "GFLOP would take 1.50 s at the 200 GFLOP/s of a large matrix product here, 30% of the time; with what the "
+        "passes move at the 10.0 GB/s of a large copy, 3.00 s, 60%.",
     ]
