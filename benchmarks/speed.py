@@ -25,6 +25,8 @@ SIZES = (256, 512, 1024)
 PAPER_LAYERS = {256: 9, 512: 10, 1024: 12}  # two thirds, as in the authors' notebook
 STRESS = 12  # number of layers of 14 codes at 256 px, so that nearly all are selected
 ALONE = "ViT-B/32"
+PROFILED = ((64, "all"), (128, "all"), (256, "all"), (256, STRESS), (1024, "all"))
+METHODS = {"parts": ("parts", "floor"), "profile": ("profile",)}  # of `Timed`, for the tables of these kinds
 LONG_RUN = (50, 200, 500, 1000, 1500, 2000)  # iterations after which the memory is measured
 
 
@@ -33,11 +35,13 @@ def against_reference(size: int, base: Case) -> dict[str, list[Case]]:
     path, off = base.reference, base.on(size=size, reference=None)
     on = off.on(layers=STRESS if size == 256 else PAPER_LAYERS[size])
     ways = lambda case: [case.on(name="ours"), case.on(name="ours, half precision", precision="half")]
-    recommended = on.on(name="ours", select_every=4, select_batch=4)
+    few = on.on(select_batch=4)
+    recommended = few.on(name="ours", select_every=4)
     choosing = f"choosing {on.layers} layers in every step"
     return {  # two processes at a time, since the reference takes up to 16 GB
         f"all layers, {size} px": [off.on(name="reference", reference=path), *ways(off)],
         f"{choosing}, {size} px": [on.on(name="reference", reference=path), *ways(on)],
+        f"{choosing} on 4 images, {size} px": [few.on(name="reference", reference=path), *ways(few)],
         f"{choosing}, ours in every 4th on 4 images, {size} px": [on.on(name="reference", reference=path), recommended],
     }
 
@@ -114,10 +118,10 @@ def compared(group: Group, size: int, title: str, options: Options) -> list[dict
     return in_turns(group(size, base_of(options))[title], options.turns, options.warmup)
 
 
-def parts(layers: str | int, size: int, options: Options) -> dict[str, Any]:
-    """Measure the time of the parts of an iteration, and the arithmetic lower bound."""
+def looked_into(kind: str, layers: str | int, size: int, options: Options) -> dict[str, Any]:
+    """Time iterations of one case, and look into them for a table of that kind; see `METHODS`."""
     case = base_of(options).on(name="ours", size=size, layers=layers, reference=None)
-    return in_turns([case], options.turns, options.warmup, ("parts", "floor"))[0]
+    return in_turns([case], options.turns, options.warmup, METHODS[kind])[0]
 
 
 def counted(size: int, options: Options) -> list[dict[str, Any]]:
@@ -136,6 +140,7 @@ COMPARISONS: tuple[Group, ...] = (against_reference, by_layers, by_kind, by_prec
 SHOW = {
     "comparisons": speed_page.comparison,
     "parts": speed_page.parts,
+    "profile": speed_page.profile,
     "growth": speed_page.growth,
     "long": speed_page.long_run,
     "counted": speed_page.counted,
@@ -149,10 +154,12 @@ def plans() -> Iterator[tuple[str, str, Callable[[Options], Any]]]:
             for title in group(size, Case("")):
                 yield "comparisons", title, partial(compared, group, size, title)
         for layers in ("all", STRESS):
-            yield "parts", f"layers {layers}, {size} px", partial(parts, layers, size)
+            yield "parts", f"layers {layers}, {size} px", partial(looked_into, "parts", layers, size)
         for title in growth(size, Case("")):
             yield "growth", title, partial(compared, growth, size, title)
         yield "counted", f"{size} px", partial(counted, size)
+    for size, layers in PROFILED:
+        yield "profile", f"layers {layers}, {size} px", partial(looked_into, "profile", layers, size)
     yield "growth", "GFLOP of a step", by_resolution
     for device in ("cpu", "cuda"):
         yield "long", f"demo generator on {device}", partial(long_run, device)

@@ -10,7 +10,6 @@ import copy
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import wraps
 from types import SimpleNamespace
 from typing import Any
@@ -18,36 +17,21 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from speed_profile import Kernel, bytes_of, kernel_of, tensors_in
 from speed_timed import Case, Timed
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from nada import Adaptation
 from nada.stylegan2.ops import passes, styled_conv
 
 NOWHERE = torch.device("meta")
-FREE = {"detach", "_unsafe_view", "empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided"}
-CARDS = {  # published figures: TFLOP/s of fp32 matrix products (TF32 if available), TB/s of memory
-    "V100": (15.7, 0.9),
-    "RTX 3090": (35.6, 0.936),
-    "RTX 4090": (82.6, 1.008),
-    "H200": (494.0, 4.8),
+CARDS = {  # published figures: FLOP/s of fp32 matrix products (TF32 if available), bytes/s of memory
+    "V100": (15.7e12, 0.9e12),
+    "RTX 3090": (35.6e12, 0.936e12),
+    "RTX 4090": (82.6e12, 1.008e12),
+    "H200": (494e12, 4.8e12),
 }
-
-
-@dataclass
-class Kernel:
-    """One kernel launch: its floating point operations, and the bytes that it reads and writes."""
-
-    flop: float
-    bytes: int
-
-    def seconds(self, card: str) -> float:
-        """Lower bound of its time, by arithmetic or by memory."""
-        operations, bandwidth = CARDS[card]
-        return max(self.flop / (operations * 1e12), self.bytes / (bandwidth * 1e12))
 
 
 class Count(TorchDispatchMode):
@@ -69,16 +53,13 @@ class Count(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
-        given, made = ([x for x in tree_leaves(tree) if isinstance(x, Tensor)] for tree in ((args, kwargs), result))
+        given, made = tensors_in((args, kwargs)), tensors_in(result)
         for tensor in made:
             self.watch(tensor)
-        name = function.overloadpacket.__name__
         if not self.quiet and any(x.device == NOWHERE for x in (*given, *made)):
             self.crossings += sum(x.device.type == "cpu" and x.ndim > 0 for x in given)
-            if not function.is_view and name not in FREE:
-                formula = flop_registry.get(function.overloadpacket)
-                flop = formula(*args, **kwargs, out_val=result) if formula else 0
-                self.kernels.append(Kernel(flop, _bytes(given) + _bytes(made)))
+            if kernel := kernel_of(function, args, kwargs, result):
+                self.kernels.append(kernel)
         return result
 
     def watch(self, tensor: Tensor) -> None:
@@ -104,15 +85,10 @@ class Count(TorchDispatchMode):
             self.quiet = True
             result = function(*args)
             self.quiet = False
-            tensors = [x for x in tree_leaves((args, result)) if isinstance(x, Tensor)]
-            self.kernels.append(Kernel(0, _bytes(tensors)))
+            self.kernels.append(Kernel(0, bytes_of(tensors_in((args, result)))))
             return result
 
         return fused
-
-
-def _bytes(tensors: list[Tensor]) -> int:
-    return sum(x.numel() * x.element_size() for x in tensors)
 
 
 def by_count(size: int, base: Case) -> list[dict[str, Any]]:
@@ -152,8 +128,8 @@ def count(run: Adaptation, fused: bool) -> dict[str, Any]:
         "crossings": counted.crossings,
         "operations": sum(kernel.flop for kernel in counted.kernels),
         "bytes": sum(kernel.bytes for kernel in counted.kernels),
-        "memory": _bytes(kept) + counted.peak,
-        "seconds": {card: sum(kernel.seconds(card) for kernel in counted.kernels) for card in CARDS},
+        "memory": bytes_of(kept) + counted.peak,
+        "seconds": {card: sum(kernel.seconds(*rates) for kernel in counted.kernels) for card, rates in CARDS.items()},
     }
 
 

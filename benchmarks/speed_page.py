@@ -83,3 +83,27 @@ def parts(title: str, row: dict[str, Any]) -> str:
         f"{operations / speed / whole:.0%} of the time is arithmetic at full speed.\n"
     )
     return "\n".join(lines)
+
+
+def profile(title: str, row: dict[str, Any]) -> str:
+    """Table of the kinds of operations in an iteration, and of the rates that they reach."""
+    found, (operations, bandwidth) = row["profile"], row["profile"]["per second"]
+    kinds = {kind: sums for kind, sums in found["kinds"].items() if sums["calls"]}
+    between = found["between"]
+    total = sum(sums["seconds"] for sums in kinds.values()) + between
+    columns = ("operations", "calls", "s", "share", "GFLOP/s", "GB/s", "of the machine's rate")
+    lines = [heading(title), line(*columns), "|---" * len(columns) + "|"]
+    for kind, sums in kinds.items():
+        s = sums["seconds"]
+        rates = f"{sums['operations'] / s / 1e9:.0f}" if sums["operations"] else "", f"{sums['bytes'] / s / 1e9:.1f}"
+        lines.append(line(kind, f"{sums['calls']}", f"{s:.2f}", f"{s / total:.0%}", *rates, f"{sums['least'] / s:.0%}"))
+    lines.append(line("between operations", "", f"{between:.2f}", f"{between / total:.0%}", "", "", ""))
+    least, work = (sum(sums[key] for sums in kinds.values()) for key in ("least", "operations"))
+    lines.append(
+        f"\n{total:.2f} s in this iteration, without {found['waiting']:.2f} s of waiting for a processor; "
+        f"{median(seconds(row)):.2f} s in one without a timer. Its {work / 1e9:.0f} GFLOP would take "
+        f"{work / operations:.2f} s at the {operations / 1e9:.0f} GFLOP/s of a large matrix product here, "
+        f"{work / operations / total:.0%} of the time; with what the passes move at the {bandwidth / 1e9:.1f} GB/s of "
+        f"a large copy, {least:.2f} s, {least / total:.0%}.\n"
+    )
+    return "\n".join(lines)

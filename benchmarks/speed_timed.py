@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from speed_parts import Stopwatch
+from speed_profile import Profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from nada import AdaptConfig, Generator, adapt
@@ -24,6 +27,7 @@ from nada.training.goal import Goal
 CLIPS = {"ViT-B/32": "ViT-B-32-quickgelu", "ViT-B/16": "ViT-B-16-quickgelu"}  # the paper's, with random weights
 WIDTH = 512  # length of their embeddings
 GEMM = 2048  # side of the matrices in the product that measures the speed of the machine
+COPIED = 1 << 26  # numbers in the copy that measures the speed of its memory
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,22 @@ class Timed:
             self.work()
         return {"operations": counter.get_total_flops(), "per second": gemm_speed(self.device)}
 
+    def profile(self) -> dict[str, Any]:
+        """Time the operations of an iteration by kind, beside a large matrix product and a large copy.
+
+        Returns:
+            "kinds" (see `Profile.by_kind`), the seconds "between" operations and "waiting" for a processor that other
+            processes use, and what this machine does "per second": floating point operations, and bytes.
+        """
+        now = partial(clock, self.device)
+        began, ours = time.perf_counter(), now()
+        with Profile(now) as found:
+            self.work()
+        ours, whole = now() - ours, time.perf_counter() - began
+        rates = gemm_speed(self.device), copy_speed(self.device)
+        seconds = {"between": found.between, "waiting": max(whole - ours, 0.0)}
+        return {"kinds": found.by_kind(*rates), **seconds, "per second": rates}
+
 
 class NoModules(nullcontext):
     """Replacement for the counter's tracker of modules, which fails for gradients with respect to codes."""
@@ -138,12 +158,22 @@ def clock(device: torch.device) -> float:
 def gemm_speed(device: torch.device) -> float:
     """Measure the operations per second of a large matrix product, the best of five."""
     a, b = torch.randn(2, GEMM, GEMM, device=device)
+    return 2 * GEMM**3 / _least_time(lambda: a @ b, device)
+
+
+def copy_speed(device: torch.device) -> float:
+    """Measure the bytes per second, read and written, of a large copy, the best of five."""
+    a, b = torch.zeros(2, COPIED, device=device)
+    return 2 * a.nbytes / _least_time(lambda: b.copy_(a), device)
+
+
+def _least_time(work: Callable[[], Any], device: torch.device) -> float:
     best = float("inf")
     for _ in range(5):
         began = clock(device)
-        a @ b
+        work()
         best = min(best, clock(device) - began)
-    return 2 * GEMM**3 / best
+    return best
 
 
 def peak_memory(device: torch.device) -> int:

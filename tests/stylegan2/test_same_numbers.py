@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.models import TINY_CLIP
+import torch.nn.functional as F
+from helpers.models import TINY_CLIP, alive
 
 from nada.adapt import adapt
-from nada.stylegan2 import ops, synthesis
+from nada.stylegan2 import GeneratorConfig, ops, synthesis
 from nada.training.config import AdaptConfig
 
 
@@ -79,3 +80,74 @@ def test_half_precision_leads_the_same_way(small, clip, monkeypatch):
     assert near != loss
     assert torch.cosine_similarity(full, half, dim=0) > 0.95
     assert small.synthesis(torch.randn(2, 8, 20), half=True).dtype == torch.float32
+
+
+def modulated_convolution(x, weight, styles, demod, noise, bias, up_filter=None, clamp=None):
+    """The operation of a synthesis layer as in the paper: modulated weights for each image, zeros between pixels."""
+    if up_filter is not None:
+        n, channels, height, width = x.shape
+        spread = x.new_zeros(n, channels, 2 * height - 1, 2 * width - 1)
+        spread[:, :, ::2, ::2] = x
+        x, weight = F.pad(spread, (2, 2, 2, 2)), weight.flip(2, 3)
+    kernels = weight * styles[:, None, :, None, None] * demod[:, :, None, None, None]
+    padding = 1 if up_filter is None else 0
+    y = torch.cat([F.conv2d(x[i : i + 1], kernels[i], padding=padding) for i in range(len(x))])
+    if up_filter is not None:
+        y = F.conv2d(y.flatten(0, 1)[:, None], up_filter, padding=1).unflatten(0, y.shape[:2])[:, :, 0]
+    y = F.leaky_relu(y + bias[:, None, None] + (0 if noise is None else noise), 0.2)
+    return y if clamp is None else y.clamp(-clamp, clamp)
+
+
+def modulated_colors(x, weight, styles):
+    return torch.cat([F.conv2d(x[i : i + 1], weight * styles[i][:, None, None]) for i in range(len(x))])
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """Compute in float64 whatever is computed in float32."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+SETUPS = {
+    "all layers": ({}, {}),
+    "three layers, chosen by moved codes": ({"layers": 3}, {}),
+    "mapping and colors": ({"train_mapping": True, "train_torgb": True}, {}),
+    "style space, clamped": ({"train": "stylespace"}, {"conv_clamp": 0.7}),
+    "affine maps, residual blocks": ({"train": "affine", "views": 2}, {"architecture": "resnet"}),
+}
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_a_step_has_the_gradients_of_the_operations_in_the_paper(exact, clip, monkeypatch, setup):
+    """The second step, in pieces and in the layout of large images, against separate operations on whole batches."""
+    settings, changes = SETUPS[setup]
+    settings = {"layers": "all", "views": 0, "batch": 3, "select_batch": 4, "learning_rate": 0.01} | settings
+    config = GeneratorConfig(32, (24, 20, 16, 12), z_dim=16, w_dim=20, mapping_layers=2, **changes)
+    base, clip = alive(config), clip.double()
+
+    def second_step(pieces):
+        run = adapt(base, clip, AdaptConfig("photo", "sketch", iterations=2, **settings))
+        next(run)
+        run.pieces = pieces
+        step = next(run)
+        return step, {name: p.grad for name, p in step.generator.named_parameters() if p.grad is not None}
+
+    monkeypatch.setattr(synthesis, "CHANNELS_LAST", 8)
+    step, found = second_step(2)
+    monkeypatch.setattr(synthesis, "CHANNELS_LAST", 1 << 20)
+    monkeypatch.setattr(ops, "styled_conv2d", modulated_convolution)
+    monkeypatch.setattr(ops, "modulated_conv1x1", modulated_colors)
+    for module in clip.modules():
+        if hasattr(module, "batch_first"):
+            module.batch_first = True
+    plain, expected = second_step(1)
+    assert step.layers == plain.layers
+    assert float(step.loss) == pytest.approx(float(plain.loss), rel=1e-9)
+    assert found.keys() == expected.keys() != set()
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    for name, gradient in expected.items():
+        assert gradient.dtype == torch.float64
+        assert torch.allclose(found[name], gradient, rtol=1e-6, atol=1e-8 * largest), name
