@@ -1,7 +1,8 @@
-"""Seconds and memory of projection and tuning: `python benchmarks/photo_speed.py --resolution 256 --batch 1 2 4`.
+"""Seconds and memory for each photo: `python benchmarks/photo_speed.py --resolution 1024 --batch 1 2 4`.
 
-The generator has random weights and the sizes of config-f, since its images do not matter here. Give one resolution at
-a time: the measured memory is the peak of the process so far.
+Measures an encoder (e4e), a step of the projection and a step of the tuning. All networks have random weights and the
+sizes of e4e and of StyleGAN2's config-f, since their images do not matter here. Each measurement has a process of its
+own, so that its peak memory is that of nothing else.
 """
 
 from __future__ import annotations
@@ -9,47 +10,90 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nada import ClipEnsemble, Generator, GeneratorConfig, ProjectConfig, TuneConfig, load_clip, project, tune
+from nada import Generator, GeneratorConfig, ProjectConfig, TuneConfig, load_clip, project, tune
 from nada.cli.shared import pick_device
 from nada.measure.evaluate import peak_memory
+from nada.photo.encoders.published import CodeNetwork, EncoderConfig, PublishedEncoder
 
 CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # channels of config-f, from 4 px up
+TRUNK = (64, 64, 128, 256, 512)  # widths of IR-SE-50
 
 
-def seconds(steps: Iterator[Any], device: torch.device, count: int) -> float:
-    """Mean seconds of some steps, without the first, which includes one-time setup."""
-    next(steps)
-    _wait(device)
+@dataclass(frozen=True)
+class Case:
+    """What to measure.
+
+    Attributes:
+        part: one of `PARTS`.
+        steps: number of timed steps, after one that includes one-time setup.
+        clip: CLIP models, "" for none.
+        threads: threads of PyTorch on a CPU, 0 for its own choice.
+    """
+
+    part: str
+    resolution: int
+    batch: int
+    steps: int
+    clip: str
+    device: str
+    threads: int
+
+
+def encoder(case: Case, generator: Generator, photos: torch.Tensor) -> Callable[[], object]:
+    config = EncoderConfig(True, "ir_se", TRUNK, generator.num_ws, generator.config.w_dim, pyramid=True)
+    average = torch.zeros(1, config.w_dim)
+    network = PublishedEncoder(config, CodeNetwork(config), average).eval().requires_grad_(False).to(photos.device)
+    return lambda: network.encode(photos, generator)
+
+
+def projection(case: Case, generator: Generator, photos: torch.Tensor) -> Callable[[], object]:
+    clip = load_clip(case.clip, photos.device) if case.clip else None
+    run = project(generator, photos, ProjectConfig(w_iterations=0, plus_iterations=case.steps + 1), clip)
+    return lambda: next(run)
+
+
+def tuning(case: Case, generator: Generator, photos: torch.Tensor) -> Callable[[], object]:
+    clip = load_clip(case.clip, photos.device) if case.clip else None
+    ws = generator.mapping.w_avg.expand(len(photos), generator.num_ws, -1)
+    run = tune(generator, ws, photos, TuneConfig(iterations=case.steps + 1), clip)
+    return lambda: next(run)
+
+
+PARTS = {"encoder": encoder, "projection": projection, "tuning": tuning}
+
+
+def measure(case: Case) -> tuple[float, int | None]:
+    """Seconds of a step for each photo, and the process's peak memory in MB."""
+    if case.threads:
+        torch.set_num_threads(case.threads)
+    device = torch.device(case.device)
+    config = GeneratorConfig(case.resolution, CHANNELS[: case.resolution.bit_length() - 2])
+    generator = Generator(config).requires_grad_(False).to(device)
+    photos = torch.zeros(case.batch, 3, case.resolution, case.resolution, device=device)
+    step = PARTS[case.part](case, generator, photos)
+    step()
+    wait(device)
     began = time.perf_counter()
-    for _ in islice(steps, count):
-        pass
-    _wait(device)
-    return (time.perf_counter() - began) / count
+    for _ in range(case.steps):
+        step()
+    wait(device)
+    return (time.perf_counter() - began) / case.steps / case.batch, peak_memory(device)
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Wait until the device has computed everything."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def measure(generator: Generator, clip: ClipEnsemble | None, batch: int, steps: int) -> dict[str, float | None]:
-    """Measure seconds of a step per photo, and the peak memory so far."""
-    size, device = generator.config.resolution, generator.device
-    photos = torch.zeros(batch, 3, size, size, device=device)
-    ws = generator.mapping.w_avg.expand(batch, generator.num_ws, -1)
-    projection = project(generator, photos, ProjectConfig(w_iterations=0, plus_iterations=steps + 1), clip)
-    row = {"projection": seconds(projection, device, steps) / batch, "its memory": peak_memory(device)}
-    tuning = tune(generator, ws, photos, TuneConfig(iterations=steps + 1), clip)
-    return row | {"tuning": seconds(tuning, device, steps) / batch, "both": peak_memory(device)}
 
 
 def main() -> None:
@@ -57,26 +101,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resolution", type=int, default=256, help="size of the generator (default: %(default)s)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="photos at once (default: %(default)s)")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=[*PARTS], help="parts to measure (default: all of them)"
+    )
     parser.add_argument("--steps", type=int, default=3, help="steps to time (default: %(default)s)")
-    parser.add_argument("--clip", help="CLIP models, as for `nada invert` (default: none)")
+    parser.add_argument("--clip", default="", help="CLIP models, as for `nada invert` (default: none)")
     parser.add_argument("--device", default="auto", help="device (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="threads of PyTorch on a CPU (default: its own choice)")
+    parser.add_argument("--threads", type=int, default=0, help="threads of PyTorch on a CPU (default: its own choice)")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
     device = pick_device(args.device)
-    config = GeneratorConfig(args.resolution, CHANNELS[: args.resolution.bit_length() - 2])
-    generator = Generator(config).requires_grad_(False).to(device)
-    clip = load_clip(args.clip, device) if args.clip else None
-    print(f"{args.resolution} px, {device}\n")
-    print("| photos | projection: s per step and photo | MB | tuning: s per step and photo | MB |")
-    print("| --- | --- | --- | --- | --- |")
+    print(f"| photos at once, {args.resolution} px | {' | '.join(f'{part}: s | MB' for part in args.parts)} |")
+    print("| --- |" + " --- | --- |" * len(args.parts))
     for batch in args.batch:
-        row = measure(generator, clip, batch, args.steps)
-        print(
-            f"| {batch} | {row['projection']:.3f} | {row['its memory']} | {row['tuning']:.3f} | {row['both']} |",
-            flush=True,
-        )
+        cells = [str(batch)]
+        for part in args.parts:
+            case = Case(part, args.resolution, batch, args.steps, args.clip, str(device), args.threads)
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                seconds, memory = pool.submit(measure, case).result()
+            cells += [f"{seconds:.3g}", str(memory)]
+            print(f"{batch} at once, {part}: {seconds:.3g} s, {memory} MB", file=sys.stderr, flush=True)
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

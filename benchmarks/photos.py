@@ -49,6 +49,7 @@ from nada.pictures.grids import filmstrip
 
 ROWS = 8  # number of animals in the picture
 FIRST_SEED = TEST_SEED + 1000  # the encoder's training reports on other drawings
+WAYS, TUNING = TABLES = "ways", "tuning"
 MEASURES = ("error", "identity", "weakest", "kind", "target", "adapted identity", "found again", "seconds")
 
 
@@ -181,33 +182,37 @@ def compare(bench: Bench) -> str:
     args, style = bench.args, bench.style()
     adapted = apply_style(bench.base, style)
     parts: dict[str, list[tuple[Tensor, float]]] = {}
-    chunks = -(-args.count // args.chunk)
+    count = args.count if WAYS in args.tables else min(args.tuned, args.count)
+    chunks = -(-count // args.chunk)
     for chunk in range(chunks):
         for method, found in bench.invert(chunk).items():
             parts.setdefault(method, []).append(found)
         print(f"{chunk + 1} of {chunks} chunks", file=sys.stderr, flush=True)
-    rows, frames = {}, [("drawn", bench.photos[:ROWS])]
-    for method, found in parts.items():
-        ws = torch.cat([codes for codes, _ in found])
-        images, looks = generate(bench.base, ws), generate(adapted, ws)
-        rows[method] = bench.measure(images, looks, sum(seconds for _, seconds in found) / len(found))
-        frames += [(method, images[:ROWS]), (args.target, looks[:ROWS])]
-    text = table(rows, f"{args.count} animals")
-    best = torch.cat([codes for codes, _ in parts[next(name for name in parts if "W+" in name)]])
-    tuned = bench.tuned(best, style)
-    if tuned:
-        count = min(args.tuned, args.count)
-        rows = {"not tuned": bench.measure(generate(bench.base, best[:count]), generate(adapted, best[:count]), 0.0)}
+    frames, texts = [("drawn", bench.photos[:ROWS])], []
+    if WAYS in args.tables:
+        rows = {}
+        for method, found in parts.items():
+            ws = torch.cat([codes for codes, _ in found])
+            images, looks = generate(bench.base, ws), generate(adapted, ws)
+            rows[method] = bench.measure(images, looks, sum(seconds for _, seconds in found) / len(found))
+            frames += [(method, images[:ROWS]), (args.target, looks[:ROWS])]
+        texts.append(table(rows, f"{args.count} animals"))
+    if TUNING in args.tables and args.tuned:
+        ws = torch.cat([codes for codes, _ in parts[next(name for name in parts if "W+" in name)]])[: args.tuned]
+        rows = {"not tuned": bench.measure(generate(bench.base, ws), generate(adapted, ws), 0.0)}
+        tuned = bench.tuned(ws, style)
         fewest = min(len(images) for images, _, _ in tuned.values())
         for method, (images, looks, seconds) in tuned.items():
             rows[method] = bench.measure(images, looks, seconds)
             frames += [(method, images[:ROWS]), (args.target, looks[:ROWS])]
             if fewest < len(images):
                 rows[f"{method}, first {fewest}"] = bench.measure(images[:fewest], looks[:fewest], seconds)
-        text += "\n\n" + table(rows, f"{count} animals, {args.tuning_steps} steps")
+        texts.append(table(rows, f"{len(ws)} animals, {args.tuning_steps} steps"))
     rows_shown = min(len(images) for _, images in frames)
-    filmstrip([(label, images[:rows_shown]) for label, images in frames]).save(bench.out / "photos.png")
-    return text
+    filmstrip([(label, images[:rows_shown]) for label, images in frames]).save(
+        bench.out / f"{'-'.join(args.tables)}.png"
+    )
+    return "\n\n".join(texts)
 
 
 def parse() -> argparse.Namespace:
@@ -227,6 +232,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--adapted-after", type=int, default=0, help="animals whose tuned generator is adapted (default: %(default)s)"
     )
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="tables to measure (default: both)")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default: %(default)s)")
     return parser.parse_args()
 

@@ -36,11 +36,13 @@ def printed(name: str, page: str, script: str, arguments: Callable[[Options], di
         name: name of the table.
         page: page of the table.
         script: file name of the script.
-        arguments: returns its arguments, {option: value}.
+        arguments: returns its arguments, {option: value, or list of values}.
     """
 
     def output(options: Options) -> str:
-        given = [text for option, value in arguments(options).items() for text in (option, str(value))]
+        given = []
+        for option, value in arguments(options).items():
+            given += [option, *map(str, value if isinstance(value, list) else [value])]
         command = [sys.executable, str(FOLDER / script), *given]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
@@ -51,13 +53,31 @@ def printed(name: str, page: str, script: str, arguments: Callable[[Options], di
     return Table(name, page, measure, lambda options: Shown(options.found(name) or ""))
 
 
-def photos(options: Options) -> dict[str, Any]:
-    numbers = {"--count": 200, "--steps": 75, "--tuned": 20, "--tuning-steps": 75}
+def photos(table: str, options: Options) -> dict[str, Any]:
+    numbers = {"--count": 40, "--chunk": 10, "--steps": 75, "--tuned": 6, "--tuning-steps": 40, "--adapted-after": 6}
     fewer = {name: options.fewer(number) for name, number in numbers.items()}
-    return {"--out": options.results / "photos", "--threads": options.threads, **fewer}
+    encoder = {"--encoder": "demo"} if table == "ways" else {}
+    return {"--out": options.results / "photos", "--tables": table, **encoder, "--threads": options.threads, **fewer}
 
 
-OTHERS = [printed("photos", "docs/photos.md", "photos.py", photos)]
+def projector(options: Options) -> dict[str, Any]:
+    sizes = {"--count": 2, "--divide": options.divide}
+    return {"--out": options.results / "projector", **sizes, "--threads": options.threads}
+
+
+def photo_speed(resolution: int, batches: list[int], options: Options) -> dict[str, Any]:
+    sizes = {"--resolution": resolution, "--batch": batches, "--steps": options.turns}
+    return {**sizes, "--device": options.device, "--threads": options.threads}
+
+
+PHOTOS = "docs/photos.md"
+OTHERS = [
+    printed("photos", PHOTOS, "photos.py", partial(photos, "ways")),
+    printed("photos/tuning", PHOTOS, "photos.py", partial(photos, "tuning")),
+    printed("photos/projector", PHOTOS, "projector.py", projector),
+    printed("photos/speed, 256 px", PHOTOS, "photo_speed.py", partial(photo_speed, 256, [1, 2, 4])),
+    printed("photos/speed, 1024 px", PHOTOS, "photo_speed.py", partial(photo_speed, 1024, [1, 2])),
+]
 TABLES: dict[str, Table] = {
     table.name: table
     for tables in (

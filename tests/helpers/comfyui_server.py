@@ -30,6 +30,8 @@ TEMPLATES = {
     "sketch": "11 Faces to sketches 1024px",
     "pixar": "12 Faces to Pixar 1024px",
     "dog_to_pig": "13 Dogs to pigs 512px",
+    "photo_to_sketch": "14 Your photo to sketch 1024px",
+    "photo_video": "15 Video to sketch demo",
 }
 HOME = os.environ.get("COMFYUI_PATH")
 PACK = "StyleGAN-NADA.test"  # with a dot and a hyphen, so that no absolute import of the pack works

@@ -14,6 +14,8 @@ KINDS_OF_FILES = {  # name -> encoder_type, trunk, whether it is a pyramid, chan
     "e4e": ("Encoder4Editing", "ir_se", True, 3),
     "restyle_psp": ("BackboneEncoder", "ir_se", False, 6),
     "restyle_e4e": ("ProgressiveBackboneEncoder", "ir_se", False, 6),
+    "restyle_psp_pyramid": ("GradualStyleEncoder", "ir_se", True, 6),
+    "restyle_psp_pyramid_resnet": ("ResNetGradualStyleEncoder", "resnet", True, 6),
     "restyle_psp_resnet": ("ResNetBackboneEncoder", "resnet", False, 6),
     "restyle_e4e_resnet": ("ResNetProgressiveBackboneEncoder", "resnet", False, 6),
 }

@@ -20,6 +20,7 @@ from PIL import Image
 
 CORE = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "ImageScale", "SaveImage", "CreateVideo", "SaveVideo"}
 CORE |= {
+    "LoadImage",
     "PreviewImage",
     "Canny",
     "ImageInvert",
@@ -29,7 +30,7 @@ CORE |= {
     "VAEDecode",
     "KSampler",
 }
-DOWNLOADING = ("sketch", "pixar", "dog_to_pig", "chain_into_img2img")
+DOWNLOADING = ("sketch", "pixar", "dog_to_pig", "chain_into_img2img", "photo_to_sketch")
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 TITLE = 30  # px, drawn above a node's position
 WIDEST, HIGHEST = 1900, 1290  # px: at 1600 x 1000, the editor shows larger graphs without texts
@@ -320,7 +321,7 @@ def test_what_notes_name_exists(schemas):
     inputs = {socket.id for schema in schemas.values() for socket in schema.inputs}
     names = (schema.display_name.removesuffix(" (StyleGAN)") for schema in schemas.values())
     titles = {name.removeprefix("StyleGAN-") for name in names}
-    titles |= {"Load Image", "Load Checkpoint"}
+    titles |= {"Load Image", "Load Video", "Load Checkpoint"}
     for path in WORKFLOWS:
         note = "\n".join(n["widgets_values"][0] for n in read(path)["nodes"] if n["type"] == "MarkdownNote")
         for name in re.findall(r"\*\*([a-z0-9]+(?:_[a-z0-9]+)+)\*\*", note):

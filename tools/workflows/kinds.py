@@ -76,6 +76,7 @@ def _image(name: str = "image") -> Socket:
 METHOD = Socket("upscale_method", "COMBO", "lanczos")
 CORE_KINDS = (
     _core(NOTE, [Socket("text", "STRING")]),
+    _core("LoadImage", [Socket("image", "COMBO", "example.png")], "IMAGE", "MASK"),
     _core("SaveImage", [_image("images"), Socket("filename_prefix", "STRING")]),
     _core(
         "ImageStitch",

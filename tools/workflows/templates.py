@@ -14,6 +14,7 @@ from nada.training.presets import PRESETS, SELECT_EVERY_4TH
 NOTES = Path(__file__).parent / "notes"
 OPENAI = "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)"
 SAID, PICTURE, WHOLE, SQUARE = 30, 190, 250, 330  # px of room: a text; before and after; with a text; a square
+THUMBNAIL = 100  # px of room: a small picture
 LOADER, IMAGE, NARROW = 260, 360, 210  # px of columns
 IDS = 100  # offset of node ids: 101 and up in the first template, 201 and up in the second
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
@@ -67,15 +68,19 @@ def demo_models(graph: Graph, generator: str = "demo") -> tuple[Node, Node]:
     return graph.add("LoadStyleGAN2", room=SAID, generator_name=generator), graph.add("NADALoadCLIP", room=SAID)
 
 
+def published_file(name: str) -> dict[str, str]:
+    """Return name, address and folder of a published model's file, as the editor's download dialog takes them."""
+    model = find_published(name)
+    return {"name": model.file, "url": model.url, "directory": "stylegan"}
+
+
 def published_models(graph: Graph, name: str) -> tuple[Node, Node]:
     """Add a published generator and OpenAI's CLIP models."""
-    model = find_published(name)
-    file = {"name": model.file, "url": model.url, "directory": "stylegan"}
     clips = [{"name": clip.file, "url": clip.url, "directory": "open_clip"} for clip in PUBLISHED_CLIPS]
     entries = graph.kinds["LoadStyleGAN2"].choices["download"]
     (entry,) = (entry for entry in entries if f"| {name}," in entry)
     chosen = {"generator_name": graph.kinds["LoadStyleGAN2"].choices["generator_name"][-1], "download": entry}
-    generator = graph.add("LoadStyleGAN2", room=SAID, models=[file], **chosen)
+    generator = graph.add("LoadStyleGAN2", room=SAID, models=[published_file(name)], **chosen)
     return generator, graph.add("NADALoadCLIP", room=SAID, clip_name=OPENAI, models=clips)
 
 
@@ -369,4 +374,64 @@ def photo_to_sketch_demo(start: Start) -> Graph:
     graph.column(NARROW, Group("Here of dogs", BLUE, [photo], 60), Group("Their encoder", BLUE, [encoder]))
     graph.column(IMAGE, Group("3 Invert", GREEN, [found]))
     graph.column(IMAGE, Group("5 Compare", GREEN, [grid], 440))
+    return graph
+
+
+@template("14 Your photo to sketch 1024px")
+def photo_to_sketch(start: Start) -> Graph:
+    graph = start.graph()
+    base, clip = published_models(graph, "ffhq-1024")
+    (entry,) = (entry for entry in graph.kinds["NADALoadEncoder"].choices["encoder_name"] if "ffhq-1024-e4e" in entry)
+    encoder = graph.add("NADALoadEncoder", room=SAID, models=[published_file("ffhq-1024-e4e")], encoder_name=entry)
+    photo = graph.add("LoadImage", room=THUMBNAIL)
+    square = graph.add("NADAAlignPhoto", room=70, photo=photo)
+    training, _ = adapt(graph, base, clip, room=50, **PRESETS["sketch"].settings)
+    found = graph.add("NADAInvertPhoto", room=40, generator=base, photo=square["image"], encoder=encoder)
+    images = graph.add("GenerateImages", generator=training, latents=found["latents"], noise="const")
+    pasted = graph.add("NADAPasteBack", photo=photo, image=images, crops=square["crops"])
+    save = graph.add("SaveImage", room=SQUARE, images=pasted["image"], filename_prefix=start.title)
+    gap = 24
+    graph.column(LOADER, Group("2 Your photo", BLUE, [photo]), Group("1 Models", BLUE, [encoder, base, clip]), gap=gap)
+    graph.column(
+        IMAGE, Group("3 Find the face", GREEN, [square], 60), Group("5 Adapt", ORANGE, [training], 195), gap=gap
+    )
+    graph.column(LOADER, Group("4 Invert", GREEN, [found], 275), gap=gap)
+    graph.column(NARROW, Group("6 As a sketch", GREEN, [images], 660), gap=gap)
+    graph.column(NARROW, Group("7 Paste it back", GREEN, [pasted], 20), gap=gap)
+    graph.column(320, Group("The result", PURPLE, [save], 20))
+    return graph
+
+
+@template("15 Video to sketch demo")
+def photo_video(start: Start) -> Graph:
+    graph = start.graph()
+    base, clip = demo_models(graph)
+    encoder = graph.add("NADALoadEncoder", room=SAID, encoder_name="demo")
+    frames = graph.add(
+        "NADALatentWalk", "Some frames", room=100, generator=base, frames=48, filename_prefix=f"{start.title}_in"
+    )
+    training, _ = adapt(graph, base, clip, room=60)
+    squares = graph.add("NADAAlignPhoto", room=40, photo=frames, find="middle", size=128)
+    found = graph.add(
+        "NADAInvertPhoto",
+        room=60,
+        generator=base,
+        photo=squares["image"],
+        encoder=encoder,
+        optimize=False,
+        smooth=1.0,
+    )
+    images = graph.add("GenerateImages", generator=training, latents=found["latents"], noise="const")
+    pasted = graph.add("NADAPasteBack", photo=frames, image=images, crops=squares["crops"], region="square")
+    video = graph.add("CreateVideo", images=pasted["image"])
+    save = graph.add("SaveVideo", room=220, video=video, filename_prefix=start.title)
+    gap = 8
+    graph.column(NARROW, Group("1 Models", BLUE, [base, clip], 360), gap=gap)
+    graph.column(IMAGE, Group("2 Frames", BLUE, [frames]), Group("4 Adapt", ORANGE, [training], 60), gap=gap)
+    graph.column(190, Group("Squares", GREEN, [squares], 80), Group("Encoder", BLUE, [encoder], 60), gap=gap)
+    graph.column(NARROW, Group("3 Invert", GREEN, [found], 360), gap=gap)
+    graph.column(160, Group("5 Sketches", GREEN, [images], 840), gap=gap)
+    graph.column(180, Group("6 Paste back", GREEN, [pasted], 20), gap=gap)
+    graph.column(140, Group("7 Video", PURPLE, [video], 20), gap=gap)
+    graph.column(230, Group("The result", PURPLE, [save], 20))
     return graph

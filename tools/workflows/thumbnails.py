@@ -69,16 +69,34 @@ def shown(kind: str) -> Callable[[Run], Image.Image]:
     return lambda run: run.pictures(kind)[0]
 
 
+def film(run: Run) -> list[Image.Image]:
+    """Decode the saved video."""
+    import av
+
+    with av.open(io.BytesIO(run.client.files(run.result, run.node("SaveVideo"))[0])) as video:
+        return [frame.to_image() for frame in video.decode(video=0)]
+
+
 def frames(*which: int) -> Callable[[Run], Image.Image]:
     """Select moments of the video, two in a row."""
 
     def moments(run: Run) -> Image.Image:
-        import av
-
-        data = run.client.files(run.result, run.node("SaveVideo"))[0]
-        with av.open(io.BytesIO(data)) as video:
-            decoded = [frame.to_image() for frame in video.decode(video=0)]
+        decoded = film(run)
         return stacked([decoded[i] for i in which], 2)
+
+    return moments
+
+
+def before_and_after(*which: int) -> Callable[[Run], Image.Image]:
+    """Select moments of the animation that goes in, and the same moments of the video that comes out below them."""
+
+    def moments(run: Run) -> Image.Image:
+        before, after = [], film(run)
+        with Image.open(io.BytesIO(run.client.files(run.result, run.node("NADALatentWalk"))[0])) as animation:
+            for i in which:
+                animation.seek(i)
+                before.append(animation.convert("RGB").resize(after[0].size))
+        return stacked([*before, *(after[i] for i in which)], len(which))
 
     return moments
 
@@ -113,10 +131,12 @@ MADE = {
     "style_images": shown("NADAImageAdapt"),
     "latent_walk_video": frames(0, 12, 24, 36, 48, 60, 72, 84),
     "photo_to_sketch_demo": inverted,
+    "photo_video": before_and_after(0, 12, 24, 36),
     "chain_into_img2img": rows(0),
 }
 GOALS = {"chain_into_img2img": "stylegan-nada/chain_into_img2img_in"}  # the part that needs no checkpoint
 TWINS = {"sketch_demo": "sketch", "pixar_demo": "pixar", "dog_to_pig_demo": "dog_to_pig"}
+TWINS |= {"photo_to_sketch_demo": "photo_to_sketch"}
 
 
 def save(picture: Image.Image, path: Path) -> None:

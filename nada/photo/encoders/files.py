@@ -27,6 +27,7 @@ KINDS = {  # "encoder_type" in the files' options -> whether codes are offsets f
     "Encoder4Editing": True,
     "BackboneEncoder": False,
     "ProgressiveBackboneEncoder": True,
+    "ResNetGradualStyleEncoder": False,
     "ResNetBackboneEncoder": False,
     "ResNetProgressiveBackboneEncoder": True,
 }
