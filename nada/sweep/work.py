@@ -119,11 +119,7 @@ class Worker:
         return True
 
     def _train(self, jobs: Sequence[Job], until: int | None, crowded: list[Job]) -> None:
-        """Train jobs in lock-step; jobs for which memory is short beside others are added to `crowded`.
-
-        Raises:
-            _Stopped: the user has asked to stop, and all states are saved.
-        """
+        """Train jobs in lock-step, and save all states if the user stops; add jobs that lack memory to `crowded`."""
         runs: dict[str, Running] = {}
         try:
             self._train_all(jobs, until, crowded, runs)
