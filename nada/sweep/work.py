@@ -121,8 +121,7 @@ class Worker:
     def _train(self, jobs: Sequence[Job], until: int | None, crowded: list[Job]) -> None:
         """Train jobs in lock-step; jobs for which memory is short beside others are added to `crowded`.
 
-        Raises:
-            _Stopped: the user has asked to stop, and all states are saved.
+        If the user asks to stop, all states are saved before `_Stopped` ends the work.
         """
         runs: dict[str, Running] = {}
         try:
