@@ -102,14 +102,19 @@ def load_rows(root: Path) -> list[Row]:
 
 
 def axes_of(rows: Sequence[Row]) -> list[str]:
-    """Settings in which jobs differ: the target first, then those with the most values, and what goes with it last."""
+    """Settings in which jobs differ: the target first, then those with the most values.
+
+    Settings that follow from the target come last, such as the source, or what a pair sets.
+    """
     values: dict[str, set[Any]] = {}
     for row in rows:
         for name, value in row["settings"].items():
             values.setdefault(name, set()).add(value)
     varied = [name for name, found in values.items() if len(found) > 1]
     first = next((aim for aim in AIMS if aim in varied), "")
-    return sorted(varied, key=lambda name: (name != first, name in ("source", *AIMS), -len(values[name])))
+    pairs = lambda name: {(row["settings"].get(first), row["settings"].get(name)) for row in rows}
+    follows = {name for name in varied if name != first and len(pairs(name)) == len(pairs(first))}
+    return sorted(varied, key=lambda name: (name != first, name in follows, -len(values[name])))
 
 
 def measures_of(evaluation: Mapping[str, Any]) -> dict[str, float]:

@@ -119,7 +119,10 @@ class Worker:
         return True
 
     def _train(self, jobs: Sequence[Job], until: int | None, crowded: list[Job]) -> None:
-        """Train jobs in lock-step, and save all states if the user stops; add jobs that lack memory to `crowded`."""
+        """Train jobs in lock-step; jobs for which memory is short beside others are added to `crowded`.
+
+        If the user asks to stop, all states are saved before `_Stopped` ends the work.
+        """
         runs: dict[str, Running] = {}
         try:
             self._train_all(jobs, until, crowded, runs)

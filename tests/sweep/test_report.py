@@ -184,12 +184,18 @@ def test_axes_are_what_differs_the_target_first():
         {"settings": {"source": s, "target": t, "seed": i, "batch": 2}} for i, (s, t) in enumerate(["ab", "cd", "ad"])
     ]
     assert axes_of(rows) == ["target", "seed", "source"]
+
+
+def test_settings_that_follow_from_the_target_are_the_last_axes():
+    targets = [("a", "x", "", "all"), ("b", "x", "b.png", "all"), ("c", "y", "c.png", "auto")]
     rows = [
-        {"settings": {"target": target, "style_images": images, "seed": seed}}
-        for target, images, seed in [("a", "", 0), ("b", "b.png", 1), ("c", "c.png", 1)]
+        {"settings": {"source": source, "target": target, "layers": layers, "style_images": images, "seed": seed}}
+        for target, source, images, layers in targets
+        for seed in (0, 1)
     ]
-    assert axes_of(rows) == ["target", "seed", "style_images"]
-    assert axes_of([{"settings": {**row["settings"], "target": ""}} for row in rows]) == ["style_images", "seed"]
+    assert axes_of(rows) == ["target", "seed", "style_images", "source", "layers"]
+    without_texts = [{"settings": {**row["settings"], "target": ""}} for row in rows]
+    assert axes_of(without_texts) == ["style_images", "seed", "source", "layers"]
 
 
 def test_measures_of_several_models_have_a_mean():
