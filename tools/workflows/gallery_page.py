@@ -52,7 +52,9 @@ CLAIMS = {
         "The same dogs before and after. The training saw no picture of a sketch, only the words.",
     ),
     "sketch_demo": Claim("It works for people", "The same graph with the generator of people, and a snapshot to pick."),
-    "pixar_demo": Claim("Other words, another look", "Above before, below after: shapes change as well as lines."),
+    "pixar_demo": Claim(
+        "Other words, another look", "The words are *3d render in the style of Pixar*; the people stay the same."
+    ),
     "dog_to_pig_demo": Claim(
         "Another animal", "Only the layers that the text moves most are trained, so that the pictures stay photos."
     ),
