@@ -242,7 +242,7 @@ class NADASaveGenerator(io.ComfyNode):
             display_name="Save StyleGAN2",
             category=SAVING,
             description="Saves a generator as .safetensors in output/stylegan, with the recipe of its adaptation. "
-            "Load StyleGAN2 lists it after pressing R.",
+            "Load StyleGAN2 lists it.",
             inputs=[
                 NADAGenerator.Input("generator", tooltip="The generator to save, usually from NADA Text Adapt."),
                 io.String.Input(

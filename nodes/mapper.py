@@ -236,7 +236,7 @@ class NADASaveMapper(io.ComfyNode):
             display_name="Save Latent Mapper (StyleGAN)",
             category=SAVING,
             description="Saves a latent mapper as .safetensors in output/stylegan_mappers, with its recipe. Load "
-            "Latent Mapper lists it after pressing R.",
+            "Latent Mapper lists it.",
             inputs=[
                 NADAMapper.Input("mapper", tooltip="The mapper to save, from NADA Train Latent Mapper."),
                 io.String.Input(

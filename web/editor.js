@@ -10,7 +10,7 @@ import { convertWorkflow, LOADER, needsOptions, OPTIONS_NODE, presetValues, WIDG
 const CATEGORY = "StyleGAN-NADA";
 const LABEL = "Presets...";
 const LIVE = [...Object.keys(WIDGETS), "NADATrainMapper"]; // nodes that show pictures while they run
-const SAVING = ["NADASaveGenerator", "NADASaveStyle", "NADASaveMapper"];
+const SAVING = ["NADASaveGenerator", "NADASaveStyle", "NADASaveMapper", "NADAAdaptMany"];
 const BESIDE = 380; // px between a training node and the options node that a preset adds
 let menu = {}; // presets by what the generator makes, from nodes/presets.py
 let loader; // the entries of Load StyleGAN2
@@ -121,7 +121,7 @@ function listSaved(node) {
   node.onExecuted = function (output) {
     executed?.apply(this, arguments);
     const now = JSON.stringify(output); // the same again if the node did not run, because nothing changed
-    if (now !== last) app.reloadNodeDefs?.();
+    if (now !== last) (app.reloadNodeDefs ?? app.refreshComboInNodes)?.call(app); // the latter in older editors
     last = now;
   };
 }

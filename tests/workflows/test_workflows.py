@@ -48,6 +48,7 @@ SHOW_PICTURES = {
     "NADABeforeAfterAnimation",
 }
 DEMO_TWINS = ("sketch_demo", "pixar_demo", "dog_to_pig_demo")
+READABLE = 14  # px of a note's text, as of the titles of nodes
 LARGEST_THUMBNAIL, LARGEST_IN_GALLERY = 300_000, 150_000  # bytes
 DOWNLOADABLE = (".safetensors", ".sft", ".ckpt", ".pth", ".pt")  # endings that the frontend offers to download
 
@@ -286,6 +287,14 @@ def test_the_quickstart_comes_first():
     assert WORKFLOWS[0].stem == TEMPLATES["quickstart"]
     titles = [path.stem for path in WORKFLOWS]  # titles in the template browser
     assert all(re.fullmatch(r"\d\d [A-Z][A-Za-z0-9 ]+", title) for title in titles)
+
+
+def test_notes_say_how_large_their_text_is():
+    script = (ROOT / "web" / "notes.js").read_text("utf-8")
+    name = re.search(r'SIZE = "(\w+)"', script)[1]
+    for title, workflow in each():
+        for note in (node for node in workflow["nodes"] if node["type"] == "MarkdownNote"):
+            assert note["properties"][name] >= READABLE, title
 
 
 def test_has_a_note_and_a_picture():

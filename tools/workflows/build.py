@@ -45,9 +45,10 @@ def translations(language: str) -> str:
 
 def pages() -> dict[str, str]:
     """The contents of the pages of docs/ that are written from the workflows, by file name."""
-    made = graphs()
+    made, known = graphs(), schemas()
     files = {name: TEMPLATES[name].file for name in made}
-    return {"api.md": api.page(schemas(), made), "gallery.md": gallery.page(made, files)}
+    titles = {schema.node_id: schema.display_name for schema in known}
+    return {"api.md": api.page(known, made), "gallery.md": gallery.page(made, files, titles)}
 
 
 if __name__ == "__main__":

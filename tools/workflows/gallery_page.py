@@ -52,7 +52,9 @@ CLAIMS = {
         "The same dogs before and after. The training saw no picture of a sketch, only the words.",
     ),
     "sketch_demo": Claim("It works for people", "The same graph with the generator of people, and a snapshot to pick."),
-    "pixar_demo": Claim("Other words, another look", "Above before, below after: shapes change as well as lines."),
+    "pixar_demo": Claim(
+        "Other words, another look", "The words are *3d render in the style of Pixar*; the people stay the same."
+    ),
     "dog_to_pig_demo": Claim(
         "Another animal", "Only the layers that the text moves most are trained, so that the pictures stay photos."
     ),
@@ -77,16 +79,19 @@ CLAIMS = {
 }
 
 
-def page(graphs: Mapping[str, Graph], files: Mapping[str, str]) -> str:
+def page(graphs: Mapping[str, Graph], files: Mapping[str, str], titles: Mapping[str, str]) -> str:
     """Write the page as Markdown.
 
     Args:
         graphs: the templates by name.
         files: the names of their files.
+        titles: the titles of nodes by their ids.
     """
     parts = [INTRODUCTION.format(resolution=load_generator("demo").config.resolution)]
     for name, claim in CLAIMS.items():
-        rows = "\n".join(f"| {title} | {settings} |" for title, settings in _settings(graphs[name]))
+        rows = "\n".join(
+            f"| {node.title or titles[node.kind.name]} | {text} |" for node, text in _settings(graphs[name])
+        )
         parts.append(
             f"## {claim.title}\n\n{claim.text}\n\n![{claim.title}](gallery/{name}.jpg)\n\n"
             f"Workflow {_link(files[name])} ([graph](gallery/{name}_graph.webp)).\n\n"
@@ -101,13 +106,13 @@ def _link(file: str) -> str:
     return f"[{file}](../workflows/{quote(file)}.json)"
 
 
-def _settings(graph: Graph) -> Iterator[tuple[str, str]]:
-    """Yield the name and the settings of each node of the pack that has some."""
+def _settings(graph: Graph) -> Iterator[tuple[Node, str]]:
+    """Yield the settings of each node of the pack that has some."""
     for node in graph.nodes:
         if node.kind.name != NOTE and node.kind.origin == PACK and node.mode != MUTED:
             told = _training(node) if "iterations" in node.values and "source" in node.values else _changed(node)
             if text := ", ".join(f"`{name}` {_shown(value)}" for name, value in told.items() if name not in SHARED):
-                yield node.title or f"`{node.kind.name}`", text
+                yield node, text
 
 
 def _training(node: Node) -> dict[str, Any]:

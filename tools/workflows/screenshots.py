@@ -4,7 +4,7 @@
 
 Those in the classic editor and in English are pictures of docs/gallery.md. Needs Playwright, a Chromium, and ComfyUI:
 a running one (--server), or a checkout of it in COMFYUI_PATH, which is started for this. The exit status is 1 if a
-template opens so small that its texts are left out, or if nodes overlap.
+template opens so small that its texts are left out, if nodes overlap, or if a note is longer than its node.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ BOXES = """() => window.app.graph._nodes.map(node => {
   const [x, y, width, height] = box ? [box.x, box.y, box.width, box.height] : node.boundingRect ?? node.getBounding();
   return [node.type, x, y, x + width, y + height];
 })"""
+CUT_NOTES = """() => [...document.querySelectorAll(".comfy-markdown-content, .comfy-markdown .tiptap")]
+  .filter(note => note.scrollHeight > note.clientHeight + 2)
+  .map(note => `${note.scrollHeight - note.clientHeight} px of "${note.innerText.slice(0, 30)}"`)"""
 TOUCH = 1  # px that boxes may share
 READABLE = 8 / 14  # scale below which the classic editor leaves texts out
 
@@ -87,6 +90,7 @@ def main() -> None:
         for name in options.names or TEMPLATES:
             scale = opened(page, name)
             faults += [f"{name}: {pair} overlap" for pair in overlapping(page)]
+            faults += [f"{name}: {note} do not fit" for note in page.evaluate(CUT_NOTES)]
             faults += [f"{name} is too small to read"] if scale < READABLE else []
             save(page.screenshot(), options.out / f"{name}_graph.webp")
             print(f"{name}: {scale:.0%}")
