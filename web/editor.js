@@ -19,8 +19,7 @@ app.registerExtension({
   name: "StyleGAN-NADA.Editor",
   async init() {
     await learnLanguage(app.ui.settings.getSettingValue("Comfy.Locale"));
-    // Captured, to come before the editor's own listener, which shows the text.
-    api.addEventListener("progress_text", translateLine, { capture: true });
+    api.addEventListener("progress_text", translateLine);
   },
   beforeRegisterNodeDef(nodeType, nodeData) {
     const { required, optional } = nodeData.input ?? {};
@@ -50,9 +49,14 @@ function isOurs(node) {
   return Boolean(node?.constructor.nodeData?.category?.startsWith(CATEGORY));
 }
 
-/** Translate a line that the server sends to one of our nodes. */
+/**
+ * Show the translation of a line that the server sends to one of our nodes, as a further event: the editor has the line
+ * already, because its own listener comes first. A translation has none itself, so that this ends.
+ */
 function translateLine({ detail }) {
-  if (isOurs(nodeOf(detail.nodeId))) detail.text = saidOnNode(detail.text);
+  if (!isOurs(nodeOf(detail.nodeId))) return;
+  const text = saidOnNode(detail.text);
+  if (text !== detail.text) api.dispatchCustomEvent("progress_text", { ...detail, text });
 }
 
 /** Return the node that the server means by an id, which has the ids of the subgraphs around it before a colon. */

@@ -53,6 +53,7 @@ def test_the_script_translates_each(language):
     lines = {template: GAP.sub("7", template) for template in templates()}
     wanted = [GAP.sub("7", read(language)[template]) for template in lines]
     assert shown(language, [*lines.values()]) == wanted
+    assert shown(language, wanted) == wanted, "a translation must not be translated again, see translateLine"
     assert shown(f"{language}-XX", [" | ".join(lines.values())]) == [" | ".join(wanted)]
 
 

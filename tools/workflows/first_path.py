@@ -19,7 +19,8 @@ from comfyui import TEMPLATES, Client, add_server_option, running
 from playwright.sync_api import Page, sync_playwright
 
 SIZE = {"width": 1600, "height": 1000}
-START, SETTLE, LONGEST = 12_000, 3_000, 900  # ms until the editor has started and until it has drawn; s of a run
+START, SETTLE, SLOW = 12_000, 3_000, 120_000  # ms until the editor has started, until it has drawn, and at most
+LONGEST = 900  # s of a run
 TARGET = "watercolor painting"
 NODE = "type => window.app.graph._nodes.find(node => node.type === type)"
 VALUE = f"([type, name]) => ({NODE})(type).widgets.find(widget => widget.name === name).value"
@@ -64,17 +65,17 @@ class Walk:
 
     def open_editor(self) -> None:
         self.page.goto(f"http://{self.client.address}")
-        self.page.locator(".templates-tab-button").wait_for(timeout=120_000)
+        self.page.locator(".templates-tab-button").wait_for()
         self.page.wait_for_timeout(START)
         self.page.keyboard.press("Escape")
 
     def open_template(self, name: str) -> None:
         """Open a template by the button Templates and the category of the pack."""
-        self.page.locator(".templates-tab-button").click()
+        self.page.locator(".templates-tab-button").click(force=True)
         card = self.page.get_by_test_id(f"template-workflow-{TEMPLATES[name]}")
-        self.page.get_by_text("StyleGAN-NADA", exact=False).first.click()
-        card.wait_for(timeout=30_000)
-        card.click()
+        self.page.get_by_role("dialog").get_by_text("StyleGAN-NADA", exact=False).first.click(force=True)
+        card.wait_for()
+        card.click(force=True)
         self.page.wait_for_timeout(SETTLE)
 
     def run(self, button: Callable[[], Any]) -> None:
@@ -92,10 +93,10 @@ class Walk:
         self.page.wait_for_timeout(SETTLE)
 
     def run_app(self) -> None:
-        self.run(lambda: self.page.get_by_test_id("linear-run-button").get_by_role("button").last.click())
+        self.run(lambda: self.page.get_by_test_id("linear-run-button").get_by_role("button").last.click(force=True))
 
     def run_graph(self) -> None:
-        self.run(lambda: self.page.get_by_test_id("queue-button").click())
+        self.run(lambda: self.page.get_by_test_id("queue-button").click(force=True))
 
     def write_target(self) -> None:
         field = (
@@ -112,18 +113,19 @@ class Walk:
         """Click the third column of the filmstrip."""
         self.page.evaluate(SHOW, "NADAPickSnapshot")
         self.page.wait_for_timeout(SETTLE)
-        self.page.locator("button[data-moment]").nth(2).click()
+        self.page.locator("button[data-moment]").nth(2).click(force=True)
         return f"step {self.page.evaluate(VALUE, ['NADAPickSnapshot', 'step'])}"
 
     def new_graph(self) -> None:
         self.page.keyboard.press("Escape")
         self.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
         self.page.wait_for_timeout(SETTLE)
+        self.page.evaluate("() => { window.app.canvas.ds.scale = 0.5; window.app.canvas.setDirty(true, true); }")
 
     def add_nodes(self) -> str:
         """Add nodes by the search that a double click opens; return the styles that the loader lists."""
         for i, words in enumerate(NEW_GRAPH):
-            self.page.mouse.dblclick(300 + 210 * i, 760 - 90 * (i % 3))
+            self.page.mouse.dblclick(160 + 220 * i, 400)
             self.page.wait_for_timeout(800)
             self.page.keyboard.type(words.lower(), delay=20)
             self.page.wait_for_timeout(1200)
@@ -165,7 +167,7 @@ def main() -> None:
     with running(options.server) as client, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE)
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(SLOW)
         try:
             Walk(page, client, options.out).whole()
         except Exception as error:

@@ -21,7 +21,9 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 SIZE = {"width": 1600, "height": 1000}
-START, SETTLE = 12_000, 4_000  # ms to wait until the editor has started, and until a workflow is drawn
+START, SETTLE = 8_000, 4_000  # ms to wait until the editor has settled, and until a workflow is drawn
+STARTED = "() => window.app?.ui?.settings && window.app.graph"
+SLOW = 180_000  # ms that a busy machine may need
 GALLERY = ROOT / "docs" / "gallery"
 QUALITY, SHOWN_WIDTH = 80, 1280  # of a screenshot as WebP, px
 SET = "([name, value]) => window.app.ui.settings.setSettingValueAsync(name, value)"
@@ -37,6 +39,12 @@ CUT_NOTES = """() => [...document.querySelectorAll(".comfy-markdown-content, .co
   .map(note => `${note.scrollHeight - note.clientHeight} px of "${note.innerText.slice(0, 30)}"`)"""
 TOUCH = 1  # px that boxes may share
 READABLE = 8 / 14  # scale below which the classic editor leaves texts out
+
+
+def wait_for_start(page: Page) -> None:
+    """Wait until the editor has started."""
+    page.wait_for_function(STARTED)
+    page.wait_for_timeout(START)
 
 
 def opened(page: Page, name: str) -> float:
@@ -81,12 +89,13 @@ def main() -> None:
     with running(options.server) as client, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE)
+        page.set_default_timeout(SLOW)
         page.goto(f"http://{client.address}")
-        page.wait_for_timeout(START)
+        wait_for_start(page)
         for setting in (("Comfy.VueNodes.Enabled", options.nodes2), ("Comfy.Locale", options.language)):
             page.evaluate(SET, list(setting))
         page.reload()  # the language takes effect on reload
-        page.wait_for_timeout(START)
+        wait_for_start(page)
         for name in options.names or TEMPLATES:
             scale = opened(page, name)
             faults += [f"{name}: {pair} overlap" for pair in overlapping(page)]

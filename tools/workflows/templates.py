@@ -15,7 +15,7 @@ NOTES = Path(__file__).parent / "notes"
 OPENAI = "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)"
 SAID, PICTURE, WHOLE, SQUARE = 30, 190, 250, 330  # px of room: a text; before and after; with a text; a square
 THUMBNAIL = 100  # px of room: a small picture
-LOADER, IMAGE, NARROW = 260, 360, 210  # px of columns
+LOADER, IMAGE, NARROW = 260, 360, 206  # px of columns; Nodes 2.0 draws no node narrower than 225
 IDS = 100  # offset of node ids: 101 and up in the first template, 201 and up in the second
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 CHECKPOINT_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{CHECKPOINT}"
@@ -268,7 +268,7 @@ def style_images(start: Start) -> Graph:
     graph.column(NARROW, Group("2 Pictures", GREEN, [others], 280), gap=gap)
     graph.column(NARROW, Group("of the target", GREEN, [images], 220), gap=gap)
     graph.column(NARROW, Group("as outlines", GREEN, [edges], 260), gap=gap)
-    graph.column(140, Group("on paper", GREEN, [pictures], 300), gap=gap)
+    graph.column(NARROW, Group("on paper", GREEN, [pictures], 300), gap=gap)
     graph.column(
         IMAGE,
         Group("3 Adapt to them", ORANGE, [adapted]),
@@ -335,7 +335,7 @@ def chain_into_img2img(start: Start) -> Graph:
     graph.column(140, Group("Seen", GREEN, [seen]), Group("Encode", PURPLE, [encoded]), gap=gap)
     graph.column(NARROW, Group("Over-paint it", PURPLE, [sampled], 380), gap=gap)
     graph.column(140, Group("Decode", PURPLE, [decoded], 260), gap=gap)
-    graph.column(260, Group("5 Use", PURPLE, [save]))
+    graph.column(260, Group("5 Use", PURPLE, [save], 360))
     return graph
 
 
