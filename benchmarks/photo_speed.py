@@ -31,7 +31,7 @@ TRUNK = (64, 64, 128, 256, 512)  # widths of IR-SE-50
 
 @dataclass(frozen=True)
 class Case:
-    """What to measure.
+    """One measurement: the part, and its sizes and settings.
 
     Attributes:
         part: one of `PARTS`.
