@@ -159,7 +159,7 @@ def plans() -> Iterator[tuple[str, str, Callable[[Options], Any]]]:
             yield "growth", title, partial(compared, growth, size, title)
         yield "counted", f"{size} px", partial(counted, size)
     for size, layers in PROFILED:
-        yield "profile", f"layers {layers}, {size} px", partial(looked_into, "profile", layers, size)
+        yield "profile", f"operations, layers {layers}, {size} px", partial(looked_into, "profile", layers, size)
     yield "growth", "GFLOP of a step", by_resolution
     for device in ("cpu", "cuda"):
         yield "long", f"demo generator on {device}", partial(long_run, device)

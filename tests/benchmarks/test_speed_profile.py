@@ -43,13 +43,14 @@ def test_the_operations_of_a_layer_are_told_apart(profile):
         y = ops.styled_conv2d(x, weight, styles, demod, None, bias, ops.resample_filter())
         y.backward(torch.ones_like(y))
     found = calls(profile)
-    assert found.pop("pass") > 5
-    assert found == {
+    convolutions = {kind: count for kind, count in found.items() if "convolution" in kind}
+    assert convolutions == {
         "convolution, forward": 1,
         "convolution, input gradient": 1,
         "convolution, weight gradient": 1,
         "filter (depthwise convolution)": 2,
     }
+    assert found["pass"] > 5
 
 
 def test_the_operations_of_clip_are_told_apart(profile):

@@ -66,8 +66,8 @@ def test_kernels_are_counted_with_their_work(counting):
     assert counted.peak == 2 * size
     assert counted.live == size
     least = counting.Kernel(flop=15.7e9, bytes=1)
-    assert least.seconds("V100") == pytest.approx(1e-3)
-    assert counting.Kernel(0, int(4.8e9)).seconds("H200") == pytest.approx(1e-3)
+    assert least.seconds(*counting.CARDS["V100"]) == pytest.approx(1e-3)
+    assert counting.Kernel(0, int(4.8e9)).seconds(*counting.CARDS["H200"]) == pytest.approx(1e-3)
 
 
 def test_fused_passes_are_one_kernel_each_and_move_less(tiny, clip, counting):
