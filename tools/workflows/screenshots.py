@@ -23,7 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 SIZE = {"width": 1600, "height": 1000}
 START, SETTLE = 12_000, 4_000  # ms to wait until the editor has started, and until a workflow is drawn
 GALLERY = ROOT / "docs" / "gallery"
-QUALITY, SHOWN_WIDTH = 80, 1280  # of a screenshot as WebP, px
+QUALITY, SHOWN_WIDTH = 80, 1280  # quality of a screenshot as WebP, and its width in px
 SET = "([name, value]) => window.app.ui.settings.setSettingValueAsync(name, value)"
 LOAD = "workflow => window.app.loadGraphData(workflow, true, true, null, { openSource: 'template' })"
 SCALE = "() => window.app.canvas.ds.scale"
