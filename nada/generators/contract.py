@@ -80,7 +80,7 @@ class Config(Protocol):
 
     @property
     def width(self) -> int:
-        """Number of feature maps of the widest layer; the default step size depends on it."""
+        """Number of feature maps of the widest layer; the default learning rate depends on it."""
 
 
 class MappingNetwork(Protocol):
@@ -164,12 +164,19 @@ class Generator(Protocol):
         Parameters whose names begin with "affine." map a code to the layer's styles; "weight" is the matrix or kernel
         that low-rank training replaces.
 
+        Args:
+            layer: name of the layer, a key of `layers`.
+
         Raises:
             UsageError: there is no such layer.
         """
 
     def resolution_of(self, tensor: str) -> int:
-        """Return the resolution of the layer that a tensor of `state_dict` belongs to; 0 for the mapping network."""
+        """Return the resolution, in pixels, of the layer that a tensor belongs to; 0 for the mapping network.
+
+        Args:
+            tensor: name of the tensor in `state_dict`.
+        """
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of config and tensors: generators with the same fingerprint make the same images."""

@@ -42,7 +42,7 @@ def use_threads(count: int | None) -> None:
 def suited_threads(*models: Model) -> Iterator[None]:
     """Compute with one thread inside a `with` block if all models are small; otherwise change nothing.
 
-    A second thread makes the steps of small models 1.4 times faster on an idle machine, and 13 times slower on a busy
+    A second thread makes iterations of small models 1.4 times faster on an idle machine, and 13 times slower on a busy
     one, where each operation waits until that thread gets its turn (docs/speed.md). The number depends on the models
     alone: a seed gives the same numbers on busy and idle machines.
     """
