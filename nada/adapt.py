@@ -273,7 +273,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
             noise: noise maps of the chunk.
             share: size of the chunk, as a fraction of the batch.
         """
-        images = self.trained.synthesis(codes, noise, half=self.objective.half)
+        images = self.trained.synthesis(codes, noise, bfloat16=self.objective.bfloat16)
         return share * self.objective.distance(images, self.pieces)
 
     def train_layers(self) -> tuple[dict[str, Tensor], Tensor]:
@@ -309,7 +309,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         return self.recordings[name](function, tensors) if self.recordings else function(tensors)
 
     def _images(self, synthesis: Synthesis, ws: Tensor, noise: dict[str, Tensor]) -> Tensor:
-        render = lambda part: synthesis(ws[part], _cut(noise, part), half=self.objective.half)
+        render = lambda part: synthesis(ws[part], _cut(noise, part), bfloat16=self.objective.bfloat16)
         return in_pieces(render, len(ws), self.pieces)
 
 

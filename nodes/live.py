@@ -113,6 +113,6 @@ class Clock:
         """Return speed and remaining time, such as "1.9 it/s | 1 min 35 s left"."""
         seconds = max(time.monotonic() - self.start, 1e-6)
         steps = done - self.begin
-        rate = f"{steps / seconds:.1f} it/s" if steps > seconds else f"{seconds / steps:.1f} s/it"
+        speed = f"{steps / seconds:.1f} it/s" if steps > seconds else f"{seconds / steps:.1f} s/it"
         left = f"{duration(seconds / steps * (self.total - done))} left" if done < self.total else duration(seconds)
-        return f"{rate} | {left}"
+        return f"{speed} | {left}"

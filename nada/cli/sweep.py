@@ -36,7 +36,7 @@ from .shared import load_base, pick_device
 
 log = logging.getLogger(__name__)
 BEST = "sweep best"
-MOST = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000}  # upper limits
+LIMITS = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000}  # upper limits
 
 
 def add(commands: Any) -> None:
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         UsageError: an argument or setting is out of range, or nothing is to be trained.
         NadaError: a file cannot be read, or the disk is too small.
     """
-    for name, most in MOST.items():
+    for name, most in LIMITS.items():
         if (number := getattr(args, name)) is not None and not 1 <= number <= most:
             raise UsageError(f"--{name} is {number}; it must be in 1..{most}")
     description = described(args)

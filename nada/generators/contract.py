@@ -109,9 +109,12 @@ class Synthesis(Protocol):
         """Height and width of each noise map by layer name; empty for families without noise."""
 
     def __call__(
-        self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None, half: bool = False
+        self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None, bfloat16: bool = False
     ) -> Tensor:
-        """Render codes [N, num_ws, w_dim] as images [N, img_channels, H, W], about in [-1, 1] and not clamped."""
+        """Render codes [N, num_ws, w_dim] as images [N, img_channels, H, W], about in [-1, 1] and not clamped.
+
+        With `bfloat16`, the layers in which that saves time compute in this number format.
+        """
 
     def styles(self, ws: Tensor) -> dict[str, Tensor]:
         """Map codes [N, num_ws, w_dim] to style space: scales of each layer's input channels, {layer name: [N, C]}.
