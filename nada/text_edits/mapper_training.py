@@ -33,7 +33,7 @@ class MapperConfig(EditConfig):
     learning_rate: Annotated[
         float | None,
         Setting(
-            "Initial learning rate of Adam; it falls to zero along a cosine. Default: 1.0, scaled to the codes' size.",
+            "Initial step size of Adam; it falls to zero along a cosine. Default: 1.0, scaled to the codes' size.",
             low=0,
             high=1000,
         ),
@@ -121,12 +121,12 @@ def train_mapper(generator: Generator, clip: ClipEnsemble, config: MapperConfig)
 
 
 class MapperTraining(TrainingLoop[MapperStep]):
-    """Training of a mapper (StyleGAN-NADA section 4.3, with the losses of its first version); made by `train_mapper`,
-    with the same arguments.
+    """Training of a mapper; made by `train_mapper`, with the same arguments.
 
-    The authors train for 50,001 iterations with Ranger at a learning rate of 0.5 on 5,000 codes drawn beforehand. Here
-    every iteration draws new codes, and some hundred steps of Adam suffice, with a learning rate that falls along a
-    cosine. Their identity loss, which needs a face recognition network, is left out.
+    StyleGAN-NADA section 4.3, with the losses of its first version. The authors train for 50,001 iterations with Ranger
+    at a learning rate of 0.5 on 5,000 codes drawn beforehand. Here every iteration draws new codes, and some hundred
+    steps of Adam suffice, with a learning rate that falls along a cosine. Their identity loss, which needs a face
+    recognition network, is left out.
 
     Attributes:
         generator: the generator whose codes are changed.

@@ -61,7 +61,7 @@ class Goal:
         """Unpack the goal from a recipe; the inverse of `packed`.
 
         Args:
-            packed: result of `packed`, also after a way through JSON.
+            packed: result of `packed`, also if it was read back from JSON.
 
         Raises:
             NadaError: the data is damaged.

@@ -80,8 +80,8 @@ class Canvas:
         Args:
             distance: [N, H, W] distance to the part's outline, negative inside.
             color: color without light, [N, 3, H, W] or broadcastable to that.
-            normal: direction of the surface, three [N, H, W]; None to keep that of what is below.
-            gloss, furry: see the attributes; None to keep those of what is below.
+            normal: direction of the surface, three [N, H, W]; None leaves it as it is.
+            gloss, furry: see the attributes; None leaves them as they are.
             lines: the lines that its outline belongs to, "contour" or "detail"; anything else for none.
             worn: whether the part is worn, such as clothes.
             soft: width of the soft edge, as a multiple of the canvas's.
