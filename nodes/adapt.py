@@ -28,7 +28,7 @@ class NADATextAdapt(io.ComfyNode):
             category=TRAINING,
             description="Trains a copy of a generator until its pictures differ from the original's as the target text "
             "differs from the source text (StyleGAN-NADA). No pictures are needed. Shows before and after while it "
-            "runs; Cancel stops it after the iteration, and the next Run continues from there.",
+            "runs; Cancel stops it within one iteration, and the next Run continues from there.",
             inputs=[*text_inputs(), *training_inputs()],
             outputs=outputs(),
             is_output_node=True,

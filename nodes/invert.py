@@ -61,7 +61,7 @@ class NADAInvertPhoto(io.ComfyNode):
             category=PHOTOS,
             description="Finds the latent codes of aligned photos, so that every adaptation, edit and walk works on "
             "them: by an encoder at once, by optimization for any generator, or by both. Shows photo, inversion and "
-            "error side by side. Cancel stops it after the iteration; the next Run continues from there.",
+            "error side by side. Cancel stops it within one iteration; the next Run continues from there.",
             inputs=[
                 NADAGenerator.Input(
                     "generator", tooltip="A generator of photos, never an adapted one. It is not changed."
@@ -163,7 +163,7 @@ class NADATuneToPhoto(io.ComfyNode):
             category=PHOTOS,
             description="Trains a copy of the generator until it shows a photo at its code, and gives the change as a "
             "style: a likeness. Applied before or after the style of an adaptation, it makes the result more like the "
-            "person. Cancel stops it after the iteration and saves the likeness so far.",
+            "person. Cancel stops it within one iteration and saves the likeness so far.",
             inputs=[
                 NADAGenerator.Input(
                     "generator", tooltip="The generator that the codes are for, not an adapted one. It is not changed."

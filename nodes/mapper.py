@@ -66,7 +66,7 @@ class NADATrainMapper(io.ComfyNode):
             category=TRAINING,
             description="Trains a small network that moves latent codes to where a generator shows the target text. "
             "Use it for adapted generators that show the target only sometimes, such as dogs among the pigs. Cancel "
-            "stops it after the iteration and saves the mapper so far.",
+            "stops it within one iteration and saves the mapper so far.",
             inputs=[*_main_inputs(), *_advanced_inputs()],
             outputs=[
                 NADAMapper.Output("mapper", tooltip="The trained mapper, for NADA Apply Latent Mapper."),

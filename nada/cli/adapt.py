@@ -92,7 +92,7 @@ def show(record: dict[str, Any]) -> str:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Adapt a generator and save all results in a folder. Ctrl-C stops after the iteration and saves them too.
+    """Adapt a generator and save all results in a folder. Ctrl-C stops within one iteration and saves them too.
 
     Returns:
         The record: recipe, losses and layers of each iteration, seconds, and the files written.

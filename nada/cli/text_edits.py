@@ -113,7 +113,7 @@ def show(record: dict[str, Any]) -> str:
 
 
 def run_mapper(args: argparse.Namespace) -> dict[str, Any]:
-    """Train a mapper and save it in a folder with pictures. Ctrl-C stops after the iteration and saves the result.
+    """Train a mapper and save it in a folder with pictures. Ctrl-C stops within one iteration and saves the result.
 
     Returns:
         The record: recipe, losses of each iteration, seconds, and the files written.
