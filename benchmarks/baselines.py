@@ -102,8 +102,12 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=80, help="iterations of adaptations (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=4, help="batch of adaptations (default: %(default)s)")
     parser.add_argument("--views", type=int, default=2, help="views in adaptations (default: %(default)s)")
-    parser.add_argument("--mapper-iterations", type=int, default=300, help="steps of mappers (default: %(default)s)")
-    parser.add_argument("--optimize-iterations", type=int, default=300, help="steps for codes (default: %(default)s)")
+    parser.add_argument(
+        "--mapper-iterations", type=int, default=300, help="iterations of a mapper's training (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--optimize-iterations", type=int, default=300, help="iterations for codes (default: %(default)s)"
+    )
     parser.add_argument("--count", type=int, default=48, help="images to measure (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1000, help="seed of the first image (default: %(default)s)")
     parser.add_argument("--picture", type=Path, help="file for a picture with the first images of every method")

@@ -39,7 +39,7 @@ PICTURES = 8  # number of images shown of each result
 SIDE = 96  # side of each shown image in pixels
 ALIKE = 1e-4  # largest difference between images of the authors' network and of ours before training
 # Settings besides those of AdaptConfig:
-MAPPER = "mapper"  # number of steps of training a mapper on the adapted generator; 0 for none
+MAPPER = "mapper"  # number of iterations of training a mapper on the adapted generator; 0 for none
 THEIRS = "theirs"  # train with the authors' code; the value is a dict of changes, see `Setup`
 # Phrases that the judge does not know, and the phrases that it is asked about instead.
 MEANING = {"statue of marble": "marble statue", "hog": "pig"}

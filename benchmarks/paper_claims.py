@@ -31,7 +31,7 @@ UNTRIED = (("photo", "drawing"), ("photo", "watercolour"), ("photo", "statue of 
 BASE_SETTINGS = {"layers": "all", "batch": 4, "iterations": 100, "learning_rate": 0.006, "views": 2}
 FIRST_RUN = 1000  # seed of the first training; these seeds were not used before either
 REACHED = 0.95  # target rate from which a setting counts as reaching the target
-CAPTION = "Above each pair of rows what was asked for: before, after"
+CAPTION = "Pairs of rows, before and after, each below its change and setting"
 COLUMNS = (
     ("target rate", "target rate"),
     ("rest kept", "rest kept"),
@@ -102,17 +102,17 @@ CLAIMS = (
     Claim("batch", "A batch of 2 is enough.", _styles("sketch"), {"2": {"batch": 2}, "4": {}, "8": {"batch": 8}}),
     Claim(
         "selection",
-        "Layers need not be chosen in every step, nor on 8 images.",
+        "Layers need not be chosen in every iteration, nor on 8 images.",
         (*_styles("sketch"), *_species("pig", "bear")),
         {
-            "k = 6, every step, 8 images": {"layers": 6},
-            "k = 6, every 4th step, 4 images": {"layers": 6, "select_every": 4, "select_batch": 4},
+            "6 layers, every iteration, 8 images": {"layers": 6},
+            "6 layers, every 4th iteration, 4 images": {"layers": 6, "select_every": 4, "select_batch": 4},
         },
     ),
     Claim("precision", "Not in the paper: half precision, from 64 pixels on and in CLIP, leads to the same pictures.",
           (*_styles("sketch"), *_species("pig")), {"full": {}, "half": {"precision": "half"}}),
     Claim("mapper", "A latent mapper finds the codes that show the target (section 4.3).", _species("cat", "rabbit"),
-          {"none": {}, "after 150 steps": {MAPPER: 150}}),
+          {"none": {}, "after 150 iterations": {MAPPER: 150}}),
     Claim("norm", "The embedding-norm loss holds back overdrawn pictures.", _species("pig"),
           {"0": {}, "0.5": {"norm_weight": 0.5}}),
     Claim("people", "Another generator, of people, with the same settings.",
@@ -120,8 +120,8 @@ CLAIMS = (
           generator="demo-person"),
     Claim("untried", "Phrases that nothing was ever tuned on, chosen before the first of them was tried.", UNTRIED,
           {"directional": {}}),
-    Claim("longer", "Targets that 100 steps leave some images short of.", (*_styles("neon sign"), *_species("rabbit")),
-          {"directional": {"iterations": 300}}, (100, 150, 200)),
+    Claim("longer", "Targets that some images do not reach within 100 iterations.",
+          (*_styles("neon sign"), *_species("rabbit")), {"directional": {"iterations": 300}}, (100, 150, 200)),
     Claim("neon", "Attempts at keeping more variety of the target that loses the most.", _styles("neon sign"),
           {
               "all layers": {"iterations": 300},
@@ -160,7 +160,7 @@ CLAIMS = (
             "theirs, their batch, step size and iterations": {
                 **AS_IT_IS, "batch": 2, "learning_rate": 0.002 * LAZY, "iterations": 300
             },
-            "theirs, 6 layers chosen in each step": {**AS_IT_IS, "layers": 6},
+            "theirs, 6 layers chosen in each iteration": {**AS_IT_IS, "layers": 6},
             f"theirs, {CLEARED}": {**AS_IT_IS, THEIRS: [CLEARED]},
             f"theirs, {SHARED_NOISE}": {**AS_IT_IS, THEIRS: [SHARED_NOISE]},
             f"theirs, {SHARED_NOISE}, {FIRST_STEP}": {**AS_IT_IS, THEIRS: [SHARED_NOISE, FIRST_STEP]},

@@ -1,8 +1,8 @@
 """Seconds and memory for each photo: `python benchmarks/photo_speed.py --resolution 1024 --batch 1 2 4`.
 
-Measures an encoder (e4e), a step of the projection and a step of the tuning. All networks have random weights and the
-sizes of e4e and of StyleGAN2's config-f, since their images do not matter here. Each measurement has a process of its
-own, so that its peak memory is that of nothing else.
+Measures an encoder (e4e), an iteration of the projection and one of the tuning. All networks have random weights and
+the sizes of e4e and of StyleGAN2's config-f, since their images do not matter here. Each measurement has a process of
+its own, so that its peak memory is that of nothing else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Case:
 
     Attributes:
         part: one of `PARTS`.
-        steps: number of timed steps, after one that includes one-time setup.
+        steps: number of timed iterations, after one that includes one-time setup.
         clip: CLIP models, "" for none.
         threads: threads of PyTorch on a CPU, 0 for its own choice.
     """
@@ -73,7 +73,7 @@ PARTS = {"encoder": encoder, "projection": projection, "tuning": tuning}
 
 
 def measure(case: Case) -> tuple[float, int | None]:
-    """Seconds of a step for each photo, and the process's peak memory in MB."""
+    """Seconds of an iteration for each photo, and the process's peak memory in MB."""
     if case.threads:
         torch.set_num_threads(case.threads)
     device = torch.device(case.device)
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=[*PARTS], help="parts to measure (default: all of them)"
     )
-    parser.add_argument("--steps", type=int, default=3, help="steps to time (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=3, help="iterations to time (default: %(default)s)")
     parser.add_argument("--clip", default="", help="CLIP models, as for `nada invert` (default: none)")
     parser.add_argument("--device", default="auto", help="device (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="threads of PyTorch on a CPU (default: its own choice)")

@@ -99,7 +99,10 @@ class Bench:
 
         searched = self.kept(f"projector_{steps}_{chunk}", search)
         count = len(photos)
-        for name, title in (("w", f"projector in W, {steps} steps"), ("plus", f"in W, then W+, {steps} + {steps}")):
+        for name, title in (
+            ("w", f"projector in W, {steps} iterations"),
+            ("plus", f"in W, then W+, {steps} + {steps}"),
+        ):
             found[title] = searched[name], float(searched[f"{name} seconds"]) / count
         if self.encoder:
             began = time.perf_counter()
@@ -207,7 +210,7 @@ def compare(bench: Bench) -> str:
             frames += [(method, images[:ROWS]), (args.target, looks[:ROWS])]
             if fewest < len(images):
                 rows[f"{method}, first {fewest}"] = bench.measure(images[:fewest], looks[:fewest], seconds)
-        texts.append(table(rows, f"{len(ws)} animals, {args.tuning_steps} steps"))
+        texts.append(table(rows, f"{len(ws)} animals, {args.tuning_steps} iterations"))
     rows_shown = min(len(images) for _, images in frames)
     filmstrip([(label, images[:rows_shown]) for label, images in frames]).save(
         bench.out / f"{'-'.join(args.tables)}.png"
@@ -226,9 +229,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--target", default="sketch", help="target of the adaptation (default: %(default)s)")
     parser.add_argument("--count", type=int, default=200, help="number of animals (default: %(default)s)")
     parser.add_argument("--chunk", type=int, default=20, help="number of animals per chunk (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=75, help="steps in W, and in W+ (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=75, help="iterations in W, and in W+ (default: %(default)s)")
     parser.add_argument("--tuned", type=int, default=20, help="number of animals to tune to (default: %(default)s)")
-    parser.add_argument("--tuning-steps", type=int, default=75, help="steps of a tuning (default: %(default)s)")
+    parser.add_argument("--tuning-steps", type=int, default=75, help="iterations of a tuning (default: %(default)s)")
     parser.add_argument(
         "--adapted-after", type=int, default=0, help="animals whose tuned generator is adapted (default: %(default)s)"
     )

@@ -1,7 +1,7 @@
 """Import the authors' implementation of StyleGAN-NADA from a checkout, and run it in benchmarks.
 
-Our CLIP models take the place of OpenAI's package. Otherwise only the device is changed, and what `train` is asked to
-change.
+Our CLIP models take the place of OpenAI's package. Apart from that, only the device is changed, and the parts that
+`Setup.changes` names.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from nada.clip.views import random_views
 from nada.losses import directional_loss
 from nada.seeding import seeded
 
-UNUSED = "RN50"  # loaded by its losses but never called; weighs 0 here
+UNUSED = "RN50"  # CLIP model that their losses load but never call; an empty module takes its place
 SCALE = 100.0  # scale of CLIP's logits
-LAZY = 0.8  # factor of its learning rate, for a lazy regularization that it does not use
+LAZY = 0.8  # factor of their learning rate, meant for lazy regularization, which they do not use
 DECAY = 0.99**LAZY  # decay of Adam's average of squares
 CLEARED, FIRST_STEP, SHARED_NOISE = "Adam's averages cleared after the first step", "our first step", "shared noise"
 
@@ -143,7 +143,7 @@ def make_net(checkout: Path, generator: Generator, clip: ClipEnsemble, setup: Se
 
 
 def with_square_mapping(generator: Generator) -> Generator:
-    """A generator with the same synthesis network behind a mapping network as in rosinality's format."""
+    """A generator with the same synthesis network, and a mapping network of the shape that rosinality's format has."""
     old = generator.config
     config = GeneratorConfig(old.resolution, old.channels, old.w_dim, old.w_dim, demod_eps=old.demod_eps)
     square = Generator(config)
@@ -154,7 +154,7 @@ def with_square_mapping(generator: Generator) -> Generator:
 def narrow(
     network: Callable[..., nn.Module], channels: tuple[int, ...], width: int, size: int, _: int, *args, **kwargs
 ) -> nn.Module:
-    """Build their network from their classes with other sizes of layers and codes, as its own sizes are fixed."""
+    """Build the authors' network with other sizes of layers and codes; those of their class are fixed."""
     net = network(size, width, *args, **kwargs)
     layers, shades, below = type(net.conv1), type(net.to_rgb1), channels[0]
     net.input = type(net.input)(below)
@@ -232,7 +232,7 @@ def share_noise(net: nn.Module) -> None:
 
 
 def change_loss(loss: nn.Module, shown: list[Callable[[Tensor], Tensor]], first_step: bool) -> None:
-    """Make one of its losses see views of the images and, with `first_step`, start in the direction of the text.
+    """Make one of their losses see views of the images and, with `first_step`, start in the direction of the text.
 
     Args:
         loss: loss for one CLIP model.

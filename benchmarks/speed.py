@@ -26,18 +26,18 @@ PAPER_LAYERS = {256: 9, 512: 10, 1024: 12}  # two thirds, as in the authors' not
 STRESS = 12  # number of layers of 14 codes at 256 px, so that nearly all are selected
 ALONE = "ViT-B/32"
 PROFILED = ((64, "all"), (128, "all"), (256, "all"), (256, STRESS), (1024, "all"))
-METHODS = {"parts": ("parts", "floor"), "profile": ("profile",)}  # of `Timed`, for the tables of these kinds
+METHODS = {"parts": ("parts", "floor"), "profile": ("profile",)}  # methods of `Timed`, for each kind of table
 LONG_RUN = (50, 200, 500, 1000, 1500, 2000)  # iterations after which the memory is measured
 
 
 def against_reference(size: int, base: Case) -> dict[str, list[Case]]:
-    """The public implementation and ours, with layers selected in every step, and as recommended in every 4th."""
+    """The public implementation and ours, with layers selected in every iteration, and as recommended in every 4th."""
     path, off = base.reference, base.on(size=size, reference=None)
     on = off.on(layers=STRESS if size == 256 else PAPER_LAYERS[size])
     ways = lambda case: [case.on(name="ours"), case.on(name="ours, half precision", precision="half")]
     few = on.on(select_batch=4)
     recommended = few.on(name="ours", select_every=4)
-    choosing = f"choosing {on.layers} layers in every step"
+    choosing = f"choosing {on.layers} layers in every iteration"
     return {  # two processes at a time, since the reference takes up to 16 GB
         f"all layers, {size} px": [off.on(name="reference", reference=path), *ways(off)],
         f"{choosing}, {size} px": [on.on(name="reference", reference=path), *ways(on)],
@@ -92,14 +92,14 @@ def growth(size: int, base: Case) -> dict[str, list[Case]]:
     """Settings that the cost grows with; each case is named by the number."""
     base = base.on(size=size)
     return {
-        f"images in a step, {size} px": [base.on(name=str(n), batch=n) for n in (1, 2, 3, 4)],
-        f"layers chosen in every step, {size} px": [base.on(name=str(k), layers=k) for k in (1, 5, 9)],
+        f"images in an iteration, {size} px": [base.on(name=str(n), batch=n) for n in (1, 2, 3, 4)],
+        f"layers chosen in every iteration, {size} px": [base.on(name=str(k), layers=k) for k in (1, 5, 9)],
         f"CLIP models ({ALONE}), {size} px": [base.on(name=str(n), clips=n * (ALONE,)) for n in (1, 2, 3, 4)],
     }
 
 
 def long_run(device: str, options: Options) -> list[dict[str, int]]:
-    """Memory during an adaptation of the demo generator with a selection of layers in every 4th step."""
+    """Memory during an adaptation of the demo generator with a selection of layers in every 4th iteration."""
     torch.set_num_threads(options.threads)
     moments = [options.fewer(moment) for moment in LONG_RUN]
     config = AdaptConfig("photo", "sketch", batch=2, layers=6, select_every=4, iterations=moments[-1])
@@ -160,7 +160,7 @@ def plans() -> Iterator[tuple[str, str, Callable[[Options], Any]]]:
         yield "counted", f"{size} px", partial(counted, size)
     for size, layers in PROFILED:
         yield "profile", f"operations, layers {layers}, {size} px", partial(looked_into, "profile", layers, size)
-    yield "growth", "GFLOP of a step", by_resolution
+    yield "growth", "GFLOP of an iteration", by_resolution
     for device in ("cpu", "cuda"):
         yield "long", f"demo generator on {device}", partial(long_run, device)
 

@@ -66,8 +66,8 @@ def in_turns(cases: list[Case], rounds: int, warmup: int = 1, then: Sequence[str
         then: methods of `Timed` to call on each case afterwards.
 
     Returns:
-        For each case its fields, "steps" (a list of results of `Timed.step`), and under their names the results of the
-        methods.
+        A dict for each case: its fields, "steps" (a list of results of `Timed.step`), and the result of each method
+        under the method's name.
     """
     with workers(cases) as running:
         steps = [[worker.ask("step") for worker in running] for _ in range(warmup + rounds)]

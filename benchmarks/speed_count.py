@@ -1,4 +1,4 @@
-"""Count kernels, arithmetic, bytes and memory of a step on a GPU, with tensors without data, so without a GPU.
+"""Count kernels, arithmetic, bytes and memory of an iteration on a GPU, with tensors without data, so without a GPU.
 
 The run is moved to PyTorch's "meta" device, which only knows shapes. As on a GPU, code that would wait for a value, or
 read one, cannot do so: it fails there.
@@ -92,7 +92,7 @@ class Count(TorchDispatchMode):
 
 
 def by_count(size: int, base: Case) -> list[dict[str, Any]]:
-    """Count a step on a GPU for each variant."""
+    """Count an iteration on a GPU for each variant."""
     case = base.on(size=size, device="cpu")
     ways = {
         "plain": (case, False),
@@ -104,7 +104,7 @@ def by_count(size: int, base: Case) -> list[dict[str, Any]]:
 
 
 def count(run: Adaptation, fused: bool) -> dict[str, Any]:
-    """Count the second step of a run, which cannot be used afterwards.
+    """Count the second iteration of a run, which cannot be used afterwards.
 
     Args:
         run: run to count.
@@ -134,7 +134,7 @@ def count(run: Adaptation, fused: bool) -> dict[str, Any]:
 
 
 def without_data(run: Adaptation) -> None:
-    """Move all tensors that a step uses to the "meta" device, without changing the models that the run was given."""
+    """Move all tensors of an iteration to the "meta" device, without changing the models that the run was given."""
     run.frozen = run.sampler.generator = copy.deepcopy(run.frozen)
     run.objective.clip = copy.deepcopy(run.clip)
     torch.__future__.set_swap_module_params_on_conversion(True)  # keeps the identity of trained parameters
@@ -156,7 +156,7 @@ def without_data(run: Adaptation) -> None:
 
 
 def tensors_of(run: Adaptation) -> list[Tensor]:
-    """Tensors that are on the device between two steps."""
+    """Tensors that are on the device between two iterations."""
     modules = (run.frozen, run.trained, *run.clip)
     tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
     tensors += [value for state in run.trainer.optimizer.state.values() for value in state.values()]

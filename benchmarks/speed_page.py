@@ -11,7 +11,7 @@ COLUMNS = ("", "s / iteration", "images / s", "x faster", "peak memory, GB", "of
 
 
 def seconds(row: dict[str, Any]) -> list[float]:
-    """Seconds of each step: processor time on a CPU, else wall time."""
+    """Seconds of each iteration: processor time on a CPU, else wall time."""
     key = "wall" if row["device"].startswith("cuda") else "processor"
     return [step[key] for step in row["steps"]]
 
@@ -58,7 +58,7 @@ def long_run(title: str, rows: list[dict[str, int]]) -> str:
 
 
 def counted(title: str, rows: list[dict[str, Any]]) -> str:
-    """Table of the counted work of a step, and of the lower bound of its time on several cards."""
+    """Table of the counted work of an iteration, and of the lower bound of its time on several cards."""
     cards = list(rows[0]["seconds"])
     columns = ("", "kernels", "GFLOP", "GB moved", "memory, GB", *(f"{card}, ms" for card in cards))
     lines = [heading(title), line(*columns), "|---" * len(columns) + "|"]

@@ -1,4 +1,4 @@
-"""Time the operations of a step by kind, and count the arithmetic and the bytes that each of them needs."""
+"""Time the operations of an iteration by kind, and count the arithmetic and the bytes that each of them needs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Kernel:
     bytes: int
 
     def seconds(self, operations: float, bandwidth: float) -> float:
-        """Lower bound of its time on a machine with so many operations and bytes per second."""
+        """Lower bound of its time, given the machine's operations and bytes per second."""
         return max(self.flop / operations, self.bytes / bandwidth)
 
 

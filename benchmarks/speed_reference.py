@@ -40,7 +40,7 @@ class Reference(Timed):
                     img2img_batch=2,
                 )
             )  # fmt: skip
-        for loss in self.net.clip_loss_models.values():  # computed from the texts in its first step
+        for loss in self.net.clip_loss_models.values():  # computed from the texts in its first iteration
             loss.target_direction = F.normalize(torch.randn(1, WIDTH, device=self.device), dim=1)
         self.optimizer = optimizer(self.net, 0.002 * LAZY)
         self.net.train()

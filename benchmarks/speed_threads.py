@@ -1,4 +1,4 @@
-"""Time steps of the demo models with one thread, with two, and by default, on an idle and on a busy machine."""
+"""Time iterations of the demo models with one thread, with two, and by default, on an idle and on a busy machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEPS = 30
 
 
 def seconds_of_a_step(count: int | None, steps: int) -> float:
-    """Train the demo generator with a number of threads; return the mean wall-clock seconds of a step."""
+    """Train the demo generator with a number of threads; return the mean wall-clock seconds of an iteration."""
     use_threads(count)
     run = adapt(load_generator("demo"), load_clip("demo"), AdaptConfig("photo", "sketch", iterations=steps + 1))
     next(run)  # includes what happens only once
@@ -76,7 +76,7 @@ def show(options: Options) -> Shown:
         [name, *(f"{found[busy, count]:.2f} s" for busy in (False, True))]
         for count, name in zip(COUNTS, ("by default", "--threads 1", "--threads 2"), strict=True)
     ]
-    return Shown(grid(["a step of `nada demo`", "idle", "a busy loop on every core"], cells))
+    return Shown(grid(["an iteration of `nada demo`", "idle", "a busy loop on every core"], cells))
 
 
 TABLES = [Table(NAME, PAGE, measure, show)]

@@ -67,7 +67,7 @@ class Case:
 
 
 class Timed:
-    """Run of a case, with the seconds of its steps and its peak memory."""
+    """Run of a case, with the seconds of its iterations and its peak memory."""
 
     def __init__(self, case: Case):
         torch.set_num_threads(case.threads)

@@ -193,7 +193,7 @@ def optimizers(size: int) -> Sides:
 
 
 def noises(size: int) -> Sides:
-    """The noise of a step at four times the size: drawn, or cut out of a pool."""
+    """The noise of an iteration at four times the size: drawn, or cut out of a pool."""
     generator, _, _ = network(4 * size)
     random = seeded(0)
     pool = NoisePool(generator, random)
@@ -288,7 +288,7 @@ WAYS = (
     Way("CLIP's tokens laid out length first: ViT-B/16, forward, and backward to two images", True,
         partial(tokens, "ViT-B/16")),
     Way("... ViT-B/32", True, partial(tokens, "ViT-B/32")),
-    Way("choosing layers on 8 images: all at once, or as many at a time as a training step has (2)", True, choices),
+    Way("choosing layers on 8 images: all at once, or as many at a time as an iteration trains (2)", True, choices),
     Way(f"to-RGB as a matrix product per image, {AT}, both ways", True, colors),
     Way("Adam as one fused kernel, 25 million parameters", True, optimizers),
     Way("a synthesis layer as one operation with a gradient of its own: forward, and backward to all weights", True,
@@ -297,7 +297,7 @@ WAYS = (
     Way("... kept between forward and backward, 2 images of 256 px", True, partial(memories, 1), memory=True),
     Way("... of 512 px", True, partial(memories, 2), memory=True),
     Way("... of 1024 px", True, partial(memories, 4), memory=True),
-    Way("noise of a step on 2 images of 1024 px: drawn, or cut out of a pool", True, noises),
+    Way("noise of an iteration on 2 images of 1024 px: drawn, or cut out of a pool", True, noises),
     Way(f"weights modulated for each image, {AT}, training", False, partial(modulations, "one by one", "training")),
     Way("... for the codes alone, as the choice of layers needs it", False,
         partial(modulations, "one by one", "codes")),

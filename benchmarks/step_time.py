@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generator", default="demo", help="generator, as for `nada adapt` (default: %(default)s)")
     parser.add_argument("--clip", default="demo", help="CLIP models, as for `nada adapt` (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=4, help="images per training step (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=4, help="images per iteration (default: %(default)s)")
     parser.add_argument("--select-batch", type=int, default=8, help="images per selection (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=30, help="timed iterations of each kind (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="device (default: %(default)s)")

@@ -1,8 +1,8 @@
 """Measure the overhead of a sweep, and the savings of lock-step: `python benchmarks/sweep.py lock-step`, or `overhead`.
 
-lock-step: seconds of a step of K targets, together and one after the other, in turns (on a CPU, processor time), and
-the peak memory of one target and of all (on a CPU, of the whole process). overhead: seconds of the engine for each job
-besides training it, in this process and, with --ray, on Ray.
+lock-step: seconds of an iteration of K targets, together and one after the other, in turns (on a CPU, processor time),
+and the peak memory of one target and of all (on a CPU, of the whole process). overhead: seconds of the engine for each
+job besides training it, in this process and, with --ray, on Ray.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TARGETS = ("sketch", "watercolor painting", "pixel art", "neon sign", "3d render
 
 
 def lock_step(args: argparse.Namespace) -> dict[str, Any]:
-    """Medians over rounds of a step of each of K runs, with and without a shared frozen generator."""
+    """Medians over rounds of an iteration of each of K runs, with and without a shared frozen generator."""
     models = Models(load_base, pick_device(args.device))
     generator, clip = models.generator(args.generator), models.clip(args.clip or usual_clip(args.generator))
     first = AdaptConfig.for_generator(generator, "photo", TARGETS[0], batch=args.batch, iterations=10_000)
@@ -59,14 +59,14 @@ def lock_step(args: argparse.Namespace) -> dict[str, Any]:
         "seconds, one after the other": round(one, 4),
         "seconds, in lock-step": round(other, 4),
         "saved": f"{1 - other / one:.1%}",
-        "MB that each target holds between its steps": round(held(runs[0]) / 1e6, 1),
+        "MB that each target holds between its iterations": round(held(runs[0]) / 1e6, 1),
         "MB at the peak, one target": peak_of_one,
         "MB at the peak, in lock-step": peak_memory(models.device),
     }
 
 
 def seconds_of(runs: list[Adaptation], side: FrozenSide | None, device: torch.device) -> float:
-    """Seconds of a step of each run: processor time on a CPU, which other programs hardly change, else wall time."""
+    """Seconds of an iteration of all runs: processor time on a CPU, since others hardly change it, else wall time."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     began = clock()
     for run in runs:
@@ -78,7 +78,7 @@ def seconds_of(runs: list[Adaptation], side: FrozenSide | None, device: torch.de
 
 
 def held(run: Adaptation) -> int:
-    """Bytes that a run holds between steps: the trained generator, and Adam's averages."""
+    """Bytes that a run holds between iterations: the trained generator, and Adam's averages."""
     averages = [value for state in run.trainer.optimizer.state.values() for value in state.values()]
     return sum(t.numel() * t.element_size() for t in (*run.trained.state_dict().values(), *averages))
 
@@ -123,7 +123,7 @@ def main() -> int:
     parser.add_argument("--generator", default="demo", help="generator, as for `nada adapt` (default: %(default)s)")
     parser.add_argument("--clip", help="CLIP models, as for `nada adapt` (default: its default)")
     parser.add_argument("--device", default="auto", help="device (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=2, help="images per step (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=2, help="images per iteration (default: %(default)s)")
     parser.add_argument(
         "--targets",
         type=int,

@@ -1,8 +1,8 @@
 """Measure the effect of TensorFloat-32 without a GPU that has it: two tables of docs/speed.md.
 
 Such GPUs round the factors of a product to 10 bits of mantissa, and sum in full precision. Here a CPU does the same in
-every convolution and matrix product of a step, forward and backward. The first table shows the error of the gradients
-of a step of the paper's size; the second compares whole trainings of the demo generator, in pairs of equal seeds.
+every convolution and matrix product, forward and backward. The first table shows the error of an iteration's gradients
+at the paper's size; the second compares whole trainings of the demo generator, in pairs of equal seeds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 PAGE = "docs/speed.md"
-SEEDS, COUNT, SIZE = 3, 200, 64  # number of trainings of each kind, and of measured images; pixels in the single step
+SEEDS, COUNT, SIZE = 3, 200, 64  # trainings of each kind; measured images; pixels in the single iteration
 PAIRS = (("photo", "sketch"), ("dog", "pig"))
 CUT = 13  # number of mantissa bits that are cut off, of 23
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
@@ -61,7 +61,7 @@ def multiplying(kind: str | None) -> Iterator[None]:
 
 
 def gradients(size: int, kind: str | None) -> Tensor:
-    """All gradients of the second step of a run in one vector; the first step is in full precision."""
+    """All gradients of the second iteration of a run in one vector; the first is in full precision."""
     run = Timed(Case("ours", size=size)).run
     with multiplying(None):
         next(run)
@@ -77,7 +77,7 @@ def measure_gradients(options: Options) -> Iterator[str]:
 
 
 def turned(kind: str) -> dict[str, float]:
-    """Relative error and cosine of the gradients of a step if products of a kind are rounded."""
+    """Relative error and cosine of the gradients of an iteration if products of a kind are rounded."""
     exact, other = gradients(SIZE, None), gradients(SIZE, kind)
     error = float((other - exact).norm() / exact.norm())
     return {"error": error, "cosine": float(other @ exact / other.norm() / exact.norm())}

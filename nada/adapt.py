@@ -60,9 +60,9 @@ def adapt(
     goal: Goal | None = None,
     resume: RunState | None = None,
 ) -> Adaptation:
-    """Adapt a generator to a new domain, step by step.
+    """Adapt a generator to a new domain, one iteration at a time.
 
-    The work happens while the result is iterated over; stop at any step and keep `step.generator`:
+    The work happens while the result is iterated over; stop at any iteration and keep `step.generator`:
 
         for step in adapt(generator, clip, AdaptConfig(source="photo", target="sketch")):
             print(step.iteration, float(step.loss))
@@ -89,7 +89,7 @@ def adapt(
 
 
 class Adaptation(TrainingLoop[AdaptStep]):
-    """A run in progress: an iterator of `AdaptStep`. Made by `adapt`.
+    """A run in progress: an iterator of `AdaptStep`. Made by `adapt`, with the same arguments.
 
     Attributes:
         frozen: the generator that the run started from.
@@ -163,7 +163,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
         """Run one iteration: choose the layers that matter, where that is due, then train them.
 
-        If the step fails (e.g. out of memory), all state is rolled back, so `next` retries the same step.
+        If the iteration fails (e.g. out of memory), all state is rolled back, so `next` retries it.
         """
         random, layers = self.sampler.random.get_state(), self.trainer.layers
         self.trainer.reset()
@@ -273,7 +273,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
             noise: noise maps of the chunk.
             share: size of the chunk, as a fraction of the batch.
         """
-        images = self.trained.synthesis(codes, noise, half=self.objective.half)
+        images = self.trained.synthesis(codes, noise, bfloat16=self.objective.bfloat16)
         return share * self.objective.distance(images, self.pieces)
 
     def train_layers(self) -> tuple[dict[str, Tensor], Tensor]:
@@ -309,7 +309,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         return self.recordings[name](function, tensors) if self.recordings else function(tensors)
 
     def _images(self, synthesis: Synthesis, ws: Tensor, noise: dict[str, Tensor]) -> Tensor:
-        render = lambda part: synthesis(ws[part], _cut(noise, part), half=self.objective.half)
+        render = lambda part: synthesis(ws[part], _cut(noise, part), bfloat16=self.objective.bfloat16)
         return in_pieces(render, len(ws), self.pieces)
 
 

@@ -2,7 +2,7 @@
 
     @dataclass(frozen=True)
     class Config:
-        iterations: Annotated[int, Setting("Number of training steps.", low=1)] = 300
+        iterations: Annotated[int, Setting("Number of training iterations.", low=1)] = 300
 
 Type checkers see the plain type; the command line and the nodes read the rest through `settings_of`.
 """

@@ -28,7 +28,7 @@ class NADATextAdapt(io.ComfyNode):
             category=TRAINING,
             description="Trains a copy of a generator until its pictures differ from the original's as the target text "
             "differs from the source text (StyleGAN-NADA). No pictures are needed. Shows before and after while it "
-            "runs; Cancel stops it at the next step, and the next Run continues from there.",
+            "runs; Cancel stops it within one iteration, and the next Run continues from there.",
             inputs=[*text_inputs(), *training_inputs()],
             outputs=outputs(),
             is_output_node=True,
@@ -159,7 +159,18 @@ def adapted(
     snapshots: int,
     style_images: Tensor | None = None,
 ) -> io.NodeOutput:
-    """Train on ComfyUI's device, and return a training node's outputs with the last preview as its picture."""
+    """Train on ComfyUI's device, and return a training node's outputs with the last preview as its picture.
+
+    Args:
+        generator: the base of the adaptation, on the CPU.
+        clip: the CLIP models, on the CPU.
+        config: settings of the adaptation.
+        remark: sentence for the user, shown at the start and at the end; "" for none.
+        preview_every: iterations between two previews; 0 shows only the last.
+        preview_images: number of pictures in a preview.
+        snapshots: number of snapshots to keep.
+        style_images: [N, 3, H, W] in [-1, 1], pictures of the target domain, or None.
+    """
     with host.on_device(generator, clip) as device:
         pictures = None if style_images is None else style_images.to(device)
         live = LiveAdaptation(generator, clip, config, preview_images, snapshots, pictures, remark)

@@ -111,7 +111,7 @@ def training_inputs(style_images: bool = False) -> list[io.Input]:
             default=AUTOMATIC["iterations"],
             min=AUTOMATIC["iterations"],
             max=100_000,
-            tooltip="Number of training steps. 0: what the generator's file recommends, else "
+            tooltip="Number of training iterations. 0: what the generator's file recommends, else "
             f"{defaults['iterations']}. Use more if the effect is too weak, fewer if shapes and variety are lost. A "
             "style takes 200-400, a change of subject 150-200, a small change 50.",
         ),
@@ -120,7 +120,7 @@ def training_inputs(style_images: bool = False) -> list[io.Input]:
             default=AUTOMATIC["batch"],
             min=AUTOMATIC["batch"],
             max=64,
-            tooltip=f"Images per step. 0: what the generator's file recommends, else {defaults['batch']}. More is "
+            tooltip=f"Images per iteration. 0: what the generator's file recommends, else {defaults['batch']}. More is "
             "steadier and slower; use 1 if memory runs out.",
         ),
         io.Float.Input(
@@ -129,19 +129,19 @@ def training_inputs(style_images: bool = False) -> list[io.Input]:
             min=AUTOMATIC["learning_rate"],
             max=0.1,
             step=0.0001,
-            tooltip="Step size. -1: what the generator's file recommends, else the same as 0. 0: the rate that suits "
-            "the generator's width (0.0016 for 512 features, as in the paper). Raise it if hardly anything changes, "
-            "lower it if pictures break.",
+            tooltip="Step size of Adam. -1: what the generator's file recommends, else the same as 0. 0: the rate that "
+            "suits the generator's width (0.0016 for 512 features, as in the paper). Raise it if hardly anything "
+            "changes, lower it if pictures break.",
         ),
         io.Combo.Input(
             "layers",
             options=[RECOMMENDED, "all", "auto", COUNT, *PHASES],
             default=RECOMMENDED,
             optional=True,
-            tooltip="Layers that each step trains. 'recommended' is what the generator's file says, else 'all'. 'all' "
-            "trains every layer: fastest, and best for styles. 'auto' picks the two thirds that the target text moves "
-            "most: for another subject, such as dog -> pig. 'count' picks as many as layer_count of NADA Training "
-            "Options says. The others are fixed sets, as in the authors' code.",
+            tooltip="Layers that each iteration trains. 'recommended' is what the generator's file says, else 'all'. "
+            "'all' trains every layer: fastest, and best for styles. 'auto' picks the two thirds that the target text "
+            "moves most: for another subject, such as dog -> pig. 'count' picks as many as layer_count of NADA "
+            "Training Options says. The others are fixed sets, as in the authors' code.",
         ),
         training_seed(optional=True),
         preview_every(optional=True),

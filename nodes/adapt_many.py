@@ -119,7 +119,7 @@ class ManyAdaptations:
     Args:
         generator, clip: the models, on the device.
         configs: one configuration per target.
-        preview_every: steps of a target between two pictures of it; 0 shows only the last ones.
+        preview_every: iterations of a target between two pictures of it; 0 shows only the last ones.
         preview_images: number of latents to show.
         remark: sentence for the user.
     """
@@ -197,7 +197,7 @@ class ManyAdaptations:
     def _open(self, job: Job, kept: KeptRun) -> None:
         self.runs[job.id], self.done[job.id] = kept, kept.begin
         if kept.begin:
-            host.say(f"{job.config.target}: continues after step {kept.begin}")
+            host.say(f"{job.config.target}: continues after iteration {kept.begin}")
 
     def _step(self, job: Job, iteration: int, loss: float) -> None:
         """Show the progress of a target. Cancel is only noted here, so that the worker saves the run first."""
@@ -209,7 +209,7 @@ class ManyAdaptations:
                 self.frames[job.id] = generate(run.trained, self.codes, batch=run.images_at_once)
             self.progress.update(sum(self.done.values()), self._sheet() if shown else None)
             if self.progress.text_is_due():
-                host.say(f"{job.config.target}: step {iteration}/{job.config.iterations} | loss {loss:.3f}")
+                host.say(f"{job.config.target}: iteration {iteration}/{job.config.iterations} | loss {loss:.3f}")
         except host.Cancelled as cancelled:
             self.cancelled = cancelled
 

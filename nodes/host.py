@@ -73,7 +73,15 @@ def run_styles() -> list[str]:
 
 
 def file_path(kind: str, name: str) -> str:
-    """Return the path of a file that `files` lists."""
+    """Return the path of a file that `files` lists.
+
+    Args:
+        kind: the kind of file, such as `STYLES`: a name of ComfyUI's model folders.
+        name: the file's name in the list.
+
+    Raises:
+        FileNotFoundError: the file is gone.
+    """
     if kind == STYLES and (path := folder_paths.get_full_path(RUNS, name)):
         return path
     return folder_paths.get_full_path_or_raise(kind, name)
@@ -173,6 +181,13 @@ def check_prefix(prefix: str, kind: str = "") -> None:
 
 def save_cancelled(save: Callable[[Any, Path], None], content: Any, name: str, kind: str, words: str) -> str:
     """Save the result of a cancelled training where the loader of its kind lists it, in place of an earlier `name`.
+
+    Args:
+        save: writes `content` to a path.
+        content: the result.
+        name: file name without ending.
+        kind: the kind of file, such as `STYLES`.
+        words: what was saved, for the node: a sentence that the file's name completes.
 
     Returns:
         Text for the end of a line on the node: `words` and the file's name, or why it was not saved.

@@ -61,7 +61,7 @@ class NADAInvertPhoto(io.ComfyNode):
             category=PHOTOS,
             description="Finds the latent codes of aligned photos, so that every adaptation, edit and walk works on "
             "them: by an encoder at once, by optimization for any generator, or by both. Shows photo, inversion and "
-            "error side by side. Cancel stops it at the next step; the next Run continues from there.",
+            "error side by side. Cancel stops it within one iteration; the next Run continues from there.",
             inputs=[
                 NADAGenerator.Input(
                     "generator", tooltip="A generator of photos, never an adapted one. It is not changed."
@@ -163,7 +163,7 @@ class NADATuneToPhoto(io.ComfyNode):
             category=PHOTOS,
             description="Trains a copy of the generator until it shows a photo at its code, and gives the change as a "
             "style: a likeness. Applied before or after the style of an adaptation, it makes the result more like the "
-            "person. Cancel stops it at the next step and saves the likeness so far.",
+            "person. Cancel stops it within one iteration and saves the likeness so far.",
             inputs=[
                 NADAGenerator.Input(
                     "generator", tooltip="The generator that the codes are for, not an adapted one. It is not changed."
@@ -246,7 +246,7 @@ class LivePhoto(Live[Result]):
         self.loop = self.store.loop
         self.total, self.begin = len(self.loop), self.loop.iteration
         if 0 < self.begin < self.total:
-            host.say(f"continues after step {self.begin}")
+            host.say(f"continues after iteration {self.begin}")
 
     def steps(self) -> Iterator[Step]:
         return sparing(self.loop, self.loop, spared, host.is_out_of_memory)
@@ -263,7 +263,7 @@ class LivePhoto(Live[Result]):
         if self.loop.iteration == self.begin:
             return ""
         self.store.keep()
-        return f"cancelled after step {self.loop.iteration}; the next run continues from there"
+        return f"cancelled after iteration {self.loop.iteration}; the next run continues from there"
 
     def close(self) -> None:
         del self.loop, self.store

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class Step(Protocol):
-    """The record of a training step."""
+    """The record of an iteration."""
 
     @property
     def iteration(self) -> int: ...
@@ -30,10 +30,10 @@ class Live(ABC, Generic[Result]):
     """A training that a node shows while it runs.
 
     Attributes:
-        total: number of steps of the whole training.
-        begin: number of steps that were done before, when it resumes.
-        out_of_memory: sentence for the user when even the smallest step runs out of memory.
-        remarks: sentences for the user, shown at the start and at the end of the last line.
+        total: number of iterations of the whole training.
+        begin: number of iterations that were done before, when it resumes.
+        out_of_memory: sentence for the user when even an iteration in the smallest chunks runs out of memory.
+        remarks: sentences for the user, shown when the training starts and again in the last line.
     """
 
     total: int
@@ -43,7 +43,7 @@ class Live(ABC, Generic[Result]):
 
     @abstractmethod
     def steps(self) -> Iterator[Step]:
-        """Return an iterator over the steps that are left."""
+        """Return an iterator over the remaining iterations."""
 
     @abstractmethod
     def picture(self) -> Image.Image:
@@ -70,7 +70,7 @@ def follow(live: Live[Result], preview_every: int) -> Result:
 
     Args:
         live: the training.
-        preview_every: steps between two pictures; 0 shows only the last.
+        preview_every: iterations between two pictures; 0 shows only the last.
     """
     progress, clock = host.Progress(live.total), Clock(live.total, live.begin)
     step = None
@@ -82,12 +82,12 @@ def follow(live: Live[Result], preview_every: int) -> Result:
             shown = preview_every and done % preview_every == 0 and done < live.total
             progress.update(done, live.picture() if shown else None)
             if progress.text_is_due():
-                host.say(f"step {done}/{live.total} | loss {float(step.loss):.3f} | {clock.text(done)}")
+                host.say(f"iteration {done}/{live.total} | loss {float(step.loss):.3f} | {clock.text(done)}")
         loss = f"loss {float(step.loss):.3f} | {clock.text(live.total)}" if step else "was trained before"
         picture = live.picture()
         result = live.result(picture)
         progress.update(live.total, picture)
-        host.say(" | ".join([f"step {live.total}/{live.total}", loss, *live.remarks]))
+        host.say(" | ".join([f"iteration {live.total}/{live.total}", loss, *live.remarks]))
         return result
     except host.Cancelled:
         if words := live.keep():
@@ -113,6 +113,6 @@ class Clock:
         """Return speed and remaining time, such as "1.9 it/s | 1 min 35 s left"."""
         seconds = max(time.monotonic() - self.start, 1e-6)
         steps = done - self.begin
-        rate = f"{steps / seconds:.1f} it/s" if steps > seconds else f"{seconds / steps:.1f} s/it"
+        speed = f"{steps / seconds:.1f} it/s" if steps > seconds else f"{seconds / steps:.1f} s/it"
         left = f"{duration(seconds / steps * (self.total - done))} left" if done < self.total else duration(seconds)
-        return f"{rate} | {left}"
+        return f"{speed} | {left}"

@@ -66,7 +66,7 @@ class NADATrainMapper(io.ComfyNode):
             category=TRAINING,
             description="Trains a small network that moves latent codes to where a generator shows the target text. "
             "Use it for adapted generators that show the target only sometimes, such as dogs among the pigs. Cancel "
-            "stops it at the next step and saves the mapper so far.",
+            "stops it within one iteration and saves the mapper so far.",
             inputs=[*_main_inputs(), *_advanced_inputs()],
             outputs=[
                 NADAMapper.Output("mapper", tooltip="The trained mapper, for NADA Apply Latent Mapper."),
@@ -121,7 +121,7 @@ def _main_inputs() -> list[io.Input]:
             min=0.0,
             max=100.0,
             step=0.01,
-            tooltip="First step size. 0: the one that suits the size of the codes. Raise it if nothing changes.",
+            tooltip="Initial step size of Adam. 0: the one that suits the codes' size. Raise it if nothing changes.",
         ),
         training_seed(),
         preview_every(),
@@ -186,7 +186,7 @@ class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
             return ""
         words = "the training so far is saved as the mapper"
         saved = host.save_cancelled(save_mapper, self.run.mapper, slug(self.config.target), host.MAPPERS, words)
-        return f"cancelled after step {self.run.iteration}" + saved
+        return f"cancelled after iteration {self.run.iteration}" + saved
 
     def close(self) -> None:
         del self.run, self.mapper, self.generator

@@ -151,7 +151,7 @@ def _faces(landmarks: Any, index: int, photo: Tensor) -> list[Face]:
 
 
 def _fitted(generator: Generator, photo: Tensor, square: Placed) -> Placed:
-    """Return the square near `square` that the generator can show best. Cancel works at every step."""
+    """Return the square near `square` that the generator can show best. Cancel works at every iteration."""
     with host.on_device(generator, needs=4 * image_bytes(generator)):
         crop = fit_square(generator, photo, square.crop, progress=lambda step: host.check_cancelled())
     return replace(square, crop=crop)

@@ -173,6 +173,10 @@ class GenerateImages(io.ComfyNode):
 def check_latents(generator: Generator, latents: Tensor) -> None:
     """Check that latent codes fit a generator.
 
+    Args:
+        generator: the generator that is to make images of them.
+        latents: [N, num_ws, w_dim] for some generator.
+
     Raises:
         UsageError: the codes are for another generator.
     """

@@ -27,8 +27,8 @@ class NADAPickSnapshot(io.ComfyNode):
             node_id="NADAPickSnapshot",
             display_name="NADA Pick Snapshot (StyleGAN)",
             category=TRAINING,
-            description="Takes a snapshot of a training: the generator as it was at an earlier step, without training "
-            "again. Earlier snapshots keep more of the original. Click a column of the filmstrip to pick it.",
+            description="Takes a snapshot of a training: the generator as it was at an earlier iteration, without "
+            "training again. Earlier snapshots keep more of the original. Click a column of the filmstrip to pick it.",
             inputs=[
                 NADASnapshots.Input(
                     "snapshots",
@@ -54,7 +54,7 @@ class NADAPickSnapshot(io.ComfyNode):
                     default=100,
                     min=1,
                     max=100_000,
-                    tooltip="Number of training steps, only for pick = step. The nearest snapshot is taken.",
+                    tooltip="Iteration of the snapshot, only for pick = step. The nearest snapshot is taken.",
                 ),
                 io.Int.Input(
                     "rows",
@@ -116,7 +116,7 @@ class NADAPickSnapshot(io.ComfyNode):
         moments = opened(snapshots, generator, run)
         picked = choose(moments, pick, step)
         frames = frames_of(moments, rows)
-        host.say(f"step {picked.iteration}: agreement {picked.agreement:.2f}, variety {picked.variety:.0%}")
+        host.say(f"iteration {picked.iteration}: agreement {picked.agreement:.2f}, variety {picked.variety:.0%}")
         strip = host.picture_to_image(filmstrip(frames))
         shown = {  # for web/filmstrip.js, in place of an ordinary preview
             "filmstrip": ui.PreviewImage(strip, cls=cls).as_dict()["images"],
@@ -146,7 +146,13 @@ def opened(snapshots: Snapshots | None, generator: Generator | None, run: str) -
 
 
 def choose(snapshots: Snapshots, pick: str, step: int) -> Snapshot:
-    """Return the snapshot that the widgets ask for."""
+    """Return the snapshot that the widgets ask for.
+
+    Args:
+        snapshots: the snapshots of a training.
+        pick: `BEST`, `LAST` or `STEP`.
+        step: iteration near which to pick, only for `STEP`.
+    """
     if pick == STEP:
         return snapshots.nearest(step)
     return snapshots.best if pick == BEST else snapshots.last
@@ -159,7 +165,15 @@ def start_of(generator: Generator, rows: int) -> tuple[str, Tensor]:
 
 
 def frames_of(snapshots: Snapshots, rows: int) -> list[tuple[str, Tensor]]:
-    """Return the columns of a filmstrip: the start and every snapshot, with images of the same latents."""
+    """Return the columns of a filmstrip: the start and every snapshot, with images of the same latents.
+
+    Args:
+        snapshots: the snapshots of a training.
+        rows: number of latents.
+
+    Returns:
+        (label, images [rows, C, H, W]) for each column.
+    """
     progress = host.Progress(1 + len(snapshots.moments))
     progress.update(0)
     frames = [start_of(snapshots.base, rows)]

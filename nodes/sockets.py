@@ -87,13 +87,13 @@ def training_seed(**changes: Any) -> io.Input:
 
 
 def preview_every(**changes: Any) -> io.Input:
-    """Return the widget for the steps between two previews. `changes` are options to replace."""
+    """Return the widget for the iterations between two previews. `changes` are options to replace."""
     return io.Int.Input(
         "preview_every",
         default=10,
         min=0,
         max=1000,
-        tooltip="Number of steps between two previews on the node; 0 shows only the last.",
+        tooltip="Number of iterations between two previews on the node; 0 shows only the last.",
         **changes,
     )
 

@@ -1,4 +1,4 @@
-"""Run an adaptation on a node: resume it, retry steps in smaller chunks, and save its best snapshot on Cancel."""
+"""Run an adaptation on a node: resume it, retry iterations in smaller chunks, and save its best snapshot on Cancel."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LiveAdaptation(Live[Result]):
         self.kept = KeptRun(host.runs_folder(), generator, clip, config, style_images, snapshots)
         self.begin = self.kept.begin
         if self.begin:
-            host.say(f"continues after step {self.begin}")
+            host.say(f"continues after iteration {self.begin}")
         texts = [config.source, *config.targets()] if config.target.strip() else []
         remarks = remark, unreadable_remark(clip, texts), unwritable_remark(self.kept.run.labels)
         self.remarks = [*filter(None, remarks)]
@@ -95,7 +95,7 @@ class LiveAdaptation(Live[Result]):
         if self.kept.run.iteration == self.begin:
             return ""
         self.kept.keep()
-        words = f"cancelled after step {self.kept.run.iteration}; the next run continues from there"
+        words = f"cancelled after iteration {self.kept.run.iteration}; the next run continues from there"
         return words + save_best(self.kept.snapshots)
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ def faded_remark(before: Tensor, after: Tensor) -> str:
 
 
 def spared(sentence: str) -> None:
-    """Give unused memory back to the device after a step that ran out of it, and say so on the node."""
+    """Give unused memory back to the device after an iteration that ran out of it, and say so on the node."""
     host.soft_empty_cache()
     host.say(sentence)
 
@@ -125,5 +125,5 @@ def save_best(snapshots: Snapshots) -> str:
     if not snapshots.moments:
         return ""
     best = snapshots.best
-    words = f"the best so far, step {best.iteration}, is saved as the style"
+    words = f"the best so far, iteration {best.iteration}, is saved as the style"
     return host.save_cancelled(save_style, best.style, result_name(best.style.recipe or {}), host.STYLES, words)

@@ -49,7 +49,7 @@ def test_first_loss_is_exactly_one_per_clip(small, clip_folder):
 
 
 def test_training_lowers_the_loss_of_images_it_has_not_seen(small, clip):
-    """From exactly 1 to 0.52, plus or minus 0.04 over seeds: 0.8 is ten deviations of the mean of three away."""
+    """The loss falls from 1 to 0.52, with a deviation of 0.04 between seeds; 0.8 is ten deviations above the mean."""
     (model,), after = clip, []
     ws = small.mapping(torch.randn(32, 16, generator=seeded(99)))
     before = model.encode_image(small.synthesis(ws))

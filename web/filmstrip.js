@@ -69,7 +69,7 @@ function show(strip, picture, geometry, moments, pick) {
   const percent = (pixels) => `${(100 * pixels) / geometry.width}%`;
   const buttons = moments.map((moment, i) => {
     const button = document.createElement("button");
-    button.title = `${said("Pick step")} ${moment}`;
+    button.title = `${said("Pick iteration")} ${moment}`;
     button.dataset.moment = moment;
     Object.assign(button.style, {
       position: "absolute", top: 0, height: "100%", left: percent((i + 1) * pitch),

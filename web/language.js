@@ -20,7 +20,7 @@ async function read(file) {
   }
 }
 
-/** Return the patterns of templates with gaps, such as {"step {0}/{1}": "第 {0}/{1} 步"}; those with more words first. */
+/** Return the patterns of templates with gaps, such as {"codes {0}": "编码 {0}"}; those with more words first. */
 function patterns(templates) {
   const words = ([template]) => template.replace(/\{\d\}/g, "").length;
   const pattern = (template) => template.replace(/[.*+?^$()|[\]\\]/g, "\\$&").replace(/\{\d\}/g, "(.*?)");

@@ -109,7 +109,7 @@ class TaskMethod:
     sees: int = 0
     """Number of true pictures that it sees in the rows of the table."""
     share: float = 1.0
-    """Number of steps, for NADA's number of steps."""
+    """Number of steps, as a share of NADA's."""
 
 
 METHODS: dict[str, TaskMethod] = {

@@ -39,7 +39,13 @@ def save_generator(generator: Generator, path: str | os.PathLike[str], new: bool
 def write_safetensors(
     tensors: dict[str, Tensor], metadata: dict[str, str], path: str | os.PathLike[str], new: bool = False
 ) -> None:
-    """Write tensors, contiguous and on the CPU, with texts for the header, atomically. `new`: see `atomic_path`.
+    """Write a safetensors file, atomically.
+
+    Args:
+        tensors: {name: tensor}, contiguous and on the CPU.
+        metadata: texts for the file's header.
+        path: the file.
+        new: whether to refuse to replace a file; see `atomic_path`.
 
     Raises:
         NadaError: a tensor has numbers that are not finite, or the file cannot be written.

@@ -43,7 +43,7 @@ NOTES = {"generator?": (str, None), "clip?": (str, None), "snapshot_every?": (in
 
 
 def add(commands: Any) -> None:
-    """Add the verbs."""
+    """Add the verbs `adapt` and `demo` with their arguments to the parser."""
     parser = add_command(commands, "adapt", "move a generator to a new domain", run, show)
     parser.add_argument("--generator", metavar="FILE", help=GENERATOR_HELP)
     parser.add_argument("--clip", metavar="SPEC", help=CLIP_HELP)
@@ -92,7 +92,7 @@ def show(record: dict[str, Any]) -> str:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Adapt a generator and save all results in a folder. Ctrl-C stops after the current step and saves them too.
+    """Adapt a generator and save all results in a folder. Ctrl-C stops within one iteration and saves them too.
 
     Returns:
         The record: recipe, losses and layers of each iteration, seconds, and the files written.

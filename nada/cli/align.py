@@ -33,7 +33,7 @@ MIN_SIZE, MAX_SIZE = 16, 4096  # smallest and largest side of a cut-out square, 
 
 
 def add(commands: Any) -> None:
-    """Add the verb."""
+    """Add the verb `align` with its arguments to the parser."""
     parser = add_command(
         commands, "align", "cut the square of a face out of a photo, or paste a picture back", run, show_files
     )

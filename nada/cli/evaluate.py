@@ -28,7 +28,7 @@ RECORDED = "that of the adaptation"
 
 
 def add(commands: Any) -> None:
-    """Add the verb."""
+    """Add the verb `evaluate` with its arguments to the parser."""
     parser = add_command(commands, "evaluate", "measure quality, diversity and likeness to the source", run, show)
     parser.add_argument("--generator", required=True, metavar="FILE", help="generator to measure")
     parser.add_argument(

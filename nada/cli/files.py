@@ -12,7 +12,7 @@ from .parsing import GENERATOR_HELP, add_command, show_tree
 
 
 def add(commands: Any) -> None:
-    """Add the verbs."""
+    """Add the verbs `inspect` and `convert` with their arguments to the parser."""
     inspect = add_command(
         commands, "inspect", "describe a checkpoint without running any code in it", run_inspect, show_tree
     )

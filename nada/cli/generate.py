@@ -32,7 +32,7 @@ GRID = 100  # largest number of images in the grid
 
 
 def add(commands: Any) -> None:
-    """Add the verb."""
+    """Add the verb `generate` with its arguments to the parser."""
     parser = add_command(commands, "generate", "generate images", run, show_files)
     parser.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
     parser.add_argument(
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for start in range(0, len(ws), args.batch):  # each chunk is written at once, as all images may not fit into memory
         part = ws[start : start + args.batch]
         noise = noise_part(fitted, start, args.batch) or args.noise
-        images = generate(model, part, noise, args.seed + start, args.batch, half=args.precision == "half")
+        images = generate(model, part, noise, args.seed + start, args.batch, bfloat16=args.precision == "half")
         images = images[..., rows, columns]
         for i, picture in enumerate(to_pil(images), first + start):
             folder.save_picture(picture, f"{name}_{i:06d}")

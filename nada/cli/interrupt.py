@@ -1,4 +1,4 @@
-"""Handle Ctrl-C: let the current step finish."""
+"""Handle Ctrl-C: let the current iteration finish."""
 
 from __future__ import annotations
 

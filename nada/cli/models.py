@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def add(commands: Any) -> None:
-    """Add the verb."""
+    """Add the verb `models` with its arguments to the parser."""
     models = add_command(commands, "models", "list published models, or download one", run, show)
     models.add_argument("name", nargs="?", metavar="NAME", help="model to download; omit it to list all")
     models.add_argument(

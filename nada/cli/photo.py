@@ -52,7 +52,7 @@ Loop = TypeVar("Loop", bound=PhotoLoop[Any])
 
 
 def add(commands: Any) -> None:
-    """Add the verbs `invert` and `photo`."""
+    """Add the verbs `invert` and `photo` with their arguments to the parser."""
     invert = add_command(commands, "invert", "find the latent codes of photos", run_invert, show)
     invert.add_argument(
         "photos", type=Path, nargs="+", metavar="PHOTO", help="picture files; their EXIF orientation is applied"
@@ -81,9 +81,9 @@ def add(commands: Any) -> None:
         nargs="?",
         const=settings_of(TuneConfig)["iterations"].default,
         default=0,
-        metavar="STEPS",
+        metavar="ITERATIONS",
         help="tune the generator to the photo before applying the style, for a closer likeness (default: no tuning; "
-        "%(const)s steps if no number is given)",
+        "%(const)s iterations if no number is given)",
     )
     photo.add_argument(
         "--save-likeness", type=Path, metavar="FILE", help="style file to save the tuning to; requires --tune"

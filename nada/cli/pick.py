@@ -16,7 +16,7 @@ from .shared import demo_base, load_base
 
 
 def add(commands: Any) -> None:
-    """Add the verb."""
+    """Add the verb `pick` with its arguments to the parser."""
     pick = add_command(commands, "pick", "save a snapshot of a run as a generator", run, show_tree)
     pick.add_argument("folder", type=Path, metavar="DIR", help="folder of the run")
     pick.add_argument("iteration", type=int, help="iteration of the snapshot, as printed above the filmstrip")

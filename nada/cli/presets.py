@@ -11,7 +11,7 @@ from .parsing import add_command
 
 
 def add(commands: Any) -> None:
-    """Add the verb."""
+    """Add the verb `presets` with its arguments to the parser."""
     parser = add_command(commands, "presets", "list the settings for the paper's examples", run, show)
     parser.add_argument("name", nargs="?", choices=PRESETS, metavar="NAME", help="preset to show in full")
 

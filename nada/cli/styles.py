@@ -23,7 +23,7 @@ DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
 def add(commands: Any) -> None:
-    """Add the verb `style` with its subcommands."""
+    """Add the verb `style` with its subcommands `diff`, `merge` and `show` to the parser."""
     style = commands.add_parser(
         "style", help="make, mix and describe styles: adaptations as small files with a strength"
     )

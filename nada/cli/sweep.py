@@ -36,11 +36,11 @@ from .shared import load_base, pick_device
 
 log = logging.getLogger(__name__)
 BEST = "sweep best"
-MOST = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000}  # upper limits
+LIMITS = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000}  # upper limits
 
 
 def add(commands: Any) -> None:
-    """Add the verbs."""
+    """Add the verbs `sweep` and `sweep best` with their arguments to the parser."""
     parser = add_command(commands, "sweep", "train many adaptations, from a file or from options", run, show)
     parser.add_argument(
         "file", type=Path, nargs="?", metavar="FILE", help="sweep file in YAML or JSON; docs/sweeps.md explains it"
@@ -104,7 +104,7 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Train all jobs that are not done. Ctrl-C stops after the current step; the same command resumes.
+    """Train all jobs that are not done. Ctrl-C stops after the current iteration; the same command resumes.
 
     Returns:
         Folder, page, and the number of jobs that are done, stopped, failed, begun or pending; for a dry run, the jobs.
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         UsageError: an argument or setting is out of range, or nothing is to be trained.
         NadaError: a file cannot be read, or the disk is too small.
     """
-    for name, most in MOST.items():
+    for name, most in LIMITS.items():
         if (number := getattr(args, name)) is not None and not 1 <= number <= most:
             raise UsageError(f"--{name} is {number}; it must be in 1..{most}")
     description = described(args)
@@ -184,7 +184,7 @@ def _trained(
     reached: dict[str, int] = {}
     settled: set[str] = set()
     total = sum(job.config.iterations for job in mine)
-    with Interrupt() as interrupt, tqdm(total=total, disable=args.quiet, unit="step") as bar:
+    with Interrupt() as interrupt, tqdm(total=total, disable=args.quiet, unit="it") as bar:
 
         def advance(job: Job, iteration: int) -> None:
             bar.update(iteration - reached.get(job.id, 0))
@@ -200,7 +200,7 @@ def _trained(
             if state in (DONE, STOPPED, FAILED):
                 settled.add(job.id)
             if state == DONE:
-                advance(job, job.config.iterations)  # on Ray, single steps are not reported
+                advance(job, job.config.iterations)  # on Ray, single iterations are not reported
             try:
                 report.refresh()
             except NadaError as error:

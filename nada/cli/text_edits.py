@@ -52,7 +52,7 @@ LISTED = 20  # largest number of channels in the record
 
 
 def add(commands: Any) -> None:
-    """Add the verbs."""
+    """Add the verbs `mapper`, `optimize` and `direction` with their arguments to the parser."""
     mapper = add_command(commands, "mapper", MAPPER, run_mapper, show)
     _add_models(mapper)
     add_config(mapper, "mapper", MapperConfig, required=["target"])
@@ -113,7 +113,7 @@ def show(record: dict[str, Any]) -> str:
 
 
 def run_mapper(args: argparse.Namespace) -> dict[str, Any]:
-    """Train a mapper and save it in a folder with pictures. Ctrl-C stops after the current step and saves the result.
+    """Train a mapper and save it in a folder with pictures. Ctrl-C stops within one iteration and saves the result.
 
     Returns:
         The record: recipe, losses of each iteration, seconds, and the files written.

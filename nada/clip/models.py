@@ -170,7 +170,14 @@ def _length_first(visual: nn.Module) -> None:
 
 
 class ClipEnsemble(nn.Module):
-    """CLIP models whose weighted losses are added (StyleGAN-NADA, supplementary); iterating yields the models."""
+    """CLIP models whose weighted losses are added (StyleGAN-NADA, supplementary); iterating yields the models.
+
+    Args:
+        models: one model or more, on the same device.
+
+    Raises:
+        UsageError: there are no models.
+    """
 
     def __init__(self, models: Sequence[ClipModel]):
         super().__init__()

@@ -80,7 +80,7 @@ class Config(Protocol):
 
     @property
     def width(self) -> int:
-        """Number of feature maps of the widest layer; the default step size depends on it."""
+        """Number of feature maps of the widest layer; the default learning rate depends on it."""
 
 
 class MappingNetwork(Protocol):
@@ -109,9 +109,12 @@ class Synthesis(Protocol):
         """Height and width of each noise map by layer name; empty for families without noise."""
 
     def __call__(
-        self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None, half: bool = False
+        self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None, bfloat16: bool = False
     ) -> Tensor:
-        """Render codes [N, num_ws, w_dim] as images [N, img_channels, H, W], about in [-1, 1] and not clamped."""
+        """Render codes [N, num_ws, w_dim] as images [N, img_channels, H, W], about in [-1, 1] and not clamped.
+
+        With `bfloat16`, the layers in which that saves time compute in this number format.
+        """
 
     def styles(self, ws: Tensor) -> dict[str, Tensor]:
         """Map codes [N, num_ws, w_dim] to style space: scales of each layer's input channels, {layer name: [N, C]}.
@@ -164,12 +167,19 @@ class Generator(Protocol):
         Parameters whose names begin with "affine." map a code to the layer's styles; "weight" is the matrix or kernel
         that low-rank training replaces.
 
+        Args:
+            layer: name of the layer, a key of `layers`.
+
         Raises:
             UsageError: there is no such layer.
         """
 
     def resolution_of(self, tensor: str) -> int:
-        """Return the resolution of the layer that a tensor of `state_dict` belongs to; 0 for the mapping network."""
+        """Return the resolution, in pixels, of the layer that a tensor belongs to; 0 for the mapping network.
+
+        Args:
+            tensor: name of the tensor in `state_dict`.
+        """
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of config and tensors: generators with the same fingerprint make the same images."""

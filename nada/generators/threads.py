@@ -11,8 +11,8 @@ from torch import nn
 
 from ..errors import UsageError
 
-SMALL = 8_000_000  # parameters of a model whose operations are too short to be shared between threads
-MOST = 1024
+SMALL_PARAMETERS = 8_000_000  # a larger model's operations take long enough to be shared between threads
+MAX_THREADS = 1024
 asked: int | None = None
 """Number of threads that the user asked for; None to let `suited_threads` choose."""
 
@@ -32,8 +32,8 @@ def use_threads(count: int | None) -> None:
     """
     global asked
     if count is not None:
-        if not 1 <= count <= MOST:
-            raise UsageError(f"the number of threads is {count}; it must be in 1..{MOST}")
+        if not 1 <= count <= MAX_THREADS:
+            raise UsageError(f"the number of threads is {count}; it must be in 1..{MAX_THREADS}")
         torch.set_num_threads(count)
     asked = count
 
@@ -42,7 +42,7 @@ def use_threads(count: int | None) -> None:
 def suited_threads(*models: Model) -> Iterator[None]:
     """Compute with one thread inside a `with` block if all models are small; otherwise change nothing.
 
-    A second thread makes the steps of small models 1.4 times faster on an idle machine, and 13 times slower on a busy
+    A second thread makes iterations of small models 1.4 times faster on an idle machine, and 13 times slower on a busy
     one, where each operation waits until that thread gets its turn (docs/speed.md). The number depends on the models
     alone: a seed gives the same numbers on busy and idle machines.
     """
@@ -58,4 +58,4 @@ def suited_threads(*models: Model) -> Iterator[None]:
 
 
 def _small(model: Model) -> bool:
-    return sum(p.numel() for p in model.parameters()) < SMALL
+    return sum(p.numel() for p in model.parameters()) < SMALL_PARAMETERS

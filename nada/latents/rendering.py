@@ -22,6 +22,8 @@ def generate(
     seed: int = 0,
     batch: int = 8,
     progress: Callable[[int], None] = lambda made: None,
+    bfloat16: bool = False,
+    *,
     half: bool = False,
 ) -> Tensor:
     """Render images of latent codes in batches; if memory runs out, halve the batch and continue.
@@ -34,7 +36,8 @@ def generate(
         seed: seed for "random".
         batch: largest number of images in a batch; fewer take less memory.
         progress: called with the number of images just made; an exception from it ends the rendering.
-        half: compute in bfloat16 from 64 px on (on a CPU: 32 px).
+        bfloat16: compute in bfloat16 from 64 px on (on a CPU: 32 px).
+        half: former name of `bfloat16`, kept for one release.
 
     Returns:
         [N, 3, R, R] float32 on the CPU, about in [-1, 1] (not clamped).
@@ -47,7 +50,8 @@ def generate(
         raise UsageError(f"noise is {noise!r}; it must be one of {', '.join(NOISE_MODES)}")
     if batch < 1:
         raise UsageError(f"batch is {batch}; it must be at least 1")
-    if half:
+    bfloat16 = bfloat16 or half
+    if bfloat16:
         require_half(generator.device)
     if not torch.isfinite(ws).all():
         raise NadaError("the latent codes are not finite numbers; change them less, or take others")
@@ -56,7 +60,7 @@ def generate(
     while made < len(ws):
         codes = ws[made : made + batch]
         try:
-            images.append(_render(generator, codes, noise_part(noise, made, batch), seed + made, half))
+            images.append(_render(generator, codes, noise_part(noise, made, batch), seed + made, bfloat16))
         except Exception as error:
             if len(codes) == 1 or not is_out_of_memory(error):
                 raise
@@ -76,13 +80,13 @@ def noise_part(noise: Noise, first: int, count: int) -> Noise:
     return noise
 
 
-def _render(generator: Generator, ws: Tensor, noise: Noise, seed: int, half: bool) -> Tensor:
+def _render(generator: Generator, ws: Tensor, noise: Noise, seed: int, bfloat16: bool) -> Tensor:
     """Render images of codes in one batch, and return them on the CPU."""
     maps = _random_noise(generator, len(ws), seed) if noise == "random" else noise
     if isinstance(maps, Mapping):
         maps = {name: part.to(generator.device) for name, part in maps.items()}
     with suited_threads(generator):
-        images = generator.synthesis(ws.to(generator.device), maps, half=half).float().cpu()
+        images = generator.synthesis(ws.to(generator.device), maps, bfloat16=bfloat16).float().cpu()
     if not torch.isfinite(images).all():
         raise NadaError(
             "the images are not finite numbers: the latent codes are too far from those that the generator knows, or "

@@ -28,6 +28,12 @@ def relative_norm_loss(source: Tensor, adapted: Tensor) -> Tensor:
 
     The length of embeddings differs between CLIP models by a factor of 30 and more; with the scaling, one weight of the
     loss fits all of them.
+
+    Args:
+        source, adapted: [N, D] CLIP embeddings before and after the change, not normalized.
+
+    Returns:
+        [], 0 or more, about as large as that of ViT-B/32's embeddings.
     """
     scale = LENGTH / source.norm(dim=-1).mean()
     return embedding_norm_loss(source * scale, adapted * scale)

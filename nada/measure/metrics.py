@@ -81,8 +81,8 @@ def intra_cluster(distances: Tensor, clusters: int = 10) -> float:
     _several(distances)
     belongs = _assign(distances, min(clusters, len(distances)))
     means = []
-    for k in belongs.unique():
-        inside = distances[belongs == k][:, belongs == k]
+    for cluster in belongs.unique():
+        inside = distances[belongs == cluster][:, belongs == cluster]
         if len(inside) > 1:
             means.append((inside.sum() / (len(inside) * (len(inside) - 1))).item())
     return sum(means) / len(means) if means else 0.0
@@ -96,8 +96,8 @@ def _assign(distances: Tensor, clusters: int) -> Tensor:
     for _ in range(100):
         belongs = distances[:, medoids].argmin(1)
         moved = []
-        for k, old in enumerate(medoids):
-            inside = (belongs == k).nonzero().flatten()
+        for cluster, old in enumerate(medoids):
+            inside = (belongs == cluster).nonzero().flatten()
             moved.append(int(inside[distances[inside][:, inside].sum(1).argmin()]) if len(inside) else old)
         if moved == medoids:
             break
@@ -112,8 +112,8 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     if len(data) < 2:
         return {"mean": mean}
     t = T95[len(data) - 2] if len(data) - 2 < len(T95) else 2.0
-    half = t * data.std().item() / len(data) ** 0.5
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+    margin = t * data.std().item() / len(data) ** 0.5
+    return {"mean": mean, "low": mean - margin, "high": mean + margin}
 
 
 def _several(items: Tensor) -> int:

@@ -49,7 +49,7 @@ def fit_square(
         generator: the base, on any device.
         photo: [1, C, H, W] in [-1, 1].
         start: the square to start from; its error may be 0.4 of its side, a factor of 0.55 to 1.8, and 28 degrees.
-        steps: number of steps of the optimization.
+        steps: number of steps of Adam.
         progress: called with the number of steps done.
 
     Raises:

@@ -175,7 +175,7 @@ class PhotoLoop(TrainingLoop[Record]):
         refuse_another(state.recipe, self.recipe())
         self.iteration = state.recipe["iterations_done"]
         if self.iteration > self.iterations:
-            raise NadaError(f"the state is damaged: {self.iteration} of {self.iterations} steps are done")
+            raise NadaError(f"the state is damaged: {self.iteration} of {self.iterations} iterations are done")
         self.prepare(state.tensors)
         restore_optimizer(self.optimizer, self.leaves, state.tensors)
         self.start_clock()
@@ -197,7 +197,7 @@ def refuse_another(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name) and name != "iterations_done"]
     done = theirs.get("iterations_done")
     if names or type(done) is not int or done < 0:
-        what = ", ".join(names) or "the number of steps"
+        what = ", ".join(names) or "the number of iterations"
         raise UsageError(f"the state is that of another run: {what} differs; start without it")
 
 

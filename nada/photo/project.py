@@ -35,19 +35,19 @@ class ProjectConfig(DistanceConfig):
     """Settings of a projection; `settings_of` lists and explains them.
 
     Raises:
-        UsageError: a value is out of range, or there are no steps at all.
+        UsageError: a value is out of range, or there are no iterations at all.
     """
 
     w_iterations: Annotated[
         int,
         Setting(
-            "Number of steps with one code for all layers (W); none are made from an encoder's codes.",
+            "Number of iterations with one code for all layers (W); none are made from an encoder's codes.",
             low=0,
             high=MAX_STEPS,
         ),
     ] = 150
     plus_iterations: Annotated[
-        int, Setting("Number of steps after that with a code for each layer (W+).", low=0, high=MAX_STEPS)
+        int, Setting("Number of iterations after that with a code for each layer (W+).", low=0, high=MAX_STEPS)
     ] = 150
     learning_rate: Annotated[
         float,
@@ -72,7 +72,7 @@ class ProjectConfig(DistanceConfig):
         if self.learning_rate == 0:
             raise UsageError("learning_rate is 0; nothing would be found. Leave it out for the default")
         if not self.w_iterations + self.plus_iterations:
-            raise UsageError("w_iterations and plus_iterations are both 0; give one of them a number of steps")
+            raise UsageError("w_iterations and plus_iterations are both 0; give one of them a number of iterations")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def project(
     clip: ClipEnsemble | None = None,
     start: Tensor | None = None,
 ) -> Projection:
-    """Find the codes of photos, each by itself, step by step.
+    """Find the codes of photos, each by itself, one iteration at a time.
 
         for step in project(generator, photos):
             print(step.iteration, float(step.loss))
@@ -107,7 +107,7 @@ def project(
     Args:
         generator: the base, never an adapted generator, whose images cannot be like photos.
         photos: [N, 3, H, W] in [-1, 1], aligned squares of the generator's size, on its device.
-        config: numbers of iterations, weights and step size; None for the defaults.
+        config: numbers of iterations, weights and learning rate; None for the defaults.
         clip: CLIP models whose features are compared too, on the same device.
         start: [N, num_ws, w_dim] codes to start from, such as an encoder's; there is then no stage in W.
 
@@ -121,7 +121,7 @@ def project(
 
 
 class Projection(PhotoLoop[ProjectStep]):
-    """A projection in progress; made by `project`.
+    """A projection in progress; made by `project`, with the same arguments.
 
     Attributes:
         generator: the base.

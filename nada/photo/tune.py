@@ -34,7 +34,7 @@ class TuneConfig(DistanceConfig):
         UsageError: a value is out of range.
     """
 
-    iterations: Annotated[int, Setting("Number of training steps.", low=1, high=MAX_STEPS)] = 150
+    iterations: Annotated[int, Setting("Number of training iterations.", low=1, high=MAX_STEPS)] = 150
     learning_rate: Annotated[
         float | None,
         Setting("Step size of Adam. Default: the paper's 3e-4, scaled to the generator's width.", low=0, high=1),
@@ -85,7 +85,7 @@ def tune(
     config: TuneConfig | None = None,
     clip: ClipEnsemble | None = None,
 ) -> Tuning:
-    """Tune a generator to photos at their codes, step by step; several photos share one tuning.
+    """Tune a generator to photos at their codes, one iteration at a time; several photos share one tuning.
 
         run = tune(generator, ws, photos)
         for step in run:
@@ -109,7 +109,7 @@ def tune(
 
 
 class Tuning(PhotoLoop[TuneStep]):
-    """A tuning in progress; made by `tune`.
+    """A tuning in progress; made by `tune`, with the same arguments.
 
     Attributes:
         trained: the tuned twin.

@@ -157,7 +157,11 @@ class ResultFolder:
         return path
 
     def save_record(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Write the record, after all other results, and return it as written."""
+        """Write the record, after all other results, and return it as written.
+
+        Args:
+            record: JSON-able facts about the run. An entry that marks it as finished is added.
+        """
         record = {**record, FINISHED: True}
         self._write_record(record)
         return record
@@ -168,7 +172,11 @@ class ResultFolder:
 
 
 class RunFolder(ResultFolder):
-    """The folder of an adaptation, with states to resume from and snapshots to choose from."""
+    """The folder of an adaptation, with states to resume from and snapshots to choose from.
+
+    Args:
+        path: the folder; it is made when something is written to it.
+    """
 
     def __init__(self, path: str | os.PathLike[str]):
         super().__init__(path)

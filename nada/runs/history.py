@@ -19,7 +19,7 @@ class History:
     """Losses and trained layers of each iteration of a run, and its total seconds.
 
     Args:
-        run: the run whose steps are added.
+        run: the run whose iterations are added.
         packed: result of `packed` when the same run was stopped; None for a new run.
 
     Raises:
@@ -38,7 +38,7 @@ class History:
         self._losses, self._layers, self._seconds = found["losses"], found["layers"], found["seconds"]
 
     def add(self, step: AdaptStep) -> None:
-        """Record a step. Its losses stay tensors until they are needed, as reading them now would stall a GPU."""
+        """Add an iteration. Its losses stay tensors until they are needed, as reading them now would stall a GPU."""
         self._losses.append(step.losses)
         self._layers.append(list(step.layers))
         self._seconds += step.seconds

@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 
 class KeptRun(Iterator[AdaptStep]):
-    """Iterator over the remaining steps of an adaptation, which takes snapshots at some of them.
+    """Iterator over the remaining iterations of an adaptation, which takes snapshots at some of them.
 
-    With each snapshot the state is saved too, so a crash costs only the steps since then. Call `keep` when a run is
-    left early.
+    With each snapshot the state is saved too, so a crash costs only the iterations since then. Call `keep` when you
+    leave a run early.
 
     Args:
         folder: a `RunFolder`; or the path of a `RunStore`, which finds the run's folder by its settings.
@@ -126,12 +126,12 @@ class KeptRun(Iterator[AdaptStep]):
             if self._store:
                 self._store.prune(self.folder.path)
         except (NadaError, OSError) as error:
-            self._warn("the run cannot be resumed from step %d: %s", done, error)
+            self._warn("the run cannot be resumed from iteration %d: %s", done, error)
             return
         self._stored = done
 
     def _take_snapshot(self) -> None:
-        """Take and save a snapshot. A failure costs only the snapshot and a warning, never the training step."""
+        """Take and save a snapshot. A failure costs only the snapshot and a warning, never the iteration."""
         self._photographer = self._photographer or Photographer(self.run)
         try:
             snapshot = self._photographer.take()
@@ -140,13 +140,13 @@ class KeptRun(Iterator[AdaptStep]):
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            self._warn("not enough memory for the snapshot of step %d: %s", self.run.iteration, error)
+            self._warn("not enough memory for the snapshot of iteration %d: %s", self.run.iteration, error)
             return
         self._taken.append(snapshot)
         try:
             self.folder.save_snapshot(snapshot)
         except (NadaError, OSError) as error:
-            self._warn("the snapshot of step %d cannot be picked later: %s", snapshot.iteration, error)
+            self._warn("the snapshot of iteration %d cannot be picked later: %s", snapshot.iteration, error)
 
     def _warn(self, words: str, iteration: int, error: Exception) -> None:
         """Log a failure to save, but only once per run: a full disk would otherwise be reported at every snapshot."""

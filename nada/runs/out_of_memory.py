@@ -1,4 +1,4 @@
-"""Retry steps that ran out of memory with smaller chunks."""
+"""Retry iterations that ran out of memory with smaller chunks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Step = TypeVar("Step")
 
 
 class Spareable(Protocol):
-    """A run whose steps can be made to use less memory."""
+    """A run whose iterations can be made to use less memory."""
 
     @property
     def pieces(self) -> int:
         """Number of chunks in which each batch is computed."""
 
     def spare_memory(self) -> bool:
-        """Halve the memory of the following steps; False if that is impossible."""
+        """Halve the memory of the following iterations; return False if that is impossible."""
 
 
 def log_spared(sentence: str) -> None:
-    """Log that a step ran out of memory, and release cached memory of the device."""
+    """Log that an iteration ran out of memory, and release cached memory of the device."""
     torch.cuda.empty_cache()  # does nothing without CUDA
     log.warning(sentence)
 
@@ -37,7 +37,7 @@ def sparing(
     spared: Callable[[str], None] = log_spared,
     is_out_of_memory: Callable[[Exception], bool] = is_out_of_memory,
 ) -> Iterator[Step]:
-    """Yield the steps of a run, retrying a step that runs out of memory with smaller chunks.
+    """Yield the records of a run, retrying an iteration that runs out of memory with smaller chunks.
 
     Args:
         steps: the run itself, or the `KeptRun` around it.

@@ -89,7 +89,7 @@ class RunStore:
 class MapperStore:
     """Cache for the trained mapper of one set of settings.
 
-    A partial training is not stored: the whole schedule depends on the step count, so it could not be resumed.
+    A partial training is not stored: the schedule depends on the number of iterations, so it could not be resumed.
 
     Args:
         root: see `RunStore`.

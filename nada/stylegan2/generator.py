@@ -76,6 +76,9 @@ class Generator(nn.Module):
     def parameters_of(self, layer: str) -> dict[str, nn.Parameter]:
         """Return the parameters of a layer by their names in it, such as "weight" and "affine.bias".
 
+        Args:
+            layer: name of the layer, such as "b8.conv0"; a key of `layers`.
+
         Raises:
             UsageError: there is no such layer.
         """
@@ -88,7 +91,11 @@ class Generator(nn.Module):
         return dict(self.synthesis.layer(layer).named_parameters())
 
     def resolution_of(self, tensor: str) -> int:
-        """Return the resolution of the block that a tensor of `state_dict` belongs to; 0 for the mapping network."""
+        """Return the resolution, in pixels, of the block that a tensor belongs to; 0 for the mapping network.
+
+        Args:
+            tensor: name of the tensor in `state_dict`, such as "synthesis.b8.conv0.weight".
+        """
         block = re.match(r"synthesis\.b(\d+)\.", tensor)
         return int(block[1]) if block else 0
 

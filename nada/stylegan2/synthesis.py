@@ -15,8 +15,8 @@ from . import ops
 from .config import GeneratorConfig
 from .layers import Residual, SynthesisLayer, ToRGB
 
-HALF = 64  # lowest resolution that half precision is used at; smaller blocks cost little
-HALF_ON_CPU = 32  # the same on a CPU, where smaller blocks gain too
+BFLOAT16_FROM = 64  # lowest resolution that bfloat16 is used at; smaller blocks cost little
+BFLOAT16_FROM_ON_CPU = 32  # the same on a CPU, where smaller blocks gain too
 CHANNELS_LAST = 64  # lowest resolution at which that memory layout is faster on a CPU (docs/speed.md)
 SUM_GAIN = 0.5**0.5  # keeps the variance of a sum of two
 
@@ -56,7 +56,7 @@ class Block(nn.Module):
         image: Tensor | None,
         styles: MappingABC[str, Tensor],
         noise: MappingABC[str, Tensor],
-        half: bool = False,
+        bfloat16: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Map features and image of the previous block (None at 4x4) to those of this one; see `Synthesis.forward`."""
         name, below = f"b{self.resolution}.", None
@@ -64,10 +64,10 @@ class Block(nn.Module):
             x = self.const.expand(len(styles[name + "conv1"]), -1, -1, -1)
         else:
             on_cpu = x.device.type == "cpu"
-            half = half and self.resolution >= (HALF_ON_CPU if on_cpu else HALF)
-            if on_cpu and (half or self.resolution >= CHANNELS_LAST):
+            bfloat16 = bfloat16 and self.resolution >= (BFLOAT16_FROM_ON_CPU if on_cpu else BFLOAT16_FROM)
+            if on_cpu and (bfloat16 or self.resolution >= CHANNELS_LAST):
                 x = x.contiguous(memory_format=torch.channels_last)
-            if half:
+            if bfloat16:
                 x = x.bfloat16()
             below = x
             x = self.conv0(x, styles[name + "conv0"], noise.get(name + "conv0"))
@@ -168,7 +168,7 @@ class Synthesis(nn.Module):
         styles: MappingABC[str, Tensor],
         noise: Noise = "const",
         generator: torch.Generator | None = None,
-        half: bool = False,
+        bfloat16: bool = False,
     ) -> Tensor:
         """Render images from styles {layer name: [N, C_in]}; see `forward` for the other arguments."""
         maps = self._noise(noise, len(styles["b4.conv1"]), generator)
@@ -177,15 +177,21 @@ class Synthesis(nn.Module):
         for block in self.children():
             if self.recompute and torch.is_grad_enabled():
                 x, image = checkpoint(
-                    block, x, image, styles, maps, half, use_reentrant=False, preserve_rng_state=False
+                    block, x, image, styles, maps, bfloat16, use_reentrant=False, preserve_rng_state=False
                 )
             else:
-                x, image = block(x, image, styles, maps, half)
+                x, image = block(x, image, styles, maps, bfloat16)
         assert image is not None, "the last block has a to-RGB layer in every architecture"
         return image
 
     def forward(
-        self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None, half: bool = False
+        self,
+        ws: Tensor,
+        noise: Noise = "const",
+        generator: torch.Generator | None = None,
+        bfloat16: bool = False,
+        *,
+        half: bool = False,
     ) -> Tensor:
         """Render images from latent codes.
 
@@ -194,10 +200,11 @@ class Synthesis(nn.Module):
             noise: "const" uses the stored maps (the same detail every time), "random" draws new maps from `generator`,
                 "none" uses no noise; or explicit maps {layer name: [N or 1, 1, r, r]}, as `sample_noise` returns.
             generator: random generator for "random"; None for PyTorch's global one.
-            half: compute the blocks from 64 px on (on a CPU: 32 px) in bfloat16; styles, demodulation and the image
+            bfloat16: compute the blocks from 64 px on (on a CPU: 32 px) in bfloat16; styles, demodulation and the image
                 stay in float32.
+            half: former name of `bfloat16`, kept for one release.
 
         Returns:
             [N, img_channels, H, W], about in [-1, 1] (not clamped); H = W = R for square generators.
         """
-        return self.render(self.styles(ws), noise, generator, half)
+        return self.render(self.styles(ws), noise, generator, bfloat16 or half)

@@ -30,7 +30,7 @@ def truncated(matrix: Tensor, rank: int) -> LowRank:
         rank: 1..min(m, n).
 
     Returns:
-        float64 factors of equal norms per component, so that both fit into half precision.
+        float64 factors. Each component has the same norm in both, so that both fit into half precision.
     """
     _, vectors = _eigen(matrix)
     basis = vectors[:, -rank:]
@@ -42,7 +42,7 @@ def truncated(matrix: Tensor, rank: int) -> LowRank:
 
 
 def compressed(matrix: Tensor, noise: float) -> LowRank | None:
-    """Factor a matrix that has low rank up to noise.
+    """Factor a matrix whose rank is low, apart from noise.
 
     Args:
         matrix: [m, n] float64.

@@ -117,7 +117,11 @@ class Style:
         return cls(name, deltas, origin, recipe, (lost / whole) ** 0.5 if whole else 0.0, preview, notes)
 
     def with_preview(self, preview: bytes) -> Style:
-        """Return the style with a preview picture; see `preview.encode`."""
+        """Return the style with a preview picture.
+
+        Args:
+            preview: the bytes of a JPEG file, as from `preview.encode`.
+        """
         return replace(self, preview=preview)
 
     @property

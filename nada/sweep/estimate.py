@@ -19,13 +19,13 @@ from ..training.trainable import Trainable
 from .jobs import Job, Models
 from .plan import GENERATOR, NONE
 
-TIMED = 2  # number of the step that is timed, as the first one also loads and compiles
+TIMED = 2  # the iteration that is timed, as the first one also loads and compiles
 STATE, STYLE, WEIGHT, PIXEL = 12, 2, 4, 1.1  # bytes per trained number in a state and a style, per weight, per pixel
 
 
 @dataclass(frozen=True)
 class Step:
-    """Measured cost of a training step."""
+    """Measured cost of an iteration."""
 
     seconds: float
     peak_bytes: int
@@ -33,7 +33,7 @@ class Step:
 
 
 def measure_step(job: Job, models: Models) -> Step:
-    """Measure the time and the peak memory of a training step of a job."""
+    """Measure the time and the peak memory of an iteration of a job."""
     generator, clip, device = models.generator(job.generator), models.clip(job.clip), models.device
     images, _ = models.style_images(job.style_images, generator.config.resolution)
     run = adapt(generator, clip, replace(job.config, iterations=TIMED), images)
@@ -45,13 +45,13 @@ def measure_step(job: Job, models: Models) -> Step:
 
 
 def step_kind(job: Job) -> str:
-    """Key that is equal for jobs whose steps take the same time: texts, images, seed and length do not count."""
+    """Key that is equal for jobs whose iterations take the same time: texts, images, seed and length do not count."""
     settings = asdict(job.config) | {"source": "", "target": "", "seed": 0, "iterations": 0}
     return json.dumps([job.generator, job.clip, settings], sort_keys=True)
 
 
 def seconds_of(jobs: Sequence[Job], models: Models) -> list[float]:
-    """Estimate the seconds of training of each job, from one measured step of each kind."""
+    """Estimate the seconds of training of each job, from one measured iteration of each kind."""
     steps: dict[str, Step] = {}
     for job in jobs:
         if (kind := step_kind(job)) not in steps:
@@ -60,7 +60,16 @@ def seconds_of(jobs: Sequence[Job], models: Models) -> list[float]:
 
 
 def bytes_of(job: Job, models: Models, keep: str) -> tuple[int, int]:
-    """Estimate the bytes on disk: those kept of a job, and those needed besides while it trains."""
+    """Estimate the bytes that a job takes on disk.
+
+    Args:
+        job: the job.
+        models: source of its generator.
+        keep: results to keep: one of the values of `keep` in a sweep's file.
+
+    Returns:
+        The bytes that are kept, and those that are needed besides while it trains.
+    """
     generator, config = models.generator(job.generator), job.config
     trainable = Trainable(generator, config.trained_layers(generator), config.train, config.rank, seeded(0))
     numbers = sum(p.numel() for parts in trainable.parameters.values() for p in parts.values())
@@ -78,6 +87,13 @@ def bytes_of(job: Job, models: Models, keep: str) -> tuple[int, int]:
 
 def refuse_short_disk(root: Path, jobs: Sequence[Job], models: Models, keep: str, together: int) -> int:
     """Estimate the bytes that the results of jobs need on disk.
+
+    Args:
+        root: folder of the sweep, which need not exist.
+        jobs: the jobs that are left.
+        models: source of their generators.
+        keep: results to keep: one of the values of `keep` in a sweep's file.
+        together: largest number of jobs that train at the same time.
 
     Raises:
         NadaError: the disk has less free space than that.

@@ -108,7 +108,7 @@ def train_best(jobs: Sequence[Job], engine: Engine, orders: Orders, halving: Hal
         texts = {job.id: str([job.settings[name] for name in GROUPED]) for job in measured}
         best = halving.ranking.best(found, texts, lambda count: ceil(halving.share * count))
         stopped = [job for job in measured if job.id not in best]
-        log.info("after %d steps, %d of %d jobs continue", rung, len(best), len(measured))
+        log.info("after %d iterations, %d of %d jobs continue", rung, len(best), len(measured))
         engine.save_stopped([job for job in stopped if _status(orders, job) not in (STOPPED, DONE)])
         racing = [job for job in racing if job in ended or job.id in best]
     engine.train(racing)

@@ -27,7 +27,7 @@ from .plan import PICTURES, Combination
 
 JOBS = "jobs"  # subfolder of a sweep, with a folder for each job
 LOADED = 4  # number of generators, of sets of CLIP models, and of sets of style images, that stay loaded
-SHORT, SLUG = 12, 40  # number of characters of the id and of the texts in a folder's name
+ID_LENGTH, SLUG_LENGTH = 12, 40  # number of characters of the id and of the texts in a folder's name
 LoadGenerator = Callable[[str], Generator]
 
 
@@ -107,7 +107,7 @@ class Job:
     @property
     def folder_name(self) -> str:
         """Name of the job's folder: the first digits of the id, and the texts."""
-        return f"{self.id[:SHORT]}-{result_name(self.config)[:SLUG]}"
+        return f"{self.id[:ID_LENGTH]}-{result_name(self.config)[:SLUG_LENGTH]}"
 
     @property
     def kind(self) -> str:

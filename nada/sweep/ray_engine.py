@@ -24,17 +24,17 @@ from .work import DeviceLost, Watch, Worker
 
 log = logging.getLogger(__name__)
 
-LOCAL = "local"  # instead of an address: a cluster of this machine alone, which ends with the command
+LOCAL = "local"  # in place of an address: starts a cluster on this machine, which ends with the command
 RETRIES = 3  # number of retries of a job whose worker is lost
 POLL = 0.5  # seconds between checks for an interrupt
 CONTEXT = 700_000_000  # bytes that a process needs on a GPU besides its tensors
-SPARE = 1.2  # safety factor for memory that the measured step did not show
+SPARE = 1.2  # safety factor for memory that the measured iteration did not show
 OPTIMIZER = 16  # bytes per trained number of each further job in a group: weight, gradient, and Adam's averages
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The Ray cluster to use, and the resources to take of it."""
+    """The Ray cluster to use, and the resources to take from it."""
 
     address: str = LOCAL
     """`LOCAL`, or the address of a cluster, such as "auto" or "ray://HOST:10001"."""
@@ -96,7 +96,7 @@ class RayEngine:
             raise NadaError(failure)
 
     def _stop(self) -> None:
-        """Tell all workers to save their states after the current step, and stop."""
+        """Tell all workers to save their states after the current iteration, and stop."""
         for actor in self.actors:
             actor.stop.remote()
 
@@ -108,7 +108,7 @@ def on_ray(
     """Context with an engine on a Ray cluster, which is disconnected on exit.
 
     Args:
-        jobs: all jobs to be trained; a step of each kind is measured, to see how many workers fit on a GPU.
+        jobs: all jobs to be trained; an iteration of each kind is measured, to see how many workers fit on a GPU.
         load: loads a generator by file or name; a function of a module that the cluster has too.
         orders: orders whose folder all hosts see under the same path.
         watch: is called when jobs are settled, and asked whether to stop.
@@ -180,7 +180,7 @@ class Remote:
         return ""
 
     def stop(self) -> None:
-        """Stop after the current step."""
+        """Stop after the current iteration."""
         self.stopped = True
 
 
@@ -196,7 +196,7 @@ def absolute(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _share(ray: ModuleType, jobs: Sequence[Job], load: LoadGenerator, device: torch.device, together: int) -> float:
-    """Share of a GPU that a worker needs for any of the jobs, from the measured memory of training steps."""
+    """Share of a GPU that a worker needs for any of the jobs, from the measured memory of iterations."""
     kinds = list({step_kind(job): job for job in jobs}.values())
     probe = ray.remote(num_gpus=1, max_calls=1)(measured_on_gpu)
     measured, total = ray.get(probe.remote(kinds, load, device))
@@ -207,7 +207,7 @@ def _share(ray: ModuleType, jobs: Sequence[Job], load: LoadGenerator, device: to
 def measured_on_gpu(
     jobs: Sequence[Job], load: LoadGenerator, device: torch.device
 ) -> tuple[list[tuple[int, int]], int]:
-    """Measure a step of each job on a GPU; jobs that cannot train are left out, as they fail later with a reason.
+    """Measure an iteration of each job on a GPU; jobs that cannot train are left out, as they fail later with a reason.
 
     Returns:
         Peak memory in bytes and count of trained numbers of each job, and the memory of the GPU in bytes.

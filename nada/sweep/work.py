@@ -61,15 +61,15 @@ class Watch:
     """Callbacks (hooks) that a worker calls while it works."""
 
     opened: Callable[[Job, KeptRun], None] = lambda job, kept: None
-    """Called with a job and its run before its first step, only in the process that trains it."""
+    """Called with a job and its run before its first iteration, only in the process that trains it."""
     begun: Callable[[Job, int], None] = lambda job, iteration: None
-    """Called with a job and the number of steps done before."""
+    """Called with a job and the number of iterations done before."""
     stepped: Callable[[Job, int, float], None] = lambda job, iteration, loss: None
-    """Called after each step with the job, the step's number and its loss."""
+    """Called after each iteration with the job, the iteration's number and its loss."""
     settled: Callable[[Job], None] = lambda job: None
     """Called when a job is done, has failed, or waits for a comparison."""
     stop: Callable[[], bool] = lambda: False
-    """Returns whether to save all states and stop after the current step, or during a measurement."""
+    """Returns whether to save all states and stop after the current iteration, or during a measurement."""
 
 
 @dataclass
@@ -151,7 +151,7 @@ class Worker:
             goal = min(until or job.config.iterations, job.config.iterations)
             with self._failures(job, crowded if len(runs) > 1 else None):
                 if kept.run.iteration < goal:
-                    kept.run.start_clock()  # excludes the time of other jobs since this one's last step
+                    kept.run.start_clock()  # excludes other jobs' time since this one's last iteration
                     step = next(steps)
                     self.watch.stepped(job, step.iteration, float(step.loss))
                     self._check_stop()

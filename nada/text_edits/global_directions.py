@@ -58,7 +58,7 @@ class DirectionConfig:
     candidates: Annotated[
         int,
         Setting(
-            "Number of channels to try, those whose gradient is largest. 0 tries all channels (the paper), which takes "
+            "Number of channels to try: the ones with the largest gradient. 0 tries all (the paper), which takes "
             "hours at 1024 px.",
             low=0,
             high=100_000,

@@ -29,11 +29,11 @@ class MapperConfig(EditConfig):
         UsageError: a value is out of range.
     """
 
-    batch: Annotated[int, Setting("Number of images per step.", low=1, high=MAX_BATCH)] = 4
+    batch: Annotated[int, Setting("Number of images per iteration.", low=1, high=MAX_BATCH)] = 4
     learning_rate: Annotated[
         float | None,
         Setting(
-            "First step size of Adam; it falls to zero along a cosine. Default: 1.0, scaled to the codes' size.",
+            "Initial step size of Adam; it falls to zero along a cosine. Default: 1.0, scaled to the codes' size.",
             low=0,
             high=1000,
         ),
@@ -82,22 +82,22 @@ class MapperConfig(EditConfig):
 
 @dataclass(frozen=True)
 class MapperStep:
-    """The record of one training step."""
+    """The record of one iteration."""
 
     iteration: int
-    """Number of steps done, from 1."""
+    """Number of iterations done, from 1."""
     loss: Tensor
     """The minimized sum; [] on the device."""
     losses: dict[str, Tensor]
     """Each loss in use, unweighted; "clip" and "norm" are summed over the CLIP models; [] on the device."""
     seconds: float
-    """Time since the end of the previous step."""
+    """Time since the end of the previous iteration."""
     mapper: LatentMapper
-    """The mapper itself, not a copy: it changes with the next step."""
+    """The mapper itself, not a copy: it changes with the next iteration."""
 
 
 def train_mapper(generator: Generator, clip: ClipEnsemble, config: MapperConfig) -> MapperTraining:
-    """Train a network that changes codes so that the generator's images show the target text, step by step.
+    """Train a network that changes codes so that the generator's images show the target text.
 
     If an adapted generator shows the target only in some images (pigs among dogs), the mapper leads to the codes of
     those. On an unadapted generator, it stays within the images that this generator can make: StyleCLIP's mapper.
@@ -121,11 +121,12 @@ def train_mapper(generator: Generator, clip: ClipEnsemble, config: MapperConfig)
 
 
 class MapperTraining(TrainingLoop[MapperStep]):
-    """Training of a mapper (StyleGAN-NADA section 4.3, with the losses of its first version); made by `train_mapper`.
+    """Training of a mapper; made by `train_mapper`, with the same arguments.
 
-    The authors train 50,001 steps with Ranger at a learning rate of 0.5 on 5,000 codes drawn beforehand. Here every
-    step draws new codes, and some hundred steps of Adam suffice, with a learning rate that falls along a cosine. Their
-    identity loss, which needs a face recognition network, is left out.
+    StyleGAN-NADA section 4.3, with the losses of its first version. The authors train for 50,001 iterations with Ranger
+    at a learning rate of 0.5 on 5,000 codes drawn beforehand. Here every iteration draws new codes, and some hundred
+    steps of Adam suffice, with a learning rate that falls along a cosine. Their identity loss, which needs a face
+    recognition network, is left out.
 
     Attributes:
         generator: the generator whose codes are changed.
@@ -144,7 +145,7 @@ class MapperTraining(TrainingLoop[MapperStep]):
         self.weights = {"clip": config.clip_weight, "l2": config.l2_weight, "norm": config.norm_weight}
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
-        """Take one step of Adam on new codes; returns the losses and their minimized sum."""
+        """Take one step of Adam on new codes; return the losses and their minimized sum."""
         ws = self.sample_codes(self.config.batch)
         losses = self.losses(ws)
         total = sum((self.weights[name] * loss for name, loss in losses.items()), ws.new_zeros(()))
@@ -155,7 +156,7 @@ class MapperTraining(TrainingLoop[MapperStep]):
         return {name: loss.detach() for name, loss in losses.items()}, total.detach()
 
     def losses(self, ws: Tensor) -> dict[str, Tensor]:
-        """Losses (those with a weight above 0) of codes [N, num_ws, w_dim] and their mapped versions."""
+        """Return the losses with a weight above 0, {name: []}, of codes [N, num_ws, w_dim] and of the mapped codes."""
         moved = self.mapper(ws)
         losses = self.objective.losses(ws, moved, norm=self.config.norm_weight > 0)
         return losses | ({"l2": F.mse_loss(moved, ws)} if self.config.l2_weight else {})

@@ -33,7 +33,7 @@ class EditConfig:
     """
 
     target: Annotated[str, Setting("Phrase for what the images should show, such as 'pig'.")]
-    iterations: Annotated[int, Setting("Number of training steps.", low=1, high=MAX_STEPS)] = 300
+    iterations: Annotated[int, Setting("Number of training iterations.", low=1, high=MAX_STEPS)] = 300
     views: Annotated[
         int | None,
         Setting(
@@ -121,7 +121,7 @@ class TextObjective:
         return losses
 
     def recipe(self, iterations_done: int) -> dict[str, Any]:
-        """Everything needed to repeat the run, JSON-serializable: configuration, CLIP models, generator, steps done."""
+        """Everything needed to repeat the run, JSON-serializable: configuration, CLIP models, generator, iterations."""
         return {
             **asdict(self.config),
             "views": self.views,

@@ -45,7 +45,7 @@ class OptimizeConfig(EditConfig):
             raise UsageError("learning_rate is 0; nothing would be found. Use a positive value; StyleCLIP's is 0.1")
 
     def scheduled_learning_rate(self, iteration: int) -> float:
-        """Return the learning rate after `iteration` steps: it rises linearly, and falls along a cosine at the end."""
+        """Return the learning rate of an iteration from 0: it rises linearly, and falls along a cosine at the end."""
         done = iteration / self.iterations
         fall = 0.5 - 0.5 * cos(pi * min(1.0, (1 - done) / RAMP_DOWN))
         return self.learning_rate * fall * min(1.0, done / RAMP_UP)
@@ -55,22 +55,22 @@ class OptimizeConfig(EditConfig):
 
 @dataclass(frozen=True)
 class OptimizeStep:
-    """The record of one step."""
+    """The record of one iteration."""
 
     iteration: int
-    """Number of steps done, from 1."""
+    """Number of iterations done, from 1."""
     loss: Tensor
     """The minimized loss: "clip" plus the weighted "l2", mean over the images; [] on the device."""
     losses: dict[str, Tensor]
     """Each loss: "clip", summed over the CLIP models, and "l2" before its weight; [] on the device."""
     seconds: float
-    """Time since the end of the previous step."""
+    """Time since the end of the previous iteration."""
     ws: Tensor
-    """The codes [N, num_ws, w_dim] after this step."""
+    """The codes [N, num_ws, w_dim] after this iteration."""
 
 
 def optimize_latents(generator: Generator, clip: ClipEnsemble, ws: Tensor, config: OptimizeConfig) -> Optimization:
-    """Optimize latent codes so that the generator's images show the target text, each image by itself, step by step.
+    """Optimize latent codes so that the generator's images show the target text, each image by itself.
 
     Args:
         generator: generator, adapted or not; it is not changed.
@@ -88,7 +88,7 @@ def optimize_latents(generator: Generator, clip: ClipEnsemble, ws: Tensor, confi
 
 
 class Optimization(TrainingLoop[OptimizeStep]):
-    """Optimization of latent codes; made by `optimize_latents`.
+    """Optimization of latent codes; made by `optimize_latents`, with the same arguments.
 
     Attributes:
         generator: the generator whose codes are optimized.

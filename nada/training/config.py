@@ -59,13 +59,13 @@ class AdaptConfig:
     iterations: Annotated[
         int,
         Setting(
-            "Number of training steps. A style takes 200-400, another identity 150-200, a change within the domain "
-            "about 50.",
+            "Number of training iterations. A style takes 200-400, another identity 150-200, a change within the "
+            "domain about 50.",
             low=1,
             high=MAX_STEPS,
         ),
     ] = 300
-    batch: Annotated[int, Setting("Number of images per step.", low=1, high=MAX_BATCH)] = 2
+    batch: Annotated[int, Setting("Number of images per iteration.", low=1, high=MAX_BATCH)] = 2
     learning_rate: Annotated[
         float | None,
         Setting(
@@ -78,9 +78,9 @@ class AdaptConfig:
     layers: Annotated[
         str | int,
         Setting(
-            "Layers to train in each step: 'all' without selection (fast; for styles), 'auto' for a selection of two "
-            "thirds, a number for a selection of that many, or a fixed set: texture, shape, shape_expanded, no_fine, "
-            "or names such as 'b8.conv0, b16-b64'."
+            "Layers to train in each iteration: 'all' without selection (fast; for styles), 'auto' for a selection of "
+            "two thirds, a number for a selection of that many, or a fixed set: texture, shape, shape_expanded, "
+            "no_fine, or names such as 'b8.conv0, b16-b64'."
         ),
     ] = "all"
     train: Annotated[
@@ -102,11 +102,11 @@ class AdaptConfig:
         ),
     ] = False
     select_every: Annotated[
-        int, Setting("Number of steps between two selections of layers.", low=1, high=MAX_STEPS)
+        int, Setting("Number of iterations between two selections of layers.", low=1, high=MAX_STEPS)
     ] = 1
     select_batch: Annotated[int, Setting("Number of images for a selection of layers.", low=1, high=MAX_BATCH)] = 8
     select_steps: Annotated[
-        int, Setting("Number of optimization steps of the latent codes for a selection of layers.", low=1, high=1000)
+        int, Setting("Number of gradient steps of the latent codes for a selection of layers.", low=1, high=1000)
     ] = 1
     directional_weight: Annotated[float, Setting("Weight of the directional loss.", low=0)] = 1.0
     global_weight: Annotated[
@@ -155,7 +155,7 @@ class AdaptConfig:
     cuda_graphs: Annotated[
         bool,
         Setting(
-            "Capture a training step as a CUDA graph and replay it, which saves the time to launch kernels. Used only "
+            "Capture an iteration as a CUDA graph and replay it, which saves the time to launch kernels. Used only "
             "where a check finds equal results and less time. Not tried on a card yet."
         ),
     ] = False
@@ -212,6 +212,9 @@ class AdaptConfig:
     def from_recipe(cls, recipe: Mapping[str, Any]) -> AdaptConfig:
         """Read the configuration from the recipe of a generator, style or run, ignoring other entries.
 
+        Args:
+            recipe: fields of a configuration by name, among others, as in `Adaptation.recipe`.
+
         Raises:
             UsageError: a text is missing, or a value is out of range.
         """
@@ -223,6 +226,9 @@ class AdaptConfig:
     @classmethod
     def from_style(cls, style: Style) -> AdaptConfig:
         """The configuration that trains a style again on its base, for the same number of iterations.
+
+        Args:
+            style: a style with a recipe; its base is not needed.
 
         Raises:
             UsageError: the style has no recipe, or one that this version does not understand.
@@ -280,7 +286,7 @@ class AdaptConfig:
         return self.layers if isinstance(self.layers, str) and self.layers not in ("auto", "all") else None
 
     def layer_count(self, generator: Generator) -> int | None:
-        """Number of convolutions that each step selects for training; None if the set is fixed.
+        """Number of convolutions that a selection picks for training; None if the set is fixed.
 
         Raises:
             UsageError: more layers are requested than the generator has codes (the paper counts codes: 18 at 1024 px).
@@ -307,7 +313,7 @@ class AdaptConfig:
         return (*layers, *(name for name in self.extra_layers(generator) if name not in layers))
 
     def extra_layers(self, generator: Generator) -> tuple[str, ...]:
-        """Names of the layers that train in every step, beside the selected ones: to-RGB, constant, mapping."""
+        """Names of the layers that train in every iteration, beside the selected ones: to-RGB, constant, mapping."""
         asked = {
             LayerKind.MAPPING: self.train_mapping,
             LayerKind.CONSTANT: self.train_const,

@@ -1,6 +1,6 @@
-"""Capture a training step as a CUDA graph and replay it.
+"""Capture a training iteration as a CUDA graph and replay it.
 
-A training step launches some thousand kernels, most of them so small that a fast card waits for the next launch. A
+An iteration launches some thousand kernels, most of them so small that a fast card waits for the next launch. A
 CUDA graph replays them all in one launch. It replays only kernels: whatever depends on values on the CPU, such as
 random draws and the selection of layers, must come in as tensors or happen outside the graph.
 """
@@ -62,7 +62,7 @@ class Recording:
         except Exception as error:  # kernels refuse capture with errors of many kinds; a failure is not retried
             log.warning("training continues without a CUDA graph: %s", str(error)[:300] or type(error).__name__)
             return None
-        log.info("a step as a CUDA graph takes %.2f times as long as without", replayed / eager)
+        log.info("an iteration as a CUDA graph takes %.2f times as long as without", replayed / eager)
         return replay if replayed < eager else None
 
 
@@ -75,7 +75,7 @@ def compare(found: Tensors, wanted: Tensors) -> None:
     difference = sum((found[name] - wanted[name]).double().square().sum() for name in wanted)
     length = sum(tensor.double().square().sum() for tensor in wanted.values())
     if not difference <= TOLERANCE**2 * length:  # "not <=", so that NaN is refused too
-        raise ArithmeticError("the CUDA graph gives other results than the step itself")
+        raise ArithmeticError("the CUDA graph gives other results than eager execution")
 
 
 def cuda_graph(function: Function, tensors: Tensors) -> Function:

@@ -60,6 +60,9 @@ class Goal:
     def unpacked(cls, packed: dict[str, Any]) -> Goal:
         """Unpack the goal from a recipe; the inverse of `packed`.
 
+        Args:
+            packed: result of `packed`, also if it was read back from JSON.
+
         Raises:
             NadaError: the data is damaged.
         """

@@ -11,7 +11,7 @@ from .cuda_graphs import Tensors
 
 
 class FrozenSide:
-    """Cache of the frozen generator's images and embeddings of the latest step, for runs with the same random draws.
+    """Cache of the frozen generator's images and embeddings in the latest iteration, for runs with equal random draws.
 
     Runs that differ only in their texts share them: with equal generator, CLIP models, seed and settings, their random
     draws are equal. A run that is ahead or behind has other draws, so it computes its own.
@@ -23,14 +23,14 @@ class FrozenSide:
         self._embeddings: dict[int, Tensors] = {}
 
     def of(self, draws: Tensor, render: Callable[[], Tensor]) -> tuple[Tensor, dict[int, Tensors]]:
-        """Return the images of a step, cached, and the dict of their embeddings, which `Objective.losses` fills.
+        """Return the images of an iteration, cached, and the dict of their embeddings, which `Objective.losses` fills.
 
         Args:
-            draws: random state on the CPU before the step's draws, which it determines.
+            draws: random state on the CPU before the iteration's draws, which it determines.
             render: computes the images [N, 3, H, W].
         """
         if self._draws is None or not torch.equal(self._draws, draws):
-            self._images, self._embeddings = torch.empty(0), {}  # free the last step's memory before rendering
+            self._images, self._embeddings = torch.empty(0), {}  # free the last iteration's memory first
             self._images = render()
             self._draws = draws
         return self._images, self._embeddings

@@ -1,4 +1,4 @@
-"""Base class of all training loops: an iterator of records, one per step."""
+"""Base class of all training loops: an iterator of records, one per iteration."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Record = TypeVar("Record")
 
 
 class TrainingLoop(ABC, Generic[Record]):
-    """Iterator of records with a length; each `next` trains one step.
+    """Iterator of records with a length; each `next` runs one iteration.
 
     Args:
-        iterations: number of steps of the whole training.
-        models: networks that a step computes; their size decides on the number of threads.
+        iterations: number of iterations of the whole training.
+        models: networks that an iteration computes; their size decides on the number of threads.
 
     Attributes:
-        iteration: number of steps done.
+        iteration: number of iterations done.
     """
 
     def __init__(self, iterations: int, models: Iterable[Model]):
@@ -34,16 +34,22 @@ class TrainingLoop(ABC, Generic[Record]):
         self.start_clock()
 
     def start_clock(self) -> None:
-        """Start timing the first step."""
+        """Start timing the first iteration."""
         self._clock = time.perf_counter()
 
     @abstractmethod
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
-        """Train one step, with gradients enabled; return {loss: []} and the minimized sum [], all detached."""
+        """Run one iteration, with gradients enabled; return {loss: []} and the minimized sum [], all detached."""
 
     @abstractmethod
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> Record:
-        """Make the record of a step for the consumer."""
+        """Make the record of an iteration for the consumer.
+
+        Args:
+            losses: {loss: []}, unweighted.
+            loss: [], the minimized sum.
+            seconds: time since the end of the previous iteration.
+        """
 
     def __len__(self) -> int:
         return self.iterations
@@ -52,12 +58,12 @@ class TrainingLoop(ABC, Generic[Record]):
         return self
 
     def __next__(self) -> Record:
-        # Checked one step late, when the value has been computed: reading it at once would stall the device.
+        # Checked one iteration late, when the value has been computed: reading it at once would stall the device.
         if not torch.isfinite(self._loss):
-            raise NadaError(f"the loss is not finite after {self.iteration} steps; use a smaller learning rate")
+            raise NadaError(f"the loss is not finite after {self.iteration} iterations; use a smaller learning rate")
         if self.iteration >= self.iterations:
             raise StopIteration
-        # Entered per step: a generator function would leak the mode into its consumer between two steps.
+        # Entered per iteration: a generator function would leak the mode into its consumer between two iterations.
         with torch.inference_mode(False), torch.enable_grad(), suited_threads(*self._models):
             losses, self._loss = self.train_step()
         self.iteration += 1

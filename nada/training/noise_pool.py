@@ -15,8 +15,8 @@ LARGEST_MAPS = 4  # size of the pool, in largest maps
 class NoisePool:
     """Pool of standard normal numbers from which noise maps are cut at random offsets, instead of drawing new ones.
 
-    At 1024 px a step on two images needs 5.6 million numbers. Drawing them on the CPU, so that a seed means the same on
-    every device, and copying them to a GPU would take longer than the rest of the step.
+    At 1024 px an iteration with two images needs 5.6 million numbers. Drawing them on the CPU, so that a seed means
+    the same on every device, and copying them to a GPU would take longer than the rest of the iteration.
 
     Args:
         generator: generator that uses the maps; one without noise maps gets none.

@@ -94,11 +94,11 @@ class Objective:
         clip: the CLIP models.
         goal: directions and targets, one for each model.
         weights: {name in `LOSSES`: weight}, without the losses of weight 0.
-        half: whether images are embedded in bfloat16.
+        bfloat16: whether images are embedded in bfloat16.
     """
 
-    def __init__(self, clip: ClipEnsemble, goal: Goal, weights: dict[str, float], half: bool = False):
-        self.clip, self.goal, self.weights, self.half = clip, goal, weights, half
+    def __init__(self, clip: ClipEnsemble, goal: Goal, weights: dict[str, float], bfloat16: bool = False):
+        self.clip, self.goal, self.weights, self.bfloat16 = clip, goal, weights, bfloat16
 
     def losses(
         self,
@@ -149,5 +149,5 @@ class Objective:
 
     def embed(self, model: ClipModel, images: Tensor, pieces: int = 1) -> Tensor:
         """Embed images [N, 3, H, W] with one model, in chunks: [N, D]."""
-        with half_precision(images.device) if self.half else nullcontext():
+        with half_precision(images.device) if self.bfloat16 else nullcontext():
             return in_pieces(lambda part: model.encode_image(images[part]), len(images), pieces)

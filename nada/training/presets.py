@@ -17,9 +17,10 @@ OURS = "settings of this project"
 B32 = "ViT-B/32"
 PAPER_CODES = 18  # number of codes of a 1024 px generator, to which the presets' numbers of layers refer
 # A style changes every layer a little, so none is frozen. Another identity or species must change shape but not break
-# the rest, so fewer layers train. They are selected in every 4th step on 4 images: on the demo models that leads as far
-# as the paper's selection in each step on 8 (docs/paper_claims.md), in a fraction of the time (docs/speed.md). The
-# learning rate is left to the configuration: half of it only takes longer, twice of it keeps less of another species.
+# the rest, so fewer layers train. They are selected in every 4th iteration on 4 images: on the demo models that leads
+# as far as the paper's selection in each iteration on 8 (docs/paper_claims.md), in a fraction of the time
+# (docs/speed.md). The learning rate is left to the configuration: half of it only takes longer, and twice as much keeps
+# less of another species.
 SELECT_EVERY_4TH = {"select_every": 4, "select_batch": 4}
 STYLE = {"layers": "all", "iterations": 300}
 PERSON = {"layers": "all", "iterations": 200}
@@ -105,7 +106,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "general",
             "anything",
             {"layers": "all", "iterations": 50},
-            "A change that the generator nearly makes already, such as a smile, takes few steps; more would overshoot.",
+            "A change that the generator nearly makes already, such as a smile, takes few iterations; more overshoot.",
             "iterations from the authors' notebook",
         ),
         "style-images": Preset(
@@ -146,7 +147,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "plastic-puppet": _pair(
             "identity", "faces", {"layers": 5, "iterations": 601}, "human", "plastic puppet",
-            "The ablation's example: five of 17 layers chosen in each step, long training, one CLIP model.",
+            "The ablation's example: five of 17 layers chosen in each iteration, long training, one CLIP model.",
             evidence=AUTHORS, clip=B32,
         ),
         "werewolf": _person("werewolf", "Fur and snout; users got it right only without mismatched style mixing."),

@@ -1,4 +1,4 @@
-"""Draw the random latents, style mixtures and noise of training steps, the same for both generators."""
+"""Draw the random latents, style mixtures and noise of iterations, the same for both generators."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class RunState:
         tensors: {name: tensor} on the CPU: trained tensors, Adam's averages, and the random state.
         recipe: recipe of the run so far.
         goal: the goal, from `Goal.packed`.
-        layers: names of the layers trained in the last step, which the next steps may continue to train.
+        layers: names of the layers trained in the last iteration, which the next ones may continue to train.
         notes: JSON-serializable notes of the caller, such as history and file names.
         key: cache key of the run, or "".
     """
@@ -51,7 +51,12 @@ class RunState:
 
 
 def optimizer_tensors(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copy the trained tensors and Adam's state to the CPU, by name."""
+    """Copy the trained tensors and Adam's state to the CPU, by name.
+
+    Args:
+        optimizer: the optimizer of `leaves`.
+        leaves: the trained tensors by name.
+    """
     tensors = {}
     for name, leaf in leaves.items():
         tensors[f"trained.{name}"] = leaf.detach().cpu().clone()
@@ -63,6 +68,11 @@ def optimizer_tensors(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor])
 @torch.no_grad()
 def restore_optimizer(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
     """Restore the tensors saved by `optimizer_tensors`.
+
+    Args:
+        optimizer: the optimizer of `leaves`, whose state is replaced.
+        leaves: the trained tensors by name, which are overwritten.
+        tensors: what `optimizer_tensors` returned.
 
     Raises:
         NadaError: a tensor is missing, has another shape, or holds numbers that no training produces: the run would

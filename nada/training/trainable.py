@@ -31,7 +31,7 @@ class LoraWeight:
 
     Args:
         weight: convolution weight [O, I, kernel, kernel].
-        rank: columns of `up` [O, rank] and rows of `down` [rank, I * kernel * kernel]; limited to the weight's own.
+        rank: columns of `up` [O, rank] and rows of `down` [rank, I * kernel * kernel]; at most the weight's full rank.
         random: CPU generator of random numbers.
     """
 

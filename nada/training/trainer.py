@@ -1,4 +1,4 @@
-"""The trained generator with its trainable layers, its optimizer, and its steps."""
+"""The trained generator with its trainable layers, and its optimizer."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Trainer:
 
     Attributes:
         generator: the trained generator.
-        layers: names of the layers that the next step trains.
-        always: names of the layers that train in every step, whichever are selected.
+        layers: names of the layers that the next iteration trains.
+        always: names of the layers that train in every iteration, whichever are selected.
         count: number of layers in each selection; None without selection.
         learning_rate: learning rate of Adam.
     """
@@ -46,15 +46,15 @@ class Trainer:
 
     @property
     def maps(self) -> bool:
-        """Whether the next step trains the mapping network, so that the two generators have different codes."""
+        """Whether the next iteration trains the mapping network, so that the two generators have different codes."""
         return any(self.generator.layers[name].kind is LayerKind.MAPPING for name in self.layers)
 
     def choose(self, layers: tuple[str, ...]) -> None:
-        """Train these layers, and those in `always`, from the next step on."""
+        """Train these layers, and those in `always`, from the next iteration on."""
         self.layers = (*layers, *self.always)
 
     def free(self, everything: bool = False) -> None:
-        """Let the layers of the next step receive gradients; with `everything`, all layers that may be trained."""
+        """Let the layers of the next iteration receive gradients; with `everything`, all layers that may be trained."""
         self.trainable.free(tuple(self.trainable.parameters) if everything else self.layers)
 
     def freeze(self) -> None:
@@ -62,7 +62,7 @@ class Trainer:
         self.generator.requires_grad_(False)
 
     def reset(self) -> None:
-        """Clear the gradients of a failed step."""
+        """Clear the gradients of a failed iteration."""
         self.optimizer.zero_grad(set_to_none=True)
         self.generator.zero_grad(set_to_none=True)
 
@@ -75,7 +75,7 @@ class Trainer:
         return optimizer_tensors(self.optimizer, self.trainable.leaves)
 
     def restore(self, tensors: dict[str, Tensor], layers: tuple[str, ...]) -> None:
-        """Restore the `tensors` of an earlier run whose last step trained `layers`.
+        """Restore the `tensors` of an earlier run whose last iteration trained `layers`.
 
         Raises:
             NadaError: a layer is unknown, or a tensor is missing or has another shape.

@@ -116,13 +116,13 @@ def test_previews_and_texts_arrive(server, quickstart):
 
     received = asyncio.run(asyncio.wait_for(listen(), RUN_LIMIT))
     kinds = [struct.unpack(">I", data[:4])[0] for data in received]
-    assert sum(kind in PREVIEW_EVENTS for kind in kinds) == 2, "after steps 2 and 4"
+    assert sum(kind in PREVIEW_EVENTS for kind in kinds) == 2, "after iterations 2 and 4"
     texts = [data.decode(errors="replace") for data, kind in zip(received, kinds, strict=True) if kind == TEXT_EVENT]
-    assert any(re.search(r"step 4/4 \| loss \d\.\d+ \| .*it", text) for text in texts), texts
+    assert any(re.search(r"iteration 4/4 \| loss \d\.\d+ \| .*it", text) for text in texts), texts
 
 
 def interrupt(server, prompt: dict, total: int, after: int = 1) -> tuple[str, int]:
-    """Press Cancel after `after` steps of a training of `total` steps; returns the run's end, and the steps done."""
+    """Press Cancel after `after` iterations of a training of `total`; return the run's end, and the iterations done."""
     aiohttp = pytest.importorskip("aiohttp")
 
     async def watch() -> tuple[str, int]:
@@ -150,7 +150,7 @@ def test_cancel_stops_soon_and_the_next_run_works(server, quickstart):
     prompt[ids[ADAPT]]["inputs"] |= {"iterations": 50_000, "seed": 2}
     end, done = interrupt(server, prompt, 50_000)
     assert end == "execution_interrupted"
-    assert 1 <= done < 1000, "it trained on; even on a busy machine the request takes no time of a thousand steps"
+    assert 1 <= done < 1000, "it trained on; even on a busy machine the request takes no time of a thousand iterations"
     prompt[ids[ADAPT]]["inputs"]["iterations"] = 2
     assert server.result(server.queue(prompt))["status"]["status_str"] == "success"
 

@@ -70,7 +70,7 @@ class ToySynthesis(nn.Module):
         self.Color = ToyLayer(width, config.img_channels, config.w_dim, 1)
 
     def forward(
-        self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None, half: bool = False
+        self, ws: Tensor, noise: Noise = "const", generator: torch.Generator | None = None, bfloat16: bool = False
     ) -> Tensor:
         x = self.start.expand(len(ws), -1, -1, -1)
         for i, layer in enumerate((self.L0, self.L1)):

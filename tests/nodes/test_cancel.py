@@ -69,4 +69,4 @@ def test_trainings_are_kept(host, tiny, clip, cancelled):
     assert saved == {"stylegan_styles", "stylegan_mappers"}
     host.cancel_after = None
     adapt(host, tiny, clip)
-    assert "continues after step 4" in host.texts
+    assert "continues after iteration 4" in host.texts

@@ -31,7 +31,7 @@ def test_trains_in_inference_mode_and_leaves_the_generator(host, tiny, clip):
     assert mapper.bands == ("coarse",)
     assert torch.equal(result.ui, image)
     assert [value for value, preview in host.progress if preview] == [2, 3]
-    assert host.texts[-1].startswith("step 3/3 | loss ")
+    assert host.texts[-1].startswith("iteration 3/3 | loss ")
 
 
 def test_cancel_stops_and_holds_nothing(host, tiny, clip, monkeypatch):

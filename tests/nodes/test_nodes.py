@@ -124,7 +124,7 @@ def test_previews_come_when_asked_and_end_with_the_result(host, tiny, clip):
     assert [value for value, preview in host.progress if preview] == [2, 4, 5]
     picture = host.progress[-1][1][1]
     assert torch.equal(host.nodes.host.picture_to_image(picture), result.args[1])
-    assert host.texts[-1].startswith("step 5/5 | loss ")
+    assert host.texts[-1].startswith("iteration 5/5 | loss ")
 
 
 def test_cancel_stops_at_the_next_step_and_holds_nothing(host, tiny, clip, monkeypatch):
@@ -356,10 +356,10 @@ def test_a_cancelled_run_is_resumed_and_a_finished_one_is_not_repeated(host, tin
     host.cancel_after = 2
     with pytest.raises(stub_comfyui.Cancelled):
         train(host, tiny, clip)
-    assert "cancelled after step 3; the next run continues" in host.texts[-1]  # the third update raises
+    assert "cancelled after iteration 3; the next run continues" in host.texts[-1]  # the third update raises
     host.cancel_after, host.progress[:] = None, []
     resumed = train(host, tiny, clip)
-    assert "continues after step 3" in host.texts
+    assert "continues after iteration 3" in host.texts
     assert [done for done, _ in host.progress] == [4, 4]
     assert resumed.fingerprint() == whole.fingerprint()
 
@@ -371,7 +371,7 @@ def test_a_cancelled_run_is_resumed_and_a_finished_one_is_not_repeated(host, tin
 def test_only_the_same_run_is_resumed(host, tiny, clip):
     first = train(host, tiny, clip)
     assert train(host, tiny, clip, iterations=6).metadata["adaptations"][-1]["iterations_done"] == 6
-    assert "continues after step 4" in host.texts
+    assert "continues after iteration 4" in host.texts
     host.texts.clear()
     shorter, other = train(host, tiny, clip, iterations=2), train(host, tiny, clip, seed=1)
     assert not any("continues" in text or "before" in text for text in host.texts)

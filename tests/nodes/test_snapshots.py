@@ -30,7 +30,7 @@ def test_a_snapshot_is_picked(host, tiny, clip):
         assert generator.fingerprint() == snapshots.generator(snapshot).fingerprint()
         assert not any(t.is_inference() for t in generator.state_dict().values())
         assert strip.shape[2] > 4 * 128 > strip.shape[1], "four columns of two rows"
-        assert host.texts[-1].startswith(f"step {iteration}: agreement {snapshot.agreement:.2f}, variety")
+        assert host.texts[-1].startswith(f"iteration {iteration}: agreement {snapshot.agreement:.2f}, variety")
 
 
 def test_the_frontend_learns_which_columns_there_are(host, tiny, clip):
@@ -50,7 +50,10 @@ def test_a_cancelled_training_leaves_its_best_moment_as_a_style(host, tiny, clip
     style = nada.load_style(path)
     assert path.parent.name == "cancelled"
     assert style.recipe["iterations_done"] in (2, 4)
-    assert f"the best so far, step {style.recipe['iterations_done']}, is saved as the style cancelled" in host.texts[-1]
+    assert (
+        f"the best so far, iteration {style.recipe['iterations_done']}, is saved as the style cancelled"
+        in host.texts[-1]
+    )
     assert f"cancelled/{path.name}" in host.nodes.host.files(host.nodes.host.STYLES)
 
 
@@ -167,7 +170,7 @@ def test_a_run_begun_here_is_resumed_there(host, tiny, clip, clip_folder, tmp_pa
         assert main(words) == 130
     assert list(nada.RunFolder(runs / "mine").states()) == [1]
     continued = train(host, tiny, clip, seed=1).args[0]
-    assert "continues after step 1" in host.texts
+    assert "continues after iteration 1" in host.texts
     assert continued.fingerprint() == whole.fingerprint()
     assert list(nada.RunFolder(runs / "mine").states())[-1] == 6, "in the same folder"
 

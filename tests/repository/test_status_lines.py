@@ -59,13 +59,14 @@ def test_the_script_translates_each(language):
 
 def test_values_are_kept():
     lines = {
-        "step 5/40 | loss 0.812 | 1.9 it/s | 1 min 35 s left": "第 5/40 步 | 损失 0.812 | 1.9 步/秒 | 剩余 1 分 35 秒",
+        "iteration 5/40 | loss 0.812 | 1.9 it/s | 1 min 35 s left": "第 5/40 步 | 损失 0.812 | 1.9 步/秒 | "
+        "剩余 1 分 35 秒",
         "downloading ffhq-1024: 3 of 133 MB": "正在下载 ffhq-1024：3 / 133 MB",
-        "cancelled after step 3 | the training so far is saved as the mapper cancelled/pig": "在第 3 步后取消 | "
+        "cancelled after iteration 3 | the training so far is saved as the mapper cancelled/pig": "在第 3 步后取消 | "
         "到此为止的训练已保存为映射器 cancelled/pig",
         "photo -> sketch | weights": "photo -> sketch | weights",
         "a {0} (*.?) $& line": "a {0} (*.?) $& line",
-        "{0}: step 1/2 | loss 0.1": "{0}：第 1/2 步 | 损失 0.1",
+        "{0}: iteration 1/2 | loss 0.1": "{0}：第 1/2 步 | 损失 0.1",
         "": "",
     }
     assert shown("zh", [*lines]) == [*lines.values()]

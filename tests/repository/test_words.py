@@ -59,6 +59,13 @@ PHRASES = (
 QUOTES = ('"', "'", "`")  # around a phrase that is spoken of, not used
 LISTED = re.compile(rf"\b(?:{'|'.join(PHRASES).replace(' ', GAP)})\b", re.I)
 OF = re.compile(r"(?:#|//) ?of\b")  # a comment that continues the line before it
+# An iteration of a training that is called a step, which is one of an optimizer or of a list of things to do.
+STEP = re.compile(
+    r"\b(?:training|each|every|next|per|after|single|current|earlier|images an?|\d+(?:th)?|whole|ordinary) steps?\b"
+    r"(?! size)|\bsteps? (?:done|left|between|of (?:the|a) training|of training|per second)\b|\bnumber of steps\b"
+    r"|\bstep \{",
+    re.I,
+)
 SECTION = re.compile(r"^(Args|Returns|Yields|Raises|Attributes):$")
 ENTRY = re.compile(r"^\**(\w+(?:, \**\w+)*):")
 
@@ -136,6 +143,18 @@ def phrases(root: Path = ROOT) -> Iterator[str]:
                 start, end = text.rfind("\n", 0, found.start()) + 1, text.find("\n", found.end())
                 line = " ".join(text[start : end if end >= 0 else None].split())
                 yield f"{path.relative_to(root).as_posix()}: {line[:150]}"
+
+
+def steps(root: Path = ROOT) -> Iterator[str]:
+    """Yield texts for users that call an iteration a step: help, nodes, their pages and scripts, and documentation."""
+    for place, text in [*help_of_verbs(build_parser()), *help_in_code(root), *tooltips()]:
+        if STEP.search(text) and not place.startswith(("tools/", "benchmarks/")):  # some have an option --steps
+            yield f"{place}: {text}"
+    for path in files(("nodes", "web", "docs"), root):
+        for line in path.read_text("utf-8").splitlines():
+            found = STEP.search(line)
+            if found and not (line[found.start() - 1] in QUOTES and line[found.end() : found.end() + 1] in QUOTES):
+                yield f"{path.relative_to(root).as_posix()}: {line.strip()[:150]}"
 
 
 def beginnings(root: Path = ROOT) -> Iterator[str]:
@@ -248,7 +267,7 @@ def sections(docstring: str) -> dict[str, list[str]]:
     return found
 
 
-RULES = (helps, phrases, beginnings, arguments, errors, interface)
+RULES = (helps, phrases, steps, beginnings, arguments, errors, interface)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -275,6 +294,8 @@ def test_words(rule):
         (phrases, "x = 1  # of the run"),
         (phrases, "# with one text, it goes\n# on"),
         (phrases, 'raise UsageError("w has not so "\n    "many dimensions")'),
+        (steps, "parser.add_argument('--iterations', help='number of training steps')"),
+        (steps, "batch: Annotated[int, Setting('Number of images per step.')] = 2"),
         (beginnings, '"""What is left."""'),
         (beginnings, 'def f() -> int:\n    """Whether it is one."""'),
         (beginnings, 'class A:\n    x: int\n    """Of a run."""'),

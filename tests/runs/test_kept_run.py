@@ -105,7 +105,7 @@ def test_only_the_last_state_of_a_run_stays(tiny, clip, tmp_path):
     assert states(tmp_path) == [6, 8, 9]
     for _ in KeptRun(tmp_path, tiny, clip, config(iterations=12), moments=1):
         pass
-    assert states(tmp_path) == [6, 8, 12], "that of step 9 is not"
+    assert states(tmp_path) == [6, 8, 12], "that of iteration 9 is not"
     assert list(KeptRun(tmp_path, tiny, clip, config(), moments=3)) == [], "nor is the shorter run repeated"
 
 

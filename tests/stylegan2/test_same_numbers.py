@@ -60,7 +60,7 @@ def test_tokens_in_another_order_change_no_number(clip):
 
 
 def test_half_precision_leads_the_same_way(small, clip, monkeypatch):
-    monkeypatch.setattr(synthesis, "HALF_ON_CPU", 8)
+    monkeypatch.setattr(synthesis, "BFLOAT16_FROM_ON_CPU", 8)
     settings = {"layers": "all", "batch": 4, "iterations": 2, "learning_rate": 0.01}
 
     def second_step(precision):
@@ -79,7 +79,10 @@ def test_half_precision_leads_the_same_way(small, clip, monkeypatch):
     assert near == pytest.approx(loss, abs=0.05)
     assert near != loss
     assert torch.cosine_similarity(full, half, dim=0) > 0.95
-    assert small.synthesis(torch.randn(2, 8, 20), half=True).dtype == torch.float32
+    codes = torch.randn(2, 8, 20)
+    image = small.synthesis(codes, bfloat16=True)
+    assert image.dtype == torch.float32
+    assert torch.equal(image, small.synthesis(codes, half=True)), "the former name"
 
 
 def modulated_convolution(x, weight, styles, demod, noise, bias, up_filter=None, clamp=None):

@@ -40,7 +40,7 @@ FIELDS = settings_of(AdaptConfig).keys()
 
 
 class Claim(NamedTuple):
-    """What a template shows."""
+    """Title and text for what a template shows."""
 
     title: str
     text: str

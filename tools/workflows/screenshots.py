@@ -25,7 +25,7 @@ START, SETTLE = 8_000, 4_000  # ms to wait until the editor has settled, and unt
 STARTED = "() => window.app?.ui?.settings && window.app.graph"
 SLOW = 180_000  # ms that a busy machine may need
 GALLERY = ROOT / "docs" / "gallery"
-QUALITY, SHOWN_WIDTH = 80, 1280  # of a screenshot as WebP, px
+QUALITY, SHOWN_WIDTH = 80, 1280  # quality of a screenshot as WebP, and its width in px
 SET = "([name, value]) => window.app.ui.settings.setSettingValueAsync(name, value)"
 LOAD = "workflow => window.app.loadGraphData(workflow, true, true, null, { openSource: 'template' })"
 SCALE = "() => window.app.canvas.ds.scale"

@@ -148,7 +148,7 @@ def save(picture: Image.Image, path: Path) -> None:
 
 
 def places(name: str) -> list[Path]:
-    """Where the picture of a workflow belongs: the template browser, that of its twin, and the gallery."""
+    """Paths of a workflow's picture: for its template, for that of its twin, and for the gallery."""
     titles = [TEMPLATES[shown] for shown in (name, TWINS.get(name)) if shown]
     return [*(ROOT / "workflows" / f"{title}.jpg" for title in titles), ROOT / "docs" / "gallery" / f"{name}.jpg"]
 

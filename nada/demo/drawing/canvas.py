@@ -75,7 +75,20 @@ class Canvas:
         worn: bool = False,
         soft: float = 1.0,
     ) -> Tensor:
-        """Paint a part over everything else, and return its coverage; `lines` is contour, detail or none."""
+        """Paint a part over everything else.
+
+        Args:
+            distance: [N, H, W] distance to the part's outline, negative inside.
+            color: color without light, [N, 3, H, W] or broadcastable to that.
+            normal: direction of the surface, three [N, H, W]; None leaves it as it is.
+            gloss, furry: see the attributes; None leaves them as they are.
+            lines: the lines that its outline belongs to, "contour" or "detail"; anything else for none.
+            worn: whether the part is worn, such as clothes.
+            soft: width of the soft edge, as a multiple of the canvas's.
+
+        Returns:
+            The coverage of the part, [N, H, W] in 0..1.
+        """
         cover = fill(distance, self.softness * soft)
         self.color = over(self.color, color, cover)
         if normal is not None:

@@ -82,9 +82,9 @@ def paint_eyes(canvas: Canvas, p: Parameters, a: Anatomy, eyes: Eyes, manner: Ma
     u, out, v = eyes.u, eyes.out, eyes.v + (a.slant * 0.9) * eyes.out
     openness = ((p.lids - CLOSED_BELOW) / (1 - CLOSED_BELOW)).clamp(0, 1)
     closed = p.lids < CLOSED_BELOW
-    half = 0.30 + 0.62 * openness.sqrt()  # half height of the opening
-    low = 0.86 * half + 0.10
-    upper, lower = -half * (1 - 0.62 * out * out) - v, v - low * (1 - 0.75 * out * out)
+    half_height = 0.30 + 0.62 * openness.sqrt()  # half height of the opening
+    low = 0.86 * half_height + 0.10
+    upper, lower = -half_height * (1 - 0.62 * out * out) - v, v - low * (1 - 0.75 * out * out)
     lids = smooth_max(upper, lower, 0.12)
     ball = ellipse(u, v, 1.10, 1.02)
     opening = torch.maximum(ball, lids) * size + hidden + FAR * closed
@@ -106,7 +106,7 @@ def paint_eyes(canvas: Canvas, p: Parameters, a: Anatomy, eyes: Eyes, manner: Ma
     canvas.paint(ring, iris * 0.3, lines="none")
     pupil = torch.maximum(ellipse(iris_u, iris_v, a.pupil[0] * share, a.pupil[1] * share) * size, opening)
     canvas.paint(pupil, color(0.02, 0.02, 0.03), lines="none")
-    lid_shade = torch.exp(-(v + half).clamp_min(0) / 0.28) * 0.55
+    lid_shade = torch.exp(-(v + half_height).clamp_min(0) / 0.28) * 0.55
     canvas.shade(lid_shade * white)
     side = (p.light_x - 0.5) * 0.7
     first = ellipse(iris_u - side, iris_v + 0.36, 0.24, 0.22)
@@ -163,35 +163,41 @@ def paint_nose(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, head: Head
 
 def paint_mouth(canvas: Canvas, p: Parameters, a: Anatomy, pose: Pose, head: Head) -> None:
     """Paint a closed, smiling or open mouth; an open dog's mouth shows the tongue."""
-    y, half = a.mouth
+    y, half_width = a.mouth
     at = on_head(p, a, pose, head, 0.0, y)
     hidden = torch.where(at.behind > 0.12, FAR, 0.0)
     smile, opened = p.mouth, ((p.mouth - 0.60) / 0.40).clamp(0, 1)
     u, v = at.u, at.v
     bend = 0.015 - 0.085 * smile
     if a.lips > 0.5:
-        taper = (1 - (u / half).square()).clamp(0, 1)
-        middle = v - bend * ((u / half).square() - 0.35)
+        taper = (1 - (u / half_width).square()).clamp(0, 1)
+        middle = v - bend * ((u / half_width).square() - 0.35)
         gap = 0.040 * opened * taper
-        lips = (middle.abs() - (0.026 + 0.6 * gap) * taper) + hidden + FAR * (u.abs() > half)
+        lips = (middle.abs() - (0.026 + 0.6 * gap) * taper) + hidden + FAR * (u.abs() > half_width)
         canvas.paint(lips, coat_color(p, a) * color(0.86, 0.50, 0.50), gloss=0.3, lines="none", soft=1.6)
-        teeth = middle.abs() - gap + hidden + FAR * ((u.abs() > half * 0.92) | (opened < 0.08))
+        teeth = middle.abs() - gap + hidden + FAR * ((u.abs() > half_width * 0.92) | (opened < 0.08))
         canvas.paint(teeth, color(0.95, 0.94, 0.92), lines="none")
-        line = (middle.square() + (u.abs() - half).clamp_min(0).square() + 1e-9).sqrt() + hidden
+        line = (middle.square() + (u.abs() - half_width).clamp_min(0).square() + 1e-9).sqrt() + hidden
         canvas.paint(line - 0.006 + FAR * (opened > 0.15), coat_color(p, a) * 0.36, lines="none")
-        canvas.line(torch.where(opened > 0.15, (middle.abs() - gap).abs() + FAR * (u.abs() > half), line))
+        canvas.line(torch.where(opened > 0.15, (middle.abs() - gap).abs() + FAR * (u.abs() > half_width), line))
         return
     drop = 0.11 * opened
-    cavity = torch.maximum(ellipse(u, v - 0.5 * drop - 0.01, 0.72 * half, 0.55 * drop + 0.004), -v - 0.03) + hidden
+    cavity = (
+        torch.maximum(ellipse(u, v - 0.5 * drop - 0.01, 0.72 * half_width, 0.55 * drop + 0.004), -v - 0.03) + hidden
+    )
     cavity = cavity + FAR * (opened < 0.05)
     canvas.paint(cavity, color(0.26, 0.06, 0.08), lines="detail", furry=0.0)
     long = 0.5 + 0.6 * a.tongue
-    tongue = ellipse(u, v - (0.03 + 0.72 * drop * long), 0.40 * half, 0.62 * drop * long + 0.003) + hidden
+    tongue = ellipse(u, v - (0.03 + 0.72 * drop * long), 0.40 * half_width, 0.62 * drop * long + 0.003) + hidden
     tongue = torch.maximum(tongue, -v + 0.012) + FAR * (opened < 0.05)
     canvas.paint(tongue, color(0.90, 0.42, 0.47), gloss=0.4, lines="detail", furry=0.0)
     nose_bottom = a.nose[0] + a.nose[2] - y
     stem = segment(u, v, 0.0, nose_bottom + 0 * p.x, 0.0, 0.0) if a.nostrils < 0.5 else FAR + 0 * u
-    curves = arc(u.abs() - 0.5 * half, v, 0.5 * half, bend) if a.nostrils < 0.5 else arc(u, v, half, bend * 1.6)
+    curves = (
+        arc(u.abs() - 0.5 * half_width, v, 0.5 * half_width, bend)
+        if a.nostrils < 0.5
+        else arc(u, v, half_width, bend * 1.6)
+    )
     lines = torch.minimum(stem, curves) + hidden
     canvas.paint(lines - 0.008, color(0.12, 0.07, 0.07), lines="none")
     canvas.line(lines)

@@ -38,10 +38,10 @@ def segment(x: Tensor, y: Tensor, ax: Number, ay: Number, bx: Number, by: Number
     return ((px - t * ux).square() + (py - t * uy).square() + 1e-9).sqrt()
 
 
-def arc(x: Tensor, y: Tensor, half: Number, bend: Number) -> Tensor:
-    """Distance to the parabola y = bend * (x / half)^2 between -half and half."""
-    t = (x / half).clamp(-1, 1)
-    return ((x - t * half).square() + (y - bend * t * t).square() + 1e-9).sqrt()
+def arc(x: Tensor, y: Tensor, half_width: Number, bend: Number) -> Tensor:
+    """Distance to the parabola y = bend * (x / half_width)^2 between -half_width and half_width."""
+    t = (x / half_width).clamp(-1, 1)
+    return ((x - t * half_width).square() + (y - bend * t * t).square() + 1e-9).sqrt()
 
 
 def leaf(
@@ -58,9 +58,9 @@ def leaf(
     along, across = (px * ux + py * uy) / length, py * ux - px * uy
     t = along.clamp(0, 1)
     profile = torch.lerp((1 - t * t + 1e-4).sqrt() * (1 + 0.35 * t), (1 - t) * (1 + 0.5 * t) + 1e-3, point)
-    half = width * profile
-    distance = smooth_max((across.abs() - half) * 0.9, torch.maximum(along - 1, -along - 0.15) * length, 0.03)
-    return distance, t, across / half.clamp_min(1e-2)
+    half_width = width * profile
+    distance = smooth_max((across.abs() - half_width) * 0.9, torch.maximum(along - 1, -along - 0.15) * length, 0.03)
+    return distance, t, across / half_width.clamp_min(1e-2)
 
 
 def smooth_max(a: Tensor, b: Tensor, radius: float) -> Tensor:
@@ -130,6 +130,6 @@ def blur(image: Tensor, size: int) -> Tensor:
     """Box blur of [N, C, H, W] over an odd number of pixels, edges repeated."""
     if size < 2:
         return image
-    half = size // 2
-    image = F.avg_pool2d(F.pad(image, [half, half, 0, 0], mode="replicate"), (1, 2 * half + 1), 1)
-    return F.avg_pool2d(F.pad(image, [0, 0, half, half], mode="replicate"), (2 * half + 1, 1), 1)
+    radius = size // 2
+    image = F.avg_pool2d(F.pad(image, [radius, radius, 0, 0], mode="replicate"), (1, 2 * radius + 1), 1)
+    return F.avg_pool2d(F.pad(image, [0, 0, radius, radius], mode="replicate"), (2 * radius + 1, 1), 1)

@@ -107,8 +107,8 @@ def paint_beard(canvas: Canvas, p: Parameters, a: Anatomy, head: Head) -> None:
         return
     full = ((p.marking - BEARD_FROM) / (1 - BEARD_FROM)).clamp(0, 1)
     ox, oy, oz = head.place
-    y, half = a.mouth
-    lip = ellipse(ox, oy - y, half * 0.92, 0.042)
+    y, half_width = a.mouth
+    lip = ellipse(ox, oy - y, half_width * 0.92, 0.042)
     moustache = ellipse(ox, oy - (y - 0.055), 0.12, 0.034)
     chin = ellipse(ox, oy - (y + 0.08), 0.13 + 0.20 * full, 0.14 + 0.10 * full)
     cheeks = 0.25 - 0.18 * full + 0.5 * (ox.abs() - 0.22).clamp_max(0).abs() * 0.2 - oy

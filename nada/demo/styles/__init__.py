@@ -1,4 +1,4 @@
-"""Styles, which turn a scene into a photo, a sketch, a render, a painting, a sign, a sprite, a statue, a print..."""
+"""The styles of the demo world: each turns a scene into a picture, such as a photo, a sketch or a statue."""
 
 from __future__ import annotations
 

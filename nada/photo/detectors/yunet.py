@@ -21,7 +21,7 @@ from ..crop import Point
 from ..faces import Face
 
 SIDES = 320, 1280  # longer sides in pixels that a photo is reduced to: YuNet finds faces of 10 to 300 pixels
-SCORE, OVERLAP, MOST = 0.7, 0.3, 500  # smallest score; largest overlap of two faces; candidates before that check
+SCORE, OVERLAP, CANDIDATES = 0.7, 0.3, 500  # smallest score; largest overlap of two faces; candidates before that check
 MAX_BYTES = 1 << 24  # largest size of a model; the published one has 229,738 bytes
 
 
@@ -88,7 +88,7 @@ def _at_size(cv2: Any, model: Any, photo: Tensor, side: int) -> list[tuple[float
     reduced = F.interpolate(photo.float(), small, mode="bilinear", antialias=True) if scale < 1 else photo
     pixels = to_uint8(reduced)[0, :, :, :3].flip(-1).contiguous().numpy()  # OpenCV's order is BGR
     nothing = torch.empty(0, dtype=torch.uint8).numpy()
-    detector = cv2.FaceDetectorYN.create("onnx", model, nothing, small[::-1], SCORE, OVERLAP, MOST)
+    detector = cv2.FaceDetectorYN.create("onnx", model, nothing, small[::-1], SCORE, OVERLAP, CANDIDATES)
     rows = detector.detect(pixels)[1]
     return [(float(row[14]), _face(row, small[1] / width, small[0] / height)) for row in (() if rows is None else rows)]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .passes import SLOPE
 
-MOST = 1024  # largest number of pixels for one program
+MAX_PIXELS = 1024  # largest number of pixels for one program
 
 
 @triton.jit
@@ -207,7 +207,7 @@ def scale_backward(slope: Tensor, x: Tensor, styles: Tensor) -> tuple[Tensor, Te
 
 def _programs(planes: int, pixels: int) -> tuple[tuple[int, int], int]:
     """Return the grid of programs that share the work, and the number of pixels of each."""
-    block = min(MOST, triton.next_power_of_2(pixels))
+    block = min(MAX_PIXELS, triton.next_power_of_2(pixels))
     return (planes, triton.cdiv(pixels, block)), block
 
 

@@ -50,6 +50,12 @@ def finish_backward(
 
     With z the input of the leaky ReLU, sum(dz * z) equals sum(dy * y). The gradient of demod is the sum of dz times the
     filtered result of the convolution, (z - noise - bias) / demod, and so can be computed without z.
+
+    Args:
+        slope: [N, O, H, W], the gradient at y; it may be overwritten.
+        y: [N, O, H, W], the result of `finish`.
+        up_filter, demod, noise, bias, clamp: arguments of `finish`.
+        wants_noise: whether the gradient of the noise is wanted; it is None otherwise.
     """
     full = demod.dtype  # dtype of sums, also where y has half precision
     if clamp is not None:
@@ -71,7 +77,7 @@ def finish_backward(
 
 
 def scale_backward(slope: Tensor, x: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradients of x * styles for x, written into `slope`, and for styles."""
+    """Return the gradients of x * styles for x, written into `slope`, and for styles; [N, C, H, W] and [N, C]."""
     d_styles = (slope * x).sum((2, 3), dtype=styles.dtype)
     return slope.mul_(per_channel(styles, slope)), d_styles
 
