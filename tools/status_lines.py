@@ -1,7 +1,7 @@
 """Collect the lines that nodes show while they run, from the source, as templates for translators.
 
-A template has numbered gaps for values, such as "continues after iteration {0}". web/status/LANGUAGE.json translates each,
-and web/language.js does so to the lines that arrive in the editor. Sentences of errors are no such lines.
+A template has numbered gaps for values, such as "continues after iteration {0}". web/status/LANGUAGE.json translates
+each, and web/language.js does so to the lines that arrive in the editor. Sentences of errors are no such lines.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ class Worker:
     def _check_stop(self, made: int = 0) -> None:
         """Raise `_Stopped` if the user has asked to stop; also the callback of `evaluate`, which has `made` images."""
         if self.watch.stop():
-            raise _Stopped
+            raise _Stopped("the user has asked to stop")
 
     @contextmanager
     def _failures(self, job: Job, crowded: list[Job] | None) -> Iterator[None]:
