@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +28,7 @@ from helpers import comfyui_server, stub_comfyui
 from helpers.models import TINY, TINY_CLIP, alive
 from PIL import Image
 
+from nada.clip.directions import imagenet_templates
 from nada.clip.loading import load_clip
 from nada.clip.models import ClipEnsemble
 from nada.generators.threads import use_threads
@@ -77,9 +79,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_runtest_setup() -> None:
-    """Let open_clip read CLIP's vocabulary once. It takes 0.1 s, and each model that is loaded reads it again."""
+    """Let open_clip read CLIP's vocabulary once, and let copies of a model share it: each time costs up to seconds."""
     factory = sys.modules.get("open_clip.factory")  # to import it takes seconds, and most rooms need none of it
     if factory and isinstance(factory.SimpleTokenizer, type):
+        factory.SimpleTokenizer.__deepcopy__ = lambda self, memo: self
         factory.SimpleTokenizer = lru_cache(typed=True)(factory.SimpleTokenizer)
 
 
@@ -117,14 +120,25 @@ def half_precision_everywhere(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def few_prompts(monkeypatch):
+    """Put phrases into two of the method's 79 prompts: to embed all of them takes longer than a small training.
+
+    Modules of tests about the prompts themselves have a fixture of this name that changes nothing.
+    """
+    for module in ("clip.directions", "clip.prompts", "training.goal"):
+        monkeypatch.setattr(f"nada.{module}.imagenet_templates", lambda: imagenet_templates()[:2])
+
+
+@pytest.fixture(autouse=True)
 def seeded_global_generator():
     torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
-def no_copies_in_the_users_cache(tmp_path, monkeypatch):
-    """Keep the command line's converted copies of checkpoints in the test's folder."""
-    monkeypatch.setattr("nada.cli.shared.CONVERTED", tmp_path / "converted")
+def no_copies_in_the_users_cache(request, tmp_path_factory, monkeypatch):
+    """Keep the command line's converted copies of checkpoints in a folder of the test, which is made when needed."""
+    folder = tmp_path_factory.getbasetemp() / "converted" / sha256(request.node.nodeid.encode()).hexdigest()
+    monkeypatch.setattr("nada.cli.shared.CONVERTED", folder)
 
 
 @pytest.fixture
@@ -166,18 +180,21 @@ def loaded_clip(clip_folder) -> ClipEnsemble:
 @pytest.fixture
 def clip(loaded_clip) -> ClipEnsemble:
     """The tiny CLIP: a copy that a test may change, except its tokenizer."""
-    return copy.deepcopy(loaded_clip, {id(model.tokenize): model.tokenize for model in loaded_clip})
+    return copy.deepcopy(loaded_clip)
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch):
+def host(tmp_path, tmp_path_factory, monkeypatch):
     """A stand-in for ComfyUI, with which the pack is imported."""
     host = stub_comfyui.Host(tmp_path)
     for name, module in stub_comfyui.modules(host).items():
         monkeypatch.setitem(sys.modules, name, module)
-    stub_comfyui.load_pack()
-    host.nodes = importlib.import_module(f"{stub_comfyui.PACK}.nodes")
-    host.load = importlib.import_module(f"{stub_comfyui.PACK}.nodes.load")
+    with monkeypatch.context() as compiled:  # once for all tests, even where Python is told to keep no compiled files
+        compiled.setattr(sys, "dont_write_bytecode", False)
+        compiled.setattr(sys, "pycache_prefix", str(tmp_path_factory.getbasetemp() / "compiled"))
+        stub_comfyui.load_pack()
+        host.nodes = importlib.import_module(f"{stub_comfyui.PACK}.nodes")
+        host.load = importlib.import_module(f"{stub_comfyui.PACK}.nodes.load")
     asyncio.run(host.nodes.NADAExtension().get_node_list())
     yield host
     stub_comfyui.forget_pack()

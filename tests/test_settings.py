@@ -35,6 +35,11 @@ class Config:
         check_settings(self)
 
 
+@pytest.fixture(autouse=True)
+def few_prompts():
+    """All prompts of the method."""
+
+
 def test_a_configuration_tells_all_about_its_settings():
     found = settings_of(Config)
     assert list(found) == ["word", "count", "share", "layers", "switch"]

@@ -19,6 +19,7 @@ from nada.files import cache_folder
 from nada.runs.folder import RunFolder
 from nada.training.trainer import Trainer
 
+EDITS = ("mapper", "optimize", "direction")
 unix = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
 
 
@@ -69,7 +70,7 @@ def test_any_console_shows_any_path(command, tmp_path, monkeypatch, encoding, na
 
 
 @unix
-@pytest.mark.parametrize("verb", ["generate", "adapt", "mapper", "optimize", "direction"])
+@pytest.mark.parametrize("verb", ["generate", "adapt", *(pytest.param(verb, marks=pytest.mark.slow) for verb in EDITS)])
 @pytest.mark.parametrize(("stream", "code"), [(closed_pipe, 0), (full_disk, 1)])
 def test_the_work_is_kept_when_its_result_cannot_be_shown(command, tmp_path, monkeypatch, capsys, verb, stream, code):
     with stream() as console:

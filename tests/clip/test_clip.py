@@ -17,6 +17,11 @@ from nada.errors import NadaError, UsageError
 from nada.pictures.convert import to_uint8
 
 
+@pytest.fixture(autouse=True)
+def few_prompts():
+    """All prompts of the method."""
+
+
 def test_preprocessing_equals_open_clips_own(clip, clip_folder):
     """A picture has the same embedding after our differentiable preprocessing and after open_clip's with PIL."""
     import open_clip

@@ -54,7 +54,7 @@ def test_it_is_what_the_single_training_gives(many, host, tiny, clip):
         assert torch.allclose(tensor, found.state_dict()[name], atol=2e-3), name
 
 
-@pytest.mark.parametrize("kind", [Cancelled, OldCancelled])
+@pytest.mark.parametrize("kind", [Cancelled, pytest.param(OldCancelled, marks=pytest.mark.slow)])
 def test_cancel_keeps_all_targets(many, trained, host, monkeypatch, kind):
     monkeypatch.setattr(host.nodes.host, "Cancelled", kind)
     host.cancelled, host.cancel_after = kind, 5

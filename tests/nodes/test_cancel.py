@@ -12,7 +12,13 @@ TRAINING = {"iterations": 6, "batch": 8, "learning_rate": 0.0, "preview_images":
 ADAPT = {"source": "photo", "target": "sketch", **TRAINING}
 
 
-@pytest.fixture(params=[Cancelled, OldCancelled])
+KINDS = [Cancelled, OldCancelled]
+USUAL = pytest.mark.parametrize(
+    "cancelled", [Cancelled, pytest.param(OldCancelled, marks=pytest.mark.slow)], indirect=True
+)
+
+
+@pytest.fixture
 def cancelled(request, host, monkeypatch):
     """Make ComfyUI raise an exception that is an Exception, or one that is not."""
     monkeypatch.setattr(host.nodes.host, "Cancelled", request.param)
@@ -41,6 +47,7 @@ def generate(host, tiny, clip):
     host.nodes.GenerateImages.execute(tiny, sample_latents(tiny, 2), "const")
 
 
+@pytest.mark.parametrize("cancelled", KINDS, indirect=True)
 def test_it_comes_out_of_every_node(host, tiny, clip, cancelled):
     host.cancel_after = 1
     for work in (adapt, adapt_to_images, train_mapper, evaluate, generate):
@@ -51,6 +58,7 @@ def test_it_comes_out_of_every_node(host, tiny, clip, cancelled):
     assert not any("out of memory" in text for text in host.texts)
 
 
+@USUAL
 def test_it_comes_out_while_snapshots_are_shown(host, tiny, clip, cancelled):
     snapshots = host.nodes.NADATextAdapt.execute(tiny, clip, snapshots=3, **ADAPT).args[2]
     host.progress.clear()
@@ -59,6 +67,7 @@ def test_it_comes_out_while_snapshots_are_shown(host, tiny, clip, cancelled):
         host.nodes.NADAPickSnapshot.execute("best", 1, snapshots)
 
 
+@USUAL
 def test_trainings_are_kept(host, tiny, clip, cancelled):
     host.cancel_after = 3
     for work in (adapt, train_mapper):

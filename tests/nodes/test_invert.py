@@ -110,19 +110,23 @@ def nan(tensor):
     return torch.full_like(tensor, float("nan"))
 
 
+DAMAGES = [
+    lambda path: path.write_bytes(b"damaged"),
+    lambda path: rewritten(path, lambda tensors, recipe: tensors.pop("pivot")),
+    lambda path: rewritten(path, lambda t, recipe: t.update({"trained.codes": nan(t["trained.codes"])})),
+    lambda path: rewritten(path, lambda tensors, recipe: recipe.update(iterations_done=99)),
+]
+MORE_DAMAGES = [
+    lambda path: rewritten(path, lambda tensors, recipe: tensors.pop("exp_avg.codes")),
+    lambda path: rewritten(path, lambda tensors, recipe: tensors.update({"exp_avg_sq.codes": torch.zeros(3)})),
+    lambda path: rewritten(path, lambda tensors, recipe: tensors.update({"step.codes": torch.tensor(-3.0)})),
+    lambda path: rewritten(path, lambda t, recipe: t.update(pivot=nan(t["pivot"]))),
+    lambda path: rewritten(path, lambda tensors, recipe: recipe.update(base="another")),
+]
+
+
 @pytest.mark.parametrize(
-    "damage",
-    [
-        lambda path: path.write_bytes(b"damaged"),
-        lambda path: rewritten(path, lambda tensors, recipe: tensors.pop("pivot")),
-        lambda path: rewritten(path, lambda tensors, recipe: tensors.pop("exp_avg.codes")),
-        lambda path: rewritten(path, lambda tensors, recipe: tensors.update({"exp_avg_sq.codes": torch.zeros(3)})),
-        lambda path: rewritten(path, lambda tensors, recipe: tensors.update({"step.codes": torch.tensor(-3.0)})),
-        lambda path: rewritten(path, lambda t, recipe: t.update({"trained.codes": nan(t["trained.codes"])})),
-        lambda path: rewritten(path, lambda t, recipe: t.update(pivot=nan(t["pivot"]))),
-        lambda path: rewritten(path, lambda tensors, recipe: recipe.update(iterations_done=99)),
-        lambda path: rewritten(path, lambda tensors, recipe: recipe.update(base="another")),
-    ],
+    "damage", [*DAMAGES, *(pytest.param(damage, marks=pytest.mark.slow) for damage in MORE_DAMAGES)]
 )
 def test_a_damaged_state_is_set_aside_and_costs_no_photo(host, small, photo, caplog, damage):
     first, _ = host.nodes.NADAInvertPhoto.execute(small, photo, **INVERT).args

@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from helpers.models import TINY, alive
 
 from nada import AdaptConfig, NadaError, adapt
 from nada.runs.history import History
 
 
-@pytest.fixture
-def run(small, clip):
-    return adapt(small, clip, AdaptConfig("photo", "sketch", iterations=2, batch=1, layers="all"))
+@pytest.fixture(scope="module")
+def begun(loaded_clip):
+    """A run of two steps that has done one."""
+    run = adapt(alive(TINY), loaded_clip, AdaptConfig("photo", "sketch", iterations=2, batch=1, layers="all"))
+    next(run)
+    return run
 
 
-def test_seconds_add_up_over_the_parts_of_a_run(run):
+def test_seconds_add_up_over_the_parts_of_a_run(tiny, clip):
+    run = adapt(tiny, clip, AdaptConfig("photo", "sketch", iterations=2, batch=1, layers="all"))
     history = History(run)
     for step in run:
         history.add(replace(step, seconds=1.5))
@@ -44,7 +49,6 @@ def test_seconds_add_up_over_the_parts_of_a_run(run):
         None,
     ],
 )
-def test_what_is_no_history_of_the_run_is_refused(run, packed):
-    next(run)
+def test_what_is_no_history_of_the_run_is_refused(begun, packed):
     with pytest.raises(NadaError, match="damaged"):
-        History(run, packed)
+        History(begun, packed)

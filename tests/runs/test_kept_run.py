@@ -130,30 +130,34 @@ def trained(loaded_clip, tmp_path_factory) -> tuple[Path, str]:
     return store, run.run.trained.fingerprint()
 
 
+DAMAGES = [
+    lambda state: state.tensors.pop("trained.b8.conv0.weight"),
+    lambda state: state.tensors.update({"trained.b8.conv0.bias": torch.full((20,), float("nan"))}),
+    lambda state: state.tensors.update({"exp_avg.b8.conv0.bias": torch.zeros(3)}),
+    lambda state: state.recipe.update(iterations_done=-1),
+    lambda state: state.goal.update(directions=["AADAfw=="] * 2),
+    lambda state: state.recipe.update(target="pig"),
+    lambda state: state.notes.update(history={"losses": 5}),
+]
+MORE_DAMAGES = [
+    lambda state: state.tensors.pop("random"),
+    lambda state: state.tensors.update(random=torch.zeros(3, dtype=torch.uint8)),
+    lambda state: state.tensors.update({"trained.b8.conv0.bias": torch.zeros(20, dtype=torch.int64)}),
+    lambda state: state.tensors.pop("exp_avg.b8.conv0.bias"),
+    lambda state: state.tensors.update({"exp_avg_sq.b8.conv0.bias": torch.full((20,), -1.0)}),
+    lambda state: state.tensors.update({"step.b8.conv0.bias": torch.tensor(float("inf"))}),
+    lambda state: state.goal.update(targets=[]),
+    lambda state: state.recipe.pop("clip"),
+    lambda state: state.recipe.update(clip=5),
+    lambda state: state.recipe.update(base="another"),
+    lambda state: state.goal.update(directions=["??"]),
+    lambda state: state.goal.pop("targets"),
+    lambda state: state.notes.update(history=[1]),
+]
+
+
 @pytest.mark.parametrize(
-    "damage",
-    [
-        lambda state: state.tensors.pop("trained.b8.conv0.weight"),
-        lambda state: state.tensors.pop("random"),
-        lambda state: state.tensors.update(random=torch.zeros(3, dtype=torch.uint8)),
-        lambda state: state.tensors.update({"trained.b8.conv0.bias": torch.full((20,), float("nan"))}),
-        lambda state: state.tensors.update({"trained.b8.conv0.bias": torch.zeros(20, dtype=torch.int64)}),
-        lambda state: state.tensors.pop("exp_avg.b8.conv0.bias"),
-        lambda state: state.tensors.update({"exp_avg.b8.conv0.bias": torch.zeros(3)}),
-        lambda state: state.tensors.update({"exp_avg_sq.b8.conv0.bias": torch.full((20,), -1.0)}),
-        lambda state: state.tensors.update({"step.b8.conv0.bias": torch.tensor(float("inf"))}),
-        lambda state: state.recipe.update(iterations_done=-1),
-        lambda state: state.goal.update(directions=["AADAfw=="] * 2),
-        lambda state: state.goal.update(targets=[]),
-        lambda state: state.recipe.pop("clip"),
-        lambda state: state.recipe.update(clip=5),
-        lambda state: state.recipe.update(target="pig"),
-        lambda state: state.recipe.update(base="another"),
-        lambda state: state.goal.update(directions=["??"]),
-        lambda state: state.goal.pop("targets"),
-        lambda state: state.notes.update(history={"losses": 5}),
-        lambda state: state.notes.update(history=[1]),
-    ],
+    "damage", [*DAMAGES, *(pytest.param(damage, marks=pytest.mark.slow) for damage in MORE_DAMAGES)]
 )
 def test_a_damaged_state_is_set_aside_and_the_run_starts_again(tiny, clip, trained, tmp_path, caplog, damage):
     shutil.copytree(trained[0], tmp_path, dirs_exist_ok=True)

@@ -7,14 +7,13 @@ import json
 
 import pytest
 import torch
-from helpers.models import alive, moved
+from helpers.models import TINY, alive, moved
 from PIL import Image
 
 from nada.checkpoint import load_generator, save_generator
 from nada.errors import UsageError
 from nada.runs.folder import RunFolder
 from nada.runs.results import command
-from nada.stylegan2 import GeneratorConfig
 from nada.sweep.jobs import Models, resolve
 from nada.sweep.plan import Evaluation
 from nada.sweep.report import Report, axes_of, load_rows, measures_of
@@ -23,26 +22,32 @@ from nada.sweep.state import Orders, is_measured, load_measures, record_failure,
 SETTINGS = {"source": "photo", "target": "sketch", "iterations": 3}
 
 
-@pytest.fixture
-def jobs(clip_folder, tmp_path):
+@pytest.fixture(scope="module")
+def generators(tmp_path_factory):
+    """A folder with a small generator, a copy of it, and another one."""
+    folder, base = tmp_path_factory.mktemp("generators"), alive(TINY)
+    save_generator(base, folder / "base.safetensors")
+    save_generator(base, folder / "copy.safetensors")
+    save_generator(moved(base), folder / "other.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def jobs(clip_folder, generators):
     """Function that resolves combinations with a small generator."""
-    base = alive(GeneratorConfig(16, (24, 20, 16), z_dim=16, w_dim=16, mapping_layers=2))
-    save_generator(base, tmp_path / "base.safetensors")
-    save_generator(base, tmp_path / "copy.safetensors")
-    save_generator(moved(base), tmp_path / "other.safetensors")
     models = Models(load_generator, torch.device("cpu"))
 
     def resolved(*combinations):
-        shared = {"clip": str(clip_folder), "generator": str(tmp_path / "base.safetensors"), **SETTINGS}
+        shared = {"clip": str(clip_folder), "generator": str(generators / "base.safetensors"), **SETTINGS}
         return resolve([{**shared, **settings} for settings in combinations], models)
 
     return resolved
 
 
-def test_an_id_is_everything_that_determines_the_result_and_nothing_else(jobs, tmp_path):
-    same = [{}, {"seed": 0}, {"generator": str(tmp_path / "copy.safetensors")}, {"cuda_graphs": True}]
+def test_an_id_is_everything_that_determines_the_result_and_nothing_else(jobs, generators):
+    same = [{}, {"seed": 0}, {"generator": str(generators / "copy.safetensors")}, {"cuda_graphs": True}]
     assert len(jobs(*same)) == 1
-    others = [{"seed": 1}, {"target": "glass"}, {"iterations": 4}, {"generator": str(tmp_path / "other.safetensors")}]
+    others = [{"seed": 1}, {"target": "glass"}, {"iterations": 4}, {"generator": str(generators / "other.safetensors")}]
     assert len({job.id for job in jobs({}, *others)}) == 5
     assert len({job.kind for job in jobs({}, {"target": "glass"}, {"source": "dog"})}) == 1
     assert len({job.kind for job in jobs({}, {"seed": 1})}) == 2

@@ -134,15 +134,15 @@ def test_one_step_equals_the_formulas_in_float64(small, clip):
         assert error < 1e-3, name
 
 
-def test_training_leads_codes_it_has_not_seen_to_the_target(small, clip):
-    """From a CLIP loss of 0.89 to 0.80, plus or minus 0.01; halfway is 8 deviations of the mean of three seeds."""
+def test_training_leads_codes_it_has_not_seen_to_the_target(tiny, clip):
+    """From a CLIP loss of 0.813 to 0.776, plus or minus 0.002; halfway is 10 deviations of the mean of two seeds."""
     (model,), after = clip, []
-    ws = small.mapping(torch.randn(32, 16, generator=seeded(99)), 0.7)
-    distance = lambda ws: float(global_loss(model.encode_image(small.synthesis(ws)), model.encode_text(["sketch"])[0]))
-    for seed in range(3):
-        *_, last = train_mapper(small, clip, config(iterations=20, l2_weight=0.01, seed=seed))
+    ws = tiny.mapping(torch.randn(32, 16, generator=seeded(99)), 0.7)
+    distance = lambda ws: float(global_loss(model.encode_image(tiny.synthesis(ws)), model.encode_text(["sketch"])[0]))
+    for seed in range(2):
+        *_, last = train_mapper(tiny, clip, config(iterations=20, l2_weight=0.01, seed=seed))
         after.append(distance(last.mapper(ws).detach()))
-    assert sum(after) / 3 < distance(ws) - 0.04, after
+    assert sum(after) / 2 < distance(ws) - 0.018, after
 
 
 def test_the_step_size_falls_to_zero_along_a_cosine(small, clip):

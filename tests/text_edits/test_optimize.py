@@ -42,11 +42,11 @@ def test_losses_equal_the_formulas(small, clip):
     assert step.loss.item() == pytest.approx((1 - cosine).mean().item() + 0.02 * l2.item(), rel=1e-5)
 
 
-def test_it_comes_nearer_to_the_text_and_does_not_change_the_generator(small, clip):
-    ws, before = sample_latents(small, 2), small.fingerprint()
-    steps = [*optimize_latents(small, clip, ws, config(iterations=40, l2_weight=0.0))]
+def test_comes_nearer_to_the_text_and_leaves_the_generator(tiny, clip):
+    ws, before = sample_latents(tiny, 2), tiny.fingerprint()
+    steps = [*optimize_latents(tiny, clip, ws, config(iterations=30, l2_weight=0.0))]
     assert steps[-1].losses["clip"] < steps[0].losses["clip"] - 0.05
-    assert small.fingerprint() == before
+    assert tiny.fingerprint() == before
     assert not torch.equal(steps[20].ws, steps[-1].ws), "records share their codes"
 
 

@@ -10,8 +10,9 @@ import torch
 
 from nada import load_generator
 from nada.adapt import adapt
-from nada.clip.directions import imagenet_templates, text_direction
+from nada.clip.directions import text_direction
 from nada.clip.loading import load_clip
+from nada.clip.prompts import METHODS, prompt_templates
 from nada.errors import NadaError, UsageError
 from nada.seeding import seeded
 from nada.training.config import AdaptConfig
@@ -99,10 +100,10 @@ def test_images_and_text_are_mixed(small, clip, images):
 
 
 def test_an_empty_source_is_found_among_phrases(small, clip):
-    (model,) = clip
+    (model,), templates = clip, prompt_templates(METHODS)
 
     def text(phrase):
-        return normal(rows(model.encode_text([t.replace("{}", phrase) for t in imagenet_templates()])).mean(axis=0))
+        return normal(rows(model.encode_text([t.replace("{}", phrase) for t in templates])).mean(axis=0))
 
     samples, target = sample_images(small, seed=4), text("sketch")
     image = normal(rows(model.encode_image(samples)).mean(axis=0))
