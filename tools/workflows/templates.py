@@ -111,7 +111,7 @@ def quickstart(start: Start) -> Graph:
     adapted, _ = adapt(graph, base, clip, room=WHOLE)
     latents = graph.add("SampleLatents", generator=base, count=5)
     grid = graph.add(
-        "NADACompareGrid", room=SQUARE, generator_a=base, latents=latents, labels="photo | sketch", generator_b=adapted
+        "NADACompareGrid", room=SQUARE, generator_a=base, latents=latents, labels="before | after", generator_b=adapted
     )
     keep = graph.add("NADASaveGenerator", mode=MUTED, generator=adapted, filename_prefix="sketch")
     save = graph.add("SaveImage", room=SQUARE, images=grid, filename_prefix=start.title)
