@@ -1,6 +1,6 @@
 """Walk the path of a newcomer in ComfyUI's editor, and print the steps with their times, for docs/first_path.md.
 
-    COMFYUI_PATH=... python tools/workflows/first_path.py [--server 127.0.0.1:8188] [--out FOLDER]
+    COMFYUI_PATH=... python tools/workflows/first_path.py [--server 127.0.0.1:8188] [--out FOLDER] [--iterations N]
 
 From the button Templates to a style in another graph, by clicks and keys as a newcomer would use them; only the wires
 are connected by the script. Needs Playwright, a Chromium and ComfyUI. The exit status is 1 if a step fails.
@@ -24,6 +24,7 @@ LONGEST = 900  # s of a run
 TARGET = "watercolor painting"
 NODE = "type => window.app.graph._nodes.find(node => node.type === type)"
 VALUE = f"([type, name]) => ({NODE})(type).widgets.find(widget => widget.name === name).value"
+SET = f"([type, name, value]) => {{ ({NODE})(type).widgets.find(widget => widget.name === name).value = value; }}"
 OPTIONS = f"([type, name]) => ({NODE})(type).widgets.find(widget => widget.name === name).options.values"
 SHOW = f"""type => {{
   const node = ({NODE})(type), view = window.app.canvas;
@@ -49,8 +50,8 @@ LINKS = [
 class Walk:
     """The path: a page of the editor, and the ComfyUI behind it."""
 
-    def __init__(self, page: Page, client: Client, out: Path | None):
-        self.page, self.client, self.out = page, client, out
+    def __init__(self, page: Page, client: Client, out: Path | None, iterations: int | None):
+        self.page, self.client, self.out, self.iterations = page, client, out, iterations
         self.count = 0
 
     def step(self, what: str, act: Callable[[], Any]) -> None:
@@ -77,6 +78,9 @@ class Walk:
         card.wait_for()
         card.click(force=True)
         self.page.wait_for_timeout(SETTLE)
+        self.page.keyboard.press("Escape")  # the editor's own tour of apps
+        if self.iterations:
+            self.page.evaluate(SET, ["NADATextAdapt", "iterations", self.iterations])
 
     def run(self, button: Callable[[], Any]) -> None:
         """Press a button, and wait until the server has finished one more prompt."""
@@ -160,6 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_server_option(parser)
     parser.add_argument("--out", type=Path, help="folder for a screenshot of each step")
+    parser.add_argument("--iterations", type=int, help="shorter trainings, to try the path (default: the templates')")
     parser.add_argument("--chromium", default="/usr/bin/chromium", help="the browser (default: %(default)s)")
     options = parser.parse_args()
     if options.out:
@@ -169,7 +174,7 @@ def main() -> None:
         page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(SLOW)
         try:
-            Walk(page, client, options.out).whole()
+            Walk(page, client, options.out, options.iterations).whole()
         except Exception as error:
             if options.out:
                 page.screenshot(path=options.out / "failed.png")

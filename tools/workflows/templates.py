@@ -15,7 +15,7 @@ NOTES = Path(__file__).parent / "notes"
 OPENAI = "ViT-B/32 + ViT-B/16 (OpenAI, downloads 1.2 GB on first use)"
 SAID, PICTURE, WHOLE, SQUARE = 30, 190, 250, 330  # px of room: a text; before and after; with a text; a square
 THUMBNAIL = 100  # px of room: a small picture
-LOADER, IMAGE, NARROW = 260, 360, 206  # px of columns; Nodes 2.0 draws no node narrower than 225
+LOADER, IMAGE, NARROW = 260, 360, 208  # px of columns; Nodes 2.0 draws no node narrower than 225
 IDS = 100  # offset of node ids: 101 and up in the first template, 201 and up in the second
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 CHECKPOINT_URL = f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{CHECKPOINT}"
@@ -116,7 +116,7 @@ def quickstart(start: Start) -> Graph:
     adapted, _ = adapt(graph, base, clip, room=WHOLE)
     latents = graph.add("SampleLatents", generator=base, count=5)
     grid = graph.add(
-        "NADACompareGrid", room=SQUARE, generator_a=base, latents=latents, labels="photo | sketch", generator_b=adapted
+        "NADACompareGrid", room=SQUARE, generator_a=base, latents=latents, labels="before | after", generator_b=adapted
     )
     keep = graph.add("NADASaveGenerator", mode=MUTED, generator=adapted, filename_prefix="sketch")
     save = graph.add("SaveImage", room=SQUARE, images=grid, filename_prefix=start.title)
@@ -256,7 +256,7 @@ def style_images(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
     others = graph.add("SampleLatents", "Three others", generator=base, seed=100, count=3)
-    images = graph.add("GenerateImages", generator=base, latents=others)
+    images = graph.add("GenerateImages", "Generate", generator=base, latents=others)
     edges = graph.add("Canny", image=images, low_threshold=0.1, high_threshold=0.3)
     pictures = graph.add("ImageInvert", image=edges)
     adapted = graph.add("NADAImageAdapt", room=240, generator=base, clip=clip, style_images=pictures)
