@@ -50,13 +50,15 @@ function isOurs(node) {
 }
 
 /**
- * Show the translation of a line that the server sends to one of our nodes, as a further event: the editor has the line
- * already, because its own listener comes first. A translation has none itself, so that this ends.
+ * Show the translation of a line that the server sends to one of our nodes, as a further event too: the editor has the line
+ * already if its own listener comes first. A translation has none itself, so that this ends.
  */
 function translateLine({ detail }) {
   if (!isOurs(nodeOf(detail.nodeId))) return;
   const text = saidOnNode(detail.text);
-  if (text !== detail.text) api.dispatchCustomEvent("progress_text", { ...detail, text });
+  if (text === detail.text) return;
+  detail.text = text; // for listeners that come later
+  api.dispatchCustomEvent("progress_text", detail);
 }
 
 /** Return the node that the server means by an id, which has the ids of the subgraphs around it before a colon. */
