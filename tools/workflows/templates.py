@@ -393,12 +393,12 @@ def photo_to_sketch(start: Start) -> Graph:
     gap = 24
     graph.column(LOADER, Group("2 Your photo", BLUE, [photo]), Group("1 Models", BLUE, [encoder, base, clip]), gap=gap)
     graph.column(
-        IMAGE, Group("3 Find the face", GREEN, [square], 60), Group("5 Adapt", ORANGE, [training], 195), gap=gap
+        IMAGE, Group("3 Find the face", GREEN, [square], 80), Group("5 Adapt", ORANGE, [training], 175), gap=gap
     )
-    graph.column(LOADER, Group("4 Invert", GREEN, [found], 275), gap=gap)
-    graph.column(NARROW, Group("6 As a sketch", GREEN, [images], 660), gap=gap)
-    graph.column(NARROW, Group("7 Paste it back", GREEN, [pasted], 20), gap=gap)
-    graph.column(320, Group("The result", PURPLE, [save], 20))
+    graph.column(LOADER, Group("4 Invert", GREEN, [found], 255), gap=gap)
+    graph.column(NARROW, Group("6 As a sketch", GREEN, [images], 590), gap=gap)
+    graph.column(NARROW, Group("7 Paste it back", GREEN, [pasted]), gap=gap)
+    graph.column(320, Group("The result", PURPLE, [save]))
     return graph
 
 
@@ -430,7 +430,7 @@ def photo_video(start: Start) -> Graph:
     graph.column(IMAGE, Group("2 Frames", BLUE, [frames]), Group("4 Adapt", ORANGE, [training], 60), gap=gap)
     graph.column(190, Group("Squares", GREEN, [squares], 80), Group("Encoder", BLUE, [encoder], 60), gap=gap)
     graph.column(NARROW, Group("3 Invert", GREEN, [found], 360), gap=gap)
-    graph.column(160, Group("5 Sketches", GREEN, [images], 840), gap=gap)
+    graph.column(160, Group("5 Sketches", GREEN, [images], 820), gap=gap)
     graph.column(180, Group("6 Paste back", GREEN, [pasted], 20), gap=gap)
     graph.column(140, Group("7 Video", PURPLE, [video], 20), gap=gap)
     graph.column(230, Group("The result", PURPLE, [save], 20))
