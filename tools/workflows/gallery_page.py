@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import kinds  # noqa: F401  which makes the library importable
+import kinds  # which also makes the library importable
 from graph import MUTED, NOTE, PACK, Graph, Kind, Node
 
 from nada import AdaptConfig, load_generator
@@ -19,7 +19,7 @@ One picture a claim, with the workflow that made it and its settings. Each opens
 category, the name below; or drag the file onto the canvas, and press Run.
 
 All pictures are of the demo models, {resolution} px, because no GPU was at hand for published generators; the last
-three workflows are for those. `COMFYUI_PATH=... python tools/workflows/thumbnails.py` makes the pictures again,
+workflows are for those. `COMFYUI_PATH=... python tools/workflows/thumbnails.py` makes the pictures again,
 `COMFYUI_PATH=... python tools/workflows/screenshots.py` those of the graphs, and `python tools/workflows/build.py` this
 page.
 """
@@ -76,6 +76,7 @@ CLAIMS = {
         "Your own pictures",
         "Photos, the generator's images at the codes it found for them, and these codes as sketches.",
     ),
+    "photo_video": Claim("Your own video", "Frames of a film, each inverted, adapted and pasted back into its square."),
 }
 
 
@@ -94,12 +95,18 @@ def page(graphs: Mapping[str, Graph], files: Mapping[str, str], titles: Mapping[
         )
         parts.append(
             f"## {claim.title}\n\n{claim.text}\n\n![{claim.title}](gallery/{name}.jpg)\n\n"
-            f"Workflow {_link(files[name])} ([graph](gallery/{name}_graph.webp)).\n\n"
+            f"Workflow {_link(files[name])}{_graph(name)}.\n\n"
             f"| Node | Settings |\n|---|---|\n{rows}\n"
         )
     others = [name for name in graphs if name not in CLAIMS]
-    rows = "\n".join(f"- {_link(files[name])} ([graph](gallery/{name}_graph.webp))" for name in others)
+    rows = "\n".join(f"- {_link(files[name])}{_graph(name)}" for name in others)
     return "\n".join([*parts, f"{DOWNLOADED}\n{rows}\n"])
+
+
+def _graph(name: str) -> str:
+    """Link to the screenshot of a graph, if there is one."""
+    path = f"gallery/{name}_graph.webp"
+    return f" ([graph]({path}))" if (kinds.ROOT / "docs" / path).is_file() else ""
 
 
 def _link(file: str) -> str:
