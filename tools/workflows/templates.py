@@ -393,9 +393,9 @@ def photo_to_sketch(start: Start) -> Graph:
     gap = 24
     graph.column(LOADER, Group("2 Your photo", BLUE, [photo]), Group("1 Models", BLUE, [encoder, base, clip]), gap=gap)
     graph.column(
-        IMAGE, Group("3 Find the face", GREEN, [square], 80), Group("5 Adapt", ORANGE, [training], 168), gap=gap
+        IMAGE, Group("3 Find the face", GREEN, [square], 66), Group("5 Adapt", ORANGE, [training], 182), gap=gap
     )
-    graph.column(LOADER, Group("4 Invert", GREEN, [found], 253), gap=gap)
+    graph.column(LOADER, Group("4 Invert", GREEN, [found], 248), gap=gap)
     graph.column(NARROW, Group("6 As a sketch", GREEN, [images], 600), gap=gap)
     graph.column(NARROW, Group("7 Paste it back", GREEN, [pasted]), gap=gap)
     graph.column(320, Group("The result", PURPLE, [save]))
