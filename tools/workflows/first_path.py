@@ -62,7 +62,7 @@ class Walk:
         self.count += 1
         if self.out:
             self.page.screenshot(path=self.out / f"{self.count:02}.png")
-        print(f"| {self.count} | {what} | {seconds:.0f} s |{f' {found}' if found else ''}", flush=True)
+        print(f"{self.count}. {what}: {seconds:.0f} s{f' ({found})' if found else ''}.", flush=True)
 
     def open_editor(self) -> None:
         self.page.goto(f"http://{self.client.address}")
