@@ -123,7 +123,8 @@ def half_precision_everywhere(monkeypatch):
 def few_prompts(monkeypatch):
     """Put phrases into two of the method's 79 prompts: to embed all of them takes longer than a small training.
 
-    Modules of tests about the prompts themselves have a fixture of this name that changes nothing.
+    Modules of tests about the prompts themselves, or beside other processes, have a fixture of this name that changes
+    nothing.
     """
     for module in ("clip.directions", "clip.prompts", "training.goal"):
         monkeypatch.setattr(f"nada.{module}.imagenet_templates", lambda: imagenet_templates()[:2])

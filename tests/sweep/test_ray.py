@@ -38,6 +38,11 @@ def jobs(clip_folder, tmp_path):
     return resolve(grid, Models(load_generator, CPU))
 
 
+@pytest.fixture(autouse=True)
+def few_prompts():
+    """All prompts of the method, as in Ray's workers, which are processes of their own."""
+
+
 @pytest.fixture
 def one_thread():
     threads = torch.get_num_threads()
