@@ -50,8 +50,8 @@ function isOurs(node) {
 }
 
 /**
- * Show the translation of a line that the server sends to one of our nodes, as a further event too: the editor has the line
- * already if its own listener comes first. A translation has none itself, so that this ends.
+ * Show the translation of a line that the server sends to one of our nodes, as a further event too: the editor has the
+ * line already if its own listener comes first. A translation has none itself, so that this ends.
  */
 function translateLine({ detail }) {
   if (!isOurs(nodeOf(detail.nodeId))) return;

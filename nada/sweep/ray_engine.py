@@ -217,9 +217,9 @@ def measured_on_gpu(
     for job in jobs:
         try:
             peak = measure_step(job, models).peak_bytes
+        except NadaError:
+            continue
         except Exception as error:
-            if isinstance(error, NadaError):
-                continue
             if not is_out_of_memory(error):
                 raise
             peak = total
