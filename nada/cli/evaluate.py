@@ -20,7 +20,7 @@ from ..measure.demo_judge import judge_for, load_judge
 from ..measure.evaluate import EvaluateConfig, evaluate, report
 from .options import add_config, given
 from .parsing import add_command, add_device
-from .shared import demo_base, load_base, pick_device
+from .shared import demo_base, is_published, load_base, pick_device
 
 log = logging.getLogger(__name__)
 AUTO, NONE = "auto", "none"
@@ -114,7 +114,7 @@ def _find_base(choice: str, recipe: dict[str, Any]) -> Generator | None:
         return load_base(name) if name else None
     if choice == NONE:
         return None
-    if not (choice in demo.GENERATORS or Path(choice).is_file()):
+    if not (choice in demo.GENERATORS or is_published(choice) or Path(choice).is_file()):
         names = ", ".join(map(repr, demo.GENERATORS))
         raise UsageError(f"--base is {choice!r}, which is not a file; give a generator file, {names}, or 'none'")
     return load_base(choice)

@@ -13,7 +13,10 @@ Result = dict[str, Any]
 Verb = Callable[[argparse.Namespace], Result]
 Show = Callable[[Result], str]
 
-GENERATOR_HELP = "StyleGAN2 file (.safetensors, rosinality .pt, NVIDIA .pkl), 'demo' or 'demo-person'"
+GENERATOR_HELP = (
+    "StyleGAN2 file (.safetensors, rosinality .pt, NVIDIA .pkl), 'demo', 'demo-person', or a published generator such "
+    "as ffhq-1024, downloaded on first use (see `nada models`)"
+)
 CLIP_HELP = (
     "CLIP models with optional weights: NAME[:WEIGHT],... where NAME is 'demo', an open_clip architecture such as "
     "ViT-B/32 (OpenAI's weights, downloaded on first use), ARCHITECTURE@TAG, ARCHITECTURE@FILE, or a folder with "

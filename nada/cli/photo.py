@@ -42,7 +42,7 @@ from .align import add_pasting, add_placing, find_faces, open_photo, placing
 from .interrupt import Interrupt
 from .options import add_config, given
 from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_files
-from .shared import load_base, pick_device, split_spec, styled
+from .shared import load_base, local_model, pick_device, split_spec, styled
 
 log = logging.getLogger(__name__)
 STORE = CACHE / "photos"  # states of optimizations, to resume them and to reuse finished ones
@@ -104,7 +104,8 @@ def _add_inversion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder",
         metavar="FILE",
-        help="encoder for this generator (e4e, pSp, ReStyle, or 'demo') that estimates the initial codes",
+        help="encoder for this generator that estimates the initial codes: a file (e4e, pSp, ReStyle), 'demo', or a "
+        "published encoder such as ffhq-1024-e4e, downloaded on first use",
     )
     parser.add_argument(
         "--no-optimize", action="store_true", help="use the encoder's codes as they are, in a fraction of the time"
@@ -174,7 +175,7 @@ def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smo
     aligned = torch.cat([squares(photos[number], [crop], base) for number, crop in places]).to(device)
     clip = None if args.no_optimize else _clip(args, device)
     began, interrupted = time.perf_counter(), False
-    start = None if args.encoder is None else load_encoder(args.encoder).encode(aligned, base)
+    start = None if args.encoder is None else load_encoder(local_model(args.encoder)).encode(aligned, base)
     noise: dict[str, Tensor] = {}
     recipe: dict[str, Any] = {"encoder": Path(args.encoder).name} if args.encoder else {}
     if args.no_optimize and start is not None:

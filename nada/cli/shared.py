@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from ..clip.loading import ClipSpec
 from ..errors import UsageError
 from ..files import CACHE
 from ..generators import Generator
-from ..published.catalog import PUBLISHED_CLIPS
+from ..published.catalog import PUBLISHED, PUBLISHED_CLIPS
+from ..published.download import download
 from ..seeding import SEEDS
 from ..styles.files import load_style
 from ..styles.style import apply_style
 
+log = logging.getLogger(__name__)
 CONVERTED = CACHE / "converted"  # cached copies of checkpoints in slow formats
+DOWNLOADED = CACHE / "models"  # downloads of published models that were given by name
 
 
 def pick_device(name: str) -> torch.device:
@@ -41,7 +45,27 @@ def pick_device(name: str) -> torch.device:
 
 def load_base(source: str) -> Generator:
     """Load a generator on the CPU. A slow format is cached as a converted copy, which loads faster the next time."""
-    return load_generator(source, CONVERTED.expanduser())
+    return load_generator(local_model(source), CONVERTED.expanduser())
+
+
+def is_published(source: str) -> bool:
+    """Whether this is the name of a published generator or encoder, and no file has that name."""
+    return any(model.name == source for model in PUBLISHED) and not Path(source).exists()
+
+
+def local_model(source: str) -> str:
+    """Return the path of a published model given by name, downloaded into the cache on first use, else `source`.
+
+    Raises:
+        NadaError: the download failed; the message says what to do.
+    """
+    if not is_published(source):
+        return source
+    model = next(model for model in PUBLISHED if model.name == source)
+    log.info("%s, %d MB, from %s; license: %s", model.name, model.megabytes, model.url, model.license)
+    path, notes = download(model, DOWNLOADED.expanduser())
+    log.info("%s", " ".join(notes))
+    return str(path)
 
 
 def check_seed(seed: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from nada import PUBLISHED
-from nada.cli import main, models
+from nada.cli import main, models, shared
+from nada.demo import GENERATORS
 
 
 def test_the_list_names_everything_and_downloads_nothing(monkeypatch, capsys):
@@ -39,3 +41,33 @@ def test_a_name_downloads_that_one(monkeypatch, capsys, tmp_path):
 def test_a_wrong_name_is_wrong_usage(capsys):
     assert main(["models", "ffhq"]) == 2
     assert "`nada models` lists them" in capsys.readouterr().err
+
+
+def test_a_published_generator_given_by_name_is_downloaded_once(monkeypatch, capsys, tmp_path):
+    asked = []
+
+    def download(model, folder):
+        asked.append((model.name, folder))
+        folder.mkdir(exist_ok=True)
+        path = folder / model.file
+        shutil.copy(GENERATORS["demo"], path)
+        return path, ["verified"]
+
+    monkeypatch.setattr(shared, "download", download)
+    monkeypatch.setattr(shared, "DOWNLOADED", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+    assert main(["generate", "--generator", "church-256", "--count", "1", "--out", str(out)]) == 0
+    assert asked == [("church-256", tmp_path / "models")]
+    assert "license: " in capsys.readouterr().err
+    shutil.copy(GENERATORS["demo"], tmp_path / "church-256")  # a file of that name comes first
+    assert main(["generate", "--generator", "church-256", "--count", "1", "--out", str(out), "--overwrite"]) == 0
+    assert len(asked) == 1
+
+
+def test_an_encoder_given_by_name_is_downloaded(monkeypatch, tmp_path):
+    monkeypatch.setattr(shared, "download", lambda model, folder: (folder / model.file, []))
+    monkeypatch.setattr(shared, "DOWNLOADED", tmp_path)
+    assert shared.local_model("ffhq-1024-e4e") == str(tmp_path / "ffhq-1024-e4e.pt")
+    assert shared.local_model("demo") == "demo"
+    assert shared.local_model("unknown-1024") == "unknown-1024"
