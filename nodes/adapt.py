@@ -121,10 +121,10 @@ class NADATrainingOptions(io.ComfyNode):
             node_id="NADATrainingOptions",
             display_name="StyleGAN-NADA Training Options",
             category=TRAINING,
-            description="Settings that NADA Text Adapt and NADA Image Adapt have no widgets for: what trains, which "
-            "layers are picked, losses and views, and precision.",
+            description="Settings that NADA Text Adapt, NADA Image Adapt and NADA Adapt Many have no widgets for: what "
+            "trains, which layers are picked, losses and views, and precision.",
             inputs=option_inputs(),
-            outputs=[NADAOptions.Output("options", tooltip="The settings, for NADA Text Adapt and NADA Image Adapt.")],
+            outputs=[NADAOptions.Output("options", tooltip="The settings, for a NADA training.")],
             **known_options(
                 search_aliases=["stylegan training settings", "lora rank", "style mixing", "loss weights", "precision"]
             ),

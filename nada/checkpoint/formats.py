@@ -29,7 +29,10 @@ FORMATS = (
     Format(
         "style",
         own.is_style,
-        refuse("a style, which changes a generator but is none; load its base generator and apply the style to it"),
+        refuse(
+            "a style, not a generator; give its base as the generator and this file as the style (--generator BASE "
+            "--style FILE, or the node Apply Style)"
+        ),
     ),
     Format(
         "mapper",

@@ -115,20 +115,35 @@ def resolve(source: str | os.PathLike[str]) -> Path:
                 f"the generator {name!r} is missing from this installation ({path}); install it again"
             )
         return path
+    names = ", ".join(map(repr, GENERATORS))
+    return existing_file(
+        source,
+        f"give the path of a checkpoint, or a generator's name: {names}, or on the command line a name that `nada "
+        "models` lists",
+    )
+
+
+def existing_file(source: str | os.PathLike[str], advice: str) -> Path:
+    """Return the path of a file that has to exist.
+
+    Args:
+        source: the path.
+        advice: what to give instead, for the message.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
     path = Path(source)
     try:
         if path.is_file():
             return path
         if path.is_dir():
-            raise CheckpointError(f"{source} is a folder; give the checkpoint file in it")
+            raise CheckpointError(f"{source} is a folder; give the file in it")
     except OSError as error:
         raise CheckpointError(f"{str(source)[:200]!r} is not the path of a file: {error.strerror}") from error
     if str(source).startswith(("http://", "https://", "http:/", "https:/")):
         raise CheckpointError(f"{source} is a web address; download the file, and give its path")
-    names = ", ".join(map(repr, GENERATORS))
-    raise CheckpointError(
-        f"there is no file {str(source)!r}; give the path of a checkpoint, or a generator's name: {names}"
-    )
+    raise CheckpointError(f"there is no file {str(source)!r}; {advice}")
 
 
 @contextmanager

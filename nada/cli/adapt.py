@@ -23,14 +23,15 @@ from ..runs.names import free_path, result_name
 from ..runs.out_of_memory import sparing
 from ..runs.results import STRIP_COLUMNS, save_results
 from ..runs.snapshots import evenly
-from ..settings import MAX_STEPS, settings_of
-from ..training.config import RECOMMENDABLE, AdaptConfig, recommendation_remark
+from ..settings import MAX_STEPS
+from ..training.config import AdaptConfig, recommendation_remark
 from ..training.presets import PRESETS
 from .interrupt import Interrupt
-from .options import add_config, given
+from .options import RECOMMENDED, add_config, given
 from .parsing import CLIP_HELP, GENERATOR_HELP, add_command, add_run_options, show_run
 from .shared import (
     demo_base,
+    existing_folder,
     load_base,
     pick_device,
     recorded_clip,
@@ -62,16 +63,12 @@ def add(commands: Any) -> None:
         help="pictures, or folders of pictures, in the style to adapt to",
     )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="resume the run in DIR, with its own settings")
-    defaults = {name: settings_of(AdaptConfig)[name].default for name in RECOMMENDABLE}
-    shown = {  # settings whose default is None explain it in their own help
-        name: f"recommended by the generator's file, else {default}" for name, default in defaults.items() if default
-    }
-    add_config(parser, "adaptation", defaults=shown)
-    _add_run_options(parser, "a new folder named after the texts")
+    add_config(parser, "adaptation", defaults=RECOMMENDED)
+    _add_run_options(parser, "a new folder nada-SOURCE_to_TARGET in the current folder")
 
     short = add_command(commands, "demo", "adapt photo -> sketch with the included demo models", run, show)
     short.set_defaults(generator=demo.NAME, clip=demo.NAME, style_images=(), resume=None, preset=None)
-    add_config(short, "adaptation", defaults=shown | demo.TEXTS)
+    add_config(short, "adaptation", defaults=RECOMMENDED | demo.TEXTS, without=["image_share"])
     _add_run_options(short, "a new folder nada-demo")
 
 
@@ -131,7 +128,10 @@ def _configuration(
     defaults = demo.TEXTS if args.command == "demo" else preset.settings_for(base) if preset else {}
     settings = {"source": "", "target": "", **defaults, **settings}
     if not settings["target"].strip() and not args.style_images:
-        raise UsageError("--target is missing; give a phrase for what the generator should make, or --style-images")
+        images = "" if args.command == "demo" else ", or --style-images"
+        raise UsageError(f"--target is missing; give a phrase for what the generator should make{images}")
+    if "image_share" in settings and not args.style_images:
+        raise UsageError("--image-share needs --style-images; add them, or leave --image-share out")
     suggested = preset.clip if preset and args.generator not in demo.GENERATORS else None
     if remark := recommendation_remark(base, settings):
         log.info(remark)
@@ -156,7 +156,7 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
         raise UsageError(
             f"--{option} cannot be combined with --resume: a run keeps its settings; only --iterations may change"
         )
-    folder = RunFolder(args.resume)
+    folder = RunFolder(existing_folder(args.resume, "run, such as nada-photo_to_sketch"))
     found = next(folder.load_states(with_tensors=False), None)  # the run itself reads the tensors
     if found is None:
         raise NadaError(

@@ -19,7 +19,7 @@ from ..latents.files import load_latents
 from ..measure.demo_judge import judge_for, load_judge
 from ..measure.evaluate import EvaluateConfig, evaluate, report
 from .options import add_config, given
-from .parsing import add_command, add_device
+from .parsing import GENERATOR_HELP, add_command, add_device
 from .shared import demo_base, is_published, load_base, pick_device
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,13 @@ RECORDED = "that of the adaptation"
 def add(commands: Any) -> None:
     """Add the verb `evaluate` with its arguments to the parser."""
     parser = add_command(commands, "evaluate", "measure quality, diversity and likeness to the source", run, show)
-    parser.add_argument("--generator", required=True, metavar="FILE", help="generator to measure")
+    parser.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
     parser.add_argument(
         "--base",
         default=AUTO,
         metavar="FILE",
-        help="generator before the adaptation: FILE, 'auto' (the demo generator, if it was one) or 'none' (no "
-        "comparison)",
+        help="generator before the adaptation: FILE, a name as for --generator, 'auto' (the demo generator that the "
+        "record names, else no comparison) or 'none' (default: %(default)s)",
     )
     parser.add_argument(
         "--clip",
@@ -47,13 +47,13 @@ def add(commands: Any) -> None:
         "--judge",
         default=AUTO,
         metavar="FILE",
-        help="classifier of the demo world: FILE, 'auto' (demo models only) or 'none'",
+        help="classifier of the demo world: FILE, 'auto' (for demo models only) or 'none' (default: %(default)s)",
     )
     parser.add_argument(
         "--identity",
         metavar="SPEC",
         help="CLIP models that took no part in the adaptation, to measure whether each image still shows the same "
-        "individual",
+        "individual (default: not measured)",
     )
     parser.add_argument(
         "--latents",
@@ -116,7 +116,10 @@ def _find_base(choice: str, recipe: dict[str, Any]) -> Generator | None:
         return None
     if not (choice in demo.GENERATORS or is_published(choice) or Path(choice).is_file()):
         names = ", ".join(map(repr, demo.GENERATORS))
-        raise UsageError(f"--base is {choice!r}, which is not a file; give a generator file, {names}, or 'none'")
+        raise UsageError(
+            f"--base is {choice!r}, which is not a file; give a generator file, {names}, a name that `nada models` "
+            "lists, or 'none'"
+        )
     return load_base(choice)
 
 

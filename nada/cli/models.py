@@ -51,9 +51,8 @@ def show(result: dict[str, Any]) -> str:
     most = max(licenses, key=lambda name: len(licenses[name]))
     lines += ["", "`nada models NAME --to DIR` downloads one. Licenses:", f"  {most}: all but those below"]
     lines += [f"  {name}: {', '.join(names)}" for name, names in licenses.items() if name != most]
-    clips, detectors = (
-        ", ".join(f"{m['name']} ({m['megabytes']} MB, {m['license']})" for m in result[kind])
-        for kind in ("clips", "detectors")
-    )
+    clips = ", ".join(f"{m['name']} ({m['megabytes']} MB, {m['license']})" for m in result["clips"])
+    detectors = ", ".join(f"{m['name']} ({m['size'] / 1e6:.1f} MB, {m['license']})" for m in result["detectors"])
     lines.append(f"CLIP models, downloaded at first use or in the same way: {clips}")
-    return "\n".join([*lines, f"Face detectors, downloaded when `nada align` first looks for a face: {detectors}"])
+    lines.append(f"Face detector, downloaded when a command first looks for a face in a photo: {detectors}")
+    return "\n".join(lines)

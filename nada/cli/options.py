@@ -8,9 +8,15 @@ from dataclasses import MISSING
 from typing import Any
 
 from ..settings import settings_of
-from ..training.config import AdaptConfig
+from ..training.config import RECOMMENDABLE, AdaptConfig
 
 _METAVARS = {str: "TEXT", int: "N", float: "X"}
+# Defaults of an adaptation as the help shows them; settings whose default is None explain it themselves.
+RECOMMENDED = {
+    name: f"recommended by the generator's file, else {default}"
+    for name in RECOMMENDABLE
+    if (default := settings_of(AdaptConfig)[name].default)
+}
 
 
 def add_config(
@@ -19,6 +25,7 @@ def add_config(
     config: type = AdaptConfig,
     defaults: Mapping[str, Any] | None = None,
     required: Sequence[str] = (),
+    without: Sequence[str] = (),
     several: bool = False,
 ) -> None:
     """Add an argument for each setting of a configuration. An argument that the user omits leaves no attribute.
@@ -29,10 +36,13 @@ def add_config(
         config: configuration class.
         defaults: values, or texts, that the help shows instead of the configuration's own defaults.
         required: names of the settings that must be given.
+        without: names of settings that get no argument.
         several: whether each setting except a switch takes several values, as a list.
     """
     group = parser.add_argument_group(title)
     for name, setting in settings_of(config).items():
+        if name in without:
+            continue
         default = (defaults or {}).get(name, setting.default)
         hidden = default in (MISSING, None) or default is False
         shown = "" if hidden else f" (default: {'empty' if default == '' else default})"

@@ -9,6 +9,8 @@ from typing import Any
 
 from ..errors import printable
 
+NUMBERED = ("seed_", "code_")  # keys of a record's files of which there is one for each image
+
 Result = dict[str, Any]
 Verb = Callable[[argparse.Namespace], Result]
 Show = Callable[[Result], str]
@@ -71,8 +73,13 @@ def show_run(record: Result, done: str) -> str:
 
 
 def show_files(record: dict[str, Any]) -> str:
-    """List the files of a record, one per line."""
-    files = {k: v for k, v in record["files"].items() if not k.startswith("seed_")}
+    """List the files of a record, one per line; numbered images are one line."""
+    files = {k: v for k, v in record["files"].items() if not k.startswith(NUMBERED)}
+    numbered = [v for k, v in record["files"].items() if k.startswith(NUMBERED)]
+    if len(numbered) > 1:
+        files["images"] = f"{numbered[0]} ... {Path(numbered[-1]).name} ({len(numbered)})"
+    elif numbered:
+        files["image"] = numbered[0]
     width = max(map(len, files), default=0)
     lines = [f"  {name.replace('_', ' '):{width}}  {path}" for name, path in files.items()]
     return "\n".join([f"results in {record['folder']}", *lines])

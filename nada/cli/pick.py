@@ -12,14 +12,16 @@ from ..runs.folder import RunFolder
 from ..runs.names import result_name
 from ..runs.snapshots import Snapshots
 from .parsing import add_command, show_tree
-from .shared import demo_base, load_base
+from .shared import demo_base, existing_folder, load_base
 
 
 def add(commands: Any) -> None:
     """Add the verb `pick` with its arguments to the parser."""
     pick = add_command(commands, "pick", "save a snapshot of a run as a generator", run, show_tree)
     pick.add_argument("folder", type=Path, metavar="DIR", help="folder of the run")
-    pick.add_argument("iteration", type=int, help="iteration of the snapshot, as printed above the filmstrip")
+    pick.add_argument(
+        "iteration", type=int, metavar="ITERATION", help="iteration of the snapshot, as printed above the filmstrip"
+    )
     pick.add_argument("--generator", metavar="FILE", help="base generator of the run (default: the recorded one)")
     pick.add_argument(
         "--out",
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: there is no such snapshot, its base generator is missing or a different one, or the file exists.
     """
-    folder = RunFolder(args.folder)
+    folder = RunFolder(existing_folder(args.folder, "run, such as nada-photo_to_sketch"))
     snapshots = folder.snapshot_files()
     if args.iteration not in snapshots:
         there = ", ".join(map(str, snapshots)) or "none"

@@ -68,6 +68,17 @@ def local_model(source: str) -> str:
     return str(path)
 
 
+def existing_folder(path: Path, what: str) -> Path:
+    """Return a folder that has to exist.
+
+    Raises:
+        UsageError: there is no such folder; the message asks for the folder of `what`.
+    """
+    if not path.is_dir():
+        raise UsageError(f"there is no folder {str(path)!r}; give the folder of a {what}")
+    return path
+
+
 def check_seed(seed: int) -> None:
     """Refuse a seed of more than 64 bits: it would repeat a smaller seed, and is too long for a file name.
 

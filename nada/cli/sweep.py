@@ -30,9 +30,9 @@ from ..sweep.report import Report
 from ..sweep.state import DONE, FAILED, STATUSES, STOPPED, Orders, failure, status
 from ..sweep.work import Watch
 from .interrupt import Interrupt
-from .options import add_config, given
+from .options import RECOMMENDED, add_config, given
 from .parsing import CLIP_HELP, GENERATOR_HELP, add_command, add_device
-from .shared import load_base, pick_device
+from .shared import existing_folder, load_base, pick_device
 
 log = logging.getLogger(__name__)
 BEST = "sweep best"
@@ -58,7 +58,13 @@ def add(commands: Any) -> None:
         metavar="PATH",
         help="pictures, or folders of pictures, in the style to adapt to, each a target of its own",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the sweep (default: nada-NAME)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the sweep (default: nada-NAME, where NAME is name in FILE, else FILE without its ending, else "
+        "sweep)",
+    )
     parser.add_argument("--keep", choices=KEEP, help="file to keep of each completed job (default: style)")
     parser.add_argument("--dry-run", action="store_true", help="show the jobs with estimates, and train nothing")
     parser.add_argument(
@@ -93,7 +99,7 @@ def add(commands: Any) -> None:
     halving.add_argument("--keep-best", metavar="SHARE", help="share of the jobs kept at each comparison, such as 1/3")
     halving.add_argument("--at", metavar="N,N,...", help="iterations at which jobs are compared, such as 50,100")
     add_config(parser, "comparison", Ranking)
-    add_config(parser, "settings, with one value or several", several=True)
+    add_config(parser, "settings, with one value or several", defaults=RECOMMENDED, several=True)
     add_device(parser)
 
     best = add_command(commands, BEST, "copy the best styles of a sweep to a folder", run_best, show_best)
@@ -242,7 +248,8 @@ def _engine(
 
 def run_best(args: argparse.Namespace) -> dict[str, Any]:
     """Copy the best styles of a sweep to a folder; see `copy_best`."""
-    styles = copy_best(args.folder, args.out, Ranking(**given(args, Ranking)), args.count)
+    folder = existing_folder(args.folder, "sweep, such as nada-styles")
+    styles = copy_best(folder, args.out, Ranking(**given(args, Ranking)), args.count)
     return {"folder": str(args.out), "styles": styles}
 
 

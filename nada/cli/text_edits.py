@@ -41,7 +41,7 @@ from ..text_edits import (
 from ..text_edits.global_directions import AMOUNT, BETA, check_edit
 from .interrupt import Interrupt
 from .options import add_config, given
-from .parsing import add_command, add_run_options, show_files, show_run
+from .parsing import GENERATOR_HELP, add_command, add_run_options, show_files, show_run
 from .shared import check_seed, load_base, pick_device, recorded_clip
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,11 @@ LISTED = 20  # largest number of channels in the record
 def add(commands: Any) -> None:
     """Add the verbs `mapper`, `optimize` and `direction` with their arguments to the parser."""
     mapper = add_command(commands, "mapper", MAPPER, run_mapper, show)
-    _add_models(mapper)
+    _add_models(mapper, "nada-TARGET-mapper")
     add_config(mapper, "mapper", MapperConfig, required=["target"])
 
     optimize = add_command(commands, "optimize", OPTIMIZE, run_optimize, show)
-    _add_models(optimize)
+    _add_models(optimize, "nada-TARGET-optimized")
     optimize.add_argument(
         "--count",
         type=int,
@@ -79,7 +79,7 @@ def add(commands: Any) -> None:
     add_config(optimize, "optimization", OptimizeConfig, required=["target"])
 
     direction = add_command(commands, "direction", DIRECTION, run_direction, show_direction)
-    _add_models(direction)
+    _add_models(direction, "nada-SOURCE_to_TARGET-direction")
     direction.add_argument(
         "--beta",
         type=float,
@@ -97,14 +97,15 @@ def add(commands: Any) -> None:
     add_config(direction, "direction", DirectionConfig, required=["source", "target"])
 
 
-def _add_models(parser: argparse.ArgumentParser) -> None:
+def _add_models(parser: argparse.ArgumentParser, folder: str) -> None:
+    parser.add_argument("--generator", required=True, metavar="FILE", help=GENERATOR_HELP)
     parser.add_argument(
-        "--generator", required=True, metavar="FILE", help="generator, usually the result of `nada adapt`"
+        "--clip",
+        metavar="SPEC",
+        help="CLIP models, as for `nada adapt` (default: those of the adaptation; for a generator that was not "
+        "adapted, as for `nada adapt`)",
     )
-    parser.add_argument(
-        "--clip", metavar="SPEC", help="CLIP models, as for `nada adapt` (default: those of the adaptation)"
-    )
-    add_run_options(parser, "a new folder named after the text")
+    add_run_options(parser, f"a new folder {folder}")
 
 
 def show(record: dict[str, Any]) -> str:

@@ -58,6 +58,11 @@ class Halving:
         Raises:
             UsageError: a value is missing or cannot be parsed.
         """
+        if keep_best is None or at is None:
+            lacking, example = ("at", "50,100") if at is None else ("keep_best", "1/3")
+            raise UsageError(
+                f"successive halving needs a share and iterations; {lacking} is missing, such as {example}"
+            )
         try:
             moments = at if isinstance(at, list) else str(at).split(",")
             return cls(_share(keep_best), tuple(int(moment) for moment in moments), Ranking(**ranking))

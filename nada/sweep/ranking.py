@@ -30,8 +30,8 @@ class Ranking:
     among: Annotated[
         str,
         Setting(
-            "Jobs to compare with each other: 'target' for those with the same texts and generator, since measures of "
-            "different texts are not comparable, or 'all'.",
+            "Jobs to compare with each other: 'target' for those with the same texts, style images and generator, "
+            "since measures of different targets are not comparable, or 'all'.",
             choices=AMONG,
         ),
     ] = TARGET

@@ -235,6 +235,6 @@ def _ray() -> ModuleType:
     except ImportError as error:
         raise NadaError(
             "Ray, which --ray needs to train on several GPUs and hosts, is not installed: pip install "
-            "'stylegan-nada[ray]'. Without --ray, a sweep trains one job after the other on this machine"
+            "'ray>=2.9'. Without --ray, a sweep trains one job after the other on this machine"
         ) from error
     return ray

@@ -33,7 +33,7 @@ class EditConfig:
     """
 
     target: Annotated[str, Setting("Phrase for what the images should show, such as 'pig'.")]
-    iterations: Annotated[int, Setting("Number of training iterations.", low=1, high=MAX_STEPS)] = 300
+    iterations: Annotated[int, Setting("Number of iterations.", low=1, high=MAX_STEPS)] = 300
     views: Annotated[
         int | None,
         Setting(

@@ -69,8 +69,8 @@ class AdaptConfig:
     learning_rate: Annotated[
         float | None,
         Setting(
-            "Step size of Adam. Default: the paper's 0.0016, scaled to the generator's width, and times 3 for lora, "
-            "5 for affine, 40 for stylespace.",
+            "Step size of Adam. Default: recommended by the generator's file (only for train = weights), else the "
+            "paper's 0.0016, scaled to the generator's width, and times 3 for lora, 5 for affine, 40 for stylespace.",
             low=0,
             high=100,
         ),
@@ -163,8 +163,8 @@ class AdaptConfig:
         int | None,
         Setting(
             "Number of randomly moved copies of each image that CLIP sees instead of the image, the same for both "
-            "generators; 0 shows the image itself (the paper). Default: 2 for small CLIP models, which are easily "
-            "fooled, and 0 for others.",
+            "generators; 0 shows the image itself (the paper). Default: recommended by the generator's file, else 2 "
+            "for small CLIP models, which are easily fooled, and 0 for others.",
             low=0,
             high=MAX_VIEWS,
         ),

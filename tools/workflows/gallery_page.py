@@ -15,8 +15,8 @@ from nada.settings import settings_of
 INTRODUCTION = """\
 # Gallery
 
-One picture a claim, with the workflow that made it and its settings. Each opens in ComfyUI: **Templates**, this pack's
-category, the name below; or drag the file onto the canvas, and press Run.
+Each section shows one claim: a picture, the workflow that made it, and its settings. To open a workflow in ComfyUI,
+choose it by its name under **Templates**, this pack's category, or drag its file onto the canvas; then press **Run**.
 
 All pictures are of the demo models, {resolution} px, because no GPU was at hand for published generators; the last
 workflows are for those. `COMFYUI_PATH=... python tools/workflows/thumbnails.py` makes the pictures again,
@@ -26,7 +26,8 @@ page.
 DOWNLOADED = """\
 ## With published generators
 
-The same graphs for generators of 1024 and 512 px, which the first Run downloads. Not run here.
+The same graphs for generators of 1024 and 512 px, which the first Run downloads. They were not run, because no GPU
+was at hand.
 """
 AUTOMATIC = ("iterations", "batch", "learning_rate", "layers", "views")  # defaults leave them to the generator's file
 SHARED = (

@@ -60,7 +60,7 @@ def _opencv() -> Any:
     except ImportError as error:
         raise NadaError(
             f"finding faces needs OpenCV, which is not installed ({error}): pip install opencv-python-headless. Or "
-            "give the middles of both eyes by hand"
+            "place the square without it: --eyes or --middle; on the node, find = 'both eyes by hand' or 'middle'"
         ) from error
     if not hasattr(cv2, "FaceDetectorYN"):
         raise NadaError(f"OpenCV {cv2.__version__} has no YuNet; pip install --upgrade opencv-python-headless")
