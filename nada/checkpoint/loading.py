@@ -22,6 +22,11 @@ from .document import Document
 from .formats import Format, detect
 from .window import Window
 
+ADVICE = (
+    f"give the path of a checkpoint, or a generator's name: {', '.join(map(repr, GENERATORS))}, or on the command line "
+    "a name that `nada models` lists"
+)
+
 
 def load_generator(source: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None) -> Generator:
     """Load a StyleGAN2 generator from a checkpoint, without executing anything in it.
@@ -101,8 +106,12 @@ def inspect_file(source: str | os.PathLike[str]) -> dict[str, Any]:
     return report
 
 
-def resolve(source: str | os.PathLike[str]) -> Path:
+def resolve(source: str | os.PathLike[str], advice: str = ADVICE) -> Path:
     """Return the file for a path or for the name of an included generator.
+
+    Args:
+        source: the path or the name.
+        advice: what to give instead, for the message.
 
     Raises:
         CheckpointError: there is no such file.
@@ -115,24 +124,6 @@ def resolve(source: str | os.PathLike[str]) -> Path:
                 f"the generator {name!r} is missing from this installation ({path}); install it again"
             )
         return path
-    names = ", ".join(map(repr, GENERATORS))
-    return existing_file(
-        source,
-        f"give the path of a checkpoint, or a generator's name: {names}, or on the command line a name that `nada "
-        "models` lists",
-    )
-
-
-def existing_file(source: str | os.PathLike[str], advice: str) -> Path:
-    """Return the path of a file that has to exist.
-
-    Args:
-        source: the path.
-        advice: what to give instead, for the message.
-
-    Raises:
-        CheckpointError: there is no such file.
-    """
     path = Path(source)
     try:
         if path.is_file():

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..checkpoint.blueprint import MAX_ELEMENTS, MAX_TENSORS, make_config
 from ..checkpoint.containers import read_document
 from ..checkpoint.document import Document
-from ..checkpoint.loading import existing_file, opened
+from ..checkpoint.loading import opened, resolve
 from ..checkpoint.metadata import NUMBER, RECIPE, damaged, fits, read_description, strict_json
 from ..checkpoint.own import KEY, STYLE_KEY
 from ..checkpoint.saving import write_safetensors
@@ -87,7 +87,7 @@ def load_style(source: str | os.PathLike[str]) -> Style:
     Raises:
         CheckpointError: the file does not exist, is damaged, or is not a style; the message says what it is.
     """
-    path = existing_file(source, "give a style file (.safetensors), as `nada adapt` or the node Save Style writes it")
+    path = resolve(source, "give a style file (.safetensors), as `nada adapt` or the node Save Style writes it")
     with opened(path) as file:
         document = read_document(Window(file, 0, file.seek(0, os.SEEK_END)))
         return _convert(document)

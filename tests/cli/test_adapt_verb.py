@@ -204,7 +204,8 @@ def test_resume_refuses_what_it_cannot_do(nada, tmp_path, tiny):
     save_generator(tiny, tmp_path / "base.safetensors")
     code, error = nada("adapt", "--resume", tmp_path / "run", "--iterations", 4)
     assert (code, "another base generator" in error) == (2, True)
-    assert nada("adapt", "--resume", tmp_path / "nowhere")[0] == 1
+    code, error = nada("adapt", "--resume", tmp_path / "nowhere")
+    assert (code, "there is no folder" in error) == (2, True)
 
 
 def test_what_is_damaged_in_a_run_folder_is_a_sentence(nada, tmp_path):

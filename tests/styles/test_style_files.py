@@ -86,7 +86,7 @@ def test_a_generator_is_no_style_and_a_style_no_generator(small, adapted, path, 
     with pytest.raises(CheckpointError, match="a generator, not a style"):
         load_style("demo")
     save_style(Style.between(small, adapted), path)
-    with pytest.raises(CheckpointError, match="this is a style"):
+    with pytest.raises(CheckpointError, match="a style, not a generator"):
         load_generator(path)
     save_file({"x": torch.ones(2)}, path)
     with pytest.raises(CheckpointError, match="something else, not a style"):

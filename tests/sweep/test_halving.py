@@ -46,8 +46,8 @@ def test_unknown_measures_are_reported():
 @pytest.mark.parametrize(
     ("share", "at", "words"),
     [
-        ("1/3", None, "must be a share and iterations"),
-        (None, "50", "must be a share and iterations"),
+        ("1/3", None, "at is missing"),
+        (None, "50", "keep_best is missing"),
         ("3/2", "50", "between 0 and 1"),
         ("1/0", "50", "must be a share and iterations"),
         ("1/3", "100,50", "rising order"),
