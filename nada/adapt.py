@@ -237,10 +237,11 @@ class Adaptation(TrainingLoop[AdaptStep]):
                     f"the run has done {self.iteration} iterations, more than {self.config.iterations}; give a larger "
                     "number"
                 )
-            self.trainer.restore(state.tensors, state.layers)
             self.sampler.random.set_state(state.tensors["random"])
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise NadaError(f"the state of the run is damaged: {str(error)[:200]}") from error
+        # Outside the block above, because a failure of the device, such as too little memory, is no damage.
+        self.trainer.restore(state.tensors, state.layers)
         self._describe()
 
     def _describe(self) -> None:

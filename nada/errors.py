@@ -37,6 +37,10 @@ class CheckpointError(NadaError):
     """Error for a file that cannot be read safely, or that is not of the expected kind."""
 
 
+class UnreadableError(CheckpointError):
+    """Error for a file that cannot be read here and now, and may yet be whole: it must not be treated as damaged."""
+
+
 # Not every out-of-memory error of PyTorch has a class. Messages of GPUs, the CPU, mapped files, cuBLAS and oneDNN:
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|DefaultCPUAllocator|[Cc]annot allocate memory|CUBLAS_STATUS_ALLOC_FAILED"

@@ -10,15 +10,17 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import platformdirs
 
 from .errors import NadaError
 
+Result = TypeVar("Result")
 APP = "stylegan-nada"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -206,18 +208,24 @@ def _mode(target: Path, probe: Path) -> int:
     return stat.S_IMODE(status.st_mode)
 
 
-def _rename(temp: Path, target: Path) -> None:
-    """Rename a file, and retry while a virus scanner holds it."""
+def patiently(action: Callable[[], Result]) -> Result:
+    """Return the result of opening or renaming a file, retried while a virus scanner holds the file.
+
+    Raises:
+        OSError: as `action`.
+    """
     for pause in _PAUSES:
         try:
-            os.replace(temp, target)
-            break
+            return action()
         except PermissionError as error:
             if getattr(error, "winerror", None) not in _SCANNED:
                 raise
             time.sleep(pause)
-    else:
-        os.replace(temp, target)
+    return action()
+
+
+def _rename(temp: Path, target: Path) -> None:
+    patiently(lambda: os.replace(temp, target))
     _flush_folder(target.parent)
 
 

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from nada import files
-from nada.errors import NadaError
+from nada.checkpoint.loading import opened
+from nada.errors import NadaError, UnreadableError
 from nada.files import APP, atomic_path, cache_folder, finish
 
 
@@ -276,17 +277,17 @@ def test_writers_at_work_are_not_disturbed(tmp_path):
     assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def scanned(times: int):
-    """A rename that fails like on Windows while a virus scanner holds the file."""
-    replace, calls = os.replace, []
+def scanned(times: int, action=os.replace):
+    """A rename, or another action, that fails like on Windows while a virus scanner holds the file."""
+    calls = []
 
-    def busy(*paths):
-        calls.append(paths)
+    def busy(*arguments):
+        calls.append(arguments)
         if len(calls) <= times:
             error = PermissionError(errno.EACCES, "the process cannot access the file")
             error.winerror = 32
             raise error
-        replace(*paths)
+        return action(*arguments)
 
     return busy, calls
 
@@ -307,6 +308,21 @@ def test_a_scanner_that_holds_the_file_is_waited_for(tmp_path, monkeypatch):
         finish(tmp_path / "part", tmp_path / "b.txt")
     assert len(calls) == len(files._PAUSES) + 1
     assert (tmp_path / "part").read_text() == "kept"
+
+
+def test_a_reader_waits_for_a_scanner_and_never_calls_the_file_damaged(tmp_path, monkeypatch):
+    pauses, path = [], tmp_path / "a.safetensors"
+    path.write_bytes(b"whole")
+    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", scanned(3, open)[0])
+        with opened(path) as file:
+            assert file.read() == b"whole"
+    assert pauses == list(files._PAUSES[:3])
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", scanned(100, open)[0])
+        with pytest.raises(UnreadableError, match="cannot be read: the process cannot access"), opened(path):
+            pytest.fail("it cannot be read")
 
 
 def test_a_lack_of_permission_is_not_waited_for(tmp_path, monkeypatch):

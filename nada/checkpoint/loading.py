@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..demo import GENERATORS
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UnreadableError
+from ..files import patiently
 from ..stylegan2 import Generator
 from .blueprint import Blueprint
 from .cache import Cache
@@ -142,13 +143,17 @@ def opened(path: Path) -> Iterator[BufferedReader]:
     """Open a file for reading, and prefix its name to every `CheckpointError` raised inside the context.
 
     Raises:
-        CheckpointError: the file cannot be read, or the code inside the context raises one.
+        UnreadableError: the file cannot be read; the message says why.
+        CheckpointError: the code inside the context raises one.
     """
     try:
-        with open(path, "rb") as file:
+        with patiently(lambda: open(path, "rb")) as file:
             yield file
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise UnreadableError(f"{path} cannot be read: {reason}; try again, or check its permissions") from error
+    except UnreadableError as error:
+        raise UnreadableError(f"{path.name}: {_cut(error)}") from error
     except CheckpointError as error:
         raise CheckpointError(f"{path.name}: {_cut(error)}") from error
 

@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UnreadableError
 
 MAX_DEPTH = 24  # honest descriptions have about seven levels
 MAX_DIGITS = 20  # digits of a whole number: seeds have 64 bits
@@ -92,7 +92,8 @@ def read_description(metadata: Mapping[str, str], key: str, version: int, what: 
         what: kind of file, for messages, such as "style".
 
     Raises:
-        CheckpointError: the description is missing, damaged, or of a later format.
+        UnreadableError: the description has a later format.
+        CheckpointError: the description is missing or damaged.
     """
     try:
         description = read_json(metadata[key])
@@ -103,7 +104,7 @@ def read_description(metadata: Mapping[str, str], key: str, version: int, what: 
     if not fits(description, {"format?": int}):
         raise damaged(what)
     if (number := description.get("format", 1)) > version:
-        raise CheckpointError(f"the {what} has format {number}, this version reads up to {version}; update it")
+        raise UnreadableError(f"the {what} has format {number}, this version reads up to {version}; update it")
     return description
 
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, is_out_of_memory
 from .loading import opened
 from .metadata import damaged, fits, read_description
 from .safetensors_files import is_safetensors, read_safetensors
@@ -36,6 +36,7 @@ def read_own_file(
         The description in the header, and the tensors by name, on the CPU.
 
     Raises:
+        UnreadableError: the file cannot be read here and now, or was written by a later version.
         CheckpointError: there is no such file, or it is damaged, too large, or another kind of file.
     """
     description = read_own_description(path, key, version, what, shape, max_bytes)
@@ -44,6 +45,8 @@ def read_own_file(
             return description, load(file.read())  # safetensors cannot open paths that are not UTF-8
         # LookupError: a dtype that this version of torch lacks.
         except (SafetensorError, RuntimeError, LookupError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             raise CheckpointError(f"the {what} is damaged ({str(error)[:200]}); copy it again") from error
 
 

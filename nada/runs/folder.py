@@ -22,7 +22,7 @@ from PIL import Image
 
 from ..checkpoint import save_generator
 from ..checkpoint.metadata import read_json_file, strict_json
-from ..errors import NadaError, UsageError
+from ..errors import NadaError, UnreadableError, UsageError
 from ..files import atomic_path, check_writable
 from ..generators import Generator
 from ..styles.files import load_style, save_style
@@ -216,12 +216,17 @@ class RunFolder(ResultFolder):
         Args:
             most: skip states of more iterations than this.
             with_tensors: see `load_state`.
+
+        Raises:
+            UnreadableError: a state cannot be read here and now, and may yet be whole.
         """
         for number, path in reversed(self.states().items()):
             if path in self._earlier or (most is not None and number > most):
                 continue
             try:
                 state = load_state(path, with_tensors)
+            except UnreadableError:
+                raise
             except NadaError as error:
                 set_aside(path, error)
                 continue
@@ -329,12 +334,15 @@ class RunFolder(ResultFolder):
         self._earlier = set()
 
 
-def set_aside(path: Path, reason: Exception) -> None:
+def set_aside(path: Path, reason: Exception | str) -> None:
     """Rename a damaged file to NAME.damaged, so that it is kept but not read again, and log the reason."""
     aside = path.with_name(f"{path.name}.damaged")
-    log.warning("%s cannot be used and was renamed to %s: %s", path, aside.name, reason)
-    with suppress(OSError):
+    try:
         path.replace(aside)
+    except OSError:
+        log.warning("%s cannot be used: %s", path, reason)
+    else:
+        log.warning("%s cannot be used and was renamed to %s: %s", path, aside.name, reason)
 
 
 def _numbered(folder: Path, ending: str) -> dict[int, Path]:

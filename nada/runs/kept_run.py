@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -45,6 +46,7 @@ class KeptRun(Iterator[AdaptStep]):
 
     Raises:
         UsageError: as `adapt`; or the states in a `RunFolder` belong to another run.
+        UnreadableError: a state cannot be read here and now, and may yet be whole.
     """
 
     def __init__(
@@ -81,21 +83,32 @@ class KeptRun(Iterator[AdaptStep]):
         config: AdaptConfig,
         style_images: Tensor | None,
     ) -> tuple[Adaptation, History, RunState | None]:
-        """Resume from the latest usable state, else begin a new run. Damaged states are set aside."""
+        """Resume from the latest usable state, else begin a new run. Damaged states are set aside.
+
+        That happens only once a run has begun: an error that is not the state's fault, such as settings that do not fit
+        this machine, then comes up without it too, and no state is renamed.
+        """
+        damaged: dict[Path, str] = {}  # not the errors themselves, whose frames keep the failed run in memory
+        resumed: RunState | None = None
         for path, state in self.folder.load_states(config.iterations):
             if self._store and state.key != key:
                 continue
             try:
                 run = adapt(generator, clip, config, style_images, resume=state)
-                history = History(run, state.notes.get("history"))
-                self.folder.forget_states_before(run.iteration)  # a killed run may have left superseded states
-                return run, history, state
+                history, resumed = History(run, state.notes.get("history")), state
+                break
             except NadaError as error:
                 if isinstance(error, UsageError) and not self._store:
                     raise  # the user named this folder, but with other settings; in a store, the key rules that out
-                set_aside(path, error)
-        run = adapt(generator, clip, config, style_images)
-        return run, History(run), None
+                damaged[path] = str(error)
+        else:
+            run = adapt(generator, clip, config, style_images)
+            history = History(run)
+        for path, reason in damaged.items():
+            set_aside(path, reason)
+        if resumed:
+            self.folder.forget_states_before(run.iteration)  # a killed run may have left superseded states
+        return run, history, resumed
 
     def __next__(self) -> AdaptStep:
         step = next(self.run)

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from ..clip.models import ClipEnsemble
-from ..errors import NadaError
+from ..errors import NadaError, UnreadableError
 from ..files import prune
 from ..generators import Generator
 from ..photo.loop import PhotoLoop, load_photo_state, save_photo_state
@@ -110,7 +110,11 @@ class MapperStore:
         self.path = self.store.root / f"{slug(config.target)}-{key[:12]}{MAPPER_ENDING}"
 
     def find(self) -> LatentMapper | None:
-        """Load the mapper if it was trained before, else return None."""
+        """Load the mapper if it was trained before, else return None. A damaged file is set aside.
+
+        Raises:
+            UnreadableError: the file cannot be read here and now, and may yet be whole.
+        """
         if not self.path.is_file():
             return None
         try:
@@ -119,7 +123,9 @@ class MapperStore:
                 raise NadaError(f"it moves codes [{mapper.num_ws}, {mapper.w_dim}] instead of {list(self.codes)}")
             self.store.use(self.path)
             return mapper
-        except (NadaError, OSError) as error:
+        except UnreadableError:
+            raise
+        except NadaError as error:
             set_aside(self.path, error)
             return None
 
@@ -142,7 +148,10 @@ class PhotoStore(Generic[Loop]):
         limit: see `RunStore`.
 
     Attributes:
-        loop: the projection or tuning, restored from the stored state if there is one.
+        loop: the projection or tuning, restored from the stored state if there is one. A damaged state is set aside.
+
+    Raises:
+        UnreadableError: the stored state cannot be read here and now, and may yet be whole.
     """
 
     def __init__(
@@ -158,8 +167,10 @@ class PhotoStore(Generic[Loop]):
             return
         try:
             self.loop.restore(load_photo_state(self.path))
-            os.utime(self.path)  # marks the entry as used now
-        except (NadaError, OSError) as error:
+            self.store.use(self.path)
+        except UnreadableError:
+            raise
+        except NadaError as error:
             set_aside(self.path, error)
             self.loop = make()  # the failed state may have been restored in part
 

@@ -11,7 +11,7 @@ import torch
 from ..checkpoint.metadata import NUMBER, strict_json
 from ..checkpoint.own_files import read_own_file
 from ..checkpoint.saving import write_safetensors
-from ..errors import CheckpointError, NadaError, UsageError
+from ..errors import CheckpointError, NadaError, UsageError, is_out_of_memory
 from .mapper import LatentMapper
 
 KEY = "nada_mapper"
@@ -64,6 +64,8 @@ def load_mapper(path: str | os.PathLike[str]) -> LatentMapper:
     try:
         return _build(description, tensors)
     except (ValueError, TypeError, RuntimeError, UsageError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"{Path(path).name} is damaged or not a mapper ({reason}); copy it or train it again"

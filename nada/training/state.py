@@ -94,8 +94,8 @@ def _saved(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, low: flo
     if saved is None or saved.shape != shape:
         found = "missing" if saved is None else f"of shape {list(saved.shape)}"
         raise NadaError(f"the state of the run is damaged: {name} is {found}; expected {list(shape)}")
-    numbers = saved.float()
-    if not (saved.is_floating_point() and numbers.isfinite().all() and (numbers >= low).all()):
+    ordinary = saved.is_floating_point() and saved.element_size() > 1  # PyTorch cannot convert all smaller ones
+    if not (ordinary and (numbers := saved.float()).isfinite().all() and (numbers >= low).all()):
         raise NadaError(f"the state of the run is damaged: {name} holds impossible numbers")
     return saved
 
@@ -159,7 +159,8 @@ def load_state(path: str | os.PathLike[str], with_tensors: bool = True) -> RunSt
         The state, with tensors on the CPU, or with none.
 
     Raises:
-        NadaError: the file does not exist, is not a state, is damaged, or was written by a later version.
+        UnreadableError: the file cannot be read here and now, or was written by a later version.
+        NadaError: the file does not exist, is not a state, or is damaged.
     """
     if not Path(path).is_file():
         raise NadaError(

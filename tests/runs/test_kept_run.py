@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import shutil
 from dataclasses import replace
@@ -15,9 +16,10 @@ from helpers.models import TINY, alive, moved, writing_anything
 import nada
 from nada import AdaptConfig, KeptRun, UsageError, apply_style, generate, sample_latents
 from nada.clip import load_clip
+from nada.errors import NadaError, UnreadableError
 from nada.runs.folder import RunFolder
 from nada.runs.snapshots import Photographer, Snapshot, Snapshots, evenly
-from nada.runs.store import MapperStore, RunStore, adaptation_key
+from nada.runs.store import MapperStore, PhotoStore, RunStore, adaptation_key
 from nada.text_edits import LatentMapper, MapperConfig
 from nada.training.state import load_state, save_state
 
@@ -174,6 +176,70 @@ def test_a_damaged_state_is_set_aside_and_the_run_starts_again(tiny, clip, train
     assert path.with_name(f"{path.name}.damaged").is_file()
     assert "cannot be used" in caplog.text
     assert KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=1).begin == 2
+
+
+def out_of_memory(*_args, **_options):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def a_lost_device(*_args, **_options):
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def the_system(*_args, **_options):
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def this_machine(*_args, **_options):
+    raise UsageError("half precision needs bfloat16")
+
+
+PASSING = {  # failures that are not the state's fault: (what fails, how)
+    "no room for the tensors on the device": ("nada.training.trainer.restore_optimizer", out_of_memory),
+    "no room for the goal on the device": ("nada.training.goal.Goal.to", out_of_memory),
+    "no room to read them": ("nada.checkpoint.own_files.load", out_of_memory),
+    "a lost device": ("nada.training.trainer.restore_optimizer", a_lost_device),
+    "a file that the system does not give": ("nada.checkpoint.loading.patiently", the_system),
+    "a file that breaks off while it is read": ("nada.checkpoint.own_files.load", the_system),
+    "a state of a later version": ("nada.training.state.VERSION", 0),
+    "settings that do not fit this machine": ("nada.adapt.Sampler", this_machine),
+}
+
+
+@pytest.mark.parametrize("failure", PASSING)
+@pytest.mark.parametrize("place", [Path, RunFolder])
+def test_a_failure_that_is_not_the_states_leaves_it_alone(tiny, clip, trained, tmp_path, monkeypatch, failure, place):
+    shutil.copytree(trained[0], tmp_path, dirs_exist_ok=True)
+    (path,) = tmp_path.glob("*/states/*.safetensors")
+    before = path.read_bytes()
+    begin = lambda: KeptRun(tmp_path if place is Path else RunFolder(path.parents[1]), tiny, clip, config(iterations=2))
+    target, how = PASSING[failure]
+    with monkeypatch.context() as patch:
+        patch.setattr(target, how)
+        with pytest.raises((NadaError, RuntimeError)):
+            begin()
+    assert path.read_bytes() == before
+    assert begin().begin == 2
+
+
+def test_a_file_of_the_store_that_cannot_be_read_now_is_left_alone(tiny, clip, tmp_path, monkeypatch):
+    settings, photo = MapperConfig("pig", iterations=1, batch=1), torch.zeros(1, 3, 8, 8)
+    make = lambda: nada.project(tiny, photo, nada.ProjectConfig(w_iterations=2, plus_iterations=0, lpips_weight=0))
+    MapperStore(tmp_path, tiny, clip, settings).keep(LatentMapper(tiny.num_ws, tiny.config.w_dim))
+    store = PhotoStore(tmp_path, make, "photo")
+    next(store.loop)
+    store.keep()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(before) == 2
+    finds = [lambda: MapperStore(tmp_path, tiny, clip, settings).find(), lambda: PhotoStore(tmp_path, make, "photo")]
+    with monkeypatch.context() as patch:
+        patch.setattr("nada.checkpoint.loading.patiently", the_system)
+        for find in finds:
+            with pytest.raises(UnreadableError, match="cannot be read: Input/output error; try again"):
+                find()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert finds[0]() is not None
+    assert finds[1]().loop.iteration == 1
 
 
 def test_each_thing_that_changes_the_result_changes_the_key(tiny, clip, clip_folder):
