@@ -185,7 +185,7 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
     place = pick_device(args.device)
     base, notes["device"] = load_base(generator).to(place), str(place)
     moments = _moments(notes.get("snapshot_every"), config.iterations)
-    kept = KeptRun(folder, base, load_clip(clip, place), config, moments=moments, notes=notes)
+    kept = KeptRun(folder, base, load_clip(clip, place), config, moments=moments, notes=notes, must_resume=True)
     return train(kept, not args.quiet)
 
 

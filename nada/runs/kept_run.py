@@ -37,6 +37,8 @@ class KeptRun(Iterator[AdaptStep]):
         generator, clip, config, style_images: as for `adapt`.
         moments: iterations at which to take snapshots, or a number of evenly spaced ones, the last at the end.
         notes: JSON-serializable notes, stored with the states.
+        must_resume: refuse to begin a new run. Set it where the arguments do not determine the run, as when the style
+            images are known only to the states.
 
     Attributes:
         run: the `Adaptation`.
@@ -47,6 +49,7 @@ class KeptRun(Iterator[AdaptStep]):
     Raises:
         UsageError: as `adapt`; or the states in a `RunFolder` belong to another run.
         UnreadableError: a state cannot be read here and now, and may yet be whole.
+        NadaError: `must_resume` is set, and there is no usable state.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class KeptRun(Iterator[AdaptStep]):
         style_images: Tensor | None = None,
         moments: int | Collection[int] = 6,
         notes: Mapping[str, Any] | None = None,
+        must_resume: bool = False,
     ):
         key = adaptation_key(generator, clip, config, style_images)
         self._store: RunStore | None = None
@@ -67,7 +71,7 @@ class KeptRun(Iterator[AdaptStep]):
             self._store = RunStore(folder)
             self.folder = self._store.folder(key, result_name(config))
         self.notes = dict(notes or {})
-        self.run, self.history, state = self._begin(key, generator, clip, config, style_images)
+        self.run, self.history, state = self._begin(key, generator, clip, config, style_images, must_resume)
         self._key = state.key if state else key  # style images are not at hand when their run is resumed
         self.begin = self._stored = self.run.iteration
         self._taken = self.folder.load_snapshots(self.begin) if state else []
@@ -82,6 +86,7 @@ class KeptRun(Iterator[AdaptStep]):
         clip: ClipEnsemble,
         config: AdaptConfig,
         style_images: Tensor | None,
+        must_resume: bool,
     ) -> tuple[Adaptation, History, RunState | None]:
         """Resume from the latest usable state, else begin a new run. Damaged states are set aside.
 
@@ -102,6 +107,12 @@ class KeptRun(Iterator[AdaptStep]):
                     raise  # the user named this folder, but with other settings; in a store, the key rules that out
                 damaged[path] = str(error)
         else:
+            if must_resume:
+                reasons = "; ".join(f"{path.name}: {reason}" for path, reason in damaged.items())
+                raise NadaError(
+                    f"{self.folder.path} holds no state from which the run can be resumed"
+                    f"{reasons and f' ({reasons})'}; start the run again in another folder"
+                )
             run = adapt(generator, clip, config, style_images)
             history = History(run)
         for path, reason in damaged.items():

@@ -223,6 +223,20 @@ def test_what_is_damaged_in_a_run_folder_is_a_sentence(nada, tmp_path):
         assert "does not say where its base generator is" in nada("pick", tmp_path / "run", 2)[1]
 
 
+@pytest.mark.parametrize("damage", ["numbers", "cut off"])
+def test_resume_never_begins_another_run(nada, tmp_path, damage):
+    """Only the states of a run towards pictures know the pictures; a new run would go somewhere else."""
+    Image.effect_noise((32, 32), 50).save(tmp_path / "noise.png")
+    nada("adapt", *TEXTS, "--style-images", tmp_path / "noise.png", "--iterations", 2, "--out", tmp_path / "run")
+    results = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    (path,) = RunFolder(tmp_path / "run").states().values()
+    content = path.read_bytes()
+    path.write_bytes(content[:-8000] + b"\xff" * 1000 + content[-7000:] if damage == "numbers" else content[:-8000])
+    code, error = nada("adapt", "--resume", tmp_path / "run", "--iterations", 4)
+    assert (code, "holds no state" in error) == (1, True)
+    assert {path: path.read_bytes() for path in results} == results
+
+
 def test_every_moment_of_the_filmstrip_can_be_picked(nada, tmp_path, tiny):
     nada("adapt", *TEXTS, "--iterations", 7, "--out", tmp_path / "run")
     assert list(RunFolder(tmp_path / "run").snapshot_files()) == [1, 2, 4, 5, 6, 7]
