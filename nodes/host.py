@@ -22,6 +22,7 @@ from server import PromptServer
 from torch import Tensor, nn
 
 from ..nada import NadaError, UsageError, printable
+from ..nada.errors import is_out_of_memory as nada_is_out_of_memory
 from ..nada.generators import Generator
 from ..nada.pictures.convert import as_saved
 from ..nada.runs.folder import SNAPSHOTS, STYLE_ENDING
@@ -180,7 +181,7 @@ def check_prefix(prefix: str, kind: str = "") -> None:
 
 
 def save_cancelled(save: Callable[[Any, Path], None], content: Any, name: str, kind: str, words: str) -> str:
-    """Save the result of a cancelled training where the loader of its kind lists it, in place of an earlier `name`.
+    """Save the result of a training that stopped early where the loader of its kind lists it, in place of an earlier `name`.
 
     Args:
         save: writes `content` to a path.
@@ -240,9 +241,13 @@ def _move(modules: tuple[nn.Module | Generator, ...], device: torch.device) -> N
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error means that memory ran out, so that a smaller batch could help."""
+    """Whether an error means that memory ran out, so that a smaller batch could help.
+
+    ComfyUI is asked first, because it clears the error of some devices, which would otherwise come up again. It does
+    not know the errors of CPUs, of Apple's GPUs and of cuBLAS.
+    """
     known = getattr(memory, "is_oom", None)  # ComfyUI 0.17
-    return known(error) if known else isinstance(error, memory.OOM_EXCEPTION)
+    return (known(error) if known else isinstance(error, memory.OOM_EXCEPTION)) or nada_is_out_of_memory(error)
 
 
 def soft_empty_cache() -> None:
