@@ -181,7 +181,7 @@ def check_prefix(prefix: str, kind: str = "") -> None:
 
 
 def save_cancelled(save: Callable[[Any, Path], None], content: Any, name: str, kind: str, words: str) -> str:
-    """Save the result of a training that stopped early where the loader of its kind lists it, in place of an earlier `name`.
+    """Save the result of a training that stopped early where its loader lists it, in place of an earlier `name`.
 
     Args:
         save: writes `content` to a path.

@@ -263,7 +263,7 @@ class LivePhoto(Live[Result]):
         if self.loop.iteration == self.begin:
             return ""
         self.store.keep()
-        return f"cancelled after iteration {self.loop.iteration}; the next run continues from there"
+        return f"stopped after iteration {self.loop.iteration}; the next run continues from there"
 
     def close(self) -> None:
         del self.loop, self.store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from PIL import Image
 from torch import Tensor
@@ -55,7 +55,10 @@ class Live(ABC, Generic[Result]):
 
     @abstractmethod
     def keep(self) -> str:
-        """Save the state of a cancelled training; return a text for the node, or "" if there is nothing to save."""
+        """Save the state of a training that stopped early; return a text for the node, or "" if there is none to save.
+
+        It must not need the device's memory, which may have run out.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -65,8 +68,8 @@ class Live(ABC, Generic[Result]):
 def follow(live: Live[Result], preview_every: int) -> Result:
     """Run a training on a node to its end.
 
-    Cancel saves the state and raises `host.Cancelled`. The frames of a cancelled or failed run stay alive in its
-    traceback, so they must not hold the device's memory: `close` drops it.
+    Cancel saves the state and raises `host.Cancelled`; running out of memory saves it too. The frames of a cancelled or
+    failed run stay alive in its traceback, so they must not hold the device's memory: `close` drops it.
 
     Args:
         live: the training.
@@ -96,11 +99,23 @@ def follow(live: Live[Result], preview_every: int) -> Result:
     except Exception as error:
         if not host.is_out_of_memory(error):
             raise
-        host.say(live.out_of_memory)
-        raise error.with_traceback(None) from None  # drop the traceback: its frames keep the tensors alive
+        error.__traceback__ = None  # its frames keep the tensors alive
+        host.soft_empty_cache()
+        host.say(" | ".join(filter(None, [live.out_of_memory, _kept(live)])))
+        raise error from None
     finally:
         step = None
         live.close()
+
+
+def _kept(live: Live[Any]) -> str:
+    """Save the state of a training that ran out of memory; return a text for the node."""
+    try:
+        return live.keep()
+    except Exception as error:
+        if not host.is_out_of_memory(error):
+            raise
+        return ""
 
 
 class Clock:

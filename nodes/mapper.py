@@ -186,7 +186,7 @@ class LiveMapper(Live[tuple[LatentMapper, Image.Image]]):
             return ""
         words = "the training so far is saved as the mapper"
         saved = host.save_cancelled(save_mapper, self.run.mapper, slug(self.config.target), host.MAPPERS, words)
-        return f"cancelled after iteration {self.run.iteration}" + saved
+        return f"stopped after iteration {self.run.iteration}" + saved
 
     def close(self) -> None:
         del self.run, self.mapper, self.generator

@@ -95,7 +95,7 @@ class LiveAdaptation(Live[Result]):
         if self.kept.run.iteration == self.begin:
             return ""
         self.kept.keep()
-        words = f"cancelled after iteration {self.kept.run.iteration}; the next run continues from there"
+        words = f"stopped after iteration {self.kept.run.iteration}; the next run continues from there"
         return words + save_best(self.kept.snapshots)
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ def spared(sentence: str) -> None:
 
 
 def save_best(snapshots: Snapshots) -> str:
-    """Save the suggested snapshot of a cancelled run as a style; return a text for the node."""
+    """Save the suggested snapshot of a run that stopped early as a style; return a text for the node."""
     if not snapshots.moments:
         return ""
     best = snapshots.best

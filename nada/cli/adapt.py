@@ -14,7 +14,7 @@ from tqdm import tqdm
 from .. import demo
 from ..checkpoint.metadata import fits
 from ..clip.loading import load_clip, usual_clip
-from ..errors import NadaError, UsageError
+from ..errors import NadaError, UsageError, is_out_of_memory
 from ..generators import Generator
 from ..pictures.reading import load_pictures
 from ..runs.folder import RunFolder
@@ -195,16 +195,22 @@ def _stored_clip(spec: Any, recipe: dict[str, Any], what: str) -> str:
 
 
 def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
-    """Train to the end or to Ctrl-C, save the results, and return the record."""
+    """Train to the end or to Ctrl-C, save the results, and return the record. Out of memory, the state is saved."""
     run, interrupted = kept.run, False
     total = len(run)
-    with Interrupt() as interrupt, tqdm(total=total, initial=run.iteration, disable=not progress) as bar:
-        for step in sparing(kept, run):
-            bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
-            bar.update()
-            if interrupt.requested and step.iteration < total:
-                interrupted = True
-                break
+    try:
+        with Interrupt() as interrupt, tqdm(total=total, initial=run.iteration, disable=not progress) as bar:
+            for step in sparing(kept, run):
+                bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
+                bar.update()
+                if interrupt.requested and step.iteration < total:
+                    interrupted = True
+                    break
+    except Exception as error:
+        if is_out_of_memory(error) and run.iteration:
+            kept.keep()
+            log.warning("`nada adapt --resume %s` continues after iteration %d", kept.folder.path, run.iteration)
+        raise
     kept.keep()
     try:
         return save_results(kept, interrupted)

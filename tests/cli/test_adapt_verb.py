@@ -223,6 +223,24 @@ def test_what_is_damaged_in_a_run_folder_is_a_sentence(nada, tmp_path):
         assert "does not say where its base generator is" in nada("pick", tmp_path / "run", 2)[1]
 
 
+def test_out_of_memory_loses_no_training(nada, tmp_path, monkeypatch):
+    options = (*TEXTS, "--layers", "all", "--iterations", 4, "--snapshot-every", 0)
+    nada("adapt", *options, "--out", tmp_path / "whole")
+    train_step = Adaptation.train_step
+
+    def full(run):
+        if run.iteration == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train_step(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Adaptation, "train_step", full)
+        code, error = nada("adapt", *options, "--out", tmp_path / "full")
+    assert (code, "continues after iteration 3" in error) == (1, True)
+    nada("adapt", "--resume", tmp_path / "full")
+    assert_equal(result(tmp_path / "full"), result(tmp_path / "whole"))
+
+
 @pytest.mark.parametrize("damage", ["numbers", "cut off"])
 def test_resume_never_begins_another_run(nada, tmp_path, damage):
     """Only the states of a run towards pictures know the pictures; a new run would go somewhere else."""

@@ -86,7 +86,7 @@ def test_cancel_holds_nothing_and_the_next_run_continues(host, small, photo, mon
         host.nodes.NADAInvertPhoto.execute(small, photo, seed=8, **INVERT)
     gc.collect()
     assert [loop() for loop in loops] == [None]
-    assert host.texts[-1] == "cancelled after iteration 3; the next run continues from there"
+    assert host.texts[-1] == "stopped after iteration 3; the next run continues from there"
     host.cancel_after = None
     steps, step = [], nada.Projection.train_step
     monkeypatch.setattr(nada.Projection, "train_step", lambda self: steps.append(self.iteration) or step(self))

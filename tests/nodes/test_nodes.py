@@ -159,6 +159,59 @@ def test_out_of_memory_gives_advice_and_frees_what_it_held(host, tiny, clip, mon
     assert host.texts[-1].startswith("out of memory, even one image at a time")
 
 
+def full_after(patch, loop, iterations):
+    """Let a loop run out of memory for good after some iterations."""
+    train_step = loop.train_step
+
+    def too_large(run):
+        if run.iteration == iterations:
+            raise torch.OutOfMemoryError("out of memory")
+        return train_step(run)
+
+    patch.setattr(loop, "train_step", too_large)
+
+
+def test_out_of_memory_loses_no_training(host, tiny, clip, monkeypatch):
+    whole = train(host, tiny, clip, seed=5)
+    shutil.rmtree(host.folder / "models" / "stylegan_runs")
+    with monkeypatch.context() as patch:
+        full_after(patch, nada.Adaptation, 3)
+        with pytest.raises(torch.OutOfMemoryError):
+            train(host, tiny, clip, seed=5)
+    advice, stopped, best = host.texts[-1].split(" | ")
+    assert advice.startswith("out of memory, even one image at a time")
+    assert stopped == "stopped after iteration 3; the next run continues from there"
+    assert best.endswith("is saved as the style cancelled/photo_to_sketch")
+    assert train(host, tiny, clip, seed=5).fingerprint() == whole.fingerprint()
+    assert "continues after iteration 3" in host.texts
+
+
+def test_out_of_memory_while_saving_hides_nothing(host, tiny, clip, monkeypatch):
+    full_after(monkeypatch, nada.Adaptation, 3)
+    monkeypatch.setattr(nada.KeptRun, "keep", lambda self: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(torch.OutOfMemoryError):
+        train(host, tiny, clip, snapshots=1)
+    assert host.texts[-1].startswith("out of memory, even one image at a time")
+
+
+def test_all_errors_that_mean_out_of_memory_are_known(host, monkeypatch):
+    """Those that the library knows, and those that ComfyUI knows, which clears the error of some devices when asked."""
+    words = [
+        "MPS backend out of memory (MPS allocated: 17.50 GB, other allocations: 500 MB, max allowed: 18.13 GB)",
+        "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ]
+    errors = [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), *map(RuntimeError, words)]
+    module, asked = host.nodes.host, []
+    for known in (None, lambda error: asked.append(error) or str(error) == "known to ComfyUI"):
+        if known:
+            monkeypatch.setattr(module.memory, "is_oom", known, raising=False)
+            errors.append(RuntimeError("known to ComfyUI"))
+        assert all(map(module.is_out_of_memory, errors))
+        assert not module.is_out_of_memory(RuntimeError("broken"))
+    assert asked[:-1] == errors
+
+
 def test_a_step_too_large_for_the_memory_is_repeated_in_pieces(host, tiny, clip, monkeypatch):
     def with_room_for(images):
         synthesis = type(tiny.synthesis)
@@ -356,7 +409,7 @@ def test_a_cancelled_run_is_resumed_and_a_finished_one_is_not_repeated(host, tin
     host.cancel_after = 2
     with pytest.raises(stub_comfyui.Cancelled):
         train(host, tiny, clip)
-    assert "cancelled after iteration 3; the next run continues" in host.texts[-1]  # the third update raises
+    assert "stopped after iteration 3; the next run continues" in host.texts[-1]  # the third update raises
     host.cancel_after, host.progress[:] = None, []
     resumed = train(host, tiny, clip)
     assert "continues after iteration 3" in host.texts

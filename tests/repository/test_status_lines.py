@@ -62,7 +62,7 @@ def test_values_are_kept():
         "iteration 5/40 | loss 0.812 | 1.9 it/s | 1 min 35 s left": "第 5/40 步 | 损失 0.812 | 1.9 步/秒 | "
         "剩余 1 分 35 秒",
         "downloading ffhq-1024: 3 of 133 MB": "正在下载 ffhq-1024：3 / 133 MB",
-        "cancelled after iteration 3 | the training so far is saved as the mapper cancelled/pig": "在第 3 步后取消 | "
+        "stopped after iteration 3 | the training so far is saved as the mapper cancelled/pig": "在第 3 步后停止 | "
         "到此为止的训练已保存为映射器 cancelled/pig",
         "photo -> sketch | weights": "photo -> sketch | weights",
         "a {0} (*.?) $& line": "a {0} (*.?) $& line",
