@@ -27,6 +27,7 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _SCANNED = {5, 32, 33}  # Windows' errors while a virus scanner or an indexer holds a file, for a second at most
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds between retries after these errors
 _TEMPORARY = re.compile(r"\.nada-([0-9a-f]{12})-(\d+)-[0-9a-f]{8}(\.[^.]*)?")
+EVICTED = ".evicted"  # ending of a folder whose deletion has begun
 NOWHERE = "0" * 12
 STALE = 24 * 3600  # seconds without a change after which a temporary file counts as abandoned
 _swept: set[Path] = set()  # folders that were swept in this process
@@ -123,32 +124,41 @@ def finish(temp: Path, path: str | os.PathLike[str]) -> None:
         raise NadaError(_sentence(path, error)) from error
 
 
-def prune(entries: Iterable[Path], limit: int, kept: Path, first: str = "") -> None:
+def prune(entries: Iterable[Path], limit: int, kept: Path) -> None:
     """Delete the least recently used files and folders until the rest fits into a limit.
+
+    Entries that vanish meanwhile, because another process prunes too, and those that cannot be deleted are skipped. A
+    folder gets the ending `EVICTED` before its content is deleted, so that a killed deletion leaves none that looks
+    whole. The caller deletes such folders at its next use.
 
     Args:
         entries: files, and folders with all that is in them.
         limit: bytes that all entries together may take.
         kept: the entry that is never deleted.
-        first: the file in a folder to delete first, so that an interrupted deletion leaves no folder that looks whole.
     """
     room = limit - _size(kept)
-    others = [path for path in entries if path != kept]
-    for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
+    used: dict[Path, float] = {}
+    for path in entries:
+        with suppress(OSError):
+            used[path] = path.stat().st_mtime
+    for path in sorted(used.keys() - {kept}, key=lambda path: used[path], reverse=True):
         room -= _size(path)
         if room < 0:
-            if path.is_dir():
-                for part in (path / first, path):
-                    shutil.rmtree(part, ignore_errors=True)
-            else:
-                with suppress(OSError):
+            with suppress(OSError):
+                if path.is_dir():
+                    shutil.rmtree(path.rename(path.with_name(path.name + EVICTED)), ignore_errors=True)
+                else:
                     path.unlink()
 
 
 def _size(path: Path) -> int:
-    """Return the size in bytes of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else (path,)
-    return sum(file.stat().st_size for file in files if file.is_file())
+    """Return the size in bytes of a file, or of all files in a folder; what vanishes meanwhile counts as 0."""
+    inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    size = 0
+    for file in inside if path.is_dir() else (path,):
+        with suppress(OSError):
+            size += file.stat().st_size
+    return size
 
 
 def sweep(folder: Path, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -308,6 +309,28 @@ def test_a_scanner_that_holds_the_file_is_waited_for(tmp_path, monkeypatch):
         finish(tmp_path / "part", tmp_path / "b.txt")
     assert len(calls) == len(files._PAUSES) + 1
     assert (tmp_path / "part").read_text() == "kept"
+
+
+def test_entries_that_another_process_deletes_first_are_skipped(tmp_path, monkeypatch):
+    entries = [tmp_path / name for name in ("old", "vanishes", "gone", "locked", "new")]
+    for age, path in enumerate(entries):
+        path.mkdir()
+        (path / "content").write_bytes(b"x" * 1000)
+        os.utime(path, (age, age))
+    shutil.rmtree(entries[2])
+    walk, rename = os.walk, Path.rename
+
+    def walked(path):
+        found = [*walk(path)]
+        if path == entries[1]:
+            shutil.rmtree(path)
+        return found
+
+    monkeypatch.setattr(os, "walk", walked)
+    refuse = lambda path, to: (_ for _ in ()).throw(PermissionError) if path.name == "locked" else rename(path, to)
+    monkeypatch.setattr(Path, "rename", refuse)
+    files.prune(entries, 1500, entries[4])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["locked", "new"]
 
 
 def test_a_reader_waits_for_a_scanner_and_never_calls_the_file_damaged(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,13 +22,13 @@ from torch import Tensor
 
 from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UnreadableError
-from ..files import prune
+from ..files import EVICTED, prune
 from ..generators import Generator
 from ..photo.loop import PhotoLoop, load_photo_state, save_photo_state
 from ..text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..training.config import AdaptConfig
 from ..training.state import FREE, state_key
-from .folder import RECORD, STATES, RunFolder, set_aside
+from .folder import RECORD, RunFolder, set_aside
 from .names import slug
 
 Loop = TypeVar("Loop", bound=PhotoLoop[Any])
@@ -36,8 +37,7 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 4 << 30  # limit for the entries that a store made itself; the least recently used are deleted first
 MAPPER_ENDING = ".mapper.safetensors"
 PHOTO_ENDING = ".photo.safetensors"
-ENDINGS = "|".join(map(re.escape, (MAPPER_ENDING, PHOTO_ENDING)))
-OWN = re.compile(rf".+-[0-9a-f]{{12}}({ENDINGS})?")  # names of a store's own entries
+OWN = re.compile(r".+-([0-9a-f]{12})(.*)")  # names of a store's own entries: beginning of the key, and ending
 
 
 class RunStore:
@@ -68,22 +68,34 @@ class RunStore:
         """Mark an entry as used now, and prune: the run that saved it may have been killed before it could."""
         with suppress(OSError):
             os.utime(path)
-            self.prune(path)
+        self.prune(path)
 
     def _others(self, key: str) -> Iterator[Path]:
         """Find folders with other names that hold a state of this key, such as those of the command line."""
-        for path in sorted(path for path in self.root.glob("*") if path.is_dir()):
+        for path in sorted(path for path in self.root.glob("*") if path.is_dir() and path.suffix != EVICTED):
             if any(state_key(state) == key for state in RunFolder(path).states().values()):
                 yield path
 
     def prune(self, kept: Path) -> None:
-        """Delete the least recently used entries until the rest fits the limit.
+        """Delete the least recently used entries until the rest fits the limit. Failures are left to the next use.
 
         Args:
             kept: an entry to keep in any case. Folders with results of the command line are never deleted either.
         """
-        entries = [path for path in self.root.iterdir() if OWN.fullmatch(path.name) and not (path / RECORD).exists()]
-        prune(entries, self.limit, kept, first=STATES)
+        with suppress(OSError):
+            for path in self.root.glob(f"*{EVICTED}"):  # left by a process that was killed while it pruned
+                if OWN.fullmatch(path.stem):
+                    shutil.rmtree(path, ignore_errors=True)
+            prune(filter(_is_own, self.root.iterdir()), self.limit, kept)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a store made an entry. The name of a user's folder may look alike, such as dogs-202601151230."""
+    match = OWN.fullmatch(path.name)
+    if not match or match[2]:
+        return bool(match) and match[2] in (MAPPER_ENDING, PHOTO_ENDING)
+    states = RunFolder(path).states().values()
+    return not (path / RECORD).exists() and any(state_key(state).startswith(match[1]) for state in states)
 
 
 class MapperStore:

@@ -222,9 +222,14 @@ def test_a_failure_that_is_not_the_states_leaves_it_alone(tiny, clip, trained, t
     assert begin().begin == 2
 
 
+def photo_loop(generator):
+    """A function that makes a projection of two iterations."""
+    settings = nada.ProjectConfig(w_iterations=2, plus_iterations=0, lpips_weight=0)
+    return lambda: nada.project(generator, torch.zeros(1, 3, 8, 8), settings)
+
+
 def test_a_file_of_the_store_that_cannot_be_read_now_is_left_alone(tiny, clip, tmp_path, monkeypatch):
-    settings, photo = MapperConfig("pig", iterations=1, batch=1), torch.zeros(1, 3, 8, 8)
-    make = lambda: nada.project(tiny, photo, nada.ProjectConfig(w_iterations=2, plus_iterations=0, lpips_weight=0))
+    settings, make = MapperConfig("pig", iterations=1, batch=1), photo_loop(tiny)
     MapperStore(tmp_path, tiny, clip, settings).keep(LatentMapper(tiny.num_ws, tiny.config.w_dim))
     store = PhotoStore(tmp_path, make, "photo")
     next(store.loop)
@@ -276,14 +281,20 @@ def test_a_store_deletes_what_was_unused_for_longest_and_only_what_is_its_own(ti
     first, second = train(1), train(2)
     theirs = tmp_path / "from_the_command_line"
     first.rename(theirs)
+    alike = tmp_path / "dogs-202601151230"  # the user's own, with a name like those of the store
+    shutil.copytree(second, alike)
+    for name in ("thesis-202601151231", "style-202601151231.safetensors"):
+        (tmp_path / name).write_text("not the store's")
     kept_results = tmp_path / "with_results-0123456789ab"
     shutil.copytree(second, kept_results)
     (kept_results / "record.json").write_text("{}")
-    for age, path in enumerate((theirs, kept_results, second), start=1):
+    for age, path in enumerate((*tmp_path.glob("*-20260115*"), theirs, kept_results, second), start=1):
         os.utime(path, (age, age))
     third = train(3)
     RunStore(tmp_path, limit=1).prune(third)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([theirs.name, kept_results.name, third.name])
+    assert not second.exists()
+    assert {theirs, kept_results, third, alike} < {*tmp_path.iterdir()}
+    assert len([*tmp_path.iterdir()]) == 6
     assert KeptRun(tmp_path, tiny, clip, config(iterations=1, seed=1)).begin == 1, "it is found under any name"
 
 
@@ -291,27 +302,41 @@ class Killed(BaseException):
     """Exception that stands for the end of the process."""
 
 
-def test_a_killed_deletion_leaves_no_run_that_looks_whole(tiny, clip, tmp_path, monkeypatch):
+@pytest.mark.parametrize("part", ["states", "snapshots"])
+def test_a_killed_deletion_leaves_no_run_that_looks_whole(tiny, clip, tmp_path, monkeypatch, part):
     def train():
         kept = KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=2)
         begin = kept.begin
         return begin, [float(step.loss) for step in kept], [moment.iteration for moment in kept.snapshots.moments]
 
     whole = train()
-    delete, deleted = shutil.rmtree, []
+    delete = shutil.rmtree
 
     def rmtree(path, **options):
-        if deleted:
-            raise Killed
-        deleted.append(path)
-        delete(path, **options)
+        delete(path / part, **options)
+        raise Killed
 
     monkeypatch.setattr(shutil, "rmtree", rmtree)
     with pytest.raises(Killed):
         RunStore(tmp_path, limit=1).prune(tmp_path / "another")
     monkeypatch.undo()
-    assert list(tmp_path.rglob("*.style.safetensors")), "it is half deleted"
+    assert list(tmp_path.rglob("*.safetensors")), "it is half deleted"
     assert train() == whole
+    assert len(list(tmp_path.iterdir())) == 1, "the next use completes the deletion"
+
+
+def test_what_is_stored_is_not_called_lost_when_old_entries_cannot_be_deleted(
+    tiny, clip, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("nada.runs.store.prune", the_system)
+    run = KeptRun(tmp_path, tiny, clip, config(iterations=1), moments=1)
+    next(run)
+    MapperStore(tmp_path, tiny, clip, MapperConfig("pig", iterations=1)).keep(LatentMapper(4, 20))
+    photo = PhotoStore(tmp_path, photo_loop(tiny), "photo")
+    photo.keep()
+    assert run.is_stored
+    assert len(list(tmp_path.iterdir())) == 3
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("used", ["run", "mapper"])
