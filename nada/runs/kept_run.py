@@ -147,12 +147,12 @@ class KeptRun(Iterator[AdaptStep]):
         state = replace(self.run.state(**self.notes, history=self.history.packed()), key=self._key)
         try:
             self.folder.save_state(state)
-            if self._store:
-                self._store.prune(self.folder.path)
         except (NadaError, OSError) as error:
             self._warn("the run cannot be resumed from iteration %d: %s", done, error)
             return
         self._stored = done
+        if self._store:
+            self._store.prune(self.folder.path)
 
     def _take_snapshot(self) -> None:
         """Take and save a snapshot. A failure costs only the snapshot and a warning, never the iteration."""
