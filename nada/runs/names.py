@@ -10,6 +10,8 @@ from typing import Any
 
 from ..training.config import STYLE_IMAGES, AdaptConfig
 
+MAX_BYTES = 60  # of a file name that is made from one text
+
 
 def slug(text: str) -> str:
     """Turn a text into a readable file name.
@@ -18,9 +20,11 @@ def slug(text: str) -> str:
         text: any text.
 
     Returns:
-        At most 60 lower-case letters, digits and underscores; "untitled" if nothing is left of the text.
+        Lower-case letters, digits and underscores, at most 60 bytes in UTF-8: file systems count bytes, and a name may
+        be made of two texts; "untitled" if nothing is left of the text.
     """
-    return re.sub(r"\W+", "_", text.lower()).strip("_")[:60] or "untitled"
+    name = re.sub(r"\W+", "_", text.lower()).strip("_")
+    return name.encode()[:MAX_BYTES].decode(errors="ignore") or "untitled"
 
 
 def result_name(recipe: Mapping[str, Any] | AdaptConfig) -> str:

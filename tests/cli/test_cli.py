@@ -22,8 +22,8 @@ from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.latents.rendering import generate
 from nada.latents.sampling import sample_latents
-from nada.runs.folder import RunFolder
-from nada.runs.names import free_path, slug
+from nada.runs.folder import STYLE_ENDING, RunFolder
+from nada.runs.names import free_path, result_name, slug
 from nada.styles.files import load_style
 from nada.training.state import load_state
 
@@ -268,6 +268,11 @@ def test_names_of_folders_and_files(tmp_path):
     assert slug("3d render in the style of Pixar!") == "3d_render_in_the_style_of_pixar"
     assert slug("???") == "untitled"
     assert slug("\u6c34\u58a8\u753b") == "\u6c34\u58a8\u753b"
+    assert slug("a" * 99) == "a" * 60
+    for text in ("\u4e00\u5f20" * 99, "a" + "\u4e00\u5f20" * 99, "\u0444\u043e\u0442\u043e " * 99, "\U00020000" * 99):
+        longest = f"{result_name({'source': text, 'target': text})}-0123456789ab-2{STYLE_ENDING}"
+        assert len(longest.encode()) < 200, "file systems allow 255 bytes, some less"
+        assert text.startswith(slug(text).partition("_")[0]), "no letter is cut in two"
     (tmp_path / "run").mkdir()
     (tmp_path / "run-2").mkdir()
     assert free_path(tmp_path / "run").name == "run-3"
