@@ -77,7 +77,7 @@ class KeptRun(Iterator[AdaptStep]):
         self._taken = self.folder.load_snapshots(self.begin) if state else []
         self._moments = set(evenly(config.iterations, moments) if isinstance(moments, int) else moments)
         self._photographer: Photographer | None = None
-        self._warned = False
+        self._warned: set[str] = set()
 
     def _begin(
         self,
@@ -156,8 +156,8 @@ class KeptRun(Iterator[AdaptStep]):
 
     def _take_snapshot(self) -> None:
         """Take and save a snapshot. A failure costs only the snapshot and a warning, never the iteration."""
-        self._photographer = self._photographer or Photographer(self.run)
         try:
+            self._photographer = self._photographer or Photographer(self.run)
             snapshot = self._photographer.take()
         except UsageError:  # training has not changed anything yet
             return
@@ -173,7 +173,7 @@ class KeptRun(Iterator[AdaptStep]):
             self._warn("the snapshot of iteration %d cannot be picked later: %s", snapshot.iteration, error)
 
     def _warn(self, words: str, iteration: int, error: Exception) -> None:
-        """Log a failure to save, but only once per run: a full disk would otherwise be reported at every snapshot."""
-        if not self._warned:
+        """Log a failure, each kind only once per run: a full disk would otherwise be reported at every snapshot."""
+        if words not in self._warned:
             log.warning(words, iteration, error)
-        self._warned = True
+        self._warned.add(words)

@@ -202,7 +202,7 @@ PASSING = {  # failures that are not the state's fault: (what fails, how)
     "a file that the system does not give": ("nada.checkpoint.loading.patiently", the_system),
     "a file that breaks off while it is read": ("nada.checkpoint.own_files.load", the_system),
     "a state of a later version": ("nada.training.state.VERSION", 0),
-    "settings that do not fit this machine": ("nada.adapt.Sampler", this_machine),
+    "settings that do not fit this machine": ("nada.training.sampler.Sampler.__init__", this_machine),
 }
 
 
@@ -415,13 +415,23 @@ def test_a_state_that_a_killed_run_left_is_removed(tiny, clip, tmp_path, monkeyp
     assert list(RunFolder(tmp_path).states()) == [6, 8], "the end of a shorter run stays"
 
 
-def test_no_memory_for_a_snapshot_costs_the_snapshot_only(tiny, clip, tmp_path, monkeypatch, caplog):
-    def full(self):
-        raise torch.OutOfMemoryError("out of memory")
-
-    monkeypatch.setattr(Photographer, "take", full)
+@pytest.mark.parametrize("part", ["__init__", "take"])
+def test_no_memory_for_a_snapshot_costs_the_snapshot_only(tiny, clip, tmp_path, monkeypatch, caplog, part):
+    monkeypatch.setattr(Photographer, part, out_of_memory)
     kept = KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=2)
     assert [step.iteration for step in kept] == [1, 2]
     assert kept.snapshots.moments == ()
     assert kept.is_stored
     assert caplog.text.count("not enough memory for the snapshot") == 1
+
+
+def test_each_kind_of_failure_is_told_once(tiny, clip, tmp_path, monkeypatch, caplog):
+    kept = KeptRun(tmp_path, tiny, clip, config(iterations=6), moments=6)
+    take = Photographer.take
+    for target, name in ((Photographer, "take"), (RunFolder, "save_snapshot"), (RunFolder, "save_state")):
+        monkeypatch.setattr(target, name, the_system if target is RunFolder else out_of_memory)
+        next(kept), next(kept)
+        monkeypatch.setattr(Photographer, "take", take)
+    for words in ("not enough memory for the snapshot", "cannot be picked later", "cannot be resumed from iteration"):
+        assert caplog.text.count(words) == 1, words
+    assert not kept.is_stored
