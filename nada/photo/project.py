@@ -22,6 +22,7 @@ from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, Setting
+from ..training.state import take_step
 from .loop import DistanceConfig, PhotoLoop, PhotoState, tensor_hash
 
 SAMPLES = 1000  # random codes to estimate the standard deviation of W from
@@ -197,7 +198,7 @@ class Projection(PhotoLoop[ProjectStep]):
             losses = {name: losses.get(name, 0) + loss.detach().sum() for name, loss in found.items()}
         for group in self.optimizer.param_groups:
             group["lr"] = self.next_learning_rate()
-        self.optimizer.step()
+        take_step(self.optimizer)
         self._renormalize()
         count = len(self.photos)
         return {name: loss / count for name, loss in losses.items()}, total / count

@@ -50,6 +50,20 @@ class RunState:
     key: str = ""
 
 
+def take_step(optimizer: torch.optim.Adam) -> None:
+    """Take a step of Adam, which can be repeated if it fails.
+
+    Adam creates its averages tensor by tensor in the first step. Those of a tensor that were only begun when memory ran
+    out are deleted, because every later step, and every state saved meanwhile, would be broken.
+    """
+    try:
+        optimizer.step()
+    except BaseException:
+        for leaf in [leaf for leaf, averages in optimizer.state.items() if not {*ADAM_STATE} <= averages.keys()]:
+            del optimizer.state[leaf]
+        raise
+
+
 def optimizer_tensors(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copy the trained tensors and Adam's state to the CPU, by name.
 

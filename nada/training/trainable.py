@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..generators import Generator
+from .state import take_step
 
 PARTS: dict[str, tuple[str, ...] | None] = {  # trained parameters of a layer; constant and mapping train entirely
     "weights": None,  # all parameters
@@ -100,14 +101,14 @@ class Trainable:
         output.backward(slope)  # gives gradients the memory layout of their parameters, which the optimizer relies on
         return {name: parameter.grad for name, parameter in free.items() if parameter.grad is not None}
 
-    def step(self, optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor], layers: tuple[str, ...]) -> None:
-        """Update the named layers by one step of an optimizer over `leaves`, with the result of `gradients`."""
+    def step(self, optimizer: torch.optim.Adam, gradients: Mapping[str, Tensor], layers: tuple[str, ...]) -> None:
+        """Update the named layers by one step of an Adam over `leaves`, with the result of `gradients`."""
         for layer, parts in self.parameters.items():
             for part, parameter in parts.items():
                 parameter.grad = gradients.get(f"{layer}.{part}") if layer in layers else None
         for pair in self.factors.values():
             pair.pull()
-        optimizer.step()
+        take_step(optimizer)
         self.push()
 
     def push(self) -> None:

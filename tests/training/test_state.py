@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import islice
 
 import pytest
 import torch
@@ -11,6 +12,10 @@ from helpers.models import alive
 from nada.adapt import adapt
 from nada.clip.loading import load_clip
 from nada.errors import NadaError, UsageError
+from nada.latents.sampling import sample_latents
+from nada.photo.loop import PhotoLoop
+from nada.photo.project import ProjectConfig, project
+from nada.photo.tune import TuneConfig, tune
 from nada.training.config import AdaptConfig
 from nada.training.state import load_state, save_state
 
@@ -55,6 +60,52 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny, clip, tmp_path, changes
     assert [float(step.loss) for step in rest] == [float(step.loss) for step in whole[3:]]
     assert_equal(rest[-1].generator, whole[-1].generator)
     assert rest[-1].generator.metadata == whole[-1].generator.metadata
+
+
+def photo_of(generator):
+    return generator.synthesis(sample_latents(generator, 1, 3)).clamp(-1, 1)
+
+
+LOOPS = {
+    "adapt": lambda generator, clip: adapt(generator, clip, config(layers=2)),
+    "lora": lambda generator, clip: adapt(generator, clip, config(train="lora")),
+    "project": lambda generator, clip: project(generator, photo_of(generator), ProjectConfig(w_iterations=3), clip),
+    "tune": lambda generator, clip: tune(
+        generator, sample_latents(generator, 1), photo_of(generator), TuneConfig(iterations=3), clip
+    ),
+}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_no_memory_for_adams_averages_leaves_none_half_made(tiny, clip, monkeypatch, loop, number):
+    """A loop that failed there can be repeated, and its state can be saved and restored, bit for bit."""
+    init_group, zeros_like, made = torch.optim.Adam._init_group, torch.zeros_like, []
+
+    def full(tensor, **options):
+        made.append(tensor)
+        if len(made) == number:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return zeros_like(tensor, **options)
+
+    def init_with_little_memory(optimizer, *arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "zeros_like", full)
+            return init_group(optimizer, *arguments)
+
+    whole, run = LOOPS[loop](tiny, clip), LOOPS[loop](tiny, clip)
+    monkeypatch.setattr(torch.optim.Adam, "_init_group", init_with_little_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        next(run)
+    monkeypatch.undo()
+    if isinstance(run, PhotoLoop):
+        resumed = LOOPS[loop](tiny, clip)
+        resumed.restore(run.state())
+    else:
+        resumed = adapt(tiny, clip, run.config, resume=run.state())
+    expected = [float(step.loss) for step in islice(whole, 2)]
+    assert [float(step.loss) for step in islice(run, 2)] == expected
+    assert [float(step.loss) for step in islice(resumed, 2)] == expected
 
 
 def test_a_finished_run_can_be_extended(tiny, clip):
