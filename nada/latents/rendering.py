@@ -69,7 +69,7 @@ def generate(
             made += len(codes)
             progress(len(codes))
             continue
-        release_memory(generator.device)  # only here, where the exception no longer keeps the tensors alive
+        release_memory()
     return torch.cat(images) if images else torch.empty(0)
 
 
@@ -100,9 +100,8 @@ def _random_noise(generator: Generator, count: int, seed: int) -> dict[str, Tens
     return {name: torch.cat([draw[name] for draw in draws]) for name in draws[0]}
 
 
-def release_memory(device: torch.device) -> None:
-    """Give memory in PyTorch's cache back to the device."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
+def release_memory() -> None:
+    """Give memory in PyTorch's cache back to the devices. Call it where no exception keeps the tensors alive."""
+    torch.cuda.empty_cache()  # does nothing without CUDA
+    if torch.backends.mps.is_available():
         torch.mps.empty_cache()

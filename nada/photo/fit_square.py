@@ -62,7 +62,7 @@ def fit_square(
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-    release_memory(generator.device)  # only here, where the exception no longer keeps the tensors alive
+    release_memory()
     return _fitted(generator, photo, start, steps, progress, recompute=True)
 
 

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-import torch
-
 from ..errors import is_out_of_memory
+from ..latents.rendering import release_memory
 
 log = logging.getLogger(__name__)
 Step = TypeVar("Step")
@@ -26,8 +25,8 @@ class Spareable(Protocol):
 
 
 def log_spared(sentence: str) -> None:
-    """Log that an iteration ran out of memory, and release cached memory of the device."""
-    torch.cuda.empty_cache()  # does nothing without CUDA
+    """Log that an iteration ran out of memory, and release cached memory of the devices."""
+    release_memory()
     log.warning(sentence)
 
 

@@ -227,7 +227,7 @@ def _slopes(
         finally:
             twin.requires_grad_(False)
         at_once //= 2
-        release_memory(ws.device)  # here the failed attempt is gone with its exception
+        release_memory()
 
 
 def _slopes_of(

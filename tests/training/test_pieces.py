@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 import torch
 from helpers.models import alive
 
+import nada
 from nada.adapt import adapt
 from nada.clip.loading import load_clip
-from nada.runs.out_of_memory import sparing
+from nada.runs.out_of_memory import log_spared, sparing
 from nada.stylegan2 import GeneratorConfig
 from nada.training.config import AdaptConfig
 from nada.training.pieces import in_pieces, slices
@@ -213,3 +215,21 @@ def test_a_run_that_is_out_of_memory_continues_in_chunks(tiny, ensemble):
     broken.spare_memory = lambda: False
     with pytest.raises(torch.OutOfMemoryError):
         next(sparing(broken, broken, said.append))
+
+
+def test_memory_is_given_back_in_one_way_on_all_devices(monkeypatch):
+    freed = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append("cuda"))
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: freed.append("mps"))
+    for on_apple, expected in ((True, ["cuda", "mps"]), (False, ["cuda"])):
+        freed.clear()
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda on_apple=on_apple: on_apple)
+        log_spared("out of memory")
+        assert freed == expected
+    library = Path(nada.__file__).parent
+    places = [
+        path.relative_to(library).as_posix()
+        for path in library.rglob("*.py")
+        if "empty_cache" in path.read_text("utf-8")
+    ]
+    assert places == ["latents/rendering.py"]
