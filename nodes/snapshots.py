@@ -113,18 +113,18 @@ class NADAPickSnapshot(io.ComfyNode):
         if snapshots is None and run == CONNECTED and generator is not None:
             host.say("no snapshots arrived, perhaps because the training is bypassed; the generator passes through")
             return io.NodeOutput(generator, host.picture_to_image(filmstrip([start_of(generator, rows)])), 0)
-        moments = opened(snapshots, generator, run)
-        picked = choose(moments, pick, step)
-        frames = frames_of(moments, rows)
+        found = opened(snapshots, generator, run)
+        picked = choose(found, pick, step)
+        frames = frames_of(found, rows)
         host.say(f"iteration {picked.iteration}: agreement {picked.agreement:.2f}, variety {picked.variety:.0%}")
         strip = host.picture_to_image(filmstrip(frames))
         shown = {  # for web/filmstrip.js, in place of an ordinary preview
             "filmstrip": ui.PreviewImage(strip, cls=cls).as_dict()["images"],
             "geometry": [filmstrip_geometry(frames)],
-            "moments": [s.iteration for s in moments.moments],
+            "moments": [snapshot.iteration for snapshot in found.all],
             "picked": [picked.iteration],
         }
-        return io.NodeOutput(moments.generator(picked), strip, picked.iteration, ui=shown)
+        return io.NodeOutput(found.generator(picked), strip, picked.iteration, ui=shown)
 
 
 def opened(snapshots: Snapshots | None, generator: Generator | None, run: str) -> Snapshots:
@@ -174,13 +174,13 @@ def frames_of(snapshots: Snapshots, rows: int) -> list[tuple[str, Tensor]]:
     Returns:
         (label, images [rows, C, H, W]) for each column.
     """
-    progress = host.Progress(1 + len(snapshots.moments))
+    progress = host.Progress(1 + len(snapshots.all))
     progress.update(0)
     frames = [start_of(snapshots.base, rows)]
     codes = sample_latents(snapshots.base, rows, truncation_psi=PSI)
-    for moment in snapshots.moments:
+    for snapshot in snapshots.all:
         progress.update(len(frames))
-        generator = snapshots.generator(moment)
+        generator = snapshots.generator(snapshot)
         with host.on_device(generator, needs=generation_bytes(generator, batch=1)):
-            frames.append((str(moment.iteration), generate(generator, codes, batch=1)))
+            frames.append((str(snapshot.iteration), generate(generator, codes, batch=1)))
     return frames

@@ -122,7 +122,7 @@ def spared(sentence: str) -> None:
 
 def save_best(snapshots: Snapshots) -> str:
     """Save the suggested snapshot of a run that stopped early as a style; return a text for the node."""
-    if not snapshots.moments:
+    if not snapshots.all:
         return ""
     best = snapshots.best
     words = f"the best so far, iteration {best.iteration}, is saved as the style"

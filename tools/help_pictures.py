@@ -94,7 +94,7 @@ def training(sketch: nada.Generator, snapshots: nada.Snapshots) -> None:
     """Pictures of the results of a training."""
     nine = nada.sample_latents(BASE, 9)
     save("GenerateImages", before_after(images(BASE, nine), images(sketch, nine), ("photo", "sketch")))
-    moments = [(str(moment.iteration), snapshots.generator(moment)) for moment in snapshots.moments]
+    moments = [(str(moment.iteration), snapshots.generator(moment)) for moment in snapshots.all]
     save("NADAPickSnapshot", strip([(label, g, CODES) for label, g in [("start", BASE), *moments]]))
     pictures = images(sketch, nada.sample_latents(BASE, 3, seed=50))
     config = nada.AdaptConfig("photo", "sketch", image_share=0.5, **SETTINGS)

@@ -292,10 +292,10 @@ class RunFolder(ResultFolder):
         Raises:
             UsageError: the run started from another generator, or there is no snapshot.
         """
-        moments = tuple(self.load_snapshots())
-        if not moments:
+        snapshots = tuple(self.load_snapshots())
+        if not snapshots:
             raise UsageError(f"{self.path} holds no snapshots of a run")
-        return Snapshots.of_run(base, moments)
+        return Snapshots.of_run(base, snapshots)
 
     def load_snapshots(self, most: int | None = None) -> list[Snapshot]:
         """Load this run's snapshots in order, skipping unreadable ones with a warning.

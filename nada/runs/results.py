@@ -71,7 +71,7 @@ def save_results(
         sheet.thumbnail((SIDE, SIDE))
         folder.save_thumbnail(sheet, path, QUALITY)
     record = {"recipe": run.recipe(), "folder": str(folder.path), "files": folder.files, **kept.notes}
-    record |= {"snapshots": {s.iteration: round(s.agreement, 4) for s in kept.snapshots.moments}}
+    record |= {"snapshots": {s.iteration: round(s.agreement, 4) for s in kept.snapshots.all}}
     record |= kept.history.packed()
     record |= {"seconds": round(record["seconds"], 3), "interrupted": interrupted}
     if with_page:
@@ -137,7 +137,7 @@ def _quoted(word: str) -> str:
 
 def strip(run: Adaptation, snapshots: Snapshots, ws: Tensor) -> Image.Image:
     """Filmstrip of a run: the start, up to five evenly spaced snapshots, and the result."""
-    earlier = [s for s in snapshots.moments if s.iteration < run.iteration]
+    earlier = [s for s in snapshots.all if s.iteration < run.iteration]
     stride = max(ceil(len(earlier) / (STRIP_COLUMNS - 1)), 1)
     twins = [("start", run.frozen)]
     twins += [(str(s.iteration), snapshots.generator(s)) for s in earlier[stride - 1 :: stride]]

@@ -58,22 +58,27 @@ class Snapshots:
     """The snapshots of a run in order, and the base generator that the run started from."""
 
     base: Generator
-    moments: tuple[Snapshot, ...]
+    all: tuple[Snapshot, ...]
 
     @classmethod
-    def of_run(cls, base: Generator, moments: tuple[Snapshot, ...]) -> Snapshots:
+    def of_run(cls, base: Generator, snapshots: tuple[Snapshot, ...]) -> Snapshots:
         """Check that snapshots belong to a base generator, and return them with it.
 
         Args:
             base: the generator that the run is expected to have started from.
-            moments: at least one snapshot.
+            snapshots: at least one, in order.
 
         Raises:
             UsageError: the run started from another generator.
         """
-        if moments[0].style.base["fingerprint"] != base.fingerprint():
+        if snapshots[0].style.base["fingerprint"] != base.fingerprint():
             raise UsageError("the run started from another generator; give the generator that it started from")
-        return cls(base, moments)
+        return cls(base, snapshots)
+
+    @property
+    def moments(self) -> tuple[Snapshot, ...]:
+        """Former name of `all`, kept for one release."""
+        return self.all
 
     @property
     def best(self) -> Snapshot:
@@ -85,7 +90,7 @@ class Snapshots:
             UsageError: there are no snapshots.
         """
         highest = max(snapshot.agreement for snapshot in self._some())
-        close = [s for s in self.moments if s.agreement >= highest - AGREEMENT_MARGIN * abs(highest)]
+        close = [s for s in self.all if s.agreement >= highest - AGREEMENT_MARGIN * abs(highest)]
         return max(close, key=lambda snapshot: snapshot.variety)
 
     @property
@@ -113,9 +118,9 @@ class Snapshots:
         return adapted
 
     def _some(self) -> tuple[Snapshot, ...]:
-        if not self.moments:
+        if not self.all:
             raise UsageError("the run has no snapshots; it was stopped before the first one")
-        return self.moments
+        return self.all
 
 
 class Photographer:

@@ -68,7 +68,7 @@ def test_runs_are_kept_and_resumed(toy, clip, tmp_path):
     list(resumed)
     assert resumed.run.trained.fingerprint() == whole.run.trained.fingerprint()
     snapshots = resumed.folder.open_snapshots(toy)
-    assert [s.iteration for s in snapshots.moments] == [1, 2, 3]
+    assert [s.iteration for s in snapshots.all] == [1, 2, 3]
     difference = nada.generate(snapshots.generator(snapshots.last), ws := nada.sample_latents(toy, 2)) - nada.generate(
         resumed.run.trained, ws
     )

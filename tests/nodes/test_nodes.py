@@ -105,7 +105,7 @@ def test_training_leaves_inference_mode_and_the_source_alone(host, tiny, clip):
             tiny, clip, source="photo", target="sketch", iterations=3, batch=8, learning_rate=0.0, preview_every=2
         )
     adapted, image, snapshots, charts = result.args
-    assert [moment.iteration for moment in snapshots.moments] == [1, 2, 3]
+    assert [moment.iteration for moment in snapshots.all] == [1, 2, 3]
     assert charts.shape[2] == 800
     assert all(torch.equal(before[name], tensor) for name, tensor in tiny.state_dict().items())
     changed = [n for n, t in adapted.state_dict().items() if not torch.equal(t, before[n])]

@@ -26,7 +26,7 @@ def test_a_snapshot_is_picked(host, tiny, clip):
         with torch.inference_mode():
             generator, strip, picked = host.nodes.NADAPickSnapshot.execute(pick, step, snapshots, rows=2).args
         assert picked == iteration
-        snapshot = next(s for s in snapshots.moments if s.iteration == iteration)
+        snapshot = next(s for s in snapshots.all if s.iteration == iteration)
         assert generator.fingerprint() == snapshots.generator(snapshot).fingerprint()
         assert not any(t.is_inference() for t in generator.state_dict().values())
         assert strip.shape[2] > 4 * 128 > strip.shape[1], "four columns of two rows"
@@ -61,7 +61,7 @@ def test_snapshots_come_back_with_a_finished_training(host, tiny, clip, monkeypa
     first = train(host, tiny, clip).args[2]
     monkeypatch.setattr(nada.Adaptation, "train_step", lambda self: pytest.fail("trained again"))
     again = train(host, tiny, clip).args[2]
-    assert [s.iteration for s in again.moments] == [2, 4, 6]
+    assert [s.iteration for s in again.all] == [2, 4, 6]
     assert again.generator(again.last).fingerprint() == first.generator(first.last).fingerprint()
 
 

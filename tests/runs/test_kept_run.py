@@ -38,9 +38,9 @@ def assert_same(a, b):
 def test_snapshots_are_the_generator_at_those_steps(tiny, clip, tmp_path):
     kept = KeptRun(tmp_path, tiny, clip, config(), moments=3)
     as_they_were = {step.iteration: copy.deepcopy(step.generator) for step in kept}
-    assert [s.iteration for s in kept.snapshots.moments] == [2, 4, 6]
+    assert [s.iteration for s in kept.snapshots.all] == [2, 4, 6]
     ws = sample_latents(tiny, 3)
-    for snapshot in kept.snapshots.moments:
+    for snapshot in kept.snapshots.all:
         images = generate(kept.snapshots.generator(snapshot), ws)
         expected = generate(as_they_were[snapshot.iteration], ws)
         assert (images - expected).abs().max() < 2 / 255
@@ -80,8 +80,8 @@ def test_a_crash_costs_only_the_steps_since_the_last_snapshot(tiny, clip, tmp_pa
     assert [float(step.loss) for step in rest] == losses[4:]
     assert_same(rest.run.trained, whole.run.trained)
     assert rest.history.packed()["losses"] == whole.history.packed()["losses"]
-    assert [s.iteration for s in rest.snapshots.moments] == [2, 4, 6]
-    for ours, theirs in zip(rest.snapshots.moments, whole.snapshots.moments, strict=True):
+    assert [s.iteration for s in rest.snapshots.all] == [2, 4, 6]
+    for ours, theirs in zip(rest.snapshots.all, whole.snapshots.all, strict=True):
         assert ours.agreement == pytest.approx(theirs.agreement)
         assert_same(rest.snapshots.generator(ours), whole.snapshots.generator(theirs))
 
@@ -118,7 +118,7 @@ def test_a_lost_snapshot_costs_only_itself(tiny, clip, tmp_path, caplog):
     lost.write_bytes(b"not a style")
     again = KeptRun(tmp_path, tiny, clip, config(), moments=3)
     assert list(again) == []
-    assert [s.iteration for s in again.snapshots.moments] == [2, 6]
+    assert [s.iteration for s in again.snapshots.all] == [2, 6]
     assert "cannot be used" in caplog.text
 
 
@@ -307,7 +307,7 @@ def test_a_killed_deletion_leaves_no_run_that_looks_whole(tiny, clip, tmp_path, 
     def train():
         kept = KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=2)
         begin = kept.begin
-        return begin, [float(step.loss) for step in kept], [moment.iteration for moment in kept.snapshots.moments]
+        return begin, [float(step.loss) for step in kept], [moment.iteration for moment in kept.snapshots.all]
 
     whole = train()
     delete = shutil.rmtree
@@ -420,7 +420,7 @@ def test_no_memory_for_a_snapshot_costs_the_snapshot_only(tiny, clip, tmp_path, 
     monkeypatch.setattr(Photographer, part, out_of_memory)
     kept = KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=2)
     assert [step.iteration for step in kept] == [1, 2]
-    assert kept.snapshots.moments == ()
+    assert kept.snapshots.all == ()
     assert kept.is_stored
     assert caplog.text.count("not enough memory for the snapshot") == 1
 
