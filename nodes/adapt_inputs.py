@@ -185,19 +185,31 @@ def option_inputs() -> list[io.Input]:
         _option("select_batch", 64),
         _option("mixing"),
         *(_option(f"{loss}_weight", 100.0) for loss in LOSSES),
-        io.Int.Input(
-            "views",
-            default=AUTOMATIC["views"],
-            min=AUTOMATIC["views"],
-            max=16,
-            optional=True,
-            tooltip="Number of randomly moved copies of each image that CLIP sees instead of the image. 0: none, as in "
-            "the paper. -1: what the generator's file recommends, else 2 for small CLIP models such as the demo's, "
-            "which are easily fooled, and 0 for others.",
-        ),
+        views(recommended=True),
         _option("precision"),
         _option("cuda_graphs"),
     ]
+
+
+def views(recommended: bool = False, **options: Any) -> io.Input:
+    """Return the widget for the moved copies of each image that CLIP sees.
+
+    Args:
+        recommended: whether the file of a generator may recommend a number.
+        options: further options of the widget.
+    """
+    return io.Int.Input(
+        "views",
+        default=AUTOMATIC["views"],
+        min=AUTOMATIC["views"],
+        max=16,
+        optional=True,
+        tooltip="Number of randomly moved copies of each image that CLIP sees instead of the image. 0: none, as in the "
+        "paper. -1: "
+        + ("what the generator's file recommends, else " if recommended else "")
+        + "2 for small CLIP models such as the demo's, which are easily fooled, and 0 for others.",
+        **options,
+    )
 
 
 def _option(name: str, high: float | None = None) -> io.Input:

@@ -30,6 +30,7 @@ from ..nada.pictures.fonts import unwritable_remark
 from ..nada.pictures.grids import before_after
 from ..nada.settings import settings_of
 from . import host
+from .adapt_inputs import given, views
 from .live import Live, follow
 from .sockets import (
     ADVANCED,
@@ -44,9 +45,7 @@ from .sockets import (
     known_options,
     preview_every,
     preview_images,
-    resolved,
     training_seed,
-    views,
     widget,
 )
 
@@ -94,7 +93,7 @@ class NADATrainMapper(io.ComfyNode):
         preview_images: int = 4,
         **options: Any,
     ) -> io.NodeOutput:
-        config = MapperConfig(**resolved(options))
+        config = MapperConfig(**given(**options))
         with host.on_device(generator, clip):
             mapper, picture = follow(LiveMapper(generator, clip, config, preview_images), preview_every)
         image = host.picture_to_image(picture)
@@ -141,7 +140,7 @@ def _advanced_inputs() -> list[io.Input]:
         widget(CONFIG["l2_weight"], 100.0),
         widget(CONFIG["norm_weight"], 100.0),
         widget(CONFIG["psi"]),
-        views(),
+        views(extra_dict=ADVANCED),
         preview_images(),
     ]
 

@@ -44,9 +44,6 @@ NADACrops = io.Custom("NADA_CROPS")
 ADVANCED = {"advanced": True}
 """`extra_dict` of an advanced input, which the frontend folds if it can. The keyword `advanced` needs ComfyUI 0.10."""
 
-AUTO = -1
-"""Value of `views` that leaves the number to the CLIP models."""
-
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 
@@ -109,29 +106,6 @@ def preview_images() -> io.Input:
         tooltip="Number of pictures that the preview shows before and after.",
         extra_dict=ADVANCED,
     )
-
-
-def views() -> io.Input:
-    """Return the widget for the moved copies of each image that CLIP sees."""
-    return io.Int.Input(
-        "views",
-        default=AUTO,
-        min=AUTO,
-        max=16,
-        optional=True,
-        tooltip="Number of randomly moved copies of each image that CLIP sees instead of the image. 0: none, as in "
-        "the paper. -1: 2 for small CLIP models such as the demo's, which are easily fooled, and 0 for others.",
-        extra_dict=ADVANCED,
-    )
-
-
-def resolved(options: dict[str, Any]) -> dict[str, Any]:
-    """Convert the values of widgets to those of a configuration: None for numbers that leave the choice to it."""
-    views = options.get("views", AUTO)
-    return options | {
-        "learning_rate": options["learning_rate"] or None,
-        "views": None if views == AUTO else views,
-    }
 
 
 def known_options(**options: Any) -> dict[str, Any]:

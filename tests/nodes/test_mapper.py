@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 from helpers.stub_comfyui import Cancelled
+from PIL import Image
 
 import nada
 from nada import UsageError, sample_latents
@@ -32,6 +33,17 @@ def test_trains_in_inference_mode_and_leaves_the_generator(host, tiny, clip):
     assert torch.equal(result.ui, image)
     assert [value for value, preview in host.progress if preview] == [2, 3]
     assert host.texts[-1].startswith("iteration 3/3 | loss ")
+
+
+def test_automatic_widgets_leave_the_choice_to_the_configuration(host, tiny, clip, monkeypatch):
+    seen = []
+    monkeypatch.setattr(host.nodes.mapper, "LiveMapper", lambda generator, clip, config, images: seen.append(config))
+    monkeypatch.setattr(host.nodes.mapper, "follow", lambda live, every: (None, Image.new("RGB", (1, 1))))
+    inputs = {widget.id: widget.options for widget in host.nodes.NADATrainMapper.define_schema().inputs}
+    for values in ({name: inputs[name]["default"] for name in ("views", "learning_rate")}, {"views": 0}, {"views": 2}):
+        host.nodes.NADATrainMapper.execute(tiny, clip, **OPTIONS | values)
+    assert [(config.views, config.learning_rate) for config in seen] == [(None, None), (0, None), (2, None)]
+    assert inputs["views"]["min"] == inputs["views"]["default"] == -1
 
 
 def test_cancel_stops_and_holds_nothing(host, tiny, clip, monkeypatch):
