@@ -111,8 +111,11 @@ class NADATextDirection(io.ComfyNode):
         return io.NodeOutput(edited, style, ui=ui.PreviewImage(image, cls=cls))
 
 
-_last: dict[Any, Relevance] = {}
-"""Cache of the last measurement, so that other values of `amount` and `beta` take effect at once."""
+_last: dict[Any, dict[str, Any]] = {}
+"""Cache of the last measurement without its generator, so that other values of `amount` and `beta` take effect at once.
+
+It lives as long as ComfyUI.
+"""
 
 
 def _measured(generator: Generator, clip: ClipEnsemble, config: DirectionConfig) -> Relevance:
@@ -131,5 +134,5 @@ def _measured(generator: Generator, clip: ClipEnsemble, config: DirectionConfig)
         with host.on_device(generator, clip):
             found = measure_relevance(generator, clip, config, show)
         _last.clear()
-        _last[key] = found
-    return _last[key]
+        _last[key] = {"relevance": found.relevance, "deviations": found.deviations, "recipe": found.recipe}
+    return Relevance(generator, **_last[key])

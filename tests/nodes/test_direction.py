@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
+
 import pytest
 import torch
 from helpers.stub_comfyui import Cancelled
@@ -35,6 +39,15 @@ def test_amount_and_beta_measure_nothing_again(host, tiny, clip, monkeypatch):
         assert torch.allclose(-2 * delta.float(), second.deltas[name].float(), atol=1e-2)
     with pytest.raises(pytest.fail.Exception):
         host.nodes.NADATextDirection.execute(tiny, clip, 2.0, 0.0, **OPTIONS | {"seed": 1})
+
+
+def test_the_stored_measurement_keeps_no_generator_alive(host, tiny, clip):
+    given = weakref.ref(edited := copy.deepcopy(tiny))
+    host.nodes.NADATextDirection.execute(edited, clip, 2.0, 0.0, **OPTIONS)
+    assert host.nodes.direction._last
+    del edited
+    gc.collect()
+    assert given() is None
 
 
 def test_cancel_stops_at_the_next_channel(host, tiny, clip):
