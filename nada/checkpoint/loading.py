@@ -13,6 +13,7 @@ from typing import Any
 
 from ..demo import GENERATORS
 from ..errors import CheckpointError
+from ..files import storable
 from ..stylegan2 import Generator
 from .blueprint import Blueprint
 from .cache import Cache
@@ -54,7 +55,7 @@ def load_generator(source: str | os.PathLike[str], cache: str | os.PathLike[str]
     if (copy := copies.find(path)) is not None:
         try:
             generator, _ = _load(copy)
-            generator.metadata["source"]["file"] = path.name  # the same content may have another name now
+            generator.metadata["source"]["file"] = storable(path.name)  # the same content may have another name now
             return generator
         except (CheckpointError, LookupError, TypeError):
             copies.drop(copy)
@@ -74,7 +75,7 @@ def _load(path: Path) -> tuple[Generator, bool]:
             generator.metadata = blueprint.metadata
         else:
             generator.metadata = {
-                "source": {"format": row.name, "file": path.name, "sha256": _sha256(file)},
+                "source": {"format": row.name, "file": storable(path.name), "sha256": _sha256(file)},
                 "notes": blueprint.notes,
             }
     return generator, blueprint.metadata is None

@@ -20,7 +20,7 @@ from .. import demo
 from ..clip.loading import load_clip
 from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UsageError
-from ..files import CACHE, atomic_path, check_writable
+from ..files import CACHE, atomic_path, check_writable, storable
 from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.smoothing import check_smoothing, smooth_latents
@@ -182,7 +182,7 @@ def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smo
     began, interrupted = time.perf_counter(), False
     start = None if args.encoder is None else load_encoder(local_model(args.encoder)).encode(aligned, base)
     noise: dict[str, Tensor] = {}
-    recipe: dict[str, Any] = {"encoder": Path(args.encoder).name} if args.encoder else {}
+    recipe: dict[str, Any] = {"encoder": storable(Path(args.encoder).name)} if args.encoder else {}
     if args.no_optimize and start is not None:
         ws = start
     else:
@@ -193,7 +193,7 @@ def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smo
     recipe |= {"smooth": smooth} if smooth else {}
     images = generate(base, ws, noise or "const")
     noise = {name: maps.cpu() for name, maps in noise.items()}
-    names = tuple(paths[number].name for number, _ in places)
+    names = tuple(storable(paths[number].name) for number, _ in places)
     codes = Codes(ws, tuple(crop for _, crop in places), names, base.fingerprint(), recipe, noise)
     errors = inversion_errors(aligned.cpu(), images)
     seconds = round(time.perf_counter() - began, 3)

@@ -89,13 +89,6 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"the seed is {seed}; it must be in {1 - SEEDS}..{SEEDS - 1}")
 
 
-def storable(path: str) -> str:
-    r"""A path as UTF-8 text for the notes of a run. Other bytes become escapes such as ``\udcff``, since our files
-    hold only whole characters; such a path must be given again to resume.
-    """
-    return path.encode("utf-8", "backslashreplace").decode()
-
-
 def split_spec(spec: str) -> tuple[str, float]:
     """Split FILE[:STRENGTH] into path and strength; a colon not followed by a number belongs to the path."""
     path, colon, number = spec.rpartition(":")

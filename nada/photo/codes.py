@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint.metadata import strict_json
+from ..checkpoint.metadata import header_json
 from ..checkpoint.own_files import read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, UsageError
@@ -72,7 +72,7 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
         "photos": list(codes.photos),
     }
     contiguous = {name: tensor.detach().cpu().float().contiguous() for name, tensor in tensors.items()}
-    write_safetensors(contiguous, {KEY: strict_json(description)}, path)
+    write_safetensors(contiguous, {KEY: header_json(description)}, path)
 
 
 def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..checkpoint.metadata import strict_json
+from ..checkpoint.metadata import header_json
 from ..checkpoint.own_files import read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..clip.models import ClipEnsemble
@@ -212,7 +212,7 @@ def save_photo_state(state: PhotoState, path: str | os.PathLike[str]) -> None:
         NadaError: a number is not finite, or the file cannot be written.
     """
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
-    write_safetensors(tensors, {KEY: strict_json({"format": VERSION, "recipe": state.recipe})}, path)
+    write_safetensors(tensors, {KEY: header_json({"format": VERSION, "recipe": state.recipe})}, path)
 
 
 def load_photo_state(path: str | os.PathLike[str]) -> PhotoState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,13 @@ def test_inverts_photos_into_codes_that_generate_reads(files, small, capsys):
     assert main(["generate", "--generator", str(files / "base.safetensors"), *options]) == 0
     assert len([*(files / "images").glob("code_*.png")]) == 2
     assert main(["invert", *photos, "--middle", *base(files), "--out", str(out)]) == 2, "nothing is overwritten"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
+def test_codes_of_a_photo_whose_name_is_not_utf8_can_be_read(files):
+    photo = (files / "other.jpg").rename(files / "caf\udce9.jpg")
+    assert main(["invert", str(photo), "--middle", *base(files), "--out", str(files / "out")]) == 0
+    assert load_codes(files / "out" / "codes.safetensors").photos == (r"caf\udce9.jpg",)
 
 
 def test_shows_a_photo_in_a_style_and_leaves_the_rest_of_it(files, capsys):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...checkpoint.metadata import damaged, strict_json
+from ...checkpoint.metadata import damaged, header_json
 from ...checkpoint.own_files import read_own_description, read_own_file
 from ...checkpoint.saving import write_safetensors
 from ...clip.resizing import resized
@@ -114,7 +114,7 @@ def save_small_encoder(encoder: SmallEncoder, path: str | os.PathLike[str]) -> N
     """Write an encoder atomically as safetensors, in half precision."""
     tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in encoder.state_dict().items()}
     description = {"format": VERSION, "config": asdict(encoder.config), "base": encoder.base, "recipe": encoder.recipe}
-    write_safetensors(tensors, {KEY: strict_json(description)}, path)
+    write_safetensors(tensors, {KEY: header_json(description)}, path)
 
 
 def is_small_encoder(path: str | os.PathLike[str]) -> bool:
