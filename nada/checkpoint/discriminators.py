@@ -17,7 +17,7 @@ from .blueprint import MAX_WIDTH, drop_filters, finite
 from .containers import read_document
 from .document import Document
 from .loading import opened
-from .metadata import damaged, read_description, header_json
+from .metadata import damaged, header_json, read_description
 from .saving import write_safetensors
 from .tensors import TensorView
 from .window import Window

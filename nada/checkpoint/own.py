@@ -7,7 +7,7 @@ from dataclasses import asdict
 from ..generators import Generator
 from .blueprint import Blueprint, make_config
 from .document import Document
-from .metadata import GENERATOR, damaged, fits, read_description, header_json
+from .metadata import GENERATOR, damaged, fits, header_json, read_description
 
 KEY = "nada"
 STYLE_KEY = "nada_style"  # key in style files, which hold only differences of weights

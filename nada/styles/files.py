@@ -15,7 +15,7 @@ from ..checkpoint.blueprint import MAX_ELEMENTS, MAX_TENSORS, make_config
 from ..checkpoint.containers import read_document
 from ..checkpoint.document import Document
 from ..checkpoint.loading import opened, resolve
-from ..checkpoint.metadata import NUMBER, RECIPE, damaged, fits, read_description, header_json
+from ..checkpoint.metadata import NUMBER, RECIPE, damaged, fits, header_json, read_description
 from ..checkpoint.own import KEY, STYLE_KEY
 from ..checkpoint.saving import write_safetensors
 from ..checkpoint.tensors import TensorView
