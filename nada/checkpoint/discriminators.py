@@ -58,7 +58,7 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
     if not path.is_file():
         raise CheckpointError(f"there is no file {str(path)!r}; give the path of a checkpoint with a discriminator")
     with opened(path) as file:
-        document = read_document(Window(file, 0, file.seek(0, os.SEEK_END)))
+        document = read_document(Window.whole(file))
         config, tensors = _recognized(document)
         return _build(config, tensors)
 

@@ -161,8 +161,7 @@ def _cut(error: CheckpointError, limit: int = 500) -> str:
 
 
 def _recognize(file: BufferedReader) -> tuple[Document, Format]:
-    size = file.seek(0, os.SEEK_END)
-    document = read_document(Window(file, 0, size))
+    document = read_document(Window.whole(file))
     return document, detect(document)
 
 

@@ -89,7 +89,7 @@ def load_style(source: str | os.PathLike[str]) -> Style:
     """
     path = resolve(source, "give a style file (.safetensors), as `nada adapt` or the node Save Style writes it")
     with opened(path) as file:
-        document = read_document(Window(file, 0, file.seek(0, os.SEEK_END)))
+        document = read_document(Window.whole(file))
         return _convert(document)
 
 

@@ -54,7 +54,7 @@ def load_published_encoder(path: str | os.PathLike[str]) -> PublishedEncoder:
     if not path.is_file():
         raise CheckpointError(f"there is no file {str(path)!r}; {ADVICE}")
     with opened(path) as file:
-        document = read_document(Window(file, 0, file.seek(0, os.SEEK_END)))
+        document = read_document(Window.whole(file))
         prefix = _prefix(document)
         views = {name: view for name, view in document.under(prefix).tensors.items() if not name.endswith(COUNTER)}
         config = _config(views, document, prefix)
