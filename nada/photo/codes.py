@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.metadata import header_json
-from ..checkpoint.own_files import read_own_file
+from ..checkpoint.own_files import is_own_file, read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, UsageError
 from ..generators import Generator
@@ -76,7 +76,7 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
 
 
 def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int) -> dict[str, Tensor]:
-    """Return the noise maps that were fitted with the codes in a file; {} for other files of codes.
+    """Return the noise maps that were fitted with the codes in a file; {} for files of other projects.
 
     Args:
         path: the file.
@@ -84,12 +84,11 @@ def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int)
         count: number of codes in the file.
 
     Raises:
-        CheckpointError: the maps are for another generator, or for another number of codes.
+        CheckpointError: the file is damaged, or the maps are for another generator or another number of codes.
     """
-    try:
-        noise = load_codes(path).noise
-    except CheckpointError:
+    if not is_own_file(path, KEY):
         return {}
+    noise = load_codes(path).noise
     expected = {name: [count, 1, *size] for name, size in generator.synthesis.noise_shapes.items()}
     for name, maps in noise.items():
         if list(maps.shape) != expected.get(name):

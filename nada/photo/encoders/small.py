@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...checkpoint.metadata import damaged, header_json
-from ...checkpoint.own_files import read_own_description, read_own_file
+from ...checkpoint.own_files import is_own_file, read_own_file
 from ...checkpoint.saving import write_safetensors
 from ...clip.resizing import resized
 from ...demo.network import GROUPS, Stage
@@ -118,9 +118,9 @@ def save_small_encoder(encoder: SmallEncoder, path: str | os.PathLike[str]) -> N
 
 
 def is_small_encoder(path: str | os.PathLike[str]) -> bool:
-    """Whether a file describes itself as such an encoder; False if it cannot be read."""
+    """Whether a file describes itself as such an encoder, whole or damaged; False if it cannot be read."""
     try:
-        return bool(read_own_description(path, KEY, VERSION, "encoder", {}))
+        return is_own_file(path, KEY)
     except (NadaError, OSError):
         return False
 
