@@ -16,7 +16,7 @@ from ..errors import CheckpointError
 from ..files import storable
 from ..stylegan2 import Generator
 from .blueprint import Blueprint
-from .cache import Cache
+from .cache import Cache, stamp_of
 from .canonical import NOISE, W_AVG
 from .containers import read_document
 from .document import Document
@@ -59,15 +59,16 @@ def load_generator(source: str | os.PathLike[str], cache: str | os.PathLike[str]
             return generator
         except (CheckpointError, LookupError, TypeError):
             copies.drop(copy)
-    generator, foreign = _load(path)
-    if foreign:
-        copies.keep(generator, path, generator.metadata["source"]["sha256"])
+    generator, stamp = _load(path)
+    if stamp:
+        copies.keep(generator, stamp, generator.metadata["source"]["sha256"])
     return generator
 
 
-def _load(path: Path) -> tuple[Generator, bool]:
-    """Return the generator in a file, and whether another project wrote the file."""
+def _load(path: Path) -> tuple[Generator, str]:
+    """Return the generator in a file, and the stamp of the file if another project wrote it, else ""."""
     with opened(path) as file:
+        stamp = stamp_of(file)
         document, row = _recognize(file)
         blueprint = row.convert(document)
         generator = blueprint.build()
@@ -78,7 +79,7 @@ def _load(path: Path) -> tuple[Generator, bool]:
                 "source": {"format": row.name, "file": storable(path.name), "sha256": _sha256(file)},
                 "notes": blueprint.notes,
             }
-    return generator, blueprint.metadata is None
+    return generator, stamp if blueprint.metadata is None else ""
 
 
 def inspect_file(source: str | os.PathLike[str]) -> dict[str, Any]:
