@@ -72,10 +72,21 @@ class LocalEngine:
             jobs = [job for job in jobs if losses[job.id] < ATTEMPTS]
 
     def save_stopped(self, jobs: Sequence[Job]) -> None:
-        """Write the results of jobs that a comparison has stopped."""
-        models = Models(self.models.load, torch.device("cpu")) if self.lost else self.models
+        """Write the results of jobs that a comparison has stopped; on the CPU once the device has failed."""
+        worker = self._saver()
         for job in jobs:
-            Worker(models, self.orders, self.watch).save_stopped(job)
+            try:
+                worker.save_stopped(job)
+            except DeviceLost as error:
+                if self.lost:
+                    raise
+                log.warning("%s; the results of stopped jobs are made on the CPU", error)
+                self.lost, worker = True, self._saver()
+                worker.save_stopped(job)
+
+    def _saver(self) -> Worker:
+        models = Models(self.models.load, torch.device("cpu")) if self.lost else self.models
+        return Worker(models, self.orders, self.watch)
 
     def _attempt(self, jobs: Sequence[Job], until: int | None) -> DeviceLost | None:
         """Train jobs here, or in a new process if the device has failed here; returns a failure of the device."""
