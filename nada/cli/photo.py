@@ -45,7 +45,7 @@ from .align import add_pasting, add_placing, find_faces, open_photo, placing
 from .interrupt import Interrupt
 from .options import add_config, given
 from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_files
-from .shared import load_base, local_model, pick_device, split_spec, styled
+from .shared import load_base, local_model, pick_device, refuse_existing, split_spec, styled
 
 log = logging.getLogger(__name__)
 STORE = CACHE / "photos"  # states of optimizations, to resume them and to reuse finished ones
@@ -285,8 +285,7 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
     asked = request(args)
     replaced = {path for path in (out, args.save_likeness) if path and (args.overwrite or _asked_in(path) == asked)}
     for path in filter(None, (out, args.save_likeness)):
-        if path.exists() and path not in replaced:
-            raise UsageError(f"{path} exists; choose another name, or add --overwrite to replace it")
+        refuse_existing(path, path in replaced)
     if args.save_likeness and not args.tune:
         raise UsageError("--save-likeness needs --tune, which computes the likeness; add it")
     check_pasting(args.region, args.feather)

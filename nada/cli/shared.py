@@ -89,6 +89,16 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"the seed is {seed}; it must be in {1 - SEEDS}..{SEEDS - 1}")
 
 
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Check that a file may be written.
+
+    Raises:
+        UsageError: it exists, and `overwrite` is off.
+    """
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists; choose another name, or add --overwrite to replace it")
+
+
 def split_spec(spec: str) -> tuple[str, float]:
     """Split FILE[:STRENGTH] into path and strength; a colon not followed by a number belongs to the path."""
     path, colon, number = spec.rpartition(":")
