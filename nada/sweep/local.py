@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -23,14 +23,17 @@ TOGETHER = 4  # default number of jobs in lock-step
 ATTEMPTS = 2  # number of times that a job is tried if the device fails: in this process, and in a new one
 
 
-def groups(jobs: Sequence[Job], together: int) -> Iterator[list[Job]]:
+def groups(jobs: Sequence[Job], together: int) -> list[list[Job]]:
     """Group jobs that can train in lock-step, at most `together` per group, otherwise in their order."""
-    left = list(jobs)
-    while left:
-        group = [job for job in left if job.kind == left[0].kind][:together]
-        taken = {job.id for job in group}
-        left = [job for job in left if job.id not in taken]
-        yield group
+    found: list[list[Job]] = []
+    latest: dict[str, list[Job]] = {}  # by kind
+    for job in jobs:
+        group = latest.get(job.kind)
+        if group is None or len(group) >= together:
+            group = latest[job.kind] = []
+            found.append(group)
+        group.append(job)
+    return found
 
 
 @dataclass
