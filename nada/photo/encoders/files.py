@@ -36,7 +36,6 @@ MAX_WS = 64  # largest number of codes; there are 18 at 1024 pixels
 SMALL_TENSOR, MARKED = 1 << 19, 256
 MAX_NUMBERS = 1 << 29  # largest number of weights; e4e at 1024 pixels has half as many
 COUNTER = "num_batches_tracked"
-HEADS = ("styles.", "latlayer")  # prefixes of names outside the trunk
 ADVICE = "give an encoder of pSp, e4e or ReStyle as its authors publish it"
 
 
