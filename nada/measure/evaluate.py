@@ -132,7 +132,7 @@ def evaluate(
         rows.append(row)
     measures = _intervals(rows, left_out)
     try:
-        measures["intra-cluster LPIPS"] = {"mean": intra_cluster(lpips_distances(first[:LPIPS_IMAGES]))}
+        measures["intra-cluster LPIPS"] = {"mean": intra_cluster(lpips_distances(first[:LPIPS_IMAGES], device))}
     except NadaError as error:
         left_out["intra-cluster LPIPS"] = str(error)
     seconds = time.perf_counter() - began
