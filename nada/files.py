@@ -97,6 +97,15 @@ def atomic_path(path: str | os.PathLike[str], new: bool = False) -> Iterator[Pat
             temp.unlink()  # does nothing after a success: the file has its new name
 
 
+def storable(text: str) -> str:
+    r"""Return a text, such as the name of a file, in valid Unicode, since our files hold no other texts.
+
+    Bytes of names that are not UTF-8 become escapes such as ``\udcff``. A path with such an escape leads nowhere: a
+    command that resumes must be given the path again.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class _NothingYet(Exception):
     """Leaves `atomic_path` without a file."""
 

@@ -10,11 +10,13 @@ from torch import Tensor
 from ..nada import EASINGS, UsageError, generate, interpolate_latents, sample_latents
 from ..nada.generators import Generator
 from ..nada.pictures.animation import paired, wipe
+from ..nada.pictures.grids import tiles_of
 from . import host
 from .sample import check_latents, generation_bytes
 from .sockets import ADVANCED, IMAGES, MAX_SEED, NADAGenerator, NADALatents, known_options
 
 QUALITY, EFFORT = 85, 4  # WebP settings: quality 0-100, and effort of the compression 0-6
+CHUNK = 8  # number of images that are in memory in full resolution
 FPS = 1.0, 60.0  # least and most frames per second
 FRAMES_HELP = "The frames as a batch, for Create Video and Save Video."
 
@@ -86,8 +88,8 @@ class NADABeforeAfterAnimation(io.ComfyNode):
         filename_prefix: str = "stylegan-nada/animation",
     ) -> io.NodeOutput:
         _check(filename_prefix, fps)
-        original, adapted = _images(before, latents), _images(after, latents)
-        return _animation(cls, wipe(original, adapted, frames, size), fps, filename_prefix)
+        original, adapted = _pictures(before, latents, size), _pictures(after, latents, size)
+        return _animation(cls, wipe(original, adapted, frames), fps, filename_prefix)
 
 
 class NADALatentWalk(io.ComfyNode):
@@ -158,8 +160,10 @@ class NADALatentWalk(io.ComfyNode):
         codes = interpolate_latents(
             sample_latents(generator, stops, seed, truncation_psi), frames, loop=True, method="cubic", easing=easing
         )
-        before = None if base is None else _images(base, codes)
-        return _animation(cls, paired(before, _images(generator, codes), size), fps, filename_prefix)
+        walk = _pictures(generator, codes, size)
+        if base is not None:
+            walk = paired(_pictures(base, codes, size), walk)
+        return _animation(cls, walk, fps, filename_prefix)
 
 
 def _check(prefix: str, fps: float) -> None:
@@ -169,7 +173,11 @@ def _check(prefix: str, fps: float) -> None:
         raise UsageError(f"fps is {fps}; it must be in {FPS[0]:g}..{FPS[1]:g}")
 
 
-def _images(generator: Generator, codes: Tensor) -> Tensor:
+def _pictures(generator: Generator, codes: Tensor, size: int) -> list[Image.Image]:
+    """Return the image of each code as a picture; its longer side is `size`.
+
+    Images are made and reduced in chunks, since a walk of hundreds of frames in full resolution takes gigabytes.
+    """
     check_latents(generator, codes)
     progress, made = host.Progress(len(codes)), 0
 
@@ -180,7 +188,8 @@ def _images(generator: Generator, codes: Tensor) -> Tensor:
 
     show()
     with host.on_device(generator, needs=generation_bytes(generator)):
-        return generate(generator, codes, progress=show)
+        chunks = (generate(generator, part, progress=show) for part in codes.split(CHUNK))
+        return [picture for images in chunks for picture in tiles_of(images, size)]
 
 
 def _animation(cls: type[io.ComfyNode], pictures: list[Image.Image], fps: float, prefix: str) -> io.NodeOutput:

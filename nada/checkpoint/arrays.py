@@ -35,7 +35,7 @@ def open_arrays(path: str | os.PathLike[str]) -> Iterator[dict[str, TensorView]]
             context raises one. The message begins with the file's name.
     """
     with opened(Path(path)) as file:
-        arrays = _arrays(Window(file, 0, file.seek(0, os.SEEK_END)))
+        arrays = _arrays(Window.whole(file))
         if not arrays:
             raise CheckpointError("the file holds no array of ordinary floating-point numbers (float16, 32 or 64)")
         yield arrays

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 
 from ..errors import CheckpointError, NadaError
@@ -42,31 +43,31 @@ class Cache:
     def find(self, source: Path) -> Path | None:
         """Return the converted copy of a file, or None."""
         try:
-            digest = self._note(source).read_text("ascii").strip()
+            digest = self._note(file_stamp(source)).read_text("ascii").strip()
             copy = self._copy(digest)
             os.utime(copy)  # marks it as used now
             return copy
         except (OSError, ValueError):
             return None
 
-    def keep(self, generator: Generator, source: Path, sha256: str) -> None:
+    def keep(self, generator: Generator, stamp: str, sha256: str) -> None:
         """Save a converted copy and delete the least recently used ones; a failure is logged, not raised.
 
         Args:
-            generator: the generator as loaded from `source`, its metadata included.
-            source: the file that it was loaded from.
+            generator: the generator as loaded from a file, its metadata included.
+            stamp: `stamp_of` that file, from before it was read: another file may have its name by now.
             sha256: hash of that file's content.
         """
         try:
             copy = self._copy(sha256)
             if not copy.is_file():
                 save_generator(generator, copy)
-            with atomic_path(self._note(source)) as temp:
+            with atomic_path(self._note(stamp)) as temp:
                 temp.write_text(sha256, "ascii")
             copies = [path for path in self.folder.glob(f"*{_ENDING}") if not path.name.startswith(".")]
             prune(copies, self.limit, copy)
         except (NadaError, OSError) as error:
-            log.warning("no converted copy of %s was kept: %s", source.name, error)
+            log.warning("no converted copy of %s was kept: %s", generator.metadata["source"]["file"], error)
 
     def drop(self, copy: Path) -> None:
         """Delete a damaged copy."""
@@ -78,8 +79,8 @@ class Cache:
             raise ValueError("not a SHA-256")
         return self.folder / f"{sha256}-{VERSION}{_ENDING}"
 
-    def _note(self, source: Path) -> Path:
-        return self.folder / f"{file_stamp(source)}.sha256"
+    def _note(self, stamp: str) -> Path:
+        return self.folder / f"{stamp}.sha256"
 
 
 def file_stamp(source: str | os.PathLike[str]) -> str:
@@ -91,14 +92,18 @@ def file_stamp(source: str | os.PathLike[str]) -> str:
     Raises:
         CheckpointError: the file cannot be read.
     """
-    digest = hashlib.sha256()
     try:
         with open(source, "rb") as file:
-            stat = os.fstat(file.fileno())
-            digest.update(f"{VERSION} {stat.st_size} {stat.st_mtime_ns} ".encode())
-            for i in range(SAMPLES):
-                file.seek(max(stat.st_size - SAMPLE, 0) * i // (SAMPLES - 1))
-                digest.update(file.read(SAMPLE))
+            return stamp_of(file)
     except OSError as error:
         raise CheckpointError(f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def stamp_of(file: BufferedReader) -> str:
+    """Return the `file_stamp` of an open file."""
+    stat = os.fstat(file.fileno())
+    digest = hashlib.sha256(f"{VERSION} {stat.st_size} {stat.st_mtime_ns} ".encode())
+    for i in range(SAMPLES):
+        file.seek(max(stat.st_size - SAMPLE, 0) * i // (SAMPLES - 1))
+        digest.update(file.read(SAMPLE))
     return digest.hexdigest()[:32]

@@ -17,7 +17,7 @@ from .blueprint import MAX_WIDTH, drop_filters, finite
 from .containers import read_document
 from .document import Document
 from .loading import opened
-from .metadata import damaged, read_description, strict_json
+from .metadata import damaged, header_json, read_description
 from .saving import write_safetensors
 from .tensors import TensorView
 from .window import Window
@@ -37,7 +37,7 @@ def save_discriminator(discriminator: Discriminator, path: str | os.PathLike[str
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in discriminator.state_dict().items()}
     description = {"format": VERSION, "config": asdict(discriminator.config)}
-    write_safetensors(tensors, {KEY: strict_json(description)}, path)
+    write_safetensors(tensors, {KEY: header_json(description)}, path)
 
 
 @torch.inference_mode(False)
@@ -58,7 +58,7 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
     if not path.is_file():
         raise CheckpointError(f"there is no file {str(path)!r}; give the path of a checkpoint with a discriminator")
     with opened(path) as file:
-        document = read_document(Window(file, 0, file.seek(0, os.SEEK_END)))
+        document = read_document(Window.whole(file))
         config, tensors = _recognized(document)
         return _build(config, tensors)
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from ..demo import GENERATORS
 from ..errors import CheckpointError, UnreadableError
-from ..files import patiently
+from ..files import patiently, storable
 from ..stylegan2 import Generator
 from .blueprint import Blueprint
-from .cache import Cache
+from .cache import Cache, stamp_of
 from .canonical import NOISE, W_AVG
 from .containers import read_document
 from .document import Document
@@ -55,19 +55,20 @@ def load_generator(source: str | os.PathLike[str], cache: str | os.PathLike[str]
     if (copy := copies.find(path)) is not None:
         try:
             generator, _ = _load(copy)
-            generator.metadata["source"]["file"] = path.name  # the same content may have another name now
+            generator.metadata["source"]["file"] = storable(path.name)  # the same content may have another name now
             return generator
         except (CheckpointError, LookupError, TypeError):
             copies.drop(copy)
-    generator, foreign = _load(path)
-    if foreign:
-        copies.keep(generator, path, generator.metadata["source"]["sha256"])
+    generator, stamp = _load(path)
+    if stamp:
+        copies.keep(generator, stamp, generator.metadata["source"]["sha256"])
     return generator
 
 
-def _load(path: Path) -> tuple[Generator, bool]:
-    """Return the generator in a file, and whether another project wrote the file."""
+def _load(path: Path) -> tuple[Generator, str]:
+    """Return the generator in a file, and the stamp of the file if another project wrote it, else ""."""
     with opened(path) as file:
+        stamp = stamp_of(file)
         document, row = _recognize(file)
         blueprint = row.convert(document)
         generator = blueprint.build()
@@ -75,10 +76,10 @@ def _load(path: Path) -> tuple[Generator, bool]:
             generator.metadata = blueprint.metadata
         else:
             generator.metadata = {
-                "source": {"format": row.name, "file": path.name, "sha256": _sha256(file)},
+                "source": {"format": row.name, "file": storable(path.name), "sha256": _sha256(file)},
                 "notes": blueprint.notes,
             }
-    return generator, blueprint.metadata is None
+    return generator, stamp if blueprint.metadata is None else ""
 
 
 def inspect_file(source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -165,8 +166,7 @@ def _cut(error: CheckpointError, limit: int = 500) -> str:
 
 
 def _recognize(file: BufferedReader) -> tuple[Document, Format]:
-    size = file.seek(0, os.SEEK_END)
-    document = read_document(Window(file, 0, size))
+    document = read_document(Window.whole(file))
     return document, detect(document)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, UnreadableError
+from ..files import storable
 
 MAX_DEPTH = 24  # honest descriptions have about seven levels
 MAX_DIGITS = 20  # digits of a whole number: seeds have 64 bits
@@ -138,6 +139,26 @@ def fits(value: Any, shape: Any) -> bool:
 def strict_json(value: Any, indent: int | None = None) -> str:
     """Return plain data as JSON text. Numbers that are not finite, which JSON cannot express, become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def header_json(description: Mapping[str, Any]) -> str:
+    """Return a description for a file's header as JSON text that `read_description` accepts.
+
+    Its texts are made `storable`: names of files come from the file system and from other projects' files, and a text
+    that is not valid Unicode would make the whole file unreadable.
+
+    Raises:
+        TypeError, ValueError: the description is not plain data.
+    """
+    return strict_json(_storable(description))
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, Mapping):
+        return {_storable(key): _storable(part) for key, part in value.items()}
+    return [_storable(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _entry_fits(value: dict[str, Any], key: str, shape: Any) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from ..generators import Generator
 from .blueprint import Blueprint, make_config
 from .document import Document
-from .metadata import GENERATOR, damaged, fits, read_description, strict_json
+from .metadata import GENERATOR, damaged, fits, header_json, read_description
 
 KEY = "nada"
 STYLE_KEY = "nada_style"  # key in style files, which hold only differences of weights
@@ -40,4 +40,4 @@ def convert(document: Document) -> Blueprint:
 def describe(generator: Generator) -> dict[str, str]:
     """Return the safetensors metadata of a generator, for `convert` to read."""
     description = {"format": VERSION, "config": asdict(generator.config), "metadata": generator.metadata}
-    return {KEY: strict_json(description)}
+    return {KEY: header_json(description)}

@@ -50,6 +50,25 @@ def read_own_file(
             raise CheckpointError(f"the {what} is damaged ({str(error)[:200]}); copy it again") from error
 
 
+def is_own_file(path: str | os.PathLike[str], key: str) -> bool:
+    """Whether a file's header has an entry of this project under a key, whole or damaged.
+
+    Args:
+        path: the file.
+        key: see `read_description`.
+
+    Raises:
+        CheckpointError: the file cannot be read, or its header is damaged.
+    """
+    with opened(Path(path)) as file:
+        return key in _metadata(Window.whole(file))
+
+
+def _metadata(window: Window) -> dict[str, str]:
+    """Return the texts in a safetensors header by key; {} for other files."""
+    return read_safetensors(window, MAX_HEADER)[1] if is_safetensors(window) else {}
+
+
 def read_own_description(
     path: str | os.PathLike[str], key: str, version: int, what: str, shape: Any, max_bytes: int | None = None
 ) -> dict[str, Any]:
@@ -58,11 +77,10 @@ def read_own_description(
     if not path.is_file():
         raise CheckpointError(f"there is no file {str(path)!r}; give the path of a {what}")
     with opened(path) as file:
-        size = file.seek(0, os.SEEK_END)
-        if max_bytes is not None and size > max_bytes:
-            raise CheckpointError(f"it has {size >> 20} MB; no {what} has more than {max_bytes >> 20}")
-        window = Window(file, 0, size)
-        metadata = read_safetensors(window, MAX_HEADER)[1] if is_safetensors(window) else {}
+        window = Window.whole(file)
+        if max_bytes is not None and window.size > max_bytes:
+            raise CheckpointError(f"it has {window.size >> 20} MB; no {what} has more than {max_bytes >> 20}")
+        metadata = _metadata(window)
         if key not in metadata:
             raise CheckpointError(f"this is no {what}; give a {what} that this project wrote")
         description = read_description(metadata, key, version, what)

@@ -29,6 +29,11 @@ class Window:
         """Return a window on bytes in memory."""
         return cls(io.BytesIO(data), 0, len(data))
 
+    @classmethod
+    def whole(cls, file: io.BufferedIOBase) -> Window:
+        """Return a window on all bytes of an open file."""
+        return cls(file, 0, file.seek(0, io.SEEK_END))
+
     def part(self, offset: int, size: int) -> Window:
         """Return a window on a part of this window.
 

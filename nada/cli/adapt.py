@@ -15,6 +15,7 @@ from .. import demo
 from ..checkpoint.metadata import fits
 from ..clip.loading import load_clip, usual_clip
 from ..errors import NadaError, UsageError, is_out_of_memory
+from ..files import storable
 from ..generators import Generator
 from ..pictures.reading import load_pictures
 from ..runs.folder import RunFolder
@@ -35,7 +36,6 @@ from .shared import (
     load_base,
     pick_device,
     recorded_clip,
-    storable,
     stored_clip,
 )
 

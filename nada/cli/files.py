@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import inspect_file, load_generator, save_generator, save_rosinality
+from ..checkpoint import inspect_file, save_generator, save_rosinality
 from ..errors import UsageError
 from .parsing import GENERATOR_HELP, add_command, show_tree
+from .shared import load_base, refuse_existing
 
 
 def add(commands: Any) -> None:
@@ -42,9 +43,8 @@ def run_convert(args: argparse.Namespace) -> dict[str, Any]:
     target: Path = args.target
     if target.suffix not in (".safetensors", ".pt"):
         raise UsageError(f"{target} must end in .safetensors or .pt, the formats that can be written")
-    if target.exists() and not args.overwrite:
-        raise UsageError(f"{target} exists; choose another name, or add --overwrite to replace it")
-    generator = load_generator(args.source)
+    refuse_existing(target, args.overwrite)
+    generator = load_base(args.source)
     notes = generator.metadata.get("notes", [])
     if target.suffix == ".pt":
         notes = [*notes, *save_rosinality(generator, target, new=not args.overwrite)]

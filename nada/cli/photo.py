@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +19,8 @@ from tqdm import tqdm
 from .. import demo
 from ..clip.loading import load_clip
 from ..clip.models import ClipEnsemble
-from ..errors import UsageError
-from ..files import CACHE, atomic_path, check_writable
+from ..errors import NadaError, UsageError
+from ..files import CACHE, atomic_path, check_writable, storable
 from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.smoothing import check_smoothing, smooth_latents
@@ -30,24 +32,27 @@ from ..photo.invert import as_square, comparison, inversion_errors, squares
 from ..photo.loop import PhotoLoop
 from ..photo.project import ProjectConfig, Projection
 from ..photo.tune import TuneConfig, Tuning
-from ..pictures.convert import to_pil
+from ..pictures.convert import png_notes, to_pil
+from ..pictures.reading import picture_note
 from ..runs.folder import ResultFolder
 from ..runs.names import free_path, slug
 from ..runs.out_of_memory import sparing
 from ..runs.store import PhotoStore
 from ..settings import settings_of
-from ..styles.files import save_style
+from ..styles.files import load_style, save_style
 from ..styles.style import apply_style
 from .align import add_pasting, add_placing, find_faces, open_photo, placing
 from .interrupt import Interrupt
 from .options import add_config, given
 from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_files
-from .shared import load_base, local_model, pick_device, split_spec, styled
+from .shared import load_base, local_model, pick_device, refuse_existing, split_spec, styled
 
 log = logging.getLogger(__name__)
 STORE = CACHE / "photos"  # states of optimizations, to resume them and to reuse finished ones
 NONE = "none"
 CODES = "codes"
+UNFINISHED = "unfinished"  # key, in the results of an interrupted command, of its `request`, which may replace them
+FREE = {"out", "overwrite", "quiet", "json", "device", "threads"}  # arguments that do not change the results
 Loop = TypeVar("Loop", bound=PhotoLoop[Any])
 
 
@@ -177,7 +182,7 @@ def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smo
     began, interrupted = time.perf_counter(), False
     start = None if args.encoder is None else load_encoder(local_model(args.encoder)).encode(aligned, base)
     noise: dict[str, Tensor] = {}
-    recipe: dict[str, Any] = {"encoder": Path(args.encoder).name} if args.encoder else {}
+    recipe: dict[str, Any] = {"encoder": storable(Path(args.encoder).name)} if args.encoder else {}
     if args.no_optimize and start is not None:
         ws = start
     else:
@@ -188,7 +193,7 @@ def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smo
     recipe |= {"smooth": smooth} if smooth else {}
     images = generate(base, ws, noise or "const")
     noise = {name: maps.cpu() for name, maps in noise.items()}
-    names = tuple(paths[number].name for number, _ in places)
+    names = tuple(storable(paths[number].name) for number, _ in places)
     codes = Codes(ws, tuple(crop for _, crop in places), names, base.fingerprint(), recipe, noise)
     errors = inversion_errors(aligned.cpu(), images)
     seconds = round(time.perf_counter() - began, 3)
@@ -218,11 +223,21 @@ def _follow(make: Callable[[], Loop], name: str, progress: bool) -> tuple[Loop, 
     return loop, loop.iteration < len(loop)
 
 
+def request(args: argparse.Namespace) -> str:
+    """Return a hash of what a command asks for, equal for the same command, as 64 hexadecimal digits.
+
+    An interrupted command leaves it in its results, so that the same command, and no other, replaces them when it
+    resumes.
+    """
+    asked = {name: value for name, value in vars(args).items() if name not in FREE and not callable(value)}
+    return sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def run_invert(args: argparse.Namespace) -> dict[str, Any]:
     """Write the codes, a picture that compares photos with inversions, and the record; return the record."""
     check_smoothing(args.smooth)
-    folder = ResultFolder(args.out or free_path(Path("nada-invert")))
-    with folder.claimed(args.overwrite):
+    folder, asked = ResultFolder(args.out or free_path(Path("nada-invert"))), request(args)
+    with folder.claimed(args.overwrite or folder.record().get(UNFINISHED) == asked):
         found = invert(args, load_base(args.generator), args.photos, args.smooth)
         folder.begin_results()
         path = folder.path / f"{CODES}.safetensors"
@@ -242,6 +257,7 @@ def run_invert(args: argparse.Namespace) -> dict[str, Any]:
                 "seconds": found.seconds,
                 "interrupted": found.interrupted,
                 "device": str(found.base.device),
+                **({UNFINISHED: asked} if found.interrupted else {}),
             }
         )
 
@@ -266,9 +282,10 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or _name(args.photo, args.style)
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out is {out}; it must end in .png")
+    asked = request(args)
+    replaced = {path for path in (out, args.save_likeness) if path and (args.overwrite or _asked_in(path) == asked)}
     for path in filter(None, (out, args.save_likeness)):
-        if path.exists() and not args.overwrite:
-            raise UsageError(f"{path} exists; choose another name, or add --overwrite to replace it")
+        refuse_existing(path, path in replaced)
     if args.save_likeness and not args.tune:
         raise UsageError("--save-likeness needs --tune, which computes the likeness; add it")
     check_pasting(args.region, args.feather)
@@ -284,8 +301,10 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
         make = lambda: Tuning(found.base, ws, found.aligned, tuning, found.clip)
         loop, interrupted = _follow(make, f"{slug(args.photo.stem)}-likeness", not args.quiet)
         likeness = loop.style(args.photo.stem)
+        if interrupted:
+            likeness = replace(likeness, recipe={**(likeness.recipe or {}), UNFINISHED: asked})
         if args.save_likeness:
-            save_style(likeness, args.save_likeness, new=not args.overwrite)
+            save_style(likeness, args.save_likeness, new=args.save_likeness not in replaced)
         model = apply_style(model, likeness)
     noise = found.codes.noise
     images = as_square(generate(model, found.codes.ws, noise or "const"))
@@ -296,8 +315,9 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
         for image, (_, crop) in zip(images, found.places, strict=True):
             options = {"region": args.region, "feather": args.feather, "match_color": args.match_color}
             result, _ = crop.paste(result, image[None], **options)
-    with atomic_path(out, new=not args.overwrite) as temporary:
-        to_pil(result)[0].save(temporary, "PNG")
+    notes = png_notes({UNFINISHED: asked} if interrupted else {})
+    with atomic_path(out, new=out not in replaced) as temporary:
+        to_pil(result)[0].save(temporary, "PNG", pnginfo=notes)
     return {
         "file": str(out),
         "faces": len(found.places),
@@ -306,6 +326,17 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
         "device": str(found.base.device),
         "interrupted": interrupted,
     }
+
+
+def _asked_in(path: Path) -> str | None:
+    """Return the `request` of the interrupted command that wrote a picture or a style, None for all other files."""
+    if path.suffix.lower() == ".png":
+        return picture_note(path, UNFINISHED)
+    try:
+        asked = (load_style(path).recipe or {}).get(UNFINISHED)
+    except NadaError:
+        return None
+    return asked if isinstance(asked, str) else None
 
 
 def _name(photo: Path, styles: Sequence[str]) -> Path:

@@ -89,11 +89,14 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"the seed is {seed}; it must be in {1 - SEEDS}..{SEEDS - 1}")
 
 
-def storable(path: str) -> str:
-    r"""A path as UTF-8 text for the notes of a run. Other bytes become escapes such as ``\udcff``, since our files
-    hold only whole characters; such a path must be given again to resume.
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Check that a file may be written.
+
+    Raises:
+        UsageError: it exists, and `overwrite` is off.
     """
-    return path.encode("utf-8", "backslashreplace").decode()
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists; choose another name, or add --overwrite to replace it")
 
 
 def split_spec(spec: str) -> tuple[str, float]:

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from ..checkpoint import load_generator, save_generator
+from ..checkpoint import save_generator
 from ..errors import UsageError
 from ..files import atomic_path
 from ..generators import Generator
 from ..styles.files import load_style, save_style
 from ..styles.preview import preview_of, preview_picture
 from ..styles.style import Style
-from .parsing import STYLE_HELP, add_command, show_tree
-from .shared import styled
+from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, show_tree
+from .shared import load_base, refuse_existing, styled
 
 ENDING = ".safetensors"
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -30,8 +30,8 @@ def add(commands: Any) -> None:
     verbs = style.add_subparsers(dest="style_command", required=True, metavar="COMMAND")
 
     diff = add_command(verbs, "diff", "save the difference of two generators as a style", _diff, show_tree)
-    diff.add_argument("base", metavar="BASE", help="generator that training started from, or 'demo'")
-    diff.add_argument("adapted", metavar="ADAPTED", help="adapted generator, in any readable format")
+    diff.add_argument("base", metavar="BASE", help=f"generator that training started from: {GENERATOR_HELP}")
+    diff.add_argument("adapted", metavar="ADAPTED", help="adapted generator, given in the same ways")
     diff.add_argument("target", type=Path, metavar="OUT.safetensors", help="style file to write")
     diff.add_argument(
         "--rank",
@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
     diff.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
     merge = add_command(verbs, "merge", "save a generator with styles applied", _merge, show_tree)
-    merge.add_argument("base", metavar="BASE", help="generator to apply the styles to, or 'demo'")
+    merge.add_argument("base", metavar="BASE", help=f"generator to apply the styles to: {GENERATOR_HELP}")
     merge.add_argument("styles", nargs="+", metavar="STYLE[:STRENGTH]", help=STYLE_HELP)
     merge.add_argument(
         "--out", type=Path, required=True, metavar="OUT.safetensors", dest="target", help="generator file to write"
@@ -87,7 +87,7 @@ def run_diff(
         NadaError: a file cannot be read, or the generators do not belong together.
     """
     _check_target(target, overwrite)
-    before, after = load_generator(base), load_generator(adapted)
+    before, after = load_base(base), load_base(adapted)
     # Compare before making pictures: generators that do not belong together are refused here.
     style = Style.between(before, after, rank, DTYPES[dtype], name=name or _name_of(after, adapted))
     style = style.with_preview(preview_of(before, after))
@@ -102,7 +102,7 @@ def run_merge(base: str, styles: list[str], target: Path, *, overwrite: bool = F
         UsageError: the target has another ending, or exists without `overwrite`.
     """
     _check_target(target, overwrite)
-    generator = styled(load_generator(base), styles)
+    generator = styled(load_base(base), styles)
     save_generator(generator, target, new=not overwrite)
     applied = [f"{entry['name']} x {entry['strength']:g}" for entry in generator.metadata["styles"]]
     notes = generator.metadata.get("notes", [])
@@ -146,8 +146,7 @@ def summary(style: Style) -> dict[str, Any]:
 def _check_target(target: Path, overwrite: bool, ending: str = ENDING) -> None:
     if target.suffix.lower() != ending:
         raise UsageError(f"{target} must end in {ending}, the format that is written")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target} exists; choose another name, or add --overwrite to replace it")
+    refuse_existing(target, overwrite)
 
 
 def _name_of(adapted: Generator, source: str) -> str:

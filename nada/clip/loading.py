@@ -18,7 +18,7 @@ import torch
 from .. import demo
 from ..checkpoint.not_models import LOADABLE
 from ..errors import CheckpointError, NadaError, UsageError
-from ..files import CACHE
+from ..files import CACHE, storable
 from ..published.catalog import PUBLISHED_CLIPS, PublishedClip
 from ..published.download import Progress, clip_file
 from ..settings import check_magnitude
@@ -76,9 +76,9 @@ class ClipSpec:
             return self.source
         name, at, weights = self.source.partition("@")
         if at and Path(weights).is_file():
-            return f"{name}@{Path(weights).name}"
-        if Path(self.source).is_dir():  # a folder's name may hold bytes that are not UTF-8
-            return os.path.basename(os.path.abspath(self.source)).encode("utf-8", "backslashreplace").decode()
+            return f"{name}@{storable(Path(weights).name)}"
+        if Path(self.source).is_dir():
+            return storable(os.path.basename(os.path.abspath(self.source)))
         return self.source
 
     def parts(self) -> list[ClipSpec]:

@@ -70,7 +70,7 @@ def read_weights(path: Path) -> Weights:
         CheckpointError: the file is damaged or hostile, or holds no CLIP model that a network of open_clip can load.
     """
     with opened(path) as file:
-        document = read_document(Window(file, 0, path.stat().st_size), scripted=True)
+        document = read_document(Window.whole(file), scripted=True)
         views = _model(document).tensors
         types = {name: view.storage.open().dtype for name, view in views.items()}
         tensors = {name: view.read() for name, view in views.items() if types[name].is_floating_point}

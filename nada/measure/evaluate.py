@@ -130,9 +130,9 @@ def evaluate(
         if extra is not None and before is not None:
             row |= extra(before, after, left_out)
         rows.append(row)
-    measures = {name: interval([row[name] for row in rows]) for name in rows[0]}
+    measures = _intervals(rows, left_out)
     try:
-        measures["intra-cluster LPIPS"] = {"mean": intra_cluster(lpips_distances(first[:LPIPS_IMAGES]))}
+        measures["intra-cluster LPIPS"] = {"mean": intra_cluster(lpips_distances(first[:LPIPS_IMAGES], device))}
     except NadaError as error:
         left_out["intra-cluster LPIPS"] = str(error)
     seconds = time.perf_counter() - began
@@ -146,6 +146,16 @@ def evaluate(
         "images_per_second": round(made / seconds, 2),
         "peak_memory_mb": peak_memory(device),
     }
+
+
+def _intervals(rows: list[dict[str, float]], left_out: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Return the interval of each measure over the repetitions; measures that some repetitions lack are left out."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    values = {name: [row[name] for row in rows if name in row] for name in names}
+    for name, found in values.items():
+        if len(found) < len(rows):
+            left_out.setdefault(name, f"only {len(found)} of {len(rows)} repetitions could be measured")
+    return {name: interval(found) for name, found in values.items() if len(found) == len(rows)}
 
 
 def report(result: dict[str, Any]) -> str:

@@ -1,39 +1,57 @@
-"""LPIPS between images, if the `lpips` package and the network beneath it are on this machine already."""
+"""LPIPS between all pairs of images, if the `lpips` package and the network beneath it are on this machine already."""
 
 from __future__ import annotations
-
-import importlib
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import NadaError
+from ..errors import NadaError, is_out_of_memory
+from ..lpips.network import ADVICE, SIDE, Lpips, find_lpips
 
-BACKBONE = "vgg16-397923af.pth"  # torchvision's file name of the weights that LPIPS-VGG stands on
-SIDE = 256  # pixels at which images are compared
+BACKBONE = "vgg"
+BLOCK = 10  # images whose features, 32 MB each, are in memory at once, beside those of as many others
 
 
-def lpips_distances(images: Tensor, batch: int = 16) -> Tensor:
-    """LPIPS-VGG of all pairs of images [N, 3, H, W] in [-1, 1]: [N, N], symmetric.
+@torch.no_grad()
+def lpips_distances(images: Tensor, device: torch.device | None = None) -> Tensor:
+    """Return LPIPS-VGG of all pairs of images [N, 3, H, W] in [-1, 1]: [N, N], symmetric, on the CPU.
+
+    The features of an image are computed once for each block of images that it is compared with, instead of once for
+    each image. To compute them only once, those of all images would have to be kept: 3 GB for a hundred.
+
+    Args:
+        images: the images.
+        device: device to compute on, if its memory suffices; None for the CPU.
 
     Raises:
         NadaError: the package or the weights are missing. Nothing is downloaded.
     """
-    weights = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE
+    model = find_lpips([BACKBONE])
+    if model is None:
+        raise NadaError(f"LPIPS-VGG is not on this machine; {ADVICE}")
+    # resized on the CPU, since Apple's GPUs have no antialiased resampling
+    images = F.interpolate(images.clamp(-1, 1).cpu(), (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False)
+    device = device or torch.device("cpu")
     try:
-        package = importlib.import_module("lpips")
-    except ImportError as error:
-        raise NadaError("the package lpips is not installed; pip install lpips") from error
-    if not weights.is_file():
-        raise NadaError(f"{weights} is missing; torchvision.models.vgg16(weights='DEFAULT') downloads it")
-    model = package.LPIPS(net="vgg", verbose=False).eval().requires_grad_(False)
-    images = F.interpolate(images.clamp(-1, 1), (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False)
-    rows, columns = torch.triu_indices(len(images), len(images), 1)
-    found = [
-        model(images[i], images[j]).flatten() for i, j in zip(rows.split(batch), columns.split(batch), strict=True)
-    ]
-    distances = images.new_zeros(len(images), len(images))
-    distances[rows, columns] = torch.cat(found)
-    return distances + distances.T
+        return _pairs(model.to(device), images, device)
+    except Exception as error:
+        if device.type == "cpu" or not is_out_of_memory(error):
+            raise
+    return _pairs(model.cpu(), images, torch.device("cpu"))
+
+
+def _pairs(model: Lpips, images: Tensor, device: torch.device) -> Tensor:
+    """Return the distances [N, N] of images [N, 3, SIDE, SIDE], computed on the device of the model."""
+    blocks = images.split(BLOCK)
+    distances = torch.zeros(len(images), len(images))
+    for i, block in enumerate(blocks):
+        rows = model.layers(block.to(device))
+        for j, other in enumerate(blocks[i:], i):
+            columns = rows if i == j else model.layers(other.to(device))
+            for k in range(len(block)):
+                one = [layer[k : k + 1].expand_as(theirs) for layer, theirs in zip(rows, columns, strict=True)]
+                found = model.distance(one, columns).cpu()
+                row, first = i * BLOCK + k, j * BLOCK
+                distances[row, first : first + len(other)] = distances[first : first + len(other), row] = found
+    return distances

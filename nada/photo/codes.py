@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint.metadata import strict_json
-from ..checkpoint.own_files import read_own_file
+from ..checkpoint.metadata import header_json
+from ..checkpoint.own_files import is_own_file, read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, UsageError
 from ..generators import Generator
@@ -72,11 +72,11 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
         "photos": list(codes.photos),
     }
     contiguous = {name: tensor.detach().cpu().float().contiguous() for name, tensor in tensors.items()}
-    write_safetensors(contiguous, {KEY: strict_json(description)}, path)
+    write_safetensors(contiguous, {KEY: header_json(description)}, path)
 
 
 def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int) -> dict[str, Tensor]:
-    """Return the noise maps that were fitted with the codes in a file; {} for other files of codes.
+    """Return the noise maps that were fitted with the codes in a file; {} for files of other projects.
 
     Args:
         path: the file.
@@ -84,12 +84,11 @@ def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int)
         count: number of codes in the file.
 
     Raises:
-        CheckpointError: the maps are for another generator, or for another number of codes.
+        CheckpointError: the file is damaged, or the maps are for another generator or another number of codes.
     """
-    try:
-        noise = load_codes(path).noise
-    except CheckpointError:
+    if not is_own_file(path, KEY):
         return {}
+    noise = load_codes(path).noise
     expected = {name: [count, 1, *size] for name, size in generator.synthesis.noise_shapes.items()}
     for name, maps in noise.items():
         if list(maps.shape) != expected.get(name):

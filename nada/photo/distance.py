@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..clip.features import feature_distance, image_features
 from ..clip.models import ClipEnsemble
+from ..lpips.network import Lpips
 from ..pictures.convert import to_rgb
-from .lpips import Lpips
 
 LARGEST, SMALLEST = 256, 8  # sides of the largest and the smallest level of the pyramid, in pixels
 

@@ -12,18 +12,18 @@ from typing import Annotated, Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..checkpoint.metadata import strict_json
+from ..checkpoint.metadata import header_json
 from ..checkpoint.own_files import read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UsageError
 from ..generators import Generator
+from ..lpips.network import ADVICE, find_lpips
 from ..settings import Setting, check_settings
 from ..training.loop import TrainingLoop
 from ..training.pieces import slices
 from ..training.state import optimizer_tensors, restore_optimizer
 from .distance import PhotoDistance
-from .lpips import find_lpips
 
 Record = TypeVar("Record")
 KEY, VERSION = "nada-photo-state", 1
@@ -113,8 +113,7 @@ class PhotoLoop(TrainingLoop[Record]):
         lpips = find_lpips() if config.lpips_weight != 0 else None
         if config.lpips_weight and lpips is None:
             raise UsageError(
-                "lpips_weight is set, but LPIPS is not at hand: pip install lpips, and let torchvision download VGG "
-                "once: torchvision.models.vgg16(weights='DEFAULT'). Or leave lpips_weight out"
+                f"lpips_weight is set, but LPIPS is not on this machine: {ADVICE}. Or leave lpips_weight out"
             )
         weights = {
             "pyramid": config.pyramid_weight,
@@ -132,6 +131,8 @@ class PhotoLoop(TrainingLoop[Record]):
             "base": generator.fingerprint(),
             "photos": tensor_hash(photos),
         }
+        if lpips is not None and weights["lpips"]:
+            self._known["lpips"] = lpips.name
 
     def parts(self) -> Iterator[slice]:
         """Yield the slice of the photos in each chunk of a batch."""
@@ -212,7 +213,7 @@ def save_photo_state(state: PhotoState, path: str | os.PathLike[str]) -> None:
         NadaError: a number is not finite, or the file cannot be written.
     """
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
-    write_safetensors(tensors, {KEY: strict_json({"format": VERSION, "recipe": state.recipe})}, path)
+    write_safetensors(tensors, {KEY: header_json({"format": VERSION, "recipe": state.recipe})}, path)
 
 
 def load_photo_state(path: str | os.PathLike[str]) -> PhotoState:

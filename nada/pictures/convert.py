@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import UsageError
@@ -64,6 +67,14 @@ def to_uint8(images: Tensor) -> Tensor:
 def to_pil(images: Tensor) -> list[Image.Image]:
     """Convert images [N, C, H, W] in [-1, 1] to N pictures, RGB or RGBA."""
     return [Image.fromarray(np.ascontiguousarray(image)) for image in to_uint8(images).numpy()]
+
+
+def png_notes(notes: Mapping[str, str]) -> PngInfo:
+    """Return texts by key as Pillow's `pnginfo`, with which a PNG file is saved; `picture_note` reads them."""
+    info = PngInfo()
+    for key, text in notes.items():
+        info.add_text(key, text)
+    return info
 
 
 def from_pil(picture: Image.Image) -> Tensor:

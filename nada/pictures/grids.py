@@ -27,7 +27,16 @@ def make_grid(images: Tensor, columns: int | None = None, side: int | None = Non
         columns: number of columns; None for about as many as rows.
         side: length of an image's longer side in pixels; None for the images' own, between 128 and 256.
     """
-    tiles = _tiles(images, side)
+    return arranged(tiles_of(images, side), columns)
+
+
+def arranged(tiles: Sequence[Image.Image], columns: int | None = None) -> Image.Image:
+    """Return pictures of equal size as a grid, row by row.
+
+    Args:
+        tiles: the pictures, at least one.
+        columns: number of columns; None for about as many as rows.
+    """
     columns = columns or ceil(len(tiles) ** 0.5)
     across, down = tiles[0].width + GAP, tiles[0].height + GAP
     rows = ceil(len(tiles) / columns)
@@ -87,7 +96,8 @@ def _tile_size(images: Tensor, side: int | None = None) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _tiles(images: Tensor, side: int | None) -> list[Image.Image]:
+def tiles_of(images: Tensor, side: int | None = None) -> list[Image.Image]:
+    """Return images [N, C, H, W] in [-1, 1] as the pictures of a grid; see `make_grid`."""
     if not len(images):
         raise ValueError("there are no images to show; a picture needs at least one")
     size = _tile_size(images, side)

@@ -62,6 +62,23 @@ def read_picture(
         ) from error
 
 
+def picture_note(path: Path, key: str) -> str | None:
+    """Return the text that a PNG file holds under a key, or None for files that hold none or are no such picture.
+
+    Args:
+        path: the file.
+        key: keyword of the text chunk.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=("PNG",)) as picture:  # reads the header only
+                note = picture.info.get(key)
+    except Exception:  # on damaged data, Pillow's decoders may raise any error
+        return None
+    return note if isinstance(note, str) else None
+
+
 def load_pictures(paths: Sequence[Path], side: int) -> Tensor:
     """Load pictures in a generator's format: the square in the middle of each, resized.
 

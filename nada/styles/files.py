@@ -15,7 +15,7 @@ from ..checkpoint.blueprint import MAX_ELEMENTS, MAX_TENSORS, make_config
 from ..checkpoint.containers import read_document
 from ..checkpoint.document import Document
 from ..checkpoint.loading import opened, resolve
-from ..checkpoint.metadata import NUMBER, RECIPE, damaged, fits, read_description, strict_json
+from ..checkpoint.metadata import NUMBER, RECIPE, damaged, fits, header_json, read_description
 from ..checkpoint.own import KEY, STYLE_KEY
 from ..checkpoint.saving import write_safetensors
 from ..checkpoint.tensors import TensorView
@@ -66,7 +66,7 @@ def save_style(style: Style, path: str | os.PathLike[str], new: bool = False) ->
         "preview": base64.b64encode(style.preview).decode("ascii"),
     }
     try:
-        metadata = {STYLE_KEY: strict_json(description)}
+        metadata = {STYLE_KEY: header_json(description)}
     except (TypeError, ValueError) as error:
         raise NadaError(f"the style's description cannot be saved as JSON: {error}") from error
     write_safetensors(tensors, metadata, path, new)
@@ -89,7 +89,7 @@ def load_style(source: str | os.PathLike[str]) -> Style:
     """
     path = resolve(source, "give a style file (.safetensors), as `nada adapt` or the node Save Style writes it")
     with opened(path) as file:
-        document = read_document(Window(file, 0, file.seek(0, os.SEEK_END)))
+        document = read_document(Window.whole(file))
         return _convert(document)
 
 

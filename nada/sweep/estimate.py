@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -85,6 +86,12 @@ def bytes_of(job: Job, models: Models, keep: str) -> tuple[int, int]:
     return kept, working
 
 
+def _size_kind(job: Job, models: Models) -> tuple[Any, ...]:
+    """Key that is equal for jobs whose results take the same space: only what is trained counts."""
+    config = job.config
+    return job.generator, config.trained_layers(models.generator(job.generator)), config.train, config.rank
+
+
 def refuse_short_disk(root: Path, jobs: Sequence[Job], models: Models, keep: str, together: int) -> int:
     """Estimate the bytes that the results of jobs need on disk.
 
@@ -98,7 +105,9 @@ def refuse_short_disk(root: Path, jobs: Sequence[Job], models: Models, keep: str
     Raises:
         NadaError: the disk has less free space than that.
     """
-    sizes = [bytes_of(job, models, keep) for job in jobs]
+    kinds = [_size_kind(job, models) for job in jobs]
+    known = {kind: bytes_of(job, models, keep) for kind, job in dict(zip(kinds, jobs, strict=True)).items()}
+    sizes = [known[kind] for kind in kinds]
     total = sum(kept for kept, _ in sizes) + sum(sorted(working for _, working in sizes)[-together:])
     place = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,7 +109,7 @@ class Job:
         """Name of the job's folder: the first digits of the id, and the texts."""
         return f"{self.id[:ID_LENGTH]}-{result_name(self.config)[:SLUG_LENGTH]}"
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """Key that is equal for jobs that differ only in their texts and images, which can train in lock-step."""
         settings = asdict(self.config) | {"source": "", "target": ""}

@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -23,14 +23,17 @@ TOGETHER = 4  # default number of jobs in lock-step
 ATTEMPTS = 2  # number of times that a job is tried if the device fails: in this process, and in a new one
 
 
-def groups(jobs: Sequence[Job], together: int) -> Iterator[list[Job]]:
+def groups(jobs: Sequence[Job], together: int) -> list[list[Job]]:
     """Group jobs that can train in lock-step, at most `together` per group, otherwise in their order."""
-    left = list(jobs)
-    while left:
-        group = [job for job in left if job.kind == left[0].kind][:together]
-        taken = {job.id for job in group}
-        left = [job for job in left if job.id not in taken]
-        yield group
+    found: list[list[Job]] = []
+    latest: dict[str, list[Job]] = {}  # by kind
+    for job in jobs:
+        group = latest.get(job.kind)
+        if group is None or len(group) >= together:
+            group = latest[job.kind] = []
+            found.append(group)
+        group.append(job)
+    return found
 
 
 @dataclass
@@ -72,10 +75,21 @@ class LocalEngine:
             jobs = [job for job in jobs if losses[job.id] < ATTEMPTS]
 
     def save_stopped(self, jobs: Sequence[Job]) -> None:
-        """Write the results of jobs that a comparison has stopped."""
-        models = Models(self.models.load, torch.device("cpu")) if self.lost else self.models
+        """Write the results of jobs that a comparison has stopped; on the CPU once the device has failed."""
+        worker = self._saver()
         for job in jobs:
-            Worker(models, self.orders, self.watch).save_stopped(job)
+            try:
+                worker.save_stopped(job)
+            except DeviceLost as error:
+                if self.lost:
+                    raise
+                log.warning("%s; the results of stopped jobs are made on the CPU", error)
+                self.lost, worker = True, self._saver()
+                worker.save_stopped(job)
+
+    def _saver(self) -> Worker:
+        models = Models(self.models.load, torch.device("cpu")) if self.lost else self.models
+        return Worker(models, self.orders, self.watch)
 
     def _attempt(self, jobs: Sequence[Job], until: int | None) -> DeviceLost | None:
         """Train jobs here, or in a new process if the device has failed here; returns a failure of the device."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from ..clip.loading import ClipSpec
+from ..demo import CLIPS, GENERATORS, NAME
 from ..errors import NadaError, UsageError, is_out_of_memory
 from ..generators.threads import use_threads
 from .estimate import measure_step, step_kind
@@ -65,24 +67,33 @@ class RayEngine:
         self._spread("save_stopped", [([job], None) for job in jobs])
 
     def _spread(self, method: str, tasks: list[tuple[list[Job], int | None]]) -> None:
-        """Call a method of the workers for each task, whenever one is free; stop early on an interrupt or an error."""
-        free, stopped = list(self.actors), False
+        """Call a method of the workers for each task, whenever one is free.
+
+        On an interrupt or a failure all workers are told to stop, and this waits until they have saved their states.
+
+        Raises:
+            NadaError: a worker failed; the message is that of the first failure.
+        """
+        free, stopped, failure = list(self.actors), False, ""
         running: dict[Any, tuple[Any, list[Job]]] = {}
         while (tasks and not stopped) or running:
             while tasks and free and not stopped:
                 (group, until), actor = tasks.pop(0), free.pop()
                 running[getattr(actor, method).remote(group, until)] = actor, group
             done, _ = self.ray.wait(list(running), timeout=POLL)
-            if self.watch.stop() and not stopped:
-                stopped = True
-                self._stop()
             for reference in done:
                 actor, group = running.pop(reference)
                 free.append(actor)
-                self._take(reference, group)
+                told = self._take(reference, group)
+                failure = failure or told
+            if not stopped and (failure or self.watch.stop()):
+                stopped = True
+                self._stop()
+        if failure:
+            raise NadaError(failure)
 
-    def _take(self, reference: Any, group: Sequence[Job]) -> None:
-        """Process a worker's result for a group: record failures, and settle the jobs."""
+    def _take(self, reference: Any, group: Sequence[Job]) -> str:
+        """Record a group whose worker was lost, and settle its jobs; returns the reason to stop the sweep, or ""."""
         try:
             failure = self.ray.get(reference)
         except self.ray.exceptions.RayError as error:
@@ -91,9 +102,7 @@ class RayEngine:
                 record_failure(self.orders.folder(job), f"its worker was lost {RETRIES + 1} times: {error}"[:500])
         for job in group:
             self.watch.settled(job)
-        if failure:
-            self._stop()
-            raise NadaError(failure)
+        return failure
 
     def _stop(self) -> None:
         """Tell all workers to save their states after the current iteration, and stop."""
@@ -162,37 +171,57 @@ class Remote:
 
     def train(self, jobs: Sequence[Job], until: int | None) -> str:
         """Train a group of jobs; returns the reason to stop the whole sweep, or ""."""
-        if self.stopped:
-            return ""
-        try:
-            self.worker.work(jobs, until)
-        except DeviceLost as error:
-            log.warning("%s", error)
-            os._exit(1)  # Ray starts a new process, which resumes the job
-        except NadaError as error:
-            return str(error)
-        return ""
+        return "" if self.stopped else _told(lambda: self.worker.work(jobs, until))
 
     def save_stopped(self, jobs: Sequence[Job], until: None) -> str:
-        """Write the results of jobs that a comparison has stopped."""
-        for job in jobs:
-            self.worker.save_stopped(job)
-        return ""
+        """Write the results of jobs that a comparison has stopped; returns as `train` does."""
+        return _told(lambda: [self.worker.save_stopped(job) for job in jobs])
 
     def stop(self) -> None:
         """Stop after the current iteration."""
         self.stopped = True
 
 
+def _told(work: Callable[[], object]) -> str:
+    """Do a worker's work; returns the message of an error that should stop the sweep, or ""."""
+    try:
+        work()
+    except DeviceLost as error:
+        log.warning("%s", error)
+        os._exit(1)  # Ray starts a new process, which does the work again
+    except NadaError as error:
+        return str(error)
+    return ""
+
+
 def absolute(jobs: Sequence[Job]) -> list[Job]:
     """Make the paths in jobs absolute, so that they are valid from any folder."""
-    path = lambda name: str(Path(name).absolute()) if Path(name).exists() else name
     return [
         replace(
-            job, generator=path(job.generator), clip=path(job.clip), style_images=tuple(map(path, job.style_images))
+            job,
+            generator=job.generator if job.generator in GENERATORS else _path(job.generator),
+            clip=",".join(map(_absolute_clip, ClipSpec.parse(job.clip))),
+            style_images=tuple(map(_path, job.style_images)),
         )
         for job in jobs
     ]
+
+
+def _path(name: str) -> str:
+    """Return the absolute path of a file or folder; what is neither is a name, and stays."""
+    return str(Path(name).absolute()) if Path(name).exists() else name
+
+
+def _absolute_clip(entry: ClipSpec) -> str:
+    """Return an entry of a specification with an absolute path, be it FOLDER or ARCHITECTURE@FILE."""
+    name, at, weights = entry.source.partition("@")
+    if entry.source in (NAME, *CLIPS):
+        source = entry.source
+    elif at and not Path(entry.source).exists():  # the name of a folder may have an @ too
+        source = f"{name}@{_path(weights)}"
+    else:
+        source = _path(entry.source)
+    return source if entry.weight == 1 else f"{source}:{entry.weight!r}"
 
 
 def _share(ray: ModuleType, jobs: Sequence[Job], load: LoadGenerator, device: torch.device, together: int) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..checkpoint.metadata import NUMBER, strict_json
+from ..checkpoint.metadata import NUMBER, header_json
 from ..checkpoint.own_files import read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, NadaError, UsageError, is_out_of_memory
@@ -40,7 +40,7 @@ def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str], new: bool = 
         "metadata": mapper.metadata,
     }
     try:
-        text = strict_json(description)
+        text = header_json(description)
     except (TypeError, ValueError) as error:
         raise NadaError(f"the mapper's metadata cannot be saved as JSON: {error}") from error
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in mapper.state_dict().items()}

@@ -54,6 +54,23 @@ def test_our_own_files_need_no_copy(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize("moment", ["_recognize", "_sha256", "Cache.keep"])
+def test_a_file_that_is_replaced_while_it_is_loaded_is_never_mistaken_for_its_successor(
+    tmp_path, source, monkeypatch, moment
+):
+    folder, later = tmp_path / "cache", tmp_path / "later.pkl"
+    later.write_bytes(nvidia_bytes(small_generator(seed=2)))
+    place, _, name = moment.rpartition(".")
+    owner = Cache if place else loading
+    with monkeypatch.context() as patched:
+        done = getattr(owner, name)
+        replaced = lambda *given: (later.exists() and later.replace(source), done(*given))[1]
+        patched.setattr(owner, name, replaced)
+        load_generator(source, folder)
+    assert not later.exists()
+    assert same(load_generator(source, folder), load_generator(source))
+
+
 def test_the_same_content_under_another_name_shares_the_copy(tmp_path, source, reads):
     folder = tmp_path / "cache"
     load_generator(source, folder)

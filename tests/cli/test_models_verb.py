@@ -6,8 +6,9 @@ import json
 import shutil
 
 import pytest
+from helpers.models import moved
 
-from nada import PUBLISHED
+from nada import PUBLISHED, Style, save_generator, save_style
 from nada.cli import main, models, shared
 from nada.demo import GENERATORS
 
@@ -63,6 +64,28 @@ def test_a_published_generator_given_by_name_is_downloaded_once(monkeypatch, cap
     shutil.copy(GENERATORS["demo"], tmp_path / "church-256")  # a file of that name comes first
     assert main(["generate", "--generator", "church-256", "--count", "1", "--out", str(out), "--overwrite"]) == 0
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["convert", "church-256", "out.safetensors"],
+        ["style", "diff", "church-256", "adapted.safetensors", "out.safetensors"],
+        ["style", "diff", "base.safetensors", "church-256", "out.safetensors"],
+        ["style", "merge", "church-256", "look.safetensors", "--out", "out.safetensors"],
+    ],
+    ids=" ".join,
+)
+def test_every_verb_that_takes_generators_takes_their_published_names(monkeypatch, tmp_path, small, command):
+    adapted = moved(small)
+    save_generator(small, tmp_path / "base.safetensors")
+    save_generator(adapted, tmp_path / "adapted.safetensors")
+    save_style(Style.between(small, adapted), tmp_path / "look.safetensors")
+    published = "adapted.safetensors" if "base.safetensors" in command else "base.safetensors"
+    monkeypatch.setattr(shared, "download", lambda model, folder: (tmp_path / published, []))
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 0
+    assert (tmp_path / "out.safetensors").is_file()
 
 
 def test_an_encoder_given_by_name_is_downloaded(monkeypatch, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from nada.cli import main
 from nada.latents.sampling import sample_latents
 from nada.photo.codes import load_codes
 from nada.photo.project import Projection
+from nada.photo.tune import Tuning
 from nada.pictures.convert import to_pil
 from nada.styles.style import Style
 
@@ -65,6 +68,13 @@ def test_inverts_photos_into_codes_that_generate_reads(files, small, capsys):
     assert main(["generate", "--generator", str(files / "base.safetensors"), *options]) == 0
     assert len([*(files / "images").glob("code_*.png")]) == 2
     assert main(["invert", *photos, "--middle", *base(files), "--out", str(out)]) == 2, "nothing is overwritten"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
+def test_codes_of_a_photo_whose_name_is_not_utf8_can_be_read(files):
+    photo = (files / "other.jpg").rename(files / "caf\udce9.jpg")
+    assert main(["invert", str(photo), "--middle", *base(files), "--out", str(files / "out")]) == 0
+    assert load_codes(files / "out" / "codes.safetensors").photos == (r"caf\udce9.jpg",)
 
 
 def test_shows_a_photo_in_a_style_and_leaves_the_rest_of_it(files, capsys):
@@ -122,8 +132,6 @@ def test_ctrl_c_keeps_the_codes_so_far_and_the_same_command_resumes(files, monke
     def interrupted(self):
         steps.append(self.iteration)
         if len(steps) == 2:
-            import signal
-
             signal.raise_signal(signal.SIGINT)
         return step(self)
 
@@ -135,6 +143,51 @@ def test_ctrl_c_keeps_the_codes_so_far_and_the_same_command_resumes(files, monke
     assert load_codes(files / "first" / "codes.safetensors").recipe["iterations_done"] == 2
     assert main([*arguments, "--out", str(files / "second")]) == 0
     assert steps == [0, 1, 2, 3, 4]
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Interrupt commands at the first iteration of a loop, until the test calls the function that is returned."""
+
+    def at(loop):
+        step = loop.train_step
+
+        def interrupted(self):
+            signal.raise_signal(signal.SIGINT)
+            return step(self)
+
+        monkeypatch.setattr(loop, "train_step", interrupted)
+        return lambda: monkeypatch.setattr(loop, "train_step", step)
+
+    return at
+
+
+@pytest.mark.parametrize(("verb", "loop"), [("invert", Projection), ("photo", Projection), ("photo", Tuning)])
+def test_an_interrupted_command_is_resumed_by_itself_and_its_results_replaced_by_no_other(
+    files, interrupt, capsys, verb, loop, monkeypatch
+):
+    monkeypatch.chdir(files)
+    photo = [verb, "other.jpg", "--middle", *base(files)]
+    more = ["--tune", "3", "--save-likeness", "me.style.safetensors"] if verb == "photo" else []
+    options = [*more, "--out", "out.png" if verb == "photo" else "out"]
+    outputs = ["out.png", "me.style.safetensors"] if verb == "photo" else ["out/codes.safetensors", "out/record.json"]
+    proceed = interrupt(loop)
+    for _ in range(2):  # interrupted twice in the same place
+        assert main([*photo, *options]) == 130
+        assert "the same command resumes it" in capsys.readouterr().out
+    proceed()
+    written = {name: Path(name).read_bytes() for name in outputs if Path(name).exists()}
+    assert written
+    assert main([verb, "me.png", *photo[2:], *options]) == 2, "another photo's results"
+    assert main([*photo, *options, "--learning-rate", "0.02"]) == 2, "other settings"
+    assert {name: Path(name).read_bytes() for name in written} == written
+    assert main([*photo, *options]) == 0
+    assert all(Path(name).read_bytes() != content for name, content in written.items())
+    fresh = [*more, "--out", "fresh.png" if verb == "photo" else "fresh"]
+    fresh = [word.replace("me.style", "fresh.style") for word in fresh]
+    assert main([*photo, *fresh]) == 0
+    assert Path(outputs[0].replace("out", "fresh")).read_bytes() == Path(outputs[0]).read_bytes()
+    assert main([*photo, *options]) == 2, "a finished result is not replaced"
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,21 @@ def test_what_cannot_be_measured_is_refused(values, word):
         EvaluateConfig(**{"target": "sketch", **values})
 
 
+@pytest.mark.parametrize("having", [[0], [1, 2], [0, 2], [0, 1, 2], []])
+def test_a_measure_of_some_repetitions_only_is_left_out_with_the_reason(tiny, clip, having):
+    repetition = iter(range(3))
+
+    def extra(*images_and_reasons):
+        return {"pose": 0.5} if next(repetition) in having else {}
+
+    result = evaluate(tiny, clip, EvaluateConfig("sketch", count=2, seeds=3), tiny, extra)
+    assert "quality" in result["measures"]
+    assert ("pose" in result["measures"]) == (len(having) == 3)
+    assert ("pose" in result["left_out"]) == (len(having) in (1, 2))
+    if len(having) in (1, 2):
+        assert f"{len(having)} of 3" in result["left_out"]["pose"]
+
+
 def test_the_command_fills_in_what_the_adaptation_recorded(small, clip_folder, tmp_path, capsys):
     nada.save_generator(small, tmp_path / "base.safetensors")
     small.metadata["adaptations"] = [{"source": "photo", "target": "sketch", "base": small.fingerprint()}]

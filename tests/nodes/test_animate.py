@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from helpers.models import moved
@@ -33,6 +35,30 @@ def test_a_walk_ends_where_it_began(host, small):
     both = walk(small, 0, 2, 8, 0.7, 64, 24.0, base=moved(small)).args[0]
     assert both.shape[2] > 2 * 64
     assert torch.equal(both[:, :, -64:], frames), "the generator is on the right"
+
+
+@pytest.mark.parametrize("node", ["walk", "walk with base", "wipe"])
+def test_few_images_are_in_memory_in_full_resolution(host, tiny, monkeypatch, node):
+    alive, most = [], []
+    generate = host.nodes.animate.generate
+
+    def noted(*given, **options):
+        images = generate(*given, **options)
+        alive.append(weakref.ref(images))
+        most.append(sum(len(image) for reference in alive if (image := reference()) is not None))
+        return images
+
+    monkeypatch.setattr(host.nodes.animate, "generate", noted)
+    nodes, count = host.nodes, 50
+    run = {
+        "walk": lambda: nodes.NADALatentWalk.execute(tiny, 0, 2, count, 0.7, 64, 24.0),
+        "walk with base": lambda: nodes.NADALatentWalk.execute(tiny, 0, 2, count, 0.7, 64, 24.0, base=tiny),
+        "wipe": lambda: nodes.NADABeforeAfterAnimation.execute(
+            tiny, tiny, nada.sample_latents(tiny, count), 2, 64, 24.0
+        ),
+    }
+    run[node]()
+    assert max(most) <= 16 < count, "one chunk while the next is made"
 
 
 @pytest.mark.parametrize("fps", [float("nan"), float("inf"), 0.0, 1e300])

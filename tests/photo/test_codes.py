@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from nada.errors import CheckpointError, UsageError
 from nada.latents.files import load_latents
@@ -69,6 +71,33 @@ def test_noise_of_fewer_images_than_codes_is_refused(small, codes, tmp_path):
     assert fitted_noise(tmp_path / "codes.safetensors", small, 2).keys() == codes.noise.keys()
     with pytest.raises(CheckpointError, match=r"takes \[3, 1, "):
         fitted_noise(tmp_path / "codes.safetensors", small, 3)
+
+
+@pytest.mark.parametrize("value", [None, [], "none", 99])
+@pytest.mark.parametrize("name", ["crops", "photos", "base", "recipe", "format"])
+def test_noise_in_a_damaged_file_is_missed_and_not_left_out(small, codes, tmp_path, name, value):
+    path = tmp_path / "codes.safetensors"
+    save_codes(codes, path)
+    with safe_open(path, "pt") as file:
+        description = {**json.loads(file.metadata()[KEY]), name: value}
+    save_file(load_file(path), path, {KEY: json.dumps(description)})
+    if (name, value) == ("base", "none"):
+        assert fitted_noise(path, small, 2).keys() == codes.noise.keys(), "any text may name a base"
+        return
+    with pytest.raises(CheckpointError):
+        fitted_noise(path, small, 2)
+
+
+@pytest.mark.parametrize("ending", [".npz", ".npy", ".pt", ".safetensors"])
+def test_files_of_other_projects_have_no_fitted_noise(small, codes, tmp_path, ending):
+    path, ws = tmp_path / f"codes{ending}", codes.ws
+    {
+        ".npz": lambda: np.savez(path, w=ws.numpy()),
+        ".npy": lambda: np.save(path, ws.numpy()),
+        ".pt": lambda: torch.save({"latent": ws}, path),
+        ".safetensors": lambda: save_file({"ws": ws}, path),
+    }[ending]()
+    assert fitted_noise(path, small, 2) == {}
 
 
 def damaged(name: str, value: object):

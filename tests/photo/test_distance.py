@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from nada.clip.features import feature_distance, image_features
 from nada.clip.loading import load_clip
 from nada.errors import CheckpointError, UsageError
-from nada.photo import lpips
+from nada.lpips import network as lpips
+from nada.photo import loop
 from nada.photo.distance import PhotoDistance, pyramid_distance
 from nada.photo.project import ProjectConfig, project
+from nada.photo.tune import tune
 
 
 def test_the_pyramid_is_the_formula():
@@ -130,6 +132,38 @@ def test_lpips_counts_where_it_is_at_hand(random_lpips, small):
     assert "lpips" not in next(project(small, torch.zeros(1, 3, 32, 32), ProjectConfig(lpips_weight=0.0))).losses
 
 
+def tuned(base, photos):
+    return tune(base, torch.zeros(1, base.num_ws, base.config.w_dim), photos)
+
+
+class Named(torch.nn.Module):
+    """Stands in for a network of LPIPS with a backbone of this name."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+    def layers(self, images):
+        return [images]
+
+    def distance(self, first, second):
+        return (first[0] - second[0]).square().mean((1, 2, 3))
+
+
+@pytest.mark.parametrize("make", [project, tuned])
+def test_results_of_another_network_of_lpips_are_not_taken_for_the_same(tiny, monkeypatch, make):
+    photos, found = torch.zeros(1, 3, 8, 8), {}
+    for name in ("vgg", "alex", None):
+        monkeypatch.setattr(loop, "find_lpips", lambda name=name: name and Named(name))
+        found[name] = make(tiny, photos)
+    assert len({run.key for run in found.values()}) == 3
+    with pytest.raises(UsageError, match="lpips"):
+        found["alex"].restore(loop.PhotoState(found["vgg"].recipe(), {}))
+    unused = [project(tiny, photos, ProjectConfig(lpips_weight=0.0)).key]
+    monkeypatch.setattr(loop, "find_lpips", lambda: Named("vgg"))
+    assert [project(tiny, photos, ProjectConfig(lpips_weight=0.0)).key] == unused
+
+
 def test_lpips_asked_for_and_missing_says_what_to_do(small, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(UsageError, match="pip install lpips"):
@@ -139,4 +173,4 @@ def test_lpips_asked_for_and_missing_says_what_to_do(small, monkeypatch, tmp_pat
 def test_damaged_weights_are_named(random_lpips, tmp_path):
     del random_lpips["features"]["features.0.bias"]
     with pytest.raises(CheckpointError, match=r"features\.0\.bias is missing"):
-        lpips.Lpips(lpips.BACKBONES["alex"][1], random_lpips["features"], random_lpips["heads"])
+        lpips.Lpips("alex", random_lpips["features"], random_lpips["heads"])

@@ -46,6 +46,7 @@ ROOMS = {  # one row per folder, from the top down
     "nada/published": room(5, "huggingface_hub filelock"),
     "nada/styles": room(6, "torch PIL"),
     "nada/latents": room(5, "torch"),
+    "nada/lpips": room(5, "torch"),
     "nada/checkpoint": room(4, "torch safetensors"),
     "nada/stylegan2": room(3, "torch"),
     "nada/layer_freeze": room(3, "torch"),

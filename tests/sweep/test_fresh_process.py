@@ -7,7 +7,10 @@ import torch
 
 from nada.adapt import Adaptation
 from nada.sweep import local
-from nada.sweep.jobs import Models
+from nada.sweep.jobs import Job, Models
+from nada.sweep.state import Orders
+from nada.sweep.work import DeviceLost, Watch
+from nada.training.config import AdaptConfig
 
 pytestmark = pytest.mark.slow
 FAILURE = "CUDA error: an illegal memory access was encountered"
@@ -48,6 +51,25 @@ def test_a_job_whose_device_fails_twice_is_left_out(nada, monkeypatch):
     code, result, _ = nada(*OPTIONS)
     assert (code, result["jobs"]) == (1, {"done": 1, "failed": 1})
     assert list(result["failed"].values()) == [FAILURE]
+
+
+def test_results_of_stopped_jobs_are_saved_on_the_cpu_if_the_device_fails(tmp_path, monkeypatch):
+    """The device fails at the second job; each job is saved once, none is left out, and the CPU keeps its models."""
+    jobs = [Job(f"{number:064x}", "base", "clip", AdaptConfig("photo", "sketch", seed=number)) for number in range(4)]
+    saved, device = [], torch.device("meta")
+
+    def save_stopped(worker, job):
+        if job is jobs[1] and worker.models.device == device:
+            raise DeviceLost(job, FAILURE)
+        saved.append((job, worker.models))
+
+    monkeypatch.setattr(local.Worker, "save_stopped", save_stopped)
+    engine = local.LocalEngine(Models(lambda name: None, device), Orders(tmp_path), Watch())
+    engine.save_stopped(jobs)
+    assert engine.lost
+    assert [job for job, _ in saved] == jobs
+    assert [models.device.type for _, models in saved] == ["meta", "cpu", "cpu", "cpu"]
+    assert len({id(models) for _, models in saved}) == 2
 
 
 def test_models_are_sent_to_another_process_by_their_names():

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+from itertools import product
+
 import pytest
+import torch
 
 from nada.errors import UsageError
+from nada.sweep import estimate
+from nada.sweep import jobs as jobs_module
 from nada.sweep.halving import Halving
+from nada.sweep.jobs import Job, Models
+from nada.sweep.local import groups
 from nada.sweep.plan import MAX_JOBS, changed, make_plan, read_sweep, target_lines
+from nada.training.config import AdaptConfig
 
 
 def combinations(**description):
@@ -58,6 +67,39 @@ def test_excluded_are_jobs_that_have_all_of_a_rule(caplog):
     )
     assert [(settings["target"], settings["seed"]) for settings in found] == [("a", 0), ("b", 1)]
     assert "the entry {'target': 'c'} of exclude matches no job" in caplog.text
+
+
+def test_groups_are_formed_in_one_pass_over_the_jobs(monkeypatch):
+    config, asked = AdaptConfig("photo", "sketch"), []
+    monkeypatch.setattr(jobs_module, "asdict", lambda config: asked.append(config) or asdict(config))
+    targets, seeds = ("a", "b", "c", "d", "e"), range(40)
+    jobs = [
+        Job(f"{number:064x}", "g", "c", replace(config, target=target, seed=seed))
+        for number, (target, seed) in enumerate(product(targets, seeds))
+    ]
+    found = groups(jobs, 2)
+    assert [[(job.config.target, job.config.seed) for job in group] for group in found] == [
+        [(target, seed) for target in pair] for pair in (("a", "b"), ("c", "d"), ("e",)) for seed in seeds
+    ]
+    assert len(asked) == len(jobs), "each job is described once"
+
+
+def test_the_disk_space_is_estimated_once_for_all_jobs_that_train_the_same(tmp_path, tiny, monkeypatch):
+    measured = []
+    bytes_of = estimate.bytes_of
+    monkeypatch.setattr(estimate, "bytes_of", lambda job, *given: measured.append(job) or bytes_of(job, *given))
+    models = Models(lambda name: tiny, torch.device("cpu"))
+    config = AdaptConfig("photo", "sketch", train="lora")
+    kinds = [config, replace(config, rank=2), replace(config, train="weights")]
+    jobs = [
+        Job(f"{seed:064x}", "g", "c", replace(kind, seed=seed, learning_rate=0.001 * (1 + seed % 5), iterations=seed))
+        for seed in range(1, 11)
+        for kind in kinds
+    ]
+    total = estimate.refuse_short_disk(tmp_path, jobs, models, "style", 2)
+    assert len(measured) == len(kinds)
+    sizes = [bytes_of(job, models, "style") for job in jobs]
+    assert total == sum(kept for kept, _ in sizes) + sum(sorted(working for _, working in sizes)[-2:])
 
 
 def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path):

@@ -13,16 +13,18 @@ import torch
 from helpers.models import alive
 
 from nada.checkpoint import load_generator, save_generator
+from nada.clip.loading import ClipSpec
 from nada.errors import NadaError
 from nada.runs.folder import RunFolder
 from nada.stylegan2 import GeneratorConfig
 from nada.styles.files import load_style
 from nada.sweep import ray_engine
-from nada.sweep.jobs import Models, resolve
+from nada.sweep.jobs import Job, Models, resolve
 from nada.sweep.local import LocalEngine
-from nada.sweep.ray_engine import Cluster, on_ray
+from nada.sweep.ray_engine import Cluster, RayEngine, absolute, on_ray
 from nada.sweep.state import BEGUN, DONE, PENDING, Orders, failure, status
 from nada.sweep.work import Watch
+from nada.training.config import AdaptConfig
 
 CPU, ITERATIONS = torch.device("cpu"), 60
 RUNGS = tuple(range(2, ITERATIONS, 2))  # frequent states, from which a lost worker's job resumes
@@ -96,6 +98,78 @@ def test_without_ray_it_says_how_to_install_it(jobs, tmp_path, monkeypatch):
     engine = on_ray(jobs, load_generator, Orders(tmp_path), Watch(), 1, Cluster())
     with pytest.raises(NadaError, match=r"pip install 'stylegan-nada\[ray\]'"), engine:
         pass
+
+
+class Ray:
+    """Stands in for Ray: workers end as soon as they are waited for, and a busy one only after it was told to stop."""
+
+    exceptions = type("Exceptions", (), {"RayError": ConnectionError})
+
+    def __init__(self):
+        self.told = []
+
+    def wait(self, running, timeout):
+        done = [worker for worker in running if worker.result or worker in self.told]
+        return (done or running), []
+
+    def get(self, worker):
+        worker.ended = True
+        return worker.result
+
+
+class Worker:
+    def __init__(self, ray: Ray, result: str):
+        self.result, self.ended = result, False
+        begin = lambda jobs, until: self
+        self.train = self.save_stopped = type("Method", (), {"remote": staticmethod(begin)})
+        self.stop = type("Method", (), {"remote": staticmethod(lambda: ray.told.append(self))})
+
+
+@pytest.mark.parametrize("method", ["train", "save_stopped"])
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_an_error_lets_the_other_workers_save_before_the_sweep_ends(tmp_path, method, failing):
+    ray, settled = Ray(), []
+    workers = [Worker(ray, "the disk is full" if number == failing else "") for number in range(3)]
+    config = AdaptConfig("photo", "sketch")
+    jobs = [Job(f"{seed:064x}", "g", "c", replace(config, seed=seed)) for seed in range(5)]
+    engine = RayEngine(ray, workers, Orders(tmp_path, stop_on_error=True), Watch(settled=settled.append), 1)
+    with pytest.raises(NadaError, match="the disk is full"):
+        getattr(engine, method)(jobs)
+    assert ray.told == workers, "each is told to stop, once"
+    assert all(worker.ended for worker in workers), "none is left at work"
+    assert len(settled) == 3, "no further job begins"
+
+
+@pytest.mark.parametrize("method", ["train", "save_stopped"])
+def test_a_worker_reports_an_error_as_a_sentence(tmp_path, monkeypatch, method):
+    def fail(*given):
+        raise NadaError("the disk is full")
+
+    for name in ("work", "save_stopped"):
+        monkeypatch.setattr(ray_engine.Worker, name, fail)
+    remote = ray_engine.Remote(load_generator, CPU, Orders(tmp_path), 1)
+    assert getattr(remote, method)([None], None) == "the disk is full"
+
+
+@pytest.mark.parametrize("form", ["{}", "{}:0.5", "RN50@{}", "RN50@{}:0.25", "ViT-B/32,{}:1e-05", "{},RN50@{}:2.5"])
+def test_every_path_in_a_job_becomes_absolute(tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "my@mine", "demo", "demo-conv"):
+        (tmp_path / name).touch()
+    (job,) = absolute([Job("0" * 64, "mine", form.format("mine", "mine"), AdaptConfig("a", "b"), ("mine",))])
+    there = str(tmp_path / "mine")
+    (other,) = absolute([Job("0" * 64, "mine", "my@mine:0.5", AdaptConfig("a", "b"))])
+    assert other.clip == f"{tmp_path / 'my@mine'}:0.5"
+    assert (job.generator, job.style_images) == (there, (there,))
+    assert ClipSpec.parse(job.clip) == ClipSpec.parse(form.format(there, there))
+
+
+@pytest.mark.parametrize("clip", ["demo", "demo:0.5", "demo-conv,demo-vit:2.0", "ViT-B/32,RN50@openai"])
+def test_names_in_a_job_stay_names(tmp_path, monkeypatch, clip):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (job,) = absolute([Job("0" * 64, "demo", clip, AdaptConfig("a", "b"))])
+    assert (job.generator, job.clip) == ("demo", clip)
 
 
 def test_the_share_of_a_gpu_follows_from_the_measured_peak_of_the_largest_job(jobs, monkeypatch):

@@ -36,7 +36,6 @@ MAX_WS = 64  # largest number of codes; there are 18 at 1024 pixels
 SMALL_TENSOR, MARKED = 1 << 19, 256
 MAX_NUMBERS = 1 << 29  # largest number of weights; e4e at 1024 pixels has half as many
 COUNTER = "num_batches_tracked"
-HEADS = ("styles.", "latlayer")  # prefixes of names outside the trunk
 ADVICE = "give an encoder of pSp, e4e or ReStyle as its authors publish it"
 
 
@@ -54,7 +53,7 @@ def load_published_encoder(path: str | os.PathLike[str]) -> PublishedEncoder:
     if not path.is_file():
         raise CheckpointError(f"there is no file {str(path)!r}; {ADVICE}")
     with opened(path) as file:
-        document = read_document(Window(file, 0, file.seek(0, os.SEEK_END)))
+        document = read_document(Window.whole(file))
         prefix = _prefix(document)
         views = {name: view for name, view in document.under(prefix).tensors.items() if not name.endswith(COUNTER)}
         config = _config(views, document, prefix)

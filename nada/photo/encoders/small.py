@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...checkpoint.metadata import damaged, strict_json
-from ...checkpoint.own_files import read_own_description, read_own_file
+from ...checkpoint.metadata import damaged, header_json
+from ...checkpoint.own_files import is_own_file, read_own_file
 from ...checkpoint.saving import write_safetensors
 from ...clip.resizing import resized
 from ...demo.network import GROUPS, Stage
@@ -114,13 +114,13 @@ def save_small_encoder(encoder: SmallEncoder, path: str | os.PathLike[str]) -> N
     """Write an encoder atomically as safetensors, in half precision."""
     tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in encoder.state_dict().items()}
     description = {"format": VERSION, "config": asdict(encoder.config), "base": encoder.base, "recipe": encoder.recipe}
-    write_safetensors(tensors, {KEY: strict_json(description)}, path)
+    write_safetensors(tensors, {KEY: header_json(description)}, path)
 
 
 def is_small_encoder(path: str | os.PathLike[str]) -> bool:
-    """Whether a file describes itself as such an encoder; False if it cannot be read."""
+    """Whether a file describes itself as such an encoder, whole or damaged; False if it cannot be read."""
     try:
-        return bool(read_own_description(path, KEY, VERSION, "encoder", {}))
+        return is_own_file(path, KEY)
     except (NadaError, OSError):
         return False
 

@@ -6,7 +6,7 @@ torchvision has downloaded earlier. Nothing is downloaded here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from ..checkpoint.arrays import open_arrays
 from ..errors import CheckpointError
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+ADVICE = "pip install lpips, and let torchvision download VGG once: torchvision.models.vgg16(weights='DEFAULT')"
 SIDE = 256  # larger images are reduced to about this side, in pixels
 
 
@@ -72,7 +73,7 @@ class Lpips(nn.Module):
     """The LPIPS network. Frozen.
 
     Args:
-        backbone: layers, see `BACKBONES`.
+        name: backbone, one of `BACKBONES`.
         features: {"features.0.weight": tensor, ...} of the backbone.
         heads: {"lin0.model.1.weight": [1, C, 1, 1], ...}, one for each tap.
 
@@ -80,10 +81,10 @@ class Lpips(nn.Module):
         CheckpointError: a tensor is missing, or of another shape.
     """
 
-    def __init__(self, backbone: Backbone, features: dict[str, Tensor], heads: dict[str, Tensor]):
+    def __init__(self, name: str, features: dict[str, Tensor], heads: dict[str, Tensor]):
         super().__init__()
-        self.backbone, width, taps = backbone, 0, 0
-        for layer in backbone:
+        self.name, self.backbone, width, taps = name, BACKBONES[name][1], 0, 0
+        for layer in self.backbone:
             if isinstance(layer, Conv):
                 shape, width = [layer.outputs, layer.inputs, layer.kernel, layer.kernel], layer.outputs
                 self._keep(f"weight{layer.number}", features, f"features.{layer.number}.weight", shape)
@@ -126,15 +127,19 @@ class Lpips(nn.Module):
         return torch.stack(terms).sum(0)
 
 
-def find_lpips() -> Lpips | None:
-    """Return the LPIPS network whose weights are on this machine, VGG before AlexNet; None without weights."""
+def find_lpips(names: Iterable[str] = BACKBONES) -> Lpips | None:
+    """Return the first LPIPS network whose weights are on this machine; None if there is none.
+
+    Args:
+        names: backbones to look for, in this order; VGG before AlexNet by default.
+    """
     package = find_spec("lpips")
     folders = [Path(place) for place in package.submodule_search_locations or ()] if package else []
-    for name, (file, backbone) in BACKBONES.items():
-        features = Path(torch.hub.get_dir()) / "checkpoints" / file
+    for name in names:
+        features = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONES[name][0]
         for heads in (folder / "weights" / "v0.1" / f"{name}.pth" for folder in folders):
             if features.is_file() and heads.is_file():
-                return Lpips(backbone, _read(features), _read(heads)).eval()
+                return Lpips(name, _read(features), _read(heads)).eval()
     return None
 
 

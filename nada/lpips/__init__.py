@@ -1,0 +1,1 @@
+"""LPIPS, the perceptual distance of images, which the inversion of photos and the evaluation use."""
