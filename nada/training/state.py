@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint.metadata import RECIPE, strict_json
+from ..checkpoint.metadata import RECIPE, header_json
 from ..checkpoint.own_files import read_own_description, read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import NadaError, UsageError
@@ -159,7 +159,7 @@ def save_state(state: RunState, path: str | os.PathLike[str]) -> None:
     described = {"recipe": state.recipe, "goal": state.goal, "layers": list(state.layers), "notes": state.notes}
     described["key"] = state.key
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
-    write_safetensors(tensors, {KEY: strict_json({"format": VERSION, **described})}, path)
+    write_safetensors(tensors, {KEY: header_json({"format": VERSION, **described})}, path)
 
 
 def load_state(path: str | os.PathLike[str], with_tensors: bool = True) -> RunState:
