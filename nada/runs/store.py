@@ -91,9 +91,10 @@ class RunStore:
 
 def _is_own(path: Path) -> bool:
     """Whether a store made an entry. The name of a user's folder may look alike, such as dogs-202601151230."""
-    match = OWN.fullmatch(path.name)
-    if not match or match[2]:
-        return bool(match) and match[2] in (MAPPER_ENDING, PHOTO_ENDING)
+    if not (match := OWN.fullmatch(path.name)):
+        return False
+    if match[2]:
+        return match[2] in (MAPPER_ENDING, PHOTO_ENDING)
     states = RunFolder(path).states().values()
     return not (path / RECORD).exists() and any(state_key(state).startswith(match[1]) for state in states)
 

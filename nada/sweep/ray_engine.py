@@ -175,7 +175,12 @@ class Remote:
 
     def save_stopped(self, jobs: Sequence[Job], until: None) -> str:
         """Write the results of jobs that a comparison has stopped; returns as `train` does."""
-        return _told(lambda: [self.worker.save_stopped(job) for job in jobs])
+
+        def save() -> None:
+            for job in jobs:
+                self.worker.save_stopped(job)
+
+        return _told(save)
 
     def stop(self) -> None:
         """Stop after the current iteration."""
