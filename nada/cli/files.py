@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import inspect_file, save_generator, save_rosinality
+from ..checkpoint import inspect_file, load_generator, save_generator, save_rosinality
 from ..errors import UsageError
 from .parsing import GENERATOR_HELP, add_command, show_tree
-from .shared import load_base, refuse_existing
+from .shared import local_model, refuse_existing
 
 
 def add(commands: Any) -> None:
@@ -44,7 +44,7 @@ def run_convert(args: argparse.Namespace) -> dict[str, Any]:
     if target.suffix not in (".safetensors", ".pt"):
         raise UsageError(f"{target} must end in .safetensors or .pt, the formats that can be written")
     refuse_existing(target, args.overwrite)
-    generator = load_base(args.source)
+    generator = load_generator(local_model(args.source))
     notes = generator.metadata.get("notes", [])
     if target.suffix == ".pt":
         notes = [*notes, *save_rosinality(generator, target, new=not args.overwrite)]

@@ -18,7 +18,6 @@ from ..generators import Generator
 from ..published.catalog import PUBLISHED, PUBLISHED_CLIPS
 from ..published.download import download
 from ..seeding import SEEDS
-from ..stylegan2 import Generator as StyleGAN2
 from ..styles.files import load_style
 from ..styles.style import apply_style
 
@@ -44,7 +43,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def load_base(source: str) -> StyleGAN2:
+def load_base(source: str) -> Generator:
     """Load a generator on the CPU. A slow format is cached as a converted copy, which loads faster the next time."""
     return load_generator(local_model(source), CONVERTED.expanduser())
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..training.config import STYLE_IMAGES, AdaptConfig
 
-MAX_BYTES = 60  # of a file name that is made from one text
+MAX_BYTES = 60  # largest number of bytes of a name that is made from one text
 
 
 def slug(text: str) -> str:

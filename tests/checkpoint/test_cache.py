@@ -136,7 +136,7 @@ def test_the_oldest_copies_make_room(tmp_path):
     save_generator(generators[0], tmp_path / "size")
     copies = Cache(tmp_path / "cache", limit=int(2.5 * (tmp_path / "size").stat().st_size))
     for age, (path, generator) in enumerate(zip(paths, generators, strict=True)):
-        copies.keep(generator, path, inspect_file(path)["sha256"])
+        copies.keep(generator, cache.file_stamp(path), inspect_file(path)["sha256"])
         os.utime(copies.find(path), (age, age))
         if age == 2:
             copies.find(paths[1])  # marks the copy as just used
@@ -148,7 +148,7 @@ def test_copies_of_an_earlier_conversion_are_not_used(tmp_path, source, reads, m
     folder = tmp_path / "cache"
     with monkeypatch.context() as patch:
         patch.setattr(cache, "VERSION", cache.VERSION - 1)
-        Cache(folder).keep(small_generator(seed=3), source, inspect_file(source)["sha256"])
+        Cache(folder).keep(small_generator(seed=3), cache.file_stamp(source), inspect_file(source)["sha256"])
         assert Cache(folder).find(source) is not None
     for _ in range(2):
         assert same(load_generator(source, folder), small_generator())

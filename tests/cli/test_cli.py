@@ -201,7 +201,7 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_old_file(adapt, tmp_path, capsy
     monkeypatch.setattr(os, "fsync", full)
     assert adapt("--overwrite") == 1
     error = capsys.readouterr().err
-    assert error.count("disk is full") == error.count("\n") == 2, "the first file that was not kept, and the result"
+    assert error.count("disk is full") == error.count("\n") == 3, "the first snapshot and state, and the result"
     assert path.read_bytes() == before
 
 
