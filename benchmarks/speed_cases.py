@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -35,13 +35,24 @@ class Worker:
         other.close()
 
     def ask(self, method: str) -> dict[str, float]:
-        """Call a method of `Timed` in the process, and return its result."""
-        self.connection.send(method)
-        return self.connection.recv()
+        """Call a method of `Timed` in the process, and return its result.
+
+        Raises:
+            RuntimeError: the process has ended, such as for lack of memory.
+        """
+        try:
+            self.connection.send(method)
+            return self.connection.recv()
+        except (EOFError, OSError) as error:
+            raise RuntimeError(
+                f"the process that measures {self.case.name!r} has ended; its messages are above. If there are none, "
+                "memory was too short for all processes together: end other programs, or choose a smaller size"
+            ) from error
 
     def close(self) -> None:
         """End the process."""
-        self.connection.send(None)
+        with suppress(OSError):  # it may have ended
+            self.connection.send(None)
         self.process.join()
 
 
