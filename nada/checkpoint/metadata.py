@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from math import isfinite
 from pathlib import Path
@@ -150,15 +150,16 @@ def header_json(description: Mapping[str, Any]) -> str:
     Raises:
         TypeError, ValueError: the description is not plain data.
     """
-    return strict_json(_storable(description))
+    return strict_json(with_texts(description, storable))
 
 
-def _storable(value: Any) -> Any:
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return plain data in which each text, also as a key, is replaced by what a function returns for it."""
     if isinstance(value, str):
-        return storable(value)
+        return change(value)
     if isinstance(value, Mapping):
-        return {_storable(key): _storable(part) for key, part in value.items()}
-    return [_storable(part) for part in value] if isinstance(value, (list, tuple)) else value
+        return {with_texts(key, change): with_texts(part, change) for key, part in value.items()}
+    return [with_texts(part, change) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _entry_fits(value: dict[str, Any], key: str, shape: Any) -> bool:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..published.catalog import PUBLISHED, PUBLISHED_CLIPS, YUNET, find_published
-from ..published.download import download
 from .parsing import add_command, show_tree
-
-log = logging.getLogger(__name__)
+from .shared import fetch
 
 
 def add(commands: Any) -> None:
@@ -31,8 +28,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         clips = [{**asdict(c), "file": c.file, "url": c.url} for c in PUBLISHED_CLIPS]
         return {"generators": rows, "clips": clips, "detectors": [{**asdict(YUNET), "file": YUNET.file}]}
     model = find_published(args.name)
-    log.info("%s, %d MB, from %s; license: %s", model.name, model.megabytes, model.url, model.license)
-    path, notes = download(model, args.to)
+    path, notes = fetch(model, args.to)
     size = path.stat().st_size
     return {"name": model.name, "file": str(path), "bytes": size, "license": model.license, "notes": notes}
 

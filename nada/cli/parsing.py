@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint.metadata import with_texts
 from ..errors import printable
 
 NUMBERED = ("seed_", "code_")  # keys of a record's files of which there is one for each image
@@ -87,11 +88,7 @@ def show_files(record: dict[str, Any]) -> str:
 
 def escaped(value: Any) -> Any:
     """A result whose texts and keys are all `printable`, since many come from files of strangers."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, dict):
-        return {escaped(key): escaped(part) for key, part in value.items()}
-    return [escaped(part) for part in value] if isinstance(value, (list, tuple)) else value
+    return with_texts(value, printable)
 
 
 def show_tree(value: Any, indent: str = "") -> str:

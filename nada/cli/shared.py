@@ -15,7 +15,7 @@ from ..clip.loading import ClipSpec
 from ..errors import UsageError
 from ..files import CACHE
 from ..generators import Generator
-from ..published.catalog import PUBLISHED, PUBLISHED_CLIPS
+from ..published.catalog import PUBLISHED, PUBLISHED_CLIPS, AnyPublished, find_published
 from ..published.download import download
 from ..seeding import SEEDS
 from ..styles.files import load_style
@@ -61,11 +61,15 @@ def local_model(source: str) -> str:
     """
     if not is_published(source):
         return source
-    model = next(model for model in PUBLISHED if model.name == source)
-    log.info("%s, %d MB, from %s; license: %s", model.name, model.megabytes, model.url, model.license)
-    path, notes = download(model, DOWNLOADED.expanduser())
+    path, notes = fetch(find_published(source), DOWNLOADED.expanduser())
     log.info("%s", " ".join(notes))
     return str(path)
+
+
+def fetch(model: AnyPublished, folder: Path) -> tuple[Path, list[str]]:
+    """Log the size, source and license of a published model, and download it; see `download`."""
+    log.info("%s, %d MB, from %s; license: %s", model.name, model.megabytes, model.url, model.license)
+    return download(model, folder)
 
 
 def existing_folder(path: Path, what: str) -> Path:

@@ -9,12 +9,12 @@ import pytest
 from helpers.models import moved
 
 from nada import PUBLISHED, Style, save_generator, save_style
-from nada.cli import main, models, shared
+from nada.cli import main, shared
 from nada.demo import GENERATORS
 
 
 def test_the_list_names_everything_and_downloads_nothing(monkeypatch, capsys):
-    monkeypatch.setattr(models, "download", lambda *args: pytest.fail("downloaded"))
+    monkeypatch.setattr(shared, "download", lambda *args: pytest.fail("downloaded"))
     assert main(["models"]) == 0
     text = capsys.readouterr().out
     assert all(f"{model.name} " in text for model in PUBLISHED)
@@ -32,7 +32,7 @@ def test_a_name_downloads_that_one(monkeypatch, capsys, tmp_path):
         path.write_bytes(b"x")
         return path, ["verified"]
 
-    monkeypatch.setattr(models, "download", download)
+    monkeypatch.setattr(shared, "download", download)
     assert main(["models", "church-256", "--to", str(tmp_path)]) == 0
     shown = capsys.readouterr()
     assert str(tmp_path / "church-256.pt") in shown.out
