@@ -84,7 +84,8 @@ class LocalEngine:
                 if self.lost:
                     raise
                 log.warning("%s; the results of stopped jobs are made on the CPU", error)
-                self.lost, worker = True, self._saver()
+                self.lost = True
+                worker = self._saver()  # on the CPU from here on
                 worker.save_stopped(job)
 
     def _saver(self) -> Worker:
