@@ -26,7 +26,7 @@ from .clip.models import ClipEnsemble
 from .demo import GENERATORS as EMBEDDED
 from .errors import CheckpointError, NadaError, UsageError, printable
 from .latents.directions import Directions, edit_latents, load_direction, principal_directions
-from .latents.files import load_latents
+from .latents.files import latents_remark, load_latents, save_latents
 from .latents.rendering import generate
 from .latents.sampling import blend_latents, mix_latents, sample_latents
 from .latents.smoothing import smooth_latents
@@ -134,6 +134,7 @@ __all__ = [
     "interpolate_latents",
     "inversion_errors",
     "judge_for",
+    "latents_remark",
     "load_clip",
     "load_codes",
     "load_direction",
@@ -156,6 +157,7 @@ __all__ = [
     "sample_latents",
     "save_codes",
     "save_generator",
+    "save_latents",
     "save_mapper",
     "save_photo_state",
     "save_state",

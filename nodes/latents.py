@@ -15,6 +15,7 @@ from ..nada import (
     edit_latents,
     file_stamp,
     interpolate_latents,
+    latents_remark,
     load_direction,
     load_latents,
     principal_directions,
@@ -72,8 +73,10 @@ class NADALoadLatents(io.ComfyNode):
         if latents_name == NO_FILES:
             raise UsageError(f"there is no file with codes yet; put one into models/{host.CODES} and press R")
         with host.normal_tensors():
-            latents = load_latents(host.file_path(host.CODES, latents_name), generator)
-        host.say("codes for 1 picture" if len(latents) == 1 else f"codes for {len(latents)} pictures")
+            path = host.file_path(host.CODES, latents_name)
+            latents, remark = load_latents(path, generator), latents_remark(path, generator)
+        many = "codes for 1 picture" if len(latents) == 1 else f"codes for {len(latents)} pictures"
+        host.say(" | ".join(filter(None, (many, remark))))
         return io.NodeOutput(latents)
 
 

@@ -21,6 +21,7 @@ SCHEMA = {"define_schema", "validate_inputs", "fingerprint_inputs"}  # methods o
 LIBRARY = {  # functions of the library that return sentences for nodes, beside those that append to `notes`
     "checkpoint/tensorflow.py": {"_choose", "_contradictions"},
     "clip/alphabet.py": {"unreadable_remark"},
+    "latents/files.py": {"latents_remark"},
     "pictures/fonts.py": {"_remark"},
     "published/download.py": {"_note"},
     "runs/durations.py": {"duration"},

@@ -22,6 +22,7 @@ from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UsageError
 from ..files import CACHE, atomic_path, check_writable, storable
 from ..generators import Generator
+from ..latents.files import mapping_fingerprint
 from ..latents.rendering import generate
 from ..latents.smoothing import check_smoothing, smooth_latents
 from ..photo.codes import Codes, save_codes
@@ -194,7 +195,8 @@ def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smo
     images = generate(base, ws, noise or "const")
     noise = {name: maps.cpu() for name, maps in noise.items()}
     names = tuple(storable(paths[number].name) for number, _ in places)
-    codes = Codes(ws, tuple(crop for _, crop in places), names, base.fingerprint(), recipe, noise)
+    crops = tuple(crop for _, crop in places)
+    codes = Codes(ws, crops, names, base.fingerprint(), recipe, noise, mapping_fingerprint(base))
     errors = inversion_errors(aligned.cpu(), images)
     seconds = round(time.perf_counter() - began, 3)
     return Inversion(base, clip, photos, places, aligned, codes, errors, images, seconds, interrupted)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..checkpoint.saving import write_safetensors
 from ..clip import ClipEnsemble
 from ..clip.loading import load_clip, usual_clip
 from ..generators import Generator
+from ..latents.files import save_latents
 from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
 from ..pictures.charts import plot
@@ -148,7 +148,7 @@ def run_optimize(args: argparse.Namespace) -> dict[str, Any]:
         run = optimize_latents(base, _load_clip(base, args.generator, args.clip, place), ws, config)
         path = out / f"{slug(config.target)}_codes.safetensors"
         folder.files["codes"] = str(path)
-        save = lambda: write_safetensors({"ws": run.codes.detach().cpu().contiguous()}, {}, path)
+        save = lambda: save_latents(run.codes, base, path)
         return _follow(run, folder, ws, lambda: run.codes.detach(), save, args.count, not args.quiet)
 
 

@@ -1,7 +1,10 @@
-"""Load latent codes from files of projectors, encoders and this project."""
+"""Save latent codes, and load them from files of projectors, encoders and this project."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +13,15 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import TensorView, open_arrays
+from ..checkpoint.metadata import header_json
+from ..checkpoint.own_files import is_own_file, read_own_description
+from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError
-from ..generators import Generator
+from ..generators import Generator, LayerKind
 
+log = logging.getLogger(__name__)
+KEY, VERSION = "nada-latents", 1  # key and format of the description in the header, beside those of photos
+SHAPE = {"mapping": str}
 # Names of codes in files that also hold pictures, noise or losses.
 NAMES = {"ws", "w", "wp", "w_plus", "w_pivot", "dlatents", "dlatent", "latents", "latent", "latent_code", "codes"}
 MAX_NUMBERS = 1 << 27  # numbers in one file: half a gigabyte
@@ -23,6 +32,8 @@ def load_latents(path: str | Path, generator: Generator) -> Tensor:
 
     Supported are .npz of NVIDIA's projectors ("w", "dlatents"), .npy, .pt of e4e, pSp, PTI and rosinality's projector,
     and .safetensors of this project ("ws"). A w for all layers is repeated.
+
+    Codes that were found with another mapping network cost a warning in the log; see `latents_remark`.
 
     Args:
         path: the file. If it holds many codes, alone or by name, all are loaded, in the order of their names.
@@ -47,7 +58,74 @@ def load_latents(path: str | Path, generator: Generator) -> Tensor:
             raise CheckpointError(
                 "the codes in the file are not finite: the search for them diverged; use another file"
             )
-        return ws
+    if remark := latents_remark(path, generator):
+        log.warning("%s", remark)
+    return ws
+
+
+def save_latents(ws: Tensor, generator: Generator, path: str | os.PathLike[str]) -> None:
+    """Write latent codes atomically as safetensors, with the fingerprint of the mapping network that they belong to.
+
+    Args:
+        ws: the codes, [N, num_ws, w_dim].
+        generator: the generator that the codes were found or sampled with.
+        path: the file to create or replace; ".safetensors" is customary.
+
+    Raises:
+        NadaError: a code is not finite, or the file cannot be written.
+    """
+    write_safetensors({"ws": ws.detach().cpu().float().contiguous()}, mark(mapping_fingerprint(generator)), path)
+
+
+def mapping_fingerprint(generator: Generator) -> str:
+    """Return the SHA-256 of the weights of a generator's mapping network.
+
+    These weights decide what a latent code means. Adaptations that do not train the mapping network share them with
+    their base, whatever the format of their files.
+    """
+    digest = hashlib.sha256()
+    for layer in (name for name, layer in generator.layers.items() if layer.kind is LayerKind.MAPPING):
+        for name, tensor in sorted(generator.parameters_of(layer).items()):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def mark(mapping: str) -> dict[str, str]:
+    """Return the entry of a file's header that says to which mapping network the codes in the file belong.
+
+    Args:
+        mapping: the `mapping_fingerprint`; "" if it is not known, for no entry.
+    """
+    return {KEY: header_json({"format": VERSION, "mapping": mapping})} if mapping else {}
+
+
+def marked_mapping(path: str | os.PathLike[str]) -> str:
+    """Return the `mapping_fingerprint` in the header of a file of codes; "" for files without it.
+
+    Raises:
+        CheckpointError: the file cannot be read, or its header is damaged.
+    """
+    if not is_own_file(path, KEY):
+        return ""
+    return str(read_own_description(path, KEY, VERSION, "file of latent codes", SHAPE)["mapping"])
+
+
+def latents_remark(path: str | os.PathLike[str], generator: Generator) -> str:
+    """Return a warning if the codes in a file belong to another mapping network than the generator's, else "".
+
+    Files that do not name a mapping network, such as those of other projects, get no warning.
+
+    Args:
+        path: the file.
+        generator: the generator that is to show the codes.
+
+    Raises:
+        CheckpointError: the file cannot be read, or its header is damaged.
+    """
+    if marked_mapping(path) in ("", mapping_fingerprint(generator)):
+        return ""
+    return "the codes were found with another generator than this one or its base; they may show something else here"
 
 
 def _fits(shape: tuple[int, ...], num_ws: int, w_dim: int) -> bool:

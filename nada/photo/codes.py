@@ -15,6 +15,7 @@ from ..checkpoint.own_files import is_own_file, read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, UsageError
 from ..generators import Generator
+from ..latents.files import mark, marked_mapping
 from .crop import Crop
 
 KEY, VERSION = "nada-codes", 1
@@ -43,6 +44,8 @@ class Codes:
     """Settings that the codes were found with, JSON-able."""
     noise: dict[str, Tensor] = field(default_factory=dict)
     """{layer name: [N, 1, H, W]}, fitted noise maps; empty if none were fitted."""
+    mapping: str = ""
+    """`mapping_fingerprint` of the generator, which adaptations share; "" if it is not known."""
 
     def __post_init__(self) -> None:
         counts = len(self.ws), len(self.crops), len(self.photos), *(len(maps) for maps in self.noise.values())
@@ -72,7 +75,7 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
         "photos": list(codes.photos),
     }
     contiguous = {name: tensor.detach().cpu().float().contiguous() for name, tensor in tensors.items()}
-    write_safetensors(contiguous, {KEY: header_json(description)}, path)
+    write_safetensors(contiguous, {KEY: header_json(description), **mark(codes.mapping)}, path)
 
 
 def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int) -> dict[str, Tensor]:
@@ -113,6 +116,7 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
         CheckpointError: there is no such file, it is damaged, or it holds no codes of photos.
     """
     description, tensors = read_own_file(path, KEY, VERSION, "file of photo codes", SHAPE, MAX_BYTES)
+    mapping = marked_mapping(path)
     crops = tuple(Crop.from_json(crop) for crop in description["crops"])
     tensors = {name: tensor.float() for name, tensor in tensors.items()}
     noise = {name.removeprefix(NOISE): maps for name, maps in tensors.items() if name.startswith(NOISE)}
@@ -123,6 +127,6 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
         raise CheckpointError("the noise maps are damaged; copy the file again")
     try:
         photos = tuple(description["photos"])
-        return Codes(ws, crops, photos, description["base"], description["recipe"], noise)
+        return Codes(ws, crops, photos, description["base"], description["recipe"], noise, mapping)
     except UsageError as error:
         raise CheckpointError(f"the file of photo codes is damaged: {error}") from error

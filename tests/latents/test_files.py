@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.checkpoint_fuzz import Guard, mutated
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from nada.errors import NadaError
 from nada.latents.directions import load_direction
-from nada.latents.files import load_latents
+from nada.latents.files import KEY, load_latents, save_latents
 from nada.stylegan2 import Generator
 
 W = 20  # size of a code of the generator `small`, which takes 8 codes
@@ -267,3 +267,17 @@ def test_damaged_files_end_in_a_sentence(tmp_path, small):
     assert outcomes.keys() == {"read", "refused"}
     assert outcomes["read"] > 40
     assert outcomes["refused"] > 200
+
+
+def test_a_damaged_mark_is_refused_with_a_sentence(tmp_path, small):
+    path = tmp_path / "codes.safetensors"
+    save_latents(numbers(2, 8, W), small, path)
+    ws = load_file(path)
+    for text, words in {
+        "{": "damaged",
+        '{"format": 99}': "update it",
+        '{"format": 1, "mapping": 3}': "damaged",
+    }.items():
+        save_file(ws, path, {KEY: text})
+        with pytest.raises(NadaError, match=words):
+            load_latents(path, small)

@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.models import alive
+from helpers.models import alive, moved
 
-from nada import GeneratorConfig, UsageError, generate, interpolate_latents, principal_directions, sample_latents
+from nada import (
+    GeneratorConfig,
+    UsageError,
+    generate,
+    interpolate_latents,
+    principal_directions,
+    sample_latents,
+    save_latents,
+)
 
 
 @pytest.fixture
@@ -73,6 +81,20 @@ def test_codes_from_files_are_listed_and_loaded(host, small):
     stamp = node.fingerprint_inputs(latents_name="e4e.pt")
     torch.save(torch.randn(2, 8, 20), folder / "e4e.pt")
     assert node.fingerprint_inputs(latents_name="e4e.pt") != stamp
+
+
+def test_codes_of_another_generator_are_loaded_with_a_remark(host, small, codes, caplog):
+    path = host.folder / "models" / "stylegan_latents" / "mine.safetensors"
+    path.parent.mkdir(parents=True)
+    save_latents(codes, small, path)
+    stranger = alive(small.config, seed=1)
+    for generator, expected in ((small, "codes for 3 pictures"), (moved(small), "codes for 3 pictures")):
+        host.nodes.NADALoadLatents.execute(generator, path.name)
+        assert host.texts[-1] == expected
+    assert not caplog.records
+    assert torch.equal(host.nodes.NADALoadLatents.execute(stranger, path.name).args[0], codes)
+    assert "codes for 3 pictures | the codes were found with another generator" in host.texts[-1]
+    assert "found with another generator" in caplog.text
 
 
 def test_seeds_of_nvidias_scripts(host, small):

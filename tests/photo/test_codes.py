@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from nada.errors import CheckpointError, UsageError
-from nada.latents.files import load_latents
+from nada.latents.files import load_latents, mapping_fingerprint
 from nada.latents.rendering import generate
 from nada.latents.sampling import sample_latents
 from nada.photo.codes import KEY, Codes, fitted_noise, load_codes, save_codes
@@ -25,7 +25,8 @@ CROPS = (middle_crop((40, 60)), square_crop((20.5, 30.25), 18.0, (40, 60), roll=
 def codes(small) -> Codes:
     noise = small.synthesis.sample_noise(2, torch.Generator().manual_seed(1))
     recipe = {"w_iterations": 3}
-    return Codes(sample_latents(small, 2), CROPS, ("me.jpg", ""), small.fingerprint(), recipe, noise)
+    known = small.fingerprint(), recipe, noise, mapping_fingerprint(small)
+    return Codes(sample_latents(small, 2), CROPS, ("me.jpg", ""), *known)
 
 
 def test_what_was_saved_comes_back(small, codes, tmp_path):
@@ -34,6 +35,7 @@ def test_what_was_saved_comes_back(small, codes, tmp_path):
     assert torch.equal(again.ws, codes.ws)
     assert again.crops == CROPS
     assert (again.photos, again.base, again.recipe) == (codes.photos, codes.base, codes.recipe)
+    assert again.mapping == codes.mapping
     assert all(torch.equal(maps, again.noise[name]) for name, maps in codes.noise.items())
     assert torch.equal(load_latents(tmp_path / "codes.safetensors", small), codes.ws)
 
