@@ -223,14 +223,10 @@ class RunFolder(ResultFolder):
         for number, path in reversed(self.states().items()):
             if path in self._earlier or (most is not None and number > most):
                 continue
-            try:
+            state = None
+            with damaged_set_aside(path):
                 state = load_state(path, with_tensors)
-            except UnreadableError:
-                raise
-            except NadaError as error:
-                set_aside(path, error)
-                continue
-            if most is None or state.recipe["iterations_done"] <= most:
+            if state and (most is None or state.recipe["iterations_done"] <= most):
                 yield path, state
 
     def state_path(self, iterations: int) -> Path:
@@ -343,6 +339,21 @@ def set_aside(path: Path, reason: Exception | str) -> None:
         log.warning("%s cannot be used: %s", path, reason)
     else:
         log.warning("%s cannot be used and was renamed to %s: %s", path, aside.name, reason)
+
+
+@contextmanager
+def damaged_set_aside(path: Path) -> Iterator[None]:
+    """Set a file aside, and leave the context, if the code inside finds that the file is damaged.
+
+    Raises:
+        UnreadableError: the file cannot be read here and now, and may yet be whole.
+    """
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except NadaError as error:
+        set_aside(path, error)
 
 
 def _numbered(folder: Path, ending: str) -> dict[int, Path]:

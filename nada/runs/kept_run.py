@@ -144,10 +144,12 @@ class KeptRun(Iterator[AdaptStep]):
         if self.is_stored:
             return
         done = self.run.iteration
-        state = replace(self.run.state(**self.notes, history=self.history.packed()), key=self._key)
         try:
+            state = replace(self.run.state(**self.notes, history=self.history.packed()), key=self._key)
             self.folder.save_state(state)
-        except (NadaError, OSError) as error:
+        except Exception as error:
+            if not isinstance(error, (NadaError, OSError)) and not is_out_of_memory(error):
+                raise
             self._warn("the run cannot be resumed from iteration %d: %s", done, error)
             return
         self._stored = done

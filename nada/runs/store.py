@@ -21,14 +21,14 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from ..clip.models import ClipEnsemble
-from ..errors import NadaError, UnreadableError
+from ..errors import NadaError
 from ..files import EVICTED, prune
 from ..generators import Generator
 from ..photo.loop import PhotoLoop, load_photo_state, save_photo_state
 from ..text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..training.config import AdaptConfig
 from ..training.state import FREE, state_key
-from .folder import RECORD, RunFolder, set_aside
+from .folder import RECORD, RunFolder, damaged_set_aside
 from .names import slug
 
 Loop = TypeVar("Loop", bound=PhotoLoop[Any])
@@ -130,17 +130,13 @@ class MapperStore:
         """
         if not self.path.is_file():
             return None
-        try:
+        with damaged_set_aside(self.path):
             mapper = load_mapper(self.path)
             if (mapper.num_ws, mapper.w_dim) != self.codes:
                 raise NadaError(f"it moves codes [{mapper.num_ws}, {mapper.w_dim}] instead of {list(self.codes)}")
             self.store.use(self.path)
             return mapper
-        except UnreadableError:
-            raise
-        except NadaError as error:
-            set_aside(self.path, error)
-            return None
+        return None
 
     def keep(self, mapper: LatentMapper) -> None:
         """Save the mapper. On failure, log a warning; it must then be trained again next time."""
@@ -178,14 +174,11 @@ class PhotoStore(Generic[Loop]):
         self.path = self.store.root / f"{name}-{self.loop.key[:12]}{PHOTO_ENDING}"
         if not self.path.is_file():
             return
-        try:
+        with damaged_set_aside(self.path):
             self.loop.restore(load_photo_state(self.path))
             self.store.use(self.path)
-        except UnreadableError:
-            raise
-        except NadaError as error:
-            set_aside(self.path, error)
-            self.loop = make()  # the failed state may have been restored in part
+            return
+        self.loop = make()  # the damaged state may have been restored in part
 
     def keep(self) -> None:
         """Save the loop's state. On failure, log a warning; the loop then cannot be resumed."""

@@ -121,12 +121,14 @@ class Worker:
     def _train(self, jobs: Sequence[Job], until: int | None, crowded: list[Job]) -> None:
         """Train jobs in lock-step; jobs for which memory is short beside others are added to `crowded`.
 
-        If the user asks to stop, all states are saved before `_Stopped` ends the work.
+        If the user or a failure stops the work, all states are saved first, except if the device is lost.
         """
         runs: dict[str, Running] = {}
         try:
             self._train_all(jobs, until, crowded, runs)
-        except _Stopped:
+        except DeviceLost:
+            raise
+        except Exception:
             for _, kept, _ in runs.values():
                 kept.keep()
             raise
@@ -149,7 +151,7 @@ class Worker:
             # The run that is furthest behind comes next, so that all make the same random draws in turn.
             job, kept, steps = min(runs.values(), key=lambda entry: entry[1].run.iteration)
             goal = min(until or job.config.iterations, job.config.iterations)
-            with self._failures(job, crowded if len(runs) > 1 else None):
+            with self._failures(job, crowded if len(runs) > 1 else None, kept):
                 if kept.run.iteration < goal:
                     kept.run.start_clock()  # excludes other jobs' time since this one's last iteration
                     step = next(steps)
@@ -166,12 +168,13 @@ class Worker:
             raise _Stopped("the user has asked to stop")
 
     @contextmanager
-    def _failures(self, job: Job, crowded: list[Job] | None) -> Iterator[None]:
+    def _failures(self, job: Job, crowded: list[Job] | None, kept: KeptRun | None = None) -> Iterator[None]:
         """Record a failure, so that it does not stop the other jobs.
 
         Args:
             job: the job in progress.
             crowded: list to which a job that ran out of memory beside others is added; None if it trains alone.
+            kept: its run, whose state is saved if it runs out of memory, so that the job resumes from there.
         """
         try:
             yield
@@ -179,6 +182,8 @@ class Worker:
             raise
         except Exception as error:
             no_memory = is_out_of_memory(error)
+            if no_memory and kept is not None:
+                kept.keep()
             if crowded is not None and no_memory:
                 crowded.append(job)
                 return

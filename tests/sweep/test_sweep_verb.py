@@ -11,11 +11,13 @@ from filelock import Timeout
 from PIL import Image
 
 from nada.adapt import Adaptation
+from nada.errors import NadaError
 from nada.measure import evaluate as measured
 from nada.runs.folder import RunFolder
 from nada.styles.files import load_style
 from nada.sweep.work import Worker
 
+GLASS = "photo_to_glass.style.safetensors"
 SHORT = ("--iterations", 2, "--source", "photo")
 
 
@@ -49,9 +51,8 @@ def test_a_job_is_the_run_of_nada_adapt(nada, tmp_path):
     path = folders(tmp_path / "s")["glass", 0]
     names = {file.name for file in path.rglob("*")} ^ {file.name for file in (tmp_path / "alone").rglob("*")}
     assert names == {"index.html"}, "the sweep has one page for all"
-    for style in ("photo_to_glass.style.safetensors",):
-        one, other = load_style(path / style), load_style(tmp_path / "alone" / style)
-        assert all(torch.equal(delta, other.deltas[name]) for name, delta in one.deltas.items())
+    one, other = load_style(path / GLASS), load_style(tmp_path / "alone" / GLASS)
+    assert all(torch.equal(delta, other.deltas[name]) for name, delta in one.deltas.items())
     record = RunFolder(path).record()
     assert record["losses"] == RunFolder(tmp_path / "alone").record()["losses"]
     assert nada("adapt", "--resume", path, "--iterations", 3)[0] == 0, "a job can be resumed as any run"
@@ -202,6 +203,52 @@ def test_jobs_that_find_no_memory_together_train_alone(nada, monkeypatch):
     code, result, _ = nada("sweep", *SHORT, "--target", "sketch", "glass", "--out", "s")
     assert (code, result["jobs"]) == (0, {"done": 2})
     assert sizes == ["sketch"] * 2 + ["glass"] * 2
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_job_that_runs_out_of_memory_resumes_from_where_it_was(nada, monkeypatch, tmp_path, beside):
+    """Alone it has failed, and the next sweep resumes it; beside others it resumes at once, on its own."""
+    options = ("sweep", "--iterations", 5, "--source", "photo", "--snapshots", 1)
+    targets = ("--target", "glass", *(["sketch"] if beside else []))
+    nada(*options, "--target", "glass", "--out", "whole")
+    step, done = Adaptation.train_step, []
+
+    def scarce(run):
+        if run.config.target == "glass":
+            if run.iteration == 3 and done.count(3) == 0:
+                done.append(3)
+                raise MemoryError
+            done.append(run.iteration)
+        return step(run)
+
+    monkeypatch.setattr(Adaptation, "spare_memory", lambda run: False)
+    monkeypatch.setattr(Adaptation, "train_step", scarce)
+    code, result, _ = nada(*options, *targets, "--out", "s")
+    assert (code, result["jobs"]) == ((0, {"done": 2}) if beside else (1, {"failed": 1}))
+    assert nada(*options, *targets, "--out", "s")[1]["jobs"] == {"done": len(targets) - 1}
+    assert done == [0, 1, 2, 3, 3, 4], "no iteration is repeated"
+    one, other = (load_style(folders(tmp_path / name)["glass", 0] / GLASS) for name in ("s", "whole"))
+    assert all(torch.equal(delta, other.deltas[name]) for name, delta in one.deltas.items())
+
+
+def test_a_failure_that_stops_the_sweep_lets_the_others_resume(nada, monkeypatch):
+    options = ("sweep", "--iterations", 4, "--source", "photo", "--snapshots", 1, "--target", "glass", "sketch")
+    step, done = Adaptation.train_step, []
+
+    def broken(run):
+        if run.config.target == "sketch" and run.iteration == 2:
+            raise NadaError("it has diverged")
+        if run.config.target == "glass":
+            done.append(run.iteration)
+        return step(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Adaptation, "train_step", broken)
+        code, _, error = nada(*options, "--out", "s", "--stop-on-error")
+    assert (code, "it has diverged" in error) == (1, True)
+    monkeypatch.setattr(Adaptation, "train_step", lambda run: done.append(run.iteration) or step(run))
+    assert nada(*options, "--out", "s")[1]["jobs"] == {"done": 2}
+    assert sorted(done) == [0, 1, 2, 2, 3, 3], "no iteration is repeated"
 
 
 def test_a_job_that_another_process_trains_is_left_alone(nada, trained, monkeypatch):
