@@ -16,6 +16,7 @@ from nada.adapt import Adaptation
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.errors import UsageError
+from nada.pictures import grids
 from nada.pictures.charts import layer_map
 from nada.pictures.reading import load_pictures
 from nada.runs.folder import RunFolder
@@ -272,7 +273,7 @@ def test_the_filmstrip_has_room_for_six(nada, tmp_path):
     for every, columns in ((1, 6), (3, 4), (0, 2)):
         nada("adapt", *TEXTS, "--iterations", 9, "--out", tmp_path / f"{every}", "--snapshot-every", every)
         width = Image.open(tmp_path / f"{every}" / "filmstrip.png").width
-        assert width == columns * (128 + 12) - 12
+        assert width == columns * (grids.TILE_MIN + grids.COLUMN_GAP) - grids.COLUMN_GAP
 
 
 def test_style_images_from_files(nada, tmp_path):

@@ -15,6 +15,7 @@ from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.clip import load_clip
 from nada.latents.sampling import sample_latents
+from nada.pictures import grids
 from nada.text_edits import load_mapper
 
 
@@ -48,7 +49,7 @@ def test_mapper_leaves_everything_that_the_help_promises(command, tmp_path, caps
     assert mapper.metadata == record["recipe"]
     assert (record["recipe"]["bands"], record["recipe"]["base"]) == ("coarse", small.fingerprint())
     for name in ("before_after", "filmstrip", "loss"):
-        assert Image.open(run / f"{name}.png").width > 300
+        assert Image.open(run / f"{name}.png").width > 2 * grids.TILE_MIN
     assert not list(run.glob(".*")), "temporary files were left"
     assert command("mapper") == 2
     assert "--overwrite" in capsys.readouterr().err
@@ -111,7 +112,7 @@ def test_direction_leaves_a_style_and_a_picture(direction, base, tmp_path, capsy
     assert record["files"]["style"] == str(tmp_path / "run" / "photo_to_a_pig.style.safetensors")
     assert record["recipe"]["amount"] == 3
     assert len(record["channels"]) == record["recipe"]["channels"] == 5
-    assert Image.open(tmp_path / "run" / "before_after.png").width > 300
+    assert Image.open(tmp_path / "run" / "before_after.png").width > 2 * grids.TILE_MIN
     plain = ["generate", "--generator", str(base), "--count", "1", "--device", "cpu", "--out"]
     assert main([*plain, str(tmp_path / "none")]) == 0
     assert main([*plain, str(tmp_path / "edited"), "--style", f"{record['files']['style']}:0.5"]) == 0

@@ -13,6 +13,7 @@ import nada
 from nada import UsageError
 from nada.cli import main
 from nada.cli.interrupt import Interrupt
+from nada.pictures import grids
 
 
 def train(host, tiny, clip, **changes):
@@ -29,7 +30,7 @@ def test_a_snapshot_is_picked(host, tiny, clip):
         snapshot = next(s for s in snapshots.all if s.iteration == iteration)
         assert generator.fingerprint() == snapshots.generator(snapshot).fingerprint()
         assert not any(t.is_inference() for t in generator.state_dict().values())
-        assert strip.shape[2] > 4 * 128 > strip.shape[1], "four columns of two rows"
+        assert strip.shape[2] > 4 * grids.TILE_MIN > strip.shape[1], "four columns of two rows"
         assert host.texts[-1].startswith(f"iteration {iteration}: agreement {snapshot.agreement:.2f}, variety")
 
 

@@ -23,6 +23,12 @@ console.log(JSON.stringify(JSON.parse(readFileSync(0)).map(saidOnNode)));
 """
 
 
+@pytest.fixture(scope="module")
+def wanted() -> set[str]:
+    """The templates, collected once."""
+    return templates()
+
+
 def shown(language: str, lines: list[str]) -> list[str]:
     """Lines as the editor shows them."""
     program = shutil.which("node")
@@ -38,8 +44,8 @@ def test_every_language_has_lines():
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_every_line_is_translated(language):
-    found, wanted = read(language), templates()
+def test_every_line_is_translated(language, wanted):
+    found = read(language)
     assert len(wanted) > 50
     assert not wanted - found.keys(), f"web/status/{language}.json lacks them"
     assert not found.keys() - wanted, f"web/status/{language}.json has left over"
@@ -48,13 +54,13 @@ def test_every_line_is_translated(language):
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_the_script_translates_each(language):
+def test_the_script_translates_each(language, wanted):
     """With values in the gaps, and as a part of a longer line."""
-    lines = {template: GAP.sub("7", template) for template in templates()}
-    wanted = [GAP.sub("7", read(language)[template]) for template in lines]
-    assert shown(language, [*lines.values()]) == wanted
-    assert shown(language, wanted) == wanted, "a translation must not be translated again, see translateLine"
-    assert shown(f"{language}-XX", [" | ".join(lines.values())]) == [" | ".join(wanted)]
+    lines = {template: GAP.sub("7", template) for template in wanted}
+    translated = [GAP.sub("7", read(language)[template]) for template in lines]
+    assert shown(language, [*lines.values()]) == translated
+    assert shown(language, translated) == translated, "a translation must not be translated again, see translateLine"
+    assert shown(f"{language}-XX", [" | ".join(lines.values())]) == [" | ".join(translated)]
 
 
 def test_values_are_kept():

@@ -13,8 +13,10 @@ from PIL import Image
 from nada.adapt import Adaptation
 from nada.errors import NadaError
 from nada.measure import evaluate as measured
+from nada.pictures import grids
 from nada.runs.folder import RunFolder
 from nada.styles.files import load_style
+from nada.sweep.estimate import TILE_MIN
 from nada.sweep.work import Worker
 
 GLASS = "photo_to_glass.style.safetensors"
@@ -295,6 +297,7 @@ def test_a_dry_run_tells_time_and_disk_and_leaves_nothing(nada, tmp_path, monkey
     assert [entry["status"] for entry in result["plan"]] == ["pending"] * 2
     assert result["seconds"] > 0
     assert not (tmp_path / "s").exists()
+    monkeypatch.setattr(grids, "TILE_MIN", TILE_MIN)  # the usual size of pictures, which the estimate is for
     nada("sweep", *SHORT, "--target", "sketch", "--out", "s")
     taken = sum(file.stat().st_size for file in next((tmp_path / "s" / "jobs").iterdir()).rglob("*") if file.is_file())
     assert taken / 3 < result["plan"][0]["bytes"] < 3 * taken
