@@ -125,7 +125,7 @@ def latents_remark(path: str | os.PathLike[str], generator: Generator) -> str:
     """
     if marked_mapping(path) in ("", mapping_fingerprint(generator)):
         return ""
-    return "the codes were found with another generator than this one or its base; they may show something else here"
+    return "the codes were found with another generator and mapping network; they may show something else here"
 
 
 def _fits(shape: tuple[int, ...], num_ws: int, w_dim: int) -> bool:

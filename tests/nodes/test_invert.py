@@ -113,10 +113,10 @@ def nan(tensor):
 DAMAGES = [
     lambda path: path.write_bytes(b"damaged"),
     lambda path: rewritten(path, lambda tensors, recipe: tensors.pop("pivot")),
-    lambda path: rewritten(path, lambda t, recipe: t.update({"trained.codes": nan(t["trained.codes"])})),
-    lambda path: rewritten(path, lambda tensors, recipe: recipe.update(iterations_done=99)),
 ]
 MORE_DAMAGES = [
+    lambda path: rewritten(path, lambda t, recipe: t.update({"trained.codes": nan(t["trained.codes"])})),
+    lambda path: rewritten(path, lambda tensors, recipe: recipe.update(iterations_done=99)),
     lambda path: rewritten(path, lambda tensors, recipe: tensors.pop("exp_avg.codes")),
     lambda path: rewritten(path, lambda tensors, recipe: tensors.update({"exp_avg_sq.codes": torch.zeros(3)})),
     lambda path: rewritten(path, lambda tensors, recipe: tensors.update({"step.codes": torch.tensor(-3.0)})),

@@ -135,13 +135,13 @@ def trained(loaded_clip, tmp_path_factory) -> tuple[Path, str]:
 DAMAGES = [
     lambda state: state.tensors.pop("trained.b8.conv0.weight"),
     lambda state: state.tensors.update({"trained.b8.conv0.bias": torch.full((20,), float("nan"))}),
-    lambda state: state.tensors.update({"exp_avg.b8.conv0.bias": torch.zeros(3)}),
-    lambda state: state.recipe.update(iterations_done=-1),
     lambda state: state.goal.update(directions=["AADAfw=="] * 2),
     lambda state: state.recipe.update(target="pig"),
     lambda state: state.notes.update(history={"losses": 5}),
 ]
 MORE_DAMAGES = [
+    lambda state: state.tensors.update({"exp_avg.b8.conv0.bias": torch.zeros(3)}),
+    lambda state: state.recipe.update(iterations_done=-1),
     lambda state: state.tensors.pop("random"),
     lambda state: state.tensors.update(random=torch.zeros(3, dtype=torch.uint8)),
     lambda state: state.tensors.update({"trained.b8.conv0.bias": torch.zeros(20, dtype=torch.int64)}),
@@ -400,7 +400,7 @@ def test_the_state_of_a_run_of_version_0_1_is_resumed(tiny, clip, tmp_path):
     assert list(RunFolder(tmp_path / "old").states()) == [0, 6]
 
 
-@pytest.mark.parametrize("stop", [4, 6])
+@pytest.mark.parametrize("stop", [4, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_state_that_a_killed_run_left_is_removed(tiny, clip, tmp_path, monkeypatch, stop):
     """The run is killed after it has saved a state, and before it has deleted the previous one."""
     with monkeypatch.context() as patch:
@@ -435,3 +435,15 @@ def test_each_kind_of_failure_is_told_once(tiny, clip, tmp_path, monkeypatch, ca
     for words in ("not enough memory for the snapshot", "cannot be picked later", "cannot be resumed from iteration"):
         assert caplog.text.count(words) == 1, words
     assert not kept.is_stored
+
+
+def test_no_memory_to_save_a_state_costs_only_that_state(tiny, clip, tmp_path, monkeypatch, caplog):
+    kept = KeptRun(tmp_path, tiny, clip, config(iterations=3), moments=1)
+    next(kept)
+    with monkeypatch.context() as patch:
+        patch.setattr(nada.Adaptation, "state", out_of_memory)
+        kept.keep()
+    assert "cannot be resumed from iteration 1" in caplog.text
+    assert not kept.is_stored
+    kept.keep()
+    assert kept.is_stored

@@ -29,9 +29,10 @@ def counting():
     [
         ({}, "z crossover"),
         ({"views": 2, "mixing": 1.0, "angle_weight": 0.5, "norm_weight": 0.1}, "z crossover moves"),
-        ({"train": "lora", "train_mapping": True, "batch": 3}, "z crossover"),
-        ({"layers": 3, "global_weight": 0.2}, "z crossover z crossover"),  # to select the layers, and to train them
-        ({"classes": 4}, "z label crossover"),
+        pytest.param({"train": "lora", "train_mapping": True, "batch": 3}, "z crossover", marks=pytest.mark.slow),
+        # to select the layers, and to train them
+        pytest.param({"layers": 3, "global_weight": 0.2}, "z crossover z crossover", marks=pytest.mark.slow),
+        pytest.param({"classes": 4}, "z label crossover", marks=pytest.mark.slow),
     ],
 )
 def test_a_step_waits_for_nothing_and_moves_only_what_was_drawn(clip, counting, monkeypatch, settings, crossing):

@@ -37,18 +37,21 @@ def assert_equal(a, b):
         assert torch.equal(tensor, b.state_dict()[name]), name
 
 
+USUAL = [
+    {},
+    {"layers": 2, "mixing": 0.5, "views": 2},
+    {"train": "lora", "rank": 2, "layers": 2, "train_torgb": True},
+]
+OTHERS = [
+    {"layers": 2, "select_every": 2, "angle_weight": 1.0, "patch_weight": 0.5, "norm_weight": 0.1},
+    {"train": "stylespace", "train_mapping": True, "mixing": 1.0},
+    {"train": "affine", "train_const": True, "layers": "b8"},
+    {"source": "", "global_weight": 0.3},
+]
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"layers": 2, "mixing": 0.5, "views": 2},
-        {"layers": 2, "select_every": 2, "angle_weight": 1.0, "patch_weight": 0.5, "norm_weight": 0.1},
-        {"train": "lora", "rank": 2, "layers": 2, "train_torgb": True},
-        {"train": "stylespace", "train_mapping": True, "mixing": 1.0},
-        {"train": "affine", "train_const": True, "layers": "b8"},
-        {"source": "", "global_weight": 0.3},
-    ],
-    ids=str,
+    "changes", [*USUAL, *(pytest.param(changes, marks=pytest.mark.slow) for changes in OTHERS)], ids=str
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny, clip, tmp_path, changes):
     settings = config(**changes)
