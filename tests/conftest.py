@@ -61,9 +61,9 @@ def pytest_collection_finish() -> None:
 
 
 def keep_modules() -> None:
-    """Take the objects of all imported modules for permanent.
+    """Exclude the objects of all imported modules from garbage collection.
 
-    Otherwise each complete garbage collection looks through half a million of them.
+    Otherwise each complete collection looks through half a million of them.
     """
     gc.collect()
     gc.freeze()

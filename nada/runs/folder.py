@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -31,6 +31,7 @@ from ..training.state import RunState, is_on_the_way, load_state, save_state
 from .snapshots import Snapshot, Snapshots
 
 log = logging.getLogger(__name__)
+Content = TypeVar("Content")
 
 RECORD, STATES, SNAPSHOTS, PAGE = "record.json", "states", "snapshots", "index.html"
 EARLIER_STATE = "resume.safetensors"  # the only state of a run of version 0.1
@@ -223,9 +224,7 @@ class RunFolder(ResultFolder):
         for number, path in reversed(self.states().items()):
             if path in self._earlier or (most is not None and number > most):
                 continue
-            state = None
-            with damaged_set_aside(path):
-                state = load_state(path, with_tensors)
+            state = load_or_set_aside(path, partial(load_state, with_tensors=with_tensors))
             if state and (most is None or state.recipe["iterations_done"] <= most):
                 yield path, state
 
@@ -341,19 +340,23 @@ def set_aside(path: Path, reason: Exception | str) -> None:
         log.warning("%s cannot be used and was renamed to %s: %s", path, aside.name, reason)
 
 
-@contextmanager
-def damaged_set_aside(path: Path) -> Iterator[None]:
-    """Set a file aside, and leave the context, if the code inside finds that the file is damaged.
+def load_or_set_aside(path: Path, load: Callable[[Path], Content]) -> Content | None:
+    """Load a file; set it aside and return None if it is damaged.
+
+    Args:
+        path: the file.
+        load: function of the path that loads it, and raises a `NadaError` if it is damaged.
 
     Raises:
         UnreadableError: the file cannot be read here and now, and may yet be whole.
     """
     try:
-        yield
+        return load(path)
     except UnreadableError:
         raise
     except NadaError as error:
         set_aside(path, error)
+        return None
 
 
 def _numbered(folder: Path, ending: str) -> dict[int, Path]:

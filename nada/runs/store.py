@@ -28,7 +28,7 @@ from ..photo.loop import PhotoLoop, load_photo_state, save_photo_state
 from ..text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..training.config import AdaptConfig
 from ..training.state import FREE, state_key
-from .folder import RECORD, RunFolder, damaged_set_aside
+from .folder import RECORD, RunFolder, load_or_set_aside
 from .names import slug
 
 Loop = TypeVar("Loop", bound=PhotoLoop[Any])
@@ -128,15 +128,14 @@ class MapperStore:
         Raises:
             UnreadableError: the file cannot be read here and now, and may yet be whole.
         """
-        if not self.path.is_file():
-            return None
-        with damaged_set_aside(self.path):
-            mapper = load_mapper(self.path)
-            if (mapper.num_ws, mapper.w_dim) != self.codes:
-                raise NadaError(f"it moves codes [{mapper.num_ws}, {mapper.w_dim}] instead of {list(self.codes)}")
-            self.store.use(self.path)
-            return mapper
-        return None
+        return load_or_set_aside(self.path, self._load) if self.path.is_file() else None
+
+    def _load(self, path: Path) -> LatentMapper:
+        mapper = load_mapper(path)
+        if (mapper.num_ws, mapper.w_dim) != self.codes:
+            raise NadaError(f"it moves codes [{mapper.num_ws}, {mapper.w_dim}] instead of {list(self.codes)}")
+        self.store.use(path)
+        return mapper
 
     def keep(self, mapper: LatentMapper) -> None:
         """Save the mapper. On failure, log a warning; it must then be trained again next time."""
@@ -172,13 +171,13 @@ class PhotoStore(Generic[Loop]):
     ):
         self.store, self.loop = RunStore(root, limit), make()
         self.path = self.store.root / f"{name}-{self.loop.key[:12]}{PHOTO_ENDING}"
-        if not self.path.is_file():
-            return
-        with damaged_set_aside(self.path):
-            self.loop.restore(load_photo_state(self.path))
-            self.store.use(self.path)
-            return
-        self.loop = make()  # the damaged state may have been restored in part
+        if self.path.is_file() and load_or_set_aside(self.path, self._restore) is None:
+            self.loop = make()  # the damaged state may have been restored in part
+
+    def _restore(self, path: Path) -> Loop:
+        self.loop.restore(load_photo_state(path))
+        self.store.use(path)
+        return self.loop
 
     def keep(self) -> None:
         """Save the loop's state. On failure, log a warning; the loop then cannot be resumed."""
