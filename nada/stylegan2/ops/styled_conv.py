@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from . import winograd
 from .kernels import passes_for
 from .passes import per_channel
 from .resample import UP
@@ -113,6 +114,8 @@ def _convolve(x: Tensor, weight: Tensor, up: bool) -> Tensor:
     """Convolve [N, I, H, W] to [N, O, H, W], or with `up`, not yet filtered, to [N, O, 2H + 1, 2W + 1]."""
     if up:
         return F.conv_transpose2d(x, weight.transpose(0, 1), stride=UP)
+    if winograd.pays(x, weight):
+        return winograd.convolve(x, weight)
     return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
 
@@ -120,6 +123,8 @@ def _convolve_backward(slope: Tensor, x: Tensor, weight: Tensor, up: bool, wante
     """Return the gradient of the convolution for x (wanted: 0; the values of x do not matter) or for weight (1)."""
     if up:
         weight, geometry = weight.transpose(0, 1), ((UP, UP), (0, 0), (1, 1), True, (0, 0), 1)
+    elif winograd.pays(x, weight):
+        return winograd.weight_gradient(slope, x) if wanted else winograd.input_gradient(slope, weight)
     else:
         padding = weight.shape[-1] // 2
         geometry = (1, 1), (padding, padding), (1, 1), False, (0, 0), 1
