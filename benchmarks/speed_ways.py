@@ -6,11 +6,14 @@ alternatives. Generators have their true shapes at 256 px, and batches of 2.
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
+from tempfile import TemporaryFile
 from typing import Any
 from unittest import mock
 
@@ -23,6 +26,7 @@ from torch import Tensor
 from nada import Generator
 from nada.seeding import seeded
 from nada.stylegan2 import GeneratorConfig, ops, standard_channels, synthesis
+from nada.stylegan2.ops import winograd
 from nada.stylegan2.ops.resample import blur
 from nada.training.noise_pool import NoisePool
 
@@ -40,13 +44,13 @@ class Way:
         name: name in the table.
         kept: whether the second variant replaced the first; otherwise the first is in use.
         sides: both variants, for a size in pixels.
-        memory: whether to compare the bytes that the variants return, instead of seconds.
+        returned: unit, "MB" or "s", of the bytes or seconds that the variants return; "" to time them instead.
     """
 
     name: str
     kept: bool
     sides: Callable[[int], Sides]
-    memory: bool = False
+    returned: str = ""
 
     @property
     def file(self) -> str:
@@ -63,7 +67,7 @@ class Way:
     def _figure(self, side: Work) -> float:
         began = clock(torch.device("cpu"))
         result = side()
-        return result if self.memory else clock(torch.device("cpu")) - began
+        return result if self.returned else clock(torch.device("cpu")) - began
 
 
 def both_ways(forward: Callable[[], Tensor], *inputs: Tensor) -> Work:
@@ -123,6 +127,88 @@ def layers(what: str, size: int) -> Sides:
     """A synthesis layer as many operations, or as one."""
     work = passes(size, what)
     return within(partial(mock.patch.object, ops, "styled_conv2d", plain_layer), work), work
+
+
+def ordinary(work: Work) -> Work:
+    """Run a function with ordinary convolutions instead of Winograd's."""
+    return within(partial(mock.patch.object, winograd, "pays", lambda *_: False), work)
+
+
+def winograds(what: str, size: int) -> Sides:
+    """All convolutions of synthesis computed directly, or the large ones by Winograd's algorithm."""
+    work = passes(size, what)
+    return ordinary(work), work
+
+
+def convolutions(channels: int, side: int, size: int) -> Sides:
+    """A 3x3 convolution and its two gradients: directly, or by Winograd's algorithm."""
+    side = side * size // SIZE
+    x, slope = (torch.randn(BATCH, channels, side, side).to(memory_format=torch.channels_last) for _ in range(2))
+    weight = torch.randn(channels, channels, 3, 3)
+
+    def direct() -> tuple[Tensor, ...]:
+        inputs = [tensor.detach().requires_grad_(True) for tensor in (x, weight)]
+        y = F.conv2d(*inputs, padding=1)
+        return y, *torch.autograd.grad(y, inputs, slope)
+
+    def ours() -> tuple[Tensor, ...]:
+        gradients = winograd.input_gradient(slope, weight), winograd.weight_gradient(slope, x)
+        return winograd.convolve(x, weight), *gradients
+
+    return direct, ours
+
+
+@contextmanager
+def small_tiles() -> Iterator[None]:
+    """Use Winograd's F(2x2, 3x3) instead of F(4x4, 3x3)."""
+    with ExitStack() as stack:
+        stack.callback(winograd._matrices.cache_clear)
+        stack.enter_context(mock.patch.multiple(winograd, STEP=2, TILE=4, POINTS=(0.0, 1.0, -1.0), LEAST=1024))
+        winograd._matrices.cache_clear()
+        yield
+
+
+def tile_sizes(size: int) -> Sides:
+    """Winograd's algorithm on tiles of 4x4 pixels, or of 2x2."""
+    work = passes(size, "weights")
+    return work, within(small_tiles, work)
+
+
+def unchanged(size: int) -> Sides:
+    """An iteration with ordinary convolutions, and without the time in which oneDNN changes between its layouts.
+
+    For each change of layout its least time counts, because oneDNN's clock does not stop while other processes run.
+    """
+    run, found = Timed(Case("", size, batch=BATCH)), Counter[str]()
+
+    def whole() -> float:
+        began = clock(torch.device("cpu"))
+        lines = verbose(ordinary(run.work))
+        found["whole"] = clock(torch.device("cpu")) - began
+        times: dict[str, list[float]] = {}
+        for line in lines:
+            if ",exec,cpu,reorder," in line:
+                what, milliseconds = line.rsplit(",", 1)
+                times.setdefault(what, []).append(float(milliseconds) / 1e3)
+        found["reorders"] = sum(len(each) * min(each) for each in times.values())
+        return found["whole"]
+
+    return whole, lambda: found["whole"] - found["reorders"]
+
+
+def verbose(work: Work) -> list[str]:
+    """Run a function, and return the lines that oneDNN meanwhile prints: one for each operation, with its time."""
+    stdout = os.dup(1)
+    with TemporaryFile("w+") as file:
+        os.dup2(file.fileno(), 1)
+        try:
+            with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+                work()
+        finally:
+            os.dup2(stdout, 1)
+            os.close(stdout)
+        file.seek(0)
+        return file.read().splitlines()
 
 
 def bytes_kept(size: int) -> int:
@@ -294,9 +380,16 @@ WAYS = (
     Way("a synthesis layer as one operation with a gradient of its own: forward, and backward to all weights", True,
         partial(layers, "weights")),
     Way("... one operation: forward, and backward to the codes alone", True, partial(layers, "codes")),
-    Way("... kept between forward and backward, 2 images of 256 px", True, partial(memories, 1), memory=True),
-    Way("... of 512 px", True, partial(memories, 2), memory=True),
-    Way("... of 1024 px", True, partial(memories, 4), memory=True),
+    Way("... kept between forward and backward, 2 images of 256 px", True, partial(memories, 1), returned="MB"),
+    Way("... of 512 px", True, partial(memories, 2), returned="MB"),
+    Way("... of 1024 px", True, partial(memories, 4), returned="MB"),
+    Way("a 3x3 convolution by Winograd's F(4x4, 3x3), both ways: 512 channels at 64 px", True,
+        partial(convolutions, 512, 64)),
+    Way("... 256 channels at 128 px, both ways by Winograd's F(4x4, 3x3)", True, partial(convolutions, 256, 128)),
+    Way("all 3x3 convolutions from 256 channels on by Winograd's F(4x4, 3x3): forward", True,
+        partial(winograds, "forward")),
+    Way("... F(4x4, 3x3): forward, and backward to all weights", True, partial(winograds, "weights")),
+    Way("... F(4x4, 3x3): forward, and backward to the codes alone", True, partial(winograds, "codes")),
     Way("noise of an iteration on 2 images of 1024 px: drawn, or cut out of a pool", True, noises),
     Way(f"weights modulated for each image, {AT}, training", False, partial(modulations, "one by one", "training")),
     Way("... for the codes alone, as the choice of layers needs it", False,
@@ -309,6 +402,9 @@ WAYS = (
     Way("... as the gradient of a convolution", False, partial(doublings, "gradient")),
     Way(f"bfloat16: 3x3 convolution, {AT}, forward", False, partial(halves, "convolution")),
     Way("bfloat16: matrix product of 2048 x 2048", False, partial(halves, "product")),
+    Way(f"Winograd's F(4x4, 3x3), {AT}, both ways", False, partial(convolutions, CHANNELS, SIZE)),
+    Way("Winograd's F(2x2, 3x3): forward, and backward to all weights", False, tile_sizes),
+    Way("nothing reordered between oneDNN's layouts, an iteration with all layers", False, unchanged, returned="s"),
     Way("squared weights kept for the demodulation of frozen layers, all layers", False, energies),
 )  # fmt: skip
 
@@ -327,7 +423,7 @@ def show(kept: bool, options: Options) -> Shown:
 
 
 def way_cell(way: Way, figures: list[float]) -> str:
-    return f"{median(figures) / 1e6:.0f} MB" if way.memory else f"{median(figures):.3f} s"
+    return f"{median(figures) / 1e6:.0f} MB" if way.returned == "MB" else f"{median(figures):.3f} s"
 
 
 TABLES = [

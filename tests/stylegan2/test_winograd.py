@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from nada.stylegan2 import ops
 from nada.stylegan2.ops import winograd
 
-SHAPES = [(2, 32, 32), (1, 64, 48), (5, 28, 36)]  # images, height, width
+SHAPES = [(2, 32, 32), (1, 48, 20), (5, 12, 20)]  # images, height, width
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 NAMES = ("result", "gradient for x", "gradient for weight")
 
@@ -57,15 +57,16 @@ def test_the_layout_of_features_is_kept(layout):
 
 
 def test_they_are_used_for_large_convolutions_in_single_precision_on_a_cpu():
-    x, weight, _ = tensors(SHAPES[0], torch.channels_last)
+    x, weight = torch.zeros(1, 256, 64, 64), torch.zeros(256, 256, 3, 3)
     assert winograd.pays(x, weight)
-    for other in (x.bfloat16(), x.double(), x.to("meta"), x[:1], x[:, :, 1:], x[:, :, :, :-2]):
+    for other in (x.bfloat16(), x.double(), x.to("meta"), x[:, :, :60], x[:, :, 1:].repeat(2, 1, 1, 1)):
         assert not winograd.pays(other, weight)
-    for other in (weight[:64], weight[:, :64], weight[:, :, :1, :1]):
+    for other in (weight[:128], weight[:, :128], weight[:, :, :1, :1]):
         assert not winograd.pays(x, other)
 
 
 def test_a_layer_is_the_same_with_and_without(monkeypatch):
+    monkeypatch.setattr(winograd, "pays", lambda *_: True)
     x, weight, _ = tensors(SHAPES[0], torch.channels_last)
     torch.manual_seed(4)
     styles, demod, bias = torch.rand(2, 128) + 0.5, torch.rand(2, 132) + 0.5, torch.randn(132)

@@ -18,8 +18,9 @@ from torch import Tensor
 STEP = 4  # side of the pixels that a tile computes
 TILE = 6  # side of the pixels that it reads
 POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity
-CHANNELS = 128  # fewest channels that save more in the products than the transformations cost (docs/speed.md)
-TILES = 128  # fewest tiles for which transforming the weights pays; also the number computed at a time, to stay in cache
+CHANNELS = 256  # fewest channels that save more in the products than the transformations cost (docs/speed.md)
+LEAST = 256  # fewest tiles for which transforming the weights pays
+BAND = 128  # tiles that are computed at a time, so that they stay in the cache
 
 
 def pays(x: Tensor, weight: Tensor) -> bool:
@@ -31,7 +32,7 @@ def pays(x: Tensor, weight: Tensor) -> bool:
         and weight.shape[2:] == (3, 3)
         and min(weight.shape[:2]) >= CHANNELS
         and height % STEP == width % STEP == 0
-        and n * height * width >= TILES * STEP**2
+        and n * height * width >= LEAST * STEP**2
     )
 
 
@@ -95,8 +96,8 @@ def _convolve(x: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _bands(x: Tensor) -> list[range]:
-    """Split the rows of tiles of x [N, C, H, W] into bands of about `TILES` tiles."""
-    count, each = x.shape[2] // STEP, max(1, TILES * STEP // (len(x) * x.shape[3]))
+    """Split the rows of tiles of x [N, C, H, W] into bands of about `BAND` tiles."""
+    count, each = x.shape[2] // STEP, max(1, BAND * STEP // (len(x) * x.shape[3]))
     return [range(first, min(first + each, count)) for first in range(0, count, each)]
 
 
