@@ -49,6 +49,16 @@ def test_they_give_the_same_bits_each_time():
         assert torch.equal(first, second)
 
 
+def test_what_is_kept_depends_on_no_mode_or_default_device():
+    given = tensors(SHAPES[1], torch.channels_last)
+    winograd._matrices.cache_clear()
+    with torch.inference_mode(), torch.device("meta"):
+        first = ours(*given)
+    assert not any(matrix.is_inference() for matrix in winograd._matrices())
+    for before, after in zip(first, ours(*given), strict=True):
+        assert torch.equal(before, after)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["channels first", "channels last"])
 def test_the_layout_of_features_is_kept(layout):
     x, weight, slope = tensors(SHAPES[0], layout)

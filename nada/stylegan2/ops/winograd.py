@@ -70,9 +70,11 @@ def _matrices() -> tuple[Tensor, Tensor, Tensor]:
         powers = torch.tensor(POINTS, dtype=torch.float64)[:, None] ** torch.arange(count)
         return torch.cat([powers, torch.eye(count, dtype=torch.float64)[-1:]])
 
-    outputs, kernels, inputs = values(STEP).T, values(3), torch.linalg.inv(values(TILE)).T
-    both = [torch.kron(matrix.contiguous(), matrix.contiguous()).float() for matrix in (outputs, kernels, inputs)]
-    return both[0], both[1], both[2]
+    def both_ways(matrix: Tensor) -> Tensor:
+        return torch.kron(matrix.contiguous(), matrix.contiguous()).float()
+
+    with torch.inference_mode(False), torch.device("cpu"):  # they are kept, whatever the first caller's mode and device
+        return both_ways(values(STEP).T), both_ways(values(3)), both_ways(torch.linalg.inv(values(TILE)).T)
 
 
 def _transformed(weight: Tensor) -> Tensor:
