@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
@@ -28,11 +29,15 @@ from nada import (
     sample_latents,
     train_mapper,
 )
+from nada.demo.drawing.parameters import GLASSES_FROM, HAT_FROM, SECOND_EARS_FROM
 from nada.files import atomic_path
 from nada.losses import unit
-from nada.measure.demo_judge import judge_measures, load_judge
-from nada.measure.evaluate import clip_measures
+from nada.measure.demo_judge import load_judge
+from nada.measure.evaluate import Samples, clip_measures
+from nada.measure.judging import Goal, goal_measures, kind_of, true_drawings
+from nada.photo.distance import pyramid_distance
 from nada.pictures.convert import to_pil
+from nada.seeding import sample_z, seeded
 
 FIRST_SEED = 9_000_000  # seed of the measured images, which no choice of settings was made on
 PICTURES = 8  # number of images shown of each result
@@ -41,8 +46,20 @@ ALIKE = 1e-4  # largest difference between images of the authors' network and of
 # Settings besides those of AdaptConfig:
 MAPPER = "mapper"  # number of iterations of training a mapper on the adapted generator; 0 for none
 THEIRS = "theirs"  # train with the authors' code; the value is a dict of changes, see `Setup`
-# Phrases that the judge does not know, and the phrases that it is asked about instead.
-MEANING = {"statue of marble": "marble statue", "hog": "pig"}
+TRUTH = "truth"  # train on true drawings of the target instead of with CLIP: what the generator could reach
+# Goals of texts that are not among the judge's words: composed ones, attributes, and paraphrases.
+GOALS: dict[str, dict[str, Any]] = {
+    "drawn with a pencil": {"style": "sketch"},
+    "painted with watercolours": {"style": "watercolor"},
+    "glowing tubes": {"style": "neon"},
+    "head of a red fox": {"species": "fox"},
+    "dog with glasses": {"ranges": {"glasses": (GLASSES_FROM, 1.0)}},
+    "dog with pointed ears": {"ranges": {"ear_kind": (SECOND_EARS_FROM, 1.0)}},
+    "white dog": {"ranges": {"coat": (0.8, 1.0)}},
+    "neon sign of a cat": {"style": "neon", "species": "cat"},
+    "watercolor painting of a fox": {"style": "watercolor", "species": "fox"},
+    "sketch of a dog with a hat": {"style": "sketch", "ranges": {"hat": (HAT_FROM, 1.0)}},
+}
 
 
 @dataclass(frozen=True)
@@ -65,8 +82,10 @@ class Bench:
 
     def __init__(self, generator: str, count: int):
         self.base, self.clip, self.judge = load_generator(generator), load_clip("demo"), load_judge()
+        self.z = torch.cat([sample_z(FIRST_SEED + i, self.base.config.z_dim) for i in range(count)])
         self.ws = sample_latents(self.base, count, FIRST_SEED, 1.0)
         self.before = generate(self.base, self.ws)
+        self.kind = kind_of(self.judge, self.before)
         weights = hashlib.sha256(self.base.fingerprint().encode())
         for tensor in (*self.clip.state_dict().values(), *self.judge.state_dict().values()):
             # Text towers can be kept in half precision without changing the results.
@@ -94,6 +113,9 @@ class Bench:
         """Yield the images after each iteration at which the run is measured."""
         settings = dict(run.settings)
         mapper_steps = settings.pop(MAPPER, 0)
+        if settings.pop(TRUTH, False):
+            yield from self.on_truth(run, settings)
+            return
         if (changes := settings.pop(THEIRS, None)) is not None:
             assert reference, "the authors' code is part of this table: give --reference"
             yield from self.theirs(Setup(run.source, run.target, changes=tuple(changes), **settings), run, reference)
@@ -105,6 +127,29 @@ class Bench:
                 if mapper_steps and step.iteration == config.iterations:
                     ws = self.mapped(step.generator, MapperConfig(run.target, mapper_steps, psi=1.0, seed=config.seed))
                 yield step.iteration, generate(step.generator, ws)
+
+    def on_truth(self, run: Run, settings: dict[str, Any]) -> Iterator[tuple[int, Tensor]]:
+        """Yield the same images from a copy of the generator whose convolutions are trained on true drawings."""
+        twin, random = copy.deepcopy(self.base).requires_grad_(False), seeded(settings["seed"])
+        convs = [p.requires_grad_(True) for name, p in twin.synthesis.named_parameters() if ".conv" in name]
+        optimizer = torch.optim.Adam(convs, lr=settings["learning_rate"], betas=(0.0, 0.99))
+        for iteration in range(1, settings["iterations"] + 1):
+            z = torch.randn(settings["batch"], twin.config.z_dim, generator=random)
+            images = twin.synthesis(twin.mapping(z), "random", random)
+            true = true_drawings(Samples(images, images, z), self.goal(run.target)) * 2 - 1
+            optimizer.zero_grad()
+            pyramid_distance(images, true).mean().backward()
+            optimizer.step()
+            if iteration in run.moments:
+                yield iteration, generate(twin.requires_grad_(False), self.ws)
+                for parameter in convs:
+                    parameter.requires_grad_(True)
+
+    def goal(self, target: str) -> Goal:
+        """The goal of a target text, from the judge's words or from `GOALS`."""
+        if (meaning := self.judge.meaning(target)) is not None:
+            return Goal(self.kind, **{meaning[0]: meaning[1]})
+        return Goal(self.kind, **GOALS[target])
 
     def theirs(self, setup: Setup, run: Run, reference: Path) -> Iterator[tuple[int, Tensor]]:
         """Yield the same images from the authors' code.
@@ -125,12 +170,11 @@ class Bench:
             return last.mapper(self.ws)
 
     def judge_images(self, target: str, images: Tensor) -> dict[str, float]:
-        left_out: dict[str, str] = {}
         found = [
             clip_measures(model, unit(model.encode_text([target])).mean(0), self.before, images) for model in self.clip
         ]
         measures = {name: mean(row[name] for row in found) for name in found[0]}
-        return measures | judge_measures(self.judge, MEANING.get(target, target), self.before, images, left_out)
+        return measures | goal_measures(self.judge, self.goal(target), Samples(self.before, images, self.z), {})
 
 
 @cache

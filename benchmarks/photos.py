@@ -23,7 +23,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "demo_world"))
 
-from train_encoder import TEST_SEED, drawer
+from train_encoder import TEST_SEED, drawn_photos
 
 from nada import (
     AdaptConfig,
@@ -63,7 +63,7 @@ class Bench:
         self.encoder = load_encoder(args.encoder) if args.encoder else None
         generator = torch.Generator().manual_seed(FIRST_SEED % (1 << 31))
         z = torch.randn(args.count, self.base.config.z_dim, generator=generator)
-        self.photos = drawer(self.base, args.species)(z, FIRST_SEED, 1.0)
+        self.photos = drawn_photos(z, args.species, FIRST_SEED)
 
     def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Load tensors cached in --out, or make and cache them."""

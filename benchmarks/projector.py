@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "demo_world"))
 
 from pages import Options
-from train_encoder import TEST_SEED, drawer
+from train_encoder import TEST_SEED, drawn_photos
 
 from nada import ClipEnsemble, Generator, ProjectConfig, load_clip, load_generator, project
 from nada.photo.invert import inversion_errors
@@ -182,7 +182,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     generator, clip = load_generator(args.generator), load_clip(args.clip)
     z = torch.randn(args.count, generator.config.z_dim, generator=seeded(FIRST_SEED))
-    photos = drawer(generator, args.species)(z, FIRST_SEED, 1.0)
+    photos = drawn_photos(z, args.species, FIRST_SEED)
     cache, rows = Options(args.out), {}
     for number, way in enumerate(ways(args.divide)):
         name = f"{number}_{args.count}_{args.divide}"

@@ -34,8 +34,9 @@ from nada import (
 )
 from nada.files import atomic_path
 from nada.losses import unit
-from nada.measure.demo_judge import judge_measures, load_judge
-from nada.measure.evaluate import clip_measures
+from nada.measure.demo_judge import load_judge
+from nada.measure.evaluate import Samples, clip_measures
+from nada.measure.judging import judge_measures
 from nada.pictures.grids import filmstrip
 
 SEEDS, COUNT = 3, 200  # number of trainings of each kind, and of measured images
@@ -74,7 +75,7 @@ class Bench:
     def measure(self, row: str, generator: Generator, target: str, ws=None, **more: float) -> None:
         """Measure target rate and preservation with the judge, and the cosine to the target text with each CLIP."""
         after = generate(generator, self.ws if ws is None else ws)
-        found = judge_measures(self.judge, target, self.before, after, {})
+        found = judge_measures(self.judge, target, Samples(self.before, after), {})
         figures = {"target rate": found["target rate"], "pose kept": found.get("pose correlation", float("nan"))}
         figures["spread kept"] = found.get("parameters spread kept", float("nan"))
         for model in self.clip:

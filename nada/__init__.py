@@ -34,6 +34,7 @@ from .latents.walks import EASINGS, METHODS, interpolate_latents
 from .layer_freeze import PHASES
 from .measure.demo_judge import judge_for
 from .measure.evaluate import EvaluateConfig, evaluate, image_count, report
+from .measure.judging import measures_for
 from .photo.codes import Codes, load_codes, save_codes
 from .photo.contract import Encoder
 from .photo.invert import comparison, fitting_squares, inversion_errors, squares
@@ -145,6 +146,7 @@ __all__ = [
     "load_state",
     "load_style",
     "measure_relevance",
+    "measures_for",
     "mix_latents",
     "optimize_latents",
     "preview_of",

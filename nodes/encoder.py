@@ -33,10 +33,10 @@ class NADALoadEncoder(io.ComfyNode):
                     options=names,
                     default=names[0],
                     tooltip="Change this first. Files in models/stylegan_encoders, as their authors publish them "
-                    "(.pt); after adding one, press R. demo is included, for the demo generator of dogs. Entries with "
-                    "(download) are downloaded when first used; they go to models/stylegan, because each file also "
-                    "holds a generator. Mind their licenses. An encoder works with the generator that it was trained "
-                    "for: e4e and pSp of FFHQ with ffhq-1024.",
+                    "(.pt); after adding one, press R. demo and demo-person are included, for the generators of these "
+                    "names. Entries with (download) are downloaded when first used; they go to models/stylegan, "
+                    "because each file also holds a generator. Mind their licenses. An encoder works with the "
+                    "generator that it was trained for: e4e and pSp of FFHQ with ffhq-1024.",
                 )
             ],
             outputs=[NADAEncoder.Output("encoder", tooltip="The encoder, for Invert Photo.")],

@@ -6,7 +6,7 @@ from itertools import islice
 
 from comfy_api.latest import io, ui
 
-from ..nada import ClipEnsemble, EvaluateConfig, evaluate, image_count, judge_for, report
+from ..nada import ClipEnsemble, EvaluateConfig, evaluate, image_count, judge_for, measures_for, report
 from ..nada.clip.alphabet import unreadable_remark
 from ..nada.generators import Generator
 from ..nada.settings import settings_of
@@ -113,7 +113,8 @@ class NADAEvaluate(io.ComfyNode):
         models = (generator, clip, *(() if base is None else (base,)))
         with host.on_device(*models, needs=weight_bytes(*models) + CHUNK_BYTES) as device:
             judge = judge_for(base or generator, device)
-            result = evaluate(generator, clip, config, base, judge and judge.measures(config.target), show)
+            extra = measures_for(judge, config.target) if judge else None
+            result = evaluate(generator, clip, config, base, extra, show)
         text = report(result)
         figures = (f"{name} {found['mean']:.3f}" for name, found in result["measures"].items())
         host.say(" | ".join(filter(None, (*islice(figures, SHOWN), unreadable_remark(clip, [target])))))

@@ -55,7 +55,7 @@ class LoadStyleGAN2(io.ComfyNode):
                     default=DEMO,
                     tooltip="Change this first. Files in models/stylegan and output/stylegan come first: .safetensors "
                     "of this pack, rosinality .pt, NVIDIA StyleGAN2 .pkl (PyTorch and TensorFlow), e4e .pt. After "
-                    "adding a file, press R. 'demo' draws dogs and 'demo-person' people, at 64 px and without a "
+                    "adding a file, press R. 'demo' draws dogs and 'demo-person' people, at 128 px and without a "
                     "download. The last entry opens a list of published models.",
                 ),
                 io.Combo.Input(

@@ -20,7 +20,7 @@ from torch import Tensor
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools" / "demo_world")]
 
-from train_encoder import TEST_SEED, drawer  # noqa: E402  (after the path)
+from train_encoder import TEST_SEED, drawn_photos  # noqa: E402  (after the path)
 
 import nada  # noqa: E402
 from nada.photo.crop import REGIONS, face_crop  # noqa: E402
@@ -33,7 +33,7 @@ from nada.pictures.reading import read_picture  # noqa: E402
 
 IMAGES = ROOT / "web" / "docs" / "images"
 WIDEST = 800  # pixels
-SETTINGS = {"iterations": 150, "batch": 4, "learning_rate": 0.006, "layers": "all", "views": 2}  # the quickstart's
+SETTINGS = {"iterations": 50, "batch": 4, "learning_rate": 0.006, "layers": "all", "views": 2}  # the quickstart's
 ROWS = 3  # number of latents in most pictures
 
 BANDS = ("coarse", "middle", "fine")
@@ -82,11 +82,11 @@ def codes() -> None:
     frames = [walk[[i, i + 6, i + 12]] for i in range(6)]
     save("NADAInterpolateLatents", strip([(f"+{i}", BASE, ws) for i, ws in enumerate(frames)]))
     step = nada.principal_directions(BASE, 2).vectors[1]
-    amounts = (-3, -1.5, 0, 1.5, 3)
+    amounts = (-1, -0.5, 0, 0.5, 1)
     save("NADAEditLatents", strip([(f"{a:g}", BASE, nada.edit_latents(CODES, step, a)) for a in amounts]))
     settings = nada.DirectionConfig("dog", "black dog", samples=4, candidates=100)
     relevance = nada.measure_relevance(BASE, CLIP, settings)
-    edits = [(f"{a:g}", nada.apply_style(BASE, relevance.style(amount=a)) if a else BASE) for a in (-6, -3, 0, 3, 6)]
+    edits = [(f"{a:g}", nada.apply_style(BASE, relevance.style(amount=a)) if a else BASE) for a in (-4, -2, 0, 2, 4)]
     save("NADATextDirection", strip([(label, generator, CODES) for label, generator in edits]))
 
 
@@ -147,7 +147,7 @@ def photos() -> None:
 def inversion() -> None:
     """Pictures of inverted drawings of dogs, by encoder and by projection, and of a generator tuned to them."""
     z = torch.randn(ROWS, BASE.config.z_dim, generator=torch.Generator().manual_seed(8))
-    drawn = drawer(BASE, "dog")(z, TEST_SEED + 500, 1.0)
+    drawn = drawn_photos(z, "dog", TEST_SEED + 500)
     found = load_encoder("demo").encode(drawn, BASE)
     save("NADALoadEncoder", nada.comparison(drawn, images(BASE, found)))
     ws = last(nada.project(BASE, drawn, nada.ProjectConfig(w_iterations=60, plus_iterations=60))).ws

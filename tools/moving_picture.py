@@ -17,7 +17,7 @@ from nada import AdaptConfig, adapt, generate, load_clip, load_generator, sample
 from nada.pictures.grids import make_grid
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "training.webp"
-ITERATIONS, EVERY = 150, 3  # iterations, and iterations between two frames
+ITERATIONS, EVERY = 50, 1  # iterations, and iterations between two frames
 COUNT, COLUMNS, SIDE = 8, 4, 160  # pictures, columns, and pixels of a picture's side
 HOLD, FRAME = 1500, 60  # milliseconds of the first and last frame, and of the others
 

@@ -23,7 +23,7 @@ PICTURES = {"Icon": "docs/icon.png", "Banner": "docs/banner.jpg"}
 NEEDED = {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "docs/troubleshooting.md"}
 ROOMS = {"nada", "nodes", "web", "locales", "workflows", "docs"}
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin")
-MAX_BYTES = 25_000_000
+MAX_BYTES = 30_000_000
 # Words in texts that the registry's scanner refuses. A dot before eval is a network's own method.
 ALARMING = re.compile(
     r"(?<![.\w])(eval|exec|compile|__import__)\(|\b(subprocess|ctypes|marshal|urllib|httpx|aiohttp)\b|\brequests\."

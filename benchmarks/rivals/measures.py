@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nada.measure.demo_judge import Judge, judge_measures
+from nada.measure.demo_judge import Judge
+from nada.measure.evaluate import Samples
+from nada.measure.judging import Goal, goal_measures
 
-from .truth import Target
+from .truth import SOURCE, Target
 
 NEIGHBOURS = 3  # neighbor of precision and recall, as in the paper's figures
 BY_CHANCE = 0.05  # share of true pictures that count as memorised by chance
@@ -17,24 +19,21 @@ CLUSTER = 50  # number of images in a cluster that are compared with each other,
 @torch.no_grad()
 def features(judge: Judge, images: Tensor, batch: int = 64) -> Tensor:
     """Features that the judge's last layer reads: [N, D], of unit length on average, for images in about [-1, 1]."""
-    found: list[Tensor] = []
-    hook = judge.head.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
-    try:
-        for part in images.split(batch):
-            judge(part.clamp(-1, 1))
-    finally:
-        hook.remove()
-    whole = torch.cat(found).double()
+    whole = torch.cat([judge.features(part.clamp(-1, 1)) for part in images.split(batch)]).double()
     return whole / whole.square().sum(1).mean().sqrt()
 
 
-def by_judge(judge: Judge, target: Target, before: Tensor, after: Tensor) -> dict[str, float]:
-    """Target rate, preservation, variety and identity; see `nada.measure.demo_judge.judge_measures`."""
-    phrase = next((words for words, meaning in judge.words.items() if meaning == target.wanted), "")
-    left_out: dict[str, str] = {}
-    found = judge_measures(judge, phrase, before, after, left_out)
-    names = {"target rate": "target rate", "rest kept": "rest kept", "parameters correlation": "identity kept"}
-    names["parameters spread kept"] = "variety kept"
+def by_judge(judge: Judge, target: Target, samples: Samples) -> dict[str, float]:
+    """Target rate, preservation, variety, identity and distance to the truth; see `nada.measure.judging`."""
+    kind, name = target.wanted
+    found = goal_measures(judge, Goal(SOURCE, **{kind: name}), samples, {})
+    names = {
+        "target rate": "target rate",
+        "rest kept": "rest kept",
+        "parameters correlation": "identity kept",
+        "parameters spread kept": "variety kept",
+        "distance to the truth": "distance to the truth",
+    }
     return {new: found[old] for old, new in names.items() if old in found}
 
 
@@ -42,7 +41,7 @@ def distances_to(truth: Tensor, made: Tensor, trained_on: Tensor) -> dict[str, f
     """Measures without a text, from features [N, D] of true pictures, of the result, and of the training pictures."""
     precision, recall = precision_recall(truth, made)
     return {
-        "distance to truth": frechet(truth, made),
+        "Frechet distance": frechet(truth, made),
         "precision": precision,
         "recall": recall,
         "memorised": memorised(truth, made, trained_on),

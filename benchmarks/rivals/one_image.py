@@ -18,7 +18,7 @@ from nada.photo.project import ProjectConfig, project
 from nada.seeding import seeded
 from nada.training.goal import sample_images
 
-from .own import SETTINGS, Images, Task, TaskMethod
+from .own import Images, Task, TaskMethod, settings
 
 PROJECTION = ProjectConfig(w_iterations=60, plus_iterations=60)  # sufficient for pictures of the demo world
 KEPT = 7  # number of first codes, which hold pose and shape: JoJoGAN keeps them, and DiFa compares them
@@ -65,8 +65,9 @@ def feature_loss(found: list[Tensor], wanted: list[Tensor]) -> Tensor:
 def difa(task: Task) -> Images:
     """DiFa (Zhang et al., arXiv 2207.08736): direction and style of the image in CLIP, and consistent codes."""
     trained, random = copy.deepcopy(task.base), seeded(task.seed)
+    config = settings(task, "", "")
     parameters = [*trained.synthesis.requires_grad_(True).parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=SETTINGS["learning_rate"], betas=(0.0, 0.99**0.8))
+    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.0, 0.99**0.8))
     style, own = task.seen[:1], sample_images(task.base, task.seed)
     goals, places = [], []
     with torch.no_grad():
@@ -75,9 +76,9 @@ def difa(task: Task) -> Images:
             places.append(_tokens(image_features(model, style)))
     consistency = Consistency()
     for _ in range(task.steps):
-        z = torch.randn(SETTINGS["batch"], task.base.config.z_dim, generator=random)
+        z = torch.randn(config.batch, task.base.config.z_dim, generator=random)
         noise = task.base.synthesis.sample_noise(len(z), random)
-        show = random_views(SETTINGS["views"], len(z), random)
+        show = random_views(config.views, len(z), random)
         with torch.no_grad():
             ws = task.base.mapping(z)
             before = task.base.synthesis(ws, noise)

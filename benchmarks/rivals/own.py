@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +27,6 @@ from nada.stylegan2.discriminator import Discriminator
 from .truth import Target
 
 Images = Callable[[Tensor], Tensor]
-SETTINGS: dict[str, Any] = {"layers": "all", "batch": 4, "learning_rate": 0.006, "views": 2}  # docs/paper_claims.md
 FAR = 8.0  # amount of the global direction: StyleCLIP's largest is 10, where its images begin to break
 AT_ONCE = 16  # number of images per chunk of latent optimization
 
@@ -55,17 +53,20 @@ def frozen(task: Task) -> Images:
     return lambda z: generate(task.base, task.base.mapping(z))
 
 
+def settings(task: Task, source: str, target: str) -> AdaptConfig:
+    """Settings that the generator's file recommends, with the steps and the seed of a task."""
+    return AdaptConfig.for_generator(task.base, source, target, iterations=task.steps, seed=task.seed)
+
+
 def nada(task: Task) -> Images:
     """StyleGAN-NADA with two texts."""
-    texts = {"source": task.target.source, "target": task.target.target}
-    *_, last = adapt(task.base, task.clip, AdaptConfig(**texts, iterations=task.steps, seed=task.seed, **SETTINGS))
+    *_, last = adapt(task.base, task.clip, settings(task, task.target.source, task.target.target))
     return lambda z: generate(last.generator, task.base.mapping(z))
 
 
 def nada_images(task: Task) -> Images:
     """StyleGAN-NADA with images instead of the target text."""
-    config = AdaptConfig(source="", target="", iterations=task.steps, seed=task.seed, **SETTINGS)
-    *_, last = adapt(task.base, task.clip, config, task.seen)
+    *_, last = adapt(task.base, task.clip, settings(task, "", ""), task.seen)
     return lambda z: generate(last.generator, task.base.mapping(z))
 
 
@@ -116,7 +117,9 @@ METHODS: dict[str, TaskMethod] = {
     method.name: method
     for method in (
         TaskMethod("frozen", "the generator before any training.", frozen, share=0.0),
-        TaskMethod("NADA", "Gal et al., arXiv 2108.00946, with the settings of docs/paper_claims.md.", nada),
+        TaskMethod(
+            "NADA", "Gal et al., arXiv 2108.00946, with the settings that the generator's file recommends.", nada
+        ),
         TaskMethod("NADA images", "the same with images in place of the target text.", nada_images, sees=10),
         TaskMethod("StyleCLIP optimization", "Patashnik et al., arXiv 2103.17249, section 4.", optimization),
         TaskMethod("StyleCLIP mapper", "the same paper, section 5.", mapper, share=2.0),

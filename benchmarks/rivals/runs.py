@@ -23,6 +23,7 @@ from nada.checkpoint.saving import write_safetensors
 from nada.demo import ENCODERS
 from nada.files import atomic_path
 from nada.measure.demo_judge import Judge, load_judge
+from nada.measure.evaluate import Samples
 from nada.photo.encoders.small import load_small_encoder
 from nada.pictures.grids import make_grid
 from nada.seeding import seeded
@@ -193,10 +194,11 @@ class Bench:
         images_of = self.result(run, say)
         trained = time.process_time()
         count = min(self.count, OPTIMIZED) if run.method == "StyleCLIP optimization" else self.count
-        before, after = (make(self.z(count)).detach() for make in (_in_parts(self.base), images_of))
+        z = self.z(count)
+        before, after = (make(z).detach() for make in (_in_parts(self.base), images_of))
         target = truth.TARGETS[run.target]
         true = truth.held_out(target, self.count, self.base.config.resolution)
-        found = measures.by_judge(self.judge, target, before, after)
+        found = measures.by_judge(self.judge, target, Samples(before, after, z))
         read = [measures.features(self.judge, images) for images in (true, after, self.seen(run))]
         found |= measures.distances_to(*read)
         record = {

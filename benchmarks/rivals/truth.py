@@ -38,7 +38,7 @@ SOURCE = ("photo", "dog")  # style and species of the generator's images
 TARGETS = {
     "sketch": Target("photo", "sketch", "sketch", "dog", "style"),
     "pig": Target("dog", "pig", "photo", "pig", "species"),
-    # This phrase is in no training caption of the demo's CLIP models (tools/demo_world/training/captions.py).
+    # This phrase is in no training caption of the demo's CLIP models (tools/demo_world/captions.py).
     "glass": Target("shot with a camera", "made of colored glass panes", "glass", "dog", "style"),
 }
 

@@ -68,7 +68,7 @@ def add(commands: Any) -> None:
 
     short = add_command(commands, "demo", "adapt photo -> sketch with the included demo models", run, show)
     short.set_defaults(generator=demo.NAME, clip=demo.NAME, style_images=(), resume=None, preset=None)
-    add_config(short, "adaptation", defaults=RECOMMENDED | demo.TEXTS, without=["image_share"])
+    add_config(short, "adaptation", defaults=RECOMMENDED | demo.SETTINGS, without=["image_share"])
     _add_run_options(short, "a new folder nada-demo")
 
 
@@ -125,7 +125,7 @@ def _configuration(
 ) -> tuple[AdaptConfig, str | None]:
     """The configuration from the arguments, and the CLIP models that the preset suggests, if any."""
     preset = PRESETS.get(args.preset)
-    defaults = demo.TEXTS if args.command == "demo" else preset.settings_for(base) if preset else {}
+    defaults = demo.SETTINGS if args.command == "demo" else preset.settings_for(base) if preset else {}
     settings = {"source": "", "target": "", **defaults, **settings}
     if not settings["target"].strip() and not args.style_images:
         images = "" if args.command == "demo" else ", or --style-images"

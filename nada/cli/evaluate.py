@@ -18,6 +18,7 @@ from ..generators import Generator
 from ..latents.files import load_latents
 from ..measure.demo_judge import judge_for, load_judge
 from ..measure.evaluate import EvaluateConfig, evaluate, report
+from ..measure.judging import measures_for
 from .options import add_config, given
 from .parsing import GENERATOR_HELP, add_command, add_device
 from .shared import demo_base, is_published, load_base, pick_device
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     clip = load_clip(args.clip or (demo.NAME if known else PAPER_SPEC), place)
     if remark := unreadable_remark(clip, [config.target]):
         log.warning("%s", remark)
-    extra = judge.measures(config.target) if judge else None
+    extra = measures_for(judge, config.target) if judge else None
     identity = _independent(args.identity, recipe, place)
     latents = load_latents(args.latents, generator) if args.latents else None
     on_place = None if base is None else base.to(place)

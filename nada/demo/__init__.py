@@ -9,7 +9,7 @@ NAME = "demo"  # name of the generator of dogs, its encoder, and the pair of CLI
 WORLD = "demo world"  # format in the metadata of generators of the demo world
 
 GENERATORS = {NAME: FOLDER / "dog_photo.safetensors", f"{NAME}-person": FOLDER / "person_photo.safetensors"}
-ENCODERS = {NAME: FOLDER / "dog_encoder.safetensors"}
+ENCODERS = {NAME: FOLDER / "dog_encoder.safetensors", f"{NAME}-person": FOLDER / "person_encoder.safetensors"}
 CLIPS = {f"{NAME}-conv": FOLDER / "clip_conv", f"{NAME}-vit": FOLDER / "clip_vit"}
 JUDGE = FOLDER / "judge.safetensors"
-TEXTS = {"source": "photo", "target": "sketch"}  # default texts of `nada demo`
+SETTINGS = {"source": "photo", "target": "sketch", "iterations": 50}  # defaults of `nada demo`: a style is quick

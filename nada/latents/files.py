@@ -20,8 +20,9 @@ from ..errors import CheckpointError
 from ..generators import Generator, LayerKind
 
 log = logging.getLogger(__name__)
-KEY, VERSION = "nada-latents", 1  # key and format of the description in the header, beside those of photos
-SHAPE = {"mapping": str}
+KEY, VERSION = "nada-latents", 1  # key and format of the description in the header
+PHOTOS = "nada-codes"  # its key in files with the codes of photos (`nada.photo.codes`)
+SHAPE = {"mapping?": str}
 # Names of codes in files that also hold pictures, noise or losses.
 NAMES = {"ws", "w", "wp", "w_plus", "w_pivot", "dlatents", "dlatent", "latents", "latent", "latent_code", "codes"}
 MAX_NUMBERS = 1 << 27  # numbers in one file: half a gigabyte
@@ -74,7 +75,8 @@ def save_latents(ws: Tensor, generator: Generator, path: str | os.PathLike[str])
     Raises:
         NadaError: a code is not finite, or the file cannot be written.
     """
-    write_safetensors({"ws": ws.detach().cpu().float().contiguous()}, mark(mapping_fingerprint(generator)), path)
+    description = header_json({"format": VERSION, "mapping": mapping_fingerprint(generator)})
+    write_safetensors({"ws": ws.detach().cpu().float().contiguous()}, {KEY: description}, path)
 
 
 def mapping_fingerprint(generator: Generator) -> str:
@@ -91,24 +93,16 @@ def mapping_fingerprint(generator: Generator) -> str:
     return digest.hexdigest()
 
 
-def mark(mapping: str) -> dict[str, str]:
-    """Return the entry of a file's header that says to which mapping network the codes in the file belong.
-
-    Args:
-        mapping: the `mapping_fingerprint`; "" if it is not known, for no entry.
-    """
-    return {KEY: header_json({"format": VERSION, "mapping": mapping})} if mapping else {}
-
-
 def marked_mapping(path: str | os.PathLike[str]) -> str:
     """Return the `mapping_fingerprint` in the header of a file of codes; "" for files without it.
 
     Raises:
         CheckpointError: the file cannot be read, or its header is damaged.
     """
-    if not is_own_file(path, KEY):
-        return ""
-    return str(read_own_description(path, KEY, VERSION, "file of latent codes", SHAPE)["mapping"])
+    for key in (KEY, PHOTOS):
+        if is_own_file(path, key):
+            return str(read_own_description(path, key, VERSION, "file of latent codes", SHAPE).get("mapping", ""))
+    return ""
 
 
 def latents_remark(path: str | os.PathLike[str], generator: Generator) -> str:

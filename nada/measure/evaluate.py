@@ -24,7 +24,7 @@ from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import MAX_COUNT, mix_latents, sample_latents
 from ..losses import unit
-from ..seeding import SEEDS, seeded
+from ..seeding import SEEDS, sample_z, seeded
 from ..settings import MAX_BATCH, Setting, check_settings
 from .likeness import clip_likeness
 from .lpips_distance import lpips_distances
@@ -32,8 +32,22 @@ from .metrics import correspondence, diversity, interval, intra_cluster, quality
 
 LPIPS_IMAGES = 100  # images of the first seed: the pairs grow with the square
 SETTING = ("target", "count", "seeds", "psi", "mixing", "templates")  # named above the table
-Extra = Callable[[Tensor, Tensor, dict[str, str]], dict[str, float]]
 MIXERS = 1 << 31  # added to a seed for the second latents of style mixing
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images of both generators from the same N codes."""
+
+    before: Tensor
+    """[N, 3, R, R] in about [-1, 1], of the base."""
+    after: Tensor
+    """The same of the adapted generator."""
+    latents: Tensor | None = None
+    """z [N, z_dim]; None where the codes are truncated or mixed."""
+
+
+Extra = Callable[[Samples, dict[str, str]], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -91,8 +105,8 @@ def evaluate(
         clip: the encoders; each is reported by itself. The ones that it was trained with flatter it.
         config: see `EvaluateConfig`.
         base: what it was adapted from, on the same device; without it, nothing is compared with the source.
-        extra: further measures of images before and after, such as `Judge.measures` for models of the demo world. It
-            writes the reason for a measure that it leaves out into the dict it is given.
+        extra: further measures of images before and after, such as `measures_for` a judge of the demo world. It writes
+            the reason for a measure that it leaves out into the dict it is given.
         progress: called with the number of images just made, of `image_count` in all; what it raises ends this.
         identity: CLIP models that took no part in the adaptation: they say whether the images show the same ones.
         latents: codes [N, num_ws, w_dim] to measure on, such as those of photos, instead of random ones: once, and
@@ -128,7 +142,8 @@ def evaluate(
                 found = clip_likeness(model, before, after, config.batch)
                 row |= {f"{name}, by {model.name}": value for name, value in found.items()}
         if extra is not None and before is not None:
-            row |= extra(before, after, left_out)
+            z = plain_latents(generator, config, first_seed) if latents is None else None
+            row |= extra(Samples(before, after, z), left_out)
         rows.append(row)
     measures = _intervals(rows, left_out)
     try:
@@ -216,6 +231,13 @@ def sample_codes(generator: Generator, config: EvaluateConfig, seed: int) -> Ten
     mixed = torch.rand(config.count, generator=random) < config.mixing
     crossovers = torch.randint(1, generator.num_ws, (config.count,), generator=random)
     return mix_latents(ws, others, torch.where(mixed, crossovers, generator.num_ws))
+
+
+def plain_latents(generator: Generator, config: EvaluateConfig, seed: int) -> Tensor | None:
+    """Latents z [count, z_dim] behind the codes of one repetition; None where these are truncated or mixed."""
+    if config.psi != 1 or config.mixing:
+        return None
+    return torch.cat([sample_z(seed + i, generator.config.z_dim) for i in range(config.count)])
 
 
 def _embed_text(model: ClipModel, config: EvaluateConfig) -> Tensor:

@@ -15,12 +15,12 @@ from ..checkpoint.own_files import is_own_file, read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, UsageError
 from ..generators import Generator
-from ..latents.files import mark, marked_mapping
+from ..latents.files import PHOTOS as KEY
 from .crop import Crop
 
-KEY, VERSION = "nada-codes", 1
+VERSION = 1
 MAX_BYTES = 1 << 31
-SHAPE = {"base": str, "recipe": dict, "crops": [dict], "photos": [str]}
+SHAPE = {"base": str, "mapping?": str, "recipe": dict, "crops": [dict], "photos": [str]}
 NOISE = "noise."
 
 
@@ -70,12 +70,13 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
     description = {
         "format": VERSION,
         "base": codes.base,
+        "mapping": codes.mapping,
         "recipe": codes.recipe,
         "crops": [crop.to_json() for crop in codes.crops],
         "photos": list(codes.photos),
     }
     contiguous = {name: tensor.detach().cpu().float().contiguous() for name, tensor in tensors.items()}
-    write_safetensors(contiguous, {KEY: header_json(description), **mark(codes.mapping)}, path)
+    write_safetensors(contiguous, {KEY: header_json(description)}, path)
 
 
 def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int) -> dict[str, Tensor]:
@@ -116,7 +117,6 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
         CheckpointError: there is no such file, it is damaged, or it holds no codes of photos.
     """
     description, tensors = read_own_file(path, KEY, VERSION, "file of photo codes", SHAPE, MAX_BYTES)
-    mapping = marked_mapping(path)
     crops = tuple(Crop.from_json(crop) for crop in description["crops"])
     tensors = {name: tensor.float() for name, tensor in tensors.items()}
     noise = {name.removeprefix(NOISE): maps for name, maps in tensors.items() if name.startswith(NOISE)}
@@ -127,6 +127,7 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
         raise CheckpointError("the noise maps are damaged; copy the file again")
     try:
         photos = tuple(description["photos"])
+        mapping = description.get("mapping", "")
         return Codes(ws, crops, photos, description["base"], description["recipe"], noise, mapping)
     except UsageError as error:
         raise CheckpointError(f"the file of photo codes is damaged: {error}") from error

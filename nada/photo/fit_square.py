@@ -1,7 +1,8 @@
 """Fit the square of a photo without landmarks: move, scale and turn it until a generator can show its content.
 
 This is for dogs, cats, cars and other subjects without a landmark detector. Coarse images are enough. The square and a
-code in W are optimized together, from squares of three sizes; the result is the one with the smallest loss.
+code in W are optimized together, from squares of three sizes; the result is the one with the smallest loss. A generator
+whose subjects move in its images, as the demo's do, can show the same content in other squares too.
 """
 
 from __future__ import annotations

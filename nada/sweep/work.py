@@ -16,6 +16,7 @@ from ..adapt import AdaptStep
 from ..checkpoint.metadata import fits
 from ..errors import NadaError, is_out_of_memory
 from ..measure.evaluate import evaluate
+from ..measure.judging import measures_for
 from ..runs.folder import SNAPSHOTS, STATES
 from ..runs.kept_run import KeptRun
 from ..runs.out_of_memory import sparing
@@ -248,6 +249,6 @@ class Worker:
             return
         spec, judge = evaluation.clip or job.clip, self.models.judge(job.generator)
         config = evaluation.config(job.config.target, job.config.source)
-        extra = judge and judge.measures(config.target)
+        extra = measures_for(judge, config.target) if judge else None
         result = evaluate(apply_style(base, style), self.models.clip(spec), config, base, extra, self._check_stop)
         save_measures(self.orders.folder(job), {"clip": spec, **result}, iteration)

@@ -278,7 +278,7 @@ def test_a_run_leaves_a_record_and_is_not_done_again(bench, name, monkeypatch):
     monkeypatch.setattr(one_image, "PROJECTION", ProjectConfig(w_iterations=2, plus_iterations=2))
     run = Run(name, "sketch", 2 if name in METHODS else min(TASKS[name].sees, 2), 0, 2, batch=2)
     record = bench.measure(run)
-    assert {"target rate", "distance to truth", "precision", "recall", "memorised"} <= record["measures"].keys()
+    assert {"target rate", "Frechet distance", "precision", "recall", "memorised"} <= record["measures"].keys()
     assert json.loads((bench.folder / f"{run.name}.json").read_text()) == record
     assert (bench.folder / f"{run.name}.png").is_file()
     assert [*left_to_do(bench, [run])] == []

@@ -70,7 +70,7 @@ def test_the_square_is_fitted_to_a_generator(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(verb, "fit_square", fit)
     assert align(tmp_path, "--middle", "--fit", "demo", "--device", "cpu", "--json") == 0
     assert json.loads(capsys.readouterr().out)["squares"][0]["side"] == pytest.approx(100)
-    assert seen == [(64, (1, 3, 512, 512))]
+    assert seen == [(128, (1, 3, 512, 512))]
 
 
 def test_exif_orientation_counts(tmp_path):

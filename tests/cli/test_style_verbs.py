@@ -17,6 +17,11 @@ from nada.cli import main
 from nada.cli.shared import split_spec
 
 
+@pytest.fixture(autouse=True)
+def small_tiles():
+    """Keep the usual sizes: previews have them."""
+
+
 @pytest.fixture
 def files(small, tmp_path, monkeypatch):
     """A base, its adaptation as published by others (without the average w), and a working folder."""

@@ -12,13 +12,12 @@ import torch.nn.functional as F
 from helpers.scripts import importable
 
 FOLDER = Path(__file__).resolve().parents[2] / "tools" / "demo_world"
-PARTS = (FOLDER / "training", FOLDER)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tools():
     """The scripts import each other by their bare names."""
-    with importable(*PARTS):
+    with importable(FOLDER):
         yield
 
 
@@ -68,9 +67,8 @@ def test_the_same_individual_is_nearest_in_other_styles_and_species(individuals)
 
 
 def test_pixel_art_is_constant_in_squares_and_sketches_have_no_color(individuals):
-    from checks import chroma, darkness, variance_in_squares
-
     from nada.demo.world import draw
+    from nada.measure.picture_checks import chroma, darkness, variance_in_squares
 
     assert variance_in_squares(draw(individuals, "fox", "pixel", seeded())).max() < 1e-4
     assert variance_in_squares(draw(individuals, "fox", "photo", seeded())).min() > 0.01
@@ -79,11 +77,10 @@ def test_pixel_art_is_constant_in_squares_and_sketches_have_no_color(individuals
 
 
 def test_distance_to_truth_is_one_for_nothing_gained_and_zero_for_the_truth(individuals):
-    from checks import distance_to_truth, true_pictures
-
     from nada.demo.world import draw
+    from nada.measure.picture_checks import distance_to_truth
 
-    photo, true = draw(individuals, "dog", "photo", seeded()), true_pictures(individuals, "dog", "neon")
+    photo, true = (draw(individuals, "dog", style, seeded()) for style in ("photo", "neon"))
     assert distance_to_truth(photo, photo, true) == pytest.approx(1)
     assert distance_to_truth(true, photo, true) == 0
     half = distance_to_truth(0.5 * (photo + true), photo, true)
@@ -96,10 +93,11 @@ def test_distance_to_truth_is_one_for_nothing_gained_and_zero_for_the_truth(indi
     "style", ["pixel", *(pytest.param(style, marks=pytest.mark.slow) for style in ("sketch", "neon"))]
 )
 def test_true_drawings_pass_their_checks_and_smears_do_not(individuals, style):
-    from checks import normal_ranges, passed
+    from judge_readings import normal_ranges
     from spoiled import smeared
 
     from nada.demo.world import draw
+    from nada.measure.picture_checks import passed
 
     ranges = normal_ranges(style, 28)
     pictures = draw(individuals, "dog", style, seeded(3))

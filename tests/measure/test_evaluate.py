@@ -10,10 +10,12 @@ import torch
 
 import nada
 from nada.cli import main
+from nada.demo.world import draw, parameters_from_latents
 from nada.errors import NadaError, UsageError
 from nada.latents.sampling import sample_latents
-from nada.measure.demo_judge import Judge, judge_measures, load_judge
-from nada.measure.evaluate import EvaluateConfig, evaluate, sample_codes
+from nada.measure.demo_judge import Judge, load_judge
+from nada.measure.evaluate import EvaluateConfig, Samples, evaluate, plain_latents, sample_codes
+from nada.measure.judging import judge_measures
 
 DESCRIPTION = {
     "styles": ["photo", "sketch"],
@@ -29,7 +31,12 @@ class Oracle(Judge):
 
     def forward(self, images):
         red, green, blue = images.mean((2, 3)).T
-        return torch.stack([-red, red], 1), torch.stack([-green, green], 1), torch.stack([blue, blue], 1)
+        none = torch.full_like(red, -2.0)
+        return (
+            torch.stack([-red, red, none + 4 * (red.abs() < 0.1)], 1),
+            torch.stack([-green, green, none], 1),
+            torch.stack([blue, blue], 1),
+        )
 
 
 def pictures(red, green, blue):
@@ -38,35 +45,78 @@ def pictures(red, green, blue):
     ].expand(-1, -1, 64, 64)
 
 
+def measures(judge, target, before, after, latents=None):
+    left_out = {}
+    return judge_measures(judge, target, Samples(before, after, latents), left_out), left_out
+
+
 def test_the_judge_counts_targets_and_compares_what_can_be_read():
     blue = torch.linspace(-1, 1, 20)
-    left_out = {}
-    found = judge_measures(
-        Oracle(DESCRIPTION),
-        " Sketch",
-        pictures(-1, -1, blue),
-        pictures(torch.tensor([1.0] * 15 + [-1.0] * 5), -1, blue / 2),
-        left_out,
-    )
+    after = pictures(torch.tensor([1.0] * 15 + [-1.0] * 5), -1, blue / 2)
+    found, left_out = measures(Oracle(DESCRIPTION), " Sketch", pictures(-1, -1, blue), after)
     assert found["target rate"] == 0.75
     assert found["rest kept"] == 1
     assert found["parameters correlation"] == pytest.approx(1, abs=1e-5)
     assert found["parameters spread kept"] == pytest.approx(0.5, abs=1e-5)
-    assert not left_out
+    assert found["found again by the judge"] == 1
+    assert set(left_out) == {"distance to the truth"}
+
+
+def test_pictures_of_nothing_known_count_as_missed():
+    blue = torch.linspace(-1, 1, 20)
+    after = pictures(torch.tensor([1.0] * 15 + [0.0] * 5), -1, blue)
+    found, _ = measures(Oracle(DESCRIPTION), "sketch", pictures(-1, -1, blue), after)
+    assert found["target rate"] == 0.75
+    assert found["found again by the judge"] == 1
 
 
 def test_what_true_drawings_seem_to_vary_less_in_is_not_held_against_a_generator():
     blue = torch.linspace(-1, 1, 20)
     judge = Oracle(DESCRIPTION | {"spreads": {"photo dog": [0.3, 0.3], "sketch dog": [0.2, 0.3]}})
-    found = judge_measures(judge, "sketch", pictures(-1, -1, blue), pictures(1, -1, blue / 2), {})
+    found, _ = measures(judge, "sketch", pictures(-1, -1, blue), pictures(1, -1, blue / 2))
     assert found["parameters spread kept"] == pytest.approx(0.75, abs=1e-5)
     assert found["parameters correlation"] == pytest.approx(1, abs=1e-5)
 
 
 def test_the_judge_says_which_words_it_knows():
-    left_out = {}
-    assert judge_measures(Oracle(DESCRIPTION), "zebra", pictures(0, 0, torch.zeros(2)), None, left_out) == {}
+    found, left_out = measures(Oracle(DESCRIPTION), "zebra", pictures(0, 0, torch.zeros(2)), None)
+    assert found == {}
     assert "cat, sketch" in left_out["target rate"]
+
+
+def test_pictures_are_compared_with_the_true_drawings_of_their_latents():
+    """The true drawings are at 0, the untouched pictures at 1, and checks of the style are passed by the first only."""
+    z = torch.randn(4, 40, generator=torch.Generator().manual_seed(3))
+    photo, neon = (
+        draw(parameters_from_latents(z), "dog", style, torch.Generator().manual_seed(seed)) * 2 - 1
+        for style, seed in (("photo", 0), ("neon", 0))
+    )
+
+    class Told(Judge):
+        def read(self, images, batch=64):
+            reading = super().read(images)
+            reading.styles[:] = torch.eye(3)[0 if torch.equal(images, photo) else 1]
+            reading.species[:] = torch.eye(3)[0]
+            return reading
+
+    ranges = {"neon": {"darkness": [0.0, 0.25], "edge sharpness": [0.0, 1.0]}}
+    words = {"neon sign": ["style", "neon"]}
+    judge = Told(DESCRIPTION | {"styles": ["photo", "neon"], "ranges": ranges, "words": words}).eval()
+    true, _ = measures(judge, "neon sign", photo, neon, z)
+    assert true["distance to the truth"] == pytest.approx(0, abs=1e-6)
+    assert true["checks passed"] == 1
+    none, left_out = measures(judge, "neon sign", photo, photo, z)
+    assert none["distance to the truth"] == pytest.approx(1)
+    assert none["checks passed"] < 1
+    assert not left_out
+
+
+def test_only_plain_codes_have_known_latents(small):
+    config = EvaluateConfig("x", count=3)
+    z = plain_latents(small, config, 7)
+    assert torch.equal(small.mapping(z), sample_codes(small, config, 7))
+    assert plain_latents(small, EvaluateConfig("x", count=3, psi=0.7), 7) is None
+    assert plain_latents(small, EvaluateConfig("x", count=3, mixing=0.5), 7) is None
 
 
 def test_a_generator_compared_with_itself(small, clip):

@@ -7,7 +7,7 @@ import torch
 from helpers.checkpoint_files import encoder_checkpoint, small_generator
 from helpers.encoder_files import encoder_contents
 
-from nada import CheckpointError
+from nada import CheckpointError, demo
 from nada.published.catalog import ENCODERS
 from nada.published.catalog import PUBLISHED as GENERATORS
 
@@ -21,7 +21,7 @@ def listed(host) -> list[str]:
 
 
 def test_the_list_names_the_users_files_before_downloads(host):
-    assert listed(host) == ["demo", *(f"(download) {model.label}" for model in ENCODERS)]
+    assert listed(host) == [*demo.ENCODERS, *(f"(download) {model.label}" for model in ENCODERS)]
     assert {*ENCODERS} <= {*GENERATORS}, "their files hold a generator too"
     folder = host.folder / "models" / "stylegan_encoders"
     folder.mkdir(parents=True)
@@ -55,5 +55,5 @@ def test_a_download_is_loaded_and_described(host, monkeypatch):
 def test_the_included_one_needs_no_file(host):
     assert host.nodes.NADALoadEncoder.fingerprint_inputs("demo") == "demo"
     encoder = host.nodes.NADALoadEncoder.execute("demo").args[0]
-    assert host.texts[-1].startswith("small (64 px) | codes ")
+    assert host.texts[-1].startswith("small (128 px) | codes ")
     assert not any(tensor.requires_grad for tensor in encoder.parameters())

@@ -29,6 +29,11 @@ from nada.styles.low_rank import LowRank
 CONV = "synthesis.b16.conv1.weight"
 
 
+@pytest.fixture(autouse=True)
+def small_tiles():
+    """Keep the usual sizes: previews have them."""
+
+
 @pytest.fixture
 def adapted(small):
     return moved(small)

@@ -74,7 +74,7 @@ def test_advice_stays_with_the_file(advised, tmp_path):
 def test_the_demo_recommends_what_suits_it(name):
     generator = load_generator(name)
     config = AdaptConfig.for_generator(generator, "photo", "sketch")
-    assert config == AdaptConfig("photo", "sketch", iterations=150, batch=4, learning_rate=0.006, layers="all", views=2)
+    assert config == AdaptConfig("photo", "sketch", iterations=100, batch=4, learning_rate=0.006, layers="all", views=2)
 
 
 def test_bad_advice_in_memory_is_a_sentence(small):

@@ -123,17 +123,17 @@ def demo_clip():
 @pytest.mark.parametrize(
     ("name", "target", "expected"),
     [
-        ("demo", "sketch", "photo"),
-        pytest.param("demo", "marble statue", "photo", marks=pytest.mark.slow),
-        ("demo", "pig", "dog"),
-        pytest.param("demo", "dog with pointed ears", "dog", marks=pytest.mark.slow),
-        ("demo-person", "3d render in the style of Pixar", "photo"),
-        ("demo-person", "fox", "person"),
+        ("demo", "sketch", {"photo"}),
+        pytest.param("demo", "marble statue", {"photo"}, marks=pytest.mark.slow),
+        ("demo", "pig", {"dog"}),
+        pytest.param("demo", "dog with pointed ears", {"dog"}, marks=pytest.mark.slow),
+        ("demo-person", "3d render in the style of Pixar", {"photo"}),
+        ("demo-person", "fox", {"person", "human face"}),
     ],
 )
 def test_a_style_starts_from_a_medium_and_a_species_from_a_subject(demo_clip, name, target, expected):
     samples = sample_images(load_generator(name), seed=0)
-    assert guess_source(demo_clip, samples, [target], ("a photo of a {}.", "{}")) == expected
+    assert guess_source(demo_clip, samples, [target], ("a photo of a {}.", "{}")) in expected
 
 
 def test_a_recipe_alone_trains_again(small, clip, images):

@@ -1,7 +1,9 @@
-"""Train all models of the demo: `python tools/demo_world/make.py --out models --work training`.
+"""Make all models of the richer demo world.
 
-Runs the scripts of this folder one after another, each as documented in its own --help. After a stop, give the same
-command again: finished stages are skipped, and an unfinished one resumes from its training state in --work.
+    python tools/demo_world/make.py --out models --work training
+
+Runs the trainings of this folder one after another. A finished stage is not run again, and a stopped one resumes from
+its training state in --work: give the same command again.
 """
 
 from __future__ import annotations
@@ -17,60 +19,74 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Stage:
-    """One script and what it is told; {out} and {work} stand for the folders."""
+    """One script and its options; {out} and {work} stand for the folders."""
 
     name: str
     script: str
-    steps: int
     options: str
 
 
-# The generators come first: the CLIPs are trained against them.
 STAGES = (
+    Stage("dogs", "train_generator.py", "--species dog --out {out}/dog_photo.safetensors --state {work}/dog.pt"),
     Stage(
-        "dogs",
-        "train_generator.py",
-        3750,
-        "--species dog --regression 3500 --batch 8 --out {out}/dog_photo.safetensors",
-    ),
-    Stage(
-        "people",
-        "train_generator.py",
-        2200,
-        "--species person --start {work}/dogs.pt --regression 1900 --batch 8 --lr 0.01 "
+        "people", "train_generator.py",
+        "--species person --start {work}/dog.pt --share 0.6 --state {work}/person.pt "
         "--out {out}/person_photo.safetensors",
     ),
-    Stage("individuals", "individuals.py", 3000, "--out {work}/individuals"),
+    Stage("album", "album.py", "--out {work}/album"),
     Stage(
-        "adversaries",
-        "train_clip.py",
-        720,
-        "--start {work}/individuals --warm 20 --lr 1e-3 --generator dog={out}/dog_photo.safetensors "
-        "--generator dog={out}/dog_photo.safetensors --generator person={out}/person_photo.safetensors --out {out}",
+        "cats", "train_generator.py",
+        "--species cat --start {work}/dog.pt --share 0.1 --seed 5 --state {work}/cat.pt "
+        "--out {work}/cat_photo.safetensors",
     ),
-    Stage("judge", "train_judge.py", 6000, "--out {out}/judge.safetensors"),
-)
+    Stage(
+        "judge", "train_judge.py",
+        "--album {work}/album --negatives {work}/cat_photo.safetensors --out {out}/judge.safetensors "
+        "--state {work}/judge.pt",
+    ),
+    Stage(
+        "clip conv", "train_clip.py",
+        "--architecture conv --album {work}/album --out {out} --state {work}/clip_conv.pt",
+    ),
+    Stage(
+        "clip vit", "train_clip.py",
+        "--architecture vit --album {work}/album --out {out} --state {work}/clip_vit.pt",
+    ),
+    Stage(
+        "dog encoder", "train_encoder.py",
+        "--generator {out}/dog_photo.safetensors --species dog --out {out}/dog_encoder.safetensors "
+        "--state {work}/dog_encoder.pt",
+    ),
+    Stage(
+        "person encoder", "train_encoder.py",
+        "--generator {out}/person_photo.safetensors --species person --out {out}/person_encoder.safetensors "
+        "--state {work}/person_encoder.pt",
+    ),
+)  # fmt: skip
+
+
+def command_of(stage: Stage, out: Path, work: Path) -> list[str]:
+    """The command line of a stage."""
+    options = [part.format(out=out, work=work) for part in stage.options.split()]
+    return [sys.executable, str(HERE / stage.script), *options]
 
 
 def main() -> None:
+    """Run the stages that are not finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the models, as nada/demo holds them")
-    parser.add_argument("--work", type=Path, required=True, help="folder for what lies between, and training states")
-    parser.add_argument("--device", help="default: a GPU if any")
-    parser.add_argument("--share", type=float, default=1.0, help="share of each stage's steps, to try it (%(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the models")
+    parser.add_argument("--work", type=Path, required=True, help="folder for albums and training states")
+    parser.add_argument("--only", nargs="+", choices=[s.name for s in STAGES], help="stages to run; default: all")
     args = parser.parse_args()
     for folder in (args.out, args.work):
         folder.mkdir(parents=True, exist_ok=True)
     for stage in STAGES:
-        done = args.work / f"{stage.name}.done"
-        if done.exists():
+        done = args.work / f"{stage.name.replace(' ', '_')}.done"
+        if done.exists() or (args.only and stage.name not in args.only):
             continue
-        steps, state = max(2, round(args.share * stage.steps)), args.work / f"{stage.name}.pt"
-        options = [part.format(out=args.out, work=args.work) for part in stage.options.split()]
-        command = [sys.executable, HERE / stage.script, *options, "--steps", steps, "--resume", state]
-        command += ["--device", args.device] if args.device else []
-        print(f"{stage.name}: {' '.join(map(str, command[1:]))}", flush=True)
-        subprocess.run([str(part) for part in command], check=True)
+        command = command_of(stage, args.out, args.work)
+        print(f"{stage.name}: {' '.join(command[1:])}", flush=True)
+        subprocess.run(command, check=True)
         done.touch()
 
 

@@ -4,9 +4,9 @@
         --out dog_encoder.safetensors --state encoder.pt
 
 Half of each batch are pictures that the generator makes from random codes, half are drawings. The drawings of this
-world have a code too: the generator was taught which photo belongs to which latent, so the latent that a drawing's
-parameters come from leads to the code that the drawing should have. At first only codes are compared. In the last part
-of the steps, the image that the generator makes from the codes is compared too, so that the layers' codes may differ.
+world have a code too: the generator was taught which photo belongs to which latent, so a drawing's code is the one that
+the mapping network gives for the latent behind its parameters. The first part of the steps compares codes only; the
+last part also compares the image that the generator makes from them, which lets the codes of the layers differ.
 
 Drawings with seeds from TEST_SEED on are never trained on; the report at each checkpoint is about such drawings.
 """
@@ -14,41 +14,32 @@ Drawings with seeds from TEST_SEED on are never trained on; the report at each c
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.insert(0, str(Path(__file__).resolve().parent / "training"))
+sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
 from checkpoints import Every, read_state, write_state
 
-from nada import Generator, load_generator
+from nada import load_generator
+from nada.demo.world import draw, parameters_from_latents
 from nada.photo.distance import pyramid_distance
 from nada.photo.encoders.small import SmallEncoder, SmallEncoderConfig, save_small_encoder
 from nada.photo.project import w_spread
 from nada.seeding import seeded
 
 TEST_SEED = 1 << 40  # drawings from here on are kept for tests
-WORLDS = {64: "world", 128: "nada.demo.world"}  # the module that draws photos, by the generator's resolution
-Draw = Callable[[Tensor, int, float], Tensor]
 
 
-def drawer(generator: Generator, species: str) -> Draw:
-    """Returns (latents [N, z_dim], seed of grain, amount of grain) -> drawn photos [N, 3, R, R] in -1..1."""
-    world = importlib.import_module(WORLDS[generator.config.resolution])
-
-    def draw(z: Tensor, seed: int, grain: float = 1.0) -> Tensor:
-        return world.draw(world.parameters_from_latents(z), species, "photo", seeded(seed), grain=grain) * 2 - 1
-
-    return draw
+def drawn_photos(z: Tensor, species: str, seed: int, grain: float = 1.0) -> Tensor:
+    """Photos [N, 3, SIZE, SIZE] in -1..1 of latents [N, z_dim], with grain from a seed."""
+    return draw(parameters_from_latents(z), species, "photo", seeded(seed), grain=grain) * 2 - 1
 
 
 class Training:
@@ -57,7 +48,6 @@ class Training:
     def __init__(self, args: argparse.Namespace):
         self.args = args
         self.generator = load_generator(args.generator)
-        self.draw = drawer(self.generator, args.species)
         config, widths = self.generator.config, tuple(args.widths)
         sizes = SmallEncoderConfig(4 << len(widths), widths, args.hidden, self.generator.num_ws, config.w_dim)
         torch.manual_seed(args.seed)
@@ -70,7 +60,7 @@ class Training:
         self.done = 0
 
     def state(self) -> dict:
-        """The training state, as `restore` takes it."""
+        """The training state that `restore` continues from."""
         parts = {name: getattr(self, name).state_dict() for name in ("encoder", "average", "optimizer")}
         return {"done": self.done, **parts}
 
@@ -91,7 +81,7 @@ class Training:
             w[:half] = self.generator.mapping.w_avg.lerp(w[:half], psi)
             ws = w[:half, None].expand(-1, self.generator.num_ws, -1)
             made = self.generator.synthesis(ws, "random", rng).clamp(-1, 1)
-        drawn = self.draw(z[half:], int(torch.randint(TEST_SEED, (1,), generator=rng)), 1.0)
+        drawn = drawn_photos(z[half:], self.args.species, int(torch.randint(TEST_SEED, (1,), generator=rng)))
         return torch.cat([made, drawn]), w
 
     def step(self) -> dict[str, float]:
@@ -122,7 +112,7 @@ class Training:
     def report(self) -> str:
         """Errors on drawings that were never trained on."""
         z = torch.randn(64, self.generator.config.z_dim, generator=seeded(TEST_SEED))
-        pictures = self.draw(z, TEST_SEED, 1.0)
+        pictures = drawn_photos(z, self.args.species, TEST_SEED)
         ws = self.average(pictures)
         code = ((ws - self.generator.mapping.w(z)[:, None]) / self.average.spread).square().mean()
         rmse = (self.generator.synthesis(ws) - pictures).square().mean().sqrt()
@@ -149,7 +139,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4000, help="training steps (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="pictures per step (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate of Adam (default: %(default)s)")
-    parser.add_argument("--widths", type=int, nargs="+", default=[24, 48, 80, 112], help="channels (%(default)s)")
+    parser.add_argument("--widths", type=int, nargs="+", default=[24, 48, 80, 112, 128], help="channels (%(default)s)")
     parser.add_argument("--hidden", type=int, default=192, help="numbers before the codes (default: %(default)s)")
     parser.add_argument(
         "--codes-alone", type=float, default=0.6, help="part of the steps without images (default: %(default)s)"

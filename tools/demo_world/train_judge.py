@@ -1,180 +1,243 @@
-"""Train the judge of the demo world: style, species and parameters of a picture.
+"""Train the judge of the demo world: style, species and parameters of a picture, or "none of these".
 
-    python tools/demo_world/train_judge.py --out nada/demo/judge.safetensors
+    python tools/demo_world/train_judge.py --album album --out judge.safetensors --state judge.pt
 
-It must not share the weaknesses of the CLIPs that adaptations are trained with. So it has another architecture, no
-texts, another seed, other disturbances of the pictures (the CLIPs' `augment` moves and recolors; here it is noise,
-gratings, blur, gamma and holes), double exposures that it must call half of each, and steps against its own gradient.
+It learns from an album's drawings, disturbed in other ways than adaptations disturb them, and from pictures that it
+must refuse: double exposures and patchworks of two styles or species, colors of one with the details of another,
+creatures between two species, smears, wiped faces, jumbles, textures, and what generators make whose weights were
+changed at random (--negatives). Part of the pictures are moved against its own gradient.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from captions import SPECIES_WORDS, STYLE_WORDS
-from safetensors.torch import save_file
 from torch import Tensor
-from world import PARAMETERS, SPECIES, STYLES, draw, random_parameters
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
-from nada.files import atomic_path
-from nada.measure.demo_judge import KEY, Judge
-from nada.measure.metrics import correlations
+from album import Pages, batches, read_pages
+from captions import SPECIES_WORDS, STYLE_WORDS
+from checkpoints import Every, read_state, write_state
+from judge_readings import facts
+from safetensors.torch import save_file
+from spoiled import bent_generator, borrowed, clouds, half_way, patchwork, spoiled, uniform
+
+from nada import Generator, load_generator
+from nada.demo.world import NAMES, SPECIES, STYLES
+from nada.measure.demo_judge import KEY, VERSION, Judge
 
 SEED = 77_000_000
-PER_DRAW = 2  # pictures of one kind drawn at once
-HALVES = 0.25  # part of the pictures that are double exposures
+PAIRS = 20  # individuals per step, each in two pictures
+REFUSED = 24  # pictures per step that are none of these, or in between
+SURE, UNSURE = 0.12, 0.30  # share of another style up to which a picture is of its own, and from which it is of none
+PIXELS = 2.5  # root of the summed squares of a step against the judge's gradient
 
 
 def description() -> dict:
-    """The names that a judge knows: styles, species, parameters and words."""
+    """The names that a judge knows."""
     words = {w.lower(): ("style", s) for s, many in STYLE_WORDS.items() for w in many}
     words |= {w.lower(): ("species", a) for a, many in SPECIES_WORDS.items() for w in many}
-    return {"styles": STYLES, "species": SPECIES, "parameters": PARAMETERS, "words": words}
+    return {"format": VERSION, "styles": STYLES, "species": SPECIES, "parameters": NAMES, "words": words}
 
 
-def draw_batch(kinds: int, noise: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pictures in 0..1, soft answers [N, 7] for style and species, and parameters [N, 18]."""
-    images, styles, species, known = [], [], [], []
-    for _ in range(kinds):
-        s, other = torch.randint(len(STYLES), (2,), generator=noise).tolist()
-        a = int(torch.randint(len(SPECIES), (), generator=noise))
-        p = random_parameters(PER_DRAW, noise)
-        picture, answer = draw(p, SPECIES[a], STYLES[s], noise), F.one_hot(torch.tensor(s), len(STYLES)).float()
-        if torch.rand((), generator=noise) < HALVES:
-            amount = torch.rand((), generator=noise).item()
-            picture = torch.lerp(picture, draw(p, SPECIES[a], STYLES[other], noise), amount)
-            answer = torch.lerp(answer, F.one_hot(torch.tensor(other), len(STYLES)).float(), amount)
-        images.append(picture)
-        styles.append(answer.expand(PER_DRAW, -1))
-        species.append(F.one_hot(torch.tensor([a] * PER_DRAW), len(SPECIES)).float())
-        known.append(torch.cat([value.flatten(1) for value in p.values()], 1))
-    return torch.cat(images), torch.cat(styles), torch.cat(species), torch.cat(known)
-
-
-def disturb(images: Tensor, noise: torch.Generator) -> Tensor:
-    """Pictures [N, 3, H, W] in 0..1 with gamma, blur, gratings, noise and a hole; each in some of them only."""
-    n, _, height, width = images.shape
-
-    def number(low: float, high: float, channels: int = 1) -> Tensor:
-        return low + (high - low) * torch.rand(n, channels, 1, 1, generator=noise)
+def disturbed(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Pictures [N, 3, H, W] in 0..1 with gamma, softness, gratings, noise and holes, each in some of them only."""
+    count, _, size, _ = images.shape
 
     def some(part: float) -> Tensor:
-        return (torch.rand(n, 1, 1, 1, generator=noise) < part).float()
+        return (torch.rand(count, 1, 1, 1, generator=rng) < part).float()
 
-    images = torch.lerp(images, images.clamp(1e-3, 1) ** number(0.75, 1.33, 3), some(0.5))
-    small = F.interpolate(images, scale_factor=0.5, mode="area")
-    images = torch.lerp(images, F.interpolate(small, (height, width), mode="bilinear"), number(0.3, 1) * some(0.35))
-    axis = torch.arange(width) / width * 2 * math.pi
-    wave = torch.sin(number(2, 30) * axis + number(2, 30) * axis[:, None] + number(0, 6.3))
-    images = images + wave * number(-0.08, 0.08, 3) * some(0.3)
-    images = images + torch.randn(images.shape, generator=noise) * number(0, 0.12) * some(0.5)
-    x, y = number(0, width), number(0, height)
-    hole = ((axis * 0 + torch.arange(width) - x).abs() < 5) & ((torch.arange(height)[:, None] - y).abs() < 5)
-    return torch.lerp(images, number(0, 1, 3).expand_as(images), hole.float() * some(0.25)).clamp(0, 1)
+    images = torch.lerp(images, images.clamp(1e-3, 1) ** uniform(count, 0.75, 1.33, rng, 3), some(0.5))
+    soft = F.interpolate(F.avg_pool2d(images, 2), size=size, mode="bilinear", align_corners=False)
+    images = torch.lerp(images, soft, uniform(count, 0.3, 1.0, rng) * some(0.3))
+    axis = torch.arange(size) / size * 2 * math.pi
+    wave = torch.sin(
+        uniform(count, 2, 50, rng) * axis + uniform(count, 2, 50, rng) * axis[:, None] + uniform(count, 0, 6, rng)
+    )
+    images = images + wave * uniform(count, -0.06, 0.06, rng, 3) * some(0.3)
+    images = images + torch.randn(images.shape, generator=rng) * uniform(count, 0, 0.09, rng) * some(0.5)
+    images = images + 0.06 * clouds(count, size, 6, rng, 3) * some(0.3)
+    return images.clamp(0, 1)
+
+
+class Refused:
+    """Makes pictures that are none of the styles or species, with soft answers."""
+
+    def __init__(self, generators: list[Generator]):
+        self.generators = generators
+
+    def batch(self, pages: Pages, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures in 0..1 from individuals, and probabilities of styles and species, `NONE` last."""
+        first, second = (pages.pictures[:, k].float() / 255 for k in (0, 1))
+        part = len(first) // 4
+        mixed, shares = [], []
+        for number, make in enumerate((half_way, patchwork, borrowed)):
+            rows = slice(number * part, (number + 1) * part)
+            picture, amount = make(first[rows], second[rows], rng)
+            mixed.append(picture)
+            shares.append(amount)
+        rows, share = slice(0, 3 * part), torch.cat(shares)
+        pictures, gone = torch.cat(mixed), pages.share[rows]
+        creature = (gone > 0) & (torch.arange(3 * part) >= 2 * part)  # in place of borrowed colors
+        pictures[creature], share[creature] = pages.between[rows][creature].float() / 255, gone[creature]
+        styled = (pages.style[:, 0] != pages.style[:, 1])[rows]
+        answers = []
+        for index, known, changed in ((pages.style, len(STYLES), styled), (pages.species, len(SPECIES), ~styled)):
+            answers.append(between(index[rows], share * changed, known))
+        rest, _ = spoiled(first[3 * part :], rng)
+        if self.generators and torch.rand((), generator=rng) < 0.7:
+            rest = torch.cat([rest[: len(rest) // 2], self._generated(len(rest) - len(rest) // 2, rng)])
+        pictures = torch.cat([pictures, rest])
+        none = [F.one_hot(torch.full((len(rest),), known), known + 1).float() for known in (len(STYLES), len(SPECIES))]
+        return pictures, torch.cat([answers[0], none[0]]), torch.cat([answers[1], none[1]])
+
+    @torch.no_grad()
+    def _generated(self, count: int, rng: torch.Generator) -> Tensor:
+        """Images of a generator whose weights were changed at random."""
+        source = self.generators[int(torch.randint(len(self.generators), (), generator=rng))]
+        bent = copy.deepcopy(source)
+        bent.load_state_dict(bent_generator(source, 0.25 + 0.5 * torch.rand((), generator=rng).item(), rng))
+        z = torch.randn(count, source.config.z_dim, generator=rng)
+        return (bent.synthesis(bent.mapping(z), "random", rng) * 0.5 + 0.5).clamp(0, 1)
+
+
+def between(index: Tensor, share: Tensor, known: int) -> Tensor:
+    """Probabilities [N, known + 1] of answers for pictures of `index[:, 0]` with a share of `index[:, 1]`."""
+    own = F.one_hot(torch.where(share < 0.5, index[:, 0], index[:, 1]), known + 1).float()
+    none = F.one_hot(torch.full_like(index[:, 0], known), known + 1).float()
+    doubt = ((torch.minimum(share, 1 - share) - SURE) / (UNSURE - SURE)).clamp(0, 1).unsqueeze(1)
+    return torch.lerp(own, none, doubt)
 
 
 def judge_loss(judge: Judge, images: Tensor, styles: Tensor, species: Tensor, known: Tensor) -> Tensor:
-    """Cross-entropies and squared error; images in 0..1."""
-    said = judge(images * 2 - 1)
+    """Cross-entropies, and squared error of the parameters of the first len(known) pictures; images in 0..1."""
+    with torch.autocast(images.device.type, torch.bfloat16):  # takes half the time
+        said = [part.float() for part in judge(images * 2 - 1)]
     return (
-        F.cross_entropy(said[0], styles, label_smoothing=0.02)
-        + F.cross_entropy(said[1], species, label_smoothing=0.02)
-        + 12 * F.mse_loss(said[2], known)
+        F.cross_entropy(said[0], styles, label_smoothing=0.01)
+        + F.cross_entropy(said[1], species, label_smoothing=0.01)
+        + 12 * F.mse_loss(said[2][: len(known)], known)
     )
 
 
-def against(judge: Judge, images: Tensor, *truth: Tensor, size: float = 0.03) -> Tensor:
-    """The same images one small step into the direction that misleads the judge most."""
+def against(judge: Judge, images: Tensor, *truth: Tensor) -> Tensor:
+    """The same images a small step toward what misleads the judge most."""
     images = images.clone().requires_grad_(True)
     (slope,) = torch.autograd.grad(judge_loss(judge, images, *truth), images)
-    return (images + size * slope.sign()).detach().clamp(0, 1)
+    length = slope.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    return (images + PIXELS * slope / length).detach().clamp(0, 1)
 
 
 @torch.no_grad()
-def examine(judge: Judge, faces: int, seed: int = 2 * SEED) -> dict:
-    """Measure on new drawings: accuracy, plain and disturbed; by kind, what can be read, and how varied it seems.
-
-    See the attributes of `Judge` for the latter.
-    """
-    noise = torch.Generator().manual_seed(seed)
-    right, readable, spreads = {"style": [], "species": [], "disturbed style": [], "disturbed species": []}, {}, {}
-    for s, style in enumerate(STYLES):
-        for a, species in enumerate(SPECIES):
-            p = random_parameters(faces, noise)
-            images = draw(p, species, style, noise)
-            for name, shown in (("disturbed ", disturb(images, noise)), ("", images)):
-                reading = judge.read(shown * 2 - 1)
-                right[f"{name}style"].append((reading.styles.argmax(1) == s).float().mean().item())
-                right[f"{name}species"].append((reading.species.argmax(1) == a).float().mean().item())
-            known = torch.cat([value.flatten(1) for value in p.values()], 1)
-            readable[f"{style} {species}"] = [round(r, 2) for r in correlations(reading.parameters, known).tolist()]
-            spreads[f"{style} {species}"] = [round(x, 4) for x in reading.parameters.std(0).tolist()]
-    accuracy = {name: round(sum(x) / len(x), 4) for name, x in right.items()}
-    return {"accuracy": accuracy, "readable": readable, "spreads": spreads}
+def examine(judge: Judge, pages: Pages, refused: Refused, rng: torch.Generator) -> dict:
+    """Measure on new drawings: accuracy, refusals, and correlation of each parameter."""
+    judge.eval()
+    said = [judge(part.float() / 127.5 - 1) for part in pages.pictures.flatten(0, 1).split(64)]
+    styles, species, known = (torch.cat(column) for column in zip(*said, strict=True))
+    truth = pages.parameters.values.repeat_interleave(2, 0)
+    a, b = known - known.mean(0), truth - truth.mean(0)
+    correlation = (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0)).clamp_min(1e-9)
+    bad, bad_styles, bad_species = refused.batch(pages, rng)
+    answers = [torch.cat(column) for column in zip(*[judge(part * 2 - 1)[:2] for part in bad.split(64)], strict=True)]
+    rates = []
+    for said_bad, wanted in zip(answers, (bad_styles, bad_species), strict=True):
+        must = wanted[:, -1] > 0.99
+        rates.append((said_bad[must].argmax(1) == wanted.shape[1] - 1).float().mean().item())
+    judge.train()
+    return {
+        "accuracy": {
+            "style": (styles.argmax(1) == pages.style.flatten()).float().mean().item(),
+            "species": (species.argmax(1) == pages.species.flatten()).float().mean().item(),
+            "refused styles": rates[0],
+            "refused species": rates[1],
+        },
+        "correlation": {name: round(value, 2) for name, value in zip(NAMES, correlation.tolist(), strict=True)},
+    }
 
 
 def save(judge: Judge, path: Path, results: dict) -> None:
-    """Write the judge, 16-bit, with what it knows and how well."""
+    """Write the judge, 16-bit, with what it knows and how well; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
     metadata = {KEY: json.dumps({**description(), **results})}
-    with atomic_path(path) as temporary:
-        save_file({name: t.half().contiguous().cpu() for name, t in judge.state_dict().items()}, temporary, metadata)
+    save_file({name: t.half().contiguous().cpu() for name, t in judge.state_dict().items()}, temporary, metadata)
+    os.replace(temporary, path)
 
 
 def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
-    parser.add_argument("--steps", type=int, default=6000, help="training steps (default %(default)s)")
-    parser.add_argument("--kinds", type=int, default=16, help=f"kinds a step, {PER_DRAW} pictures each (%(default)s)")
-    parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (default %(default)s)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--resume", type=Path, help="training state to resume from if it exists, and to write")
+    parser.add_argument("--album", type=Path, required=True, help="folder of an album's shards")
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--state", type=Path, help="training state to resume from if it exists, and to write")
+    parser.add_argument("--negatives", type=Path, nargs="*", default=[], help="generators to change at random")
+    parser.add_argument("--steps", type=int, default=3000, help="training steps (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=3.0, help="minutes between checkpoints (default: %(default)s)")
     return parser.parse_args()
 
 
 def main() -> None:
+    """Train until --steps are done, with a checkpoint every few minutes."""
     args = parse()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.set_flush_denormal(True)
     torch.manual_seed(SEED)
-    judge = Judge(description()).to(args.device)
-    print(f"{sum(v.numel() for v in judge.parameters()):,} parameters", flush=True)
+    held_out, pages = read_pages(args.album, 1), read_pages(args.album, first=1)
+    refused = Refused([load_generator(path) for path in args.negatives])
+    judge = Judge(description())
+    average = copy.deepcopy(judge).requires_grad_(False)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=args.lr, weight_decay=0.01)
-    first = 0
-    if args.resume and args.resume.exists():
-        state = torch.load(args.resume, map_location=args.device, weights_only=True)
-        judge.load_state_dict(state["judge"])
-        optimizer.load_state_dict(state["optimizer"])
+    parts = {"judge": judge, "average": average, "optimizer": optimizer}
+    state, first = read_state(args.state), 0
+    if state is not None:
         first = state["step"]
-    start = time.time()
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    print(f"{sum(v.numel() for v in judge.parameters()):,} parameters, {len(pages)} individuals", flush=True)
+    begun, checkpoint = time.time(), Every(args.minutes)
     for step in range(first, args.steps):
+        rng = torch.Generator().manual_seed(SEED + step)
         for group in optimizer.param_groups:
             group["lr"] = args.lr * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
-        noise = torch.Generator().manual_seed(SEED + step)
-        images, *truth = draw_batch(args.kinds, noise)
-        images, truth = disturb(images, noise).to(args.device), [t.to(args.device) for t in truth]
-        half = len(images) // 4
-        misled = against(judge, images[:half], *(t[:half] for t in truth))
-        loss = judge_loss(judge, torch.cat([misled, images[half:]]), *truth)
-        optimizer.zero_grad()
+        page = next(batches(pages, PAIRS, rng))
+        images = disturbed(page.pictures.flatten(0, 1).float() / 255, rng)
+        styles = F.one_hot(page.style.flatten(), len(STYLES) + 1).float()
+        species = F.one_hot(page.species.flatten(), len(SPECIES) + 1).float()
+        known = page.parameters.values.repeat_interleave(2, 0)
+        some = len(images) // 4
+        images[:some] = against(judge, images[:some], styles[:some], species[:some], known[:some])
+        bad, bad_styles, bad_species = refused.batch(next(batches(pages, REFUSED, rng)), rng)
+        everything = torch.cat([images, disturbed(bad, rng)])
+        loss = judge_loss(judge, everything, torch.cat([styles, bad_styles]), torch.cat([species, bad_species]), known)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        with torch.no_grad():
+            for a, b in zip(average.parameters(), judge.parameters(), strict=True):
+                a.lerp_(b, 1 - min(0.995, (step + 1) / (step + 10)))
         if step % 50 == 0:
-            print(f"step {step} loss {loss.item():.3f} {time.time() - start:.0f} s", flush=True)
-        if (step + 1) % 250 == 0 or step + 1 == args.steps:
-            results = examine(judge, 150 if step + 1 == args.steps else 12)
-            print(results["accuracy"], flush=True)
-            save(judge, args.out, results)
-            if args.resume:
-                torch.save(
-                    {"judge": judge.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, args.resume
-                )
+            print(f"step {step} loss {loss.item():.3f} {time.time() - begun:.0f} s", flush=True)
+        if checkpoint.due() or step + 1 == args.steps:
+            results = examine(average, held_out, refused, torch.Generator().manual_seed(SEED - 1))
+            print(step + 1, results, flush=True)
+            save(average, args.out, results)
+            if args.state is not None:
+                write_state({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, args.state)
+    average.eval()
+    save(
+        average, args.out, examine(average, held_out, refused, torch.Generator().manual_seed(SEED - 1)) | facts(average)
+    )
 
 
 if __name__ == "__main__":

@@ -31,9 +31,10 @@ class Template(NamedTuple):
 TEMPLATES: dict[str, Template] = {}
 
 # Settings that suit the demo's generators better than those their files recommend.
+DEMO_SKETCH = {"iterations": 50}
 DEMO_FACES = {"iterations": 75}
 DEMO_PIXAR = {"target": "3d render in the style of Pixar", "iterations": 40}
-DEMO_PIG = {**SELECT_EVERY_4TH, "source": "dog", "target": "pig", "layers": "auto", "iterations": 300}
+DEMO_PIG = {**SELECT_EVERY_4TH, "source": "dog", "target": "pig", "layers": "auto", "iterations": 150}
 
 
 class Start:
@@ -113,7 +114,7 @@ def models(
 def quickstart(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    adapted, _ = adapt(graph, base, clip, room=WHOLE)
+    adapted, _ = adapt(graph, base, clip, room=WHOLE, **DEMO_SKETCH)
     latents = graph.add("SampleLatents", generator=base, count=5)
     grid = graph.add(
         "NADACompareGrid", room=SQUARE, generator_a=base, latents=latents, labels="before | after", generator_b=adapted
@@ -207,7 +208,7 @@ def dog_to_pig_demo(start: Start) -> Graph:
 def mix_styles(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    sketched, _ = adapt(graph, base, clip, "Adapt: sketch", room=90)
+    sketched, _ = adapt(graph, base, clip, "Adapt: sketch", room=90, **DEMO_SKETCH)
     pigs, options = adapt(graph, base, clip, "Adapt: dog to pig", room=90, **DEMO_PIG)
     latents = graph.add("SampleLatents", generator=sketched, count=5)
     style = graph.add("NADASaveStyle", room=SQUARE, base=base, adapted=pigs, filename_prefix="demo/pig")
@@ -237,7 +238,7 @@ def mix_styles(start: Start) -> Graph:
 def compare(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    targets = {"sketch": {}, "Pixar": DEMO_PIXAR}
+    targets = {"sketch": DEMO_SKETCH, "Pixar": DEMO_PIXAR}
     trained = [adapt(graph, base, clip, f"Adapt: {name}", 90, **texts)[0] for name, texts in targets.items()]
     latents = graph.add("SampleLatents", generator=trained[0], count=6)
     columns = {f"generator_{letter}": node for letter, node in zip("bc", trained, strict=True)}
@@ -283,7 +284,7 @@ def style_images(start: Start) -> Graph:
 def latent_walk_video(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    adapted, _ = adapt(graph, base, clip)
+    adapted, _ = adapt(graph, base, clip, **DEMO_SKETCH)
     latents = graph.add("SampleLatents", generator=adapted, count=4)
     walk = graph.add("NADALatentWalk", room=160, generator=adapted, base=base, filename_prefix=f"{start.title}_walk")
     wipe = graph.add(
@@ -310,7 +311,7 @@ def latent_walk_video(start: Start) -> Graph:
 def chain_into_img2img(start: Start) -> Graph:
     graph = start.graph()
     base, clip = demo_models(graph)
-    adapted, _ = adapt(graph, base, clip)
+    adapted, _ = adapt(graph, base, clip, **DEMO_SKETCH)
     latents = graph.add("SampleLatents", generator=base, count=1)
     face = graph.add("GenerateImages", generator=adapted, latents=latents)
     large = graph.add("ImageScale", image=face)
@@ -364,7 +365,7 @@ def photo_to_sketch_demo(start: Start) -> Graph:
     encoder = graph.add("NADALoadEncoder", room=SAID, encoder_name="demo")
     latents = graph.add("SampleLatents", "Some dogs", generator=base, seed=12, count=4, truncation_psi=1.0)
     photo = graph.add("GenerateImages", "Their photos", generator=base, latents=latents)
-    training, _ = adapt(graph, base, clip, room=90)
+    training, _ = adapt(graph, base, clip, room=90, **DEMO_SKETCH)
     found = graph.add("NADAInvertPhoto", room=PICTURE, generator=base, photo=photo, encoder=encoder, plus_iterations=60)
     grid = graph.add(
         "NADACompareGrid", room=PICTURE, generator_a=training, latents=found["latents"], labels="as a sketch"
@@ -410,7 +411,7 @@ def photo_video(start: Start) -> Graph:
     frames = graph.add(
         "NADALatentWalk", "Some frames", room=100, generator=base, frames=48, filename_prefix=f"{start.title}_in"
     )
-    training, _ = adapt(graph, base, clip, room=60)
+    training, _ = adapt(graph, base, clip, room=60, **DEMO_SKETCH)
     squares = graph.add("NADAAlignPhoto", room=40, photo=frames, find="middle", size=128)
     found = graph.add(
         "NADAInvertPhoto",

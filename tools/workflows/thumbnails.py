@@ -18,7 +18,7 @@ from comfyui import ROOT, TEMPLATES, Client, add_server_option, running, to_prom
 from PIL import Image
 from PIL.Image import Resampling
 
-SIDE, GAP, QUALITY = 540, 16, 88  # px: approximate side of a thumbnail, and gap between its pictures; JPEG quality
+SIDE, GAP, QUALITY = 540, 16, 84  # px: approximate side of a thumbnail, and gap between its pictures; JPEG quality
 LIMIT = 1800  # longest time for a workflow, seconds
 LABEL, ROW = 28, 132  # px: height of the headings of a comparison, and of each row
 

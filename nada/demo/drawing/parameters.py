@@ -100,8 +100,15 @@ def random_parameters(count: int, generator: torch.Generator | None = None) -> P
 
 
 def parameters_from_latents(z: Tensor) -> Parameters:
-    """Convert latents [N, >= len(NAMES)] to parameters, normalized first as by StyleGAN2's mapping network."""
+    """Convert latents [N, >= len(NAMES)] to parameters, normalized first as by StyleGAN2's mapping network.
+
+    Nobody wears glasses or a hat: generators of photos do not make them, so texts that ask for them ask for something
+    new.
+    """
     if z.ndim != 2 or z.shape[1] < len(NAMES):
         raise ValueError(f"latents need the shape [N, {len(NAMES)} or more]; got {list(z.shape)}")
     z = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
-    return Parameters(0.5 * (1 + torch.erf(z[:, : len(NAMES)] / math.sqrt(2))))
+    values = 0.5 * (1 + torch.erf(z[:, : len(NAMES)] / math.sqrt(2)))
+    for name, begins in (("glasses", GLASSES_FROM), ("hat", HAT_FROM)):
+        values[:, NAMES.index(name)] *= begins
+    return Parameters(values)

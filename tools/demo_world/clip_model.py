@@ -18,7 +18,7 @@ from open_clip.model import CLIP
 from open_clip.modified_resnet import ModifiedResNet
 from safetensors.torch import save_file
 from torch import Tensor
-from words import common_words, used_tokens, with_filler
+from words import common_words, with_filler
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.3, 0.3, 0.3)
 TEXT = {"context_length": 32, "vocab_size": 49408, "width": 48, "heads": 2, "layers": 3}
@@ -97,8 +97,8 @@ def template_embedding(model: CLIP, reader: Reader, phrase: str) -> Tensor:
     return F.normalize(rows.mean(0), dim=-1)
 
 
-def export(model: CLIP, architecture: str, size: int, folder: Path, reader: Reader) -> None:
-    """Write what open_clip reads from a local folder, weights 16-bit and words 8-bit, and the words that are read."""
+def export(model: CLIP, architecture: str, size: int, folder: Path) -> None:
+    """Write what open_clip reads from a local folder, weights 16-bit and words 8-bit."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     tensors["token_embedding.weight"] = tensors["token_embedding.weight"].to(torch.float8_e4m3fn)
@@ -106,11 +106,9 @@ def export(model: CLIP, architecture: str, size: int, folder: Path, reader: Read
         "model_cfg": {"embed_dim": DIMENSIONS, "vision_cfg": tower(architecture, size), "text_cfg": TEXT},
         "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"},
     }
-    known = used_tokens(reader.tokenizer, TEXT["context_length"]).nonzero().flatten().tolist()
-    texts = {"open_clip_config.json": json.dumps(config, indent=2), "known_tokens.json": json.dumps(known)}
-    for name, text in texts.items():
-        (folder / f"{name}.partial").write_text(text + "\n", encoding="utf-8")
-        os.replace(folder / f"{name}.partial", folder / name)
+    description = folder / "open_clip_config.json"
+    description.with_suffix(".partial").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    os.replace(description.with_suffix(".partial"), description)
     file = folder / "open_clip_model.safetensors"
     save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, file.with_suffix(".partial"))
     os.replace(file.with_suffix(".partial"), file)

@@ -1,22 +1,20 @@
-"""Checks of pictures that any reader can follow: no network, only brightness, color and distance.
+"""Checks of pictures that a reader can follow: no network, only brightness, color and distance.
 
-Pictures are [N, 3, H, W] in 0..1. What is normal for a style is measured on true drawings (`normal_ranges`).
+Pictures are [N, 3, H, W] in 0..1. Ranges of normal values are measured on true drawings and stored with the judge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nada.demo.drawing.pens import gray
-from nada.demo.world import SPECIES, Parameters, draw, random_parameters
+from ..demo.drawing.pens import gray
 
 SQUARES = 32  # squares of pixel art on each side of a picture
-SCALES = (1, 2, 4, 8)  # widths in pixels over which pictures are averaged before they are compared
-SHARES = (0.01, 0.99)  # quantiles of true drawings between which a check is passed
+BLURS = (1, 2, 4, 8)  # widths in pixels over which pictures are averaged before they are compared
 
 
 def variance_in_squares(pictures: Tensor) -> Tensor:
@@ -27,7 +25,7 @@ def variance_in_squares(pictures: Tensor) -> Tensor:
     """
     height, width = pictures.shape[-2:]
     if height % SQUARES or width % SQUARES:
-        raise ValueError(f"pictures of {height} x {width} have no {SQUARES} x {SQUARES} squares")
+        raise ValueError(f"pictures of {height} x {width} have no {SQUARES} x {SQUARES} squares; give multiples")
     blocks = pictures.unflatten(3, (SQUARES, -1)).unflatten(2, (SQUARES, -1))  # [N, 3, squares, h, squares, w]
     return blocks.var((3, 5), unbiased=False).mean((1, 2, 3)).sqrt()
 
@@ -38,9 +36,9 @@ def chroma(pictures: Tensor) -> Tensor:
 
 
 def edge_sharpness(pictures: Tensor) -> Tensor:
-    """Brightness that changes within a pixel at edges, as a share of what changes within four, [N].
+    """Brightness that changes within a pixel at edges, as a share of what changes within four pixels, [N].
 
-    The mean of the 5 % steepest places of each; blurred lines come close to a quarter.
+    The mean of the 5 % steepest places of each picture; blurred lines come close to a quarter.
     """
     light = gray(pictures).unsqueeze(1)
 
@@ -60,7 +58,7 @@ def darkness(pictures: Tensor) -> Tensor:
 
 
 def paleness(pictures: Tensor) -> Tensor:
-    """Median brightness, [N]: high for what is drawn on paper."""
+    """Median brightness, [N]; high for drawings on paper."""
     return gray(pictures).flatten(1).median(1).values
 
 
@@ -86,21 +84,8 @@ def checked(pictures: Tensor, style: str) -> dict[str, Tensor]:
     return {name: check(pictures) for name, check in CHECKS.get(style, {}).items()}
 
 
-def normal_ranges(style: str, count: int = 70, seed: int = 31) -> dict[str, tuple[float, float]]:
-    """{check: (lowest, highest value)} for nearly all true drawings of a style, of all species."""
-    noise = torch.Generator().manual_seed(seed)
-    each = max(1, count // len(SPECIES))
-    pictures = torch.cat([draw(random_parameters(each, noise), a, style, noise) for a in SPECIES])
-    ranges = {}
-    for name, values in checked(pictures, style).items():
-        low, high = (values.quantile(share).item() for share in SHARES)
-        margin = 0.15 * max(high - low, 0.02)
-        ranges[name] = (low - margin, high + margin)
-    return ranges
-
-
-def passed(pictures: Tensor, style: str, ranges: dict[str, tuple[float, float]]) -> Tensor:
-    """Whether each picture passes all checks of a style, [N]; `ranges` as `normal_ranges` returns them."""
+def passed(pictures: Tensor, style: str, ranges: Mapping[str, Sequence[float]]) -> Tensor:
+    """Whether each picture passes all checks of a style, [N]; `ranges` are {name: (lowest, highest value)}."""
     good = torch.ones(len(pictures), dtype=torch.bool, device=pictures.device)
     for name, values in checked(pictures, style).items():
         low, high = ranges[name]
@@ -110,21 +95,23 @@ def passed(pictures: Tensor, style: str, ranges: dict[str, tuple[float, float]])
 
 def difference(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference of pictures, averaged over several widths of blur, [N]."""
-    terms = [(F.avg_pool2d(a, width) - F.avg_pool2d(b, width)).abs().mean((1, 2, 3)) for width in SCALES]
+    terms = [(F.avg_pool2d(a, width) - F.avg_pool2d(b, width)).abs().mean((1, 2, 3)) for width in BLURS]
     return torch.stack(terms).mean(0)
 
 
 def distance_to_truth(adapted: Tensor, untouched: Tensor, true: Tensor) -> float:
-    """Mean difference of adapted pictures from the true ones, as a share of the untouched pictures'.
+    """Mean difference of adapted pictures from the true ones, as a share of the untouched pictures' difference.
 
-    All are [N, 3, H, W] of the same N latents: adapted and untouched by the generators, true as drawn from the
-    parameters in the target style or species. 0: the true drawing; 1: nothing gained.
+    Args:
+        adapted, untouched: pictures of the two generators from the same N latents, [N, 3, H, W].
+        true: the drawings of these latents in the target style or species, of the same shape.
+
+    Returns:
+        0 for the true drawings, 1 where nothing was gained.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     if not adapted.shape == untouched.shape == true.shape:
         raise ValueError(f"shapes differ: {list(adapted.shape)}, {list(untouched.shape)}, {list(true.shape)}")
     return (difference(adapted, true).mean() / difference(untouched, true).mean().clamp_min(1e-6)).item()
-
-
-def true_pictures(p: Parameters, species: str, style: str, seed: int = 0) -> Tensor:
-    """The true drawings of parameters in a target style or species, [N, 3, H, W]."""
-    return draw(p, species, style, torch.Generator().manual_seed(seed))

@@ -1,6 +1,6 @@
 """Albums: pictures drawn once, in files, for trainings that look at each many times.
 
-    python tools/demo_world/training/album.py --out album --shards 64
+    python tools/demo_world/album.py --out album --shards 64
 
 Each individual of an album is drawn twice: in two pictures that differ in style or in species, never in both. Pairs
 of two species of animals have a third picture, of a creature between the two. A shard holds many individuals; what is
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-sys.path.insert(1, str(Path(__file__).resolve().parents[3]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
 from checkpoints import write_state
 

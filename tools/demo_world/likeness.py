@@ -1,6 +1,6 @@
 """Measure how like the drawn world a generator's pictures are.
 
-    python tools/demo_world/training/likeness.py --judge judge.safetensors --species dog dog_photo.safetensors
+    python tools/demo_world/likeness.py --judge judge.safetensors --species dog dog_photo.safetensors
 
 Precision is the share of generated pictures that lie within the drawn ones, recall the share of drawn ones within the
 generated (Kynkaanniemi et al., arXiv 1904.06991: balls that reach to the third nearest neighbor), both in the features
@@ -18,18 +18,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-sys.path.insert(1, str(Path(__file__).resolve().parents[3]))
-
-from judge_network import OpenJudge, load_open_judge
+sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
 from nada import Generator, load_generator
 from nada.demo.world import SPECIES, draw, random_parameters
+from nada.measure.demo_judge import Judge, load_judge
 
 NEIGHBOR = 3
 
 
 @torch.no_grad()
-def features_of(judge: OpenJudge, pictures: Tensor) -> Tensor:
+def features_of(judge: Judge, pictures: Tensor) -> Tensor:
     """Features [N, D] of pictures [N, 3, H, W] in about [-1, 1]."""
     return torch.cat([judge.features(part.clamp(-1, 1)) for part in pictures.split(64)])
 
@@ -66,7 +65,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     return ((a.mean(0) - b.mean(0)).square().sum() + first.trace() + second.trace() - 2 * mixed).item()
 
 
-def likeness(judge: OpenJudge, made: Tensor, true: Tensor, other: Tensor) -> dict[str, float]:
+def likeness(judge: Judge, made: Tensor, true: Tensor, other: Tensor) -> dict[str, float]:
     """Precision, recall and Frechet distances of generated pictures, given two sets of drawn ones."""
     first, second, third = (features_of(judge, pictures) for pictures in (made, true, other))
     scale = second.std(0).clamp_min(1e-3)
@@ -88,7 +87,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="pictures of each kind (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    judge = load_open_judge(args.judge)
+    judge = load_judge(args.judge)
     true, other = drawn(args.species, args.count, 1), drawn(args.species, args.count, 2)
     for path in args.generator:
         scores = likeness(judge, generated(load_generator(path), args.count, 3), true, other)
