@@ -422,17 +422,18 @@ def photo_video(start: Start) -> Graph:
         optimize=False,
         smooth=1.0,
     )
-    images = graph.add("GenerateImages", generator=training, latents=found["latents"], noise="const")
-    pasted = graph.add("NADAPasteBack", photo=frames, image=images, crops=squares["crops"], region="square")
+    images = graph.add("GenerateImages", "Generate Images", generator=training, latents=found["latents"], noise="const")
+    pasted = graph.add(
+        "NADAPasteBack", "Paste Back", photo=frames, image=images, crops=squares["crops"], region="square"
+    )
     video = graph.add("CreateVideo", images=pasted["image"])
     save = graph.add("SaveVideo", room=220, video=video, filename_prefix=start.title)
-    gap = 8
+    gap, clip.title = 8, "Load CLIP"
     graph.column(NARROW, Group("1 Models", BLUE, [base, clip], 360), gap=gap)
     graph.column(IMAGE, Group("2 Frames", BLUE, [frames]), Group("4 Adapt", ORANGE, [training], 60), gap=gap)
     graph.column(190, Group("Squares", GREEN, [squares], 80), Group("Encoder", BLUE, [encoder], 60), gap=gap)
     graph.column(NARROW, Group("3 Invert", GREEN, [found], 360), gap=gap)
-    graph.column(160, Group("5 Sketches", GREEN, [images], 820), gap=gap)
-    graph.column(180, Group("6 Paste back", GREEN, [pasted], 20), gap=gap)
-    graph.column(140, Group("7 Video", PURPLE, [video], 20), gap=gap)
-    graph.column(230, Group("The result", PURPLE, [save], 20))
+    graph.column(210, Group("5 Sketches", GREEN, [images], 820), gap=gap)
+    graph.column(210, Group("6 Paste back", GREEN, [pasted], 20), gap=gap)
+    graph.column(230, Group("7 Video", PURPLE, [video], 20), Group("The result", PURPLE, [save], 20))
     return graph
