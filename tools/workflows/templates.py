@@ -422,7 +422,7 @@ def photo_video(start: Start) -> Graph:
         optimize=False,
         smooth=1.0,
     )
-    images = graph.add("GenerateImages", "Generate Images", generator=training, latents=found["latents"], noise="const")
+    images = graph.add("GenerateImages", "Generate", generator=training, latents=found["latents"], noise="const")
     pasted = graph.add(
         "NADAPasteBack", "Paste Back", photo=frames, image=images, crops=squares["crops"], region="square"
     )
@@ -433,7 +433,8 @@ def photo_video(start: Start) -> Graph:
     graph.column(IMAGE, Group("2 Frames", BLUE, [frames]), Group("4 Adapt", ORANGE, [training], 60), gap=gap)
     graph.column(190, Group("Squares", GREEN, [squares], 80), Group("Encoder", BLUE, [encoder], 60), gap=gap)
     graph.column(NARROW, Group("3 Invert", GREEN, [found], 360), gap=gap)
-    graph.column(210, Group("5 Sketches", GREEN, [images], 820), gap=gap)
-    graph.column(210, Group("6 Paste back", GREEN, [pasted], 20), gap=gap)
-    graph.column(230, Group("7 Video", PURPLE, [video], 20), Group("The result", PURPLE, [save], 20))
+    graph.column(180, Group("5 Sketches", GREEN, [images], 820), gap=gap)
+    graph.column(192, Group("6 Paste back", GREEN, [pasted], 20), gap=gap)
+    graph.column(185, Group("7 Video", PURPLE, [video], 20), gap=gap)
+    graph.column(158, Group("The result", PURPLE, [save], 20))
     return graph
