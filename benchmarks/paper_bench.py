@@ -148,7 +148,7 @@ class Bench:
     def goal(self, target: str) -> Goal:
         """The goal of a target text, from the judge's words or from `GOALS`."""
         if (meaning := self.judge.meaning(target)) is not None:
-            return Goal(self.kind, **{meaning[0]: meaning[1]})
+            return Goal.named(self.kind, meaning)
         return Goal(self.kind, **GOALS[target])
 
     def theirs(self, setup: Setup, run: Run, reference: Path) -> Iterator[tuple[int, Tensor]]:

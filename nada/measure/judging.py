@@ -34,6 +34,12 @@ class Goal:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """{parameter: (lowest, highest value)} that the text asks for, within 0..1."""
 
+    @classmethod
+    def named(cls, before: tuple[str, str], meaning: tuple[str, str]) -> Goal:
+        """Return the goal of a phrase that means ("style" or "species", name); see `Judge.meaning`."""
+        group, name = meaning
+        return cls(before, style=name) if group == "style" else cls(before, species=name)
+
     @property
     def after(self) -> tuple[str, str]:
         """Style and species of the target pictures."""
@@ -69,8 +75,7 @@ def judge_measures(judge: Judge, target: str, samples: Samples, left_out: dict[s
     if meaning is None:
         left_out["target rate"] = f"the judge knows no {target!r}; it knows {', '.join(sorted(judge.words))}"
         return {}
-    group, name = meaning
-    return goal_measures(judge, Goal(kind_of(judge, samples.before), **{group: name}), samples, left_out)
+    return goal_measures(judge, Goal.named(kind_of(judge, samples.before), meaning), samples, left_out)
 
 
 def kind_of(judge: Judge, images: Tensor) -> tuple[str, str]:
@@ -108,8 +113,10 @@ def goal_measures(judge: Judge, goal: Goal, samples: Samples, left_out: dict[str
         found["checks passed"] = passed(pictures[1], goal.after[0], ranges).float().mean().item()
     readable = set(judge.readable_parameters(*goal.before)) & set(judge.readable_parameters(*goal.after))
     readable -= {judge.parameter_names.index(name) for name in goal.ranges}
-    read = [judge.in_proportion(seen.parameters, *kind) for seen, kind in ((was, goal.before), (now, goal.after))]
-    found |= individuals_kept(*read, sorted(readable), judge.parameter_names)
+    before, after = (
+        judge.in_proportion(seen.parameters, *kind) for seen, kind in ((was, goal.before), (now, goal.after))
+    )
+    found |= individuals_kept(before, after, sorted(readable), judge.parameter_names)
     if (reason := why_no_truth(samples, goal)) is None:
         found["distance to the truth"] = distance_to_truth(pictures[1], pictures[0], true_drawings(samples, goal))
     else:
