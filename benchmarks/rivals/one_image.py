@@ -67,7 +67,7 @@ def difa(task: Task) -> Images:
     trained, random = copy.deepcopy(task.base), seeded(task.seed)
     config = settings(task, "", "")
     parameters = [*trained.synthesis.requires_grad_(True).parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.0, 0.99**0.8))
+    optimizer = torch.optim.Adam(parameters, lr=config.effective_learning_rate(trained), betas=(0.0, 0.99**0.8))
     style, own = task.seen[:1], sample_images(task.base, task.seed)
     goals, places = [], []
     with torch.no_grad():

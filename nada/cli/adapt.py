@@ -213,7 +213,8 @@ def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
         raise
     kept.keep()
     try:
-        return save_results(kept, interrupted)
+        with run.suited_threads():
+            return save_results(kept, interrupted)
     except BaseException:
         if kept.is_stored:
             log.warning("the training is saved; `nada adapt --resume %s` writes the missing files", kept.folder.path)

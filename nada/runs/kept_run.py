@@ -15,6 +15,7 @@ from ..adapt import Adaptation, AdaptStep, adapt
 from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UsageError, is_out_of_memory
 from ..generators import Generator
+from ..generators.threads import suited_threads
 from ..training.config import AdaptConfig
 from ..training.state import RunState
 from .folder import RunFolder, set_aside
@@ -71,7 +72,8 @@ class KeptRun(Iterator[AdaptStep]):
             self._store = RunStore(folder)
             self.folder = self._store.folder(key, result_name(config))
         self.notes = dict(notes or {})
-        self.run, self.history, state = self._begin(key, generator, clip, config, style_images, must_resume)
+        with suited_threads(generator, *clip):
+            self.run, self.history, state = self._begin(key, generator, clip, config, style_images, must_resume)
         self._key = state.key if state else key  # style images are not at hand when their run is resumed
         self.begin = self._stored = self.run.iteration
         self._taken = self.folder.load_snapshots(self.begin) if state else []
@@ -125,8 +127,9 @@ class KeptRun(Iterator[AdaptStep]):
         step = next(self.run)
         self.history.add(step)
         if step.iteration in self._moments:
-            self._take_snapshot()
-            self.keep()
+            with self.run.suited_threads():
+                self._take_snapshot()
+                self.keep()
         return step
 
     @property

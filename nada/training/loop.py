@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Generic, TypeVar
 
 import torch
@@ -54,6 +55,10 @@ class TrainingLoop(ABC, Generic[Record]):
     def __len__(self) -> int:
         return self.iterations
 
+    def suited_threads(self) -> AbstractContextManager[None]:
+        """Return a context that computes with as many threads as suit the models, for work beside the iterations."""
+        return suited_threads(*self._models)
+
     def __iter__(self) -> Iterator[Record]:
         return self
 
@@ -64,7 +69,7 @@ class TrainingLoop(ABC, Generic[Record]):
         if self.iteration >= self.iterations:
             raise StopIteration
         # Entered per iteration: a generator function would leak the mode into its consumer between two iterations.
-        with torch.inference_mode(False), torch.enable_grad(), suited_threads(*self._models):
+        with torch.inference_mode(False), torch.enable_grad(), self.suited_threads():
             losses, self._loss = self.train_step()
         self.iteration += 1
         now = time.perf_counter()

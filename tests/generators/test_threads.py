@@ -7,9 +7,12 @@ import torch
 from torch import nn
 
 from nada import AdaptConfig, adapt, generate, sample_latents
+from nada.clip.models import ClipModel
 from nada.errors import UsageError
 from nada.generators import threads
 from nada.generators.threads import suited_threads, use_threads
+from nada.runs.folder import RunFolder
+from nada.runs.kept_run import KeptRun
 
 LARGE = nn.Linear(4000, 4000)
 
@@ -65,4 +68,22 @@ def test_steps_and_pictures_of_small_models_take_one_thread(small, clip, counts)
     next(adapt(small, clip, AdaptConfig("photo", "sketch", iterations=1, batch=2)))
     generate(small, sample_latents(small, 1))
     assert set(counts) == {1}
+    assert torch.get_num_threads() == 2
+
+
+def test_snapshots_of_small_models_take_one_thread_too(small, clip, tmp_path, monkeypatch):
+    """Work between the iterations waits for a second thread as long as an iteration does."""
+    seen, encode = [], ClipModel.encode_image
+
+    def watched(model, images):
+        seen.append(torch.get_num_threads())
+        return encode(model, images)
+
+    monkeypatch.setattr(ClipModel, "encode_image", watched)
+    config = AdaptConfig("photo", "sketch", iterations=2, batch=1)
+    iterations = len(list(adapt(small, clip, config)))
+    alone = len(seen)
+    list(KeptRun(RunFolder(tmp_path), small, clip, config, moments=iterations))
+    assert len(seen) > 2 * alone, "no snapshot looked at images"
+    assert {*seen} == {1}
     assert torch.get_num_threads() == 2
