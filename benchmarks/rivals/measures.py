@@ -25,8 +25,7 @@ def features(judge: Judge, images: Tensor, batch: int = 64) -> Tensor:
 
 def by_judge(judge: Judge, target: Target, samples: Samples) -> dict[str, float]:
     """Target rate, preservation, variety, identity and distance to the truth; see `nada.measure.judging`."""
-    kind, name = target.wanted
-    found = goal_measures(judge, Goal(SOURCE, **{kind: name}), samples, {})
+    found = goal_measures(judge, Goal.named(SOURCE, target.wanted), samples, {})
     names = {
         "target rate": "target rate",
         "rest kept": "rest kept",
