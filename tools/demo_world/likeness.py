@@ -20,17 +20,16 @@ from torch import Tensor
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.rivals.measures import frechet, precision_recall
 from nada import Generator, load_generator
 from nada.demo.world import SPECIES, draw, random_parameters
 from nada.measure.demo_judge import Judge, load_judge
 
-NEIGHBOR = 3
-
 
 @torch.no_grad()
 def features_of(judge: Judge, pictures: Tensor) -> Tensor:
-    """Features [N, D] of pictures [N, 3, H, W] in about [-1, 1]."""
-    return torch.cat([judge.features(part.clamp(-1, 1)) for part in pictures.split(64)])
+    """Features [N, D], float64, of pictures [N, 3, H, W] in about [-1, 1]."""
+    return torch.cat([judge.features(part.clamp(-1, 1)) for part in pictures.split(64)]).double()
 
 
 @torch.no_grad()
@@ -49,32 +48,17 @@ def drawn(species: str, count: int, seed: int) -> Tensor:
     return draw(random_parameters(count, rng), species, "photo", rng) * 2 - 1
 
 
-def within(points: Tensor, among: Tensor) -> float:
-    """Share of points [N, D] that lie in a ball around any of `among` [M, D]."""
-    reach = torch.cdist(among, among).kthvalue(NEIGHBOR + 1, 1).values  # the nearest is the point itself
-    return (torch.cdist(points, among) <= reach).any(1).float().mean().item()
-
-
-def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Frechet distance of two sets of features [N, D], as if each were normally distributed."""
-    a, b = a.double(), b.double()
-    first, second = torch.cov(a.T), torch.cov(b.T)
-    values, vectors = torch.linalg.eigh(first)
-    root = vectors @ torch.diag(values.clamp_min(0).sqrt()) @ vectors.T
-    mixed = torch.linalg.eigvalsh(root @ second @ root).clamp_min(0).sqrt().sum()
-    return ((a.mean(0) - b.mean(0)).square().sum() + first.trace() + second.trace() - 2 * mixed).item()
-
-
 def likeness(judge: Judge, made: Tensor, true: Tensor, other: Tensor) -> dict[str, float]:
     """Precision, recall and Frechet distances of generated pictures, given two sets of drawn ones."""
     first, second, third = (features_of(judge, pictures) for pictures in (made, true, other))
     scale = second.std(0).clamp_min(1e-3)
     first, second, third = first / scale, second / scale, third / scale
+    precision, recall = precision_recall(second, first)
     return {
-        "precision": within(first, second),
-        "recall": within(second, first),
-        "frechet": frechet_distance(first, second),
-        "frechet of drawings": frechet_distance(third, second),
+        "precision": precision,
+        "recall": recall,
+        "frechet": frechet(first, second),
+        "frechet of drawings": frechet(third, second),
     }
 
 
