@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools" / "demo_world")]
 from train_encoder import TEST_SEED, drawn_photos  # noqa: E402  (after the path)
 
 import nada  # noqa: E402
+from nada.demo import SETTINGS as SKETCH  # noqa: E402
 from nada.photo.crop import REGIONS, face_crop  # noqa: E402
 from nada.photo.encoders.loading import load_encoder  # noqa: E402
 from nada.photo.resampling import blurred  # noqa: E402
@@ -33,11 +34,11 @@ from nada.pictures.reading import read_picture  # noqa: E402
 
 IMAGES = ROOT / "web" / "docs" / "images"
 WIDEST = 800  # pixels
-SETTINGS = {"iterations": 50, "batch": 4, "learning_rate": 0.006, "layers": "all", "views": 2}  # the quickstart's
 ROWS = 3  # number of latents in most pictures
 
 BANDS = ("coarse", "middle", "fine")
 BASE, CLIP = nada.load_generator("demo"), nada.load_clip("demo")
+SETTINGS = BASE.metadata["recommended"] | {"iterations": SKETCH["iterations"]}  # the quickstart's
 CODES = nada.sample_latents(BASE, ROWS, seed=1)
 
 

@@ -14,24 +14,22 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nada import AdaptConfig, adapt, generate, load_clip, load_generator, sample_latents
+from nada.demo import SETTINGS
 from nada.pictures.grids import make_grid
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "training.webp"
-ITERATIONS, EVERY = 50, 1  # iterations, and iterations between two frames
 COUNT, COLUMNS, SIDE = 8, 4, 160  # pictures, columns, and pixels of a picture's side
 HOLD, FRAME = 1500, 60  # milliseconds of the first and last frame, and of the others
 
 
 def frames() -> list[Image.Image]:
-    """Adapt the demo generator from photo to sketch, and return a grid of pictures for every few iterations."""
+    """Adapt the demo generator from photo to sketch, and return a grid of pictures for each iteration."""
     generator, clip = load_generator("demo"), load_clip("demo")
-    config = AdaptConfig.for_generator(generator, source="photo", target="sketch", iterations=ITERATIONS)
+    config = AdaptConfig.for_generator(generator, **SETTINGS)
     codes = sample_latents(generator, COUNT, seed=1, truncation_psi=0.8)
     grid = lambda images: make_grid(images, COLUMNS, side=SIDE)
     found = [grid(generate(generator, codes))]
-    for step in adapt(generator, clip, config):
-        if step.iteration % EVERY == 0:
-            found.append(grid(generate(step.generator, codes)))
+    found += [grid(generate(step.generator, codes)) for step in adapt(generator, clip, config)]
     return found
 
 

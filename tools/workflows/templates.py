@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from graph import BETWEEN, BLUE, GRAY, GREEN, MUTED, ORANGE, PURPLE, Graph, Group, Kind, Node
 
+from nada.demo import SETTINGS
 from nada.published.catalog import PUBLISHED_CLIPS, find_published
 from nada.training.presets import PRESETS, SELECT_EVERY_4TH
 
@@ -31,7 +32,7 @@ class Template(NamedTuple):
 TEMPLATES: dict[str, Template] = {}
 
 # Settings that suit the demo's generators better than those their files recommend.
-DEMO_SKETCH = {"iterations": 50}
+DEMO_SKETCH = {"iterations": SETTINGS["iterations"]}
 DEMO_FACES = {"iterations": 75}
 DEMO_PIXAR = {"target": "3d render in the style of Pixar", "iterations": 40}
 DEMO_PIG = {**SELECT_EVERY_4TH, "source": "dog", "target": "pig", "layers": "auto", "iterations": 150}
