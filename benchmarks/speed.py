@@ -19,6 +19,9 @@ from speed_count import by_count
 from speed_timed import Case, memory_now
 
 from nada import AdaptConfig, adapt, load_clip, load_generator
+from nada.errors import UsageError
+from nada.generators.half_precision import require_half
+from nada.stylegan2.ops import taps
 
 PAGE = "docs/speed.md"
 SIZES = (256, 512, 1024)
@@ -26,6 +29,7 @@ PAPER_LAYERS = {256: 9, 512: 10, 1024: 12}  # two thirds, as in the authors' not
 STRESS = 12  # number of layers of 14 codes at 256 px, so that nearly all are selected
 ALONE = "ViT-B/32"
 PROFILED = ((64, "all"), (128, "all"), (256, "all"), (256, STRESS), (1024, "all"))
+ELSEWHERE = ", without AVX-512"  # end of the titles of tables for processors that lack these instructions
 METHODS = {"parts": ("parts", "floor"), "profile": ("profile",)}  # methods of `Timed`, for each kind of table
 LONG_RUN = (50, 200, 500, 1000, 1500, 2000)  # iterations after which the memory is measured
 
@@ -114,8 +118,13 @@ def base_of(options: Options) -> Case:
 
 
 def compared(group: Group, size: int, title: str, options: Options) -> list[dict[str, Any]]:
-    """Measure the cases of a group in turns, under a title."""
-    return in_turns(group(size, base_of(options))[title], options.turns, options.warmup)
+    """Measure the cases of a group in turns, under a title; without those in half precision where it is refused."""
+    cases = group(size, base_of(options))[title]
+    try:
+        require_half(torch.device(options.device))
+    except UsageError:
+        cases = [case for case in cases if case.precision != "half"]
+    return in_turns(cases, options.turns, options.warmup)
 
 
 def looked_into(kind: str, layers: str | int, size: int, options: Options) -> dict[str, Any]:
@@ -158,6 +167,11 @@ def plans() -> Iterator[tuple[str, str, Callable[[Options], Any]]]:
         for title in growth(size, Case("")):
             yield "growth", title, partial(compared, growth, size, title)
         yield "counted", f"{size} px", partial(counted, size)
+    size = SIZES[0]
+    for title in against_reference(size, Case("")):
+        yield "comparisons", title + ELSEWHERE, partial(compared, against_reference, size, title)
+    for layers in ("all", STRESS):
+        yield "parts", f"layers {layers}, {size} px{ELSEWHERE}", partial(looked_into, "parts", layers, size)
     for size, layers in PROFILED:
         yield "profile", f"operations, layers {layers}, {size} px", partial(looked_into, "profile", layers, size)
     yield "growth", "GFLOP of an iteration", by_resolution
@@ -166,6 +180,9 @@ def plans() -> Iterator[tuple[str, str, Callable[[Options], Any]]]:
 
 
 def measure(name: str, work: Callable[[Options], Any], options: Options) -> Iterator[str]:
+    """Measure a table, unless it is for another kind of processor."""
+    if name.endswith(ELSEWHERE) and not taps.WITHOUT_AVX512:
+        return
     for _ in options.kept(file_name(name), partial(work, options)):
         yield "measured"
 

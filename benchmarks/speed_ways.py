@@ -1,7 +1,7 @@
-"""Time alternative computations of the same results, in turns within one process: two tables of docs/speed.md.
+"""Time alternative computations of the same results, in turns within one process: three tables of docs/speed.md.
 
-One table compares improvements with what they replaced, the other the code in use with rejected
-alternatives. Generators have their true shapes at 256 px, and batches of 2.
+Two tables compare improvements with what they replaced, the other the code in use with rejected alternatives.
+Generators have their true shapes at 256 px, and batches of 2.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from torch import Tensor
 from nada import Generator
 from nada.seeding import seeded
 from nada.stylegan2 import GeneratorConfig, ops, standard_channels, synthesis
-from nada.stylegan2.ops import winograd
+from nada.stylegan2.ops import styled_conv, taps, winograd
 from nada.stylegan2.ops.resample import blur
 from nada.training.noise_pool import NoisePool
 
 PAGE, SIZE, BATCH, CHANNELS = "docs/speed.md", 256, 2, 128
 PARAMETERS = 25_000_000
+KEPT, NOT_KEPT, WITHOUT_AVX512 = "kept", "not kept", "kept without AVX-512"  # the tables
 Work = Callable[[], Any]
 Sides = tuple[Work, Work]
 
@@ -42,13 +43,14 @@ class Way:
 
     Attributes:
         name: name in the table.
-        kept: whether the second variant replaced the first; otherwise the first is in use.
+        table: KEPT if the second variant replaced the first, WITHOUT_AVX512 if it did so only on processors without
+            these instructions, which alone can measure it; NOT_KEPT if the first is in use.
         sides: both variants, for a size in pixels.
         returned: unit, "MB" or "s", of the bytes or seconds that the variants return; "" to time them instead.
     """
 
     name: str
-    kept: bool
+    table: str
     sides: Callable[[int], Sides]
     returned: str = ""
 
@@ -156,6 +158,33 @@ def convolutions(channels: int, side: int, size: int) -> Sides:
         return winograd.convolve(x, weight), *gradients
 
     return direct, ours
+
+
+def weight_gradients(side: int, size: int) -> Sides:
+    """The weight gradient of a convolution that doubles the resolution: by PyTorch, or as nine matrix products."""
+    side = side * size // SIZE
+    inputs, outputs = (2 * CHANNELS, CHANNELS) if side > 32 else (512, 512)
+    weight = torch.randn(outputs, inputs, 3, 3)
+    x = torch.randn(BATCH, inputs, side, side).to(memory_format=torch.channels_last)
+    slope = torch.randn(BATCH, outputs, 2 * side + 1, 2 * side + 1).to(memory_format=torch.channels_last)
+    work = lambda: styled_conv._convolve_backward(slope, x, weight, up=True, wanted=1)
+    return within(partial(mock.patch.object, taps, "WITHOUT_AVX512", False), work), work
+
+
+@contextmanager
+def as_with_avx512() -> Iterator[None]:
+    """Choose the ways to compute convolutions as on a processor with AVX-512."""
+    with (
+        mock.patch.object(taps, "WITHOUT_AVX512", False),
+        mock.patch.multiple(winograd, CHANNELS=256, LEAST=256),
+    ):
+        yield
+
+
+def narrows(what: str, size: int) -> Sides:
+    """All convolutions of synthesis as with AVX-512, or as without."""
+    work = passes(size, what)
+    return within(as_with_avx512, work), work
 
 
 @contextmanager
@@ -368,58 +397,71 @@ def energies(size: int) -> Sides:
 
 AT = f"{CHANNELS} channels at {SIZE} px"
 WAYS = (
-    Way("features laid out channels last from 64 px on: synthesis, forward", True, partial(layouts, "forward")),
-    Way("... forward, and backward to all weights", True, partial(layouts, "weights")),
-    Way("... forward, and backward to the codes alone", True, partial(layouts, "codes")),
-    Way("CLIP's tokens laid out length first: ViT-B/16, forward, and backward to two images", True,
+    Way("features laid out channels last from 64 px on: synthesis, forward", KEPT, partial(layouts, "forward")),
+    Way("... forward, and backward to all weights", KEPT, partial(layouts, "weights")),
+    Way("... forward, and backward to the codes alone", KEPT, partial(layouts, "codes")),
+    Way("CLIP's tokens laid out length first: ViT-B/16, forward, and backward to two images", KEPT,
         partial(tokens, "ViT-B/16")),
-    Way("... ViT-B/32", True, partial(tokens, "ViT-B/32")),
-    Way("choosing layers on 8 images: all at once, or as many at a time as an iteration trains (2)", True, choices),
-    Way(f"to-RGB as a matrix product per image, {AT}, both ways", True, colors),
-    Way("Adam as one fused kernel, 25 million parameters", True, optimizers),
-    Way("a synthesis layer as one operation with a gradient of its own: forward, and backward to all weights", True,
+    Way("... ViT-B/32", KEPT, partial(tokens, "ViT-B/32")),
+    Way("choosing layers on 8 images: all at once, or as many at a time as an iteration trains (2)", KEPT, choices),
+    Way(f"to-RGB as a matrix product per image, {AT}, both ways", KEPT, colors),
+    Way("Adam as one fused kernel, 25 million parameters", KEPT, optimizers),
+    Way("a synthesis layer as one operation with a gradient of its own: forward, and backward to all weights", KEPT,
         partial(layers, "weights")),
-    Way("... one operation: forward, and backward to the codes alone", True, partial(layers, "codes")),
-    Way("... kept between forward and backward, 2 images of 256 px", True, partial(memories, 1), returned="MB"),
-    Way("... of 512 px", True, partial(memories, 2), returned="MB"),
-    Way("... of 1024 px", True, partial(memories, 4), returned="MB"),
-    Way("a 3x3 convolution by Winograd's F(4x4, 3x3), both ways: 512 channels at 64 px", True,
+    Way("... one operation: forward, and backward to the codes alone", KEPT, partial(layers, "codes")),
+    Way("... kept between forward and backward, 2 images of 256 px", KEPT, partial(memories, 1), returned="MB"),
+    Way("... of 512 px", KEPT, partial(memories, 2), returned="MB"),
+    Way("... of 1024 px", KEPT, partial(memories, 4), returned="MB"),
+    Way("a 3x3 convolution by Winograd's F(4x4, 3x3), both ways: 512 channels at 64 px", KEPT,
         partial(convolutions, 512, 64)),
-    Way("... 256 channels at 128 px, both ways by Winograd's F(4x4, 3x3)", True, partial(convolutions, 256, 128)),
-    Way("all 3x3 convolutions from 256 channels on by Winograd's F(4x4, 3x3): forward", True,
+    Way("... 256 channels at 128 px, both ways by Winograd's F(4x4, 3x3)", KEPT, partial(convolutions, 256, 128)),
+    Way("all 3x3 convolutions from 256 channels on by Winograd's F(4x4, 3x3): forward", KEPT,
         partial(winograds, "forward")),
-    Way("... F(4x4, 3x3): forward, and backward to all weights", True, partial(winograds, "weights")),
-    Way("... F(4x4, 3x3): forward, and backward to the codes alone", True, partial(winograds, "codes")),
-    Way("noise of an iteration on 2 images of 1024 px: drawn, or cut out of a pool", True, noises),
-    Way(f"weights modulated for each image, {AT}, training", False, partial(modulations, "one by one", "training")),
-    Way("... for the codes alone, as the choice of layers needs it", False,
+    Way("... F(4x4, 3x3): forward, and backward to all weights", KEPT, partial(winograds, "weights")),
+    Way("... F(4x4, 3x3): forward, and backward to the codes alone", KEPT, partial(winograds, "codes")),
+    Way("noise of an iteration on 2 images of 1024 px: drawn, or cut out of a pool", KEPT, noises),
+    Way(f"weights modulated for each image, {AT}, training", NOT_KEPT, partial(modulations, "one by one", "training")),
+    Way("... for the codes alone, as the choice of layers needs it", NOT_KEPT,
         partial(modulations, "one by one", "codes")),
-    Way("... as one grouped convolution, training", False, partial(modulations, "grouped", "training")),
-    Way("... as one grouped convolution, codes alone", False, partial(modulations, "grouped", "codes")),
-    Way(f"the blur after upsampling as two one-dimensional filters, {AT}, both ways", False, blurs),
-    Way("the transposed convolution 256 -> 128 channels to 256 px as four small ones, both ways", False,
+    Way("... as one grouped convolution, training", NOT_KEPT, partial(modulations, "grouped", "training")),
+    Way("... as one grouped convolution, codes alone", NOT_KEPT, partial(modulations, "grouped", "codes")),
+    Way(f"the blur after upsampling as two one-dimensional filters, {AT}, both ways", NOT_KEPT, blurs),
+    Way("the transposed convolution 256 -> 128 channels to 256 px as four small ones, both ways", NOT_KEPT,
         partial(doublings, "four")),
-    Way("... as the gradient of a convolution", False, partial(doublings, "gradient")),
-    Way(f"bfloat16: 3x3 convolution, {AT}, forward", False, partial(halves, "convolution")),
-    Way("bfloat16: matrix product of 2048 x 2048", False, partial(halves, "product")),
-    Way(f"Winograd's F(4x4, 3x3), {AT}, both ways", False, partial(convolutions, CHANNELS, SIZE)),
-    Way("Winograd's F(2x2, 3x3): forward, and backward to all weights", False, tile_sizes),
-    Way("nothing reordered between oneDNN's layouts, an iteration with all layers", False, unchanged, returned="s"),
-    Way("squared weights kept for the demodulation of frozen layers, all layers", False, energies),
+    Way("... as the gradient of a convolution", NOT_KEPT, partial(doublings, "gradient")),
+    Way(f"bfloat16: 3x3 convolution, {AT}, forward", NOT_KEPT, partial(halves, "convolution")),
+    Way("bfloat16: matrix product of 2048 x 2048", NOT_KEPT, partial(halves, "product")),
+    Way(f"Winograd's F(4x4, 3x3), {AT}, both ways", NOT_KEPT, partial(convolutions, CHANNELS, SIZE)),
+    Way("Winograd's F(2x2, 3x3): forward, and backward to all weights", NOT_KEPT, tile_sizes),
+    Way("nothing reordered between oneDNN's layouts, an iteration with all layers", NOT_KEPT, unchanged, returned="s"),
+    Way("squared weights kept for the demodulation of frozen layers, all layers", NOT_KEPT, energies),
+    Way(f"weight gradient of the transposed convolution {2 * CHANNELS} -> {CHANNELS} channels to {SIZE} px, channels "
+        "last, as nine matrix products", WITHOUT_AVX512, partial(weight_gradients, 128)),
+    Way("... 512 -> 512 channels to 64 px", WITHOUT_AVX512, partial(weight_gradients, 32)),
+    Way(f"a 3x3 convolution by Winograd's F(4x4, 3x3), both ways: {AT}", WITHOUT_AVX512,
+        partial(convolutions, CHANNELS, SIZE)),
+    Way("... 64 channels at 256 px, both ways by Winograd's F(4x4, 3x3)", WITHOUT_AVX512,
+        partial(convolutions, 64, SIZE)),
+    Way("all convolutions of synthesis so, or as with AVX-512: forward", WITHOUT_AVX512, partial(narrows, "forward")),
+    Way("... all convolutions: forward, and backward to all weights", WITHOUT_AVX512, partial(narrows, "weights")),
+    Way("... all convolutions: forward, and backward to the codes alone", WITHOUT_AVX512, partial(narrows, "codes")),
 )  # fmt: skip
 
 
-def measure(kept: bool, options: Options) -> Iterator[str]:
-    for way in (way for way in WAYS if way.kept == kept):
+def measure(table: str, options: Options) -> Iterator[str]:
+    """Measure the rows of a table, unless it is for another kind of processor."""
+    if table == WITHOUT_AVX512 and not taps.WITHOUT_AVX512:
+        return
+    for way in (way for way in WAYS if way.table == table):
         for first, second in options.kept(way.file, partial(way.measure, options)):
             yield f"{way.name}: {way_cell(way, first)} | {way_cell(way, second)}"
 
 
-def show(kept: bool, options: Options) -> Shown:
-    found = {way: result for way in WAYS if way.kept == kept and (result := options.found(way.file))}
+def show(table: str, options: Options) -> Shown:
+    found = {way: result for way in WAYS if way.table == table and (result := options.found(way.file))}
     rows = [[way.name, *(way_cell(way, figures) for figures in sides)] for way, sides in found.items()]
-    columns = ["kept", "before", "after"] if kept else ["not kept", "the way in use", "instead"]
-    return Shown(grid(columns, rows) if rows else "")
+    columns = ["the way in use", "instead"] if table == NOT_KEPT else ["before", "after"]
+    return Shown(grid([table, *columns], rows) if rows else "")
 
 
 def way_cell(way: Way, figures: list[float]) -> str:
@@ -427,6 +469,6 @@ def way_cell(way: Way, figures: list[float]) -> str:
 
 
 TABLES = [
-    Table("speed/ways/kept", PAGE, partial(measure, True), partial(show, True)),
-    Table("speed/ways/not kept", PAGE, partial(measure, False), partial(show, False)),
+    Table(f"speed/ways/{name}", PAGE, partial(measure, name), partial(show, name))
+    for name in (KEPT, NOT_KEPT, WITHOUT_AVX512)
 ]

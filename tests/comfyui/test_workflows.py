@@ -158,7 +158,7 @@ def test_frames_go_in_and_a_video_of_as_many_comes_out(server, offered):
     result = run(server, prompt)
     walk, film = (
         next(key for key, node in prompt.items() if node["class_type"] == kind)
-        for kind in ("NADALatentWalk", "SaveVideo")
+        for kind in ("NADALatentWalk", "SaveWEBM")
     )
     with av.open(io.BytesIO(server.files(result, film)[0])) as video:
         frames = [frame.to_image() for frame in video.decode(video=0)]

@@ -18,6 +18,8 @@ TABLE = re.compile(r"(?:^\|.*\n?)+", re.MULTILINE)
 FIGURE = re.compile(r"[-+]?\d[\d.,]*( ?(%|[a-zA-Z]{1,2}))?")  # a number, with or without a unit
 ON_PAPER = re.compile(r"^#+ .*\bon paper$.*?(?=^#|\Z)", re.MULTILINE | re.DOTALL)  # a section of arithmetic
 EQUAL = (
+    "nine matrix products",
+    "all convolutions",
     "channels last",
     "one operation:",
     "of its own:",

@@ -18,7 +18,7 @@ from helpers.comfyui_server import CONTROL, ROOT, TEMPLATES
 from helpers.scripts import importable
 from PIL import Image
 
-CORE = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "ImageScale", "SaveImage", "CreateVideo", "SaveVideo"}
+CORE = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "ImageScale", "SaveImage", "CreateVideo", "SaveVideo", "SaveWEBM"}
 CORE |= {
     "LoadImage",
     "PreviewImage",

@@ -36,7 +36,14 @@ WIRES = """links => {
   const node = type => window.app.graph._nodes.find(candidate => candidate.type === type);
   for (const [from, output, to, input] of links) node(from).connect(output, node(to), input);
 }"""
-NEW_GRAPH = ("Load StyleGAN2", "Load Style", "Apply Style", "Sample Latents", "Generate Images", "Preview Image")
+NEW_GRAPH = (
+    "Load StyleGAN2",
+    "Load Style (StyleGAN)",
+    "Apply Style (StyleGAN)",
+    "Sample Latents",
+    "Generate Images",
+    "Preview Image",
+)
 LINKS = [
     ["LoadStyleGAN2", 0, "NADAApplyStyle", "generator"],
     ["NADALoadStyle", 0, "NADAApplyStyle", "style"],
@@ -127,16 +134,18 @@ class Walk:
         self.page.evaluate("() => { window.app.canvas.ds.scale = 0.5; window.app.canvas.setDirty(true, true); }")
 
     def add_nodes(self) -> str:
-        """Add nodes by the search that a double click opens; return the styles that the loader lists."""
+        """Add nodes by the search that a double click opens; return the first style that the loader lists."""
         for i, words in enumerate(NEW_GRAPH):
-            self.page.mouse.dblclick(160 + 220 * i, 400)
+            place = 160 + 220 * i, 400
+            self.page.mouse.dblclick(*place)
             self.page.wait_for_timeout(800)
             self.page.keyboard.type(words.lower(), delay=20)
             self.page.wait_for_timeout(1200)
             self.page.keyboard.press("Enter")
             self.page.wait_for_timeout(800)
-            self.page.keyboard.press("Escape")
-        return f"styles: {self.page.evaluate(OPTIONS, ['NADALoadStyle', 'style_name'])}"
+            self.page.mouse.click(*place)  # newer editors let the node follow the mouse until a click places it
+            self.page.wait_for_timeout(400)
+        return f"first style: {self.page.evaluate(OPTIONS, ['NADALoadStyle', 'style_name'])[0]}"
 
     def whole(self) -> None:
         """Walk the whole path."""

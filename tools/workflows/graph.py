@@ -21,8 +21,8 @@ ROW, TEXT_ROW, MARGIN = 28, 36, 14  # px in Nodes 2.0: a widget, one with a text
 PACK_ROW, ADVANCED_ROW = 24, 24  # px in Nodes 2.0: the name of the pack, and the button for advanced inputs
 BADGE = 30  # px between nodes: the name of the pack is drawn above the title
 TEXT_SIZE = "stylegan_nada_text_size"  # property of a note, for web/notes.js: the editor's own size is too small
-TEXT, LETTER, LINE, PARAGRAPH, HEADING = 14, 7.6, 20, 8, 16  # px of a note: text size, letter, line, extra per line
-INDENT = 60  # px at the sides of a list
+TEXT, LETTER, LINE, PARAGRAPH, HEADING = 14, 7.6, 20, 8, 24  # px of a note: text size, letter, line, extra per line
+INDENT, SPARE = 60, 8  # px at the sides of a list, and below the text: newer editors draw texts a little larger
 NEXT = "**Try next**"  # heading of the second note: everything from it on
 INSIDE, BETWEEN, HEADER = 10, 40, 74  # px from group to node, from group to group, and above a group's first node
 
@@ -249,7 +249,7 @@ def text_height(markdown: str, width: int) -> int:
     paragraphs = [line for line in re.sub(r"\]\([^)]*\)", "]", markdown).splitlines() if line]
     headings = sum(line.startswith("#") for line in paragraphs)
     lines = sum(ceil(len(line) * LETTER / (width - INDENT)) for line in paragraphs)
-    return lines * LINE + len(paragraphs) * PARAGRAPH + headings * HEADING
+    return lines * LINE + len(paragraphs) * PARAGRAPH + headings * HEADING + SPARE
 
 
 def _output(given: Node | Output, kind: str) -> Output:

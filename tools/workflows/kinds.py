@@ -117,6 +117,16 @@ CORE_KINDS = (
             Socket("codec", "COMBO", "auto"),
         ],
     ),
+    _core(
+        "SaveWEBM",
+        [
+            _image("images"),
+            Socket("filename_prefix", "STRING"),
+            Socket("codec", "COMBO", "vp9"),
+            Socket("fps", "FLOAT", 24),
+            Socket("crf", "FLOAT", 32),
+        ],
+    ),
     _core("CheckpointLoaderSimple", [Socket("ckpt_name", "COMBO")], "MODEL", "CLIP", "VAE"),
     _core("CLIPTextEncode", [Socket("clip", "CLIP"), Socket("text", "STRING")], "CONDITIONING"),
     _core("VAEEncode", [Socket("pixels", "IMAGE"), Socket("vae", "VAE")], "LATENT"),

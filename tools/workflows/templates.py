@@ -261,7 +261,7 @@ def style_images(start: Start) -> Graph:
     images = graph.add("GenerateImages", "Generate", generator=base, latents=others)
     edges = graph.add("Canny", image=images, low_threshold=0.1, high_threshold=0.3)
     pictures = graph.add("ImageInvert", image=edges)
-    adapted = graph.add("NADAImageAdapt", room=240, generator=base, clip=clip, style_images=pictures)
+    adapted = graph.add("NADAImageAdapt", room=234, generator=base, clip=clip, style_images=pictures)
     seen = graph.add("PreviewImage", "The pictures", room=160, images=pictures)
     picked = graph.add("NADAPickSnapshot", room=SQUARE, snapshots=adapted, pick="last")
     gap = 0
@@ -290,7 +290,7 @@ def latent_walk_video(start: Start) -> Graph:
     walk = graph.add("NADALatentWalk", room=160, generator=adapted, base=base, filename_prefix=f"{start.title}_walk")
     wipe = graph.add(
         "NADABeforeAfterAnimation",
-        room=320,
+        room=298,
         before=base,
         after=adapted,
         latents=latents,
@@ -427,15 +427,13 @@ def photo_video(start: Start) -> Graph:
     pasted = graph.add(
         "NADAPasteBack", "Paste Back", photo=frames, image=images, crops=squares["crops"], region="square"
     )
-    video = graph.add("CreateVideo", images=pasted["image"])
-    save = graph.add("SaveVideo", room=220, video=video, filename_prefix=start.title)
-    gap, clip.title = 8, "Load CLIP"
-    graph.column(NARROW, Group("1 Models", BLUE, [base, clip], 360), gap=gap)
+    save = graph.add("SaveWEBM", room=220, images=pasted["image"], filename_prefix=start.title)
+    gap, width, clip.title = 6, 226, "Load CLIP"
+    graph.column(width, Group("1 Models", BLUE, [base, clip], 360), gap=gap)
     graph.column(IMAGE, Group("2 Frames", BLUE, [frames]), Group("4 Adapt", ORANGE, [training], 60), gap=gap)
-    graph.column(190, Group("Squares", GREEN, [squares], 80), Group("Encoder", BLUE, [encoder], 60), gap=gap)
-    graph.column(NARROW, Group("3 Invert", GREEN, [found], 360), gap=gap)
-    graph.column(180, Group("5 Sketches", GREEN, [images], 820), gap=gap)
-    graph.column(192, Group("6 Paste back", GREEN, [pasted], 20), gap=gap)
-    graph.column(185, Group("7 Video", PURPLE, [video], 20), gap=gap)
-    graph.column(158, Group("The result", PURPLE, [save], 20))
+    graph.column(width, Group("Squares", GREEN, [squares], 60), Group("Encoder", BLUE, [encoder], 60), gap=gap)
+    graph.column(width, Group("3 Invert", GREEN, [found], 300), gap=gap)
+    graph.column(width, Group("5 Sketches", GREEN, [images], 740), gap=gap)
+    graph.column(width, Group("6 Paste back", GREEN, [pasted], 20), gap=gap)
+    graph.column(width, Group("7 Video", PURPLE, [save], 20))
     return graph

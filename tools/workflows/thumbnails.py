@@ -69,11 +69,11 @@ def shown(kind: str) -> Callable[[Run], Image.Image]:
     return lambda run: run.pictures(kind)[0]
 
 
-def film(run: Run) -> list[Image.Image]:
-    """Decode the saved video."""
+def film(run: Run, kind: str = "SaveVideo") -> list[Image.Image]:
+    """Decode the video that a node saved."""
     import av
 
-    with av.open(io.BytesIO(run.client.files(run.result, run.node("SaveVideo"))[0])) as video:
+    with av.open(io.BytesIO(run.client.files(run.result, run.node(kind))[0])) as video:
         return [frame.to_image() for frame in video.decode(video=0)]
 
 
@@ -91,7 +91,7 @@ def before_and_after(*which: int) -> Callable[[Run], Image.Image]:
     """Select moments of the animation that goes in, and the same moments of the video that comes out below them."""
 
     def moments(run: Run) -> Image.Image:
-        before, after = [], film(run)
+        before, after = [], film(run, "SaveWEBM")
         with Image.open(io.BytesIO(run.client.files(run.result, run.node("NADALatentWalk"))[0])) as animation:
             for i in which:
                 animation.seek(i)

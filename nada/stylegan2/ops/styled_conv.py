@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import winograd
+from . import taps, winograd
 from .kernels import passes_for
 from .passes import per_channel
 from .resample import UP
@@ -122,6 +122,8 @@ def _convolve(x: Tensor, weight: Tensor, up: bool) -> Tensor:
 def _convolve_backward(slope: Tensor, x: Tensor, weight: Tensor, up: bool, wanted: int) -> Tensor:
     """Return the gradient of the convolution for x (wanted: 0; the values of x do not matter) or for weight (1)."""
     if up:
+        if wanted and taps.pays(x, weight):
+            return taps.weight_gradient(slope, x, weight.shape[-1])
         weight, geometry = weight.transpose(0, 1), ((UP, UP), (0, 0), (1, 1), True, (0, 0), 1)
     elif winograd.pays(x, weight):
         return winograd.weight_gradient(slope, x) if wanted else winograd.input_gradient(slope, weight)

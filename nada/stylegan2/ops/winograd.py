@@ -15,11 +15,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from .taps import WITHOUT_AVX512
+
 STEP = 4  # side of the pixels that a tile computes
 TILE = 6  # side of the pixels that it reads
 POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity
-CHANNELS = 256  # fewest channels that save more in the products than the transformations cost (docs/speed.md)
-LEAST = 256  # fewest tiles for which transforming the weights pays
+CHANNELS = 64 if WITHOUT_AVX512 else 256  # fewest channels, and
+LEAST = 64 if WITHOUT_AVX512 else 256  # fewest tiles, that save more than the transformations cost (docs/speed.md)
 BAND = 128  # tiles that are computed at a time, so that they stay in the cache
 
 
