@@ -219,6 +219,16 @@ def clip(loaded_clip) -> ClipEnsemble:
     return copy.deepcopy(loaded_clip)
 
 
+@pytest.fixture(scope="session")
+def drawings() -> dict[tuple[str, str], torch.Tensor]:
+    """{(style, species): pictures [3, 3, 128, 128] in -1..1} of individuals that no training of the demo used."""
+    from nada.demo.world import SPECIES, STYLES, draw, random_parameters
+
+    noise = torch.Generator().manual_seed(2**31 - 1)
+    p = random_parameters(3, noise)
+    return {(style, species): draw(p, species, style, noise) * 2 - 1 for style in STYLES for species in SPECIES}
+
+
 @pytest.fixture
 def host(tmp_path, tmp_path_factory, monkeypatch):
     """A stand-in for ComfyUI, with which the pack is imported."""
