@@ -153,6 +153,7 @@ def test_every_kind_is_tested():
     assert {row[0] for row in KINDS_OF_FILES.values()} == {*KINDS}
 
 
+@pytest.mark.slow
 def test_cars_are_looked_at_without_their_black_bars_and_may_have_codes_to_spare(write, generator):
     options = {"dataset_type": "cars_encode"}
     checkpoint = encoder_contents(generator, "e4e", options, num_ws=12)
@@ -253,6 +254,7 @@ def test_no_file_gets_a_sentence(tmp_path):
         load_published_encoder(tmp_path / "text.pt")
 
 
+@pytest.mark.slow
 def test_damaged_bytes_end_in_a_sentence(write):
     files = [write(kind).read_bytes() for kind in ("e4e", "restyle_psp_resnet")]
     path, guard, outcomes = write().with_name("damaged.pt"), Guard(), Counter()
