@@ -12,8 +12,8 @@ import os
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import IO
@@ -166,7 +166,7 @@ def small_tiles(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def seeded_global_generator():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed formats the call stack for each kind of other devices
 
 
 @pytest.fixture(autouse=True)
@@ -220,13 +220,16 @@ def clip(loaded_clip) -> ClipEnsemble:
 
 
 @pytest.fixture(scope="session")
-def drawings() -> dict[tuple[str, str], torch.Tensor]:
-    """{(style, species): pictures [3, 3, 128, 128] in -1..1} of individuals that no training of the demo used."""
-    from nada.demo.world import SPECIES, STYLES, draw, random_parameters
+def drawn() -> Callable[[str, str], torch.Tensor]:
+    """Function that draws individuals that no training of the demo used, once for each style and species.
 
-    noise = torch.Generator().manual_seed(2**31 - 1)
-    p = random_parameters(3, noise)
-    return {(style, species): draw(p, species, style, noise) * 2 - 1 for style in STYLES for species in SPECIES}
+    Returns:
+        Pictures [3, 3, 128, 128] in -1..1.
+    """
+    from nada.demo.world import draw, random_parameters
+
+    individuals = random_parameters(3, torch.Generator().manual_seed(2**31 - 1))
+    return cache(lambda style, species: draw(individuals, species, style, torch.Generator().manual_seed(0)) * 2 - 1)
 
 
 @pytest.fixture

@@ -200,7 +200,7 @@ def test_other_weights_than_those_of_the_adaptation_are_logged(adapted_with, cap
         "\x1b[31m",
     ],
 )
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("place", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_file_names_clip_models_and_opens_none(adapted_with, capsys, monkeypatch, name, place):
     monkeypatch.setattr("nada.cli.text_edits.load_clip", lambda *_: pytest.fail("something was opened"))
     models = [{"name": "demo-vit", "weight": 0.5}, {"name": "demo-conv", "weight": 0.5}]
