@@ -12,8 +12,8 @@ import os
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import IO
@@ -166,7 +166,7 @@ def small_tiles(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def seeded_global_generator():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed formats the call stack for each kind of other devices
 
 
 @pytest.fixture(autouse=True)
@@ -217,6 +217,19 @@ def loaded_clip(clip_folder) -> ClipEnsemble:
 def clip(loaded_clip) -> ClipEnsemble:
     """The tiny CLIP: a copy that a test may change, except its tokenizer."""
     return copy.deepcopy(loaded_clip)
+
+
+@pytest.fixture(scope="session")
+def drawn() -> Callable[[str, str], torch.Tensor]:
+    """Function that draws individuals that no training of the demo used, once for each style and species.
+
+    Returns:
+        Pictures [3, 3, 128, 128] in -1..1.
+    """
+    from nada.demo.world import draw, random_parameters
+
+    individuals = random_parameters(3, torch.Generator().manual_seed(2**31 - 1))
+    return cache(lambda style, species: draw(individuals, species, style, torch.Generator().manual_seed(0)) * 2 - 1)
 
 
 @pytest.fixture

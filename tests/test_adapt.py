@@ -77,7 +77,7 @@ def test_losses_equal_the_formulas_on_the_same_images(small, clip):
     assert torch.allclose(step.loss, step.losses["directional"] + 0.5 * step.losses["global"])
 
 
-@pytest.mark.parametrize("layers", ["all", 2])
+@pytest.mark.parametrize("layers", [pytest.param("all", marks=pytest.mark.slow), 2])
 def test_equal_seeds_give_equal_runs(tiny, clip, layers):
     runs = [[*adapt(tiny, clip, config(seed=s, layers=layers, mixing=0.5))][-1].generator for s in (1, 1, 2)]
     assert runs[0].fingerprint() == runs[1].fingerprint()
@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_refused_before_training(small, clip):
         adapt(small, clip, config(target="photo"))
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("channels", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_grey_and_transparent_generators_adapt(clip, channels):
     base = alive(GeneratorConfig(8, (8, 8), 8, 8, mapping_layers=1, img_channels=channels))
     *_, last = adapt(base, clip, config(layers=2, train_torgb=True))

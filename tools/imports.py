@@ -36,9 +36,11 @@ def imports(path: Path, root: Path = ROOT) -> tuple[Import, ...]:
 
 def _read(path: Path, root: Path) -> Iterator[Import]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    inside = {n for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
-    for node in ast.walk(tree):
-        early = node not in inside
+    waiting: list[tuple[ast.AST, bool]] = [(tree, True)]
+    while waiting:
+        node, early = waiting.pop()
+        early = early and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        waiting += ((child, early) for child in ast.iter_child_nodes(node))
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, False, (), early) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

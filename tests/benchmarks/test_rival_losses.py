@@ -197,7 +197,7 @@ def test_moves_of_colors_are_what_they_are_called():
     assert torch.allclose(augment.recolored(gray, hue[None]), gray, atol=1e-6)
 
 
-@pytest.mark.parametrize("p", [0.3, 1.0])
+@pytest.mark.parametrize("p", [0.3, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_each_move_happens_with_its_probability(p):
     maps = augment.geometry(1500, 16, p, seeded(2))
     still = ((maps - torch.eye(3)).abs().amax(dim=(1, 2)) < 1e-6).double().mean()

@@ -142,6 +142,7 @@ def test_features_are_those_that_leave_each_convolution(tiny):
     assert shapes == [(2, 8, 4, 4), (2, 8, 8, 8), (2, 8, 8, 8), (2, 6, 16, 16), (2, 6, 16, 16)]
 
 
+@pytest.mark.slow
 def test_a_discriminator_learns_its_own_domain(tiny, discriminator):
     images = torch.rand(8, 3, 16, 16) * 2 - 1
     found = [*train_discriminator(tiny, discriminator, images, 40, Config(batch=4))]
@@ -267,7 +268,16 @@ def test_the_plan_has_every_row_seed_by_seed():
     assert sum(r.method == "frozen" for r in runs) == 3
 
 
-ALIKE = {"frozen", "NADA images", "StyleCLIP optimization", "StyleCLIP directions", "StyleCLIP mapper", "DiFa", "RSSA"}
+ALIKE = {
+    "frozen",
+    "NADA images",
+    "JoJoGAN",
+    "StyleCLIP optimization",
+    "StyleCLIP directions",
+    "StyleCLIP mapper",
+    "DiFa",
+    "RSSA",
+}
 
 
 @pytest.mark.parametrize(
@@ -286,6 +296,7 @@ def test_a_run_leaves_a_record_and_is_not_done_again(bench, name, monkeypatch):
     assert [*left_to_do(bench, [longer])] == [longer]
 
 
+@pytest.mark.slow
 def test_results_of_other_models_do_not_count(bench, discriminator, tmp_path):
     run = Run("frozen", "sketch", 0, 0, 0)
     bench.measure(run)
@@ -339,6 +350,7 @@ def test_the_page_marks_the_sentences():
     assert "not measured yet" in "\n".join(page.lines([], "the command"))
 
 
+@pytest.mark.slow
 def test_the_page_has_a_picture_of_every_method(bench, tmp_path):
     runs = [Run("frozen", "sketch", 0, 0, 0), Run("TGAN", "sketch", 10, 0, 1, batch=2), Run("TGAN", "pig", 1, 0, 1)]
     for run in runs:

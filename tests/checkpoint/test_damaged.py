@@ -42,7 +42,9 @@ def test_every_truncation_is_refused(tmp_path, kind):
         assert not load(tmp_path, data[:size])
 
 
-@pytest.mark.parametrize("kind", SAMPLES)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind == "torch zip" else [pytest.mark.slow]) for kind in SAMPLES]
+)
 def test_random_damage_ends_in_a_sentence_or_a_generator(tmp_path, kind):
     data, rng = SAMPLES[kind](small_generator(4)), random.Random(f"damage {kind}")
     outcomes = []

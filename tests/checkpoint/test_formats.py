@@ -42,7 +42,7 @@ def same(a: Generator, b: Generator) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("resolution", [4, 32])
+@pytest.mark.parametrize("resolution", [pytest.param(4, marks=pytest.mark.slow), 32])
 def test_nvidia(tmp_path, kind, resolution):
     generator = small_generator(resolution, demod_eps="raw", **KINDS[kind])
     loaded = load_generator(put(tmp_path, nvidia_bytes(generator)))
@@ -52,7 +52,7 @@ def test_nvidia(tmp_path, kind, resolution):
 
 
 @pytest.mark.parametrize("kind", ["skip", "resnet", "orig", "classes", "rgba"])
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, pytest.param(3, marks=pytest.mark.slow), 4])
 def test_tensorflow(tmp_path, kind, protocol):
     generator = small_generator(32, **KINDS[kind])
     loaded = load_generator(put(tmp_path, tensorflow_bytes(generator, protocol)))

@@ -92,7 +92,7 @@ def test_tensorflow_networks_in_circles_and_in_crowds(tmp_path):
         [("a",)] * 3,
         [None, 3, "ab"],
         [(("a", "b"), 3)],
-        [("synthesis", 1.0)] * 500_000,
+        pytest.param([("synthesis", 1.0)] * 500_000, marks=pytest.mark.slow),
         {"a": 1},
         [("x" * 100_000, np.zeros(3, np.float32))] * 3,
     ],

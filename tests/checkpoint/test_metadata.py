@@ -120,7 +120,14 @@ def described(path, key, change):
     save_file(load_file(path), path, {key: json.dumps(description)})
 
 
-@pytest.mark.parametrize("part", ["notes", "adaptations", "styles", "blends", "source", "recommended"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "adaptations",
+        "styles",
+        *(pytest.param(part, marks=pytest.mark.slow) for part in ("notes", "blends", "source", "recommended")),
+    ],
+)
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: str(value)[:12])
 def test_generators_with_odd_metadata_are_refused_or_of_use(tiny, tmp_path, part, value):
     """All users of a generator's metadata can rely on its structure."""

@@ -27,6 +27,7 @@ NAMES: dict[str, Callable[[Generator], dict[str, torch.Tensor]]] = {
     "rosinality": rosinality_names,
     "nvidia": lambda generator: OrderedDict(generator.state_dict()),
 }
+FORMATS = pytest.mark.parametrize("names", ["rosinality", pytest.param("nvidia", marks=pytest.mark.slow)])
 
 
 def prefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -69,10 +70,18 @@ def test_any_wrapper(tmp_path, names, path):
     assert is_generator(loaded(tmp_path, torch_bytes(nested(path, NAMES[names](GENERATOR)))))
 
 
-@pytest.mark.parametrize("names", NAMES)
+@FORMATS
 @pytest.mark.parametrize(
     "prefix",
-    ["_orig_mod.", "state_dict.g_ema.", "module.", "module._orig_mod.", "_orig_mod.module.", "net.G_ema.module.", "x."],
+    [
+        "module._orig_mod.",
+        "net.G_ema.module.",
+        "x.",
+        *(
+            pytest.param(prefix, marks=pytest.mark.slow)
+            for prefix in ("_orig_mod.", "state_dict.g_ema.", "module.", "_orig_mod.module.")
+        ),
+    ],
 )
 def test_any_prefix(tmp_path, names, prefix):
     tensors = prefixed(prefix, NAMES[names](GENERATOR))
@@ -87,25 +96,30 @@ def test_parts_that_were_compiled(tmp_path):
     assert is_generator(loaded(tmp_path, save(renamed)))
 
 
-@pytest.mark.parametrize("names", NAMES)
+@FORMATS
 @pytest.mark.parametrize(
     ("raw", "average"),
     [
         ("generator", "generator_ema"),
-        ("generator", "generator_smooth"),
-        ("generator", "ema"),
-        ("params", "params_ema"),
         ("g", "g_running"),
-        ("g", "g_ema"),
-        ("G", "G_ema"),
-        ("G", "Gs"),
-        ("a", "shadow"),
         ("G", "moving_average"),
-        ("netG", "netG_avg"),
-        ("generator", "swa_model"),
         ("ema/online_model", "ema/ema_model"),
-        ("state_dict/generator", "state_dict/generator_ema"),
         ("g", "optimizer/of/no/use/ema"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (
+                ("generator", "generator_smooth"),
+                ("generator", "ema"),
+                ("params", "params_ema"),
+                ("g", "g_ema"),
+                ("G", "G_ema"),
+                ("G", "Gs"),
+                ("a", "shadow"),
+                ("netG", "netG_avg"),
+                ("generator", "swa_model"),
+                ("state_dict/generator", "state_dict/generator_ema"),
+            )
+        ),
     ],
 )
 def test_an_average_comes_before_raw_weights(tmp_path, names, raw, average):

@@ -96,28 +96,35 @@ def test_a_killed_run_resumes_from_its_last_state(nada, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("every", [pytest.param(0, marks=pytest.mark.slow), 2])
-def test_results_that_were_not_written_are_written_by_resume(nada, tmp_path, monkeypatch, every):
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "save_generator",
+        *(pytest.param(step, marks=pytest.mark.slow) for step in ("save_style", "save_picture", "save_record")),
+    ],
+)
+def test_results_that_were_not_written_are_written_by_resume(nada, tmp_path, monkeypatch, every, lost):
     options = (*TEXTS, "--layers", "all", "--iterations", 3, "--snapshot-every", every)
     whole = nada("adapt", *options, "--out", tmp_path / "whole")
 
     def die(*_):
         raise KeyboardInterrupt
 
-    for lost in ("save_generator", "save_style", "save_picture", "save_record"):
-        run = tmp_path / lost
-        with monkeypatch.context() as patch:
-            patch.setattr(RunFolder, lost, die)
-            code, error = nada("adapt", *options, "--out", run)
-            assert (code, "--resume" in error) == (130, True), lost
-        record = nada("adapt", "--resume", run)
-        assert record["recipe"]["iterations_done"] == 3
-        assert record["files"].keys() == whole["files"].keys(), lost
-        assert {p.name for p in run.rglob("*")} == {p.name for p in (tmp_path / "whole").rglob("*")}, lost
-        assert_equal(result(run), result(tmp_path / "whole"))
-        code, error = nada("adapt", "--resume", run)
-        assert (code, "has done 3 iterations" in error) == (2, True), "and then it is complete"
+    run = tmp_path / lost
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, lost, die)
+        code, error = nada("adapt", *options, "--out", run)
+        assert (code, "--resume" in error) == (130, True), lost
+    record = nada("adapt", "--resume", run)
+    assert record["recipe"]["iterations_done"] == 3
+    assert record["files"].keys() == whole["files"].keys(), lost
+    assert {p.name for p in run.rglob("*")} == {p.name for p in (tmp_path / "whole").rglob("*")}, lost
+    assert_equal(result(run), result(tmp_path / "whole"))
+    code, error = nada("adapt", "--resume", run)
+    assert (code, "has done 3 iterations" in error) == (2, True), "and then it is complete"
 
 
+@pytest.mark.slow
 def test_results_being_replaced_are_not_called_finished(nada, tmp_path, monkeypatch):
     """A run that is killed while its results are replaced must be completed, not reported done by its old record."""
     options = (*TEXTS, "--layers", "all", "--iterations")
@@ -132,6 +139,7 @@ def test_results_being_replaced_are_not_called_finished(nada, tmp_path, monkeypa
     assert_equal(result(tmp_path / "run"), result(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_run_that_replaces_another_never_mixes_with_it(nada, tmp_path, monkeypatch):
     """At any moment of a kill, the files named in the record exist."""
     nada("adapt", *TEXTS, "--layers", "all", "--iterations", 2, "--out", tmp_path / "run")
@@ -159,6 +167,7 @@ def test_a_run_that_replaces_another_never_mixes_with_it(nada, tmp_path, monkeyp
     assert not list((tmp_path / "run" / "snapshots").iterdir())
 
 
+@pytest.mark.slow
 def test_of_two_runs_into_one_folder_the_second_is_refused(nada, tmp_path):
     folder = RunFolder(tmp_path / "run")
     with folder.claimed():
@@ -169,6 +178,7 @@ def test_of_two_runs_into_one_folder_the_second_is_refused(nada, tmp_path):
     assert nada("adapt", *TEXTS, "--iterations", 1, "--out", tmp_path / "run")[0] == 2
 
 
+@pytest.mark.slow
 def test_overwriting_leaves_nothing_of_the_earlier_run(nada, tmp_path):
     options = (*TEXTS, "--layers", "all", "--out", tmp_path / "run")
     nada("adapt", *options, "--iterations", 3, "--snapshot-every", 1)
@@ -209,6 +219,7 @@ def test_resume_refuses_what_it_cannot_do(nada, tmp_path, tiny):
     assert (code, "there is no folder" in error) == (2, True)
 
 
+@pytest.mark.slow
 def test_what_is_damaged_in_a_run_folder_is_a_sentence(nada, tmp_path):
     nada("adapt", *TEXTS, "--iterations", 2, "--out", tmp_path / "run")
     (path,) = RunFolder(tmp_path / "run").states().values()
@@ -224,6 +235,7 @@ def test_what_is_damaged_in_a_run_folder_is_a_sentence(nada, tmp_path):
         assert "does not say where its base generator is" in nada("pick", tmp_path / "run", 2)[1]
 
 
+@pytest.mark.slow
 def test_out_of_memory_loses_no_training(nada, tmp_path, monkeypatch):
     options = (*TEXTS, "--layers", "all", "--iterations", 4, "--snapshot-every", 0)
     nada("adapt", *options, "--out", tmp_path / "whole")
@@ -242,7 +254,7 @@ def test_out_of_memory_loses_no_training(nada, tmp_path, monkeypatch):
     assert_equal(result(tmp_path / "full"), result(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("damage", ["numbers", "cut off"])
+@pytest.mark.parametrize("damage", [pytest.param("numbers", marks=pytest.mark.slow), "cut off"])
 def test_resume_never_begins_another_run(nada, tmp_path, damage):
     """Only the states of a run towards pictures know the pictures; a new run would go somewhere else."""
     Image.effect_noise((32, 32), 50).save(tmp_path / "noise.png")
@@ -269,6 +281,7 @@ def test_every_moment_of_the_filmstrip_can_be_picked(nada, tmp_path, tiny):
     assert "started from another generator" in nada("pick", tmp_path / "run", 4)[1]
 
 
+@pytest.mark.slow
 def test_the_filmstrip_has_room_for_six(nada, tmp_path):
     for every, columns in ((1, 6), (3, 4), (0, 2)):
         nada("adapt", *TEXTS, "--iterations", 9, "--out", tmp_path / f"{every}", "--snapshot-every", every)

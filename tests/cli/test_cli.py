@@ -76,11 +76,12 @@ def test_adapt_leaves_everything_that_the_help_promises(adapt, tmp_path, capsys,
 
 
 def test_two_runs_write_the_same_generator(adapt, tmp_path):
-    assert adapt(out="a") == adapt(out="b") == 0
+    assert adapt("--iterations", "2", out="a") == adapt("--iterations", "2", out="b") == 0
     a, b = (load_generator(tmp_path / out / "photo_to_sketch.safetensors") for out in "ab")
     assert a.fingerprint() == b.fingerprint()
 
 
+@pytest.mark.slow
 def test_both_foreign_formats_adapt_to_the_same_pictures(clip_folder, tmp_path):
     generator = small_generator(16)
     (tmp_path / "rosinality.bin").write_bytes(torch_bytes(rosinality_checkpoint(generator)))
@@ -190,6 +191,7 @@ def test_places_that_cannot_be_written(adapt, tmp_path, capsys):
         assert "ermission" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_sentence_and_keeps_the_old_file(adapt, tmp_path, capsys, monkeypatch):
     assert adapt() == 0
     path = tmp_path / "run" / "photo_to_sketch.safetensors"

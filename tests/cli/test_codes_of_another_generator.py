@@ -78,7 +78,7 @@ def test_every_reader_warns_of_codes_of_another_generator(folder, small, warned,
 
 
 @pytest.mark.parametrize("verb", WRITERS)
-@pytest.mark.parametrize("model", ["base", "adapted"])
+@pytest.mark.parametrize("model", ["base", pytest.param("adapted", marks=pytest.mark.slow)])
 def test_every_writer_names_the_generator(folder, clip_folder, warned, verb, model):
     options, name = WRITERS[verb]
     common = ["--generator", str(folder / f"{model}.safetensors"), "--device", "cpu", "--quiet"]

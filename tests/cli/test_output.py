@@ -56,7 +56,9 @@ def result(out: Path, verb: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("cp1252", "latin-1")), "ascii", "utf-8"]
+)
 @pytest.mark.parametrize("name", ["\u8349\u56fe", pytest.param("\udcff", marks=unix)])
 @pytest.mark.parametrize("json_wanted", [False, True])
 def test_any_console_shows_any_path(command, tmp_path, monkeypatch, encoding, name, json_wanted):
@@ -70,7 +72,9 @@ def test_any_console_shows_any_path(command, tmp_path, monkeypatch, encoding, na
 
 
 @unix
-@pytest.mark.parametrize("verb", ["generate", "adapt", *(pytest.param(verb, marks=pytest.mark.slow) for verb in EDITS)])
+@pytest.mark.parametrize(
+    "verb", ["generate", *(pytest.param(verb, marks=pytest.mark.slow) for verb in ("adapt", *EDITS))]
+)
 @pytest.mark.parametrize(("stream", "code"), [(closed_pipe, 0), (full_disk, 1)])
 def test_the_work_is_kept_when_its_result_cannot_be_shown(command, tmp_path, monkeypatch, capsys, verb, stream, code):
     with stream() as console:
@@ -81,7 +85,7 @@ def test_the_work_is_kept_when_its_result_cannot_be_shown(command, tmp_path, mon
 
 
 @unix
-@pytest.mark.parametrize("stream", [closed_pipe, full_disk])
+@pytest.mark.parametrize("stream", [pytest.param(closed_pipe, marks=pytest.mark.slow), full_disk])
 def test_messages_may_get_lost(command, tmp_path, monkeypatch, stream):
     """A progress bar, for example, in `2>&1 | head`."""
     with stream() as console:
@@ -120,6 +124,7 @@ def test_a_run_in_a_folder_whose_name_is_not_utf8_resumes(command, tmp_path):
 
 
 @unix
+@pytest.mark.slow
 def test_a_run_of_a_file_whose_name_is_not_utf8_resumes_with_the_file(command, tmp_path, capsys):
     base = tmp_path / "\udcff.safetensors"
     os.link(tmp_path / "base.safetensors", base)
@@ -131,7 +136,11 @@ def test_a_run_of_a_file_whose_name_is_not_utf8_resumes_with_the_file(command, t
         assert main([*resume, *more, "--generator", str(base)]) == 0
 
 
-def test_a_training_that_ends_in_nan_leaves_its_last_good_state(command, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("every", "kept"),
+    [("1", [2]), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("2", [2]), ("0", [])))],
+)
+def test_a_training_that_ends_in_nan_leaves_its_last_good_state(command, tmp_path, monkeypatch, capsys, every, kept):
     step, taken = Trainer.step, []
 
     def diverge(trainer, gradients):
@@ -142,19 +151,23 @@ def test_a_training_that_ends_in_nan_leaves_its_last_good_state(command, tmp_pat
                 trainer.generator.synthesis.b8.conv0.weight[0] = float("nan")
 
     monkeypatch.setattr(Trainer, "step", diverge)
-    for every, kept in (("1", [2]), ("2", [2]), ("0", [])):
-        taken.clear()
-        out = tmp_path / every
-        assert command("adapt", out, "--iterations", "3", "--snapshot-every", every, "--quiet") == 1
-        assert "not finite" in capsys.readouterr().err
-        assert list(RunFolder(out).states()) == kept
-        assert set(RunFolder(out).snapshot_files()) <= {1, 2}
-        assert not list(out.glob("*.safetensors"))
+    out = tmp_path / "out"
+    assert command("adapt", out, "--iterations", "3", "--snapshot-every", every, "--quiet") == 1
+    assert "not finite" in capsys.readouterr().err
+    assert list(RunFolder(out).states()) == kept
+    assert set(RunFolder(out).snapshot_files()) <= {1, 2}
+    assert not list(out.glob("*.safetensors"))
 
 
 @pytest.mark.parametrize("verb", ["adapt", "mapper", "optimize", "direction", "generate"])
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 99 bytes")]
+    "error",
+    [
+        MemoryError(),
+        pytest.param(
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 99 bytes"), marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_out_of_memory_is_a_sentence(command, tmp_path, monkeypatch, capsys, verb, error):
     def broken(*_, **__):

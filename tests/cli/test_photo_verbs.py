@@ -162,7 +162,10 @@ def interrupt(monkeypatch):
     return at
 
 
-@pytest.mark.parametrize(("verb", "loop"), [("invert", Projection), ("photo", Projection), ("photo", Tuning)])
+@pytest.mark.parametrize(
+    ("verb", "loop"),
+    [("invert", Projection), *(pytest.param("photo", loop, marks=pytest.mark.slow) for loop in (Projection, Tuning))],
+)
 def test_an_interrupted_command_is_resumed_by_itself_and_its_results_replaced_by_no_other(
     files, interrupt, capsys, verb, loop, monkeypatch
 ):

@@ -79,10 +79,15 @@ def test_no_file_is_lost_to_a_preview(files, capsys):
     "words",
     [
         ["convert", "base.safetensors", "new.safetensors"],
-        ["convert", "same.safetensors", "new.pt"],
-        ["style", "diff", "base.safetensors", "ukiyoe.pt", "new.safetensors"],
-        ["style", "merge", "base.safetensors", "s.safetensors", "--out", "new.safetensors"],
-        ["style", "show", "s.safetensors", "--preview", "new.png"],
+        *(
+            pytest.param(words, marks=pytest.mark.slow)
+            for words in (
+                ["convert", "same.safetensors", "new.pt"],
+                ["style", "diff", "base.safetensors", "ukiyoe.pt", "new.safetensors"],
+                ["style", "merge", "base.safetensors", "s.safetensors", "--out", "new.safetensors"],
+                ["style", "show", "s.safetensors", "--preview", "new.png"],
+            )
+        ),
     ],
 )
 def test_what_another_program_wrote_meanwhile_is_not_replaced(files, small, capsys, monkeypatch, words):
@@ -100,6 +105,7 @@ def test_what_another_program_wrote_meanwhile_is_not_replaced(files, small, caps
 
 def test_adapt_leaves_a_style_that_equals_its_generator(files, clip_folder, small):
     texts = ["--source", "photo", "--target", "sketch", "--iterations", "3", "--batch", "1", "--layers", "all"]
+    texts += ["--snapshot-every", "0"]
     run("adapt", "--generator", "base.safetensors", "--clip", str(clip_folder), *texts, "--out", "run", "--quiet")
     style = load_style("run/photo_to_sketch.style.safetensors")
     assert style.name == "sketch"

@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
-from nada.clip import load_clip
 from nada.latents.sampling import sample_latents
 from nada.pictures import grids
 from nada.text_edits import load_mapper
@@ -55,7 +54,7 @@ def test_mapper_leaves_everything_that_the_help_promises(command, tmp_path, caps
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_generate_takes_the_mapper(command, base, tmp_path, capsys):
+def test_generate_takes_the_mapper(command, base, tiny, tmp_path, capsys):
     assert command("mapper", "--learning-rate", "20") == 0
     file = str(tmp_path / "run" / "a_pig_mapper.safetensors")
     plain = ["generate", "--generator", str(base), "--count", "2", "--device", "cpu", "--out"]
@@ -66,7 +65,9 @@ def test_generate_takes_the_mapper(command, base, tmp_path, capsys):
     assert not ImageChops.difference(*pictures[:2]).getbbox()
     assert ImageChops.difference(*pictures[1:]).getbbox()
     assert "trained with another" not in capsys.readouterr().err
-    other = ["generate", "--generator", "demo", "--mapper", file, "--count", "1", "--out", str(tmp_path / "other")]
+    save_generator(tiny, tmp_path / "tiny.safetensors")
+    other = ["generate", "--generator", str(tmp_path / "tiny.safetensors"), "--mapper", file, "--count", "1"]
+    other += ["--out", str(tmp_path / "other")]
     assert main([*other, "--device", "cpu"]) == 2
     assert "this mapper takes [N, 8, 20]" in capsys.readouterr().err
     assert main([*plain, str(tmp_path / "wrong"), "--mapper", str(base)]) == 1
@@ -120,6 +121,7 @@ def test_direction_leaves_a_style_and_a_picture(direction, base, tmp_path, capsy
     assert ImageChops.difference(*pictures).getbbox()
 
 
+@pytest.mark.slow
 def test_direction_tells_what_it_moved(direction, capsys):
     assert direction("--beta", "0") == 0
     text = capsys.readouterr().out
@@ -145,6 +147,7 @@ def test_mistakes_of_a_direction_get_a_sentence_and_leave_no_folder(direction, t
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_trained(command, tmp_path, capsys, monkeypatch):
     from nada.text_edits.mapper_training import MapperTraining
 
@@ -178,6 +181,7 @@ def test_clip_is_that_of_the_adaptation_unless_given(adapted_with, clip_folder, 
     assert not capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_weights_than_those_of_the_adaptation_are_logged(adapted_with, capsys):
     assert main(adapted_with({"name": "demo-vit", "weight": 0.5, "fingerprint": "0" * 64})) == 0
     assert "adapted.safetensors was adapted with other weights of these CLIP models" in capsys.readouterr().err
@@ -196,7 +200,7 @@ def test_other_weights_than_those_of_the_adaptation_are_logged(adapted_with, cap
         "\x1b[31m",
     ],
 )
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("place", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_file_names_clip_models_and_opens_none(adapted_with, capsys, monkeypatch, name, place):
     monkeypatch.setattr("nada.cli.text_edits.load_clip", lambda *_: pytest.fail("something was opened"))
     models = [{"name": "demo-vit", "weight": 0.5}, {"name": "demo-conv", "weight": 0.5}]
@@ -207,11 +211,9 @@ def test_a_file_names_clip_models_and_opens_none(adapted_with, capsys, monkeypat
     assert error.strip().isprintable()
 
 
-def test_a_recipe_without_models_leaves_the_usual_ones(adapted_with, monkeypatch):
+def test_a_recipe_without_models_leaves_the_usual_ones(adapted_with, clip, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        "nada.cli.text_edits.load_clip", lambda spec, place: asked.append(spec) or load_clip("demo-vit")
-    )
+    monkeypatch.setattr("nada.cli.text_edits.load_clip", lambda spec, place: asked.append(spec) or clip)
     assert main(adapted_with()) == 0
     assert asked == ["ViT-B/32,ViT-B/16"]
 
@@ -244,15 +246,19 @@ def test_help_teaches_every_option(name, capsys):
         assert word in text
 
 
-def test_a_text_that_clip_cannot_read_is_said_by_every_verb(base, clip_folder, tmp_path, capsys):
+SHORT = {
+    "mapper": ["--quiet", "--iterations", "1", "--batch", "1"],
+    "optimize": ["--quiet", "--iterations", "1", "--count", "1"],
+    "direction": ["--quiet", "--source", "photo", "--samples", "1", "--candidates", "2", "--beta", "0"],
+    "evaluate": ["--base", "none", "--count", "2", "--seeds", "1"],
+}
+
+
+@pytest.mark.parametrize(
+    "verb", [pytest.param(verb, marks=[] if verb == "evaluate" else [pytest.mark.slow]) for verb in SHORT]
+)
+def test_a_text_that_clip_cannot_read_is_said_by_every_verb(base, clip_folder, tmp_path, capsys, verb):
     models = ["--generator", str(base), "--clip", str(clip_folder), "--device", "cpu", "--target", "素描"]
-    short = ["--quiet", "--iterations", "1"]
-    for verb, *options in (
-        ("mapper", *short, "--batch", "1"),
-        ("optimize", *short, "--count", "1"),
-        ("direction", "--quiet", "--source", "photo", "--samples", "1", "--candidates", "2", "--beta", "0"),
-        ("evaluate", "--base", "none", "--count", "2", "--seeds", "1"),
-    ):
-        out = [] if verb == "evaluate" else ["--out", str(tmp_path / verb)]
-        assert main([verb, *models, *options, *out]) == 0
-        assert "can hardly read '素描'; write it in English" in capsys.readouterr().err
+    out = [] if verb == "evaluate" else ["--out", str(tmp_path / verb)]
+    assert main([verb, *models, *SHORT[verb], *out]) == 0
+    assert "can hardly read '素描'; write it in English" in capsys.readouterr().err

@@ -70,9 +70,9 @@ def test_the_text_tower_waits_in_half_precision_only_if_that_loses_nothing(clip,
 def test_direction_is_the_mean_of_normalized_differences(clip):
     """Embeddings are normalized for each prompt, subtracted and averaged, and only then normalized again."""
     (model,) = clip
-    differences = []
-    for template in imagenet_templates():
-        a, b = (model.encode_text([template.format(t)])[0].double().numpy() for t in ("photo", "sketch"))
+    differences, phrases = [], ("photo", "sketch")
+    texts = ([template.format(phrase) for template in imagenet_templates()] for phrase in phrases)
+    for a, b in zip(*(model.encode_text(several).double().numpy() for several in texts), strict=True):
         differences.append(b / np.linalg.norm(b) - a / np.linalg.norm(a))
     expected = np.mean(differences, axis=0)
     expected /= np.linalg.norm(expected)

@@ -98,7 +98,9 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[pytest.mark.slow] if way == "traced" else []) for way in WAYS]
+)
 def test_weights_load_from_whatever_holds_them(network, published, tmp_path, way):
     path = tmp_path / "weights.bin"
     WAYS[way](network, path)
@@ -115,7 +117,7 @@ def test_of_two_models_in_a_file_the_average_is_taken(network, published, tmp_pa
     assert torch.equal(loaded.model.visual.conv1.weight, network.visual.conv1.weight)
 
 
-@pytest.mark.parametrize("way", ["torch zip", "legacy torch", "TorchScript"])
+@pytest.mark.parametrize("way", ["torch zip", "legacy torch", pytest.param("TorchScript", marks=pytest.mark.slow)])
 def test_folders_may_hold_pickled_files(network, tmp_path, way):
     (tmp_path / "open_clip_config.json").write_text(json.dumps(TINY_CLIP))
     WAYS[way](network, tmp_path / "open_clip_pytorch_model.bin")
@@ -132,7 +134,9 @@ def test_safetensors_come_before_pickled_files(network, clip_folder, tmp_path):
         load_clip(str(folder))
 
 
-@pytest.mark.parametrize("name", ["weights.bin", "weights.pt", "weights.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["weights.bin", *(pytest.param(f"weights.{end}", marks=pytest.mark.slow) for end in ("pt", "safetensors"))]
+)
 @pytest.mark.parametrize("save", [torch.save, legacy])
 def test_pickles_never_run(network, published, clip_folder, tmp_path, monkeypatch, name, save):
     """The same reader loads weights by file, by folder and by tag."""
@@ -324,12 +328,13 @@ PLACES = numbers(TINY_CLIP["model_cfg"]) + MORE
 # Thousands of layers are made, in seconds, before their number is refused at the limit that counts.
 LARGE = [(number, place) for number in (3_000_000, 2**63) for place in numbers(TINY_CLIP["model_cfg"])]
 LONG = {case for case in LARGE if case[0] == 2**63 and case[1][-1] == "layers"}
+SLOW = {*LONG, (3_000_000, ("vision_cfg", "layers"))}
 
 
 @pytest.mark.parametrize(
     ("number", "place"),
     [
-        pytest.param(*case, marks=[pytest.mark.slow] if case in LONG else [], id=f"{case[0]}-{'.'.join(case[1])}")
+        pytest.param(*case, marks=[pytest.mark.slow] if case in SLOW else [], id=f"{case[0]}-{'.'.join(case[1])}")
         for case in LARGE
     ],
 )
@@ -351,7 +356,7 @@ def test_a_configuration_cannot_ask_for_more_than_the_weights(with_number, monke
 
 
 @pytest.mark.parametrize("place", PLACES, ids=".".join)
-@pytest.mark.parametrize("number", [0, 0.5, 2.0])
+@pytest.mark.parametrize("number", [0, 0.5, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_a_model_that_loads_can_be_used(with_number, place, number):
     try:
         (model,) = load_clip(with_number(place, number))

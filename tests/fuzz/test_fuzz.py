@@ -11,8 +11,12 @@ from fuzz.fuzzer import BAD, Guard, damaged, described_otherwise, fuzz, outcome
 from fuzz.kinds import KINDS, Kind
 from nada.errors import NadaError
 
+SLOW = {"encoders", "generators"}  # whose readers have tests of their own with damaged files
 
-@pytest.mark.parametrize("kind", KINDS)
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in SLOW else []) for kind in KINDS]
+)
 def test_damaged_files_of_every_kind(kind):
     ends = fuzz(32, seed=3, kinds=[kind])[kind]
     assert not [end for end in BAD if ends[end]]

@@ -31,7 +31,7 @@ def small_generator(resolution: int = 16, seed: int = 1, **fields) -> Generator:
     blocks = resolution.bit_length() - 2
     sizes = {"channels": (12, 10, 8, 6, 4)[:blocks], "z_dim": 14, "w_dim": 14, "mapping_layers": 3}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         generator = Generator(GeneratorConfig(resolution, **{**sizes, **fields}))
         with torch.no_grad():
             for name, tensor in generator.state_dict().items():

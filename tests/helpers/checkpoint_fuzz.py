@@ -16,7 +16,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -147,25 +149,37 @@ def mutated(files: list[bytes], seed: int, number: int) -> bytes:
 
 
 class Guard:
-    """Hook that detects what a reader must never do. Python keeps audit hooks forever, so it can be switched."""
+    """Detector of what a reader must never do, which can be switched on and off.
+
+    Python keeps audit hooks forever, and calls them at every `id`, so that many of them would slow down all later
+    tests. All guards share one.
+    """
+
+    on: ClassVar[list[Guard]] = []  # guards that are watching
 
     def __init__(self) -> None:
-        self.on = False
         self.seen: list[str] = []
-        sys.addaudithook(self._hook)
-
-    def _hook(self, event: str, arguments: tuple) -> None:
-        if self.on and (event.startswith(FORBIDDEN) or (event == "open" and _writes(arguments))):
-            self.seen.append(f"{event} {str(arguments)[:200]}")
+        _add_hook()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Context in which the hook is switched on."""
-        self.on = True
+        """Context in which the guard is switched on."""
+        self.on.append(self)
         try:
             yield
         finally:
-            self.on = False
+            self.on.remove(self)
+
+
+@cache
+def _add_hook() -> None:
+    sys.addaudithook(_hook)
+
+
+def _hook(event: str, arguments: tuple) -> None:
+    if Guard.on and (event.startswith(FORBIDDEN) or (event == "open" and _writes(arguments))):
+        for guard in Guard.on:
+            guard.seen.append(f"{event} {str(arguments)[:200]}")
 
 
 def _writes(arguments: tuple) -> bool:

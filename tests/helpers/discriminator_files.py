@@ -14,7 +14,7 @@ from nada.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 def alive(resolution: int = 16, seed: int = 3, **fields) -> Discriminator:
     """A small discriminator in which every tensor matters."""
     channels = (10, 8, 6, 4)[: resolution.bit_length() - 2]
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     discriminator = Discriminator(DiscriminatorConfig(resolution, channels, **fields))
     with torch.no_grad():
         for name, tensor in discriminator.named_parameters():

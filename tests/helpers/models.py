@@ -26,7 +26,7 @@ TINY_CLIP = {
 
 def alive(config: GeneratorConfig, seed: int = 0) -> Generator:
     """A random generator without zeros: biases, noise strengths and the average w have an effect too."""
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     generator = Generator(config)
     with torch.no_grad():
         for name, tensor in generator.named_parameters():

@@ -92,7 +92,7 @@ class ToyGenerator(nn.Module):
 
     def __init__(self, seed: int = 0):
         super().__init__()
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         self.config, self.metadata = ToyConfig(), dict[str, Any]()
         self.mapping, self.synthesis = ToyMapping(self.config), ToySynthesis(self.config)
         self.eval().requires_grad_(False)

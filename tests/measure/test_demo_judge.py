@@ -15,17 +15,19 @@ from nada.measure.metrics import correlations
 FOLDER = Path(__file__).resolve().parents[2] / "tools" / "demo_world"
 
 
+KINDS = [(style, species) for style in STYLES for species in SPECIES]
+FEW_KINDS = [kind for kind in KINDS if "photo" in kind or "dog" in kind]  # each style, and each species
+
+
 @pytest.fixture(scope="module")
 def judge():
     return load_judge()
 
 
 @pytest.fixture(scope="module")
-def drawings():
-    """{(style, species): pictures [3, 3, 128, 128] in -1..1} of faces that no training used."""
-    noise = torch.Generator().manual_seed(2**31 - 1)
-    p = random_parameters(3, noise)
-    return {(s, a): draw(p, a, s, noise) * 2 - 1 for s in STYLES for a in SPECIES}
+def drawings(drawn):
+    """{(style, species): pictures}."""
+    return {kind: drawn(*kind) for kind in KINDS}
 
 
 def accuracy(judge, drawings):
@@ -37,10 +39,14 @@ def accuracy(judge, drawings):
     return torch.cat(right).float().mean().item()
 
 
-def test_it_tells_styles_and_species(judge, drawings):
-    assert accuracy(judge, drawings) > 0.99
+@pytest.mark.parametrize(
+    "kinds", [pytest.param(FEW_KINDS, id="few"), pytest.param(KINDS, marks=pytest.mark.slow, id="all")]
+)
+def test_it_tells_styles_and_species(judge, drawn, kinds):
+    assert accuracy(judge, {kind: drawn(*kind) for kind in kinds}) > 0.99
 
 
+@pytest.mark.slow
 def test_noise_and_blur_do_not_confuse_it(judge, drawings):
     noise = torch.Generator().manual_seed(0)
     noisy = {kind: x + 0.2 * torch.randn(x.shape, generator=noise) for kind, x in drawings.items()}
@@ -50,6 +56,7 @@ def test_noise_and_blur_do_not_confuse_it(judge, drawings):
 
 
 @pytest.mark.parametrize("goal", ["sketch", "neon"])
+@pytest.mark.slow
 def test_a_pattern_made_to_please_it_does_not(judge, drawings, goal):
     """Ten gradient steps against the judge, of at most 8 of 255 levels, change its answer for few photos."""
     images = torch.cat([x for (style, _), x in drawings.items() if style == "photo"])
@@ -64,24 +71,29 @@ def test_a_pattern_made_to_please_it_does_not(judge, drawings, goal):
     assert fooled.float().mean() < 0.1
 
 
-@pytest.mark.parametrize("kind", ["smeared", "faceless", "jumbled", "textured"])
-def test_it_refuses_spoiled_pictures(judge, drawings, kind):
+@pytest.mark.parametrize(
+    "kind", ["smeared", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("faceless", "jumbled", "textured"))]
+)
+def test_it_refuses_spoiled_pictures(judge, drawn, kind):
     with importable(FOLDER):
         import spoiled
 
-    images = torch.cat([x for (style, _), x in drawings.items() if style in ("photo", "sketch")]) * 0.5 + 0.5
+    kinds = [(style, species) for style in ("photo", "sketch") for species in SPECIES]
+    images = torch.cat([drawn(*kind) for kind in kinds]) * 0.5 + 0.5
     reading = judge.read(getattr(spoiled, kind)(images, torch.Generator().manual_seed(0)) * 2 - 1)
     assert (reading.species.argmax(1) == len(judge.species_names)).float().mean() > 0.8
 
 
-def test_it_reads_the_same_face_in_every_style(judge):
+@pytest.mark.parametrize(
+    "style", [pytest.param(style, marks=[] if style == "sketch" else [pytest.mark.slow]) for style in STYLES]
+)
+def test_it_reads_the_same_face_in_every_style(judge, style):
     noise = torch.Generator().manual_seed(5)
     p = random_parameters(24, noise)
-    for style in STYLES:
-        reading = judge.read(draw(p, "dog", style, noise) * 2 - 1)
-        found = correlations(p.values, reading.parameters)
-        assert found[judge.parameter_names.index("tilt")] > 0.8, style
-        assert found[judge.readable_parameters(style, "dog")].mean() > 0.6, style
+    reading = judge.read(draw(p, "dog", style, noise) * 2 - 1)
+    found = correlations(p.values, reading.parameters)
+    assert found[judge.parameter_names.index("tilt")] > 0.8
+    assert found[judge.readable_parameters(style, "dog")].mean() > 0.6
 
 
 def test_it_knows_the_words_of_the_demo(judge):

@@ -12,7 +12,6 @@ TRAINING = {"iterations": 6, "batch": 8, "learning_rate": 0.0, "preview_images":
 ADAPT = {"source": "photo", "target": "sketch", **TRAINING}
 
 
-KINDS = [Cancelled, OldCancelled]
 USUAL = pytest.mark.parametrize(
     "cancelled", [Cancelled, pytest.param(OldCancelled, marks=pytest.mark.slow)], indirect=True
 )
@@ -47,7 +46,7 @@ def generate(host, tiny, clip):
     host.nodes.GenerateImages.execute(tiny, sample_latents(tiny, 2), "const")
 
 
-@pytest.mark.parametrize("cancelled", KINDS, indirect=True)
+@USUAL
 def test_it_comes_out_of_every_node(host, tiny, clip, cancelled):
     host.cancel_after = 1
     for work in (adapt, adapt_to_images, train_mapper, evaluate, generate):

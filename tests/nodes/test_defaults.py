@@ -194,8 +194,12 @@ def test_a_label_that_no_font_can_write_is_said_on_the_nodes(host, tiny, clip, m
 @pytest.mark.parametrize(
     ("node", "inputs"),
     [
-        ("NADATrainMapper", {"iterations": 1, "batch": 1, "learning_rate": 0.0}),
-        ("NADATextDirection", {"source": "photo", "samples": 1, "candidates": 2, "beta": 0.0}),
+        pytest.param("NADATrainMapper", {"iterations": 1, "batch": 1, "learning_rate": 0.0}, marks=pytest.mark.slow),
+        pytest.param(
+            "NADATextDirection",
+            {"source": "photo", "samples": 1, "candidates": 2, "beta": 0.0},
+            marks=pytest.mark.slow,
+        ),
         ("NADAEvaluate", {"count": 2, "repetitions": 1}),
     ],
 )

@@ -186,6 +186,7 @@ def test_out_of_memory_loses_no_training(host, tiny, clip, monkeypatch):
     assert "continues after iteration 3" in host.texts
 
 
+@pytest.mark.slow
 def test_out_of_memory_while_saving_hides_nothing(host, tiny, clip, monkeypatch):
     full_after(monkeypatch, nada.Adaptation, 3)
     monkeypatch.setattr(nada.KeptRun, "keep", lambda self: (_ for _ in ()).throw(MemoryError))
@@ -305,10 +306,13 @@ def test_saving_twice_keeps_both(host, small):
     assert nada.load_generator(folder / "sketch_00002_.safetensors").fingerprint() == moved(small).fingerprint()
 
 
-LONG, CONTROL = ("a" * 300, "styles/" + "草" * 100), ("a\0b", "a\nb", "\x1b[2J", "\ud800")
+PREFIXES = ["../sketch", "/tmp/sketch", "a" * 300, "a\0b"]
+MORE_PREFIXES = ["", "styles/", "styles/" + "草" * 100, "a\nb", "\x1b[2J", "\ud800"]
 
 
-@pytest.mark.parametrize("prefix", ["../sketch", "/tmp/sketch", "", "styles/", *LONG, *CONTROL])
+@pytest.mark.parametrize(
+    "prefix", [*PREFIXES, *(pytest.param(prefix, marks=pytest.mark.slow) for prefix in MORE_PREFIXES)]
+)
 def test_saving_stays_in_its_folder(host, small, prefix, monkeypatch):
     """Nodes that save a file refuse a bad prefix before they make what is to be saved."""
     nodes, codes = host.nodes, nada.sample_latents(small, 2)
@@ -421,6 +425,7 @@ def test_a_cancelled_run_is_resumed_and_a_finished_one_is_not_repeated(host, tin
     assert "was trained before" in host.texts[-1]
 
 
+@pytest.mark.slow
 def test_only_the_same_run_is_resumed(host, tiny, clip):
     first = train(host, tiny, clip)
     assert train(host, tiny, clip, iterations=6).metadata["adaptations"][-1]["iterations_done"] == 6
@@ -431,6 +436,7 @@ def test_only_the_same_run_is_resumed(host, tiny, clip):
     assert len({g.fingerprint() for g in (first, shorter, other)}) == 3
 
 
+@pytest.mark.slow
 def test_a_damaged_state_costs_only_the_time(host, tiny, clip, caplog):
     first = train(host, tiny, clip)
     runs = host.folder / "models" / "stylegan_runs"

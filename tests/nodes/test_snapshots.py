@@ -58,6 +58,7 @@ def test_a_cancelled_training_leaves_its_best_moment_as_a_style(host, tiny, clip
     assert f"cancelled/{path.name}" in host.nodes.host.files(host.nodes.host.STYLES)
 
 
+@pytest.mark.slow
 def test_snapshots_come_back_with_a_finished_training(host, tiny, clip, monkeypatch):
     first = train(host, tiny, clip).args[2]
     monkeypatch.setattr(nada.Adaptation, "train_step", lambda self: pytest.fail("trained again"))

@@ -153,6 +153,7 @@ def test_every_kind_is_tested():
     assert {row[0] for row in KINDS_OF_FILES.values()} == {*KINDS}
 
 
+@pytest.mark.slow
 def test_cars_are_looked_at_without_their_black_bars_and_may_have_codes_to_spare(write, generator):
     options = {"dataset_type": "cars_encode"}
     checkpoint = encoder_contents(generator, "e4e", options, num_ws=12)
@@ -224,15 +225,25 @@ def change(checkpoint: dict, name: str, tensor: Tensor | None) -> None:
     [
         (lambda c: c.pop("latent_avg"), "lacks the average code"),
         (lambda c: c.update(latent_avg=torch.zeros(3, 14)), r"\[3, 14\] instead of \[10, 14\]"),
-        (lambda c: c.update(latent_avg=torch.full((10, 14), torch.nan)), "not finite"),
+        pytest.param(
+            lambda c: c.update(latent_avg=torch.full((10, 14), torch.nan)), "not finite", marks=pytest.mark.slow
+        ),
         (lambda c: c.pop("opts"), "says that its encoder is None"),
-        (lambda c: c["opts"].update(encoder_type="FromMars"), "FromMars"),
+        pytest.param(lambda c: c["opts"].update(encoder_type="FromMars"), "FromMars", marks=pytest.mark.slow),
         (lambda c: change(c, "encoder.body.5.res_layer.3.weight", None), "body.5.res_layer.3.weight.*lacks it"),
         (lambda c: change(c, "encoder.latlayer1.bias", torch.zeros(3)), r"latlayer1.bias should be \[32\].*\[3\]"),
-        (lambda c: change(c, "encoder.latlayer1.bias", torch.full((32,), torch.inf)), "not finite"),
-        (lambda c: change(c, "encoder.styles.4.linear.weight", None), "9 codes, and not all in order"),
+        pytest.param(
+            lambda c: change(c, "encoder.latlayer1.bias", torch.full((32,), torch.inf)),
+            "not finite",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            lambda c: change(c, "encoder.styles.4.linear.weight", None),
+            "9 codes, and not all in order",
+            marks=pytest.mark.slow,
+        ),
         (lambda c: change(c, "encoder.input_layer.0.weight", torch.zeros(16, 19, 3, 3)), "cannot be built"),
-        (lambda c: change(c, "encoder.input_layer.0.weight", None), "lacks"),
+        pytest.param(lambda c: change(c, "encoder.input_layer.0.weight", None), "lacks", marks=pytest.mark.slow),
         (lambda c: change(c, "encoder.styles.0.linear.weight", None), "no encoder that is known"),
         (lambda c: c["opts"].update(n_iters_per_batch=10**9), "cannot be built|cannot have these sizes"),
     ],
@@ -253,6 +264,7 @@ def test_no_file_gets_a_sentence(tmp_path):
         load_published_encoder(tmp_path / "text.pt")
 
 
+@pytest.mark.slow
 def test_damaged_bytes_end_in_a_sentence(write):
     files = [write(kind).read_bytes() for kind in ("e4e", "restyle_psp_resnet")]
     path, guard, outcomes = write().with_name("damaged.pt"), Guard(), Counter()

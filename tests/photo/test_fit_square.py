@@ -38,10 +38,11 @@ def errors(found: Crop, true: Crop) -> tuple[float, float, float]:
     return shift, abs(log(found.side / true.side)), abs(found.roll - true.roll)
 
 
-def test_a_square_is_found_without_landmarks(demo):
+@pytest.mark.parametrize("steps", [16, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_square_is_found_without_landmarks(demo, steps):
     """The picture is the mean one: heads of this generator move and tilt, which a moved square explains as well."""
     true, start = square_crop((165, 130), 165, SIZE, -11), square_crop((150, 150), 150, SIZE)
-    shift, factor, roll = errors(fit_square(demo, photo_with(demo, true, 100, psi=0.0), start, steps=40), true)
+    shift, factor, roll = errors(fit_square(demo, photo_with(demo, true, 100, psi=0.0), start, steps), true)
     assert errors(start, true)[0] > 0.15
     assert shift < 0.05
     assert factor < 0.08

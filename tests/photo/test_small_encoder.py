@@ -78,7 +78,9 @@ def test_damaged_files_are_refused(encoder, tmp_path):
         load_encoder(path)
 
 
-@pytest.mark.parametrize("name", demo.ENCODERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == demo.NAME else [pytest.mark.slow]) for name in demo.ENCODERS]
+)
 def test_the_included_encoders_find_what_their_generators_made(name):
     generator, encoder = load_generator(name), load_encoder(name)
     assert encoder.base == generator.fingerprint()

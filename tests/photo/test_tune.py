@@ -29,16 +29,18 @@ def last_of(steps):
     return last
 
 
-USUAL_KINDS = pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[] if kind in ("weights", "lora") else [pytest.mark.slow]) for kind in KINDS]
-)
+def usual(*usual: str) -> pytest.MarkDecorator:
+    """Parametrize with all kinds of changes, of which those that are not usual are slow."""
+    return pytest.mark.parametrize(
+        "kind", [pytest.param(kind, marks=[] if kind in usual else [pytest.mark.slow]) for kind in KINDS]
+    )
 
 
 def config(**changes) -> TuneConfig:
     return TuneConfig(**{"iterations": 6, "learning_rate": 3e-3} | changes)
 
 
-@USUAL_KINDS
+@usual("weights")
 def test_the_image_comes_nearer_and_the_base_stays(tiny, clip, photo, kind):
     ws, before = sample_latents(tiny, 1, 3, 1.0), tiny.fingerprint()
     steps = [*tune(tiny, ws, photo, config(iterations=30, train=kind), clip)]
@@ -70,7 +72,7 @@ def test_low_rank_by_choice_is_smaller(wide):
     assert run.style(rank=2).size < 0.5 * run.style().size
 
 
-@USUAL_KINDS
+@usual("weights", "lora")
 def test_resumes_as_if_it_had_never_stopped(tiny, clip, photo, tmp_path, kind):
     ws = sample_latents(tiny, 1, 3, 1.0)
     *_, expected = tune(tiny, ws, photo, config(train=kind), clip)

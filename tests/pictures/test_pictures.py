@@ -102,7 +102,7 @@ def test_the_middle_of_a_picture(size, middle_size):
         ((3, 512), (2, 256)),
     ],
 )
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 3, 4])
 def test_tiles_keep_the_form_of_the_images(size, shown, channels):
     """Each image fills its own tile, whatever its form: nothing is squashed, cut off, or covered."""
     shades = (-1.0, 0.0, 1.0, -1.0, 0.0)

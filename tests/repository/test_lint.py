@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,22 @@ def shipped() -> list[Path]:
     return [*(ROOT / "nada").rglob("*.py"), *(ROOT / "nodes").rglob("*.py"), ROOT / "__init__.py"]
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_only_here():
+    """Forget the syntax trees after these tests."""
+    yield
+    parsed.cache_clear()
+
+
 def nodes(paths: list[Path]) -> Iterator[tuple[str, ast.AST]]:
     """Every syntax node of the files, with its place if it has one."""
     for path in paths:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             yield f"{path.name}:{getattr(node, 'lineno', 0)}", node
 
 

@@ -137,9 +137,9 @@ DAMAGES = [
     lambda state: state.tensors.update({"trained.b8.conv0.bias": torch.full((20,), float("nan"))}),
     lambda state: state.goal.update(directions=["AADAfw=="] * 2),
     lambda state: state.recipe.update(target="pig"),
-    lambda state: state.notes.update(history={"losses": 5}),
 ]
 MORE_DAMAGES = [
+    lambda state: state.notes.update(history={"losses": 5}),
     lambda state: state.tensors.update({"exp_avg.b8.conv0.bias": torch.zeros(3)}),
     lambda state: state.recipe.update(iterations_done=-1),
     lambda state: state.tensors.pop("random"),
@@ -207,7 +207,7 @@ PASSING = {  # failures that are not the state's fault: (what fails, how)
 
 
 @pytest.mark.parametrize("failure", PASSING)
-@pytest.mark.parametrize("place", [Path, RunFolder])
+@pytest.mark.parametrize("place", [Path, pytest.param(RunFolder, marks=pytest.mark.slow)])
 def test_a_failure_that_is_not_the_states_leaves_it_alone(tiny, clip, trained, tmp_path, monkeypatch, failure, place):
     shutil.copytree(trained[0], tmp_path, dirs_exist_ok=True)
     (path,) = tmp_path.glob("*/states/*.safetensors")
@@ -302,7 +302,7 @@ class Killed(BaseException):
     """Exception that stands for the end of the process."""
 
 
-@pytest.mark.parametrize("part", ["states", "snapshots"])
+@pytest.mark.parametrize("part", ["states", pytest.param("snapshots", marks=pytest.mark.slow)])
 def test_a_killed_deletion_leaves_no_run_that_looks_whole(tiny, clip, tmp_path, monkeypatch, part):
     def train():
         kept = KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=2)

@@ -75,7 +75,9 @@ KERNELS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    "kernel", [pytest.param(name, marks=[] if name == "_finish_backward" else [pytest.mark.slow]) for name in KERNELS]
+)
 @pytest.mark.parametrize(
     ("capability", "precision"),
     [(80, "bf16"), *(pytest.param(other, "fp32", marks=pytest.mark.slow) for other in (75, 90))],

@@ -40,7 +40,8 @@ def plain(x, weight, styles, demod, noise, bias, _, clamp):
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[pytest.mark.slow] if case == "twice the size" else []) for case in CASES]
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] if case in ("twice the size", "all") else []) for case in CASES],
 )
 def test_the_gradient_equals_finite_differences(case):
     assert torch.autograd.gradcheck(ops.styled_conv2d, inputs(**CASES[case]), eps=1e-6, atol=1e-7)

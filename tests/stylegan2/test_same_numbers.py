@@ -59,6 +59,7 @@ def test_tokens_in_another_order_change_no_number(clip):
         assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-6 * float(plain.detach().abs().max()))
 
 
+@pytest.mark.slow
 def test_half_precision_leads_the_same_way(small, clip, monkeypatch):
     monkeypatch.setattr(synthesis, "BFLOAT16_FROM_ON_CPU", 8)
     settings = {"layers": "all", "batch": 4, "iterations": 2, "learning_rate": 0.01}
@@ -121,9 +122,12 @@ SETUPS = {
     "style space, clamped": ({"train": "stylespace"}, {"conv_clamp": 0.7}),
     "affine maps, residual blocks": ({"train": "affine", "views": 2}, {"architecture": "resnet"}),
 }
+RARER = {"mapping and colors", "style space, clamped"}
 
 
-@pytest.mark.parametrize("setup", SETUPS)
+@pytest.mark.parametrize(
+    "setup", [pytest.param(name, marks=[pytest.mark.slow] if name in RARER else []) for name in SETUPS]
+)
 def test_a_step_has_the_gradients_of_the_operations_in_the_paper(exact, clip, monkeypatch, setup):
     """The second step, in pieces and in the layout of large images, against separate operations on whole batches."""
     settings, changes = SETUPS[setup]

@@ -64,6 +64,24 @@ def test_mistakes_are_explained(share, at, words):
         Halving.parse(share, at)
 
 
+def test_the_better_half_continues(nada, trained, tmp_path):
+    (tmp_path / "s.yaml").write_text("evaluate: {count: 4, seeds: 1}\nkeep: style")
+    grid = ("--target", "sketch", "--source", "photo", "--iterations", 2, "--seed", 0, 1)
+    halved = ("sweep", "s.yaml", *grid, "--keep-best", "1/2", "--at", 1, "--out", "s")
+    code, result, _ = nada(*halved)
+    assert (code, result["jobs"]) == (0, {"done": 1, "stopped": 1})
+    assert len(trained) == 2 * 1 + 1 * 1
+    quality = {}
+    for row in json.loads((tmp_path / "s" / "results.json").read_text())["jobs"]:
+        found = json.loads((tmp_path / "s" / row["folder"] / "evaluation_00001.json").read_text())
+        quality[row["iterations_done"]] = found["measures"]["quality"]["mean"]
+    assert quality[2] >= quality[1]
+    trained.clear()
+    assert nada(*halved)[1]["jobs"] == {"done": 1, "stopped": 1}
+    assert not trained, "decisions are made again from what was measured"
+
+
+@pytest.mark.slow
 def test_what_does_not_come_along_is_stopped_and_can_be_resumed_exactly(nada, trained, tmp_path):
     (tmp_path / "s.yaml").write_text("evaluate: {count: 4, seeds: 1}\nkeep: style")
     options = ("sweep", "s.yaml", "--target", "sketch", "--source", "photo", "--iterations", 3, "--seed", 0, 1, 2, 3)

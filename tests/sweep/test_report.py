@@ -129,7 +129,13 @@ def test_a_damaged_record_is_logged_and_stops_nothing(jobs, tmp_path, damage, ca
 VALUES = [None, 5, -1, 0.5, True, "x", [], [1], {}, {"a": 1}, float("nan"), float("inf"), 10**400]
 
 
-@pytest.mark.parametrize("name", ["iterations", "iterations_done", "source", "target", "seed", "directional_weight"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("iterations_done", "target", "seed"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("iterations", "source", "directional_weight")),
+    ],
+)
 @pytest.mark.parametrize("value", VALUES)
 def test_a_record_may_say_anything(jobs, tmp_path, name, value):
     """Whatever stands in it, of a present job and of an earlier one, the report is written."""

@@ -68,6 +68,7 @@ def draw(path, color):
     Image.new("RGB", (20, 16), color).save(path)
 
 
+@pytest.mark.slow
 def test_style_images_are_swept_as_texts_are(nada, trained, tmp_path):
     draw(tmp_path / "a.png", "red"), draw(tmp_path / "b" / "1.png", "blue"), draw(tmp_path / "b" / "2.png", "green")
     options = ("sweep", "--iterations", 3, "--style-images", "a.png", "b", "--out", "s", "--keep", "generator")
@@ -108,7 +109,7 @@ def test_pictures_that_change_during_a_sweep_are_not_taken_for_the_former_ones(n
     assert nada(*options)[1]["jobs"] == {"done": 1}
 
 
-@pytest.mark.parametrize("keep", ["style", "none"])
+@pytest.mark.parametrize("keep", ["style", pytest.param("none", marks=pytest.mark.slow)])
 def test_only_what_is_to_stay_stays(nada, tmp_path, keep):
     nada("sweep", *SHORT, "--target", "sketch", "--keep", keep, "--out", "s")
     (path,) = (tmp_path / "s" / "jobs").iterdir()
@@ -128,6 +129,7 @@ def test_a_failure_does_not_stop_the_rest_unless_asked(nada, trained, tmp_path):
     assert (code, "mean the same" in error, trained) == (2, True, [])
 
 
+@pytest.mark.slow
 def test_a_defect_costs_its_own_job_only(nada, monkeypatch):
     step = Adaptation.train_step
     broken = lambda run: step(run) if run.config.target == "sketch" else {}["missing"]
@@ -165,6 +167,7 @@ def test_ctrl_c_finishes_the_step_and_leaves_all_to_resume(nada, monkeypatch, tm
         assert all(torch.equal(delta, other.deltas[name]) for name, delta in one.deltas.items())
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_measurement_which_is_made_again(nada, trained, monkeypatch, tmp_path):
     (tmp_path / "s.yaml").write_text("evaluate: {count: 8, seeds: 1, batch: 2}")
     options = ("sweep", "s.yaml", *SHORT, "--target", "sketch", "glass", "--seed", 0, 1)
@@ -192,6 +195,7 @@ def test_ctrl_c_ends_a_measurement_which_is_made_again(nada, trained, monkeypatc
     assert [row["measures"] for row in rows[0]] == [row["measures"] for row in rows[1]]
 
 
+@pytest.mark.slow
 def test_jobs_that_find_no_memory_together_train_alone(nada, monkeypatch):
     step, sizes = Adaptation.train_step, []
 
@@ -207,7 +211,7 @@ def test_jobs_that_find_no_memory_together_train_alone(nada, monkeypatch):
     assert sizes == ["sketch"] * 2 + ["glass"] * 2
 
 
-@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("beside", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_job_that_runs_out_of_memory_resumes_from_where_it_was(nada, monkeypatch, tmp_path, beside):
     """Alone it has failed, and the next sweep resumes it; beside others it resumes at once, on its own."""
     options = ("sweep", "--iterations", 5, "--source", "photo", "--snapshots", 1)
@@ -233,6 +237,7 @@ def test_a_job_that_runs_out_of_memory_resumes_from_where_it_was(nada, monkeypat
     assert all(torch.equal(delta, other.deltas[name]) for name, delta in one.deltas.items())
 
 
+@pytest.mark.slow
 def test_a_failure_that_stops_the_sweep_lets_the_others_resume(nada, monkeypatch):
     options = ("sweep", "--iterations", 4, "--source", "photo", "--snapshots", 1, "--target", "glass", "sketch")
     step, done = Adaptation.train_step, []
@@ -281,6 +286,7 @@ def test_results_are_measured_also_afterwards(nada, trained, tmp_path):
     assert one["measures"] == other["measures"]
 
 
+@pytest.mark.slow
 def test_parts_together_are_the_whole(nada, trained, tmp_path):
     options = ("--target", "sketch", "glass", "chalk", "--out", "s", *SHORT)
     assert nada("sweep", *options, "--part", "2/2")[1]["jobs"] == {"done": 1}

@@ -125,9 +125,9 @@ def demo_clip():
     [
         ("demo", "sketch", {"photo"}),
         pytest.param("demo", "marble statue", {"photo"}, marks=pytest.mark.slow),
-        ("demo", "pig", {"dog"}),
+        pytest.param("demo", "pig", {"dog"}, marks=pytest.mark.slow),
         pytest.param("demo", "dog with pointed ears", {"dog"}, marks=pytest.mark.slow),
-        ("demo-person", "3d render in the style of Pixar", {"photo"}),
+        pytest.param("demo-person", "3d render in the style of Pixar", {"photo"}, marks=pytest.mark.slow),
         ("demo-person", "fox", {"person", "human face"}),
     ],
 )

@@ -28,7 +28,11 @@ def counting():
     ("settings", "crossing"),
     [
         ({}, "z crossover"),
-        ({"views": 2, "mixing": 1.0, "angle_weight": 0.5, "norm_weight": 0.1}, "z crossover moves"),
+        pytest.param(
+            {"views": 2, "mixing": 1.0, "angle_weight": 0.5, "norm_weight": 0.1},
+            "z crossover moves",
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"train": "lora", "train_mapping": True, "batch": 3}, "z crossover", marks=pytest.mark.slow),
         # to select the layers, and to train them
         pytest.param({"layers": 3, "global_weight": 0.2}, "z crossover z crossover", marks=pytest.mark.slow),

@@ -40,7 +40,13 @@ def together(generator, clip, wanted, side):
     return losses, [run.trained.state_dict() for run in runs]
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(settings, marks=[pytest.mark.slow] if name in ("plain", "low rank") else [], id=name)
+        for name, settings in SETTINGS.items()
+    ],
+)
 def test_losses_and_weights_are_those_of_runs_alone(tiny, clip, settings):
     wanted = configs(**settings)
     losses, weights = together(tiny, clip, wanted, FrozenSide())

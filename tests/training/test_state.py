@@ -79,8 +79,10 @@ LOOPS = {
 }
 
 
-@pytest.mark.parametrize("number", [1, 2])
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize(
+    "loop", [pytest.param(loop, marks=[] if loop in ("adapt", "project") else [pytest.mark.slow]) for loop in LOOPS]
+)
 def test_no_memory_for_adams_averages_leaves_none_half_made(tiny, clip, monkeypatch, loop, number):
     """A loop that failed there can be repeated, and its state can be saved and restored, bit for bit."""
     init_group, zeros_like, made = torch.optim.Adam._init_group, torch.zeros_like, []

@@ -132,7 +132,14 @@ def weights(loss):
     return {f"{name}_weight": used.get(name, 0.0) for name in LOSSES}
 
 
-@pytest.mark.parametrize(("loss", "mixing"), [*((loss, 0.0) for loss in LOSSES), ("directional", 1.0), ("angle", 1.0)])
+@pytest.mark.parametrize(
+    ("loss", "mixing"),
+    [
+        *(("directional", 0.0), ("patch", 0.0), ("angle", 1.0)),
+        *(pytest.param(loss, 0.0, marks=pytest.mark.slow) for loss in ("global", "norm", "angle")),
+        pytest.param("directional", 1.0, marks=pytest.mark.slow),
+    ],
+)
 def test_losses_and_gradients_of_a_step(small, ensemble, loss, mixing):
     settings = config(**weights(loss), mixing=mixing)
     run = adapt(small, ensemble, settings)
@@ -177,7 +184,7 @@ def test_gradients_equal_finite_differences(small, ensemble, loss):
     assert slope == pytest.approx(float(gradient.norm()), rel=1e-4)
 
 
-@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("k", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_the_layers_chosen_are_those_whose_own_codes_move(small, ensemble, k):
     settings = config(layers=k)
     run = adapt(small, ensemble, settings)

@@ -37,7 +37,9 @@ def test_each_kind_moves_its_part_of_every_convolution(tiny, clip, train):
     assert moved(tiny, step.generator) == {f"synthesis.{c}.{part}" for c in convs for part in CONV_PARTS[train]}
 
 
-@pytest.mark.parametrize("train", CONV_PARTS)
+@pytest.mark.parametrize(
+    "train", ["weights", *(pytest.param(train, marks=pytest.mark.slow) for train in CONV_PARTS if train != "weights")]
+)
 def test_colors_constant_and_mapping_join_on_demand(tiny, clip, train):
     extra = {"train_torgb": True, "train_const": True, "train_mapping": True}
     *_, step = adapt(tiny, clip, config(train=train, layers=2, **extra))
