@@ -18,8 +18,9 @@ from helpers.comfyui_server import CONTROL, ROOT, TEMPLATES
 from helpers.scripts import importable
 from PIL import Image
 
-CORE = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "ImageScale", "SaveImage", "CreateVideo", "SaveVideo", "SaveWEBM"}
+CORE = {"MarkdownNote", "ImageStitch", "ImageScaleBy", "ImageScale", "SaveImage", "CreateVideo", "SaveVideo"}
 CORE |= {
+    "SaveWEBM",
     "LoadImage",
     "PreviewImage",
     "Canny",
