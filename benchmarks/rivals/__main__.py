@@ -5,7 +5,8 @@
     python -m benchmarks.rivals run --only cdc-sketch-10-0
     python -m benchmarks.rivals page                 write docs/rivals.md from the results
 
-Results are cached in --folder, one JSON file and one picture per run. Finished runs are not repeated.
+The folder --records has the results, one JSON file for each run, and a picture for each first repetition. Those of the
+demo generator come with this repository, as does its discriminator. Finished runs are not repeated.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from . import page, truth
 from .runs import Bench, Run, left_to_do, planned
 
 HOURS = 30  # processor hours that the whole table may take
-ROOT = Path(__file__).resolve().parents[2]
+HERE, ROOT = Path(__file__).parent, Path(__file__).resolve().parents[2]
+DISCRIMINATORS = {"demo": HERE / "demo_discriminator.safetensors"}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -52,12 +54,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks.rivals", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("plan", "run", "page"), help="command, see above")
-    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "rivals", help="folder of results")
+    parser.add_argument("--records", type=Path, default=HERE / "records", help="folder of results")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "rivals", help="folder of cached codes")
     parser.add_argument("--generator", default="demo", help="generator, as for nada adapt (default: %(default)s)")
     parser.add_argument("--clip", default="demo", help="CLIP models, as for nada adapt (default: %(default)s)")
     parser.add_argument("--encoder", default="demo", help="small encoder of the generator (default: %(default)s)")
     parser.add_argument(
-        "--discriminator", type=Path, help="file with the generator's discriminator (default: train one)"
+        "--discriminator",
+        type=Path,
+        help="file with the generator's discriminator (default: the included one of the demo, else train one)",
     )
     parser.add_argument("--discriminator-steps", type=int, default=1500, help="steps for it (default: %(default)s)")
     parser.add_argument(
@@ -79,7 +84,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def make_bench(args: argparse.Namespace) -> Bench:
     """Load the models named on the command line."""
-    return Bench(args.folder, args.generator, args.clip, args.encoder, args.discriminator, args.count)
+    discriminator = args.discriminator or DISCRIMINATORS.get(args.generator)
+    return Bench(args.folder, args.generator, args.clip, args.encoder, discriminator, args.count, args.records)
 
 
 def show_plan(bench: Bench, runs: list[Run], left: list[Run], hours: float) -> None:

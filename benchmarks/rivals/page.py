@@ -112,8 +112,9 @@ def write(bench: Bench, runs: list[Run], path: Path, command: str) -> None:
     if points:
         _save(pictures.plane(points), path, "plane")
     for target in dict.fromkeys(key[0] for key in table):
-        firsts = {key[1]: _file_name(found[0]) for key, found in table.items() if key[0] == target}
-        strips = [(method, Image.open(bench.folder / f"{name}.png")) for method, name in firsts.items()]
+        firsts = {key[1]: Run(**found[0]["run"]) for key, found in table.items() if key[0] == target}
+        paths = {method: path for method, run in firsts.items() if (path := bench.picture(run)).is_file()}
+        strips = [(method, Image.open(path)) for method, path in paths.items()]
         _save(pictures.rows(strips), path, target)
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines(records, command)) + "\n", encoding="utf-8")
@@ -123,10 +124,6 @@ def _save(picture: Image.Image, path: Path, name: str) -> None:
     """Save a picture beside the page."""
     with atomic_path(path.with_name(f"{path.stem}_{name}.jpg")) as temporary:
         picture.save(temporary, "JPEG", quality=88)
-
-
-def _file_name(record: dict[str, Any]) -> str:
-    return Run(**record["run"]).name
 
 
 def _rows_of_table(records: list[dict[str, Any]]) -> Groups:

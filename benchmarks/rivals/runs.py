@@ -91,12 +91,13 @@ class Bench:
     """The models, and the pictures with which all results are compared; each is loaded when it is first needed.
 
     Args:
-        folder: folder for results, and for a discriminator that has to be trained first.
+        folder: cache folder: for codes, timings, and for a discriminator that has to be trained first.
         generator: as for `nada adapt`.
         clip: as for `nada adapt`.
         encoder: small encoder of the generator's domain: a file, or the name of an included one.
         discriminator: file with a discriminator of the generator's domain; None trains one.
         count: number of images to measure.
+        records: folder of results; None for `folder`.
     """
 
     def __init__(
@@ -107,10 +108,13 @@ class Bench:
         encoder: str,
         discriminator: Path | None = None,
         count: int = MEASURED,
+        records: Path | None = None,
     ):
         self.folder, self.file, self.count = folder, discriminator, count
+        self.records = records or folder
         self.names = (generator, clip, encoder)
-        folder.mkdir(parents=True, exist_ok=True)
+        for path in (self.folder, self.records):
+            path.mkdir(parents=True, exist_ok=True)
 
     @cached_property
     def base(self) -> Generator:
@@ -210,10 +214,11 @@ class Bench:
             "memory MB": peak_memory(),
             "threads": torch.get_num_threads(),
         }
-        with atomic_path(self.folder / f"{run.name}.png") as temporary:
-            make_grid(after[:PICTURES], columns=PICTURES).save(temporary, "PNG")
-        with atomic_path(self.folder / f"{run.name}.json") as temporary:
-            temporary.write_text(json.dumps(record, indent=1))
+        if run.seed == 0:  # the page shows no others
+            with atomic_path(self.picture(run)) as temporary:
+                make_grid(after[:PICTURES], columns=PICTURES).save(temporary, "JPEG", quality=90)
+        with atomic_path(self.records / f"{run.name}.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=1) + "\n")
         return record
 
     @cached_property
@@ -226,9 +231,13 @@ class Bench:
             digest.update(model["fingerprint"].encode())
         return digest.hexdigest()[:16]
 
+    def picture(self, run: Run) -> Path:
+        """Path of the picture of a run's results."""
+        return self.records / f"{run.name}.jpg"
+
     def record(self, run: Run) -> dict[str, Any] | None:
         """Load the record of a run with these models and settings; None if there is none."""
-        path = self.folder / f"{run.name}.json"
+        path = self.records / f"{run.name}.json"
         if not path.is_file():
             return None
         record = json.loads(path.read_text())

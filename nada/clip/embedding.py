@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..generators.threads import suited_threads
 from ..losses import unit
 from .models import ClipModel
 
@@ -13,7 +14,8 @@ from .models import ClipModel
 def embed_images(model: ClipModel, images: Tensor, batch: int = 16) -> Tensor:
     """Return unit embeddings [N, D], on the CPU, of images [N, 3, H, W] clamped to [-1, 1] as in a picture file."""
     device = model.mean.device
-    parts = [unit(model.encode_image(part.clamp(-1, 1).to(device))).cpu() for part in images.split(batch)]
+    with suited_threads(model):
+        parts = [unit(model.encode_image(part.clamp(-1, 1).to(device))).cpu() for part in images.split(batch)]
     return torch.cat(parts)
 
 

@@ -290,7 +290,7 @@ def test_a_run_leaves_a_record_and_is_not_done_again(bench, name, monkeypatch):
     record = bench.measure(run)
     assert {"target rate", "Frechet distance", "precision", "recall", "memorised"} <= record["measures"].keys()
     assert json.loads((bench.folder / f"{run.name}.json").read_text()) == record
-    assert (bench.folder / f"{run.name}.png").is_file()
+    assert bench.picture(run).is_file()
     assert [*left_to_do(bench, [run])] == []
     longer = Run(name, "sketch", run.images, 0, 3, batch=2)
     assert [*left_to_do(bench, [longer])] == [longer]
@@ -361,7 +361,7 @@ def test_the_page_has_a_picture_of_every_method(bench, tmp_path):
         assert Image.open(tmp_path / name).width > 100
     assert "(rivals_sketch.jpg)" in text
     assert "(rivals_pig.jpg)" not in text, "a point of the curve is no row"
-    with Image.open(tmp_path / "rivals_sketch.jpg") as whole, Image.open(bench.folder / "frozen-sketch-0-0.png") as one:
+    with Image.open(tmp_path / "rivals_sketch.jpg") as whole, Image.open(bench.folder / "frozen-sketch-0-0.jpg") as one:
         assert whole.height == 2 * (one.height + 20)
 
 
@@ -377,7 +377,9 @@ def command(bench, monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     generator, clip, encoder = bench.names
     models = ["--generator", generator, "--clip", clip, "--encoder", encoder, "--discriminator", str(bench.file)]
-    return lambda *words: main([words[0], "--folder", str(bench.folder), "--count", "6", *models, *words[1:]])
+    return lambda *words: main(
+        [words[0], "--folder", str(bench.folder), "--records", str(bench.folder), "--count", "6", *models, *words[1:]]
+    )
 
 
 def test_a_missing_run_is_reported(command):
