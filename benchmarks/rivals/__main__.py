@@ -42,10 +42,12 @@ def main(argv: list[str] | None = None) -> None:
         if not runs:
             sys.exit(f"there is no run {args.only!r} in this plan; names are like cdc-sketch-10-0")
     left = list(left_to_do(bench, runs))
-    show_plan(bench, runs, left, args.hours)
-    if args.what == "run":
-        for run in left:
-            do(args, run)
+    if args.what == "plan":
+        show_plan(bench, runs, left, args.hours)
+        return
+    for count, run in enumerate(left, 1):
+        say(f"{run.name}: run {count} of {len(left)}")
+        do(args, run)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

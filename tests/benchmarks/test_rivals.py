@@ -391,8 +391,10 @@ def test_a_missing_run_is_reported(command):
 def test_the_command_does_what_is_left_in_processes_of_their_own(command, bench, tmp_path, capsys):
     command("run", "--only", "frozen-sketch-0-0")
     assert (bench.folder / "frozen-sketch-0-0.json").is_file()
-    assert "1 of 1 runs are left" in capsys.readouterr().out
+    assert "frozen-sketch-0-0: run 1 of 1" in capsys.readouterr().err
     command("run", "--only", "frozen-sketch-0-0")
+    assert "run 1 of 1" not in capsys.readouterr().err
+    command("plan", "--only", "frozen-sketch-0-0")
     assert "0 of 1 runs are left" in capsys.readouterr().out
     command("page", "--page", str(tmp_path / "rivals.md"))
     assert "| frozen | 0 | 1 |" in (tmp_path / "rivals.md").read_text()
