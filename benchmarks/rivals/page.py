@@ -113,8 +113,8 @@ def write(bench: Bench, runs: list[Run], path: Path, command: str) -> None:
         _save(pictures.plane(points), path, "plane")
     for target in dict.fromkeys(key[0] for key in table):
         firsts = {key[1]: Run(**found[0]["run"]) for key, found in table.items() if key[0] == target}
-        paths = {method: path for method, run in firsts.items() if (path := bench.picture(run)).is_file()}
-        strips = [(method, Image.open(path)) for method, path in paths.items()]
+        found = {method: bench.picture(run) for method, run in firsts.items() if bench.picture(run).is_file()}
+        strips = [(method, Image.open(picture)) for method, picture in found.items()]
         _save(pictures.rows(strips), path, target)
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines(records, command)) + "\n", encoding="utf-8")
