@@ -12,19 +12,17 @@ demo generator come with this repository, as does its discriminator. Finished ru
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from . import page, truth
+from .processes import do, make_bench, say
 from .runs import Bench, Run, left_to_do, planned
 
 HOURS = 30  # processor hours that the whole table may take
 HERE, ROOT = Path(__file__).parent, Path(__file__).resolve().parents[2]
-DISCRIMINATORS = {"demo": HERE / "demo_discriminator.safetensors"}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -70,11 +68,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--targets", nargs="+", choices=[*truth.TARGETS], default=[*truth.TARGETS], help="targets (default: all)"
     )
-    parser.add_argument("--steps", type=int, default=600, help="steps of methods with images (default: %(default)s)")
-    parser.add_argument("--own-steps", type=int, default=150, help="steps of other methods (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=300, help="steps of methods with images (default: %(default)s)")
+    parser.add_argument("--own-steps", type=int, default=100, help="steps of other methods (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=4, help="batch of methods with images (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions of each row (default: %(default)s)")
-    parser.add_argument("--count", type=int, default=500, help="images to measure (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=200, help="images to measure (default: %(default)s)")
     parser.add_argument("--only", metavar="NAME", help="name of a single run, such as cdc-sketch-10-0")
     parser.add_argument(
         "--hours", type=float, default=HOURS, help="processor hours to warn from (default: %(default)s)"
@@ -82,12 +80,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default: %(default)s)")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "rivals.md", help="page to write")
     return parser.parse_args(argv)
-
-
-def make_bench(args: argparse.Namespace) -> Bench:
-    """Load the models named on the command line."""
-    discriminator = args.discriminator or DISCRIMINATORS.get(args.generator)
-    return Bench(args.folder, args.generator, args.clip, args.encoder, discriminator, args.count, args.records)
 
 
 def show_plan(bench: Bench, runs: list[Run], left: list[Run], hours: float) -> None:
@@ -101,26 +93,6 @@ def show_plan(bench: Bench, runs: list[Run], left: list[Run], hours: float) -> N
     print(f"{len(left)} of {len(runs)} runs are left: {total / 3600:.1f} hours of processor time, without measuring")
     if total > hours * 3600:
         print(f"that is more than {hours:g} hours; lower --steps, --own-steps or --seeds")
-
-
-def do(args: argparse.Namespace, run: Run) -> None:
-    """Do a run in a separate process, so that its peak memory is its own."""
-    process = multiprocessing.get_context("spawn").Process(target=_work, args=(args, run))
-    process.start()
-    process.join()
-    if process.exitcode:
-        sys.exit(f"{run.name} failed; the runs before it are kept")
-
-
-def _work(args: argparse.Namespace, run: Run) -> None:
-    torch.set_num_threads(args.threads)
-    record: dict[str, Any] = make_bench(args).measure(run, say)
-    say(f"{run.name}: " + ", ".join(f"{name} {value:.3f}" for name, value in record["measures"].items()))
-
-
-def say(text: str) -> None:
-    """Print a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from . import measures, methods, one_image, own, truth
 from .trainer import Config, FewShot, train_discriminator
 
 IMAGES, CURVE, CURVE_TARGETS = 10, (1, 100), ("sketch", "pig")
-MEASURED = 500  # number of images of each result, and of true pictures to compare with
+MEASURED = 200  # number of images of each result, and of true pictures to compare with
 FIRST_SEED = 9_000_000  # seed of their latents
 TASKS = {**own.METHODS, **one_image.METHODS}
 PICTURES = 8  # number of images shown of each result
