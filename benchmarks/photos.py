@@ -97,13 +97,14 @@ class Bench:
                     done |= {name: step.ws, f"{name} seconds": torch.tensor(time.perf_counter() - began)}
             return done
 
-        searched = self.kept(f"projector_{steps}_{chunk}", search)
         count = len(photos)
-        for name, title in (
-            ("w", f"projector in W, {steps} iterations"),
-            ("plus", f"in W, then W+, {steps} + {steps}"),
-        ):
-            found[title] = searched[name], float(searched[f"{name} seconds"]) / count
+        if not self.args.encoder_only:
+            searched = self.kept(f"projector_{steps}_{chunk}", search)
+            for name, title in (
+                ("w", f"projector in W, {steps} iterations"),
+                ("plus", f"in W, then W+, {steps} + {steps}"),
+            ):
+                found[title] = searched[name], float(searched[f"{name} seconds"]) / count
         if self.encoder:
             began = time.perf_counter()
             start = self.encoder.encode(photos, self.base)
@@ -226,6 +227,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--species", default="dog", help="species of its images (default: %(default)s)")
     parser.add_argument("--clip", default="demo", help="CLIP models of adaptation and projection (%(default)s)")
     parser.add_argument("--encoder", help="encoder of this generator; without it, its rows are left out")
+    parser.add_argument("--encoder-only", action="store_true", help="leave out the projection without the encoder")
     parser.add_argument("--target", default="sketch", help="target of the adaptation (default: %(default)s)")
     parser.add_argument("--count", type=int, default=200, help="number of animals (default: %(default)s)")
     parser.add_argument("--chunk", type=int, default=20, help="number of animals per chunk (default: %(default)s)")
