@@ -268,6 +268,7 @@ def test_resume_never_begins_another_run(nada, tmp_path, damage):
     assert {path: path.read_bytes() for path in results} == results
 
 
+@pytest.mark.slow
 def test_every_moment_of_the_filmstrip_can_be_picked(nada, tmp_path, tiny):
     nada("adapt", *TEXTS, "--iterations", 7, "--out", tmp_path / "run")
     assert list(RunFolder(tmp_path / "run").snapshot_files()) == [1, 2, 4, 5, 6, 7]

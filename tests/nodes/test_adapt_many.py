@@ -46,6 +46,7 @@ def test_each_line_gives_a_style_and_only_new_lines_train(many, trained, host):
     assert torch.equal(again[1][4:], images[:2])
 
 
+@pytest.mark.slow
 def test_it_is_what_the_single_training_gives(many, host, tiny, clip):
     styles = many("sketch\nglass")[2]
     alone = host.nodes.NADATextAdapt.execute(tiny, clip, target="glass", preview_every=0, **OPTIONS).args[0]

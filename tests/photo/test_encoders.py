@@ -167,6 +167,7 @@ def test_cars_are_looked_at_without_their_black_bars_and_may_have_codes_to_spare
         load_published_encoder(write("e4e", num_ws=12)).encode(square, generator)
 
 
+@pytest.mark.slow
 def test_pictures_of_any_size_and_number(write, generator, monkeypatch):
     monkeypatch.setattr("nada.photo.encoders.published.BATCH", 2)
     encoder = load_published_encoder(write("restyle_e4e_resnet"))
@@ -194,6 +195,7 @@ def test_it_knows_the_generator_that_it_was_trained_for(write, generator, caplog
     assert "another generator" in caplog.text
 
 
+@pytest.mark.slow
 def test_files_may_lack_what_is_not_needed_and_hold_more(generator, tmp_path):
     checkpoint = encoder_contents(generator, "restyle_e4e")
     names = {name: tensor for name, tensor in checkpoint["state_dict"].items() if name.startswith("encoder.")}

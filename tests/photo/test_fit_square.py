@@ -49,6 +49,7 @@ def test_a_square_is_found_without_landmarks(demo, steps):
     assert roll < 4
 
 
+@pytest.mark.slow
 def test_less_memory_finds_the_same_square(demo, monkeypatch):
     start, photo = square_crop((150, 150), 150, SIZE), torch.rand(1, 3, *SIZE)
     expected = fit_square(demo, photo, start, steps=2)
@@ -73,6 +74,7 @@ def broken() -> None:
     raise ValueError("broken")
 
 
+@pytest.mark.slow
 def test_the_start_may_be_turned_and_any_size(demo):
     """The result depends on the square's start relative to the photo, not on the photo's orientation."""
     true = square_crop((165, 130), 150, SIZE, -11)

@@ -47,6 +47,7 @@ def test_one_code_in_w_then_one_for_each_layer(small):
     assert min(rows[4:]) > 0
 
 
+@pytest.mark.slow
 def test_a_heavy_pull_keeps_the_codes_near_w(tiny):
     photos = photos_of(tiny)
     moved = []

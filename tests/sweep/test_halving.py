@@ -110,6 +110,7 @@ def test_what_does_not_come_along_is_stopped_and_can_be_resumed_exactly(nada, tr
         assert RunFolder(path).record()["losses"] == RunFolder(tmp_path / "s" / "jobs" / path.name).record()["losses"]
 
 
+@pytest.mark.slow
 def test_the_best_styles_are_copied_and_nothing_is_replaced(nada, tmp_path):
     (tmp_path / "s.yaml").write_text("evaluate: {count: 4, seeds: 1}")
     grid = ("--target", "sketch", "glass", "--seed", 0, 1, "--source", "photo", "--iterations", 2)

@@ -92,6 +92,7 @@ def test_style_images_are_swept_as_texts_are(nada, trained, tmp_path):
     assert len(trained) == 3, "other pictures are another job"
 
 
+@pytest.mark.slow
 def test_pictures_that_change_during_a_sweep_are_not_taken_for_the_former_ones(nada, monkeypatch, tmp_path):
     draw(tmp_path / "a.png", "red")
     begin = Worker._begin
@@ -274,6 +275,7 @@ def test_a_job_that_another_process_trains_is_left_alone(nada, trained, monkeypa
     assert "another process works on" in error
 
 
+@pytest.mark.slow
 def test_results_are_measured_also_afterwards(nada, trained, tmp_path):
     (tmp_path / "s.json").write_text(json.dumps({"evaluate": {"count": 4, "seeds": 1}, "name": "measured"}))
     nada("sweep", *SHORT, "--target", "sketch", "--out", "s")

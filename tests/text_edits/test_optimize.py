@@ -50,6 +50,7 @@ def test_comes_nearer_to_the_text_and_leaves_the_generator(tiny, clip):
     assert not torch.equal(steps[20].ws, steps[-1].ws), "records share their codes"
 
 
+@pytest.mark.slow
 def test_a_heavy_l2_weight_keeps_the_codes(tiny, clip):
     ws = sample_latents(tiny, 2)
     free, held = ([*optimize_latents(tiny, clip, ws, config(iterations=30, l2_weight=w))][-1].ws for w in (0.0, 10.0))

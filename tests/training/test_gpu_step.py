@@ -75,6 +75,7 @@ def test_kernels_are_counted_with_their_work(counting):
     assert counting.Kernel(0, int(4.8e9)).seconds(*counting.CARDS["H200"]) == pytest.approx(1e-3)
 
 
+@pytest.mark.slow
 def test_fused_passes_are_one_kernel_each_and_move_less(tiny, clip, counting):
     plain, fused = (
         counting.count(adapt(tiny, clip, AdaptConfig("photo", "sketch", layers="all")), kind) for kind in (False, True)

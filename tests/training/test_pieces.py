@@ -130,6 +130,7 @@ def test_a_step_that_fails_leaves_no_trace(tiny, ensemble, monkeypatch, place, t
     assert last.generator.fingerprint() == undisturbed.generator.fingerprint()
 
 
+@pytest.mark.slow
 def test_memory_is_spared_until_none_is_left_to_spare(tiny, ensemble):
     run = adapt(tiny, ensemble, config(batch=3, iterations=9, views=0))
     seen = []
