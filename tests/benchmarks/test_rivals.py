@@ -70,6 +70,7 @@ def test_every_method_trains_and_repeats(tiny, discriminator, name):
     assert not torch.equal(images[0], tiny.synthesis(tiny.mapping(torch.ones(1, 6))))
 
 
+@pytest.mark.slow
 def test_what_each_method_adds(tiny, discriminator):
     terms = {name: {*training(tiny, discriminator, name).step()} for name in METHODS}
     plain = {"discriminator", "generator", "r1", "path"}

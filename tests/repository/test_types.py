@@ -13,6 +13,7 @@ USES = {  # a module of nodes/ -> what it computes, and the complaint about it
 }
 
 
+@pytest.mark.slow
 def test_nodes_are_checked_against_the_library(tmp_path):
     """Relative imports out of nodes/ are followed: otherwise their names would count as Any."""
     pytest.importorskip("mypy")

@@ -47,6 +47,7 @@ def test_a_sweep_repeats_nothing_and_adds_what_is_new(nada, trained, tmp_path):
     assert (tmp_path / "s" / "results.csv").read_text().count("\n") == 6
 
 
+@pytest.mark.slow
 def test_a_job_is_the_run_of_nada_adapt(nada, tmp_path):
     nada("sweep", *SHORT, "--target", "sketch", "glass", "--keep", "generator", "--out", "s")
     nada("adapt", *SHORT, "--target", "glass", "--out", "alone")
@@ -120,6 +121,7 @@ def test_only_what_is_to_stay_stays(nada, tmp_path, keep):
     assert (path / "before_after.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_failure_does_not_stop_the_rest_unless_asked(nada, trained, tmp_path):
     code, result, _ = nada("sweep", *SHORT, "--target", "photo", "sketch", "--out", "s")
     assert (code, result["jobs"]) == (1, {"done": 1, "failed": 1})
