@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from nada.files import atomic_path
+from nada.stylegan2.ops.taps import WITHOUT_AVX512
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- table: {} -->", "<!-- end of table -->"
@@ -85,6 +86,7 @@ class Table:
         measure: measures what is not cached, and yields a line for each result.
         show: renders the table from cached results.
         needs_reference: whether the authors' code is needed.
+        without_avx512: whether only processors without AVX-512 can measure it.
     """
 
     name: str
@@ -92,6 +94,13 @@ class Table:
     measure: Callable[[Options], Iterator[str]]
     show: Callable[[Options], Shown]
     needs_reference: bool = False
+    without_avx512: bool = False
+
+    def lacks(self, options: Options) -> str:
+        """Return what is missing to measure the table; "" if nothing is."""
+        if self.needs_reference and not options.reference:
+            return "--reference"
+        return "a processor without AVX-512" if self.without_avx512 and not WITHOUT_AVX512 else ""
 
     def write(self, shown: Shown) -> None:
         """Write the table to its place on the page, or to the end; its pictures and figures beside the page."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from clock import clock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -86,14 +86,6 @@ def measure(case: Case) -> tuple[float, int | None]:
     for _ in range(case.steps):
         step()
     return (clock(device) - began) / case.steps / case.batch, peak_memory(device)
-
-
-def clock(device: torch.device) -> float:
-    """Current time: the wall clock on a GPU; on a CPU this process's time, which other processes hardly change."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-    return time.process_time() / torch.get_num_threads()
 
 
 def main() -> None:

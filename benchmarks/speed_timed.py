@@ -13,6 +13,7 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as F
+from clock import clock
 from speed_parts import Stopwatch
 from speed_profile import Profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -145,14 +146,6 @@ def random_clip(name: str) -> ClipModel:
     """A CLIP model of the true architecture, with random weights that are exact in half precision, like OpenAI's."""
     model = open_clip.create_model(CLIPS[name], pretrained=None).half().float()
     return ClipModel(name, 1.0, model, open_clip.get_tokenizer(CLIPS[name]))
-
-
-def clock(device: torch.device) -> float:
-    """Current time: the wall clock on a GPU; on a CPU this process's time, which other processes hardly change."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-    return time.process_time() / torch.get_num_threads()
 
 
 def gemm_speed(device: torch.device) -> float:

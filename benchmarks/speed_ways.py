@@ -19,8 +19,9 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from clock import clock
 from pages import Options, Shown, Table, grid
-from speed_timed import Case, Timed, clock, random_clip
+from speed_timed import Case, Timed, random_clip
 from torch import Tensor
 
 from nada import Generator
@@ -449,9 +450,6 @@ WAYS = (
 
 
 def measure(table: str, options: Options) -> Iterator[str]:
-    """Measure the rows of a table, unless it is for another kind of processor."""
-    if table == WITHOUT_AVX512 and not taps.WITHOUT_AVX512:
-        return
     for way in (way for way in WAYS if way.table == table):
         for first, second in options.kept(way.file, partial(way.measure, options)):
             yield f"{way.name}: {way_cell(way, first)} | {way_cell(way, second)}"
@@ -469,6 +467,8 @@ def way_cell(way: Way, figures: list[float]) -> str:
 
 
 TABLES = [
-    Table(f"speed/ways/{name}", PAGE, partial(measure, name), partial(show, name))
+    Table(
+        f"speed/ways/{name}", PAGE, partial(measure, name), partial(show, name), without_avx512=name == WITHOUT_AVX512
+    )
     for name in (KEPT, NOT_KEPT, WITHOUT_AVX512)
 ]

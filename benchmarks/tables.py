@@ -144,8 +144,8 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     for table in tables:
-        if not args.kept and table.needs_reference and not args.reference:
-            print(f"{table.name}: left out, since it needs --reference", file=sys.stderr)
+        if not args.kept and (missing := table.lacks(options)):
+            print(f"{table.name}: left out, since it needs {missing}", file=sys.stderr)
             continue
         for words in () if args.kept else table.measure(options):
             print(f"{table.name}: {words}", file=sys.stderr, flush=True)

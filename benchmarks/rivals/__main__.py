@@ -19,7 +19,7 @@ import torch
 
 from . import page, truth
 from .processes import do, make_bench, say
-from .runs import Bench, Run, left_to_do, planned
+from .runs import MEASURED, Bench, Run, left_to_do, planned
 
 HOURS = 30  # processor hours that the whole table may take
 HERE, ROOT = Path(__file__).parent, Path(__file__).resolve().parents[2]
@@ -72,7 +72,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--own-steps", type=int, default=100, help="steps of other methods (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=4, help="batch of methods with images (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions of each row (default: %(default)s)")
-    parser.add_argument("--count", type=int, default=200, help="images to measure (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=MEASURED, help="images to measure (default: %(default)s)")
     parser.add_argument("--only", metavar="NAME", help="name of a single run, such as cdc-sketch-10-0")
     parser.add_argument(
         "--hours", type=float, default=HOURS, help="processor hours to warn from (default: %(default)s)"
