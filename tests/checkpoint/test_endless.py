@@ -92,7 +92,7 @@ def test_keys_that_collide(tmp_path):
 
 
 def test_compressed_archives(tmp_path, generator):
-    data, buffer = torch_bytes(rosinality_checkpoint(generator) | {"zeros": torch.zeros(1 << 22)}), io.BytesIO()
+    data, buffer = torch_bytes(rosinality_checkpoint(generator) | {"zeros": torch.zeros(1 << 24)}), io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in source.namelist():
             packed.writestr(name, source.read(name))
