@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from nada.files import atomic_path
-from nada.stylegan2.ops.taps import WITHOUT_AVX512
+from nada.stylegan2.ops.processor import WITHOUT_AVX512
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- table: {} -->", "<!-- end of table -->"

@@ -54,10 +54,12 @@ def printed(name: str, page: str, script: str, arguments: Callable[[Options], di
 
 
 def photos(table: str, options: Options) -> dict[str, Any]:
-    numbers = {"--count": 40, "--chunk": 10, "--steps": 75, "--tuned": 6, "--tuning-steps": 40, "--adapted-after": 6}
+    numbers = {"--steps": 75, "--tuned": 6, "--tuning-steps": 40, "--adapted-after": 6}
+    numbers |= {"--count": 200, "--chunk": 20} if table == "ways" else {"--count": 40, "--chunk": 10}
     fewer = {name: options.fewer(number) for name, number in numbers.items()}
     encoder = {"--encoder": "demo"} if table == "ways" else {}
-    return {"--out": options.results / "photos", "--tables": table, **encoder, "--threads": options.threads, **fewer}
+    folder = options.results / f"photos-{table}"
+    return {"--out": folder, "--tables": table, **encoder, "--threads": options.threads, **fewer}
 
 
 def projector(options: Options) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .processor import WITHOUT_AVX512
 from .resample import UP
 
-WITHOUT_AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX2"  # False on ARM, which was not measured
 CHANNELS = 64  # fewest channels for which this pays
 
 

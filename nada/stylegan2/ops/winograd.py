@@ -15,7 +15,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .taps import WITHOUT_AVX512
+from .processor import WITHOUT_AVX512
 
 STEP = 4  # side of the pixels that a tile computes
 TILE = 6  # side of the pixels that it reads
