@@ -15,7 +15,7 @@ from nada.files import atomic_path
 from nada.measure.metrics import interval
 
 from . import measures, methods, pictures
-from .runs import IMAGES, TASKS, Bench, Run
+from .runs import IMAGES, MEASURED, OPTIMIZED, TASKS, Bench, Run
 
 COLUMNS = (
     ("target rate", 2),
@@ -153,7 +153,8 @@ def lines(records: list[dict[str, Any]], command: str) -> list[str]:
         f"Written by `{command}`. Every method starts from the same generator and, where it has one, the same",
         "discriminator; the methods that train both have the same number of steps and see",
         f"{IMAGES} true pictures. The judge took part in no training, and distances are taken in the features of its",
-        "last layer. Means over seeds, with half the 95 % interval. Of true pictures that no method saw,",
+        f"last layer. Each result is measured on {MEASURED} images; StyleCLIP's optimization, which takes many steps for",
+        f"each image, on {OPTIMIZED}. Means over seeds, with half the 95 % interval. Of true pictures that no method saw,",
         f"{measures.BY_CHANCE:.0%} would count as memorised.",
         "",
         *_sentences(_results(table)),

@@ -38,7 +38,7 @@ FIRST_SEED = 9_000_000  # seed of their latents
 TASKS = {**own.METHODS, **one_image.METHODS}
 PICTURES = 8  # number of images shown of each result
 TIMED = 4  # number of steps for an estimate, which is compared with twice as many
-OPTIMIZED = 64  # number of images of latent optimization, which takes many steps for each
+OPTIMIZED = 32  # number of images of latent optimization, which takes many steps for each
 
 
 @dataclass(frozen=True)
