@@ -93,19 +93,20 @@ class Bench:
             weights.update(tensor.contiguous().numpy().tobytes())
         self.models = f"{weights.hexdigest()[:16]} {count}"
 
-    def measure(self, run: Run, picture: Path, reference: Path | None) -> dict[str, Any]:
+    def measure(self, run: Run, picture: Path | None, reference: Path | None) -> dict[str, Any]:
         """Train and measure.
 
         Args:
             run: the training to do.
-            picture: PNG file to write, with the first images before and after.
+            picture: JPEG file to write, with the first images before and after; None for no picture.
             reference: checkout of the authors' code, for a run with it.
         """
         began, moments = time.perf_counter(), {}
         for iteration, images in self.results(run, reference):
             moments[str(iteration)] = self.judge_images(run.target, images)
-        with atomic_path(picture) as temporary:
-            strip(torch.cat([self.before[:PICTURES], images[:PICTURES]])).save(temporary, "PNG")
+        if picture:
+            with atomic_path(picture) as temporary:
+                strip(torch.cat([self.before[:PICTURES], images[:PICTURES]])).save(temporary, "JPEG", quality=90)
         seconds = time.perf_counter() - began
         return {"run": [run.source, run.target, dict(run.settings)], "moments": moments, "seconds": seconds}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -87,6 +88,7 @@ CLAIMS = (
         "Styles and other animals are reached from two words.",
         (*_styles(*STYLES), *_species(*SPECIES)),
         {"directional": {}, "on true pictures": ON_TRUTH},
+        (50,),
     ),
     Claim(
         "loss",
@@ -127,10 +129,10 @@ CLAIMS = (
     Claim("norm", "The embedding-norm loss holds back overdrawn pictures.", _species("pig"),
           {"0": {}, "0.5": {"norm_weight": 0.5}}),
     Claim("people", "Another generator, of people, with the same settings.",
-          (*_styles("sketch", PIXAR, "watercolor painting"), ("person", "dog")), {"directional": {}},
+          (*_styles("sketch", PIXAR, "watercolor painting"), ("person", "dog")), {"directional": {}}, (50,),
           generator="demo-person"),
     Claim("untried", "Paraphrases, attributes and two changes at once, chosen before the first of them was tried.",
-          UNTRIED, {"directional": {}, "on true pictures": ON_TRUTH}),
+          UNTRIED, {"directional": {}, "on true pictures": ON_TRUTH}, (50,)),
     Claim("settings", "Not in the paper: attempts at better settings, on the targets that settings were chosen on.",
           CHOSEN_ON,
           {
@@ -170,6 +172,7 @@ CLAIMS = (
         "Their training code, run on the weights of the demo generator and with the demo's CLIP models.",
         (*_styles(*STYLES[:4]), *_species("pig", "cat", "bear")),
         {"theirs": AS_IT_IS, "theirs, our views": {THEIRS: []}, "ours without views": {"views": 0}, "ours": {}},
+        (50,),
     ),
     Claim(
         "the authors' code, piece by piece",
@@ -202,6 +205,11 @@ def make_run(claim: Claim, pair: tuple[str, str], changes: dict[str, Any], seed:
     return Run(*pair, tuple(sorted(settings.items())), tuple(sorted(moments)))
 
 
+def picture_of(run: Run, record: Path) -> Path | None:
+    """The picture of a training beside its record; None for further seeds, of which none is shown."""
+    return record.with_suffix(".jpg") if dict(run.settings)["seed"] == FIRST_RUN else None
+
+
 def runs(claim: Claim, pair: tuple[str, str], options: Options) -> dict[str, list[Run]]:
     """{setting: trainings, one for each seed} for a pair of texts."""
     seeds = range(options.seeds or SEEDS)
@@ -223,7 +231,7 @@ def measure(claim: Claim, options: Options) -> Iterator[str]:
     ]
     for run, label in sorted(planned, key=lambda plan: dict(plan[0].settings)["seed"]):
         name = f"claims/{run.name(bench.models)}"
-        work = partial(bench.measure, run, options.file(name).with_suffix(".png"), options.reference)
+        work = partial(bench.measure, run, picture_of(run, options.file(name)), options.reference)
         for record in options.kept(name, work):
             last = record["moments"][str(run.moments[-1])]
             text = ", ".join(f"{column} {last[column]:.3f}" for column, _ in COLUMNS if column in last)
@@ -242,8 +250,8 @@ def show(claim: Claim, options: Options) -> Shown:
             records = [record for name in names if (record := options.found(name))]
             for moment in records[0]["moments"] if records else ():
                 found[label, moment] = [record["moments"][moment] for record in records]
-            picture = options.file(names[0]).with_suffix(".png")
-            strips += [(f"{change}, {label}", Image.open(picture))] if picture.exists() else []
+            picture = picture_of(same[0], options.file(names[0]))
+            strips += [(f"{change}, {label}", Image.open(picture))] if picture and picture.exists() else []
         best = front(found) if claim.front else set()
         for (label, moment), values in found.items():
             cells = [_cell([row.get(name) for row in values]) for name, _ in COLUMNS]

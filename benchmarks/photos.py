@@ -3,7 +3,8 @@
 Animals of the demo world that the generator has never made, from a test seed that no training uses, are inverted by an
 encoder, by projection in W and in W+, and by both; then the generator is tuned to some of them. Tables show how far the
 images are from the drawings, whether the judge of the demo world reads the same in both, and how this changes with an
-adaptation: whether the target is reached, and whether each adapted image is closest to its own drawing among all.
+adaptation: whether the target is reached, and whether each adapted image is closest to its own drawing among all. The
+last row shows what the judge reads in true drawings of the same animals in the target style.
 
 Every chunk of animals is saved in --out as soon as it is done, and the same command resumes.
 """
@@ -41,14 +42,17 @@ from nada import (
     save_style,
     tune,
 )
+from nada.demo.world import draw, parameters_from_latents
 from nada.files import atomic_path
 from nada.measure.demo_judge import load_judge
 from nada.measure.likeness import judged_likeness
 from nada.photo.encoders.loading import load_encoder
 from nada.pictures.grids import filmstrip
+from nada.seeding import seeded
 
 ROWS = 8  # number of animals in the picture
 FIRST_SEED = TEST_SEED + 1000  # the encoder's training reports on other drawings
+STRENGTHS = (0.8, 0.5)  # strengths of the adaptation, besides 1
 WAYS, TUNING = TABLES = "ways", "tuning"
 MEASURES = ("error", "identity", "weakest", "kind", "target", "adapted identity", "found again", "seconds")
 
@@ -62,8 +66,19 @@ class Bench:
         self.base, self.clip, self.judge = load_generator(args.generator), load_clip(args.clip), load_judge()
         self.encoder = load_encoder(args.encoder) if args.encoder else None
         generator = torch.Generator().manual_seed(FIRST_SEED % (1 << 31))
-        z = torch.randn(args.count, self.base.config.z_dim, generator=generator)
-        self.photos = drawn_photos(z, args.species, FIRST_SEED)
+        self.z = torch.randn(args.count, self.base.config.z_dim, generator=generator)
+        self.photos = drawn_photos(self.z, args.species, FIRST_SEED)
+
+    @property
+    def target(self) -> str:
+        """The judge's name for the style of the adaptation."""
+        _, style = self.judge.meaning(self.args.target) or ("style", self.args.target)
+        return style
+
+    def drawn(self) -> Tensor:
+        """True drawings [N, 3, R, R] of the same animals in the style of the adaptation: no adaptation does better."""
+        parameters = parameters_from_latents(self.z)
+        return draw(parameters, self.args.species, self.target, seeded(FIRST_SEED)) * 2 - 1
 
     def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Load tensors cached in --out, or make and cache them."""
@@ -160,13 +175,12 @@ class Bench:
         photos, judge = self.photos[: len(images)], self.judge
         here, there = judged_likeness(judge, photos, images), judged_likeness(judge, photos, adapted)
         said = judge.read(adapted)
-        _, target = judge.meaning(self.args.target) or ("style", self.args.target)
         return {
             "error": float(inversion_errors(photos, images).mean()),
             "identity": here["identity kept"],
             "weakest": here["weakest parameter"],
             "kind": here["kind kept"],
-            "target": float((said.styles.argmax(1) == judge.style_names.index(target)).float().mean()),
+            "target": float((said.styles.argmax(1) == judge.style_names.index(self.target)).float().mean()),
             "adapted identity": there["identity kept"],
             "found again": there["found again"],
             "seconds": seconds,
@@ -200,6 +214,12 @@ def compare(bench: Bench) -> str:
             images, looks = generate(bench.base, ws), generate(adapted, ws)
             rows[method] = bench.measure(images, looks, sum(seconds for _, seconds in found) / len(found))
             frames += [(method, images[:ROWS]), (args.target, looks[:ROWS])]
+        for strength in STRENGTHS:  # with the codes that the last method found
+            looks = generate(apply_style(bench.base, style, strength), ws)
+            rows[f"... {args.target} at strength {strength}"] = bench.measure(images, looks, 0.0)
+        rows[f"true drawings, and true {args.target} drawings of the same"] = bench.measure(
+            bench.photos, bench.drawn(), 0.0
+        )
         texts.append(table(rows, f"{args.count} animals"))
     if TUNING in args.tables and args.tuned:
         ws = torch.cat([codes for codes, _ in parts[next(name for name in parts if "W+" in name)]])[: args.tuned]

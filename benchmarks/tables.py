@@ -2,6 +2,7 @@
 
 A table has a name, such as claims/targets, and a place on a page. Every result is cached as JSON, so that a stopped
 command resumes: delete a file to measure it again. Tables are printed, and with --write also put in their places.
+Results of the claims come with the repository, in benchmarks/records.
 """
 
 from __future__ import annotations

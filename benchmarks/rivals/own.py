@@ -28,6 +28,9 @@ from .truth import Target
 
 Images = Callable[[Tensor], Tensor]
 FAR = 8.0  # amount of the global direction: StyleCLIP's largest is 10, where its images begin to break
+# Weights of the L2 losses of StyleCLIP's mapper and optimization. At StyleCLIP's own, 0.8 and 0.008, hardly an image
+# leaves the generator's domain.
+MAPPER_PULL, OPTIMIZATION_PULL = 0.1, 0.001
 AT_ONCE = 16  # number of images per chunk of latent optimization
 
 
@@ -72,7 +75,7 @@ def nada_images(task: Task) -> Images:
 
 def optimization(task: Task) -> Images:
     """StyleCLIP's latent optimization, for each image separately."""
-    config = OptimizeConfig(task.target.target, task.steps, seed=task.seed)
+    config = OptimizeConfig(task.target.target, task.steps, seed=task.seed, l2_weight=OPTIMIZATION_PULL)
 
     def images(z: Tensor) -> Tensor:
         made = []
@@ -85,8 +88,10 @@ def optimization(task: Task) -> Images:
 
 
 def mapper(task: Task) -> Images:
-    """StyleCLIP's mapper, on the unadapted generator."""
-    config = MapperConfig(task.target.target, task.steps, psi=1.0, seed=task.seed)
+    """StyleCLIP's mapper, on the unadapted generator, without the embedding-norm loss, which is NADA's."""
+    config = MapperConfig(
+        task.target.target, task.steps, psi=1.0, seed=task.seed, l2_weight=MAPPER_PULL, norm_weight=0.0
+    )
     *_, last = train_mapper(task.base, task.clip, config)
     return lambda z: generate(task.base, last.mapper(task.base.mapping(z)).detach())
 

@@ -101,6 +101,11 @@ class Judge(nn.Module):
         styles, species, parameters = (torch.cat(column).float().cpu() for column in zip(*parts, strict=True))
         return Reading(styles.softmax(1), species.softmax(1), parameters)
 
+    def kind(self, seen: Reading) -> tuple[str, str]:
+        """Return the style and the species of most pictures of a reading, from those that have names."""
+        style, species = (int(answers[:, :-1].mean(0).argmax()) for answers in (seen.styles, seen.species))
+        return self.style_names[style], self.species_names[species]
+
     def meaning(self, phrase: str) -> tuple[str, str] | None:
         """Return ("style" or "species", name) for a phrase, or None if the judge does not know the phrase."""
         return self.words.get(phrase.strip().lower())

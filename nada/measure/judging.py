@@ -80,8 +80,7 @@ def judge_measures(judge: Judge, target: str, samples: Samples, left_out: dict[s
 
 def kind_of(judge: Judge, images: Tensor) -> tuple[str, str]:
     """Return the style and the species of most of the images [N, 3, H, W] in about [-1, 1]."""
-    seen = judge.read(images)
-    return judge.style_names[_most(seen.styles)], judge.species_names[_most(seen.species)]
+    return judge.kind(judge.read(images))
 
 
 def goal_measures(judge: Judge, goal: Goal, samples: Samples, left_out: dict[str, str]) -> dict[str, float]:
@@ -162,8 +161,3 @@ def true_drawings(samples: Samples, goal: Goal) -> Tensor:
     parameters = parameters_from_latents(samples.latents.float().cpu())
     wanted = {name: getattr(parameters, name).clamp(low, high) for name, (low, high) in goal.ranges.items()}
     return draw(parameters.replaced(**wanted), goal.after[1], goal.after[0], seeded(GRAIN_SEED), grain=GRAIN)
-
-
-def _most(probabilities: Tensor) -> int:
-    """The commonest answer that is one of the names."""
-    return int(probabilities[:, :-1].mean(0).argmax())

@@ -23,11 +23,7 @@ def judged_likeness(judge: Judge, before: Tensor, after: Tensor) -> dict[str, fl
         is that of most; "found again": share of pictures that are nearest, in these parameters, to their own before.
     """
     was, now = judge.read(before), judge.read(after)
-    kinds = [
-        (judge.style_names[int(read.styles.mean(0).argmax())], judge.species_names[int(read.species.mean(0).argmax())])
-        for read in (was, now)
-    ]
-    shared = sorted(set.intersection(*(set(judge.readable_parameters(*kind)) for kind in kinds)))
+    shared = sorted(set.intersection(*(set(judge.readable_parameters(*judge.kind(read))) for read in (was, now))))
     species = was.species.argmax(1) == now.species.argmax(1)
     style = now.styles.argmax(1) == now.styles.mean(0).argmax()
     found = {"kind kept": (species & style).float().mean().item()}

@@ -32,6 +32,12 @@ def test_the_same_one_in_another_style_is_found_again():
     assert judged_likeness(Oracle(DESCRIPTION), before, pictures(1, cats, blue))["kind kept"] == 0.75
 
 
+def test_pictures_of_nothing_known_are_compared_as_what_they_are_most_like():
+    blue = torch.linspace(-1, 1, 20)
+    kept = judged_likeness(Oracle(DESCRIPTION), pictures(-1, -1, blue), pictures(0.05, -1, blue))
+    assert kept["identity kept"] == pytest.approx(1, abs=1e-4)
+
+
 def test_found_again_ignores_scale_and_shift():
     rows = torch.randn(30, 4)
     assert found_again(rows, rows * torch.tensor([2.0, 3.0, 0.1, 9.0]) - 5) == 1
