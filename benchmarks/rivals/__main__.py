@@ -68,7 +68,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--targets", nargs="+", choices=[*truth.TARGETS], default=[*truth.TARGETS], help="targets (default: all)"
     )
-    parser.add_argument("--steps", type=int, default=250, help="steps of methods with images (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=300, help="steps of methods with images (default: %(default)s)")
     parser.add_argument("--own-steps", type=int, default=100, help="steps of other methods (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=4, help="batch of methods with images (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions of each row (default: %(default)s)")

@@ -29,9 +29,9 @@ SHARES = ((0.05, 4), (0.45, 2), (0.65, 2), (0.85, 3))
 class Config:
     """Settings that all methods share, those of StyleGAN2 unless a comment gives another reason."""
 
-    iterations: int = 250
+    iterations: int = 300
     batch: int = 4
-    learning_rate: float = 0.005  # StyleGAN2's 0.002 is for layers of 512 features
+    learning_rate: float = 0.002
     r1: float = 10.0
     r1_every: int = 16
     path: float = 2.0
