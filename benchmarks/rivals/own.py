@@ -27,7 +27,7 @@ from nada.stylegan2.discriminator import Discriminator
 from .truth import Target
 
 Images = Callable[[Tensor], Tensor]
-FAR = 8.0  # amount of the global direction: StyleCLIP's largest is 10, where its images begin to break
+FAR = 4.0  # amount of the global direction; at 8, the demo generator's images break
 # Weights of the L2 losses of StyleCLIP's mapper and optimization. At StyleCLIP's own, 0.8 and 0.008, hardly an image
 # leaves the generator's domain.
 MAPPER_PULL, OPTIMIZATION_PULL = 0.1, 0.001
