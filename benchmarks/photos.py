@@ -42,13 +42,13 @@ from nada import (
     save_style,
     tune,
 )
-from nada.demo.world import draw, parameters_from_latents
 from nada.files import atomic_path
 from nada.measure.demo_judge import load_judge
+from nada.measure.evaluate import Samples
+from nada.measure.judging import Goal, true_drawings
 from nada.measure.likeness import judged_likeness
 from nada.photo.encoders.loading import load_encoder
 from nada.pictures.grids import filmstrip
-from nada.seeding import seeded
 
 ROWS = 8  # number of animals in the picture
 FIRST_SEED = TEST_SEED + 1000  # the encoder's training reports on other drawings
@@ -77,8 +77,8 @@ class Bench:
 
     def drawn(self) -> Tensor:
         """True drawings [N, 3, R, R] of the same animals in the style of the adaptation: no adaptation does better."""
-        parameters = parameters_from_latents(self.z)
-        return draw(parameters, self.args.species, self.target, seeded(FIRST_SEED)) * 2 - 1
+        goal = Goal(("photo", self.args.species), style=self.target)
+        return true_drawings(Samples(self.photos, self.photos, self.z), goal) * 2 - 1
 
     def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Load tensors cached in --out, or make and cache them."""

@@ -84,10 +84,11 @@ def difa(task: Task) -> Images:
             before = task.base.synthesis(ws, noise)
         after = trained.synthesis(ws, noise)
         loss = CONSISTENCY * consistency(task.encoder(before), task.encoder(after))
+        before, after = show(before), show(after)
         for model, goal, place in zip(task.clip, goals, places, strict=True):
             with torch.no_grad():
-                source = model.encode_image(show(before))
-            adapted, tokens = model.encode_image(show(after)), _tokens(image_features(model, show(after)))
+                source = model.encode_image(before)
+            adapted, tokens = model.encode_image(after), _tokens(image_features(model, after))
             # The twins are equal at first, since they see the same noise: plain cosines would then have a gradient of
             # 1e6, which Adam remembers for as long as the training lasts.
             loss = loss + model.weight * (directional_loss(source, adapted, goal) + relaxed_emd(tokens, place))
@@ -142,7 +143,11 @@ METHODS = {
     method.name: method
     for method in (
         TaskMethod(
-            "JoJoGAN", "Chong and Forsyth, arXiv 2112.11641; the image's code by optimization.", jojogan, 1, 3.0
+            "JoJoGAN",
+            f"Chong and Forsyth, arXiv 2112.11641; the image's code by optimization, a step size of {JOJO_RATE}.",
+            jojogan,
+            1,
+            3.0,
         ),
         TaskMethod("DiFa", "Zhang et al., arXiv 2207.08736, with the step size and views of NADA.", difa, 1),
     )

@@ -126,8 +126,14 @@ METHODS: dict[str, TaskMethod] = {
             "NADA", "Gal et al., arXiv 2108.00946, with the settings that the generator's file recommends.", nada
         ),
         TaskMethod("NADA images", "the same with images in place of the target text.", nada_images, sees=10),
-        TaskMethod("StyleCLIP optimization", "Patashnik et al., arXiv 2103.17249, section 4.", optimization),
-        TaskMethod("StyleCLIP mapper", "the same paper, section 5.", mapper, share=2.0),
+        TaskMethod(
+            "StyleCLIP optimization",
+            f"Patashnik et al., arXiv 2103.17249, section 4, with an L2 weight of {OPTIMIZATION_PULL}.",
+            optimization,
+        ),
+        TaskMethod(
+            "StyleCLIP mapper", f"the same paper, section 5, with an L2 weight of {MAPPER_PULL}.", mapper, share=2.0
+        ),
         TaskMethod(
             "StyleCLIP directions", "the same paper, section 6; steps are style channels.", directions, share=2.0
         ),
