@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nada.clip.embedding import mean_embedding
-from nada.clip.features import image_features
+from nada.clip.features import embedding_and_features
 from nada.clip.views import random_views
 from nada.generators import Generator
 from nada.losses import directional_loss, unit
@@ -72,8 +72,9 @@ def difa(task: Task) -> Images:
     goals, places = [], []
     with torch.no_grad():
         for model in task.clip:
-            goals.append(unit(unit(model.encode_image(style))[0] - mean_embedding(model, own)))
-            places.append(_tokens(image_features(model, style)))
+            embedding, features = embedding_and_features(model, style)
+            goals.append(unit(unit(embedding)[0] - mean_embedding(model, own)))
+            places.append(_tokens(features))
     consistency = Consistency()
     for _ in range(task.steps):
         z = torch.randn(config.batch, task.base.config.z_dim, generator=random)
@@ -88,10 +89,11 @@ def difa(task: Task) -> Images:
         for model, goal, place in zip(task.clip, goals, places, strict=True):
             with torch.no_grad():
                 source = model.encode_image(before)
-            adapted, tokens = model.encode_image(after), _tokens(image_features(model, after))
+            adapted, features = embedding_and_features(model, after)
             # The twins are equal at first, since they see the same noise: plain cosines would then have a gradient of
             # 1e6, which Adam remembers for as long as the training lasts.
-            loss = loss + model.weight * (directional_loss(source, adapted, goal) + relaxed_emd(tokens, place))
+            style_loss = relaxed_emd(_tokens(features), place)
+            loss = loss + model.weight * (directional_loss(source, adapted, goal) + style_loss)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

