@@ -2,7 +2,7 @@
 
 A table has a name, such as claims/targets, and a place on a page. Every result is cached as JSON, so that a stopped
 command resumes: delete a file to measure it again. Tables are printed, and with --write also put in their places.
-Results of the claims come with the repository, in benchmarks/records.
+Results of the claims and of the rivals come with the repository, in benchmarks/records.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import paper_claims
+import rivals_tables
 import speed
 import speed_threads
 import speed_ways
@@ -84,7 +85,7 @@ OTHERS = [
 TABLES: dict[str, Table] = {
     table.name: table
     for tables in (
-        *(module.TABLES for module in (paper_claims, styles, speed, speed_threads, speed_ways, tf32)),
+        *(module.TABLES for module in (paper_claims, rivals_tables, styles, speed, speed_threads, speed_ways, tf32)),
         OTHERS,
     )
     for table in tables

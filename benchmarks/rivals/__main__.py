@@ -3,10 +3,11 @@
     python -m benchmarks.rivals plan                 show the remaining runs, and their processor time
     python -m benchmarks.rivals run                  do them; stop and resume at any time
     python -m benchmarks.rivals run --only cdc-sketch-10-0
-    python -m benchmarks.rivals page                 write docs/rivals.md from the results
 
-The folder --records has the results, one JSON file for each run, and a picture for each first repetition. Those of the
-demo generator come with this repository, as does its discriminator. Finished runs are not repeated.
+`python benchmarks/tables.py 'rivals/*' --results benchmarks/records --write` does what is left, and writes the tables
+of docs/rivals.md. The folder --records has the results, one JSON file for each run, and a picture for each first
+repetition. Those of the demo generator come with this repository, as does its discriminator. Finished runs are not
+repeated.
 """
 
 from __future__ import annotations
@@ -17,23 +18,20 @@ from pathlib import Path
 
 import torch
 
-from . import page, truth
+from . import truth
 from .processes import do, make_bench, say
-from .runs import MEASURED, Bench, Run, left_to_do, planned
+from .runs import MEASURED, OWN_STEPS, SEEDS, STEPS, Bench, Run, left_to_do, planned
 
 HOURS = 30  # processor hours that the whole table may take
-HERE, ROOT = Path(__file__).parent, Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Plan, run or write the page."""
+    """Plan or run."""
     args = parse(argv)
     torch.set_num_threads(args.threads)
     bench = make_bench(args)
     runs = planned(args.steps, args.own_steps, args.seeds, args.targets, args.batch)
-    if args.what == "page":
-        page.write(bench, runs, args.page, "python -m benchmarks.rivals page")
-        return
     bench.prepare(args.discriminator_steps, say)
     if args.only:
         runs = [run for run in runs if run.name == args.only]
@@ -53,8 +51,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.rivals", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("plan", "run", "page"), help="command, see above")
-    parser.add_argument("--records", type=Path, default=HERE / "records", help="folder of results")
+    parser.add_argument("what", choices=("plan", "run"), help="command, see above")
+    parser.add_argument(
+        "--records", type=Path, default=ROOT / "benchmarks" / "records" / "rivals", help="folder of results"
+    )
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "rivals", help="folder of cached codes")
     parser.add_argument("--generator", default="demo", help="generator, as for nada adapt (default: %(default)s)")
     parser.add_argument("--clip", default="demo", help="CLIP models, as for nada adapt (default: %(default)s)")
@@ -68,17 +68,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--targets", nargs="+", choices=[*truth.TARGETS], default=[*truth.TARGETS], help="targets (default: all)"
     )
-    parser.add_argument("--steps", type=int, default=300, help="steps of methods with images (default: %(default)s)")
-    parser.add_argument("--own-steps", type=int, default=100, help="steps of other methods (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps with images (default: %(default)s)")
+    parser.add_argument("--own-steps", type=int, default=OWN_STEPS, help="steps without (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=4, help="batch of methods with images (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="repetitions of each row (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="repetitions of each row (default: %(default)s)")
     parser.add_argument("--count", type=int, default=MEASURED, help="images to measure (default: %(default)s)")
     parser.add_argument("--only", metavar="NAME", help="name of a single run, such as cdc-sketch-10-0")
     parser.add_argument(
         "--hours", type=float, default=HOURS, help="processor hours to warn from (default: %(default)s)"
     )
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default: %(default)s)")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "rivals.md", help="page to write")
     return parser.parse_args(argv)
 
 

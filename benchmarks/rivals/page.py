@@ -1,22 +1,18 @@
-"""Write docs/rivals.md from the records: the table, the curve, and a mark for each claim of the paper."""
+"""Render the tables and pictures of docs/rivals.md from the records."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from math import log10
 from statistics import mean
 from typing import Any
 
 from PIL import Image
 
-from nada.files import atomic_path
 from nada.measure.metrics import interval
 
-from . import measures, methods, pictures
-from .own import OPTIMIZED
-from .runs import IMAGES, MEASURED, TASKS, Bench, Run
+from . import methods, pictures
+from .runs import CURVE, IMAGES, TASKS, Bench, Run
+from .sentences import NADA, REACHED, SENTENCES, STYLECLIP, Results, Row
 
 COLUMNS = (
     ("target rate", 2),
@@ -29,111 +25,24 @@ COLUMNS = (
     ("memorised", 2),
     ("intra-cluster distance", 2),
 )
-OTHERS = ("TGAN", "FreezeD", "TGAN+ADA", "MineGAN", "CDC")  # methods with which the paper compares
-STYLECLIP = ("StyleCLIP optimization", "StyleCLIP mapper", "StyleCLIP directions")
-NADA = "NADA"
-MEMORISED = 4 * measures.BY_CHANCE  # share of memorised images from which a result counts as overfitted
-REACHED = 0.5  # target rate from which a target counts as reached
-HOLDS, IN_PART = 0.9, 0.5  # shares of true comparisons for each mark
+BEST, SMALLER = COLUMNS[:7], ("distance to the truth", "Frechet distance")  # measures to compare, and inverse ones
+OWN = (NADA, "NADA images")
+SHOWN = ("target rate", "recall", "memorised", "Frechet distance")  # measures over the number of images
+PLANE = ("target rate", "variety kept")  # measures of the plot of a target
 
-PLANE = {"target rate", "variety kept"}  # measures of the plot
-
-Groups = dict[tuple[str, str, int], list[dict[str, Any]]]
+Records = list[dict[str, Any]]
+Groups = dict[tuple[str, str, int], Records]
 """{(target, method, images): records}."""
-Results = dict[tuple[str, str], dict[str, float]]
-"""{(method, target): means over seeds}, for the rows of the table."""
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """A claim of the paper as a set of comparisons."""
-
-    says: str
-    means: str
-    """Description of the comparison."""
-    comparisons: Callable[[Results], Iterable[bool]]
-
-    def mark(self, results: Results) -> tuple[str, int, int]:
-        """Mark ("holds", "holds in part" or "does not hold here"), number of true comparisons, and of all."""
-        found = list(self.comparisons(results))
-        share = mean(found) if found else 0.0
-        words = "holds" if share >= HOLDS else "holds in part" if share >= IN_PART else "does not hold here"
-        return (words if found else "not measured yet"), sum(found), len(found)
-
-
-def _against(others: tuple[str, ...], true: Callable[[dict[str, float], dict[str, float]], bool]) -> Any:
-    """Compare NADA with each of the others on each target by `true`, a function of NADA's measures and the other's."""
-
-    def comparisons(results: Results) -> Iterable[bool]:
-        for (method, target), other in results.items():
-            if method in others and (NADA, target) in results:
-                with suppress(KeyError):  # the judge does not know every target
-                    yield true(results[NADA, target], other)
-
-    return comparisons
-
-
-SENTENCES = (
-    Sentence(
-        "Methods that see ten images overfit or collapse.",
-        f"memorised at least {MEMORISED:.0%} of their images, or keep less variety than NADA",
-        _against(
-            OTHERS, lambda nada, other: other["memorised"] >= MEMORISED or other["variety kept"] < nada["variety kept"]
-        ),
-    ),
-    Sentence(
-        "MineGAN repeats the training set.",
-        f"memorised at least {MEMORISED:.0%} of its images",
-        _against(("MineGAN",), lambda nada, other: other["memorised"] >= MEMORISED),
-    ),
-    Sentence(
-        "NADA keeps variety.",
-        "keeps more variety than each of them",
-        _against(OTHERS, lambda nada, other: nada["variety kept"] > other["variety kept"]),
-    ),
-    Sentence(
-        "NADA has artefacts.",
-        "has less precision than each of them",
-        _against(OTHERS, lambda nada, other: nada["precision"] < other["precision"]),
-    ),
-    Sentence(
-        "Only NADA reaches targets outside the domain, where StyleCLIP cannot.",
-        f"reaches a target rate of {REACHED} where each of StyleCLIP's methods does not",
-        _against(STYLECLIP, lambda nada, other: nada["target rate"] >= REACHED > other["target rate"]),
-    ),
-)
-
-
-def write(bench: Bench, runs: list[Run], path: Path, command: str) -> None:
-    """Write the page for all runs with a record."""
-    records = [record for run in runs if (record := bench.record(run)) is not None]
-    table = _rows_of_table(records)
-    results = _results(table)
-    points = {key: (m["target rate"], m["variety kept"]) for key, m in results.items() if m.keys() >= PLANE}
-    if points:
-        _save(pictures.plane(points), path, "plane")
-    for target in dict.fromkeys(key[0] for key in table):
-        firsts = {key[1]: Run(**found[0]["run"]) for key, found in table.items() if key[0] == target}
-        found = {method: bench.picture(run) for method, run in firsts.items() if bench.picture(run).is_file()}
-        strips = [(method, Image.open(picture)) for method, picture in found.items()]
-        _save(pictures.rows(strips), path, target)
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines(records, command)) + "\n", encoding="utf-8")
-
-
-def _save(picture: Image.Image, path: Path, name: str) -> None:
-    """Save a picture beside the page."""
-    with atomic_path(path.with_name(f"{path.stem}_{name}.jpg")) as temporary:
-        picture.save(temporary, "JPEG", quality=88)
-
-
-def _rows_of_table(records: list[dict[str, Any]]) -> Groups:
-    """{(target, method, images): records} of the rows of the table."""
+def rows_of(records: Records) -> Groups:
+    """Group the records of the rows of the tables, without those of the curve: {(target, method, images): records}."""
     usual = {method.name: method.sees for method in TASKS.values()}
-    return {key: rows for key, rows in _groups(records).items() if key[2] == usual.get(key[1], IMAGES)}
+    return {key: rows for key, rows in grouped(records).items() if key[2] == usual.get(key[1], IMAGES)}
 
 
-def _groups(records: list[dict[str, Any]]) -> Groups:
+def grouped(records: Records) -> Groups:
+    """Group records which differ in the seed: {(target, method, images): records}."""
     groups: Groups = {}
     for record in records:
         run = record["run"]
@@ -141,88 +50,123 @@ def _groups(records: list[dict[str, Any]]) -> Groups:
     return groups
 
 
-def _results(table: Groups) -> Results:
-    return {(method, target): _means(rows) for (target, method, _), rows in table.items()}
+def results_of(groups: Groups) -> Results:
+    """Average rows over seeds: {(method, target): means}."""
+    return {(method, target): _means(rows) for (target, method, _), rows in groups.items()}
 
 
-def lines(records: list[dict[str, Any]], command: str) -> list[str]:
-    """Render the page in Markdown."""
-    table = _rows_of_table(records)
-    return [
-        "# NADA and its rivals",
-        "",
-        f"Written by `{command}`. Every method starts from the same generator and, where it has one, the same",
-        "discriminator; the methods that train both have the same number of steps and see",
-        f"{IMAGES} true pictures. The judge took part in no training, and distances are taken in the features of its",
-        f"last layer. Each result is measured on {MEASURED} images; StyleCLIP's optimization, which takes many steps",
-        f"for each image, on {OPTIMIZED}. Means over seeds, with half the 95 % interval. Of true pictures that no",
-        f"method saw, {measures.BY_CHANCE:.0%} would count as memorised.",
-        "",
-        *_sentences(_results(table)),
-        "![Target rate and variety kept of each method and target](rivals_plane.jpg)",
-        "",
-        *_table(table),
-        *_curve(_groups(records)),
-        *_methods(),
-    ]
-
-
-def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
+def _means(rows: Records) -> Row:
     names = set.intersection(*(set(row["measures"]) for row in rows))
     return {name: mean(row["measures"][name] for row in rows) for name in names}
 
 
-def _sentences(results: Results) -> list[str]:
-    found = [
-        "## What the paper says",
-        "",
-        "| sentence | here | comparisons | what is compared |",
-        "| --- | --- | --- | --- |",
-    ]
+def sentences(records: Records) -> str:
+    """Table of the paper's sentences, each with a mark and the number of true comparisons."""
+    results, found = results_of(rows_of(records)), []
     for sentence in SENTENCES:
         words, true, count = sentence.mark(results)
-        found.append(f"| {sentence.says} | {words} | {true} of {count} | {sentence.means} |")
-    return [*found, ""]
+        found.append([sentence.says, words, f"{true} of {count}", sentence.means])
+    return _grid(["sentence", "here", "comparisons", "what is compared"], found)
 
 
-def _table(table: Groups) -> list[str]:
-    titles = [name for name, _ in COLUMNS]
+def best(records: Records) -> str:
+    """Table of the best rival that reaches the target, for each measure and target, beside this project's methods."""
+    results, found = results_of(rows_of(records)), []
+    for name, digits in BEST:
+        for target in dict.fromkeys(target for _, target in results):
+            able = {
+                method: row[name]
+                for (method, of), row in results.items()
+                if of == target and method not in (*OWN, "frozen") and row["target rate"] >= REACHED
+            }
+            if able:
+                first = (min if name in SMALLER else max)(able, key=able.__getitem__)
+                own = [_cell([results.get((method, target), {}).get(name)], digits) for method in OWN]
+                found.append([name, target, first, f"{able[first]:.{digits}f}", *own])
+    return _grid(["measure", "target", "best rival", "its value", *OWN], found)
+
+
+def target_table(records: Records, target: str) -> str:
+    """Table of all methods for a target: means over seeds, with half the 95 % interval."""
+    titles, found = [name for name, _ in COLUMNS], []
+    for (of, method, images), rows in rows_of(records).items():
+        if of == target:
+            cells = [_cell([row["measures"].get(name) for row in rows], digits) for name, digits in COLUMNS]
+            seconds = mean(row["processor seconds"]["training"] for row in rows)
+            memory = max(row["memory MB"] or 0 for row in rows)
+            cells += [f"{seconds:.0f}", f"{memory:.0f}" if memory else "-"]
+            found.append([method, str(images), str(len(rows)), *cells])
+    return _grid(["method", "images", "runs", *titles, "processor s", "MB"], found)
+
+
+def curve_table(records: Records) -> str:
+    """Table of the methods that see images, over the number of images."""
     found = []
-    for target in dict.fromkeys(key[0] for key in table):
-        found += [f"## {target}", "", f"| method | images | runs | {' | '.join(titles)} | processor s | MB |"]
-        found.append("| --- " * (len(titles) + 5) + "|")
-        for (of, method, images), rows in table.items():
-            if of == target:
-                cells = [_cell([row["measures"].get(name) for row in rows], digits) for name, digits in COLUMNS]
-                seconds = mean(row["processor seconds"]["training"] for row in rows)
-                memory = max(row["memory MB"] or 0 for row in rows)
-                cells += [f"{seconds:.0f}", f"{memory:.0f}" if memory else "-"]
-                found.append(f"| {method} | {images} | {len(rows)} | {' | '.join(cells)} |")
-        found += ["", f"![One row of pictures of each method for the target {target}](rivals_{target}.jpg)", ""]
-    return found
+    for (target, method, images), rows in sorted(grouped(records).items()):
+        if images and target in _curve_targets(records):
+            digits = dict(COLUMNS)
+            cells = [_cell([row["measures"].get(name) for row in rows], digits[name]) for name in SHOWN]
+            found.append([target, method, str(images), str(len(rows)), *cells])
+    return _grid(["target", "method", "images", "runs", *SHOWN], found)
 
 
-def _curve(groups: Groups) -> list[str]:
-    found = [
-        "## Over the number of images",
-        "",
-        "| target | method | images | runs | target rate | recall | memorised |",
-    ]
-    found.append("| --- " * 7 + "|")
-    for (target, method, images), rows in sorted(groups.items()):
-        if images:
-            cells = [
-                _cell([row["measures"].get(name) for row in rows], 2) for name in ("target rate", "recall", "memorised")
-            ]
-            found.append(f"| {target} | {method} | {images} | {len(rows)} | {' | '.join(cells)} |")
-    return [*found, ""]
+def method_list(records: Records) -> str:
+    """List of all methods, with or without records: their papers, and differences from them."""
+    found = [f"- **{method.name}**: {method.source}" for method in (*TASKS.values(), *methods.METHODS.values())]
+    return "\n".join(found)
 
 
-def _methods() -> list[str]:
-    found = ["## The methods", ""]
-    for method in (*TASKS.values(), *methods.METHODS.values()):
-        found.append(f"- **{method.name}**: {method.source}")
-    return found
+def planes(records: Records) -> Image.Image | None:
+    """Plot variety kept over the target rate, a plot for each target; None without records."""
+    results, ticks = results_of(rows_of(records)), {f"{part / 5:g}": part / 5 for part in range(6)}
+    colors = {method: 1 if method in OWN else 2 if method in STYLECLIP else 0 for method in (*TASKS, *methods.METHODS)}
+    plots = []
+    for target in dict.fromkeys(target for _, target in results):
+        points = {
+            method: [(row[PLANE[0]], row[PLANE[1]])]
+            for (method, of), row in results.items()
+            if of == target and row.keys() >= set(PLANE)
+        }
+        if points:
+            plots.append(pictures.plot(target, points, *PLANE, ticks, colors))
+    return pictures.side_by_side(plots) if plots else None
+
+
+def curves(records: Records) -> Image.Image | None:
+    """Plot the target rate and the recall over the number of images; None without records of the curve."""
+    groups, counts = grouped(records), sorted({IMAGES, *CURVE})
+    place = {count: log10(count / counts[0]) / log10(counts[-1] / counts[0]) for count in counts}
+    names = ["NADA images", *methods.METHODS]
+    colors, plots = {name: i for i, name in enumerate(names)}, []
+    for target in _curve_targets(records):
+        for measure in SHOWN[:2]:
+            points = {
+                name: [(place[n], _means(rows)[measure]) for n in counts if (rows := groups.get((target, name, n)))]
+                for name in names
+            }
+            points = {name: path for name, path in points.items() if path}
+            ticks = {str(count): x for count, x in place.items()}
+            plots.append(pictures.plot(target, points, "number of images", measure, ticks, colors))
+    return pictures.side_by_side(plots) if plots else None
+
+
+def strips(bench: Bench, records: Records, target: str) -> Image.Image | None:
+    """Stack the pictures of a target's methods; None without records."""
+    firsts = {key[1]: Run(**rows[0]["run"]) for key, rows in rows_of(records).items() if key[0] == target}
+    found = {method: bench.picture(run) for method, run in firsts.items()}
+    opened = [(method, Image.open(picture)) for method, picture in found.items() if picture.is_file()]
+    return pictures.rows(opened) if opened else None
+
+
+def _curve_targets(records: Records) -> list[str]:
+    """Targets with records of few-shot methods for other numbers of images."""
+    few = (*methods.METHODS, "NADA images")
+    return list(dict.fromkeys(t for t, method, images in grouped(records) if method in few and images in CURVE))
+
+
+def _grid(titles: list[str], rows: list[list[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _cell(values: list[float | None], digits: int) -> str:

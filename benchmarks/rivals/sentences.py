@@ -1,0 +1,85 @@
+"""The paper's sentences about its rivals, each as a set of comparisons of measured results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from statistics import mean
+
+from . import measures
+
+OTHERS = ("TGAN", "FreezeD", "TGAN+ADA", "MineGAN", "CDC")  # methods with which the paper compares
+STYLECLIP = ("StyleCLIP optimization", "StyleCLIP mapper", "StyleCLIP directions")
+NADA = "NADA"
+MEMORISED = 4 * measures.BY_CHANCE  # share of memorised images from which a result counts as overfitted
+COLLAPSED = 0.8  # share of NADA's variety below which a result counts as collapsed
+REACHED = 0.5  # target rate from which a target counts as reached
+HOLDS, IN_PART = 0.9, 0.5  # shares of true comparisons for each mark
+
+Row = dict[str, float]
+Results = dict[tuple[str, str], Row]
+"""{(method, target): means over seeds}, for the rows of the tables."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A claim of the paper as a set of comparisons."""
+
+    says: str
+    means: str
+    """Description of the comparison."""
+    comparisons: Callable[[Results], Iterable[bool]]
+
+    def mark(self, results: Results) -> tuple[str, int, int]:
+        """Mark ("holds", "holds in part" or "does not hold here"), number of true comparisons, and of all."""
+        found = list(self.comparisons(results))
+        share = mean(found) if found else 0.0
+        words = "holds" if share >= HOLDS else "holds in part" if share >= IN_PART else "does not hold here"
+        return (words if found else "not measured yet"), sum(found), len(found)
+
+
+def _against(others: tuple[str, ...], true: Callable[[Row, Row], bool]) -> Callable[[Results], Iterable[bool]]:
+    """Compare NADA with each of the others on each target by `true`, a function of NADA's measures and the other's."""
+
+    def comparisons(results: Results) -> Iterable[bool]:
+        for (method, target), other in results.items():
+            if method in others and (NADA, target) in results:
+                with suppress(KeyError):  # the judge does not know every target
+                    yield true(results[NADA, target], other)
+
+    return comparisons
+
+
+SENTENCES = (
+    Sentence(
+        "Methods that see ten images overfit.",
+        f"memorised at least {MEMORISED:.0%} of their images",
+        _against(OTHERS, lambda nada, other: other["memorised"] >= MEMORISED),
+    ),
+    Sentence(
+        "Methods that see ten images collapse.",
+        f"keep less than {COLLAPSED:.0%} of the variety that NADA keeps",
+        _against(OTHERS, lambda nada, other: other["variety kept"] < COLLAPSED * nada["variety kept"]),
+    ),
+    Sentence(
+        "MineGAN repeats the training set.",
+        f"memorised at least {MEMORISED:.0%} of its images",
+        _against(("MineGAN",), lambda nada, other: other["memorised"] >= MEMORISED),
+    ),
+    Sentence(
+        "NADA keeps variety.",
+        "keeps more variety than each of them",
+        _against(OTHERS, lambda nada, other: nada["variety kept"] > other["variety kept"]),
+    ),
+    Sentence(
+        "NADA has artefacts.",
+        "has less precision than each of them",
+        _against(OTHERS, lambda nada, other: nada["precision"] < other["precision"]),
+    ),
+    Sentence(
+        "Only NADA reaches targets outside the domain, where StyleCLIP cannot.",
+        f"reaches a target rate of {REACHED} where each of StyleCLIP's methods does not",
+        _against(STYLECLIP, lambda nada, other: nada["target rate"] >= REACHED > other["target rate"]),
+    ),
+)

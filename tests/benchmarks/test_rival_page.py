@@ -1,0 +1,114 @@
+"""The tables and plots of docs/rivals.md."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.scripts import importable
+from PIL import Image
+
+from benchmarks.rivals import page, pictures
+from benchmarks.rivals.methods import METHODS
+from benchmarks.rivals.runs import TASKS, Run
+from benchmarks.rivals.sentences import OTHERS, STYLECLIP
+
+ROOT = Path(__file__).parents[2]
+
+
+def record(method: str, target: str, images: int, **values: float) -> dict:
+    numbers = {name: 0.5 for name, _ in page.COLUMNS} | {name.replace("_", " "): v for name, v in values.items()}
+    run = {"method": method, "target": target, "images": images}
+    return {"run": run, "measures": numbers, "processor seconds": {"training": 10.0}, "memory MB": 100.0}
+
+
+def test_the_sentences_are_marked_by_comparisons():
+    records = [record("NADA", "pig", 0, target_rate=0.9, variety_kept=0.8, precision=0.1)]
+    records += [record(name, "pig", 10, variety_kept=0.4, memorised=0.1) for name in OTHERS if name != "MineGAN"]
+    records += [record("MineGAN", "pig", 10, variety_kept=0.9, memorised=0.3)]
+    records += [record(name, "pig", 0, target_rate=0.1) for name in STYLECLIP[:2]]
+    records += [record(STYLECLIP[2], "pig", 0, target_rate=0.8)]
+    text = page.sentences(records)
+    assert "overfit. | does not hold here | 1 of 5 |" in text
+    assert "collapse. | holds in part | 4 of 5 |" in text
+    assert "training set. | holds | 1 of 1 |" in text
+    assert "keeps variety. | holds in part | 4 of 5 |" in text
+    assert "has artefacts. | holds | 5 of 5 |" in text
+    assert "cannot. | holds in part | 2 of 3 |" in text
+    assert "| CDC | 10 | 1 | 0.50 | 0.40 |" in page.target_table(records, "pig")
+    assert "CDC" not in page.target_table(records, "sketch")
+    assert "not measured yet" in page.sentences([])
+
+
+def test_the_best_rival_is_one_that_reaches_the_target():
+    records = [
+        record("NADA", "pig", 0, distance_to_the_truth=0.3),
+        record("JoJoGAN", "pig", 1, target_rate=0.1, distance_to_the_truth=0.1, variety_kept=1.0),
+        record("CDC", "pig", 10, distance_to_the_truth=0.6, variety_kept=0.9),
+        record("EWC", "pig", 10, distance_to_the_truth=0.4, variety_kept=0.7),
+    ]
+    text = page.best(records)
+    assert "| distance to the truth | pig | EWC | 0.40 | 0.30 | - |" in text
+    assert "| variety kept | pig | CDC | 0.90 |" in text
+    assert "JoJoGAN" not in text
+
+
+def test_other_numbers_of_images_are_points_of_the_curve_and_no_rows():
+    records = [record("CDC", "pig", count, target_rate=share) for count, share in ((1, 0.1), (10, 0.6), (100, 0.9))]
+    records += [record("CDC", "glass", 10)]
+    assert page.target_table(records, "pig").count("| CDC |") == 1
+    table = page.curve_table(records)
+    assert [line.split(" | ")[2] for line in table.splitlines()[2:]] == ["1", "10", "100"]
+    assert page.curves(records) is not None
+    assert page.curves(records[-1:]) is None
+    assert page.planes(records).width > page.planes(records[:3]).width, "one plot for each target"
+    assert page.planes([]) is None
+
+
+@pytest.mark.slow
+def test_a_target_has_a_picture_of_every_method(bench):
+    runs = [Run("frozen", "sketch", 0, 0, 0), Run("TGAN", "sketch", 10, 0, 1, batch=2), Run("TGAN", "pig", 1, 0, 1)]
+    records = [bench.measure(run) for run in runs]
+    whole = page.strips(bench, records, "sketch")
+    with Image.open(bench.folder / "frozen-sketch-0-0.jpg") as one:
+        assert whole.height == 2 * (one.height + pictures.LABEL)
+    assert page.strips(bench, records, "pig") is None, "a point of the curve is no row"
+
+
+def test_every_method_has_its_source_on_the_page():
+    text = page.method_list([])
+    for method in (*METHODS.values(), *TASKS.values()):
+        assert f"**{method.name}**" in text
+
+
+@pytest.mark.parametrize("heights", [[10.0], [10, 10, 10], [0, 90, 91, 92], [99, 99, 99, 99], [5, 30, 60]])
+def test_labels_do_not_overlap_and_stay_in_the_plot(heights):
+    moved = pictures.spread(heights, 15, 100)
+    assert len(moved) == len(heights)
+    assert all(b - a >= 15 for a, b in pairwise(moved))
+    assert max(moved) <= 100
+    if all(b - a >= 15 for a, b in pairwise(heights)):
+        assert moved == heights
+
+
+def test_a_plot_shows_the_points_where_they_are():
+    drawn = pictures.plot("title", {"a": [(0.5, 0.25)]}, "x", "y", {"0": 0.0}, {"a": 0})
+    x, y = pictures.MARGIN + pictures.SIDE // 2, pictures.MARGIN + pictures.SIDE * 3 // 4
+    assert np.array_equal(np.asarray(drawn)[y, x], pictures.CURVES[0])
+
+
+def test_the_tables_measure_the_runs_of_their_target(monkeypatch, tmp_path):
+    with importable(ROOT / "benchmarks"):
+        import rivals_tables
+        from pages import Options
+
+        done = []
+        monkeypatch.setattr(rivals_tables, "do", lambda args, run: done.append(run))
+        options = Options(tmp_path, seeds=1)
+        names = [*rivals_tables.TABLES[2].measure(options)]
+        assert names == [run.name for run in done]
+        assert {run.target for run in done} == {"sketch"}
+        assert [*rivals_tables.TABLES[-1].measure(options)] == []
+        assert rivals_tables.TABLES[2].show(options).text.startswith("## sketch")
