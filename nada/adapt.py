@@ -33,6 +33,8 @@ from .training.sampler import Sampler
 from .training.state import RunState, refuse_another
 from .training.trainer import Trainer
 
+STYLE = "style."  # prefix, before an index, of the names of the goal's styles in the state of a run
+
 
 @dataclass(frozen=True)
 class AdaptStep:
@@ -74,7 +76,7 @@ def adapt(
         config: texts, layers, losses and number of iterations.
         style_images: [N, 3, H, W] in [-1, 1], pictures of the target domain (`config.image_share` of the goal).
         goal: the goal to train towards, in place of texts and images. `Goal.unpacked(recipe["goal"])` repeats an
-            adaptation to style images without the images.
+            adaptation to style images without the images, except for the style loss.
         resume: `Adaptation.state` of an earlier run, to resume from. On the CPU, the result is that of a run that never
             stopped, bit for bit.
 
@@ -120,10 +122,12 @@ class Adaptation(TrainingLoop[AdaptStep]):
         if config.precision == "half":
             require_half(generator.device)
         if resume:
-            goal = Goal.unpacked(resume.goal)
+            goal = Goal.unpacked(resume.goal, _numbered(resume.tensors, STYLE))
         tell_goal = "goal" in resume.recipe if resume else goal is not None or style_images is not None
         goal = (goal or make_goal(generator, clip, config, style_images)).to(generator.device)
         goal.refuse_other_models(clip)
+        if config.style_weight and len(goal.styles) != len(clip):
+            raise UsageError("style_weight compares with style images; give some, or set it to 0")
         self.objective = Objective(clip, goal, config.loss_weights, config.precision == "half")
         self.sampler = Sampler(generator, config.seed, view_count(config.views, clip))
         self.trainer = Trainer(generator, config, self.sampler.random)
@@ -223,7 +227,8 @@ class Adaptation(TrainingLoop[AdaptStep]):
         Args:
             **notes: JSON-able data of the caller to keep with the state.
         """
-        tensors = {"random": self.sampler.random.get_state()} | self.trainer.tensors()
+        styles = {f"{STYLE}{i}": features.cpu() for i, features in enumerate(self.goal.styles)}
+        tensors = {"random": self.sampler.random.get_state()} | styles | self.trainer.tensors()
         return RunState(tensors, self.recipe(), self.goal.packed(), self.trainer.layers, notes)
 
     def _restore(self, state: RunState) -> None:
@@ -312,6 +317,11 @@ class Adaptation(TrainingLoop[AdaptStep]):
     def _images(self, synthesis: Synthesis, ws: Tensor, noise: dict[str, Tensor]) -> Tensor:
         render = lambda part: synthesis(ws[part], _cut(noise, part), bfloat16=self.objective.bfloat16)
         return in_pieces(render, len(ws), self.pieces)
+
+
+def _numbered(tensors: dict[str, Tensor], prefix: str) -> tuple[Tensor, ...]:
+    """Return the tensors called prefix0, prefix1, ..., in order."""
+    return tuple(tensors[f"{prefix}{i}"] for i in range(len(tensors)) if f"{prefix}{i}" in tensors)
 
 
 def _cut(noise: dict[str, Tensor], part: slice) -> dict[str, Tensor]:

@@ -11,7 +11,16 @@ from ..nada import AdaptConfig, ClipEnsemble
 from ..nada.generators import Generator
 from ..nada.training.config import recommendation_remark
 from . import host
-from .adapt_inputs import MOVED, OPTIONS, chosen, image_inputs, option_inputs, text_inputs, training_inputs
+from .adapt_inputs import (
+    MOVED,
+    OPTIONS,
+    chosen,
+    image_inputs,
+    option_inputs,
+    style_weight,
+    text_inputs,
+    training_inputs,
+)
 from .live import follow
 from .sockets import TRAINING, NADAGenerator, NADAOptions, NADASnapshots, known_options
 from .training import LiveAdaptation
@@ -82,7 +91,7 @@ class NADAImageAdapt(io.ComfyNode):
             description="Trains a copy of a generator until its pictures differ from the original's as a few pictures "
             "of the target do; about three are enough. Use it for a look that words do not name. A target text may say "
             "what matters in the pictures.",
-            inputs=[*image_inputs(), *training_inputs(style_images=True)],
+            inputs=[*image_inputs(), *training_inputs(style_images=True), style_weight()],
             outputs=outputs(),
             is_output_node=True,
             **known_options(

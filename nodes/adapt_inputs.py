@@ -159,6 +159,20 @@ def training_inputs(style_images: bool = False) -> list[io.Input]:
     ]
 
 
+def style_weight() -> io.Input:
+    """Return the widget for the style loss, the last one of a training towards pictures."""
+    return io.Float.Input(
+        "style_weight",
+        default=0.0,
+        min=0.0,
+        max=100.0,
+        step=0.25,
+        optional=True,
+        tooltip="How much colors and textures should be those of the pictures (DiFa's style loss): 0 is off. Try 3 if "
+        "the results do not look like the pictures. It costs some variety, and 30 % more time.",
+    )
+
+
 def option_inputs() -> list[io.Input]:
     """Return the widgets of NADA Training Options: what trains, which layers, losses and views, and precision."""
     return [

@@ -12,8 +12,10 @@ const RUN = { iterations: 0, batch: 0, learning_rate: -1, layers: "recommended" 
 const AFTER = ["seed", "preview_every", "preview_images", "snapshots"];
 export const WIDGETS = {
   NADATextAdapt: ["source", "target", ...Object.keys(RUN), ...AFTER],
-  NADAImageAdapt: ["target", "image_share", "source", ...Object.keys(RUN), ...AFTER],
+  NADAImageAdapt: ["target", "image_share", "source", ...Object.keys(RUN), ...AFTER, "style_weight"],
 };
+/** The values of widgets that did not exist in earlier versions. */
+const ADDED = { style_weight: 0 };
 
 /** The widgets of NADA Training Options with their defaults, in their order; `train.rank` is there for lora only. */
 export const OPTIONS = {
@@ -123,7 +125,7 @@ function convertNode(graph, node, values, ids) {
   const moved = (node.inputs ?? []).filter((input) => optionName(input.name) in OPTIONS);
   const linked = moved.filter((input) => input.link != null);
 
-  node.widgets_values = WIDGETS[node.type].map((name) => values[name]);
+  node.widgets_values = WIDGETS[node.type].map((name) => values[name] ?? ADDED[name]);
   delete node.widgets_values_named;
   node.inputs = (node.inputs ?? []).filter((input) => !moved.includes(input) && input.name !== "preset");
   if (linked.length || needsOptions(options, values.layers)) {

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nada.clip.embedding import mean_embedding
-from nada.clip.features import embedding_and_features
+from nada.clip.features import style_features
 from nada.clip.views import random_views
 from nada.generators import Generator
-from nada.losses import directional_loss, unit
+from nada.losses import directional_loss, style_loss, unit
 from nada.photo.project import ProjectConfig, project
 from nada.seeding import seeded
 from nada.training.goal import sample_images
@@ -72,9 +72,9 @@ def difa(task: Task) -> Images:
     goals, places = [], []
     with torch.no_grad():
         for model in task.clip:
-            embedding, features = embedding_and_features(model, style)
+            embedding, features = style_features(model, style)
             goals.append(unit(unit(embedding)[0] - mean_embedding(model, own)))
-            places.append(_tokens(features))
+            places.append(features)
     consistency = Consistency()
     for _ in range(task.steps):
         z = torch.randn(config.batch, task.base.config.z_dim, generator=random)
@@ -89,35 +89,15 @@ def difa(task: Task) -> Images:
         for model, goal, place in zip(task.clip, goals, places, strict=True):
             with torch.no_grad():
                 source = model.encode_image(before)
-            adapted, features = embedding_and_features(model, after)
+            adapted, features = style_features(model, after)
             # The twins are equal at first, since they see the same noise: plain cosines would then have a gradient of
             # 1e6, which Adam remembers for as long as the training lasts.
-            style_loss = relaxed_emd(_tokens(features), place)
-            loss = loss + model.weight * (directional_loss(source, adapted, goal) + style_loss)
+            loss = loss + model.weight * (directional_loss(source, adapted, goal) + style_loss(features, place))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
     trained.requires_grad_(False)
     return lambda z: torch.cat([trained(part) for part in z.split(16)])
-
-
-def _tokens(features: list[Tensor]) -> Tensor:
-    """Features of the middle of the tower."""
-    return features[len(features) // 2]
-
-
-def relaxed_emd(found: Tensor, wanted: Tensor) -> Tensor:
-    """DiFa's attentive style loss: the relaxed earth mover's distance of tokens.
-
-    Args:
-        found: tokens [N, places, D], each of length 1.
-        wanted: tokens [1, places, D] of the style image.
-
-    Returns:
-        Mean over images [] of the larger of two means: distances of each set's tokens to the nearest of the other set.
-    """
-    cost = 1 - found @ wanted.mT
-    return torch.maximum(cost.amin(dim=2).mean(dim=1), cost.amin(dim=1).mean(dim=1)).mean()
 
 
 class Consistency(nn.Module):

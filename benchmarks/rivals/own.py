@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ FAR = 4.0  # amount of the global direction; at 8, the demo generator's images b
 # Weights of the L2 losses of StyleCLIP's mapper and optimization. At StyleCLIP's own, 0.8 and 0.008, hardly an image
 # leaves the generator's domain.
 MAPPER_PULL, OPTIMIZATION_PULL = 0.1, 0.001
+STYLE_WEIGHT = 3.0
 AT_ONCE, OPTIMIZED = 16, 32  # numbers of images of latent optimization: per chunk, and in all
 
 
@@ -67,9 +69,10 @@ def nada(task: Task) -> Images:
     return lambda z: generate(last.generator, task.base.mapping(z))
 
 
-def nada_images(task: Task) -> Images:
+def nada_images(task: Task, style_weight: float = 0.0) -> Images:
     """StyleGAN-NADA with images instead of the target text."""
-    *_, last = adapt(task.base, task.clip, settings(task, "", ""), task.seen)
+    config = replace(settings(task, "", ""), style_weight=style_weight)
+    *_, last = adapt(task.base, task.clip, config, task.seen)
     return lambda z: generate(last.generator, task.base.mapping(z))
 
 
@@ -128,6 +131,12 @@ METHODS: dict[str, TaskMethod] = {
             "NADA", "Gal et al., arXiv 2108.00946, with the settings that the generator's file recommends.", nada
         ),
         TaskMethod("NADA images", "the same with images in place of the target text.", nada_images, sees=10),
+        TaskMethod(
+            "NADA images+style",
+            f"that with DiFa's style loss, style_weight {STYLE_WEIGHT:g}, which was chosen on ukiyo-e prints.",
+            partial(nada_images, style_weight=STYLE_WEIGHT),
+            sees=10,
+        ),
         TaskMethod(
             "StyleCLIP optimization",
             f"Patashnik et al., arXiv 2103.17249, section 4, with an L2 weight of {OPTIMIZATION_PULL}.",

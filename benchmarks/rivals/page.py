@@ -26,7 +26,7 @@ COLUMNS = (
     ("intra-cluster distance", 2),
 )
 BEST, SMALLER = COLUMNS[:7], ("distance to the truth", "Frechet distance")  # measures to compare, and inverse ones
-OWN = (NADA, "NADA images")
+OWN = (NADA, "NADA images", "NADA images+style")
 SHOWN = ("target rate", "recall", "memorised", "Frechet distance")  # measures over the number of images
 PLANE = ("target rate", "variety kept")  # measures of the plot of a target
 

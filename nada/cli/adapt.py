@@ -40,6 +40,7 @@ from .shared import (
 )
 
 log = logging.getLogger(__name__)
+OF_PICTURES = ("image_share", "style_weight")  # settings that need style images
 NOTES = {"generator?": (str, None), "clip?": (str, None), "snapshot_every?": (int, None)}  # in a state
 
 
@@ -68,7 +69,7 @@ def add(commands: Any) -> None:
 
     short = add_command(commands, "demo", "adapt photo -> sketch with the included demo models", run, show)
     short.set_defaults(generator=demo.NAME, clip=demo.NAME, style_images=(), resume=None, preset=None)
-    add_config(short, "adaptation", defaults=RECOMMENDED | demo.SETTINGS, without=["image_share"])
+    add_config(short, "adaptation", defaults=RECOMMENDED | demo.SETTINGS, without=OF_PICTURES)
     _add_run_options(short, "a new folder nada-demo")
 
 
@@ -130,8 +131,10 @@ def _configuration(
     if not settings["target"].strip() and not args.style_images:
         images = "" if args.command == "demo" else ", or --style-images"
         raise UsageError(f"--target is missing; give a phrase for what the generator should make{images}")
-    if "image_share" in settings and not args.style_images:
-        raise UsageError("--image-share needs --style-images; add them, or leave --image-share out")
+    for name in OF_PICTURES:
+        if name in settings and not args.style_images:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} needs --style-images; add them, or leave {option} out")
     suggested = preset.clip if preset and args.generator not in demo.GENERATORS else None
     if remark := recommendation_remark(base, settings):
         log.info(remark)

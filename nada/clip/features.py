@@ -48,6 +48,16 @@ def embedding_and_features(model: ClipModel, images: Tensor) -> tuple[Tensor, li
     return embedding, [unit(_by_place(output).float()) for output in found.values()]
 
 
+def style_features(model: ClipModel, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return CLIP embeddings [N, E] of images, and features [N, places, D] at two thirds of the tower's depth.
+
+    At that depth features still describe colors and textures, but already whole strokes; gradients flow back to the
+    images.
+    """
+    embedding, features = embedding_and_features(model, images)
+    return embedding, features[len(features) // 2]
+
+
 def feature_distance(features: list[Tensor], targets: list[Tensor]) -> Tensor:
     """Return the squared distance of the features of N images, mean over places and depths: [N], each in 0..4."""
     distances = [(a - b).square().sum(-1).mean(-1) for a, b in zip(features, targets, strict=True)]

@@ -132,6 +132,14 @@ class AdaptConfig:
         float,
         Setting("Weight of the directional loss on random crops, which also changes texture. Try 0.5-1.", low=0),
     ] = 0.0
+    style_weight: Annotated[
+        float,
+        Setting(
+            "Weight of the style loss, which gives the images colors and textures of the style images, at some cost in "
+            "variety. Try 3 if the look of the style images is not reached.",
+            low=0,
+        ),
+    ] = 0.0
     image_share: Annotated[
         float | None,
         Setting(

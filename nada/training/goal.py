@@ -14,6 +14,7 @@ from torch import Tensor
 from ..clip.alphabet import unread_words, unreadable_remark
 from ..clip.directions import SAME, imagenet_templates, text_direction
 from ..clip.embedding import mean_embedding
+from ..clip.features import style_features
 from ..clip.models import ClipEnsemble, ClipModel
 from ..errors import NadaError, UsageError
 from ..generators import Generator
@@ -23,6 +24,7 @@ from ..seeding import seeded
 from .config import AdaptConfig
 
 log = logging.getLogger(__name__)
+STYLES = 16  # largest number of style images in the style loss, whose cost grows with it
 SAMPLES = 16  # number of images that represent the generator's domain, as in the authors' code
 # Subjects of published generators, and media, from which a missing source text is chosen.
 SUBJECTS = (
@@ -42,14 +44,16 @@ class Goal:
         directions: unit vectors [D], for the directional losses.
         targets: vectors [D], for the selection of layers and the global loss.
         source: the source text, given or found.
+        styles: features [M, places, F] of the style images, for the style loss; empty without it.
     """
 
     directions: tuple[Tensor, ...]
     targets: tuple[Tensor, ...]
     source: str
+    styles: tuple[Tensor, ...] = ()
 
     def packed(self) -> dict[str, Any]:
-        """Pack the goal losslessly as JSON-serializable data: a few kilobytes that replace style images in a recipe."""
+        """Pack the goal, without styles, losslessly as JSON-serializable data: a few kilobytes for a recipe."""
         return {
             "source": self.source,
             "directions": [_pack(x) for x in self.directions],
@@ -57,18 +61,19 @@ class Goal:
         }
 
     @classmethod
-    def unpacked(cls, packed: dict[str, Any]) -> Goal:
+    def unpacked(cls, packed: dict[str, Any], styles: tuple[Tensor, ...] = ()) -> Goal:
         """Unpack the goal from a recipe; the inverse of `packed`.
 
         Args:
             packed: result of `packed`, also if it was read back from JSON.
+            styles: features of the style images, which are not packed.
 
         Raises:
             NadaError: the data is damaged.
         """
         try:
             directions, targets = (tuple(map(_unpack, packed[key])) for key in ("directions", "targets"))
-            return cls(directions, targets, str(packed["source"]))
+            return cls(directions, targets, str(packed["source"]), styles)
         except (KeyError, TypeError, ValueError) as error:
             raise NadaError(
                 f"the goal in this recipe is damaged ({error}); give texts or style images again"
@@ -90,9 +95,10 @@ class Goal:
 
     def to(self, device: torch.device) -> Goal:
         """Return the goal on a device."""
-        return Goal(
-            tuple(x.to(device) for x in self.directions), tuple(x.to(device) for x in self.targets), self.source
+        directions, targets, styles = (
+            tuple(x.to(device) for x in vectors) for vectors in (self.directions, self.targets, self.styles)
         )
+        return Goal(directions, targets, self.source, styles)
 
 
 def _pack(vector: Tensor) -> str:
@@ -135,7 +141,7 @@ def make_goal(
         log.info("the source text is empty; the phrase that CLIP chose for the generator's images: %s", source)
     if share < 1 and (remark := unreadable_remark(clip, [config.source, *config.targets()])):
         log.warning("%s", remark)
-    directions, targets = [], []
+    directions, targets, styles = [], [], []
     for model in clip:
         direction = target = torch.zeros([], device=model.mean.device)
         if share < 1:
@@ -148,7 +154,23 @@ def make_goal(
             target = target + share * unit(style)
         directions.append(unit(_nonzero(model, direction)))
         targets.append(target)
-    return Goal(tuple(directions), tuple(targets), source)
+        if config.style_weight and style_images is not None:
+            styles.append(style_of(model, style_images))
+    return Goal(tuple(directions), tuple(targets), source, tuple(styles))
+
+
+@torch.no_grad()
+def style_of(model: ClipModel, style_images: Tensor) -> Tensor:
+    """Features [M, places, F] of style images for the style loss; M is at most `STYLES`.
+
+    Args:
+        model: a CLIP model.
+        style_images: [N, 3, H, W] in [-1, 1], any size; CLIP sees the central square. Of more than `STYLES` images,
+            some are taken at equal distances.
+    """
+    taken = torch.linspace(0, len(style_images) - 1, min(STYLES, len(style_images))).round().long()
+    images = middle_square(style_images[taken]).to(model.mean.device)
+    return torch.cat([style_features(model, image[None])[1] for image in images])
 
 
 def _image_share(config: AdaptConfig) -> float:

@@ -9,9 +9,10 @@ from functools import cached_property, partial, reduce
 import torch
 from torch import Tensor
 
+from ..clip.features import style_features
 from ..clip.models import ClipEnsemble, ClipModel
 from ..generators.half_precision import half_precision
-from ..losses import directional_loss, global_loss, relative_norm_loss, within_domain_loss
+from ..losses import directional_loss, global_loss, relative_norm_loss, style_loss, within_domain_loss
 from .cuda_graphs import Tensors
 from .goal import Goal
 from .pieces import in_pieces
@@ -25,25 +26,29 @@ class Pair:
 
     Args:
         embed: maps images [N, 3, H, W] to embeddings [N, D].
+        look: maps images to embeddings and to features [N, places, F], for the style loss.
         before, after: images [N, 3, H, W] of the frozen and of the trained generator.
         crop: cuts the same random parts out of both, for the patch loss.
         direction: unit vector [D], the change to learn.
         target: vector [D] to resemble, for the global loss.
+        style: features [M, places, F] of the style images, for the style loss; None without it.
         known: cached embeddings of `before` by name; missing ones are added. Runs in lock-step share it.
     """
 
     def __init__(
         self,
         embed: Callable[[Tensor], Tensor],
+        look: Callable[[Tensor], tuple[Tensor, Tensor]],
         before: Tensor,
         after: Tensor,
         crop: View | None,
         direction: Tensor,
         target: Tensor,
+        style: Tensor | None,
         known: Tensors,
     ):
-        self.embed, self.before, self.after, self.crop = embed, before, after, crop
-        self.direction, self.target, self.known = direction, target, known
+        self.embed, self.look, self.before, self.after, self.crop = embed, look, before, after, crop
+        self.direction, self.target, self.style, self.known = direction, target, style, known
 
     @property
     def source(self) -> Tensor:
@@ -56,7 +61,23 @@ class Pair:
     @cached_property
     def adapted(self) -> Tensor:
         """[N, D] embeddings of the trained generator's images."""
-        return self.embed(self.after)
+        return self.embed(self.after) if self.style is None else self._looked[0]
+
+    @property
+    def features(self) -> Tensor:
+        """[N, places, F] features of the trained generator's images."""
+        return self._looked[1]
+
+    @property
+    def wanted(self) -> Tensor:
+        """[M, places, F] features of the style images."""
+        if self.style is None:
+            raise ValueError("the style loss needs a goal with styles")
+        return self.style
+
+    @cached_property
+    def _looked(self) -> tuple[Tensor, Tensor]:
+        return self.look(self.after)
 
     @property
     def source_parts(self) -> Tensor:
@@ -84,6 +105,7 @@ LOSSES: dict[str, Callable[[Pair], Tensor]] = {  # the weight of a loss is the c
     "angle": lambda pair: within_domain_loss(pair.source, pair.adapted),
     # Every part gets the whole phrase's direction: a change of the whole image, such as a style, changes each part.
     "patch": lambda pair: directional_loss(pair.source_parts, pair.adapted_parts, pair.direction),
+    "style": lambda pair: style_loss(pair.features, pair.wanted),
 }
 
 
@@ -126,10 +148,11 @@ class Objective:
         losses: dict[str, Tensor] = {name: after.new_zeros([]) for name in self.weights}
         gradient = torch.zeros_like(after)
         known = {} if known is None else known
-        aims = zip(self.clip, self.goal.directions, self.goal.targets, strict=True)
-        for place, (model, direction, target) in enumerate(aims):
-            embed = partial(self.embed, model, pieces=pieces)
-            pair = Pair(embed, before, after, crop, direction, target, known.setdefault(place, {}))
+        styles = self.goal.styles if "style" in self.weights else [None] * len(self.clip)
+        aims = zip(self.clip, self.goal.directions, self.goal.targets, styles, strict=True)
+        for place, (model, direction, target, style) in enumerate(aims):
+            embed, look = (partial(function, model, pieces=pieces) for function in (self.embed, self.look))
+            pair = Pair(embed, look, before, after, crop, direction, target, style, known.setdefault(place, {}))
             found = {name: model.weight * LOSSES[name](pair) for name in self.weights}
             gradient = gradient + torch.autograd.grad(self.weighted(found), after)[0]
             losses = {name: losses[name] + loss.detach() for name, loss in found.items()}
@@ -151,3 +174,8 @@ class Objective:
         """Embed images [N, 3, H, W] with one model, in chunks: [N, D]."""
         with half_precision(images.device) if self.bfloat16 else nullcontext():
             return in_pieces(lambda part: model.encode_image(images[part]), len(images), pieces)
+
+    def look(self, model: ClipModel, images: Tensor, pieces: int = 1) -> tuple[Tensor, Tensor]:
+        """Embed images with one model, in chunks, and return `style_features`: [N, D] and [N, places, F]."""
+        with half_precision(images.device) if self.bfloat16 else nullcontext():
+            return in_pieces(lambda part: style_features(model, images[part]), len(images), pieces)

@@ -50,7 +50,7 @@ def test_the_best_rival_is_one_that_reaches_the_target():
         record("EWC", "pig", 10, distance_to_the_truth=0.4, variety_kept=0.7),
     ]
     text = page.best(records)
-    assert "| distance to the truth | pig | EWC | 0.40 | 0.30 | - |" in text
+    assert "| distance to the truth | pig | EWC | 0.40 | 0.30 | - | - |" in text
     assert "| variety kept | pig | CDC | 0.90 |" in text
     assert "JoJoGAN" not in text
 

@@ -38,6 +38,7 @@ def test_the_plan_has_every_row_seed_by_seed():
 ALIKE = {
     "frozen",
     "NADA images",
+    "NADA images+style",
     "JoJoGAN",
     "StyleCLIP optimization",
     "StyleCLIP directions",

@@ -157,16 +157,6 @@ def test_jojogans_loss_is_the_mean_difference_of_features():
     assert float(one_image.feature_loss(found, wanted)) == pytest.approx(float(sum(parts) / 2), rel=1e-5)
 
 
-def test_difas_style_loss_is_the_relaxed_earth_movers_distance():
-    found, wanted = (torch.nn.functional.normalize(torch.randn(n, m, 5), dim=2) for n, m in ((2, 3), (1, 4)))
-    total = 0.0
-    for tokens in found:
-        rows = [min(1 - float(a @ b) for b in wanted[0]) for a in tokens]
-        columns = [min(1 - float(a @ b) for a in tokens) for b in wanted[0]]
-        total += max(sum(rows) / 3, sum(columns) / 4)
-    assert float(one_image.relaxed_emd(found, wanted)) == pytest.approx(total / 2, rel=1e-5)
-
-
 def test_difas_consistency_compares_what_changes_least():
     loss = one_image.Consistency()
     seen = []

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nada.losses import directional_loss, embedding_norm_loss, global_loss, relative_norm_loss, unit, within_domain_loss
+from nada.losses import (
+    directional_loss,
+    embedding_norm_loss,
+    global_loss,
+    relative_norm_loss,
+    style_loss,
+    unit,
+    within_domain_loss,
+)
 
 
 def rows(x):
@@ -80,3 +88,19 @@ def test_turning_all_embeddings_alike_keeps_the_domain():
     source, (rotation, _) = torch.randn(5, 8), torch.linalg.qr(torch.randn(8, 8))
     assert float(within_domain_loss(source, source @ rotation)) < 1e-10
     assert float(within_domain_loss(source, source[:1].expand(5, -1))) > 0.1, "a collapse must cost"
+
+
+def test_style_loss_is_the_relaxed_earth_movers_distance_of_all_pairs():
+    found, wanted = unit(torch.randn(2, 3, 5)), unit(torch.randn(4, 6, 5))
+    total = 0.0
+    for image in rows(found):
+        for style in rows(wanted):
+            cost = 1 - image @ style.T
+            total += max(cost.min(axis=1).mean(), cost.min(axis=0).mean())
+    assert abs(float(style_loss(found, wanted)) - total / 8) < 1e-6
+
+
+def test_style_loss_knows_no_places():
+    found = unit(torch.randn(1, 6, 5))
+    assert abs(float(style_loss(found, found[:, torch.randperm(6)]))) < 1e-6
+    assert float(style_loss(found[:, :1].expand(1, 6, -1), found)) > 0.1, "a part of the style is not enough"

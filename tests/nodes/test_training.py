@@ -181,6 +181,17 @@ def test_style_images_come_in_comfyuis_layout(host, tiny, clip):
     assert recipe["goal"] == direct.recipe()["goal"]
 
 
+def test_the_style_weight_of_pictures_counts(host, tiny, clip):
+    options = {"source": "", "target": "", "iterations": 2, "batch": 8, "learning_rate": 0.0, "image_share": 0.5}
+    pictures = torch.rand(2, 20, 30, 3)
+    plain, styled = (
+        host.nodes.NADAImageAdapt.execute(tiny, clip, pictures, style_weight=weight, **options).args[0]
+        for weight in (0.0, 2.0)
+    )
+    assert styled.metadata["adaptations"][0]["style_weight"] == 2.0
+    assert plain.fingerprint() != styled.fingerprint()
+
+
 def train(host, tiny, clip, **changes):
     settings = {"source": "photo", "target": "sketch", "iterations": 4, "batch": 8, "learning_rate": 0.0} | changes
     return host.nodes.NADATextAdapt.execute(tiny, clip, preview_every=0, preview_images=1, **settings).args[0]

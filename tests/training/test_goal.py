@@ -11,12 +11,24 @@ import torch
 from nada import load_generator
 from nada.adapt import adapt
 from nada.clip.directions import text_direction
+from nada.clip.features import style_features
 from nada.clip.loading import load_clip
 from nada.clip.prompts import METHODS, prompt_templates
 from nada.errors import NadaError, UsageError
 from nada.seeding import seeded
 from nada.training.config import AdaptConfig
-from nada.training.goal import MEDIA, SAMPLES, SUBJECTS, Goal, guess_source, make_goal, middle_square, sample_images
+from nada.training.goal import (
+    MEDIA,
+    SAMPLES,
+    STYLES,
+    SUBJECTS,
+    Goal,
+    guess_source,
+    make_goal,
+    middle_square,
+    sample_images,
+    style_of,
+)
 
 
 def config(**changes) -> AdaptConfig:
@@ -143,6 +155,30 @@ def test_a_recipe_alone_trains_again(small, clip, images):
     assert list(again)[-1].generator.fingerprint() == first.generator.fingerprint()
     assert again.recipe() == recipe
     assert "goal" not in adapt(small, clip, config()).recipe(), "texts are their own recipe"
+
+
+def test_the_style_loss_moves_features_to_those_of_the_pictures(small, clip, images):
+    settings = config(target="", iterations=60, directional_weight=0.01, style_weight=5.0, learning_rate=0.02)
+    losses = [float(step.losses["style"]) for step in adapt(small, clip, settings, style_images=images)]
+    assert losses[-1] < losses[0] - 0.03
+
+
+def test_the_style_loss_compares_with_some_of_many_pictures(small, clip):
+    (model,) = clip
+    many = torch.rand(STYLES + 5, 3, 32, 48, generator=seeded(6)) * 2 - 1
+    styles = style_of(model, many)
+    assert len(styles) == STYLES
+    for i, j in ((0, 0), (-1, -1)):
+        assert torch.allclose(styles[i], style_features(model, middle_square(many[j][None]))[1][0])
+    goal = make_goal(small, clip, config(style_weight=1.0), many[:2])
+    assert [len(style) for style in goal.styles] == [2]
+    assert make_goal(small, clip, config(), many[:2]).styles == ()
+
+
+def test_the_style_loss_needs_pictures(small, clip, images):
+    for goal in (None, make_goal(small, clip, config(), images)):
+        with pytest.raises(UsageError, match="style_weight compares with style images; give some"):
+            adapt(small, clip, config(style_weight=1.0), goal=goal)
 
 
 def test_a_goal_is_small_and_exact_in_a_recipe(small, clip):

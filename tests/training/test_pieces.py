@@ -73,6 +73,17 @@ def test_pieces_add_up_to_the_whole(tiny, ensemble, changes, pieces, recompute):
         assert torch.allclose(found[name], gradient, rtol=1e-3, atol=1e-4 * largest), name
 
 
+def test_pieces_add_up_for_the_style_loss(tiny, ensemble):
+    settings = config(style_weight=2.0, views=2, batch=2)
+    pictures = torch.rand(3, 3, 32, 32) * 2 - 1
+    whole, parts = (adapt(tiny, ensemble, settings, style_images=pictures) for _ in range(2))
+    parts.pieces = 3
+    first, again = next(whole), next(parts)
+    assert float(first.losses["style"]) == pytest.approx(float(again.losses["style"]), rel=1e-4)
+    for a, b in zip(first.generator.parameters(), again.generator.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
 @pytest.mark.parametrize(("pieces", "recompute"), [(2, False), (1, True), (3, True)])
 def test_gradients_in_pieces_are_exact(tiny, pieces, recompute):
     """Float64, with a loss that compares the images with each other."""

@@ -123,12 +123,15 @@ def test_a_finished_run_can_be_extended(tiny, clip):
         adapt(tiny, clip, config(iterations=2), resume=state)
 
 
-def test_a_run_to_style_images_is_resumed_and_restarted_without_them(tiny, clip):
-    images, settings = torch.rand(3, 3, 40, 40) * 2 - 1, config(target="", source="", layers=2)
+@pytest.mark.parametrize("style_weight", [0.0, 2.0])
+def test_a_run_to_style_images_is_resumed_without_them(tiny, clip, tmp_path, style_weight):
+    images = torch.rand(3, 3, 40, 40) * 2 - 1
+    settings = config(target="", source="", layers=2, style_weight=style_weight)
     *_, whole = adapt(tiny, clip, settings, style_images=images)
     run = adapt(tiny, clip, settings, style_images=images)
     next(run)
-    *_, rest = adapt(tiny, clip, settings, resume=run.state())
+    save_state(run.state(), tmp_path / "state.safetensors")
+    *_, rest = adapt(tiny, clip, settings, resume=load_state(tmp_path / "state.safetensors"))
     assert_equal(rest.generator, whole.generator)
 
 
