@@ -132,7 +132,8 @@ def _training(node: Node) -> dict[str, Any]:
     pictures = "style_images" in node.links
     given = {name: value for name, value in values.items() if name in FIELDS and not (name == "views" and value < 0)}
     config = AdaptConfig.for_generator(base, style_images=pictures, **given)
-    told = ("source", "target", *(("image_share",) if pictures and config.target else ()), *AUTOMATIC, "seed")
+    of_pictures = (*(("image_share",) if config.target else ()), "style_weight") if pictures else ()
+    told = ("source", "target", *of_pictures, *AUTOMATIC, "seed")
     return {name: value for name in told if (value := getattr(config, name)) != ""}
 
 

@@ -261,8 +261,8 @@ def style_images(start: Start) -> Graph:
     images = graph.add("GenerateImages", "Generate", generator=base, latents=others)
     edges = graph.add("Canny", image=images, low_threshold=0.1, high_threshold=0.3)
     pictures = graph.add("ImageInvert", image=edges)
-    adapted = graph.add("NADAImageAdapt", room=206, generator=base, clip=clip, style_images=pictures)
-    seen = graph.add("PreviewImage", "The pictures", room=160, images=pictures)
+    adapted = graph.add("NADAImageAdapt", room=234, generator=base, clip=clip, style_images=pictures, style_weight=3.0)
+    seen = graph.add("PreviewImage", "The pictures", room=132, images=pictures)
     picked = graph.add("NADAPickSnapshot", room=SQUARE, snapshots=adapted, pick="last")
     gap = 0
     clip.title = "Load CLIP"
