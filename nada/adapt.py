@@ -30,10 +30,8 @@ from .training.objective import Objective, View
 from .training.pieces import in_pieces, slices
 from .training.precision import tensor_float32
 from .training.sampler import Sampler
-from .training.state import RunState, refuse_another
+from .training.state import RunState, refuse_another, saved_styles, style_tensors
 from .training.trainer import Trainer
-
-STYLE = "style."  # prefix, before an index, of the names of the goal's styles in the state of a run
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
         if config.precision == "half":
             require_half(generator.device)
         if resume:
-            goal = Goal.unpacked(resume.goal, _numbered(resume.tensors, STYLE))
+            goal = Goal.unpacked(resume.goal, saved_styles(resume.tensors))
         tell_goal = "goal" in resume.recipe if resume else goal is not None or style_images is not None
         goal = (goal or make_goal(generator, clip, config, style_images)).to(generator.device)
         goal.refuse_other_models(clip)
@@ -227,8 +225,8 @@ class Adaptation(TrainingLoop[AdaptStep]):
         Args:
             **notes: JSON-able data of the caller to keep with the state.
         """
-        styles = {f"{STYLE}{i}": features.cpu() for i, features in enumerate(self.goal.styles)}
-        tensors = {"random": self.sampler.random.get_state()} | styles | self.trainer.tensors()
+        tensors = {"random": self.sampler.random.get_state()} | self.trainer.tensors()
+        tensors |= style_tensors(self.goal.styles)
         return RunState(tensors, self.recipe(), self.goal.packed(), self.trainer.layers, notes)
 
     def _restore(self, state: RunState) -> None:
@@ -317,11 +315,6 @@ class Adaptation(TrainingLoop[AdaptStep]):
     def _images(self, synthesis: Synthesis, ws: Tensor, noise: dict[str, Tensor]) -> Tensor:
         render = lambda part: synthesis(ws[part], _cut(noise, part), bfloat16=self.objective.bfloat16)
         return in_pieces(render, len(ws), self.pieces)
-
-
-def _numbered(tensors: dict[str, Tensor], prefix: str) -> tuple[Tensor, ...]:
-    """Return the tensors called prefix0, prefix1, ..., in order."""
-    return tuple(tensors[f"{prefix}{i}"] for i in range(len(tensors)) if f"{prefix}{i}" in tensors)
 
 
 def _cut(noise: dict[str, Tensor], part: slice) -> dict[str, Tensor]:

@@ -92,6 +92,10 @@ class Goal:
                 f"the goal was made for CLIP models with embeddings of size {made_for}, but these have {sizes}; use "
                 "the same models"
             )
+        for model, style in zip(clip, self.styles, strict=False):
+            width = style_of(model, torch.zeros(1, 3, *model.size)).shape[2]
+            if style.shape[2] != width:
+                raise UsageError(f"the goal has features of {style.shape[2]} numbers, but {model.name} has {width}")
 
     def to(self, device: torch.device) -> Goal:
         """Return the goal on a device."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..checkpoint.saving import write_safetensors
 from ..errors import NadaError, UsageError
 
 KEY, VERSION = "nada-run", 1
+STYLE = "style."  # prefix, before an index, of the names of a goal's styles
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # Adam's state of each tensor, by PyTorch's names
 SHAPE = {  # schema of a state's description; a state always has the recipe entries that are optional elsewhere
     "recipe": RECIPE | {"source": str, "target": str, "base": str, "iterations_done": int, "clip": RECIPE["clip?"]},
@@ -100,6 +101,24 @@ def restore_optimizer(optimizer: torch.optim.Adam, leaves: Mapping[str, Tensor],
             square = _saved(tensors, f"exp_avg_sq.{name}", leaf.shape, low=0)
             averages = (part.to(leaf, copy=True) for part in (average, square))
             optimizer.state[leaf] = dict(zip(ADAM_STATE, [step, *averages], strict=True))
+
+
+def style_tensors(styles: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return the styles of a goal, which its packed form lacks, by names for a state."""
+    return {f"{STYLE}{i}": features.cpu() for i, features in enumerate(styles)}
+
+
+def saved_styles(tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """Return what `style_tensors` was given.
+
+    Raises:
+        NadaError: a tensor has no three dimensions, or holds impossible numbers.
+    """
+    count = sum(name.startswith(STYLE) for name in tensors)
+    shapes = [tensors[name].shape if name in tensors else () for name in (f"{STYLE}{i}" for i in range(count))]
+    if not all(len(shape) == 3 for shape in shapes):
+        raise NadaError("the state of the run is damaged: it has no features of the style images")
+    return tuple(_saved(tensors, f"{STYLE}{i}", shape) for i, shape in enumerate(shapes))
 
 
 def _saved(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, low: float = -inf) -> Tensor:

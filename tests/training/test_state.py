@@ -135,6 +135,27 @@ def test_a_run_to_style_images_is_resumed_without_them(tiny, clip, tmp_path, sty
     assert_equal(rest.generator, whole.generator)
 
 
+@pytest.mark.parametrize(
+    ("styles", "words"),
+    [
+        ({}, "style_weight compares with style images"),
+        ({"style.0": torch.ones(2, 9)}, "the state of the run is damaged: it has no features"),
+        ({"style.1": torch.ones(2, 9, 32)}, "the state of the run is damaged: it has no features"),
+        ({"style.0": torch.full((2, 9, 32), torch.nan)}, r"style\.0 holds impossible numbers"),
+        ({"style.0": torch.ones(2, 9, 7)}, "features of 7 numbers"),
+    ],
+)
+def test_damaged_styles_are_refused(tiny, clip, styles, words):
+    images, settings = torch.rand(2, 3, 40, 40) * 2 - 1, config(target="", source="", style_weight=1.0)
+    run = adapt(tiny, clip, settings, style_images=images)
+    next(run)
+    state = run.state()
+    del state.tensors["style.0"]
+    state.tensors.update(styles)
+    with pytest.raises(NadaError, match=words):
+        adapt(tiny, clip, settings, resume=state)
+
+
 def test_the_state_is_a_copy(tiny, clip):
     run = adapt(tiny, clip, config())
     next(run)
