@@ -91,5 +91,6 @@ TABLES = [
     Table("rivals/best", PAGE, every, partial(show, "The best rival for each measure", page.best, {})),
     *map(of_target, TARGETS),
     Table("rivals/curve", PAGE, every, partial(show, "Over the number of images", page.curve_table, CURVES)),
+    Table("rivals/longer", PAGE, every, partial(show, "Longer trainings", page.longer_table, {})),
     Table("rivals/methods", PAGE, partial(measure, []), partial(show, "The methods", page.method_list, {})),
 ]

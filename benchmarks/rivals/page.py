@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
 from math import log10
 from statistics import mean
 from typing import Any
@@ -11,7 +13,7 @@ from PIL import Image
 from nada.measure.metrics import interval
 
 from . import methods, pictures
-from .runs import CURVE, IMAGES, TASKS, Bench, Run
+from .runs import CURVE, IMAGES, STEPS, TASKS, Bench, Run
 from .sentences import NADA, REACHED, SENTENCES, STYLECLIP, Results, Row
 
 COLUMNS = (
@@ -42,11 +44,12 @@ def rows_of(records: Records) -> Groups:
 
 
 def grouped(records: Records) -> Groups:
-    """Group records which differ in the seed: {(target, method, images): records}."""
+    """Group records which differ in the seed, without longer runs: {(target, method, images): records}."""
     groups: Groups = {}
     for record in records:
         run = record["run"]
-        groups.setdefault((run["target"], run["method"], run["images"]), []).append(record)
+        if run["steps"] <= STEPS:
+            groups.setdefault((run["target"], run["method"], run["images"]), []).append(record)
     return groups
 
 
@@ -97,6 +100,18 @@ def target_table(records: Records, target: str) -> str:
             cells += [f"{seconds:.0f}", f"{memory:.0f}" if memory else "-"]
             found.append([method, str(images), str(len(rows)), *cells])
     return _grid(["method", "images", "runs", *titles, "processor s", "MB"], found)
+
+
+def longer_table(records: Records) -> str:
+    """Table of longer runs, each below the same run with the usual number of iterations."""
+    measured = {Run(**record["run"]): record["measures"] for record in records}
+    pairs = [(replace(run, steps=STEPS), run) for run in measured if run.steps > STEPS]
+    found = []
+    for run in chain.from_iterable(pairs):
+        if run in measured:
+            cells = [_cell([measured[run].get(name)], digits) for name, digits in COLUMNS]
+            found.append([run.target, run.method, str(run.steps), *cells])
+    return _grid(["target", "method", "iterations", *(name for name, _ in COLUMNS)], found)
 
 
 def curve_table(records: Records) -> str:

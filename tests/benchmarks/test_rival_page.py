@@ -12,15 +12,15 @@ from PIL import Image
 
 from benchmarks.rivals import page, pictures
 from benchmarks.rivals.methods import METHODS
-from benchmarks.rivals.runs import TASKS, Run
+from benchmarks.rivals.runs import STEPS, TASKS, Run
 from benchmarks.rivals.sentences import OTHERS, STYLECLIP
 
 ROOT = Path(__file__).parents[2]
 
 
-def record(method: str, target: str, images: int, **values: float) -> dict:
+def record(method: str, target: str, images: int, steps: int = STEPS, **values: float) -> dict:
     numbers = {name: 0.5 for name, _ in page.COLUMNS} | {name.replace("_", " "): v for name, v in values.items()}
-    run = {"method": method, "target": target, "images": images}
+    run = {"method": method, "target": target, "images": images, "seed": 0, "steps": steps, "batch": 4}
     return {"run": run, "measures": numbers, "processor seconds": {"training": 10.0}, "memory MB": 100.0}
 
 
@@ -65,6 +65,17 @@ def test_other_numbers_of_images_are_points_of_the_curve_and_no_rows():
     assert page.curves(records[-1:]) is None
     assert page.planes(records).width > page.planes(records[:3]).width, "one plot for each target"
     assert page.planes([]) is None
+
+
+def test_longer_runs_have_a_table_of_their_own():
+    records = [record("TGAN", "pig", 10, target_rate=0.2), record("TGAN", "pig", 10, 4 * STEPS, target_rate=0.7)]
+    records += [record("CDC", "pig", 10)]
+    assert "| TGAN | 10 | 1 | 0.20 |" in page.target_table(records, "pig")
+    lines = page.longer_table(records).splitlines()[2:]
+    assert [line.split(" | ")[:4] for line in lines] == [
+        ["| pig", "TGAN", str(STEPS), "0.20"],
+        ["| pig", "TGAN", str(4 * STEPS), "0.70"],
+    ]
 
 
 @pytest.mark.slow

@@ -27,12 +27,14 @@ def test_the_plan_has_every_row_seed_by_seed():
     assert seeds == sorted(seeds)
     for target in truth.TARGETS:
         for method in methods.METHODS:
-            assert sum((r.target, r.method, r.images) == (target, method, 10) for r in runs) == 3
+            rows = [r for r in runs if (r.target, r.method, r.images, r.steps) == (target, method, 10, 600)]
+            assert [r.seed for r in rows] == [0, 1, 2]
     assert {r.images for r in runs if r.target == "glass"} == {0, 1, 10}
     assert {r.images for r in runs if r.method in ("JoJoGAN", "DiFa")} == {1}
     assert {r.images for r in runs if r.method == "CDC" and r.target == "pig"} == {1, 10, 100}
     assert {r.images for r in runs if r.method == "NADA"} == {0}
     assert sum(r.method == "frozen" for r in runs) == 3
+    assert {(r.method, r.target) for r in runs if r.steps == 2400} == {("TGAN", "pig"), ("TGAN+ADA", "pig")}
 
 
 ALIKE = {
