@@ -23,12 +23,15 @@ from nada import (
     optimize_latents,
     train_mapper,
 )
+from nada.clip.directions import text_direction
+from nada.losses import directional_loss
+from nada.seeding import seeded
 from nada.stylegan2.discriminator import Discriminator
 
 from .truth import Target
 
 Images = Callable[[Tensor], Tensor]
-FAR = 4.0  # amount of the global direction; at 8, the demo generator's images break
+AMOUNTS = (1.0, 2.0, 4.0, 8.0)  # amounts of a global direction: CLIP chooses one for each target
 # Weights of the L2 losses of StyleCLIP's mapper and optimization. At StyleCLIP's own, 0.8 and 0.008, hardly an image
 # leaves the generator's domain.
 MAPPER_PULL, OPTIMIZATION_PULL = 0.1, 0.001
@@ -103,8 +106,27 @@ def directions(task: Task) -> Images:
     """StyleCLIP's global directions; `steps` is the number of style channels to try."""
     config = DirectionConfig(task.target.source, task.target.target, candidates=task.steps, seed=task.seed)
     relevance = measure_relevance(task.base, task.clip, config)
-    edited = apply_style(task.base, relevance.style(min(0.1, relevance.largest), FAR))
+    edits = [apply_style(task.base, relevance.style(min(0.1, relevance.largest), amount)) for amount in AMOUNTS]
+    edited = min(edits, key=lambda edit: directional_distance(task, edit))
     return lambda z: generate(edited, task.base.mapping(z))
+
+
+@torch.no_grad()
+def directional_distance(task: Task, edited: Generator) -> float:
+    """Directional loss between images of the base and of an edited generator, summed over the CLIP models."""
+    z = torch.randn(AT_ONCE, task.base.config.z_dim, generator=seeded(task.seed))
+    before, after = (generate(generator, task.base.mapping(z)) for generator in (task.base, edited))
+    return sum(
+        model.weight
+        * float(
+            directional_loss(
+                model.encode_image(before),
+                model.encode_image(after),
+                text_direction(model, task.target.source, task.target.target),
+            )
+        )
+        for model in task.clip
+    )
 
 
 @dataclass(frozen=True)
@@ -147,7 +169,11 @@ METHODS: dict[str, TaskMethod] = {
             "StyleCLIP mapper", f"the same paper, section 5, with an L2 weight of {MAPPER_PULL}.", mapper, share=2.0
         ),
         TaskMethod(
-            "StyleCLIP directions", "the same paper, section 6; steps are style channels.", directions, share=2.0
+            "StyleCLIP directions",
+            f"the same paper, section 6; steps are style channels, and CLIP chooses one of the amounts "
+            f"{', '.join(f'{amount:g}' for amount in AMOUNTS)}.",
+            directions,
+            share=2.0,
         ),
     )
 }

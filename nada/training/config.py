@@ -136,7 +136,7 @@ class AdaptConfig:
         float,
         Setting(
             "Weight of the style loss, which gives the images colors and textures of the style images, at some cost in "
-            "variety. Try 3 if the look of the style images is not reached.",
+            "variety. Try 3 if their look is not reached; not for other subjects.",
             low=0,
         ),
     ] = 0.0
