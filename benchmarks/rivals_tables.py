@@ -59,10 +59,12 @@ def show(
 ) -> Shown:
     """Render a table, and pictures below it: {file name: (description, function that makes it)}."""
     found = records(options)
+    if not (table := text(found)):
+        return Shown("")
     made = {name: make(bench_of(options), found) for name, (_, make) in pictures.items()}
     drawn = {name: picture for name, picture in made.items() if picture is not None}
     below = [f"![{pictures[name][0]}]({name})" for name in drawn]
-    return Shown("\n\n".join([f"## {title}", text(found), *below]), drawn)
+    return Shown("\n\n".join([f"## {title}", table, *below]), drawn)
 
 
 def of_target(target: str) -> Table:

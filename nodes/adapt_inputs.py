@@ -169,7 +169,7 @@ def style_weight() -> io.Input:
         step=0.25,
         optional=True,
         tooltip="How much colors and textures should be those of the pictures (DiFa's style loss): 0 is off. Try 3 if "
-        "the results do not look like the pictures. It costs some variety, and up to 30 % more time.",
+        "the results do not look like the pictures. It costs some variety.",
     )
 
 

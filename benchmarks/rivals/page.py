@@ -180,6 +180,9 @@ def _curve_targets(records: Records) -> list[str]:
 
 
 def _grid(titles: list[str], rows: list[list[str]]) -> str:
+    """Table in Markdown; "" without rows."""
+    if not rows:
+        return ""
     lines = [titles, ["---"] * len(titles), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
