@@ -11,9 +11,10 @@ from typing import Any
 from PIL import Image
 
 from nada.measure.metrics import interval
+from nada.pictures.grids import make_grid
 
-from . import methods, pictures
-from .runs import CURVE, IMAGES, STEPS, TASKS, Bench, Run
+from . import methods, pictures, truth
+from .runs import CURVE, IMAGES, PICTURES, STEPS, TASKS, Bench, Run
 from .sentences import NADA, REACHED, SENTENCES, STYLECLIP, Results, Row
 
 COLUMNS = (
@@ -166,11 +167,14 @@ def curves(records: Records) -> Image.Image | None:
 
 
 def strips(bench: Bench, records: Records, target: str) -> Image.Image | None:
-    """Stack the pictures of a target's methods; None without records."""
+    """Stack true pictures that methods see, and the pictures of a target's methods; None without records."""
     firsts = {key[1]: Run(**rows[0]["run"]) for key, rows in rows_of(records).items() if key[0] == target}
     found = {method: bench.picture(run) for method, run in firsts.items()}
     opened = [(method, Image.open(picture)) for method, picture in found.items() if picture.is_file()]
-    return pictures.rows(opened) if opened else None
+    if not opened:
+        return None
+    seen = truth.seen(truth.TARGETS[target], PICTURES, 0, bench.base.config.resolution)
+    return pictures.rows([(f"{PICTURES} of the {IMAGES} true pictures", make_grid(seen, columns=PICTURES)), *opened])
 
 
 def _curve_targets(records: Records) -> list[str]:

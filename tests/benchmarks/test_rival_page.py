@@ -84,7 +84,7 @@ def test_a_target_has_a_picture_of_every_method(bench):
     records = [bench.measure(run) for run in runs]
     whole = page.strips(bench, records, "sketch")
     with Image.open(bench.folder / "frozen-sketch-0-0.jpg") as one:
-        assert whole.height == 2 * (one.height + pictures.LABEL)
+        assert whole.height == 3 * (one.height + pictures.LABEL), "both methods, below the true pictures"
     assert page.strips(bench, records, "pig") is None, "a point of the curve is no row"
 
 
