@@ -27,8 +27,7 @@ def runs(options: Options) -> list[Run]:
 
 def arguments(options: Options) -> list[str]:
     """Arguments of the rivals' command for the same results."""
-    folder = options.results / "rivals"
-    return ["run", "--records", str(folder), "--folder", str(folder / "cache"), "--threads", str(options.threads)]
+    return ["run", "--records", str(options.results / "rivals"), "--threads", str(options.threads)]
 
 
 @cache
