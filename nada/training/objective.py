@@ -15,7 +15,7 @@ from ..generators.half_precision import half_precision
 from ..losses import directional_loss, global_loss, relative_norm_loss, style_loss, within_domain_loss
 from .cuda_graphs import Tensors
 from .goal import Goal
-from .pieces import in_pieces
+from .pieces import Result, in_pieces
 
 View = Callable[[Tensor], Tensor]
 """Crops or transforms images [N, 3, H, W] before CLIP sees them, in the same way for both generators."""
@@ -172,10 +172,13 @@ class Objective:
 
     def embed(self, model: ClipModel, images: Tensor, pieces: int = 1) -> Tensor:
         """Embed images [N, 3, H, W] with one model, in chunks: [N, D]."""
-        with half_precision(images.device) if self.bfloat16 else nullcontext():
-            return in_pieces(lambda part: model.encode_image(images[part]), len(images), pieces)
+        return self._in_pieces(model.encode_image, images, pieces)
 
     def look(self, model: ClipModel, images: Tensor, pieces: int = 1) -> tuple[Tensor, Tensor]:
         """Embed images with one model, in chunks, and return `style_features`: [N, D] and [N, places, F]."""
+        return self._in_pieces(partial(style_features, model), images, pieces)
+
+    def _in_pieces(self, function: Callable[[Tensor], Result], images: Tensor, pieces: int) -> Result:
+        """Apply a function of images in chunks, in bfloat16 if the run is."""
         with half_precision(images.device) if self.bfloat16 else nullcontext():
-            return in_pieces(lambda part: style_features(model, images[part]), len(images), pieces)
+            return in_pieces(lambda part: function(images[part]), len(images), pieces)
