@@ -107,26 +107,23 @@ def directions(task: Task) -> Images:
     config = DirectionConfig(task.target.source, task.target.target, candidates=task.steps, seed=task.seed)
     relevance = measure_relevance(task.base, task.clip, config)
     edits = [apply_style(task.base, relevance.style(min(0.1, relevance.largest), amount)) for amount in AMOUNTS]
-    edited = min(edits, key=lambda edit: directional_distance(task, edit))
+    edited = edits[directional_losses(task, edits).argmin()]
     return lambda z: generate(edited, task.base.mapping(z))
 
 
 @torch.no_grad()
-def directional_distance(task: Task, edited: Generator) -> float:
-    """Directional loss between images of the base and of an edited generator, summed over the CLIP models."""
+def directional_losses(task: Task, edits: list[Generator]) -> Tensor:
+    """Directional losses [edits] between images of the base and of edited generators, summed over the CLIP models."""
     z = torch.randn(AT_ONCE, task.base.config.z_dim, generator=seeded(task.seed))
-    before, after = (generate(generator, task.base.mapping(z)) for generator in (task.base, edited))
-    return sum(
-        model.weight
-        * float(
-            directional_loss(
-                model.encode_image(before),
-                model.encode_image(after),
-                text_direction(model, task.target.source, task.target.target),
-            )
+    before, *after = (generate(generator, task.base.mapping(z)) for generator in (task.base, *edits))
+    losses = torch.zeros(len(edits))
+    for model in task.clip:
+        source = model.encode_image(before)
+        wanted = text_direction(model, task.target.source, task.target.target)
+        losses += model.weight * torch.stack(
+            [directional_loss(source, model.encode_image(images), wanted) for images in after]
         )
-        for model in task.clip
-    )
+    return losses
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from PIL import Image
 from nada.measure.metrics import interval
 from nada.pictures.grids import make_grid
 
+from ..pages import grid
 from . import methods, pictures, truth
 from .runs import CURVE, IMAGES, PICTURES, STEPS, TASKS, Bench, Run
 from .sentences import NADA, REACHED, SENTENCES, STYLECLIP, Results, Row
@@ -185,10 +186,7 @@ def _curve_targets(records: Records) -> list[str]:
 
 def _grid(titles: list[str], rows: list[list[str]]) -> str:
     """Table in Markdown; "" without rows."""
-    if not rows:
-        return ""
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return grid(titles, rows) if rows else ""
 
 
 def _cell(values: list[float | None], digits: int) -> str:
