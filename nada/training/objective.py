@@ -151,7 +151,7 @@ class Objective:
         styles = self.goal.styles if "style" in self.weights else [None] * len(self.clip)
         aims = zip(self.clip, self.goal.directions, self.goal.targets, styles, strict=True)
         for place, (model, direction, target, style) in enumerate(aims):
-            embed, look = (partial(function, model, pieces=pieces) for function in (self.embed, self.look))
+            embed, look = partial(self.embed, model, pieces=pieces), partial(self.look, model, pieces=pieces)
             pair = Pair(embed, look, before, after, crop, direction, target, style, known.setdefault(place, {}))
             found = {name: model.weight * LOSSES[name](pair) for name in self.weights}
             gradient = gradient + torch.autograd.grad(self.weighted(found), after)[0]

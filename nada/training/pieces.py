@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-Result = TypeVar("Result", Tensor, tuple[Tensor, ...])
+Result = TypeVar("Result", Tensor, tuple[Tensor, Tensor])
 
 
 def in_pieces(function: Callable[[slice], Result], count: int, pieces: int) -> Result:
@@ -20,8 +20,8 @@ def in_pieces(function: Callable[[slice], Result], count: int, pieces: int) -> R
     So a loss can use the whole batch while only one chunk at a time needs the memory of a backward pass.
 
     Args:
-        function: maps a slice of the batch to its results, a tensor [len(slice), ...] or a tuple of such tensors; it
-            must be deterministic.
+        function: maps a slice of the batch to its results, a tensor [len(slice), ...] or two such tensors; it must be
+            deterministic.
         count: number of images in the batch.
         pieces: largest number of chunks; 1 computes the batch at once, and nothing twice.
 
@@ -38,10 +38,11 @@ def in_pieces(function: Callable[[slice], Result], count: int, pieces: int) -> R
 
 
 def _joined(parts: list[Result]) -> Result:
-    """Concatenate tensors, or each of the tensors in tuples."""
+    """Concatenate tensors, or both tensors of pairs."""
     if isinstance(parts[0], Tensor):
         return torch.cat(parts)
-    return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    first, second = zip(*parts, strict=True)
+    return torch.cat(first), torch.cat(second)
 
 
 def slices(count: int, pieces: int) -> list[slice]:

@@ -115,10 +115,11 @@ def saved_styles(tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         NadaError: a tensor has no three dimensions, or holds impossible numbers.
     """
     count = sum(name.startswith(STYLE) for name in tensors)
-    shapes = [tensors[name].shape if name in tensors else () for name in (f"{STYLE}{i}" for i in range(count))]
+    names = [f"{STYLE}{i}" for i in range(count)]
+    shapes = [tensors[name].shape if name in tensors else torch.Size() for name in names]
     if not all(len(shape) == 3 for shape in shapes):
         raise NadaError("the state of the run is damaged: it has no features of the style images")
-    return tuple(_saved(tensors, f"{STYLE}{i}", shape) for i, shape in enumerate(shapes))
+    return tuple(_saved(tensors, name, shape) for name, shape in zip(names, shapes, strict=True))
 
 
 def _saved(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, low: float = -inf) -> Tensor:
