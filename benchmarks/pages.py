@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from nada.files import atomic_path
+from nada.measure.metrics import interval
 from nada.stylegan2.ops.processor import WITHOUT_AVX512
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,3 +141,13 @@ def line(*cells: str) -> str:
 def grid(columns: list[str], rows: list[list[str]]) -> str:
     """Make a whole table in Markdown."""
     return "\n".join([line(*columns), "|---" * len(columns) + "|", *(line(*row) for row in rows)])
+
+
+def mean_cell(values: list[float | None], digits: int = 3) -> str:
+    """Format the mean of a measure over runs, with half its 95 % interval; "-" if no run has the measure."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    found = interval(known)
+    half = f" +- {found['high'] - found['mean']:.{digits}f}" if "high" in found else ""
+    return f"{found['mean']:.{digits}f}{half}"

@@ -12,12 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pages import Options, Shown, Table, grid
+from pages import Options, Shown, Table, grid, mean_cell
 from paper_bench import MAPPER, THEIRS, TRUTH, Bench, Run, make_bench
 from PIL import Image, ImageDraw
 from reference import CLEARED, FIRST_STEP, LAZY, SHARED_NOISE
 
-from nada.measure.metrics import interval
 from nada.runs.names import slug
 
 PAGE = "docs/paper_claims.md"
@@ -202,7 +201,7 @@ def show(claim: Claim, options: Options) -> Shown:
             picture = picture_of(same[0], options.file(names[0]))
             strips += [(f"{change}, {label}", Image.open(picture))] if picture and picture.exists() else []
         for (label, moment), values in found.items():
-            cells = [_cell([row.get(name) for row in values]) for name, _ in COLUMNS]
+            cells = [mean_cell([row.get(name) for row in values]) for name, _ in COLUMNS]
             rows.append([marked, label, moment, str(len(values)), *cells])
     if len(rows) < min(2, len(claim.variants)):  # nothing to compare
         return Shown("")
@@ -210,13 +209,6 @@ def show(claim: Claim, options: Options) -> Shown:
     text = f"## {claim.name}\n\n{claim.says}\n\n{grid(columns, rows)}"
     name = f"paper_claims_{slug(claim.name)}.jpg"
     return Shown(f"{text}\n\n![{CAPTION}]({name})", {name: sheet(strips)})
-
-
-def _cell(values: list[float | None]) -> str:
-    if None in values:
-        return "-"
-    found = interval(values)
-    return f"{found['mean']:.3f}" + (f" +- {found['high'] - found['mean']:.3f}" if "high" in found else "")
 
 
 def sheet(strips: list[tuple[str, Image.Image]]) -> Image.Image:

@@ -10,10 +10,9 @@ from typing import Any
 
 from PIL import Image
 
-from nada.measure.metrics import interval
 from nada.pictures.grids import make_grid
 
-from ..pages import grid
+from ..pages import grid, mean_cell
 from . import methods, pictures, truth
 from .runs import CURVE, IMAGES, PICTURES, STEPS, TASKS, Bench, Run
 from .sentences import NADA, REACHED, SENTENCES, STYLECLIP, Results, Row
@@ -86,7 +85,7 @@ def best(records: Records) -> str:
             }
             if able:
                 first = (min if name in SMALLER else max)(able, key=able.__getitem__)
-                own = [_cell([results.get((method, target), {}).get(name)], digits) for method in OWN]
+                own = [mean_cell([results.get((method, target), {}).get(name)], digits) for method in OWN]
                 found.append([name, target, first, f"{able[first]:.{digits}f}", *own])
     return _grid(["measure", "target", "best rival", "its value", *OWN], found)
 
@@ -96,7 +95,7 @@ def target_table(records: Records, target: str) -> str:
     titles, found = [name for name, _ in COLUMNS], []
     for (of, method, images), rows in rows_of(records).items():
         if of == target:
-            cells = [_cell([row["measures"].get(name) for row in rows], digits) for name, digits in COLUMNS]
+            cells = [mean_cell([row["measures"].get(name) for row in rows], digits) for name, digits in COLUMNS]
             seconds = mean(row["processor seconds"]["training"] for row in rows)
             memory = max(row["memory MB"] or 0 for row in rows)
             cells += [f"{seconds:.0f}", f"{memory:.0f}" if memory else "-"]
@@ -111,7 +110,7 @@ def longer_table(records: Records) -> str:
     found = []
     for run in chain.from_iterable(pairs):
         if run in measured:
-            cells = [_cell([measured[run].get(name)], digits) for name, digits in COLUMNS]
+            cells = [mean_cell([measured[run].get(name)], digits) for name, digits in COLUMNS]
             found.append([run.target, run.method, str(run.steps), *cells])
     return _grid(["target", "method", "iterations", *(name for name, _ in COLUMNS)], found)
 
@@ -122,7 +121,7 @@ def curve_table(records: Records) -> str:
     for (target, method, images), rows in sorted(grouped(records).items()):
         if images and target in _curve_targets(records):
             digits = dict(COLUMNS)
-            cells = [_cell([row["measures"].get(name) for row in rows], digits[name]) for name in SHOWN]
+            cells = [mean_cell([row["measures"].get(name) for row in rows], digits[name]) for name in SHOWN]
             found.append([target, method, str(images), str(len(rows)), *cells])
     return _grid(["target", "method", "images", "runs", *SHOWN], found)
 
@@ -187,12 +186,3 @@ def _curve_targets(records: Records) -> list[str]:
 def _grid(titles: list[str], rows: list[list[str]]) -> str:
     """Table in Markdown; "" without rows."""
     return grid(titles, rows) if rows else ""
-
-
-def _cell(values: list[float | None], digits: int) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    found = interval(known)
-    half = f" +- {found['high'] - found['mean']:.{digits}f}" if "high" in found else ""
-    return f"{found['mean']:.{digits}f}{half}"
