@@ -37,14 +37,17 @@ def r1(logits: Tensor, images: Tensor) -> Tensor:
 class PathLength:
     """StyleGAN2's path length regularization (arXiv 1912.04958, section 3.2): mean of (|J^T y| - a)^2.
 
-    J^T y is the gradient of sum(y * image) with respect to the codes, and a is the running mean of its length.
+    J^T y is the gradient of sum(y * image) with respect to the codes, and a is the running mean of its length. In the
+    original code a starts at 0, which a long training forgets; a short one would lose variety by it.
 
     Attributes:
-        mean: the running mean a.
+        mean: the running mean a, at first the length of the first images; None before them.
     """
 
     def __init__(self, decay: float = 0.01):
-        self.decay, self.mean = decay, 0.0
+        self.decay, self.mean = decay, None
+
+    mean: float | None
 
     def penalty(self, images: Tensor, ws: Tensor, random: torch.Generator) -> Tensor:
         """Compute the penalty [], and update the mean.
@@ -57,7 +60,8 @@ class PathLength:
         y = torch.randn(images.shape, generator=random).to(images) / (images.shape[2] * images.shape[3]) ** 0.5
         (slope,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
         lengths = slope.square().sum(dim=2).mean(dim=1).sqrt()  # [N]
-        self.mean += self.decay * (lengths.mean().item() - self.mean)
+        now = lengths.mean().item()
+        self.mean = now if self.mean is None else self.mean + self.decay * (now - self.mean)
         return (lengths - self.mean).square().mean()
 
 

@@ -36,15 +36,22 @@ def by_judge(judge: Judge, target: Target, samples: Samples) -> dict[str, float]
     return {new: found[old] for old, new in names.items() if old in found}
 
 
-def distances_to(truth: Tensor, made: Tensor, trained_on: Tensor) -> dict[str, float]:
-    """Measures without a text, from features [N, D] of true pictures, of the result, and of the training pictures."""
+def distances_to(truth: Tensor, made: Tensor, trained_on: Tensor, centers: Tensor) -> dict[str, float]:
+    """Measures without a text, from features [N, D].
+
+    Args:
+        truth: features of true pictures.
+        made: features of the result.
+        trained_on: features of all pictures that the method saw, mirrored ones too.
+        centers: features of the pictures around which clusters are formed, the same for all methods.
+    """
     precision, recall = precision_recall(truth, made)
     return {
         "Frechet distance": frechet(truth, made),
         "precision": precision,
         "recall": recall,
         "memorised": memorised(truth, made, trained_on),
-        "intra-cluster distance": intra_cluster(made, trained_on),
+        "intra-cluster distance": intra_cluster(made, centers),
     }
 
 
@@ -79,14 +86,15 @@ def memorised(truth: Tensor, made: Tensor, trained_on: Tensor) -> float:
     return float((torch.cdist(made, trained_on).amin(dim=1) < usual).double().mean())
 
 
-def intra_cluster(made: Tensor, trained_on: Tensor) -> float:
+def intra_cluster(made: Tensor, centers: Tensor) -> float:
     """Mean distance within clusters around the training pictures (Ojha et al., arXiv 2104.06820, section 4).
 
-    Methods without images are measured around the same pictures. Clusters with fewer than two images are left out.
+    It depends on the number of pictures, so methods that see none, or one, are measured around the same ten. Clusters
+    with fewer than two images are left out.
     """
-    nearest = torch.cdist(made, trained_on).argmin(dim=1)
+    nearest = torch.cdist(made, centers).argmin(dim=1)
     means = []
-    for k in range(len(trained_on)):
+    for k in range(len(centers)):
         members = made[nearest == k][:CLUSTER]
         if len(members) > 1:
             pairs = torch.cdist(members, members)

@@ -12,8 +12,8 @@ class Method:
     name: str
     source: str
     """Paper, and differences from it."""
-    freeze_blocks: int = 0
-    """Number of blocks of the discriminator, from the image side, that are frozen (FreezeD)."""
+    trained_blocks: int | None = None
+    """Number of the discriminator's last blocks that are trained, the others being frozen (FreezeD); None for all."""
     ada: bool = False
     """Whether to use adaptive discriminator augmentation."""
     miner_share: float = 0.0
@@ -36,7 +36,8 @@ METHODS = {
     method.name: method
     for method in (
         Method("TGAN", "Wang et al., arXiv 1805.01677: all of both networks."),
-        Method("FreezeD", "Mo et al., arXiv 2002.10964: the two blocks nearest to the image rest.", freeze_blocks=2),
+        Method("FreezeD", "Mo et al., arXiv 2002.10964: the last three blocks of the discriminator train.",
+               trained_blocks=3),
         Method("TGAN+ADA", "Karras et al., arXiv 2006.06676: the strength may rise to 1 in half a run.", ada=True),
         Method("MineGAN", "Wang et al., arXiv 1912.05270, in its StyleGAN2 form.", miner_share=0.3),
         Method("EWC", "Li et al., arXiv 2012.02780: no public code; the Fisher information has a mean of 1.",

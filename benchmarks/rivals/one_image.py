@@ -24,6 +24,7 @@ PROJECTION = ProjectConfig(w_iterations=60, plus_iterations=60)  # sufficient fo
 KEPT = 7  # number of first codes, which hold pose and shape: JoJoGAN keeps them, and DiFa compares them
 JOJO_RATE = 0.004  # the authors' 0.002 is for layers of 512 features
 CONSISTENCY, UNCHANGED, WINDOW = 6.0, 0.6, 50  # DiFa: weight, share of the dimensions compared, steps remembered
+STYLE = 1.0  # DiFa: weight of the style loss
 
 
 def projected(base: Generator, images: Tensor) -> Tensor:
@@ -34,8 +35,8 @@ def projected(base: Generator, images: Tensor) -> Tensor:
 
 def jojogan(task: Task) -> Images:
     """JoJoGAN (Chong and Forsyth, arXiv 2112.11641): map all codes close to that of the image to the image."""
-    generator = copy.deepcopy(task.base).requires_grad_(True)
-    code, random = projected(task.base, task.seen[:1]), seeded(task.seed)
+    generator, random = copy.deepcopy(task.base).requires_grad_(True), seeded(task.seed)
+    code = task.encoder(task.seen[:1]).detach()  # a code found by optimization would already show the style
     discriminator = task.discriminator.requires_grad_(False)
     wanted = discriminator.features(task.seen[:1])
     optimizer = torch.optim.Adam(generator.parameters(), lr=JOJO_RATE, betas=(0.0, 0.99))
@@ -52,8 +53,7 @@ def jojogan(task: Task) -> Images:
 
 def swapped(code: Tensor, other: Tensor) -> Tensor:
     """Replace the fine part of a code, from 64 px, by that of another: [N, num_ws, w_dim]."""
-    first = min(KEPT, code.shape[1] // 2)
-    return torch.cat([code[:, :first], other[:, first:]], dim=1)
+    return torch.cat([code[:, :KEPT], other[:, KEPT:]], dim=1)
 
 
 def feature_loss(found: list[Tensor], wanted: list[Tensor]) -> Tensor:
@@ -92,7 +92,7 @@ def difa(task: Task) -> Images:
             adapted, features = style_features(model, after)
             # The twins are equal at first, since they see the same noise: plain cosines would then have a gradient of
             # 1e6, which Adam remembers for as long as the training lasts.
-            loss = loss + model.weight * (directional_loss(source, adapted, goal) + style_loss(features, place))
+            loss = loss + model.weight * (directional_loss(source, adapted, goal) + STYLE * style_loss(features, place))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -126,11 +126,11 @@ METHODS = {
     for method in (
         TaskMethod(
             "JoJoGAN",
-            f"Chong and Forsyth, arXiv 2112.11641; the image's code by optimization, a step size of {JOJO_RATE}.",
+            f"Chong and Forsyth, arXiv 2112.11641; the image's code by an encoder, a step size of {JOJO_RATE}.",
             jojogan,
             1,
             3.0,
         ),
-        TaskMethod("DiFa", "Zhang et al., arXiv 2207.08736, with the step size and views of NADA.", difa, 1),
+        TaskMethod("DiFa", "Zhang et al., arXiv 2207.08736, with the step size and views of NADA.", difa, 1, 3.0),
     )
 }

@@ -21,6 +21,7 @@ from .augment import Controller, augmented
 from .methods import Method
 
 CONST = "b4.const"
+PATCHES = 1  # index of the discriminator's features from which a logit sees a quarter of the width, as in CDC's code
 # RSSA projects the last codes by these shares, each for a number of codes, and not the first ones.
 SHARES = ((0.05, 4), (0.45, 2), (0.65, 2), (0.85, 3))
 
@@ -37,7 +38,7 @@ class Config:
     path: float = 2.0
     path_every: int = 4
     mixing: float = 0.9
-    average: float = 0.99  # decay of the average of weights; StyleGAN2's is too slow for a short run
+    average: float = 0.97  # decay of the average of weights, over a tenth of the run; StyleGAN2's is for long runs
     anchor_every: int = 4  # CDC and RSSA: one of this many steps is near anchors
     anchor_noise: float = 0.1
     near: float = 0.15  # share of random change in each of RSSA's neighboring codes
@@ -140,7 +141,8 @@ class FewShot:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             miner = Miner(generator.config.z_dim, generator.config.channels[0]) if method.miner_share else None
-            self.patch_head = Convolution(discriminator.config.channels[0], 1, 3) if method.patches else None
+            width = discriminator.config.channels[-2 - PATCHES]
+            self.patch_head = Convolution(width, 1, 3) if method.patches else None
         subspace = None if codes is None else Subspace(codes)
         self.trained = Adapted(copy.deepcopy(generator).train(), miner, subspace)
         self.average = copy.deepcopy(self.trained)
@@ -207,8 +209,7 @@ class FewShot:
         """Logits [N] of whole images, or maps [N, 1, h, w] of the logits of patches."""
         if whole or self.patch_head is None:
             return self.discriminator(images)
-        taps = [f for f in self.discriminator.features(images) if f.shape[1] == self.patch_head.weight.shape[1]]
-        return self.patch_head(taps[0])  # the finest features of full width, as in the authors' code
+        return self.patch_head(self.discriminator.features(images)[PATCHES])
 
     # The generator
 
@@ -239,7 +240,7 @@ class FewShot:
         found = {name: term.item() for name, term in terms.items()}
         if self.iteration % config.path_every == 0 and not self._mining:
             self.optimizer.zero_grad(set_to_none=True)
-            with losses.twice_differentiable():
+            with losses.twice_differentiable(), _frozen(self.trained.miner):
                 ws = self._codes(max(1, config.batch // 2))
                 noise = self.trained.generator.synthesis.sample_noise(len(ws), self.random)
                 penalty = self.path.penalty(self.trained.render(ws, noise), ws, self.random)
@@ -256,8 +257,9 @@ class FewShot:
     def _free(self) -> None:
         """Enable gradients for the parameters that the method trains in this step."""
         self.discriminator.requires_grad_(True)
-        for block in list(self.discriminator.children())[: self.method.freeze_blocks]:
-            block.requires_grad_(False)
+        if self.method.trained_blocks is not None:
+            for block in list(self.discriminator.children())[: -self.method.trained_blocks]:
+                block.requires_grad_(False)
         self.trained.generator.requires_grad_(not self._mining)
 
     # Pictures

@@ -67,6 +67,11 @@ def test_path_length_has_the_gradient_of_its_penalty():
         penalty.backward()
     mean = 0.3 + 0.25 * (float(lengths().mean()) - 0.3)
     assert length.mean == pytest.approx(mean)
+    first = losses.PathLength()
+    with losses.twice_differentiable():
+        ws = generator.mapping(z)
+        first.penalty(generator.synthesis(ws), ws, seeded(1))
+    assert first.mean == pytest.approx(float(lengths().mean()))
     assert penalty.item() == pytest.approx(float((lengths() - mean).square().mean()))
     for name in ("mapping.fc0.weight", "synthesis.b8.conv0.weight", "synthesis.b8.conv1.affine.weight"):
         weight = generator.get_parameter(name)

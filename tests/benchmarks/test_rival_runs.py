@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.rivals import methods, one_image, truth
+from benchmarks.rivals import methods, one_image, runs, truth
 from benchmarks.rivals.__main__ import main, show_plan
 from benchmarks.rivals.methods import METHODS
-from benchmarks.rivals.runs import TASKS, Bench, Run, left_to_do, planned
+from benchmarks.rivals.runs import LONGER_RUNS, OF_SAMPLES, TASKS, Bench, Run, left_to_do, planned
 from nada.checkpoint.discriminators import save_discriminator
 from nada.photo.project import ProjectConfig
 
@@ -21,20 +21,20 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_plan_has_every_row_seed_by_seed():
-    runs = planned(600, 150, 3, [*truth.TARGETS])
-    assert len({run.name for run in runs}) == len(runs)
-    seeds = [run.seed for run in runs if run.target == "glass"]
+    plan = planned(600, 150, 3, [*truth.TARGETS])
+    assert len({run.name for run in plan}) == len(plan)
+    seeds = [run.seed for run in plan if run.target == "glass"]
     assert seeds == sorted(seeds)
     for target in truth.TARGETS:
         for method in methods.METHODS:
-            rows = [r for r in runs if (r.target, r.method, r.images, r.steps) == (target, method, 10, 600)]
+            rows = [r for r in plan if (r.target, r.method, r.images, r.steps) == (target, method, 10, 600)]
             assert [r.seed for r in rows] == [0, 1, 2]
-    assert {r.images for r in runs if r.target == "glass"} == {0, 1, 10}
-    assert {r.images for r in runs if r.method in ("JoJoGAN", "DiFa")} == {1}
-    assert {r.images for r in runs if r.method == "CDC" and r.target == "pig"} == {1, 10, 100}
-    assert {r.images for r in runs if r.method == "NADA"} == {0}
-    assert sum(r.method == "frozen" for r in runs) == 3
-    assert {(r.method, r.target) for r in runs if r.steps == 2400} == {("TGAN", "pig"), ("TGAN+ADA", "pig")}
+    assert {r.images for r in plan if r.target == "glass"} == {0, 1, 10}
+    assert {r.images for r in plan if r.method in ("JoJoGAN", "DiFa")} == {1}
+    assert {r.images for r in plan if r.method == "CDC" and r.target == "pig"} == {1, 10, 100}
+    assert {r.images for r in plan if r.method == "NADA"} == {0}
+    assert sum(r.method == "frozen" for r in plan) == 3
+    assert {(r.method, r.target) for r in plan if r.steps == 2400} == {*LONGER_RUNS}
 
 
 ALIKE = {
@@ -64,6 +64,20 @@ def test_a_run_leaves_a_record_and_is_not_done_again(bench, name, monkeypatch):
     assert [*left_to_do(bench, [run])] == []
     longer = Run(name, "sketch", run.images, 0, 3, batch=2)
     assert [*left_to_do(bench, [longer])] == [longer]
+
+
+def test_measures_of_few_images_leave_out_what_depends_on_their_number(bench, monkeypatch):
+    monkeypatch.setattr(runs, "limit", lambda run: bench.count - 1)
+    found = bench.measure(Run("frozen", "sketch", 0, 0, 0))["measures"]
+    assert {"target rate", "precision", "memorised"} <= found.keys()
+    assert not found.keys() & {*OF_SAMPLES}
+
+
+def test_mirrored_copies_count_as_memorised_by_methods_that_mirror(bench, monkeypatch):
+    run = Run("TGAN", "sketch", 2, 0, 2, batch=2)
+    copies = bench.seen(run).flip(3)
+    monkeypatch.setattr(bench, "result", lambda run, say: lambda z: copies[torch.arange(len(z)) % 2])
+    assert bench.measure(run)["measures"]["memorised"] == 1.0
 
 
 @pytest.mark.slow
