@@ -41,6 +41,10 @@ class UnreadableError(CheckpointError):
     """Error for a file that cannot be read here and now, and may yet be whole: it must not be treated as damaged."""
 
 
+class MissingFileError(UnreadableError, UsageError):
+    """Error for a named file that does not exist (exit code 2)."""
+
+
 # Not every out-of-memory error of PyTorch has a class. Messages of GPUs, the CPU, mapped files, cuBLAS and oneDNN:
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|DefaultCPUAllocator|[Cc]annot allocate memory|CUBLAS_STATUS_ALLOC_FAILED"

@@ -190,7 +190,7 @@ def test_wrong_numbers_are_refused(changes, words):
 
 
 def test_what_does_not_fit_is_refused_before_training(small, clip):
-    with pytest.raises(UsageError, match="has 7 layers to choose from"):
+    with pytest.raises(UsageError, match="layers is 9; the most for a 32 px generator is 8"):
         adapt(small, clip, config(layers=9))
     with pytest.raises(UsageError, match="tokens long"):
         adapt(small, clip, config(target="very " * 60))

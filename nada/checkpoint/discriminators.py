@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, MissingFileError, UsageError
 from ..stylegan2.discriminator import Discriminator, DiscriminatorConfig, low_pass_filter
 from .blueprint import MAX_WIDTH, drop_filters, finite
 from .containers import read_document
@@ -56,7 +56,7 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"there is no file {str(path)!r}; give the path of a checkpoint with a discriminator")
+        raise MissingFileError(f"there is no file {str(path)!r}; give the path of a checkpoint with a discriminator")
     with opened(path) as file:
         document = read_document(Window.whole(file))
         config, tensors = _recognized(document)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..demo import GENERATORS
-from ..errors import CheckpointError, UnreadableError
+from ..errors import CheckpointError, MissingFileError, UnreadableError
 from ..files import patiently, storable
 from ..stylegan2 import Generator
 from .blueprint import Blueprint
@@ -116,7 +116,8 @@ def resolve(source: str | os.PathLike[str], advice: str = ADVICE) -> Path:
         advice: what to give instead, for the message.
 
     Raises:
-        CheckpointError: there is no such file.
+        MissingFileError: there is no such file.
+        CheckpointError: it is a folder, an impossible path, or missing from this installation.
     """
     name = os.fspath(source)
     if name in GENERATORS and (isinstance(source, str) or not os.path.isfile(name)):
@@ -136,7 +137,7 @@ def resolve(source: str | os.PathLike[str], advice: str = ADVICE) -> Path:
         raise CheckpointError(f"{str(source)[:200]!r} is not the path of a file: {error.strerror}") from error
     if str(source).startswith(("http://", "https://", "http:/", "https:/")):
         raise CheckpointError(f"{source} is a web address; download the file, and give its path")
-    raise CheckpointError(f"there is no file {str(source)!r}; {advice}")
+    raise MissingFileError(f"there is no file {str(source)!r}; {advice}")
 
 
 @contextmanager
@@ -144,12 +145,15 @@ def opened(path: Path) -> Iterator[BufferedReader]:
     """Open a file for reading, and prefix its name to every `CheckpointError` raised inside the context.
 
     Raises:
+        MissingFileError: there is no such file.
         UnreadableError: the file cannot be read; the message says why.
         CheckpointError: the code inside the context raises one.
     """
     try:
         with patiently(lambda: open(path, "rb")) as file:
             yield file
+    except FileNotFoundError as error:
+        raise MissingFileError(f"there is no file {str(path)!r}; check its path") from error
     except OSError as error:
         reason = error.strerror or error
         raise UnreadableError(f"{path} cannot be read: {reason}; try again, or check its permissions") from error

@@ -61,7 +61,7 @@ def add(commands: Any) -> None:
         nargs="+",
         default=(),
         metavar="PATH",
-        help="pictures, or folders of pictures, in the style to adapt to",
+        help="pictures, or folders of pictures, in the style to adapt to; --target may then be left out",
     )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="resume the run in DIR, with its own settings")
     add_config(parser, "adaptation", defaults=RECOMMENDED)

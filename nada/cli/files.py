@@ -17,7 +17,11 @@ def add(commands: Any) -> None:
     inspect = add_command(
         commands, "inspect", "describe a checkpoint without running any code in it", run_inspect, show_tree
     )
-    inspect.add_argument("file", metavar="FILE", help="checkpoint, or the name of an included generator, such as demo")
+    inspect.add_argument(
+        "file",
+        metavar="FILE",
+        help="checkpoint, 'demo', 'demo-person', or a published model such as ffhq-1024, downloaded on first use",
+    )
 
     convert = add_command(
         commands, "convert", "write a generator as safetensors or as rosinality .pt", run_convert, show_tree
@@ -31,7 +35,7 @@ def add(commands: Any) -> None:
 
 def run_inspect(args: argparse.Namespace) -> dict[str, Any]:
     """Describe a checkpoint file; see `inspect_file`."""
-    return inspect_file(args.file)
+    return inspect_file(local_model(args.file))
 
 
 def run_convert(args: argparse.Namespace) -> dict[str, Any]:

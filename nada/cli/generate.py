@@ -116,6 +116,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             f"{out} already holds pictures; choose another folder, or add --overwrite to replace those of equal names"
         )
     base = load_base(args.generator)
+    if args.label and not base.config.c_dim:
+        raise UsageError(f"--class is {args.label}, but this generator has no classes; leave it out")
     model = styled(base, args.style).to(pick_device(args.device))
     size = model.config.image_size
     rows, columns = middle(size, *(args.crop or size[::-1]))

@@ -8,12 +8,13 @@ from dataclasses import MISSING
 from typing import Any
 
 from ..settings import settings_of
-from ..training.config import RECOMMENDABLE, AdaptConfig
+from ..training.config import IMAGE_DEFAULTS, RECOMMENDABLE, AdaptConfig
 
 _METAVARS = {str: "TEXT", int: "N", float: "X"}
 # Defaults of an adaptation as the help shows them; settings whose default is None explain it themselves.
 RECOMMENDED = {
     name: f"recommended by the generator's file, else {default}"
+    + (f", or {IMAGE_DEFAULTS[name]} with style images" if name in IMAGE_DEFAULTS else "")
     for name in RECOMMENDABLE
     if (default := settings_of(AdaptConfig)[name].default)
 }

@@ -70,7 +70,8 @@ def show_run(record: Result, done: str) -> str:
     """
     iterations, seconds = record["recipe"]["iterations_done"], record["seconds"]
     head = "interrupted: saved the state after" if record["interrupted"] else f"{done} in"
-    return f"{head} {iterations} iterations, {seconds:.1f} s ({record['device']})\n{show_files(record)}"
+    plural = "" if iterations == 1 else "s"
+    return f"{head} {iterations} iteration{plural}, {seconds:.1f} s ({record['device']})\n{show_files(record)}"
 
 
 def show_files(record: dict[str, Any]) -> str:

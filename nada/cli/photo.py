@@ -110,8 +110,8 @@ def _add_inversion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder",
         metavar="FILE",
-        help="encoder for this generator that estimates the initial codes: a file (e4e, pSp, ReStyle), 'demo', or a "
-        "published encoder such as ffhq-1024-e4e, downloaded on first use",
+        help="encoder for this generator that estimates the initial codes: a file (e4e, pSp, ReStyle), 'demo', "
+        "'demo-person', or a published encoder such as ffhq-1024-e4e, downloaded on first use",
     )
     parser.add_argument(
         "--no-optimize", action="store_true", help="use the encoder's codes as they are, in a fraction of the time"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from ..training.presets import PRESETS
@@ -25,12 +26,13 @@ def show(presets: Mapping[str, Mapping[str, Any]]) -> str:
     """Presets as text: a table, or a single preset in full."""
     if len(presets) == 1:
         ((name, preset),) = presets.items()
-        settings = [f"  --{key.replace('_', '-')} {value}" for key, value in preset["settings"].items()]
+        settings = [f"  --{key.replace('_', '-')} {quote(str(value))}" for key, value in preset["settings"].items()]
         facts = [f"{name}: {preset['why']}", f"for {preset['domain']}; {preset['evidence']}", "settings:"]
         return "\n".join([*facts, *settings, f"  --clip {preset['clip']}"])
     width = max(map(len, presets))
     lines, kind = [], None
-    for name, preset in presets.items():
+    kinds = list(dict.fromkeys(preset["kind"] for preset in presets.values()))
+    for name, preset in sorted(presets.items(), key=lambda item: kinds.index(item[1]["kind"])):
         if preset["kind"] != kind:
             kind = preset["kind"]
             lines += ["", f"{kind}:"]

@@ -39,7 +39,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # fails on the device "meta", whose tensors hold no numbers
     except (RuntimeError, AssertionError, ValueError, ImportError) as error:
-        raise UsageError(f"the device {name!r} cannot be used here; try cpu, cuda or mps") from error
+        raise UsageError(f"the device {name!r} cannot be used here; give --device auto or cpu") from error
     return device
 
 

@@ -41,8 +41,9 @@ def read_picture(
         UsageError: the file is no such picture, damaged, or too large.
     """
     name = str(source) if isinstance(source, (str, Path)) else "the picture"
-    if isinstance(source, (str, Path)) and not Path(source).is_file():
-        raise UsageError(f"{name} is not a file; give a picture: {', '.join(FORMATS)}")
+    if isinstance(source, (str, Path)) and not (path := Path(source)).is_file():
+        fault = f"{name} is not a file" if path.exists() else f"there is no file or folder {name!r}"
+        raise UsageError(f"{fault}; give a picture: {', '.join(FORMATS)}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; `max_pixels` refuses them

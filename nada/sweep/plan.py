@@ -74,7 +74,7 @@ def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     file = Path(path)
     if not file.is_file():
-        raise UsageError(f"{path} does not exist; give a sweep file as in docs/sweeps.md")
+        raise UsageError(f"there is no file {str(path)!r}; give a sweep file as in docs/sweeps.md")
     try:
         if file.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} has {file.stat().st_size} bytes; a sweep file may have at most {MAX_BYTES}")

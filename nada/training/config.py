@@ -53,7 +53,7 @@ class AdaptConfig:
         str,
         Setting(
             "Phrase for what the adapted generator should make, such as 'sketch' or 'pig'. Several phrases are blended "
-            "with weights: 'sketch:2 | watercolor:1'. May be empty with style images."
+            "with weights: 'sketch:2 | watercolor:1'."
         ),
     ]
     iterations: Annotated[
@@ -304,9 +304,9 @@ class AdaptConfig:
             return None
         count = self.layers if isinstance(self.layers, int) else 2 * generator.num_ws // 3
         if count > generator.num_ws:
-            resolution = generator.config.resolution
             raise UsageError(
-                f"layers is {count}; a {resolution} px generator has {convs} layers to choose from. Use 'all'"
+                f"layers is {count}; the most for a {generator.config.resolution} px generator is {generator.num_ws}, "
+                "one for each of its codes. Use 'all'"
             )
         return count if count < convs else None
 

@@ -335,7 +335,10 @@ def test_every_preset_has_reasons(nada):
 
 def test_presets_are_described_in_words(capsys):
     assert main(["presets"]) == 0
-    assert "photo -> sketch" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "photo -> sketch" in listed
+    kinds = [line for line in listed.splitlines() if line.endswith(":")]
+    assert len(kinds) == len(set(kinds)) == len({preset.kind for preset in PRESETS.values()})
     assert main(["presets", "plastic-puppet"]) == 0
     assert "--layers 5" in capsys.readouterr().out
 

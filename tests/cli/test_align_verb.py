@@ -93,7 +93,7 @@ def test_exif_orientation_counts(tmp_path):
         (["--square", "9000,9000,50"], "outside the photo"),
         (["--middle", "--size", "1"], "--size is 1"),
         (["--middle", "--feather", "3", "--paste", str(PHOTO)], "0..0.5"),
-        (["--middle", "--paste", "absent.png"], "is not a file"),
+        (["--middle", "--paste", "absent.png"], "there is no file or folder"),
         (["--face", "nobody"], "largest, all"),
         (["--face", "1", "--detector", "absent.onnx"], "absent.onnx|OpenCV"),
     ],

@@ -19,7 +19,7 @@ from PIL import Image
 
 from nada.adapt import Adaptation
 from nada.checkpoint import load_generator, save_generator
-from nada.cli import main
+from nada.cli import files, main
 from nada.latents.rendering import generate
 from nada.latents.sampling import sample_latents
 from nada.pictures import grids
@@ -143,7 +143,7 @@ def test_convert_and_inspect(base, tmp_path, capsys, small):
     ("arguments", "code", "words"),
     [
         (["--batch", "0"], 2, "batch is 0"),
-        (["--layers", "9"], 2, "3 layers to choose from"),
+        (["--layers", "9"], 2, "the most for a 8 px generator is 4"),
         (["--layers", "most"], 2, "'auto', 'all' or a number"),
         (["--source", "photo", "--target", " "], 2, "--target is missing"),
         (["--source", "photo", "--target", "far too " * 30], 2, "tokens long"),
@@ -289,3 +289,39 @@ def test_help_teaches_every_option(capsys):
     text = capsys.readouterr().out
     for word in ("--source", "--target", "--layers", "--clip", "--snapshot-every", "ViT-B/32", "else 300"):
         assert word in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", "absent.pkl"],
+        ["convert", "absent.pkl", "out.pt"],
+        ["generate", "--generator", "absent.pkl"],
+        ["generate", "--generator", "demo", "--latents", "absent.npz"],
+        ["generate", "--generator", "demo", "--style", "absent.safetensors"],
+        ["generate", "--generator", "demo", "--mapper", "absent.safetensors"],
+        ["adapt", "--generator", "demo", "--style-images", "absent.png"],
+        ["adapt", "--resume", "absent"],
+        ["evaluate", "--generator", "absent.pkl"],
+        ["invert", "absent.png", "--generator", "demo"],
+        ["sweep", "absent.yaml"],
+    ],
+    ids=" ".join,
+)
+def test_a_missing_file_is_wrong_usage(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert "there is no" in (error := capsys.readouterr().err)
+    assert "absent" in error
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_class_needs_a_generator_with_classes(capsys):
+    assert main(["generate", "--generator", "demo", "--class", "3"]) == 2
+    assert "has no classes" in capsys.readouterr().err
+
+
+def test_inspect_takes_the_name_of_a_published_model(monkeypatch, base, capsys):
+    monkeypatch.setattr(files, "local_model", lambda name: str(base) if name == "ffhq-1024" else name)
+    assert main(["inspect", "ffhq-1024", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["resolution"] == 32

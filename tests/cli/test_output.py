@@ -130,7 +130,7 @@ def test_a_run_of_a_file_whose_name_is_not_utf8_resumes_with_the_file(command, t
     os.link(tmp_path / "base.safetensors", base)
     assert command("adapt", tmp_path / "out", "--generator", str(base), "--quiet") == 0
     resume = ["adapt", "--resume", str(tmp_path / "out"), "--iterations", "3", "--quiet", "--device", "cpu"]
-    assert main(resume) == 1
+    assert main(resume) == 2
     assert "there is no file" in capsys.readouterr().err
     for more in ([], ["--iterations", "4"]):
         assert main([*resume, *more, "--generator", str(base)]) == 0

@@ -166,7 +166,7 @@ def test_damaged_files_end_in_a_sentence(tmp_path, data):
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(UsageError, match=r"a\.png is not a picture that can be read"):
         load_pictures([tmp_path / "a.png"], 8)
-    with pytest.raises(UsageError, match="is not a file"):
+    with pytest.raises(UsageError, match="there is no file or folder"):
         load_pictures([tmp_path / "missing.png"], 8)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no pictures in"):

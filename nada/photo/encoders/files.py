@@ -17,7 +17,7 @@ from ...checkpoint.document import Document
 from ...checkpoint.loading import opened
 from ...checkpoint.tensors import TensorView
 from ...checkpoint.window import Window
-from ...errors import CheckpointError, UsageError
+from ...errors import CheckpointError, MissingFileError, UsageError
 from .published import CodeNetwork, EncoderConfig, PublishedEncoder
 from .trunks import UNITS
 
@@ -51,7 +51,7 @@ def load_published_encoder(path: str | os.PathLike[str]) -> PublishedEncoder:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"there is no file {str(path)!r}; {ADVICE}")
+        raise MissingFileError(f"there is no file {str(path)!r}; {ADVICE}")
     with opened(path) as file:
         document = read_document(Window.whole(file))
         prefix = _prefix(document)
