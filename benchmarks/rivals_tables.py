@@ -89,7 +89,7 @@ CURVES = {
 every = partial(measure, TARGETS)
 TABLES = [
     Table("rivals/sentences", PAGE, every, partial(show, "The paper's sentences", page.sentences, PLANES)),
-    Table("rivals/best", PAGE, every, partial(show, "The best rival for each measure", page.best, {})),
+    Table("rivals/best", PAGE, every, partial(show, "The best rival that reaches the target", page.best, {})),
     *map(of_target, TARGETS),
     Table("rivals/curve", PAGE, every, partial(show, "Over the number of images", page.curve_table, CURVES)),
     Table("rivals/longer", PAGE, every, partial(show, "Longer trainings", page.longer_table, {})),

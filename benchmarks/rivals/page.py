@@ -15,10 +15,11 @@ from nada.pictures.grids import make_grid
 from ..pages import grid, mean_cell
 from . import methods, pictures, truth
 from .runs import CURVE, IMAGES, PICTURES, STEPS, TASKS, Bench, Run
-from .sentences import NADA, REACHED, SENTENCES, STYLECLIP, Results, Row
+from .sentences import NADA, REACHED, SENTENCES, STYLECLIP, Case, Row
 
 COLUMNS = (
     ("target rate", 2),
+    ("rest kept", 2),
     ("variety kept", 2),
     ("identity kept", 2),
     ("distance to the truth", 2),
@@ -28,12 +29,14 @@ COLUMNS = (
     ("memorised", 2),
     ("intra-cluster distance", 2),
 )
-BEST, SMALLER = COLUMNS[:7], ("distance to the truth", "Frechet distance")  # measures to compare, and inverse ones
+BEST, SMALLER = COLUMNS[:8], ("distance to the truth", "Frechet distance")  # measures to compare, and inverse ones
 OWN = (NADA, "NADA images", "NADA images+style")
 SHOWN = ("target rate", "recall", "memorised", "Frechet distance")  # measures over the number of images
 PLANE = ("target rate", "variety kept")  # measures of the plot of a target
 
 Records = list[dict[str, Any]]
+Results = dict[tuple[str, str], Row]
+"""{(method, target): means over seeds}, for the rows of the tables."""
 Groups = dict[tuple[str, str, int], Records]
 """{(target, method, images): records}."""
 
@@ -66,27 +69,31 @@ def _means(rows: Records) -> Row:
 
 def sentences(records: Records) -> str:
     """Table of the paper's sentences, each with a mark and the number of true comparisons."""
-    results, found = results_of(rows_of(records)), []
+    cases: list[Case] = [(*names, row) for names, row in results_of(rows_of(records)).items()]
+    for record in records:
+        if (run := record["run"])["steps"] > STEPS:
+            cases.append((run["method"], run["target"], record["measures"]))
+    found = []
     for sentence in SENTENCES:
-        words, true, count = sentence.mark(results)
+        words, true, count = sentence.mark(cases)
         found.append([sentence.says, words, f"{true} of {count}", sentence.means])
     return _grid(["sentence", "here", "comparisons", "what is compared"], found)
 
 
 def best(records: Records) -> str:
-    """Table of the best rival that reaches the target, for each measure and target, beside this project's methods."""
-    results, found = results_of(rows_of(records)), []
+    """Table of the best rival for each measure and target, beside this project's methods.
+
+    Only methods that reach the target are compared: an unchanged picture has the best variety.
+    """
+    reached = {names: row for names, row in results_of(rows_of(records)).items() if row["target rate"] >= REACHED}
+    found = []
     for name, digits in BEST:
-        for target in dict.fromkeys(target for _, target in results):
-            able = {
-                method: row[name]
-                for (method, of), row in results.items()
-                if of == target and method not in (*OWN, "frozen") and row["target rate"] >= REACHED
-            }
-            if able:
-                first = (min if name in SMALLER else max)(able, key=able.__getitem__)
-                own = [mean_cell([results.get((method, target), {}).get(name)], digits) for method in OWN]
-                found.append([name, target, first, f"{able[first]:.{digits}f}", *own])
+        for target in dict.fromkeys(target for _, target in reached):
+            values = {method: row[name] for (method, of), row in reached.items() if of == target and name in row}
+            if rivals := [method for method in values if method not in OWN]:
+                first = (min if name in SMALLER else max)(rivals, key=values.__getitem__)
+                cells = [mean_cell([values.get(method)], digits) for method in (first, *OWN)]
+                found.append([name, target, first, *cells])
     return _grid(["measure", "target", "best rival", "its value", *OWN], found)
 
 

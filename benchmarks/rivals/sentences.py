@@ -18,8 +18,8 @@ REACHED = 0.5  # target rate from which a target counts as reached
 HOLDS, IN_PART = 0.9, 0.5  # shares of true comparisons for each mark
 
 Row = dict[str, float]
-Results = dict[tuple[str, str], Row]
-"""{(method, target): means over seeds}, for the rows of the tables."""
+Case = tuple[str, str, Row]
+"""(method, target, means over seeds): a row of a target's table, or a longer training."""
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,25 @@ class Sentence:
     says: str
     means: str
     """Description of the comparison."""
-    comparisons: Callable[[Results], Iterable[bool]]
+    comparisons: Callable[[list[Case]], Iterable[bool]]
 
-    def mark(self, results: Results) -> tuple[str, int, int]:
+    def mark(self, cases: list[Case]) -> tuple[str, int, int]:
         """Mark ("holds", "holds in part" or "does not hold here"), number of true comparisons, and of all."""
-        found = list(self.comparisons(results))
+        found = list(self.comparisons(cases))
         share = mean(found) if found else 0.0
         words = "holds" if share >= HOLDS else "holds in part" if share >= IN_PART else "does not hold here"
         return (words if found else "not measured yet"), sum(found), len(found)
 
 
-def _against(others: tuple[str, ...], true: Callable[[Row, Row], bool]) -> Callable[[Results], Iterable[bool]]:
+def _against(others: tuple[str, ...], true: Callable[[Row, Row], bool]) -> Callable[[list[Case]], Iterable[bool]]:
     """Compare NADA with each of the others on each target by `true`, a function of NADA's measures and the other's."""
 
-    def comparisons(results: Results) -> Iterable[bool]:
-        for (method, target), other in results.items():
-            if method in others and (NADA, target) in results:
+    def comparisons(cases: list[Case]) -> Iterable[bool]:
+        own = {target: row for method, target, row in cases if method == NADA}
+        for method, target, other in cases:
+            if method in others and target in own:
                 with suppress(KeyError):  # the judge does not know every target
-                    yield true(results[NADA, target], other)
+                    yield true(own[target], other)
 
     return comparisons
 

@@ -37,14 +37,17 @@ def test_the_sentences_are_marked_by_comparisons():
     assert "keeps variety. | holds in part | 4 of 5 |" in text
     assert "has artefacts. | holds | 5 of 5 |" in text
     assert "cannot. | holds in part | 2 of 3 |" in text
-    assert "| CDC | 10 | 1 | 0.50 | 0.40 |" in page.target_table(records, "pig")
+    assert "| CDC | 10 | 1 | 0.50 | 0.50 | 0.40 |" in page.target_table(records, "pig")
     assert page.target_table(records, "sketch") == ""
     assert "not measured yet" in page.sentences([])
+    longer = record("TGAN", "pig", 10, 4 * STEPS, variety_kept=0.4, memorised=0.9)
+    assert "overfit. | does not hold here | 2 of 6 |" in page.sentences([*records, longer])
 
 
 def test_the_best_rival_is_one_that_reaches_the_target():
     records = [
         record("NADA", "pig", 0, distance_to_the_truth=0.3),
+        record("NADA images", "pig", 10, target_rate=0.4, distance_to_the_truth=0.2),
         record("JoJoGAN", "pig", 1, target_rate=0.1, distance_to_the_truth=0.1, variety_kept=1.0),
         record("CDC", "pig", 10, distance_to_the_truth=0.6, variety_kept=0.9),
         record("EWC", "pig", 10, distance_to_the_truth=0.4, variety_kept=0.7),
