@@ -26,7 +26,7 @@ class Pair:
 
     Args:
         embed: maps images [N, 3, H, W] to embeddings [N, D].
-        look: maps images to embeddings and to features [N, places, F], for the style loss.
+        style_features: maps images to embeddings and to features [N, places, F], for the style loss.
         before, after: images [N, 3, H, W] of the frozen and of the trained generator.
         crop: cuts the same random parts out of both, for the patch loss.
         direction: unit vector [D], the change to learn.
@@ -38,7 +38,7 @@ class Pair:
     def __init__(
         self,
         embed: Callable[[Tensor], Tensor],
-        look: Callable[[Tensor], tuple[Tensor, Tensor]],
+        style_features: Callable[[Tensor], tuple[Tensor, Tensor]],
         before: Tensor,
         after: Tensor,
         crop: View | None,
@@ -47,7 +47,7 @@ class Pair:
         style: Tensor | None,
         known: Tensors,
     ):
-        self.embed, self.look, self.before, self.after, self.crop = embed, look, before, after, crop
+        self.embed, self.style_features, self.before, self.after, self.crop = embed, style_features, before, after, crop
         self.direction, self.target, self.style, self.known = direction, target, style, known
 
     @property
@@ -61,12 +61,12 @@ class Pair:
     @cached_property
     def adapted(self) -> Tensor:
         """[N, D] embeddings of the trained generator's images."""
-        return self.embed(self.after) if self.style is None else self._looked[0]
+        return self.embed(self.after) if self.style is None else self._adapted_features[0]
 
     @property
     def features(self) -> Tensor:
         """[N, places, F] features of the trained generator's images."""
-        return self._looked[1]
+        return self._adapted_features[1]
 
     @property
     def wanted(self) -> Tensor:
@@ -76,8 +76,8 @@ class Pair:
         return self.style
 
     @cached_property
-    def _looked(self) -> tuple[Tensor, Tensor]:
-        return self.look(self.after)
+    def _adapted_features(self) -> tuple[Tensor, Tensor]:
+        return self.style_features(self.after)
 
     @property
     def source_parts(self) -> Tensor:
@@ -151,8 +151,9 @@ class Objective:
         styles = self.goal.styles if "style" in self.weights else [None] * len(self.clip)
         aims = zip(self.clip, self.goal.directions, self.goal.targets, styles, strict=True)
         for place, (model, direction, target, style) in enumerate(aims):
-            embed, look = partial(self.embed, model, pieces=pieces), partial(self.look, model, pieces=pieces)
-            pair = Pair(embed, look, before, after, crop, direction, target, style, known.setdefault(place, {}))
+            embed = partial(self.embed, model, pieces=pieces)
+            features = partial(self.style_features, model, pieces=pieces)
+            pair = Pair(embed, features, before, after, crop, direction, target, style, known.setdefault(place, {}))
             found = {name: model.weight * LOSSES[name](pair) for name in self.weights}
             gradient = gradient + torch.autograd.grad(self.weighted(found), after)[0]
             losses = {name: losses[name] + loss.detach() for name, loss in found.items()}
@@ -174,8 +175,8 @@ class Objective:
         """Embed images [N, 3, H, W] with one model, in chunks: [N, D]."""
         return self._in_pieces(model.encode_image, images, pieces)
 
-    def look(self, model: ClipModel, images: Tensor, pieces: int = 1) -> tuple[Tensor, Tensor]:
-        """Embed images with one model, in chunks, and return `style_features`: [N, D] and [N, places, F]."""
+    def style_features(self, model: ClipModel, images: Tensor, pieces: int = 1) -> tuple[Tensor, Tensor]:
+        """Compute `clip.features.style_features` of images in chunks: [N, D] and [N, places, F]."""
         return self._in_pieces(partial(style_features, model), images, pieces)
 
     def _in_pieces(self, function: Callable[[Tensor], Result], images: Tensor, pieces: int) -> Result:
