@@ -23,8 +23,9 @@ from .own import Images, Task, TaskMethod, settings
 PROJECTION = ProjectConfig(w_iterations=60, plus_iterations=60)  # sufficient for pictures of the demo world
 KEPT = 7  # number of first codes, which hold pose and shape: JoJoGAN keeps them, and DiFa compares them
 JOJO_RATE = 0.004  # the authors' 0.002 is for layers of 512 features
-CONSISTENCY, UNCHANGED, WINDOW = 6.0, 0.6, 50  # DiFa: weight, share of the dimensions compared, steps remembered
-STYLE = 1.0  # DiFa: weight of the style loss
+# DiFa: weight of the consistency, share of the dimensions compared, steps remembered. The authors' weight of 6 is for
+# other codes; here it prevents any change.
+CONSISTENCY, UNCHANGED, WINDOW = 0.3, 0.6, 50
 
 
 def projected(base: Generator, images: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ def difa(task: Task) -> Images:
             adapted, features = style_features(model, after)
             # The twins are equal at first, since they see the same noise: plain cosines would then have a gradient of
             # 1e6, which Adam remembers for as long as the training lasts.
-            loss = loss + model.weight * (directional_loss(source, adapted, goal) + STYLE * style_loss(features, place))
+            loss = loss + model.weight * (directional_loss(source, adapted, goal) + style_loss(features, place))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -129,8 +130,14 @@ METHODS = {
             f"Chong and Forsyth, arXiv 2112.11641; the image's code by an encoder, a step size of {JOJO_RATE}.",
             jojogan,
             1,
-            3.0,
+            9.0,
         ),
-        TaskMethod("DiFa", "Zhang et al., arXiv 2207.08736, with the step size and views of NADA.", difa, 1, 3.0),
+        TaskMethod(
+            "DiFa",
+            "Zhang et al., arXiv 2207.08736, with the step size and views of NADA; a consistency weight of "
+            f"{CONSISTENCY}.",
+            difa,
+            1,
+        ),
     )
 }

@@ -38,7 +38,7 @@ class Config:
     path: float = 2.0
     path_every: int = 4
     mixing: float = 0.9
-    average: float = 0.97  # decay of the average of weights, over a tenth of the run; StyleGAN2's is for long runs
+    average: float = 0.99  # decay of the average of weights; StyleGAN2's is for long runs
     anchor_every: int = 4  # CDC and RSSA: one of this many steps is near anchors
     anchor_noise: float = 0.1
     near: float = 0.15  # share of random change in each of RSSA's neighboring codes
