@@ -14,7 +14,7 @@ from nada.pictures.grids import make_grid
 
 from ..pages import grid, mean_cell
 from . import methods, pictures, truth
-from .runs import CURVE, IMAGES, PICTURES, STEPS, TASKS, Bench, Run
+from .runs import CURVE, IMAGES, PICTURES, TASKS, Bench, Run, usual_steps
 from .sentences import NADA, REACHED, SENTENCES, STYLECLIP, Case, Row
 
 COLUMNS = (
@@ -52,7 +52,7 @@ def grouped(records: Records) -> Groups:
     groups: Groups = {}
     for record in records:
         run = record["run"]
-        if run["steps"] <= STEPS:
+        if not Run(**run).is_longer:
             groups.setdefault((run["target"], run["method"], run["images"]), []).append(record)
     return groups
 
@@ -71,8 +71,8 @@ def sentences(records: Records) -> str:
     """Table of the paper's sentences, each with a mark and the number of true comparisons."""
     cases: list[Case] = [(*names, row) for names, row in results_of(rows_of(records)).items()]
     for record in records:
-        if (run := record["run"])["steps"] > STEPS:
-            cases.append((run["method"], run["target"], record["measures"]))
+        if (run := Run(**record["run"])).is_longer:
+            cases.append((run.method, run.target, record["measures"]))
     found = []
     for sentence in SENTENCES:
         words, true, count = sentence.mark(cases)
@@ -113,7 +113,7 @@ def target_table(records: Records, target: str) -> str:
 def longer_table(records: Records) -> str:
     """Table of longer runs, each below the same run with the usual number of iterations."""
     measured = {Run(**record["run"]): record["measures"] for record in records}
-    pairs = [(replace(run, steps=STEPS), run) for run in measured if run.steps > STEPS]
+    pairs = [(replace(run, steps=usual_steps(run.method)), run) for run in measured if run.is_longer]
     found = []
     for run in chain.from_iterable(pairs):
         if run in measured:

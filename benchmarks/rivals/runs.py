@@ -60,11 +60,21 @@ class Run:
     """Number of images per step, for methods in `methods.METHODS`."""
 
     @property
+    def is_longer(self) -> bool:
+        """Whether this is a training of more steps than the rows of the tables have."""
+        return self.steps > usual_steps(self.method)
+
+    @property
     def name(self) -> str:
         """Name of the record, without ending."""
         method = self.method.lower().replace(" ", "_").replace("+", "_")
-        longer = f"-{self.steps}" if self.steps > STEPS else ""
+        longer = f"-{self.steps}" if self.is_longer else ""
         return f"{method}-{self.target}-{self.images}-{self.seed}{longer}"
+
+
+def usual_steps(method: str) -> int:
+    """Number of steps of a method in the rows of the tables."""
+    return round(TASKS[method].share * OWN_STEPS) if method in TASKS else STEPS
 
 
 def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: int = 4) -> list[Run]:

@@ -12,14 +12,15 @@ from PIL import Image
 
 from benchmarks.rivals import page, pictures
 from benchmarks.rivals.methods import METHODS
-from benchmarks.rivals.runs import STEPS, TASKS, Run
+from benchmarks.rivals.runs import STEPS, TASKS, Run, usual_steps
 from benchmarks.rivals.sentences import OTHERS, STYLECLIP
 
 ROOT = Path(__file__).parents[2]
 
 
-def record(method: str, target: str, images: int, steps: int = STEPS, **values: float) -> dict:
+def record(method: str, target: str, images: int, steps: int | None = None, **values: float) -> dict:
     numbers = {name: 0.5 for name, _ in page.COLUMNS} | {name.replace("_", " "): v for name, v in values.items()}
+    steps = usual_steps(method) if steps is None else steps
     run = {"method": method, "target": target, "images": images, "seed": 0, "steps": steps, "batch": 4}
     return {"run": run, "measures": numbers, "processor seconds": {"training": 10.0}, "memory MB": 100.0}
 
@@ -68,6 +69,13 @@ def test_other_numbers_of_images_are_points_of_the_curve_and_no_rows():
     assert page.curves(records[-1:]) is None
     assert page.planes(records).width > page.planes(records[:3]).width, "one plot for each target"
     assert page.planes([]) is None
+
+
+def test_methods_with_more_steps_than_others_have_rows():
+    records = [record("JoJoGAN", "pig", 1)]
+    assert records[0]["run"]["steps"] > STEPS
+    assert "| JoJoGAN | 1 | 1 |" in page.target_table(records, "pig")
+    assert page.longer_table(records) == ""
 
 
 def test_longer_runs_have_a_table_of_their_own():
