@@ -130,7 +130,7 @@ def test_every_verb_that_shows_metadata_escapes_it(hostile_generator, tmp_path, 
 def test_errors_and_log_messages_are_one_line(tmp_path, capsys):
     path = tmp_path / "\x1b[31mred\nnada: fine.safetensors"
     path.write_bytes(b"nothing")
-    assert main(["inspect", str(tmp_path / HOSTILE.replace("\x00", "").replace("/", ""))]) == 1
+    assert main(["inspect", str(tmp_path / HOSTILE.replace("\x00", "").replace("/", ""))]) == 2
     assert main(["generate", "--generator", str(path), "--out", str(tmp_path / "out")]) == 1
     _set_up_logging("inspect")
     logging.getLogger("nada.x").warning("a file says: %s", HOSTILE)

@@ -68,7 +68,7 @@ def test_codes_for_another_generator(make, tmp_path, capsys):
     assert make("--latents", str(tmp_path / "w.pt")) == 1
     assert "w.pt: the file holds array [1, 18, 512]; codes for this generator are" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    assert make("--latents", str(tmp_path / "absent.npy")) == 1
+    assert make("--latents", str(tmp_path / "absent.npy")) == 2
 
 
 def test_seeds_of_nvidias_scripts(make, tmp_path, small):

@@ -144,7 +144,7 @@ def test_mistakes_get_a_sentence_and_leave_files_alone(files, capsys):
         (("merge", "other.safetensors", "s.safetensors", "--out", "o.safetensors"), 2, "32 px"),
         (("merge", "base.safetensors", "s.safetensors:3", "--out", "o.safetensors"), 2, "strength is 3"),
         (("merge", "base.safetensors", "ukiyoe.pt", "--out", "o.safetensors"), 1, "not a style"),
-        (("show", "nowhere.safetensors"), 1, "nowhere.safetensors"),
+        (("show", "nowhere.safetensors"), 2, "nowhere.safetensors"),
     ]:
         run("style", *arguments, code=code)
         error = capsys.readouterr().err

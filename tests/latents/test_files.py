@@ -152,9 +152,9 @@ def test_numpy_files_that_are_not_what_they_claim(tmp_path):
         path.write_bytes(data)
         with pytest.raises(NadaError, match=r"^a\.npy: "):
             load_direction(path)
-    for absent in (tmp_path / "absent.npy", tmp_path):
-        with pytest.raises(NadaError, match="cannot be read"):
-            load_direction(absent)
+    for path, words in ((tmp_path / "absent.npy", "there is no file"), (tmp_path, "cannot be read")):
+        with pytest.raises(NadaError, match=words):
+            load_direction(path)
 
 
 def test_archives_that_swell(tmp_path):

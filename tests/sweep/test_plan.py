@@ -165,7 +165,7 @@ def test_files_that_are_no_sweep_are_refused(tmp_path, text):
     (tmp_path / "sweep.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"sweep\.yaml is"):
         read_sweep(tmp_path / "sweep.yaml")
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="there is no file"):
         read_sweep(tmp_path / "other.yaml")
 
 
