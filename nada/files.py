@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import platformdirs
 
-from .errors import NadaError
+from .errors import MissingFileError, NadaError
 
 Result = TypeVar("Result")
 APP = "stylegan-nada"
@@ -108,6 +108,22 @@ def storable(text: str) -> str:
 
 class _NothingYet(Exception):
     """Leaves `atomic_path` without a file."""
+
+
+def existing_file(path: str | os.PathLike[str], advice: str) -> Path:
+    """Return the path of a file that has to exist.
+
+    Args:
+        path: the file.
+        advice: what to give instead, for the message.
+
+    Raises:
+        MissingFileError: there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"there is no file {str(path)!r}; {advice}")
+    return path
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -6,12 +6,12 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import CheckpointError, MissingFileError, UsageError
+from ..errors import CheckpointError, UsageError
+from ..files import existing_file
 from ..stylegan2.discriminator import Discriminator, DiscriminatorConfig, low_pass_filter
 from .blueprint import MAX_WIDTH, drop_filters, finite
 from .containers import read_document
@@ -54,9 +54,7 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
     Raises:
         CheckpointError: the file cannot be read, or holds no discriminator of the "resnet" architecture without labels.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"there is no file {str(path)!r}; give the path of a checkpoint with a discriminator")
+    path = existing_file(path, "give the path of a checkpoint with a discriminator")
     with opened(path) as file:
         document = read_document(Window.whole(file))
         config, tensors = _recognized(document)

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from ..errors import CheckpointError, MissingFileError, is_out_of_memory
+from ..errors import CheckpointError, is_out_of_memory
+from ..files import existing_file
 from .loading import opened
 from .metadata import damaged, fits, read_description
 from .safetensors_files import is_safetensors, read_safetensors
@@ -73,9 +74,7 @@ def read_own_description(
     path: str | os.PathLike[str], key: str, version: int, what: str, shape: Any, max_bytes: int | None = None
 ) -> dict[str, Any]:
     """Read the description in the header of a file of this project; arguments and errors as for `read_own_file`."""
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"there is no file {str(path)!r}; give the path of a {what}")
+    path = existing_file(path, f"give the path of a {what}")
     with opened(path) as file:
         window = Window.whole(file)
         if max_bytes is not None and window.size > max_bytes:

@@ -30,14 +30,11 @@ def show(presets: Mapping[str, Mapping[str, Any]]) -> str:
         facts = [f"{name}: {preset['why']}", f"for {preset['domain']}; {preset['evidence']}", "settings:"]
         return "\n".join([*facts, *settings, f"  --clip {preset['clip']}"])
     width = max(map(len, presets))
-    lines, kind = [], None
-    kinds = list(dict.fromkeys(preset["kind"] for preset in presets.values()))
-    for name, preset in sorted(presets.items(), key=lambda item: kinds.index(item[1]["kind"])):
-        if preset["kind"] != kind:
-            kind = preset["kind"]
-            lines += ["", f"{kind}:"]
+    kinds: dict[str, list[str]] = {}
+    for name, preset in presets.items():
         texts = " -> ".join(preset["settings"].get(key, "...") for key in ("source", "target"))
-        lines.append(f"  {name:{width}}  {preset['domain']:12} {texts}")
+        kinds.setdefault(preset["kind"], []).append(f"  {name:{width}}  {preset['domain']:12} {texts}")
+    lines = [line for kind, rows in kinds.items() for line in ("", f"{kind}:", *rows)]
     return "\n".join(
         [*lines[1:], "", "`nada presets NAME` shows settings and reasons; `nada adapt --preset NAME` uses them."]
     )

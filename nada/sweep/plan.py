@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from reprlib import repr as shortened  # a full repr could exceed the memory, as aliases in YAML can expand endlessly
 from typing import Any
 
 import yaml
 
 from ..errors import NadaError, UsageError
+from ..files import existing_file
 from ..measure.evaluate import EvaluateConfig
 from ..settings import NamedSetting, check_text, settings_of
 from ..training.config import AdaptConfig
@@ -72,9 +72,7 @@ def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
         NadaError: the file cannot be read.
         UsageError: the file does not exist, is too large, is not YAML, or is not a mapping.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise UsageError(f"there is no file {str(path)!r}; give a sweep file as in docs/sweeps.md")
+    file = existing_file(path, "give a sweep file as in docs/sweeps.md")
     try:
         if file.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} has {file.stat().st_size} bytes; a sweep file may have at most {MAX_BYTES}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from math import prod
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,7 +16,8 @@ from ...checkpoint.document import Document
 from ...checkpoint.loading import opened
 from ...checkpoint.tensors import TensorView
 from ...checkpoint.window import Window
-from ...errors import CheckpointError, MissingFileError, UsageError
+from ...errors import CheckpointError, UsageError
+from ...files import existing_file
 from .published import CodeNetwork, EncoderConfig, PublishedEncoder
 from .trunks import UNITS
 
@@ -49,9 +49,7 @@ def load_published_encoder(path: str | os.PathLike[str]) -> PublishedEncoder:
     Raises:
         CheckpointError: there is no such file, it is damaged, or holds no such encoder.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"there is no file {str(path)!r}; {ADVICE}")
+    path = existing_file(path, ADVICE)
     with opened(path) as file:
         document = read_document(Window.whole(file))
         prefix = _prefix(document)
