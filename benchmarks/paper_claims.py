@@ -81,9 +81,9 @@ AS_IT_IS = {THEIRS: [], "views": 0}
 GLOBAL = {"directional_weight": 0.0, "global_weight": 1.0}
 CLAIMS = (
     Claim("targets", "Styles and other animals are reached from two words.",
-          (*_styles(*STYLES), *_species(*SPECIES)), {"directional": {}, "on true pictures": ON_TRUTH}, 5),
+          (*_styles(*STYLES), *_species(*SPECIES)), {"directional": {}, "on true pictures": ON_TRUTH}, seeds=5),
     Claim("untried", "Paraphrases, attributes and two changes at once, chosen before the first of them was tried.",
-          UNTRIED, {"directional": {}, "on true pictures": ON_TRUTH}, 5),
+          UNTRIED, {"directional": {}, "on true pictures": ON_TRUTH}, seeds=5),
     Claim("people", "Another generator, of people, with the same settings.",
           (*_styles("sketch", PIXAR, "watercolor painting"), ("person", "dog")), {"directional": {}},
           generator="demo-person"),
@@ -96,7 +96,7 @@ CLAIMS = (
               "theirs, our views": {THEIRS: []},
               "ours": {},
               "ours, half the step size": {"learning_rate": 0.003},
-          }, 5),
+          }, seeds=5),
     Claim(
         "the authors' code, piece by piece",
         "Their training code with their settings, and with remedies for its first iteration.",
@@ -109,7 +109,7 @@ CLAIMS = (
             f"theirs, {SHARED_NOISE}, {FIRST_STEP}": {**AS_IT_IS, THEIRS: [SHARED_NOISE, FIRST_STEP]},
             f"theirs, {SHARED_NOISE}, {FIRST_STEP}, our views": {THEIRS: [SHARED_NOISE, FIRST_STEP]},
         },
-        5,
+        seeds=5,
     ),
     Claim("loss", "The directional loss keeps variety; the global loss collapses or cheats (sections 4.1, 5.4).",
           (*_styles("sketch"), *_species("pig")), {"directional": {}, "global": GLOBAL}),
@@ -145,7 +145,7 @@ CLAIMS = (
             "half the step size": {"learning_rate": 0.003},
             "within-domain 4": {"angle_weight": 4.0},
         },
-        2,
+        seeds=2,
     ),
 )  # fmt: skip
 

@@ -45,9 +45,8 @@ class PathLength:
     """
 
     def __init__(self, decay: float = 0.01):
-        self.decay, self.mean = decay, None
-
-    mean: float | None
+        self.decay = decay
+        self.mean: float | None = None
 
     def penalty(self, images: Tensor, ws: Tensor, random: torch.Generator) -> Tensor:
         """Compute the penalty [], and update the mean.

@@ -12,26 +12,17 @@ from torch import Tensor, nn
 from nada.clip.embedding import mean_embedding
 from nada.clip.features import style_features
 from nada.clip.views import random_views
-from nada.generators import Generator
 from nada.losses import directional_loss, style_loss, unit
-from nada.photo.project import ProjectConfig, project
 from nada.seeding import seeded
 from nada.training.goal import sample_images
 
 from .own import Images, Task, TaskMethod, settings
 
-PROJECTION = ProjectConfig(w_iterations=60, plus_iterations=60)  # sufficient for pictures of the demo world
 KEPT = 7  # number of first codes, which hold pose and shape: JoJoGAN keeps them, and DiFa compares them
 JOJO_RATE = 0.004  # the authors' 0.002 is for layers of 512 features
 # DiFa: weight of the consistency, share of the dimensions compared, steps remembered. The authors' weight of 6 is for
 # other codes; here it prevents any change.
 CONSISTENCY, UNCHANGED, WINDOW = 0.3, 0.6, 50
-
-
-def projected(base: Generator, images: Tensor) -> Tensor:
-    """Codes [N, num_ws, w_dim] of images, found by optimization."""
-    *_, last = project(base, images, PROJECTION)
-    return last.ws
 
 
 def jojogan(task: Task) -> Images:

@@ -25,6 +25,7 @@ from nada.files import atomic_path
 from nada.measure.demo_judge import Judge, load_judge
 from nada.measure.evaluate import Samples
 from nada.photo.encoders.small import load_small_encoder
+from nada.photo.project import ProjectConfig, project
 from nada.pictures.grids import make_grid
 from nada.seeding import seeded
 from nada.stylegan2.discriminator import Discriminator, DiscriminatorConfig
@@ -38,6 +39,7 @@ IMAGES, CURVE, CURVE_TARGETS = 10, (1, 100), ("sketch", "pig")
 # longer, and overfitting and collapse need time to appear.
 LONGER = 4
 LONGER_RUNS = (("TGAN", "pig"), ("TGAN+ADA", "pig"), ("TGAN", "sketch"), ("MineGAN", "sketch"))
+PROJECTION = ProjectConfig(w_iterations=60, plus_iterations=60)  # sufficient for pictures of the demo world
 MEASURED = 200  # number of images of each result, and of true pictures to compare with
 OF_SAMPLES = ("Frechet distance", "recall")  # measures that depend on the number of images
 FIRST_SEED = 9_000_000  # seed of their latents
@@ -72,9 +74,9 @@ class Run:
         return f"{method}-{self.target}-{self.images}-{self.seed}{longer}"
 
 
-def usual_steps(method: str) -> int:
-    """Number of steps of a method in the rows of the tables."""
-    return round(TASKS[method].share * OWN_STEPS) if method in TASKS else STEPS
+def usual_steps(method: str, steps: int = STEPS, own_steps: int = OWN_STEPS) -> int:
+    """Number of steps of a method in the rows of the tables; the other arguments are as for `planned`."""
+    return round(TASKS[method].share * own_steps) if method in TASKS else steps
 
 
 def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: int = 4) -> list[Run]:
@@ -93,7 +95,7 @@ def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: i
     for seed in range(seeds):
         for target in targets:
             for method in TASKS.values():
-                work = round(method.share * own_steps)
+                work = usual_steps(method.name, steps, own_steps)
                 if work or seed == 0:  # the frozen generator has no random part
                     runs.append(Run(method.name, target, method.sees, seed, work, batch))
             runs += [Run(name, target, IMAGES, seed, steps, batch) for name in methods.METHODS]
@@ -195,8 +197,8 @@ class Bench:
         path = self.folder / f"codes-{run.target}-{count}-{run.seed}-{base}.safetensors"
         if not path.is_file():
             with torch.enable_grad():
-                found = one_image.projected(self.base, self.seen(run)[:IMAGES])
-            write_safetensors({"ws": found.contiguous()}, {}, path)
+                *_, last = project(self.base, self.seen(run)[:IMAGES], PROJECTION)
+            write_safetensors({"ws": last.ws.contiguous()}, {}, path)
         return load_file(path)["ws"]
 
     def result(self, run: Run, say: Callable[[str], None]) -> Callable[[Tensor], Tensor]:
@@ -223,7 +225,8 @@ class Bench:
         target = truth.TARGETS[run.target]
         true = truth.held_out(target, self.count, self.base.config.resolution)
         found = measures.by_judge(self.judge, target, Samples(before, after, z))
-        seen, centers = self.seen(run), self.seen(replace(run, images=IMAGES))
+        drawn = self.seen(replace(run, images=max(run.images, IMAGES)))
+        seen, centers = drawn[: run.images or IMAGES], drawn[:IMAGES]
         if run.method in methods.METHODS:  # they train on mirrored pictures too
             seen = torch.cat([seen, seen.flip(3)])
         found |= measures.distances_to(*(measures.features(self.judge, x) for x in (true, after, seen, centers)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.rivals import methods, one_image, runs, truth
+from benchmarks.rivals import methods, runs, truth
 from benchmarks.rivals.__main__ import main, show_plan
 from benchmarks.rivals.methods import METHODS
 from benchmarks.rivals.runs import LONGER_RUNS, OF_SAMPLES, TASKS, Bench, Run, left_to_do, planned
@@ -55,7 +55,7 @@ ALIKE = {
     [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in ["TGAN", "RSSA", *TASKS]],
 )
 def test_a_run_leaves_a_record_and_is_not_done_again(bench, name, monkeypatch):
-    monkeypatch.setattr(one_image, "PROJECTION", ProjectConfig(w_iterations=2, plus_iterations=2))
+    monkeypatch.setattr(runs, "PROJECTION", ProjectConfig(w_iterations=2, plus_iterations=2))
     run = Run(name, "sketch", 2 if name in METHODS else min(TASKS[name].sees, 2), 0, 2, batch=2)
     record = bench.measure(run)
     assert {"target rate", "Frechet distance", "precision", "recall", "memorised"} <= record["measures"].keys()
