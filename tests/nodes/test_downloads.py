@@ -9,7 +9,7 @@ import pytest
 from helpers import stub_comfyui
 from helpers.checkpoint_files import nvidia_bytes, small_generator
 
-from nada import PRESETS, PUBLISHED, NadaError
+from nada import PRESETS, PUBLISHED, NadaError, save_generator
 from nada.published.catalog import UNSTATED
 
 
@@ -109,14 +109,14 @@ def test_converted_copies_lie_in_comfyuis_models_and_are_not_listed(host):
 
 
 def test_a_replaced_file_is_noticed_even_with_its_old_size_and_time(host):
-    path = host.folder / "models" / "stylegan" / "dogs.pkl"
+    path = host.folder / "models" / "stylegan" / "dogs.safetensors"
     path.parent.mkdir(parents=True)
-    path.write_bytes(nvidia_bytes(small_generator()))
-    before, stat = host.nodes.LoadStyleGAN2.fingerprint_inputs("dogs.pkl"), path.stat()
-    path.write_bytes(nvidia_bytes(small_generator(seed=2)))
+    save_generator(small_generator(), path)
+    before, stat = host.nodes.LoadStyleGAN2.fingerprint_inputs(path.name), path.stat()
+    save_generator(small_generator(seed=2), path)
     assert path.stat().st_size == stat.st_size
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert host.nodes.LoadStyleGAN2.fingerprint_inputs("dogs.pkl") != before
+    assert host.nodes.LoadStyleGAN2.fingerprint_inputs(path.name) != before
 
 
 def test_openais_clip_is_downloaded_into_comfyuis_models_with_progress(host, monkeypatch):
