@@ -82,7 +82,7 @@ PLANES = {
 }
 CURVES = {
     "rivals_curves.jpg": (
-        "Target rate and recall of the methods that see images, over the number of images",
+        "Target rate and recall over the number of images",
         lambda bench, found: page.curves(found),
     )
 }

@@ -14,7 +14,7 @@ from nada.pictures.grids import make_grid
 
 from ..pages import grid, mean_cell
 from . import methods, pictures, truth
-from .runs import CURVE, IMAGES, PICTURES, TASKS, Bench, Run, usual_steps
+from .runs import CURVE, CURVE_METHODS, IMAGES, PICTURES, TASKS, Bench, Run, usual_steps
 from .sentences import NADA, REACHED, SENTENCES, STYLECLIP, Case, Row
 
 COLUMNS = (
@@ -123,10 +123,10 @@ def longer_table(records: Records) -> str:
 
 
 def curve_table(records: Records) -> str:
-    """Table of the methods that see images, over the number of images."""
+    """Table of a few methods over the number of images."""
     found = []
     for (target, method, images), rows in sorted(grouped(records).items()):
-        if images and target in _curve_targets(records):
+        if method in CURVE_METHODS and target in _curve_targets(records):
             digits = dict(COLUMNS)
             cells = [mean_cell([row["measures"].get(name) for row in rows], digits[name]) for name in SHOWN]
             found.append([target, method, str(images), str(len(rows)), *cells])
@@ -159,13 +159,12 @@ def curves(records: Records) -> Image.Image | None:
     """Plot the target rate and the recall over the number of images; None without records of the curve."""
     groups, counts = grouped(records), sorted({IMAGES, *CURVE})
     place = {count: log10(count / counts[0]) / log10(counts[-1] / counts[0]) for count in counts}
-    names = ["NADA images", *methods.METHODS]
-    colors, plots = {name: i for i, name in enumerate(names)}, []
+    colors, plots = {name: i for i, name in enumerate(CURVE_METHODS)}, []
     for target in _curve_targets(records):
         for measure in SHOWN[:2]:
             points = {
                 name: [(place[n], _means(rows)[measure]) for n in counts if (rows := groups.get((target, name, n)))]
-                for name in names
+                for name in CURVE_METHODS
             }
             points = {name: path for name, path in points.items() if path}
             ticks = {str(count): x for count, x in place.items()}
@@ -185,9 +184,9 @@ def strips(bench: Bench, records: Records, target: str) -> Image.Image | None:
 
 
 def _curve_targets(records: Records) -> list[str]:
-    """Targets with records of few-shot methods for other numbers of images."""
-    few = (*methods.METHODS, "NADA images")
-    return list(dict.fromkeys(t for t, method, images in grouped(records) if method in few and images in CURVE))
+    """Targets with records for other numbers of images."""
+    found = grouped(records)
+    return list(dict.fromkeys(t for t, method, images in found if method in CURVE_METHODS and images in CURVE))
 
 
 def _grid(titles: list[str], rows: list[list[str]]) -> str:

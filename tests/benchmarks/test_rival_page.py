@@ -60,9 +60,11 @@ def test_the_best_rival_is_one_that_reaches_the_target():
 
 
 def test_other_numbers_of_images_are_points_of_the_curve_and_no_rows():
-    records = [record("CDC", "pig", count, target_rate=share) for count, share in ((1, 0.1), (10, 0.6), (100, 0.9))]
-    records += [record("CDC", "glass", 10)]
-    assert page.target_table(records, "pig").count("| CDC |") == 1
+    records = [
+        record("TGAN+ADA", "pig", count, target_rate=share) for count, share in ((1, 0.1), (10, 0.6), (100, 0.9))
+    ]
+    records += [record("TGAN+ADA", "glass", 10)]
+    assert page.target_table(records, "pig").count("| TGAN+ADA |") == 1
     table = page.curve_table(records)
     assert [line.split(" | ")[2] for line in table.splitlines()[2:]] == ["1", "10", "100"]
     assert page.curves(records) is not None

@@ -31,7 +31,7 @@ def test_the_plan_has_every_row_seed_by_seed():
             assert [r.seed for r in rows] == [0, 1, 2]
     assert {r.images for r in plan if r.target == "glass"} == {0, 1, 10}
     assert {r.images for r in plan if r.method in ("JoJoGAN", "DiFa")} == {1}
-    assert {r.images for r in plan if r.method == "CDC" and r.target == "pig"} == {1, 10, 100}
+    assert {r.images for r in plan if r.method == "TGAN+ADA" and r.target == "pig"} == {1, 10, 100}
     assert {r.images for r in plan if r.method == "NADA"} == {0}
     assert sum(r.method == "frozen" for r in plan) == 3
     assert {(r.method, r.target) for r in plan if r.steps == 2400} == {*LONGER_RUNS}
