@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import copy
-import errno
-import os
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from helpers.models import TINY, alive, moved, writing_anything
+from helpers.models import moved
+from helpers.runs import assert_same, config
 
 import nada
-from nada import AdaptConfig, KeptRun, UsageError, apply_style, generate, sample_latents
+from nada import KeptRun, UsageError, apply_style, generate, sample_latents
 from nada.clip import load_clip
-from nada.errors import NadaError, UnreadableError
 from nada.runs.folder import RunFolder
 from nada.runs.snapshots import Photographer, Snapshot, Snapshots, evenly
-from nada.runs.store import MapperStore, PhotoStore, RunStore, adaptation_key
-from nada.text_edits import LatentMapper, MapperConfig
-from nada.training.state import load_state, save_state
-
-
-def config(**changes) -> AdaptConfig:
-    return AdaptConfig(
-        **{"source": "photo", "target": "sketch", "iterations": 6, "batch": 8, "layers": "all", "templates": "{}"}
-        | changes
-    )
-
-
-def assert_same(a, b):
-    assert a.fingerprint() == b.fingerprint()
+from nada.runs.store import adaptation_key
+from nada.training.state import save_state
 
 
 def test_snapshots_are_the_generator_at_those_steps(tiny, clip, tmp_path):
@@ -122,131 +106,6 @@ def test_a_lost_snapshot_costs_only_itself(tiny, clip, tmp_path, caplog):
     assert "cannot be used" in caplog.text
 
 
-@pytest.fixture(scope="module")
-def trained(loaded_clip, tmp_path_factory) -> tuple[Path, str]:
-    """The store of a finished run of two steps, and the fingerprint of its result."""
-    store = tmp_path_factory.mktemp("store")
-    run = KeptRun(store, alive(TINY), loaded_clip, config(iterations=2), moments=1)
-    for _ in run:
-        pass
-    return store, run.run.trained.fingerprint()
-
-
-DAMAGES = [
-    lambda state: state.tensors.pop("trained.b8.conv0.weight"),
-    lambda state: state.tensors.update({"trained.b8.conv0.bias": torch.full((20,), float("nan"))}),
-    lambda state: state.goal.update(directions=["AADAfw=="] * 2),
-    lambda state: state.recipe.update(target="pig"),
-]
-MORE_DAMAGES = [
-    lambda state: state.notes.update(history={"losses": 5}),
-    lambda state: state.tensors.update({"exp_avg.b8.conv0.bias": torch.zeros(3)}),
-    lambda state: state.recipe.update(iterations_done=-1),
-    lambda state: state.tensors.pop("random"),
-    lambda state: state.tensors.update(random=torch.zeros(3, dtype=torch.uint8)),
-    lambda state: state.tensors.update({"trained.b8.conv0.bias": torch.zeros(20, dtype=torch.int64)}),
-    lambda state: state.tensors.pop("exp_avg.b8.conv0.bias"),
-    lambda state: state.tensors.update({"exp_avg_sq.b8.conv0.bias": torch.full((20,), -1.0)}),
-    lambda state: state.tensors.update({"step.b8.conv0.bias": torch.tensor(float("inf"))}),
-    lambda state: state.goal.update(targets=[]),
-    lambda state: state.recipe.pop("clip"),
-    lambda state: state.recipe.update(clip=5),
-    lambda state: state.recipe.update(base="another"),
-    lambda state: state.goal.update(directions=["??"]),
-    lambda state: state.goal.pop("targets"),
-    lambda state: state.notes.update(history=[1]),
-]
-
-
-@pytest.mark.parametrize(
-    "damage", [*DAMAGES, *(pytest.param(damage, marks=pytest.mark.slow) for damage in MORE_DAMAGES)]
-)
-def test_a_damaged_state_is_set_aside_and_the_run_starts_again(tiny, clip, trained, tmp_path, caplog, damage):
-    shutil.copytree(trained[0], tmp_path, dirs_exist_ok=True)
-    (path,) = tmp_path.glob("*/states/*.safetensors")
-    state = load_state(path)
-    damage(state)
-    with writing_anything():
-        save_state(state, path)
-    again = KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=1)
-    assert again.begin == 0
-    for _ in again:
-        pass
-    assert again.run.trained.fingerprint() == trained[1]
-    assert path.with_name(f"{path.name}.damaged").is_file()
-    assert "cannot be used" in caplog.text
-    assert KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=1).begin == 2
-
-
-def out_of_memory(*_args, **_options):
-    raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def a_lost_device(*_args, **_options):
-    raise RuntimeError("CUDA error: an illegal memory access was encountered")
-
-
-def the_system(*_args, **_options):
-    raise OSError(errno.EIO, "Input/output error")
-
-
-def this_machine(*_args, **_options):
-    raise UsageError("half precision needs bfloat16")
-
-
-PASSING = {  # failures that are not the state's fault: (what fails, how)
-    "no room for the tensors on the device": ("nada.training.trainer.restore_optimizer", out_of_memory),
-    "no room for the goal on the device": ("nada.training.goal.Goal.to", out_of_memory),
-    "no room to read them": ("nada.checkpoint.own_files.load", out_of_memory),
-    "a lost device": ("nada.training.trainer.restore_optimizer", a_lost_device),
-    "a file that the system does not give": ("nada.checkpoint.loading.patiently", the_system),
-    "a file that breaks off while it is read": ("nada.checkpoint.own_files.load", the_system),
-    "a state of a later version": ("nada.training.state.VERSION", 0),
-    "settings that do not fit this machine": ("nada.training.sampler.Sampler.__init__", this_machine),
-}
-
-
-@pytest.mark.parametrize("failure", PASSING)
-@pytest.mark.parametrize("place", [Path, pytest.param(RunFolder, marks=pytest.mark.slow)])
-def test_a_failure_that_is_not_the_states_leaves_it_alone(tiny, clip, trained, tmp_path, monkeypatch, failure, place):
-    shutil.copytree(trained[0], tmp_path, dirs_exist_ok=True)
-    (path,) = tmp_path.glob("*/states/*.safetensors")
-    before = path.read_bytes()
-    begin = lambda: KeptRun(tmp_path if place is Path else RunFolder(path.parents[1]), tiny, clip, config(iterations=2))
-    target, how = PASSING[failure]
-    with monkeypatch.context() as patch:
-        patch.setattr(target, how)
-        with pytest.raises((NadaError, RuntimeError)):
-            begin()
-    assert path.read_bytes() == before
-    assert begin().begin == 2
-
-
-def photo_loop(generator):
-    """A function that makes a projection of two iterations."""
-    settings = nada.ProjectConfig(w_iterations=2, plus_iterations=0, lpips_weight=0)
-    return lambda: nada.project(generator, torch.zeros(1, 3, 8, 8), settings)
-
-
-def test_a_file_of_the_store_that_cannot_be_read_now_is_left_alone(tiny, clip, tmp_path, monkeypatch):
-    settings, make = MapperConfig("pig", iterations=1, batch=1), photo_loop(tiny)
-    MapperStore(tmp_path, tiny, clip, settings).keep(LatentMapper(tiny.num_ws, tiny.config.w_dim))
-    store = PhotoStore(tmp_path, make, "photo")
-    next(store.loop)
-    store.keep()
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    assert len(before) == 2
-    finds = [lambda: MapperStore(tmp_path, tiny, clip, settings).find(), lambda: PhotoStore(tmp_path, make, "photo")]
-    with monkeypatch.context() as patch:
-        patch.setattr("nada.checkpoint.loading.patiently", the_system)
-        for find in finds:
-            with pytest.raises(UnreadableError, match="cannot be read: Input/output error; try again"):
-                find()
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert finds[0]() is not None
-    assert finds[1]().loop.iteration == 1
-
-
 def test_each_thing_that_changes_the_result_changes_the_key(tiny, clip, clip_folder):
     pictures = torch.rand(2, 3, 16, 16)
     other_clip = load_clip(str(clip_folder))
@@ -270,90 +129,6 @@ def test_each_thing_that_changes_the_result_changes_the_key(tiny, clip, clip_fol
     ]
     assert len(set(keys)) == len(keys)
     assert adaptation_key(tiny, load_clip(str(clip_folder)), config(iterations=9, cuda_graphs=True)) == keys[0]
-
-
-def test_a_store_deletes_what_was_unused_for_longest_and_only_what_is_its_own(tiny, clip, tmp_path):
-    def train(seed):
-        for _ in KeptRun(tmp_path, tiny, clip, config(iterations=1, seed=seed), moments=1):
-            pass
-        return max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-
-    first, second = train(1), train(2)
-    theirs = tmp_path / "from_the_command_line"
-    first.rename(theirs)
-    alike = tmp_path / "dogs-202601151230"  # the user's own, with a name like those of the store
-    shutil.copytree(second, alike)
-    for name in ("thesis-202601151231", "style-202601151231.safetensors"):
-        (tmp_path / name).write_text("not the store's")
-    kept_results = tmp_path / "with_results-0123456789ab"
-    shutil.copytree(second, kept_results)
-    (kept_results / "record.json").write_text("{}")
-    for age, path in enumerate((*tmp_path.glob("*-20260115*"), theirs, kept_results, second), start=1):
-        os.utime(path, (age, age))
-    third = train(3)
-    RunStore(tmp_path, limit=1).prune(third)
-    assert not second.exists()
-    assert {theirs, kept_results, third, alike} < {*tmp_path.iterdir()}
-    assert len([*tmp_path.iterdir()]) == 6
-    assert KeptRun(tmp_path, tiny, clip, config(iterations=1, seed=1)).begin == 1, "it is found under any name"
-
-
-class Killed(BaseException):
-    """Exception that stands for the end of the process."""
-
-
-@pytest.mark.parametrize("part", ["states", pytest.param("snapshots", marks=pytest.mark.slow)])
-def test_a_killed_deletion_leaves_no_run_that_looks_whole(tiny, clip, tmp_path, monkeypatch, part):
-    def train():
-        kept = KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=2)
-        begin = kept.begin
-        return begin, [float(step.loss) for step in kept], [moment.iteration for moment in kept.snapshots.all]
-
-    whole = train()
-    delete = shutil.rmtree
-
-    def rmtree(path, **options):
-        delete(path / part, **options)
-        raise Killed
-
-    monkeypatch.setattr(shutil, "rmtree", rmtree)
-    with pytest.raises(Killed):
-        RunStore(tmp_path, limit=1).prune(tmp_path / "another")
-    monkeypatch.undo()
-    assert list(tmp_path.rglob("*.safetensors")), "it is half deleted"
-    assert train() == whole
-    assert len(list(tmp_path.iterdir())) == 1, "the next use completes the deletion"
-
-
-def test_what_is_stored_is_not_called_lost_when_old_entries_cannot_be_deleted(
-    tiny, clip, tmp_path, monkeypatch, caplog
-):
-    monkeypatch.setattr("nada.runs.store.prune", the_system)
-    run = KeptRun(tmp_path, tiny, clip, config(iterations=1), moments=1)
-    next(run)
-    MapperStore(tmp_path, tiny, clip, MapperConfig("pig", iterations=1)).keep(LatentMapper(4, 20))
-    photo = PhotoStore(tmp_path, photo_loop(tiny), "photo")
-    photo.keep()
-    assert run.is_stored
-    assert len(list(tmp_path.iterdir())) == 3
-    assert caplog.text == ""
-
-
-@pytest.mark.parametrize("used", ["run", "mapper"])
-def test_the_next_use_makes_the_room_that_a_killed_run_did_not(tiny, clip, tmp_path, used):
-    for seed in (1, 2):
-        for _ in KeptRun(tmp_path, tiny, clip, config(iterations=1, seed=seed), moments=1):
-            pass
-    settings = MapperConfig("pig", iterations=1, batch=1)
-    MapperStore(tmp_path, tiny, clip, settings).keep(LatentMapper(tiny.num_ws, tiny.config.w_dim))
-    assert len(list(tmp_path.iterdir())) == 3
-    if used == "mapper":
-        assert MapperStore(tmp_path, tiny, clip, settings, limit=1).find()
-    else:
-        key = adaptation_key(tiny, clip, config(iterations=1, seed=2))
-        RunStore(tmp_path, limit=1).folder(key, "photo_to_sketch")
-    (left,) = tmp_path.iterdir()
-    assert left.is_dir() == (used == "run")
 
 
 def test_the_suggestion_is_the_most_varied_of_the_best(tiny):
@@ -413,37 +188,3 @@ def test_a_state_that_a_killed_run_left_is_removed(tiny, clip, tmp_path, monkeyp
     assert list(RunFolder(tmp_path).states()) == [6]
     list(KeptRun(RunFolder(tmp_path), tiny, clip, config(iterations=8), moments=1))
     assert list(RunFolder(tmp_path).states()) == [6, 8], "the end of a shorter run stays"
-
-
-@pytest.mark.parametrize("part", ["__init__", "take"])
-def test_no_memory_for_a_snapshot_costs_the_snapshot_only(tiny, clip, tmp_path, monkeypatch, caplog, part):
-    monkeypatch.setattr(Photographer, part, out_of_memory)
-    kept = KeptRun(tmp_path, tiny, clip, config(iterations=2), moments=2)
-    assert [step.iteration for step in kept] == [1, 2]
-    assert kept.snapshots.all == ()
-    assert kept.is_stored
-    assert caplog.text.count("not enough memory for the snapshot") == 1
-
-
-def test_each_kind_of_failure_is_told_once(tiny, clip, tmp_path, monkeypatch, caplog):
-    kept = KeptRun(tmp_path, tiny, clip, config(iterations=6), moments=6)
-    take = Photographer.take
-    for target, name in ((Photographer, "take"), (RunFolder, "save_snapshot"), (RunFolder, "save_state")):
-        monkeypatch.setattr(target, name, the_system if target is RunFolder else out_of_memory)
-        next(kept), next(kept)
-        monkeypatch.setattr(Photographer, "take", take)
-    for words in ("not enough memory for the snapshot", "cannot be picked later", "cannot be resumed from iteration"):
-        assert caplog.text.count(words) == 1, words
-    assert not kept.is_stored
-
-
-def test_no_memory_to_save_a_state_costs_only_that_state(tiny, clip, tmp_path, monkeypatch, caplog):
-    kept = KeptRun(tmp_path, tiny, clip, config(iterations=3), moments=1)
-    next(kept)
-    with monkeypatch.context() as patch:
-        patch.setattr(nada.Adaptation, "state", out_of_memory)
-        kept.keep()
-    assert "cannot be resumed from iteration 1" in caplog.text
-    assert not kept.is_stored
-    kept.keep()
-    assert kept.is_stored
