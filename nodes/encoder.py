@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..nada import file_stamp
 from ..nada.demo import ENCODERS as INCLUDED
 from ..nada.photo.encoders.loading import describe, load_encoder
 from ..nada.published.catalog import ENCODERS
 from . import host
-from .load import fetched, published_stamp
+from .load import fetched
 from .sockets import LOADING, NADAEncoder, known_options
 
 DOWNLOADS = {f"(download) {model.label}": model for model in ENCODERS}
@@ -46,12 +45,8 @@ class NADALoadEncoder(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, encoder_name: str) -> str:
-        if encoder_name in DOWNLOADS:
-            return published_stamp(DOWNLOADS[encoder_name])
-        if encoder_name in INCLUDED:
-            return encoder_name
-        return file_stamp(host.file_path(host.ENCODERS, encoder_name))
+    def fingerprint_inputs(cls, encoder_name: str | None) -> str:
+        return host.file_key(host.ENCODERS, encoder_name, *DOWNLOADS, *INCLUDED)
 
     @classmethod
     @host.explained

@@ -21,7 +21,7 @@ from PIL import Image
 from server import PromptServer
 from torch import Tensor, nn
 
-from ..nada import NadaError, UsageError, printable
+from ..nada import NadaError, UsageError, file_stamp, printable
 from ..nada.errors import is_out_of_memory as nada_is_out_of_memory
 from ..nada.generators import Generator
 from ..nada.pictures.convert import as_saved
@@ -86,6 +86,20 @@ def file_path(kind: str, name: str) -> str:
     if kind == STYLES and (path := folder_paths.get_full_path(RUNS, name)):
         return path
     return folder_paths.get_full_path_or_raise(kind, name)
+
+
+def file_key(kind: str, name: str | None, *others: str) -> str:
+    """Return the cache key of a widget that names a file: the file's stamp, so that a replaced file is loaded again.
+
+    Args:
+        kind: as for `file_path`.
+        name: value of the widget; None if it comes through a link, whose own node decides.
+        others: entries of the widget that are no files; each is its own key.
+
+    Raises:
+        FileNotFoundError: the file is gone.
+    """
+    return name or "" if name is None or name in others else file_stamp(file_path(kind, name))
 
 
 def download_folder(kind: str = GENERATORS) -> Path:

@@ -13,7 +13,6 @@ from ..nada import (
     UsageError,
     blend_latents,
     edit_latents,
-    file_stamp,
     interpolate_latents,
     latents_remark,
     load_direction,
@@ -64,8 +63,8 @@ class NADALoadLatents(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, latents_name: str, **_: object) -> str:
-        return latents_name if latents_name == NO_FILES else file_stamp(host.file_path(host.CODES, latents_name))
+    def fingerprint_inputs(cls, latents_name: str | None, **_: object) -> str:
+        return host.file_key(host.CODES, latents_name, NO_FILES)
 
     @classmethod
     @host.explained
@@ -239,8 +238,8 @@ class NADAEditLatents(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, direction: str, **others: Any) -> str:
-        return direction if direction == PRINCIPAL else file_stamp(host.file_path(host.DIRECTIONS, direction))
+    def fingerprint_inputs(cls, direction: str | None, **others: Any) -> str:
+        return host.file_key(host.DIRECTIONS, direction, PRINCIPAL)
 
     @classmethod
     @host.explained

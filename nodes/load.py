@@ -19,6 +19,7 @@ from ..nada import (
     load_generator,
     save_generator,
 )
+from ..nada.clip.loading import local_weights
 from ..nada.generators import Generator
 from . import host
 from .downloads import published_choices
@@ -85,12 +86,10 @@ class LoadStyleGAN2(io.ComfyNode):
         return f"there is no generator {generator_name!r} in models/{host.GENERATORS}; put it there, or choose another"
 
     @classmethod
-    def fingerprint_inputs(cls, generator_name: str, download: str | None = None) -> str:
-        if generator_name in EMBEDDED:
-            return generator_name
+    def fingerprint_inputs(cls, generator_name: str | None, download: str | None = None) -> str:
         if model := _chosen_download(generator_name, download):
-            return published_stamp(model)
-        return file_stamp(host.file_path(host.GENERATORS, generator_name))
+            return model.name  # not the file's stamp: the download must not make the next run another one
+        return host.file_key(host.GENERATORS, generator_name, *EMBEDDED)
 
     @classmethod
     @host.explained
@@ -103,9 +102,9 @@ class LoadStyleGAN2(io.ComfyNode):
         return io.NodeOutput(generator)
 
 
-def _chosen_download(name: str, entry: str | None) -> Published | None:
+def _chosen_download(name: str | None, entry: str | None) -> Published | None:
     """Return the published model that the two widgets name, or None if they name none."""
-    return DOWNLOADS.get(entry or "") if name == DOWNLOAD else FORMER_DOWNLOADS.get(name)
+    return DOWNLOADS.get(entry or "") if name == DOWNLOAD else FORMER_DOWNLOADS.get(name or "")
 
 
 def _generator_source(name: str, entry: str) -> tuple[str, list[str]]:
@@ -125,12 +124,6 @@ def fetched(model: Published) -> tuple[str, list[str]]:
     host.say(f"downloading {model.name}, {model.megabytes} MB; license: {model.license}")
     path, remarks = download(model, host.download_folder(), _progress(f"downloading {model.name}"))
     return str(path), remarks
-
-
-def published_stamp(model: Published) -> str:
-    """Return a cache key for a published model: its name and the stamp of its file, or "absent" before the download."""
-    path = host.download_folder() / model.file
-    return f"{model.name} {file_stamp(path) if path.is_file() else 'absent'}"
 
 
 def _progress(what: str) -> Callable[[int, int], None]:
@@ -191,6 +184,13 @@ class NADALoadCLIP(io.ComfyNode):
         return True
 
     @classmethod
+    def fingerprint_inputs(cls, clip_name: str | None, custom: str | None = "") -> list[str]:
+        if clip_name is None or custom is None:  # comes through a link, whose own node decides
+            return []
+        spec = clip_spec(clip_name, custom)
+        return [spec, *map(file_stamp, local_weights(spec))]
+
+    @classmethod
     @host.explained
     def execute(cls, clip_name: str, custom: str = "") -> io.NodeOutput:
         spec = clip_spec(clip_name, custom)
@@ -212,7 +212,10 @@ def clip_spec(name: str, custom: str = "") -> str:
     entries = custom.split(",") if name == CUSTOM else [name]
     if not any(entry.strip() for entry in entries):
         raise UsageError("custom is empty; write a model such as ViT-B/32, or choose an entry of clip_name")
-    return ",".join(_with_path(entry.strip()) for entry in entries)
+    found = [_with_path(entry.strip()) for entry in entries]
+    if len(found) > 1 and (split := [path for path in found if "," in path]):
+        raise UsageError(f"{split[0]!r} has a comma, which separates models; only a single model may have one")
+    return ",".join(found)
 
 
 def _with_path(entry: str) -> str:

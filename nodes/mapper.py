@@ -16,7 +16,7 @@ from ..nada import (
     MapperStep,
     MapperStore,
     MapperTraining,
-    file_stamp,
+    UsageError,
     generate,
     load_mapper,
     sample_latents,
@@ -51,7 +51,7 @@ from .sockets import (
 
 CONFIG = settings_of(MapperConfig)
 BANDS = ["coarse,middle,fine", "coarse,middle", "middle,fine", "coarse", "middle", "fine"]
-NONE = "(none yet)"
+NO_FILES = "(no mapper yet: make one with Save Latent Mapper)"
 
 
 class NADATrainMapper(io.ComfyNode):
@@ -265,7 +265,7 @@ class NADALoadMapper(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        files = host.files(host.MAPPERS) or [NONE]
+        files = host.files(host.MAPPERS) or [NO_FILES]
         return io.Schema(
             node_id="NADALoadMapper",
             display_name="Load Latent Mapper (StyleGAN)",
@@ -285,12 +285,14 @@ class NADALoadMapper(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, mapper_name: str) -> str:
-        return NONE if mapper_name == NONE else file_stamp(host.file_path(host.MAPPERS, mapper_name))
+    def fingerprint_inputs(cls, mapper_name: str | None) -> str:
+        return host.file_key(host.MAPPERS, mapper_name, NO_FILES)
 
     @classmethod
     @host.explained
     def execute(cls, mapper_name: str) -> io.NodeOutput:
+        if mapper_name == NO_FILES:
+            raise UsageError("there is no mapper yet; make one with Save Latent Mapper, then press R and choose it")
         mapper = load_mapper(host.file_path(host.MAPPERS, mapper_name))
         target, bands = mapper.metadata.get("target", "unknown target"), ", ".join(mapper.bands)
         host.say(f"{target} | {bands} | {mapper.num_ws} codes of {mapper.w_dim} numbers")

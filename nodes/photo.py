@@ -231,11 +231,10 @@ class NADAPasteBack(io.ComfyNode):
         feather: float,
         match_color: bool,
     ) -> io.NodeOutput:
-        if len(crops) == 1 < len(image):  # one copy of the photo per picture, because all belong into the same square
-            photo, crops = (
-                photo.expand(len(image), -1, -1, -1),
-                [Placed(crops[0].crop, photo=i) for i in range(len(image))],
-            )
+        # With one square, one photo serves all pictures, because all belong into the same square.
+        if len(crops) == 1 < len(image) and len(photo) in (1, len(image)):
+            photo = photo.expand(len(image), -1, -1, -1)
+            crops = [Placed(crops[0].crop, photo=i) for i in range(len(image))]
         if len(image) != len(crops) or max(square.photo for square in crops) >= len(photo):
             raise UsageError(
                 f"there are {len(image)} pictures and {len(photo)} photos for {len(crops)} squares; give the photos "

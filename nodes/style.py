@@ -11,7 +11,6 @@ from ..nada import (
     Style,
     UsageError,
     apply_style,
-    file_stamp,
     load_style,
     preview_of,
     preview_picture,
@@ -52,8 +51,8 @@ class NADALoadStyle(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, style_name: str) -> str:
-        return style_name if style_name == NO_FILES else file_stamp(host.file_path(host.STYLES, style_name))
+    def fingerprint_inputs(cls, style_name: str | None) -> str:
+        return host.file_key(host.STYLES, style_name, NO_FILES)
 
     @classmethod
     @host.explained

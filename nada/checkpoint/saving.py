@@ -1,9 +1,10 @@
-"""Save generators as safetensors, atomically."""
+"""Save generators and tensors as safetensors, atomically, and hash tensors."""
 
 from __future__ import annotations
 
 import os
 import re
+from hashlib import sha256
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -66,3 +67,10 @@ def _system_error(error: SafetensorError) -> OSError:
     """Return the operating system's error that safetensors quotes, for `atomic_path` to explain."""
     code = re.search(r"os error (\d+)", str(error))
     return OSError(int(code[1]), str(error), None, int(code[1])) if code else OSError(str(error))
+
+
+def tensor_hash(tensor: Tensor) -> str:
+    """Return the SHA-256 of a tensor's shape and numbers as float32."""
+    digest = sha256(repr(tuple(tensor.shape)).encode())
+    digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()

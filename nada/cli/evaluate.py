@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
         "--latents",
         metavar="FILE",
         help="file of codes to measure on instead of random ones, such as that of `nada invert`; --count, --seeds, "
-        "--psi and --mixing then have no effect",
+        "--first-seed, --psi and --mixing then have no effect",
     )
     add_config(parser, "measurement", EvaluateConfig, defaults=dict.fromkeys(("target", "source"), RECORDED))
     add_device(parser)
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     latents = load_latents(args.latents, generator) if args.latents else None
     on_place = None if base is None else base.to(place)
     result = evaluate(generator, clip, config, on_place, extra, identity=identity, latents=latents)
-    return {"generator": args.generator, "device": str(place), **result}
+    return {"generator": args.generator, "latents": args.latents, "device": str(place), **result}
 
 
 def _independent(spec: str | None, recipe: dict[str, Any], place: torch.device) -> ClipEnsemble | None:

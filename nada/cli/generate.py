@@ -139,7 +139,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         images = images[..., rows, columns]
         for i, picture in enumerate(to_pil(images), first + start):
             folder.save_picture(picture, f"{name}_{i:06d}")
-        shown.append(images[: max(0, GRID - start)])
+        if start < GRID:
+            shown.append(images[: GRID - start])
     folder.save_picture(make_grid(torch.cat(shown)), "grid")
     asked = {name: getattr(args, name) for name in ("generator", "seed", "seed_from", "latents", "psi", "noise")}
     return {**asked, "styles": args.style, "folder": str(out), "files": folder.files}

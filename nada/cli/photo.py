@@ -46,12 +46,13 @@ from .align import add_pasting, add_placing, find_faces, open_photo, placing
 from .interrupt import Interrupt
 from .options import add_config, given
 from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_files
-from .shared import load_base, local_model, pick_device, refuse_existing, split_spec, styled
+from .shared import check_target, load_base, local_model, pick_device, split_spec, styled
 
 log = logging.getLogger(__name__)
 STORE = CACHE / "photos"  # states of optimizations, to resume them and to reuse finished ones
 NONE = "none"
 CODES = "codes"
+INVERT = "nada-invert"  # folder of the results of `nada invert`
 UNFINISHED = "unfinished"  # key, in the results of an interrupted command, of its `request`, which may replace them
 FREE = {"out", "overwrite", "quiet", "json", "device", "threads"}  # arguments that do not change the results
 Loop = TypeVar("Loop", bound=PhotoLoop[Any])
@@ -155,7 +156,9 @@ class Inversion:
     interrupted: bool
 
 
-def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smooth: float = 0.0) -> Inversion:
+def invert(
+    args: argparse.Namespace, base: Generator, paths: Sequence[Path], smooth: float = 0.0, tuned: bool = False
+) -> Inversion:
     """Find squares and codes of photos. Ctrl-C stops early and keeps the codes found so far.
 
     Args:
@@ -163,6 +166,7 @@ def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smo
         base: generator whose codes are found.
         paths: picture files.
         smooth: standard deviation of a smoothing of the codes over the photos; 0 for none.
+        tuned: load the CLIP models of --clip for a tuning, even with --no-optimize.
 
     Raises:
         UsageError: --no-optimize without --encoder.
@@ -179,7 +183,7 @@ def invert(args: argparse.Namespace, base: Generator, paths: Sequence[Path], smo
     if args.fit_square:
         places = [(number, fit_square(base, photos[number], crop)) for number, crop in places]
     aligned = torch.cat([squares(photos[number], [crop], base) for number, crop in places]).to(device)
-    clip = None if args.no_optimize else _clip(args, device)
+    clip = _clip(args, device) if tuned or not args.no_optimize else None
     began, interrupted = time.perf_counter(), False
     start = None if args.encoder is None else load_encoder(local_model(args.encoder)).encode(aligned, base)
     noise: dict[str, Tensor] = {}
@@ -238,7 +242,8 @@ def request(args: argparse.Namespace) -> str:
 def run_invert(args: argparse.Namespace) -> dict[str, Any]:
     """Write the codes, a picture that compares photos with inversions, and the record; return the record."""
     check_smoothing(args.smooth)
-    folder, asked = ResultFolder(args.out or free_path(Path("nada-invert"))), request(args)
+    asked = request(args)
+    folder = _folder(args.out, asked)
     with folder.claimed(args.overwrite or folder.record().get(UNFINISHED) == asked):
         found = invert(args, load_base(args.generator), args.photos, args.smooth)
         folder.begin_results()
@@ -264,6 +269,15 @@ def run_invert(args: argparse.Namespace) -> dict[str, Any]:
         )
 
 
+def _folder(out: Path | None, asked: str) -> ResultFolder:
+    """Folder for the results of `nada invert`: `out`, that of the same command if it was interrupted, or a new one."""
+    if out:
+        return ResultFolder(out)
+    begun = map(ResultFolder, sorted(Path().glob(f"{INVERT}*")))
+    same = (folder for folder in begun if folder.record().get(UNFINISHED) == asked)
+    return next(same, None) or ResultFolder(free_path(Path(INVERT)))
+
+
 def show(record: dict[str, Any]) -> str:
     """Describe the record as text."""
     errors = [entry["error"] for entry in record["codes"]]
@@ -282,21 +296,20 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
         UsageError: arguments that contradict each other, or a file that exists without --overwrite.
     """
     out = args.out or _name(args.photo, args.style)
-    if out.suffix.lower() != ".png":
-        raise UsageError(f"--out is {out}; it must end in .png")
     asked = request(args)
     replaced = {path for path in (out, args.save_likeness) if path and (args.overwrite or _asked_in(path) == asked)}
-    for path in filter(None, (out, args.save_likeness)):
-        refuse_existing(path, path in replaced)
-    if args.save_likeness and not args.tune:
-        raise UsageError("--save-likeness needs --tune, which computes the likeness; add it")
+    check_target(out, out in replaced, ".png")
+    if args.save_likeness:
+        check_target(args.save_likeness, args.save_likeness in replaced)
+        if not args.tune:
+            raise UsageError("--save-likeness needs --tune, which computes the likeness; add it")
     check_pasting(args.region, args.feather)
     tuning = TuneConfig(iterations=args.tune) if args.tune else None
     base = load_base(args.generator)
     model = styled(base, args.style)  # fails before the work starts if a style does not fit
     for path in filter(None, (out, args.save_likeness)):
         check_writable(path)
-    found = invert(args, base, [args.photo])
+    found = invert(args, base, [args.photo], tuned=tuning is not None)
     model, interrupted = model.to(found.base.device), found.interrupted
     if tuning and not interrupted:
         ws = found.codes.ws.to(found.base.device)

@@ -12,7 +12,7 @@ from ..runs.folder import RunFolder
 from ..runs.names import result_name
 from ..runs.snapshots import Snapshots
 from .parsing import add_command, show_tree
-from .shared import demo_base, existing_folder, load_base, refuse_existing
+from .shared import check_target, demo_base, existing_folder, load_base
 
 
 def add(commands: Any) -> None:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     picked = folder.load_snapshot(args.iteration)
     recipe = picked.style.recipe or {}
     out = args.out or args.folder / f"{result_name(recipe)}_at_{args.iteration}.safetensors"
-    refuse_existing(out, args.overwrite)
+    check_target(out, args.overwrite)
     recorded = folder.record().get("generator")
     base = args.generator or (recorded if isinstance(recorded, str) else None) or demo_base(recipe)
     if not base:

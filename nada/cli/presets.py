@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from shlex import quote
 from typing import Any
 
+from ..runs.results import option
 from ..training.presets import PRESETS
 from .parsing import add_command
 
@@ -26,7 +26,7 @@ def show(presets: Mapping[str, Mapping[str, Any]]) -> str:
     """Presets as text: a table, or a single preset in full."""
     if len(presets) == 1:
         ((name, preset),) = presets.items()
-        settings = [f"  --{key.replace('_', '-')} {quote(str(value))}" for key, value in preset["settings"].items()]
+        settings = [f"  {option(key, value)}" for key, value in preset["settings"].items()]
         facts = [f"{name}: {preset['why']}", f"for {preset['domain']}; {preset['evidence']}", "settings:"]
         return "\n".join([*facts, *settings, f"  --clip {preset['clip']}"])
     width = max(map(len, presets))

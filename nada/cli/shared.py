@@ -103,6 +103,17 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise UsageError(f"{path} exists; choose another name, or add --overwrite to replace it")
 
 
+def check_target(path: Path, overwrite: bool, ending: str = ".safetensors") -> None:
+    """Check that a file may be written, and that its ending names the format.
+
+    Raises:
+        UsageError: the file has another ending, or exists without `overwrite`.
+    """
+    if path.suffix.lower() != ending:
+        raise UsageError(f"{path} must end in {ending}, the format that is written")
+    refuse_existing(path, overwrite)
+
+
 def split_spec(spec: str) -> tuple[str, float]:
     """Split FILE[:STRENGTH] into path and strength; a colon not followed by a number belongs to the path."""
     path, colon, number = spec.rpartition(":")

@@ -16,9 +16,8 @@ from ..styles.files import load_style, save_style
 from ..styles.preview import preview_of, preview_picture
 from ..styles.style import Style
 from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, show_tree
-from .shared import load_base, refuse_existing, styled
+from .shared import check_target, load_base, styled
 
-ENDING = ".safetensors"
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
@@ -86,7 +85,7 @@ def run_diff(
         UsageError: the target has another ending, or exists without `overwrite`.
         NadaError: a file cannot be read, or the generators do not belong together.
     """
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
     before, after = load_base(base), load_base(adapted)
     # Compare before making pictures: generators that do not belong together are refused here.
     style = Style.between(before, after, rank, DTYPES[dtype], name=name or _name_of(after, adapted))
@@ -101,7 +100,7 @@ def run_merge(base: str, styles: list[str], target: Path, *, overwrite: bool = F
     Raises:
         UsageError: the target has another ending, or exists without `overwrite`.
     """
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
     generator = styled(load_base(base), styles)
     save_generator(generator, target, new=not overwrite)
     applied = [f"{entry['name']} x {entry['strength']:g}" for entry in generator.metadata["styles"]]
@@ -116,7 +115,7 @@ def run_show(file: Path, *, preview: Path | None = None, overwrite: bool = False
         UsageError: the style has no preview, or the PNG file has another ending, or exists without `overwrite`.
     """
     if preview is not None:
-        _check_target(preview, overwrite, ".png")
+        check_target(preview, overwrite, ".png")
     style = load_style(file)
     result = {"file": str(file), "bytes": file.stat().st_size, **summary(style)}
     if preview is None:
@@ -141,12 +140,6 @@ def summary(style: Style) -> dict[str, Any]:
         "recipe": style.recipe,
         "notes": style.notes,
     }
-
-
-def _check_target(target: Path, overwrite: bool, ending: str = ENDING) -> None:
-    if target.suffix.lower() != ending:
-        raise UsageError(f"{target} must end in {ending}, the format that is written")
-    refuse_existing(target, overwrite)
 
 
 def _name_of(adapted: Generator, source: str) -> str:

@@ -48,11 +48,14 @@ class ClipSpec:
     def parse(cls, text: str) -> list[ClipSpec]:
         """Parse a specification such as "ViT-B/32:1,ViT-B/16:0.5"; entries with weight 0 are left out.
 
+        The path of a folder or file may hold a comma if the specification has no other entry.
+
         Raises:
             UsageError: an entry is empty, a weight is out of range, or none is left.
         """
         specs = []
-        for entry in text.split(","):
+        alone = os.path.isdir(text) or os.path.isfile(text.partition("@")[2])
+        for entry in [text] if alone else text.split(","):
             match = re.fullmatch(r"\s*(.+?)(?::([-+.\deE]+))?\s*", entry)
             if not match:
                 raise UsageError(f"{text!r} has an empty entry; write NAME[:WEIGHT],NAME[:WEIGHT]")
@@ -218,11 +221,30 @@ def _open_clip() -> ModuleType:
     return open_clip
 
 
+def local_weights(spec: str) -> list[Path]:
+    """Return the weights files on this machine that a specification names, without published ones, for cache keys.
+
+    Raises:
+        UsageError: as `ClipSpec.parse`.
+        CheckpointError: a folder holds no weights.
+    """
+    found = []
+    for source in (part.source for entry in ClipSpec.parse(spec) for part in entry.parts()):
+        folder, file = _folder(source), Path(source.partition("@")[2])
+        found += [weights_in(folder)] if folder.is_dir() else [file] if file.is_file() else []
+    return found
+
+
+def _folder(source: str) -> Path:
+    """Path of the folder that an entry names, which exists unless the entry names something else."""
+    return demo.CLIPS.get(source, Path(source))
+
+
 def _resolve(source: str, fetch: Fetch) -> _Source:
     """Find the architecture and the weights of an entry; download published weights."""
     from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
 
-    folder = demo.CLIPS.get(source, Path(source))
+    folder = _folder(source)
     if folder.is_dir():
         if not (folder / CONFIG_FILE).is_file():
             raise UsageError(f"the folder {source!r} holds no {CONFIG_FILE}; it must, beside the weights")

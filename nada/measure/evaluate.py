@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from ..checkpoint.saving import tensor_hash
 from ..clip.embedding import embed_images
 from ..clip.models import ClipEnsemble, ClipModel
 from ..clip.prompts import PHRASE_ALONE, Templates, check_templates, prompt_templates
@@ -32,6 +33,7 @@ from .metrics import correspondence, diversity, interval, intra_cluster, quality
 
 LPIPS_IMAGES = 100  # images of the first seed: the pairs grow with the square
 SETTING = ("target", "count", "seeds", "psi", "mixing", "templates")  # named above the table
+RANDOM = ("seeds", "first_seed", "psi", "mixing")  # settings of random codes
 MIXERS = 1 << 31  # added to a seed for the second latents of style mixing
 
 
@@ -110,7 +112,7 @@ def evaluate(
         progress: called with the number of images just made, of `image_count` in all; what it raises ends this.
         identity: CLIP models that took no part in the adaptation: they say whether the images show the same ones.
         latents: codes [N, num_ws, w_dim] to measure on, such as those of photos, instead of random ones: once, and
-            `count`, `seeds`, `psi` and `mixing` then have no effect.
+            settings of random codes then have no effect, and are None in the result.
 
     Returns:
         JSON-able. `setting`; `measures`, {name: {"mean", "low", "high"}}, 95 % intervals over the seeds; `left_out`,
@@ -152,8 +154,11 @@ def evaluate(
         left_out["intra-cluster LPIPS"] = str(error)
     seconds = time.perf_counter() - began
     made = image_count(config, base) if latents is None else len(latents) * (1 if base is None else 2)
+    setting = {**asdict(config), "encoders": clip.describe(), "generator": generator.fingerprint()}
+    if latents is not None:
+        setting |= dict.fromkeys(RANDOM) | {"latents": tensor_hash(latents), "count": len(latents)}
     return {
-        "setting": {**asdict(config), "encoders": clip.describe(), "generator": generator.fingerprint()},
+        "setting": setting,
         "identity": identity.describe() if identity else [],
         "measures": measures,
         "left_out": left_out,
@@ -181,7 +186,8 @@ def report(result: dict[str, Any]) -> str:
     """
     setting = result["setting"]
     encoders = ", ".join(entry["name"] for entry in setting["encoders"])
-    lines = [", ".join(f"{name} {setting[name]!r}" for name in SETTING), f"encoders {encoders}", ""]
+    used = [name for name in SETTING if setting[name] is not None]
+    lines = [", ".join(f"{name} {setting[name]!r}" for name in used), f"encoders {encoders}", ""]
     width = max(map(len, result["measures"]))
     for name, found in result["measures"].items():
         spread = f"  {found['low']:.4f} .. {found['high']:.4f}" if "low" in found else ""

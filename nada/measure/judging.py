@@ -147,7 +147,7 @@ def individuals_kept(before: Tensor, after: Tensor, readable: list[int], names: 
 def why_no_truth(samples: Samples, goal: Goal) -> str | None:
     """Return the reason why the true drawings of these pictures are not known, or None if they are."""
     if samples.latents is None:
-        return "truncated and mixed pictures have no true drawing; measure with psi 1 and mixing 0"
+        return "only pictures of random codes with psi 1 and mixing 0 have true drawings"
     if samples.after.shape[-1] != SIZE:
         return f"true drawings have {SIZE} px; these pictures have {samples.after.shape[-1]}"
     if goal.after[0] not in STYLES or goal.after[1] not in SPECIES or goal.before[0] not in STYLES:

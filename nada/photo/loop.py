@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..checkpoint.metadata import header_json
 from ..checkpoint.own_files import read_own_file
-from ..checkpoint.saving import write_safetensors
+from ..checkpoint.saving import tensor_hash, write_safetensors
 from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UsageError
 from ..generators import Generator
@@ -230,10 +230,3 @@ def load_photo_state(path: str | os.PathLike[str]) -> PhotoState:
     """
     description, tensors = read_own_file(path, KEY, VERSION, "state of a projection or tuning", SHAPE)
     return PhotoState(description["recipe"], tensors)
-
-
-def tensor_hash(tensor: Tensor) -> str:
-    """Return the SHA-256 of a tensor's shape and numbers as float32."""
-    digest = sha256(repr(tuple(tensor.shape)).encode())
-    digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()

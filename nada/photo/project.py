@@ -17,13 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checkpoint.saving import tensor_hash
 from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, Setting
 from ..training.state import take_step
-from .loop import DistanceConfig, PhotoLoop, PhotoState, tensor_hash
+from .loop import DistanceConfig, PhotoLoop, PhotoState
 
 SAMPLES = 1000  # random codes to estimate the standard deviation of W from
 RAMP_DOWN, RAMP_UP = 0.25, 0.05  # fractions of a stage during which the step size falls and rises

@@ -13,6 +13,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from ..checkpoint.saving import tensor_hash
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
 from ..generators import Generator, LayerKind
@@ -20,7 +21,7 @@ from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, Setting
 from ..styles.style import Style
 from ..training.trainable import KINDS, Trainable
-from .loop import DistanceConfig, PhotoLoop, PhotoState, tensor_hash
+from .loop import DistanceConfig, PhotoLoop, PhotoState
 
 LEARNING_RATE, WIDTH = 3e-4, 512  # Adam's step size in the paper, for generators of 512 features
 NAME = "likeness"

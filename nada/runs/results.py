@@ -115,17 +115,22 @@ def command(settings: Mapping[str, Any], style_images: Sequence[str] = ()) -> st
     words = ["nada", "adapt"]
     for name, value in settings.items():
         setting = settings_of(AdaptConfig).get(name)
-        option = name.replace("_", "-")
         # Settings for which a generator's file may recommend other values than the defaults are always written.
         if value in (None, "") or (setting and value == setting.default and name not in RECOMMENDABLE):
             continue
-        if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            words += [f"--{option}", _quoted(str(value))] if not str(value).startswith("-") else [f"--{option}={value}"]
+        words.append(option(name, value))
     if style_images:
         words += ["--style-images", *map(_quoted, style_images)]
     return " ".join(words)
+
+
+def option(name: str, value: Any) -> str:
+    """Write a setting as an option of the command line, quoted for a shell."""
+    words = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{words}" if value else f"--no-{words}"
+    text = str(value)
+    return f"--{words}={text}" if text.startswith("-") else f"--{words} {_quoted(text)}"
 
 
 def _quoted(word: str) -> str:

@@ -126,7 +126,8 @@ def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Pl
     _known(halving or {}, HALVING, "halving")
     for name, value in (halving or {}).items():
         _single(f"halving.{name}", None if name == "at" and isinstance(value, list) else value)
-    evaluation = _evaluation(description.get("evaluate", {"count": COMPARED, "seeds": 1} if halving else None))
+    compared = {"count": COMPARED, "seeds": 1} if halving else None
+    evaluation = _evaluation(compared if (wanted := description.get("evaluate")) is None else wanted)
     if evaluation and (lacking := next((settings for settings in found if not settings.get("target")), None)):
         raise UsageError(
             f"a job without a target text cannot be measured: {lacking}; give it a target that describes its style "

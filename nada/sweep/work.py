@@ -139,7 +139,9 @@ class Worker:
         side = FrozenSide() if len(jobs) > 1 else None
         for job in jobs:
             with self._failures(job, crowded if len(jobs) > 1 else None):
-                if status(self.orders.folder(job), job.config.iterations) == DONE:
+                folder = self.orders.folder(job)
+                forget_failure(folder)  # of an earlier attempt
+                if status(folder, job.config.iterations) == DONE:
                     self._complete(job)
                     self.watch.settled(job)
                     continue
@@ -232,7 +234,6 @@ class Worker:
     def _complete(self, job: Job) -> None:
         """Finish a job whose record is written: measure it if needed, and delete its states and snapshots."""
         folder = self.orders.folder(job)
-        forget_failure(folder)
         if not is_measured(self.orders, job):  # the sweep file's measurement was added or changed afterwards
             if (path := style_file(folder)).is_file():
                 self._measure(job, load_style(path), None)

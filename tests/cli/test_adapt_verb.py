@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from nada.adapt import Adaptation
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
+from nada.cli.main import build_parser
 from nada.errors import UsageError
 from nada.pictures import grids
 from nada.pictures.charts import layer_map
@@ -331,6 +333,14 @@ def test_every_preset_has_reasons(nada):
     listed = nada("presets")
     assert set(listed) == set(PRESETS)
     assert listed["sketch"]["settings"]["target"] == "sketch"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_options_of_a_preset_can_be_pasted(capsys, name):
+    assert main(["presets", name]) == 0
+    options = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  --")]
+    found = vars(build_parser().parse_args(["adapt", *shlex.split(" ".join(options))]))
+    assert PRESETS[name].settings.items() <= found.items()
 
 
 def test_presets_are_described_in_words(capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,25 @@ def test_codes_from_a_file(make, tmp_path, small, capsys):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["code_000000.png", "code_000001.png", "grid.png"]
     for i, image in enumerate(to_uint8(generate(small, ws)).numpy()):
         assert np.array_equal(pixels(tmp_path / "out" / f"code_00000{i}.png"), image)
+
+
+def test_images_beyond_the_grid_are_not_kept_in_memory(make, monkeypatch):
+    kept, alive_at_the_end = [], []
+
+    def generate(model, ws, *_, **options):
+        images = np.zeros((len(ws), 3, 32, 32), np.float32)
+        kept.append(weakref.ref(images))  # the tensor's memory is the array's
+        return torch.from_numpy(images)
+
+    def make_grid(images):
+        alive_at_the_end.extend(ref() is not None for ref in kept[:-1])
+        return Image.new("RGB", (len(images), 1))
+
+    module = "nada.cli.generate."
+    for name, value in (("GRID", 3), ("generate", generate), ("make_grid", make_grid)):
+        monkeypatch.setattr(module + name, value)
+    assert make("--count", "8", "--batch", "2") == 0
+    assert alive_at_the_end == [True, True, False]
 
 
 def test_codes_for_another_generator(make, tmp_path, capsys):

@@ -193,12 +193,27 @@ def test_an_interrupted_command_is_resumed_by_itself_and_its_results_replaced_by
     assert main([*photo, *options]) == 2, "a finished result is not replaced"
 
 
+def test_an_interrupted_inversion_is_replaced_in_the_folder_that_it_chose(files, interrupt, monkeypatch):
+    monkeypatch.chdir(files)
+    command = ["invert", "other.jpg", "--middle", *base(files)]
+    proceed = interrupt(Projection)
+    assert main(command) == 130
+    assert main(["invert", "me.png", *command[2:]]) == 130
+    proceed()
+    assert main(command) == 0
+    assert sorted(path.name for path in files.glob("nada-invert*")) == ["nada-invert", "nada-invert-2"]
+    assert main(command) == 0
+    assert (files / "nada-invert-3").is_dir(), "a finished result is not replaced"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--no-optimize"], "--no-optimize needs --encoder"),
         (["--save-likeness", "x.safetensors"], "needs --tune"),
         (["--out", "x.jpg"], "end in .png"),
+        (["--tune", "1", "--save-likeness", "x.png"], "end in .safetensors"),
+        (["--tune", "1", "--no-optimize", "--encoder", "demo", "--clip", "nothing"], "no CLIP architecture"),
         (["--w-iterations", "0", "--plus-iterations", "0"], "both 0"),
         (["--w-iterations", "9" * 20], "it must be in 0.."),
         (["--feather", "nan"], "0..0.5"),

@@ -92,6 +92,13 @@ def test_ensemble_has_weights_and_leaves_out_zeros(clip_folder):
     assert not any(p.requires_grad for p in ensemble.parameters())
 
 
+def test_a_folder_with_a_comma_in_its_name(clip_folder, tmp_path):
+    folder = tmp_path / "ViT-B-32, mine"
+    shutil.copytree(clip_folder, folder)
+    (model,) = load_clip(str(folder))
+    assert model.name == folder.name
+
+
 @pytest.mark.slow
 def test_architecture_with_a_weights_file(clip_folder, tmp_path):
     import open_clip

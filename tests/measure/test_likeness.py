@@ -11,7 +11,7 @@ import torch
 import nada
 from nada.cli import main
 from nada.latents.sampling import sample_latents
-from nada.measure.evaluate import EvaluateConfig, evaluate
+from nada.measure.evaluate import EvaluateConfig, evaluate, report
 from nada.measure.likeness import clip_likeness, judged_likeness
 from nada.measure.metrics import found_again
 from nada.photo.codes import Codes, save_codes
@@ -59,6 +59,11 @@ def test_measures_codes_of_photos_with_independent_models(small, clip):
     (name,) = (model.name for model in clip)
     assert result["measures"][f"identity kept, by {name}"] == {"mean": pytest.approx(1, abs=1e-5)}
     assert result["identity"] == clip.describe()
+    setting = result["setting"]
+    assert [setting[name] for name in ("count", "seeds", "first_seed", "psi", "mixing")] == [3, None, None, None, None]
+    other = evaluate(small, clip, config, small, latents=codes[:2])["setting"]
+    assert setting["latents"] != other["latents"]
+    assert "count 3, templates" in report(result)
 
 
 def test_the_command_refuses_a_model_that_took_part(small, clip, clip_folder, tmp_path, capsys):

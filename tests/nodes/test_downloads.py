@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from helpers import stub_comfyui
 from helpers.checkpoint_files import nvidia_bytes, small_generator
 
 from nada import PRESETS, PUBLISHED, NadaError, save_generator
+from nada.clip.weights import weights_in
 from nada.published.catalog import UNSTATED
 
 
@@ -71,7 +73,7 @@ def test_only_entries_of_the_lists_are_accepted(host):
 
 
 def test_picking_one_downloads_it_with_progress_and_says_the_license(host, fetched):
-    assert host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY).endswith(" absent")
+    before = host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY)
     generator = host.nodes.LoadStyleGAN2.execute(ENTRY).args[0]
     assert generator.config.resolution == 16
     assert fetched == [PUBLISHED[0].name]
@@ -79,7 +81,7 @@ def test_picking_one_downloads_it_with_progress_and_says_the_license(host, fetch
     assert "NVIDIA Source Code License" in host.texts[0]
     assert "SHA-256" in host.texts[-1]
     assert PUBLISHED[0].file in host.nodes.host.files(host.nodes.host.GENERATORS)
-    assert not host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY).endswith(" absent")
+    assert host.nodes.LoadStyleGAN2.fingerprint_inputs(ENTRY) == before, "the next run repeats nothing"
 
 
 def test_cancelling_reaches_the_download(host, fetched):
@@ -117,6 +119,45 @@ def test_a_replaced_file_is_noticed_even_with_its_old_size_and_time(host):
     assert path.stat().st_size == stat.st_size
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert host.nodes.LoadStyleGAN2.fingerprint_inputs(path.name) != before
+
+
+def test_replaced_clip_weights_are_noticed(host, clip_folder):
+    folder = host.folder / "models" / "open_clip" / "mine, new"
+    shutil.copytree(clip_folder, folder)
+    file = folder.with_name("mine.pt")
+    file.write_bytes(b"weights")
+    key = host.nodes.NADALoadCLIP.fingerprint_inputs
+    choices = [(folder.name,), ("custom", "RN50@mine.pt,demo"), ("demo",), ("custom", "ViT-B/32")]
+    before = [key(*choice) for choice in choices]
+    for path in (weights_in(folder), file):
+        os.utime(path, ns=(1, 1))
+    assert [key(*choice) == old for choice, old in zip(choices, before, strict=True)] == [False, False, True, True]
+
+
+def test_a_comma_in_the_path_of_one_of_several_clip_models_is_explained(host, monkeypatch):
+    monkeypatch.setattr(host.nodes.host, "clip_path", {"mine": "/a, b/mine"}.get)
+    assert host.load.clip_spec("custom", "mine") == "/a, b/mine"
+    assert "has a comma" in host.nodes.NADALoadCLIP.validate_inputs("mine,demo")
+
+
+@pytest.mark.parametrize(
+    ("node", "inputs"),
+    [
+        ("LoadStyleGAN2", {"generator_name": None}),
+        ("NADALoadCLIP", {"clip_name": "custom", "custom": None}),
+        ("NADALoadCLIP", {"clip_name": None}),
+        ("NADALoadEncoder", {"encoder_name": None}),
+        ("NADALoadStyle", {"style_name": None}),
+        ("NADALoadMapper", {"mapper_name": None}),
+        ("NADALoadLatents", {"latents_name": None}),
+        ("NADAEditLatents", {"direction": None}),
+        ("NADAPickSnapshot", {"run": None}),
+    ],
+)
+def test_a_name_that_comes_through_a_link_gives_a_constant_key(host, node, inputs):
+    """An exception would make ComfyUI run the node, and all behind it, every time."""
+    key = getattr(host.nodes, node).fingerprint_inputs
+    assert key(**inputs) == key(**inputs)
 
 
 def test_openais_clip_is_downloaded_into_comfyuis_models_with_progress(host, monkeypatch):

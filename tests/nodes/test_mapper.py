@@ -126,6 +126,13 @@ def test_saved_mapper_is_listed_and_loads(host, small, mapper):
         host.nodes.NADASaveMapper.execute(mapper, "../pig")
 
 
+def test_without_a_mapper_the_node_says_how_to_make_one(host):
+    (name,) = host.nodes.NADALoadMapper.define_schema().inputs[0].options["options"]
+    assert host.nodes.NADALoadMapper.fingerprint_inputs(name) == name
+    with pytest.raises(UsageError, match="there is no mapper yet"):
+        host.nodes.NADALoadMapper.execute(name)
+
+
 def test_an_empty_text_is_refused_before_anything_runs(host):
     check = host.nodes.NADATrainMapper.validate_inputs
     assert check(None) is True

@@ -94,6 +94,8 @@ def test_several_pictures_for_one_square_give_a_photo_each(host, photo):
     assert back[:, 106, 224, 0].tolist() == pytest.approx([0, 0.5, 1], abs=1e-3)
     with pytest.raises(UsageError, match="2 pictures and 1 photos for 3 squares"):
         host.nodes.NADAPasteBack.execute(photo, back[:2], crops * 3, "face", 0.1, False)
+    with pytest.raises(UsageError, match="3 pictures and 2 photos for 1 squares"):
+        host.nodes.NADAPasteBack.execute(photo.repeat(2, 1, 1, 1), back, crops, "face", 0.1, False)
 
 
 def test_yunet_is_downloaded_when_it_is_picked_and_no_landmarks_are_connected(host, photo, monkeypatch):

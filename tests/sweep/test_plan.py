@@ -14,7 +14,7 @@ from nada.sweep import jobs as jobs_module
 from nada.sweep.halving import Halving
 from nada.sweep.jobs import Job, Models
 from nada.sweep.local import groups
-from nada.sweep.plan import MAX_JOBS, changed, make_plan, read_sweep, target_lines
+from nada.sweep.plan import COMPARED, MAX_JOBS, changed, make_plan, read_sweep, target_lines
 from nada.training.config import AdaptConfig
 
 
@@ -196,6 +196,12 @@ def test_aliases_that_stand_for_more_than_memory_holds_are_refused(tmp_path, pla
     found = {key: value for key, value in read_sweep(tmp_path / "sweep.yaml").items() if not key.startswith("x")}
     with pytest.raises(UsageError):
         Halving.parse(**make_plan(found).halving)
+
+
+def test_an_empty_evaluation_leaves_a_comparison_its_own():
+    found = {"base": {"target": "a"}, "evaluate": None, "halving": {"at": 5, "keep_best": "1/2"}}
+    assert make_plan(found).evaluation == make_plan({**found, "evaluate": {"count": COMPARED, "seeds": 1}}).evaluation
+    assert make_plan({**found, "halving": None}).evaluation is None
 
 
 def test_nothing_in_a_file_is_executed(tmp_path):

@@ -146,6 +146,24 @@ def test_a_defect_costs_its_own_job_only(nada, monkeypatch):
     assert (code, result["jobs"], result["failed"]) == (0, {"done": 2}, {}), "a failed job is tried again"
 
 
+def test_a_failure_is_forgotten_when_the_job_is_tried_again(nada, monkeypatch):
+    options = ("sweep", *SHORT, "--target", "sketch", "--out", "s")
+    step = Adaptation.train_step
+
+    def broken(run):
+        raise NadaError("the share was not reachable")
+
+    def stopped(run):
+        signal.raise_signal(signal.SIGINT)
+        return step(run)
+
+    monkeypatch.setattr(Adaptation, "train_step", broken)
+    assert nada(*options)[1]["jobs"] == {"failed": 1}
+    monkeypatch.setattr(Adaptation, "train_step", stopped)
+    code, result, _ = nada(*options)
+    assert (code, result["jobs"], result["failed"]) == (130, {"begun": 1}, {})
+
+
 def test_ctrl_c_finishes_the_step_and_leaves_all_to_resume(nada, monkeypatch, tmp_path):
     options = (*SHORT, "--target", "sketch", "glass", "--keep", "generator", "--seed")
     nada("sweep", *options, 1, "--out", "whole")
