@@ -27,7 +27,7 @@ from .demo import GENERATORS as EMBEDDED
 from .errors import CheckpointError, NadaError, UsageError, printable
 from .latents.directions import Directions, edit_latents, load_direction, principal_directions
 from .latents.files import latents_remark, load_latents, save_latents
-from .latents.rendering import generate
+from .latents.rendering import generate, generate_samples
 from .latents.sampling import blend_latents, mix_latents, sample_latents
 from .latents.smoothing import smooth_latents
 from .latents.walks import EASINGS, METHODS, interpolate_latents
@@ -130,6 +130,7 @@ __all__ = [
     "find_published",
     "fitting_squares",
     "generate",
+    "generate_samples",
     "image_count",
     "inspect_file",
     "interpolate_latents",

@@ -301,7 +301,8 @@ class Adaptation(TrainingLoop[AdaptStep]):
         side = FrozenSide() if self.frozen_side is None or self.recordings else self.frozen_side
         with torch.no_grad():
             ws = self.sampler.codes(self.frozen.mapping, drawn)
-            before, known = side.of(draws, lambda: show(self._images(self.frozen.synthesis, ws, noise)))
+            render = lambda: show(self._images(self.frozen.synthesis, ws, noise))
+            before, known = side.of(draws, self.pieces, render)
         if self.trainer.maps:
             ws = self.sampler.codes(self.trained.mapping, drawn)
         after = show(self._images(self.trained.synthesis, ws, noise))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,8 @@ from ..nada import (
     Style,
     UsageError,
     apply_style,
-    generate,
+    generate_samples,
     load_style,
-    sample_latents,
 )
 from ..nada.clip.alphabet import unreadable_remark
 from ..nada.generators import Generator
@@ -142,9 +142,9 @@ class ManyAdaptations:
             opened=self._open, stepped=self._step, settled=self._settle, stop=lambda: self.cancelled is not None
         )
         self.worker = Worker(LoadedModels(generator, clip), self.orders, watch)
-        self.codes = sample_latents(generator, preview_images, configs[0].seed)
+        self.samples = partial(generate_samples, count=preview_images, seed=configs[0].seed)
         self.batch = configs[0].batch
-        self.frames: dict[str, Tensor] = {"": generate(generator, self.codes, batch=self.batch)}
+        self.frames: dict[str, Tensor] = {"": self.samples(generator, batch=self.batch)}
         self.runs: dict[str, KeptRun] = {}
         self.done: dict[str, int] = {job.id: 0 for job in self.jobs}
         self.progress = host.Progress(sum(job.config.iterations for job in self.jobs))
@@ -170,7 +170,7 @@ class ManyAdaptations:
         styles = [load_style(style_file(self.orders.folder(job))) for job in self.jobs]
         for job, style in zip(self.jobs, styles, strict=True):
             host.check_cancelled()
-            self.frames[job.id] = generate(apply_style(self.generator, style), self.codes, batch=self.batch)
+            self.frames[job.id] = self.samples(apply_style(self.generator, style), batch=self.batch)
         sheet = self._sheet()
         self.progress.update(self.progress.total, sheet)
         texts = [text for job in self.jobs for text in (job.config.source, *job.config.targets())]
@@ -206,7 +206,7 @@ class ManyAdaptations:
         try:
             if shown:
                 run = self.runs[job.id].run
-                self.frames[job.id] = generate(run.trained, self.codes, batch=run.images_at_once)
+                self.frames[job.id] = self.samples(run.trained, batch=run.images_at_once)
             self.progress.update(sum(self.done.values()), self._sheet() if shown else None)
             if self.progress.text_is_due():
                 host.say(f"{job.config.target}: iteration {iteration}/{job.config.iterations} | loss {loss:.3f}")

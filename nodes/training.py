@@ -14,9 +14,8 @@ from ..nada import (
     ClipEnsemble,
     KeptRun,
     Snapshots,
-    generate,
+    generate_samples,
     result_name,
-    sample_latents,
     save_style,
     sparing,
 )
@@ -60,8 +59,8 @@ class LiveAdaptation(Live[Result]):
         remark: str = "",
     ):
         self.total = config.iterations
-        self.codes = sample_latents(generator, preview_images, config.seed)
-        self.before = generate(generator, self.codes, batch=config.batch)
+        self.preview_images = preview_images
+        self.before = generate_samples(generator, preview_images, config.seed, batch=config.batch)
         host.say("reading the texts")
         self.kept = KeptRun(host.runs_folder(), generator, clip, config, style_images, snapshots)
         self.begin = self.kept.begin
@@ -81,7 +80,7 @@ class LiveAdaptation(Live[Result]):
         If training fit in memory with this batch size, inference does too.
         """
         run = self.kept.run
-        self.after = generate(run.trained, self.codes, batch=run.images_at_once)
+        self.after = generate_samples(run.trained, self.preview_images, run.config.seed, batch=run.images_at_once)
         return before_after(self.before, self.after, run.labels)
 
     def result(self, picture: Image.Image) -> Result:

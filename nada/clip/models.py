@@ -111,7 +111,8 @@ class ClipModel(nn.Module):
     def encode_text(self, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
         """Embed texts: [len(texts) * len(templates), D] float32, not normalized; all prompts of the first text first.
 
-        The text tower, 40 % of a model, is on the device of the image tower, in full precision, only for this call.
+        The text tower, 40 % of a model, is moved to the device of the image tower for this call. Afterwards it rests on
+        the CPU, until `to` moves the whole model.
 
         Args:
             texts: words or phrases.

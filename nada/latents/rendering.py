@@ -12,6 +12,7 @@ from ..generators import NOISE_MODES, Generator, Noise
 from ..generators.half_precision import require_half
 from ..generators.threads import suited_threads
 from ..seeding import seeded
+from .sampling import sample_latents
 
 
 @torch.no_grad()
@@ -32,7 +33,7 @@ def generate(
         generator: the generator, on any device.
         ws: [N, num_ws, w_dim], on any device.
         noise: "const" (the generator's stored maps), "random" (image i draws its own from seed + i), "none", or
-            each image's maps {layer name: [N, 1, H, W]}.
+            maps {layer name: [N, 1, H, W], or [1, 1, H, W] for all images}.
         seed: seed for "random".
         batch: largest number of images in a batch; fewer take less memory.
         progress: called with the number of images just made; an exception from it ends the rendering.
@@ -73,10 +74,32 @@ def generate(
     return torch.cat(images) if images else torch.empty(0)
 
 
+def generate_samples(
+    generator: Generator, count: int, seed: int = 0, truncation_psi: float = 0.7, batch: int = 8
+) -> Tensor:
+    """Generate images of random latents; image i depends on seed + i only.
+
+    A generator and its adaptation show the same latents. Each maps them to codes itself, because an adaptation may have
+    trained its mapping network.
+
+    Args:
+        generator: the generator, on any device.
+        count, seed, truncation_psi: as for `sample_latents`.
+        batch: as for `generate`.
+
+    Returns:
+        [count, 3, R, R] float32 on the CPU, about in [-1, 1].
+
+    Raises:
+        UsageError, NadaError: as `sample_latents` and `generate`.
+    """
+    return generate(generator, sample_latents(generator, count, seed, truncation_psi), batch=batch)
+
+
 def noise_part(noise: Noise, first: int, count: int) -> Noise:
     """Return the noise of `count` images from number `first` on."""
     if isinstance(noise, Mapping):
-        return {name: maps[first : first + count] for name, maps in noise.items()}
+        return {name: maps if len(maps) == 1 else maps[first : first + count] for name, maps in noise.items()}
     return noise
 
 

@@ -49,6 +49,21 @@ def sample_latents(
     return generator.mapping(z.to(generator.device), truncation_psi, truncation_cutoff, label)
 
 
+def draw_latents(generator: Generator, count: int, random: torch.Generator) -> tuple[Tensor, Label]:
+    """Draw latents z [count, z_dim] and, for a generator with classes, a class for each, [count], on its device.
+
+    Args:
+        generator: the generator, for sizes and device.
+        count: number of latents.
+        random: CPU generator of random numbers.
+    """
+    config = generator.config
+    z = torch.randn(count, config.z_dim, generator=random).to(generator.device)
+    if not config.c_dim:
+        return z, 0
+    return z, torch.randint(config.c_dim, (count,), generator=random).to(generator.device)
+
+
 def mix_latents(coarse: Tensor, fine: Tensor, crossover: int | Tensor) -> Tensor:
     """Mix styles (StyleGAN section 3.1): take the codes below `crossover` from `coarse`, the rest from `fine`.
 
@@ -65,7 +80,10 @@ def mix_latents(coarse: Tensor, fine: Tensor, crossover: int | Tensor) -> Tensor
 
 
 BANDS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, None)}
-"""Bands of codes: those for 4-8 px (pose, shape), 16-32 px (features) and finer detail (color); StyleGAN 3.1."""
+"""Bands of codes, after StyleGAN 3.1: pose and shape, features, and finer detail (color).
+
+In StyleGAN2, whose first block has one convolution, they end with b16.conv0, b64.conv0 and the last layer.
+"""
 
 
 def blend_latents(first: Tensor, second: Tensor, coarse: float, middle: float, fine: float) -> Tensor:

@@ -7,7 +7,10 @@ from torch import Tensor
 
 from .similarity import unit
 
-ZERO = 1e-12  # squared length below which a change of unit vectors is fp32 round-off
+# Squared length below which a change of unit vectors counts as none: far above round-off, also that of TensorFloat-32,
+# and far below the change by one iteration. Scaled to length 1, round-off would give a gradient a million times too
+# large, which Adam remembers for thousands of iterations.
+ZERO = 1e-8
 
 
 def directional_loss(source: Tensor, adapted: Tensor, direction: Tensor) -> Tensor:

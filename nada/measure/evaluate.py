@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -129,9 +130,8 @@ def evaluate(
     rows: list[dict[str, float]] = []
     for repetition in range(config.seeds if latents is None else 1):
         first_seed = config.first_seed + repetition * config.count
-        ws = sample_codes(base or generator, config, first_seed) if latents is None else latents
-        after = generate(generator, ws, batch=config.batch, progress=progress)
-        before = None if base is None else generate(base, ws, batch=config.batch, progress=progress)
+        images = partial(_images, config=config, seed=first_seed, latents=latents, progress=progress)
+        after, before = images(generator), None if base is None else images(base)
         if repetition == 0:
             first = after
         row: dict[str, float] = {}
@@ -166,6 +166,17 @@ def evaluate(
         "images_per_second": round(made / seconds, 2),
         "peak_memory_mb": peak_memory(device),
     }
+
+
+def _images(
+    generator: Generator, config: EvaluateConfig, seed: int, latents: Tensor | None, progress: Callable[[int], None]
+) -> Tensor:
+    """Generate the images of one repetition: of random latents, or of given codes.
+
+    Each generator maps the latents itself, because an adaptation may have trained its mapping network.
+    """
+    ws = sample_codes(generator, config, seed) if latents is None else latents
+    return generate(generator, ws, batch=config.batch, progress=progress)
 
 
 def _intervals(rows: list[dict[str, float]], left_out: dict[str, str]) -> dict[str, dict[str, float]]:

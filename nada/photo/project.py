@@ -21,6 +21,7 @@ from ..checkpoint.saving import tensor_hash
 from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UsageError
 from ..generators import Generator
+from ..latents.sampling import draw_latents
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, Setting
 from ..training.state import take_step
@@ -182,7 +183,7 @@ class Projection(PhotoLoop[ProjectStep]):
         """Return the fraction of the current stage that is done, 0..1."""
         if self.iteration < self.w_steps:
             return self.iteration / self.w_steps
-        return (self.iteration - self.w_steps) / self.config.plus_iterations
+        return (self.iteration - self.w_steps) / max(self.config.plus_iterations, 1)
 
     def train_step(self) -> tuple[dict[str, Tensor], Tensor]:
         """Take one step of Adam on the codes; return the losses and their weighted sum, means over the photos."""
@@ -281,10 +282,10 @@ class Projection(PhotoLoop[ProjectStep]):
 
 
 def w_spread(generator: Generator) -> float:
-    """Return the standard deviation of the numbers of w around the mean code."""
-    z = torch.randn(SAMPLES, generator.config.z_dim, generator=seeded(SAMPLES))
+    """Return the standard deviation of the numbers of w around the mean code, over all classes."""
+    z, label = draw_latents(generator, SAMPLES, seeded(SAMPLES))
     with torch.no_grad():
-        codes = generator.mapping.w(z.to(generator.device))
+        codes = generator.mapping.w(z, label)
         return max(float((codes - generator.mapping.w_avg).square().mean().sqrt()), 1e-6)
 
 

@@ -20,6 +20,7 @@ from ..generators import Generator, LayerKind
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, Setting
 from ..styles.style import Style
+from ..training.config import LEARNING_RATE_FACTORS
 from ..training.trainable import KINDS, Trainable
 from .loop import DistanceConfig, PhotoLoop, PhotoState
 
@@ -38,7 +39,11 @@ class TuneConfig(DistanceConfig):
     iterations: Annotated[int, Setting("Number of training iterations.", low=1, high=MAX_STEPS)] = 150
     learning_rate: Annotated[
         float | None,
-        Setting("Step size of Adam. Default: the paper's 3e-4, scaled to the generator's width.", low=0, high=1),
+        Setting(
+            "Step size of Adam. Default: the paper's 3e-4, scaled to the generator's width and to what trains.",
+            low=0,
+            high=1,
+        ),
     ] = None
     train: Annotated[
         str,
@@ -57,8 +62,12 @@ class TuneConfig(DistanceConfig):
             raise UsageError("learning_rate is 0; nothing would be learned. Leave it out for the default")
 
     def effective_learning_rate(self, generator: Generator) -> float:
-        """Return Adam's step size, by default 3e-4 * sqrt(512 / features): narrower layers need larger steps."""
-        return self.learning_rate or LEARNING_RATE * (WIDTH / generator.config.width) ** 0.5
+        """Return Adam's step size, by default 3e-4 * sqrt(512 / features) * the factor of `train` in an adaptation.
+
+        Narrower layers need larger steps.
+        """
+        scaled = LEARNING_RATE * (WIDTH / generator.config.width) ** 0.5
+        return self.learning_rate or scaled * LEARNING_RATE_FACTORS[self.train]
 
     rate = effective_learning_rate  # former name, kept for one release
 
@@ -129,6 +138,7 @@ class Tuning(PhotoLoop[TuneStep]):
         self.ws = ws.detach().clone()
         self._known["codes"] = tensor_hash(ws)
         self.trained = copy.deepcopy(generator).train(False).requires_grad_(False)
+        self.trained.synthesis.recompute = False  # an earlier training may have needed it
         kinds = {LayerKind.MAPPING} if config.train == "weights" else {LayerKind.MAPPING, LayerKind.CONSTANT}
         self.layers = tuple(name for name, layer in generator.layers.items() if layer.kind not in kinds)
         self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, seeded(config.seed))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import ceil
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
 from ..adapt import Adaptation
 from ..checkpoint.metadata import strict_json
-from ..latents.rendering import generate
-from ..latents.sampling import sample_latents
+from ..latents.rendering import generate_samples
 from ..pictures.grids import before_after, filmstrip, make_grid
 from ..pictures.page import CURVE, render
 from ..settings import settings_of
@@ -56,18 +55,17 @@ def save_results(
     folder.begin_results()
     if with_generator:
         folder.save_generator(run.trained, name)
-    ws = sample_latents(run.frozen, PREVIEWS, run.config.seed, PREVIEW_PSI)
-    before, after = (generate(twin, ws, batch=run.images_at_once) for twin in (run.frozen, run.trained))
+    samples = partial(generate_samples, truncation_psi=PREVIEW_PSI, batch=run.images_at_once)
+    before, after = (samples(twin, PREVIEWS, run.config.seed) for twin in (run.frozen, run.trained))
     if with_style:
         folder.save_style(Style.between(run.frozen, run.trained, preview=encode(before, after)), name)
     folder.save_picture(before_after(before, after, run.labels), "before_after")
-    folder.save_picture(strip(run, kept.snapshots, ws[:STRIP_ROWS]), "filmstrip")
+    folder.save_picture(strip(run, kept.snapshots), "filmstrip")
     folder.save_picture(kept.history.loss_plot(), "loss")
     folder.save_picture(kept.history.layer_map(), "layers")
     # The same latents for every run of a base, so that a sweep's page compares equal images.
-    ws = sample_latents(run.frozen, THUMBNAILS, truncation_psi=PREVIEW_PSI)
     for twin, path in ((run.frozen, BEFORE), (run.trained, AFTER)):
-        sheet = make_grid(generate(twin, ws, batch=run.images_at_once))
+        sheet = make_grid(samples(twin, THUMBNAILS))
         sheet.thumbnail((SIDE, SIDE))
         folder.save_thumbnail(sheet, path, QUALITY)
     record = {"recipe": run.recipe(), "folder": str(folder.path), "files": folder.files, **kept.notes}
@@ -140,11 +138,14 @@ def _quoted(word: str) -> str:
     return f'"{word}"' if not re.search(r"[\"$`\\!%\n]", word) else shlex.quote(word)
 
 
-def strip(run: Adaptation, snapshots: Snapshots, ws: Tensor) -> Image.Image:
+def strip(run: Adaptation, snapshots: Snapshots) -> Image.Image:
     """Filmstrip of a run: the start, up to five evenly spaced snapshots, and the result."""
     earlier = [s for s in snapshots.all if s.iteration < run.iteration]
     stride = max(ceil(len(earlier) / (STRIP_COLUMNS - 1)), 1)
     twins = [("start", run.frozen)]
     twins += [(str(s.iteration), snapshots.generator(s)) for s in earlier[stride - 1 :: stride]]
     twins.append((str(run.iteration), run.trained))
-    return filmstrip([(label, generate(twin, ws, batch=run.images_at_once)) for label, twin in twins])
+    samples = partial(
+        generate_samples, count=STRIP_ROWS, seed=run.config.seed, truncation_psi=PREVIEW_PSI, batch=run.images_at_once
+    )
+    return filmstrip([(label, samples(twin)) for label, twin in twins])

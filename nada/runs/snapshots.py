@@ -16,8 +16,7 @@ from ..adapt import Adaptation
 from ..clip.embedding import embed_images
 from ..errors import NadaError, UsageError
 from ..generators import Generator
-from ..latents.rendering import generate
-from ..latents.sampling import sample_latents
+from ..latents.rendering import generate_samples
 from ..losses import directional_loss
 from ..measure.metrics import diversity
 from ..styles.preview import PSI, encode
@@ -132,10 +131,7 @@ class Photographer:
 
     def __init__(self, run: Adaptation):
         self.run = run
-        self.codes = sample_latents(run.frozen, IMAGES, run.config.seed, truncation_psi=1.0)
-        self.shown = sample_latents(run.frozen, 4, truncation_psi=PSI)
-        images = self._images(run.frozen, self.codes)
-        self.before, self.sources = self._images(run.frozen, self.shown), self._embedded(images)
+        self.before, self.sources = self._shown(run.frozen), self._embedded(run.frozen)
 
     @torch.no_grad()
     def take(self) -> Snapshot:
@@ -145,23 +141,25 @@ class Photographer:
             UsageError: training has not changed anything yet.
         """
         run = self.run
-        adapted = self._embedded(self._images(run.trained, self.codes))
+        adapted = self._embedded(run.trained)
         total = sum(model.weight for model in run.clip)
         agreement = variety = 0.0
         for model, source, now, direction in zip(run.clip, self.sources, adapted, run.goal.directions, strict=True):
             share = model.weight / total
             agreement += share * (1 - float(directional_loss(source, now, direction.cpu())))
             variety += share * diversity(now) / max(diversity(source), 1e-6)
-        preview = encode(self.before, self._images(run.trained, self.shown))
+        preview = encode(self.before, self._shown(run.trained))
         style = Style.between(run.frozen, run.trained, preview=preview)
         figures = {"agreement": agreement, "variety": variety}
         return Snapshot.from_style(replace(style, recipe={**run.recipe(), **figures}))
 
-    def _images(self, generator: Generator, codes: Tensor) -> Tensor:
-        return generate(generator, codes, batch=self.run.images_at_once)
+    def _shown(self, generator: Generator) -> Tensor:
+        return generate_samples(generator, 4, 0, PSI, self.run.images_at_once)
 
-    def _embedded(self, images: Tensor) -> list[Tensor]:
-        return [embed_images(model, images, self.run.images_at_once) for model in self.run.clip]
+    def _embedded(self, generator: Generator) -> list[Tensor]:
+        batch = self.run.images_at_once
+        images = generate_samples(generator, IMAGES, self.run.config.seed, 1.0, batch)
+        return [embed_images(model, images, batch) for model in self.run.clip]
 
 
 def evenly(iterations: int, count: int) -> Sequence[int]:

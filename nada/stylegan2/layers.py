@@ -86,6 +86,8 @@ class Mapping(nn.Module):
                 raise UsageError(f"label has shape {list(label.shape)}; class weights have [{len(z)}, {self.c_dim}]")
             return label.to(z)
         numbers = torch.as_tensor(label, device=z.device)
+        if numbers.ndim == 1 and len(numbers) not in (1, len(z)):
+            raise UsageError(f"there are {len(numbers)} labels for {len(z)} latents; give one, or one for each")
         if numbers.ndim > 1 or not ((numbers >= 0) & (numbers < self.c_dim)).all():
             raise UsageError(f"label is {label}; this generator has the classes 0 to {self.c_dim - 1}")
         return F.one_hot(numbers.long(), self.c_dim).to(z).expand(len(z), -1)

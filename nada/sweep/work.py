@@ -140,7 +140,7 @@ class Worker:
         for job in jobs:
             with self._failures(job, crowded if len(jobs) > 1 else None):
                 folder = self.orders.folder(job)
-                forget_failure(folder)  # of an earlier attempt
+                forget_failure(folder)  # this attempt decides
                 if status(folder, job.config.iterations) == DONE:
                     self._complete(job)
                     self.watch.settled(job)

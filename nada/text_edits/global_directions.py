@@ -25,6 +25,7 @@ from ..clip.prompts import METHODS, Templates, check_templates, prompt_templates
 from ..errors import UsageError, is_out_of_memory
 from ..generators import Generator, LayerKind
 from ..latents.rendering import generate, release_memory
+from ..latents.sampling import draw_latents
 from ..losses import unit
 from ..seeding import SEEDS, seeded
 from ..settings import Setting, check_settings
@@ -205,8 +206,9 @@ def measure_relevance(
 
 
 def _codes(generator: Generator, count: int, random: torch.Generator) -> Tensor:
-    """Draw codes [count, num_ws, w_dim] from random z, without truncation."""
-    return generator.mapping(torch.randn(count, generator.config.z_dim, generator=random).to(generator.device))
+    """Draw codes [count, num_ws, w_dim] from random z, of all classes and without truncation."""
+    z, label = draw_latents(generator, count, random)
+    return generator.mapping(z, label=label)
 
 
 def _slopes(

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
 from ..generators import Generator
+from ..latents.sampling import draw_latents
 from ..settings import MAX_BATCH, Setting
 from ..training.loop import TrainingLoop
 from .mapper import SCALE, LatentMapper
@@ -163,9 +164,9 @@ class MapperTraining(TrainingLoop[MapperStep]):
 
     @torch.no_grad()
     def sample_codes(self, batch: int) -> Tensor:
-        """Draw truncated codes [batch, num_ws, w_dim] from random z."""
-        z = torch.randn(batch, self.generator.config.z_dim, generator=self.objective.random)
-        return self.generator.mapping(z.to(self.generator.device), self.config.psi)
+        """Draw truncated codes [batch, num_ws, w_dim] from random z, of all classes."""
+        z, label = draw_latents(self.generator, batch, self.objective.random)
+        return self.generator.mapping(z, self.config.psi, label=label)
 
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> MapperStep:
         self.mapper.metadata = self.recipe()

@@ -19,6 +19,7 @@ from ..clip.models import ClipEnsemble, ClipModel
 from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..latents.rendering import generate
+from ..latents.sampling import draw_latents
 from ..losses import unit
 from ..seeding import seeded
 from .config import AdaptConfig
@@ -61,6 +62,7 @@ class Goal:
         }
 
     @classmethod
+    @torch.inference_mode(False)
     def unpacked(cls, packed: dict[str, Any], styles: tuple[Tensor, ...] = ()) -> Goal:
         """Unpack the goal from a recipe; the inverse of `packed`.
 
@@ -205,9 +207,9 @@ def middle_square(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample_images(generator: Generator, seed: int) -> Tensor:
-    """Sample images of the generator's domain, without truncation: [SAMPLES, 3, R, R] on the CPU."""
-    z = torch.randn(SAMPLES, generator.config.z_dim, generator=seeded(seed))
-    return generate(generator, generator.mapping(z.to(generator.device)))
+    """Sample images of the generator's domain, of all classes and without truncation: [SAMPLES, 3, R, R] on the CPU."""
+    z, label = draw_latents(generator, SAMPLES, seeded(seed))
+    return generate(generator, generator.mapping(z, label=label))
 
 
 @torch.no_grad()

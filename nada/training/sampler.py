@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..clip.views import random_crops, random_moves
 from ..generators import Generator, MappingNetwork
-from ..latents.sampling import mix_latents
+from ..latents.sampling import draw_latents, mix_latents
 from ..seeding import seeded
 from .cuda_graphs import Tensors
 from .noise_pool import NoisePool
@@ -40,11 +40,10 @@ class Sampler:
             mixing: probability that the codes of two latents are mixed (StyleGAN section 3.1).
         """
         config = self.generator.config
-        z = torch.randn(2 * count, config.z_dim, generator=self.random)
+        z, labels = draw_latents(self.generator, 2 * count, self.random)
         drawn = {"z": z}
         if config.c_dim:
-            labels = torch.randint(config.c_dim, (2 * count,), generator=self.random)
-            drawn["label"] = F.one_hot(labels, config.c_dim).to(z)
+            drawn["label"] = F.one_hot(torch.as_tensor(labels), config.c_dim).to(z)
         crossover = self.generator.num_ws
         if torch.rand([], generator=self.random) < mixing:
             crossover = int(torch.randint(1, crossover, [], generator=self.random))

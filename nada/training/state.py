@@ -55,7 +55,8 @@ def take_step(optimizer: torch.optim.Adam) -> None:
     """Take a step of Adam, which can be repeated if it fails.
 
     Adam creates its averages tensor by tensor in the first step. Those of a tensor that were only begun when memory ran
-    out are deleted, because every later step, and every state saved meanwhile, would be broken.
+    out are deleted, because every later step, and every state saved meanwhile, would be broken. Without `fused`, as on
+    GPUs, averages that were complete may have counted the failed step; they forget it within a few steps.
     """
     try:
         optimizer.step()

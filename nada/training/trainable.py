@@ -102,13 +102,18 @@ class Trainable:
         return {name: parameter.grad for name, parameter in free.items() if parameter.grad is not None}
 
     def step(self, optimizer: torch.optim.Adam, gradients: Mapping[str, Tensor], layers: tuple[str, ...]) -> None:
-        """Update the named layers by one step of an Adam over `leaves`, with the result of `gradients`."""
+        """Update the named layers by one step of an Adam over `leaves`, with the result of `gradients`.
+
+        Afterwards no tensor has a gradient: those of a finished training would take as much memory as the generator.
+        """
         for layer, parts in self.parameters.items():
             for part, parameter in parts.items():
                 parameter.grad = gradients.get(f"{layer}.{part}") if layer in layers else None
         for pair in self.factors.values():
             pair.pull()
         take_step(optimizer)
+        optimizer.zero_grad(set_to_none=True)
+        self.generator.zero_grad(set_to_none=True)
         self.push()
 
     def push(self) -> None:

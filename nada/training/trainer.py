@@ -34,6 +34,7 @@ class Trainer:
 
     def __init__(self, generator: Generator, config: AdaptConfig, random: torch.Generator):
         self.generator = copy.deepcopy(generator).train(False).requires_grad_(False)
+        self.generator.synthesis.recompute = False  # an earlier training may have needed it
         self.count = config.layer_count(generator)
         self.layers = config.trained_layers(generator)
         self.always = config.extra_layers(generator)

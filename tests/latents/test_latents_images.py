@@ -8,7 +8,7 @@ import torch
 from helpers.models import alive
 
 from nada.errors import NadaError, UsageError
-from nada.latents.rendering import generate
+from nada.latents.rendering import generate, generate_samples
 from nada.latents.sampling import mix_latents, sample_latents
 from nada.seeding import SOURCES, sample_z
 from nada.stylegan2 import GeneratorConfig
@@ -155,3 +155,19 @@ def test_wrong_arguments_are_refused(small):
         sample_latents(small, 1, seed_from="tensorflow")
     with pytest.raises(UsageError, match="const, random, none"):
         generate(small, sample_latents(small, 1), noise="white")
+
+
+def test_one_noise_map_serves_all_images(small):
+    ws, noise = sample_latents(small, 5), small.synthesis.sample_noise(1)
+    each = {name: maps.expand(5, -1, -1, -1) for name, maps in noise.items()}
+    assert torch.equal(generate(small, ws, noise, batch=2), generate(small, ws, each, batch=2))
+
+
+def test_classes_are_one_for_all_or_one_for_each():
+    generator = alive(GeneratorConfig(8, (8, 8), z_dim=6, w_dim=6, mapping_layers=2, c_dim=3))
+    with pytest.raises(UsageError, match="3 labels for 4 latents"):
+        sample_latents(generator, 4, label=torch.tensor([0, 1, 2]))
+
+
+def test_samples_are_mapped_by_the_generator_itself(small):
+    assert torch.equal(generate_samples(small, 3, 5, 0.5), generate(small, sample_latents(small, 3, 5, 0.5)))

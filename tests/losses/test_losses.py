@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from nada.losses import (
@@ -47,6 +48,17 @@ def test_equal_images_have_loss_one_and_a_gradient_towards_the_text():
     assert torch.isfinite(adapted.grad).all()
     step = embedded - 0.1 * adapted.grad  # descent must move all embeddings along the direction
     assert ((unit(step) - unit(embedded)) @ direction > 0).all()
+
+
+@pytest.mark.parametrize("noise", [1e-7, 1e-6, 1e-5])
+def test_round_off_is_no_change(noise):
+    """Its direction means nothing, and scaled to length 1 its gradient would be 1 / noise."""
+    source = unit(torch.randn(4, 512))
+    adapted = (source + noise * torch.randn(4, 512) / 512**0.5).requires_grad_(True)
+    loss = directional_loss(source, adapted, unit(torch.randn(512)))
+    loss.backward()
+    assert loss.item() == pytest.approx(1, abs=1e-4)
+    assert adapted.grad.norm(dim=1).max() <= 1
 
 
 def test_one_unchanged_image_does_not_disturb_the_others():

@@ -130,6 +130,14 @@ def test_a_generator_compared_with_itself(small, clip):
     assert json.loads(json.dumps(result)) == result
 
 
+def test_a_trained_mapping_network_counts(small, clip):
+    adapted = copy.deepcopy(small)
+    with torch.no_grad():
+        adapted.mapping.fc0.weight.mul_(-1)
+    measures = evaluate(adapted, clip, EvaluateConfig("sketch", count=6, seeds=1), base=small)["measures"]
+    assert measures["cosine with source"]["mean"] < 1 - 1e-5
+
+
 def test_without_a_base_the_comparison_is_left_out(small, clip):
     result = evaluate(small, clip, EvaluateConfig("sketch", count=4, seeds=1))
     assert set(result["measures"]) == {"quality", "diversity"}

@@ -15,6 +15,7 @@ from nada.photo.tune import TuneConfig, tune
 from nada.runs.out_of_memory import sparing
 from nada.styles.files import load_style, save_style
 from nada.styles.style import Style, apply_style
+from nada.training.config import LEARNING_RATE_FACTORS
 from nada.training.trainable import KINDS
 
 
@@ -126,3 +127,15 @@ def test_codes_of_another_generator_are_refused(tiny, photo):
         tune(tiny, torch.zeros(1, 3, 20), photo)
     with pytest.raises(UsageError, match="learning_rate is 0"):
         TuneConfig(learning_rate=0.0)
+
+
+@pytest.mark.parametrize("kind", LEARNING_RATE_FACTORS)
+def test_the_step_size_suits_what_trains(tiny, kind):
+    whole = TuneConfig().effective_learning_rate(tiny)
+    assert TuneConfig(train=kind).effective_learning_rate(tiny) == pytest.approx(whole * LEARNING_RATE_FACTORS[kind])
+    assert TuneConfig(train=kind, learning_rate=0.5).effective_learning_rate(tiny) == 0.5
+
+
+def test_a_generator_that_was_short_of_memory_trains_fully_the_next_time(tiny, photo):
+    tiny.synthesis.recompute = True
+    assert not tune(tiny, sample_latents(tiny, 1), photo, config()).trained.synthesis.recompute

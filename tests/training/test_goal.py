@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers.models import alive
 
 from nada import load_generator
 from nada.adapt import adapt
@@ -16,6 +17,7 @@ from nada.clip.loading import load_clip
 from nada.clip.prompts import METHODS, prompt_templates
 from nada.errors import NadaError, UsageError
 from nada.seeding import seeded
+from nada.stylegan2 import GeneratorConfig
 from nada.training.config import AdaptConfig
 from nada.training.goal import (
     MEDIA,
@@ -189,6 +191,22 @@ def test_a_goal_is_small_and_exact_in_a_recipe(small, clip):
     assert all(
         torch.equal(a, b) for a, b in zip(goal.directions + goal.targets, back.directions + back.targets, strict=True)
     )
+
+
+def test_a_goal_of_a_recipe_trains_in_inference_mode(tiny, clip):
+    """ComfyUI runs nodes in that mode."""
+    packed = make_goal(tiny, clip, config()).packed()
+    with torch.inference_mode():
+        run = adapt(tiny, clip, config(), goal=Goal.unpacked(packed))
+        assert next(run).iteration == 1
+
+
+def test_samples_are_of_all_classes(monkeypatch):
+    generator = alive(GeneratorConfig(8, (8, 8), z_dim=6, w_dim=6, mapping_layers=2, c_dim=3))
+    found, mapping = [], generator.mapping.forward
+    monkeypatch.setattr(generator.mapping, "forward", lambda z, **o: found.append(o["label"]) or mapping(z, **o))
+    sample_images(generator, seed=0)
+    assert set(torch.cat(found).tolist()) == {0, 1, 2}
 
 
 def test_damaged_and_foreign_goals_are_refused(small, clip):
