@@ -193,7 +193,17 @@ def test_overwriting_leaves_nothing_of_the_earlier_run(nada, tmp_path):
 def test_a_snapshot_is_a_style_of_its_base(nada, tmp_path):
     nada("adapt", *TEXTS, "--layers", "all", "--iterations", 2, "--snapshot-every", 1, "--out", tmp_path / "run")
     style = tmp_path / "run" / "snapshots" / "iteration_00001.style.safetensors"
-    shown = nada("generate", "--generator", tmp_path / "base.safetensors", "--style", style, "--count", 1)
+    shown = nada(
+        "generate",
+        "--generator",
+        tmp_path / "base.safetensors",
+        "--style",
+        style,
+        "--count",
+        1,
+        "--out",
+        tmp_path / "images",
+    )
     assert shown["styles"] == [str(style)]
     picked = nada("pick", tmp_path / "run", 1)
     base, adapted = load_generator(tmp_path / "base.safetensors"), load_generator(picked["file"])
