@@ -16,6 +16,7 @@ from nada.measure.metrics import interval
 from nada.stylegan2.ops.processor import WITHOUT_AVX512
 
 ROOT = Path(__file__).resolve().parents[1]
+RUNS = 3  # number of runs for an interval: that of two is many times wider than what they differ by
 BEGIN, END = "<!-- table: {} -->", "<!-- end of table -->"
 PLACE = re.compile(re.escape(BEGIN).replace(r"\{\}", "(.+?)") + rf"\n+(.*?)\n+{re.escape(END)}", re.DOTALL)
 
@@ -144,10 +145,10 @@ def grid(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def mean_cell(values: list[float | None], digits: int = 3) -> str:
-    """Format the mean of a measure over runs, with half its 95 % interval; "-" if no run has the measure."""
+    """Format the mean of a measure over runs, from `RUNS` on with half its 95 % interval; "-" if no run has it."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"
     found = interval(known)
-    half = f" +- {found['high'] - found['mean']:.{digits}f}" if "high" in found else ""
+    half = f" +- {found['high'] - found['mean']:.{digits}f}" if len(known) >= RUNS else ""
     return f"{found['mean']:.{digits}f}{half}"

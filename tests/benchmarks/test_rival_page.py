@@ -45,6 +45,12 @@ def test_the_sentences_are_marked_by_comparisons():
     assert "overfit. | does not hold here | 2 of 6 |" in page.sentences([*records, longer])
 
 
+def test_an_interval_needs_three_runs():
+    records = [record("CDC", "pig", 10, recall=value) for value in (0.2, 0.3, 0.4)]
+    cells = [page.target_table(records[:count], "pig").splitlines()[2].split(" | ")[10] for count in (1, 2, 3)]
+    assert cells == ["0.20", "0.25", "0.30 +- 0.25"]
+
+
 def test_the_best_rival_is_one_that_reaches_the_target():
     records = [
         record("NADA", "pig", 0, distance_to_the_truth=0.3),
