@@ -35,6 +35,7 @@ from nada.clip.models import ClipEnsemble
 from nada.generators.threads import use_threads
 from nada.pictures import grids
 from nada.stylegan2 import Generator, GeneratorConfig
+from nada.training.trainable import Trainable
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -217,6 +218,21 @@ def loaded_clip(clip_folder) -> ClipEnsemble:
 def clip(loaded_clip) -> ClipEnsemble:
     """The tiny CLIP: a copy that a test may change, except its tokenizer."""
     return copy.deepcopy(loaded_clip)
+
+
+@pytest.fixture
+def stepped(monkeypatch) -> dict[str, torch.Tensor]:
+    """Gradients {name: gradient} of the latest step of a training, which clears them."""
+    found: dict[str, torch.Tensor] = {}
+    step = Trainable.step
+
+    def noted(self, optimizer, gradients, layers):
+        found.clear()
+        found.update({name: value.clone() for name, value in gradients.items() if "." in name})  # no losses
+        step(self, optimizer, gradients, layers)
+
+    monkeypatch.setattr(Trainable, "step", noted)
+    return found
 
 
 @pytest.fixture(scope="session")

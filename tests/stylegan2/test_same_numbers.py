@@ -60,7 +60,7 @@ def test_tokens_in_another_order_change_no_number(clip):
 
 
 @pytest.mark.slow
-def test_half_precision_leads_the_same_way(small, clip, monkeypatch):
+def test_half_precision_leads_the_same_way(small, clip, monkeypatch, stepped):
     monkeypatch.setattr(synthesis, "BFLOAT16_FROM_ON_CPU", 8)
     settings = {"layers": "all", "batch": 4, "iterations": 2, "learning_rate": 0.01}
 
@@ -69,9 +69,8 @@ def test_half_precision_leads_the_same_way(small, clip, monkeypatch):
         next(run)
         run.trained.load_state_dict(parted)
         step = next(run)
-        gradients = [p.grad.flatten() for p in step.generator.parameters() if p.grad is not None]
-        assert all(g.dtype == torch.float32 for g in gradients)
-        return float(step.loss), torch.cat(gradients)
+        assert all(gradient.dtype == torch.float32 for gradient in stepped.values())
+        return float(step.loss), torch.cat([gradient.flatten() for gradient in stepped.values()])
 
     run = adapt(small, clip, AdaptConfig("photo", "sketch", **settings | {"iterations": 20}))
     *_, last = run
@@ -128,7 +127,7 @@ RARER = {"mapping and colors", "style space, clamped"}
 @pytest.mark.parametrize(
     "setup", [pytest.param(name, marks=[pytest.mark.slow] if name in RARER else []) for name in SETUPS]
 )
-def test_a_step_has_the_gradients_of_the_operations_in_the_paper(exact, clip, monkeypatch, setup):
+def test_a_step_has_the_gradients_of_the_operations_in_the_paper(exact, clip, monkeypatch, setup, stepped):
     """The second step, in pieces and in the layout of large images, against separate operations on whole batches."""
     settings, changes = SETUPS[setup]
     settings = {"layers": "all", "views": 0, "batch": 3, "select_batch": 4, "learning_rate": 0.01} | settings
@@ -143,7 +142,7 @@ def test_a_step_has_the_gradients_of_the_operations_in_the_paper(exact, clip, mo
         next(run)
         run.pieces = pieces
         step = next(run)
-        return step, {name: p.grad for name, p in step.generator.named_parameters() if p.grad is not None}
+        return step, dict(stepped)
 
     monkeypatch.setattr(synthesis, "CHANNELS_LAST", 8)
     step, found = second_step(2)
