@@ -168,7 +168,6 @@ class Adaptation(TrainingLoop[AdaptStep]):
         If the iteration fails (e.g. out of memory), all state is rolled back, so `next` retries it.
         """
         random, layers = self.sampler.random.get_state(), self.trainer.layers
-        self.trainer.reset()
         try:
             with tensor_float32(self.frozen.device):
                 if (count := self.trainer.count) and self.iteration % self.config.select_every == 0:

@@ -7,7 +7,6 @@ whose subjects move in its images, as the demo's do, can show the same content i
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from math import cos, exp, sin
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from ..clip.resizing import sampled
 from ..errors import UsageError, is_out_of_memory
 from ..generators import Generator
+from ..generators.copies import working_copy
 from ..latents.rendering import release_memory
 from ..pictures.convert import middle, to_rgb
 from .crop import Crop
@@ -80,7 +80,7 @@ def _fitted(
     around = _around(photo, start).to(device).expand(count, -1, -1, -1)
     height, width = _size(generator)
     rows, columns = middle((SIDE, SIDE), width, height)
-    synthesis = copy.deepcopy(generator.synthesis).train(False).requires_grad_(False)
+    synthesis = working_copy(generator.synthesis)
     synthesis.recompute = recompute
     mean, spread = generator.mapping.w_avg.detach().clone(), w_spread(generator)
     codes = mean.expand(count, 1, -1).clone().requires_grad_(True)

@@ -7,7 +7,6 @@ pulled towards the code in W: far from it, the photo fits better, but adaptation
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import cos, pi
@@ -21,6 +20,7 @@ from ..checkpoint.saving import tensor_hash
 from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UsageError
 from ..generators import Generator
+from ..generators.copies import working_copy
 from ..latents.sampling import draw_latents
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, Setting
@@ -147,7 +147,7 @@ class Projection(PhotoLoop[ProjectStep]):
         if not self.iterations:
             raise UsageError("plus_iterations is 0, so the codes to start from would not change; give a larger number")
         self.generator = generator
-        self.synthesis = copy.deepcopy(generator.synthesis).train(False).requires_grad_(False)
+        self.synthesis = working_copy(generator.synthesis)
         expected = (len(photos), generator.num_ws, generator.config.w_dim)
         if start is not None and tuple(start.shape) != expected:
             raise UsageError(f"the codes to start from are {list(start.shape)}; these photos need {list(expected)}")

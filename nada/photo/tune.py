@@ -6,7 +6,6 @@ of the weights is a style. Added to any adaptation of the same base, it gives th
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from ..checkpoint.saving import tensor_hash
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
 from ..generators import Generator, LayerKind
+from ..generators.copies import working_copy
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, Setting
 from ..styles.style import Style
@@ -137,8 +137,7 @@ class Tuning(PhotoLoop[TuneStep]):
             raise UsageError(f"the codes are {list(ws.shape)}; these photos and this generator need {list(expected)}")
         self.ws = ws.detach().clone()
         self._known["codes"] = tensor_hash(ws)
-        self.trained = copy.deepcopy(generator).train(False).requires_grad_(False)
-        self.trained.synthesis.recompute = False  # an earlier training may have needed it
+        self.trained = working_copy(generator)
         kinds = {LayerKind.MAPPING} if config.train == "weights" else {LayerKind.MAPPING, LayerKind.CONSTANT}
         self.layers = tuple(name for name, layer in generator.layers.items() if layer.kind not in kinds)
         self.trainable = Trainable(self.trained, self.layers, config.train, config.rank, seeded(config.seed))

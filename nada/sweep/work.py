@@ -139,9 +139,7 @@ class Worker:
         side = FrozenSide() if len(jobs) > 1 else None
         for job in jobs:
             with self._failures(job, crowded if len(jobs) > 1 else None):
-                folder = self.orders.folder(job)
-                forget_failure(folder)  # this attempt decides
-                if status(folder, job.config.iterations) == DONE:
+                if status(self.orders.folder(job), job.config.iterations) == DONE:
                     self._complete(job)
                     self.watch.settled(job)
                     continue
@@ -204,6 +202,7 @@ class Worker:
         """Begin the run of a job, or resume it from its latest state."""
         folder = self.orders.folder(job)
         folder.prepare()
+        forget_failure(folder)
         moments = {*evenly(job.config.iterations, self.orders.snapshots), *self.orders.rungs}
         notes: dict[str, Any] = {"generator": job.generator, "clip": job.clip, "device": str(self.models.device)}
         notes |= {"style_images": list(job.style_images), "snapshot_every": None}
@@ -234,6 +233,7 @@ class Worker:
     def _complete(self, job: Job) -> None:
         """Finish a job whose record is written: measure it if needed, and delete its states and snapshots."""
         folder = self.orders.folder(job)
+        forget_failure(folder)
         if not is_measured(self.orders, job):  # the sweep file's measurement was added or changed afterwards
             if (path := style_file(folder)).is_file():
                 self._measure(job, load_style(path), None)

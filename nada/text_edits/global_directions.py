@@ -24,6 +24,7 @@ from ..clip.models import ClipEnsemble
 from ..clip.prompts import METHODS, Templates, check_templates, prompt_templates
 from ..errors import UsageError, is_out_of_memory
 from ..generators import Generator, LayerKind
+from ..generators.copies import working_copy
 from ..latents.rendering import generate, release_memory
 from ..latents.sampling import draw_latents
 from ..losses import unit
@@ -182,7 +183,7 @@ def measure_relevance(
     if remark := unreadable_remark(clip, [config.source, config.target]):
         log.warning("%s", remark)
     directions = [text_direction(m, config.source, config.target, prompt_templates(config.templates)) for m in clip]
-    twin, random = copy.deepcopy(generator).train(False).requires_grad_(False), seeded(config.seed)
+    twin, random = working_copy(generator), seeded(config.seed)
     layers = [name for name, layer in generator.layers.items() if layer.kind is LayerKind.CONVOLUTION]
     with torch.no_grad():
         drawn = twin.synthesis.styles(_codes(twin, CODES, random))

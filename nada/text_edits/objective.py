@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from ..clip.prompts import PHRASE_ALONE, Templates, check_templates, prompt_temp
 from ..clip.views import random_views, view_count
 from ..errors import UsageError
 from ..generators import Generator
+from ..generators.copies import working_copy
 from ..losses import global_loss, relative_norm_loss, unit
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, MAX_VIEWS, Setting, check_settings
@@ -94,7 +94,7 @@ class TextObjective:
             log.warning("%s", remark)
         self.views = view_count(config.views, clip)
         self.targets = [text_embedding(model, config.target, config.prompts) for model in clip]
-        self.synthesis = copy.deepcopy(generator.synthesis).train(False).requires_grad_(False)
+        self.synthesis = working_copy(generator.synthesis)
         self._base = generator.fingerprint()
 
     def losses(self, ws: Tensor, edited: Tensor, norm: bool) -> dict[str, Tensor]:

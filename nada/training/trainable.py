@@ -112,9 +112,14 @@ class Trainable:
         for pair in self.factors.values():
             pair.pull()
         take_step(optimizer)
-        optimizer.zero_grad(set_to_none=True)
-        self.generator.zero_grad(set_to_none=True)
+        self.clear()
         self.push()
+
+    def clear(self) -> None:
+        """Delete all gradients."""
+        self.generator.zero_grad(set_to_none=True)
+        for leaf in self.leaves.values():
+            leaf.grad = None
 
     def push(self) -> None:
         """Update the generator's weights from all factors."""

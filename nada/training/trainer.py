@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor
 
 from ..errors import NadaError
 from ..generators import Generator, LayerKind
+from ..generators.copies import working_copy
 from .config import AdaptConfig
 from .state import optimizer_tensors, restore_optimizer
 from .trainable import Trainable
@@ -33,8 +32,7 @@ class Trainer:
     """
 
     def __init__(self, generator: Generator, config: AdaptConfig, random: torch.Generator):
-        self.generator = copy.deepcopy(generator).train(False).requires_grad_(False)
-        self.generator.synthesis.recompute = False  # an earlier training may have needed it
+        self.generator = working_copy(generator)
         self.count = config.layer_count(generator)
         self.layers = config.trained_layers(generator)
         self.always = config.extra_layers(generator)
@@ -64,8 +62,7 @@ class Trainer:
 
     def reset(self) -> None:
         """Clear the gradients of a failed iteration."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self.generator.zero_grad(set_to_none=True)
+        self.trainable.clear()
 
     def step(self, gradients: dict[str, Tensor]) -> None:
         """Update the weights by one step of Adam, with gradients from `Trainable.gradients`."""
