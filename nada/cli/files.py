@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import inspect_file, load_generator, save_generator, save_rosinality
-from ..errors import UsageError
 from .parsing import GENERATOR_HELP, add_command, show_tree
-from .shared import local_model, refuse_existing
+from .shared import check_target, local_model
 
 
 def add(commands: Any) -> None:
@@ -45,12 +44,10 @@ def run_convert(args: argparse.Namespace) -> dict[str, Any]:
         UsageError: the target has another ending, or exists already.
     """
     target: Path = args.target
-    if target.suffix not in (".safetensors", ".pt"):
-        raise UsageError(f"{target} must end in .safetensors or .pt, the formats that can be written")
-    refuse_existing(target, args.overwrite)
+    ending = check_target(target, args.overwrite, ".safetensors", ".pt")
     generator = load_generator(local_model(args.source))
     notes = generator.metadata.get("notes", [])
-    if target.suffix == ".pt":
+    if ending == ".pt":
         notes = [*notes, *save_rosinality(generator, target, new=not args.overwrite)]
     else:
         save_generator(generator, target, new=not args.overwrite)

@@ -103,15 +103,23 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise UsageError(f"{path} exists; choose another name, or add --overwrite to replace it")
 
 
-def check_target(path: Path, overwrite: bool, ending: str = ".safetensors") -> None:
-    """Check that a file may be written, and that its ending names the format.
+def check_target(path: Path, overwrite: bool, *endings: str) -> str:
+    """Check that a file may be written, and return its ending in lower case, which names the format.
+
+    Args:
+        path: the file to write.
+        overwrite: whether it may exist.
+        endings: the endings that are allowed, in lower case; none for ".safetensors" alone.
 
     Raises:
         UsageError: the file has another ending, or exists without `overwrite`.
     """
-    if path.suffix.lower() != ending:
-        raise UsageError(f"{path} must end in {ending}, the format that is written")
+    endings, ending = endings or (".safetensors",), path.suffix.lower()
+    if ending not in endings:
+        formats = "the format that is written" if len(endings) == 1 else "the formats that can be written"
+        raise UsageError(f"{path} must end in {' or '.join(endings)}, {formats}")
     refuse_existing(path, overwrite)
+    return ending
 
 
 def split_spec(spec: str) -> tuple[str, float]:

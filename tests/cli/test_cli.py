@@ -129,6 +129,10 @@ def test_convert_and_inspect(base, tmp_path, capsys, small):
     assert main(["convert", str(base), str(tmp_path / "copy.safetensors")]) == 0
     assert load_generator(tmp_path / "copy.safetensors").fingerprint() == small.fingerprint()
     assert main(["convert", str(base), str(tmp_path / "copy.safetensors")]) == 2
+    assert main(["convert", str(base), str(tmp_path / "loud.SAFETENSORS")]) == 0
+    assert load_generator(tmp_path / "loud.SAFETENSORS").fingerprint() == small.fingerprint()
+    assert main(["convert", str(base), str(tmp_path / "copy.txt")]) == 2
+    assert "must end in .safetensors or .pt" in capsys.readouterr().err
     assert main(["convert", str(base), str(tmp_path / "copy.pt")]) == 2
     assert main(["convert", str(tmp_path / "odd.pt"), str(tmp_path / "odd.safetensors")]) == 1
     assert not (tmp_path / "odd.safetensors").exists()
