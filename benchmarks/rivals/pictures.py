@@ -46,8 +46,7 @@ def plot(
 
     Args:
         title: text above the plot.
-        points: the methods' points. A label is connected with the last point; it is at the right of the plot if the
-            point is in the right half.
+        points: the methods' points. A label at the right of the plot is connected with the last point.
         across: name of the x axis.
         up: name of the y axis, which goes from 0 to 1.
         ticks: {text: x in 0..1} of the x axis.
@@ -66,14 +65,10 @@ def plot(
     draw.text((low + SIDE / 2, high + 24), across, INK, font, anchor="ma")
     draw.text((low, low - 16), f"{title}: {up}", INK, default_font(14), anchor="lm")
     ends = {method: place(*path[-1]) for method, path in points.items()}
-    near = [method for method in points if points[method][-1][0] < 0.5]
-    far = [method for method in points if method not in near]
-    for group in (near, far):
-        column = max((ends[method][0] for method in near), default=low) if group is near else high
-        order = sorted(group, key=lambda method: ends[method][1])
-        for method, y in zip(order, spread([ends[method][1] for method in order], LINE, high), strict=True):
-            draw.line([ends[method], (column + 14, y)], LEADER)
-            draw.text((column + 18, y), method, CURVES[colors[method] % len(CURVES)], font, anchor="lm")
+    order = sorted(ends, key=lambda method: ends[method][1])
+    for method, y in zip(order, spread([ends[method][1] for method in order], LINE, high), strict=True):
+        draw.line([ends[method], (high + 14, y)], LEADER)
+        draw.text((high + 18, y), method, CURVES[colors[method] % len(CURVES)], font, anchor="lm")
     for method in points:
         color, path = CURVES[colors[method] % len(CURVES)], [place(*point) for point in points[method]]
         if len(path) > 1:
