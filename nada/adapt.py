@@ -7,7 +7,7 @@ layers that matter (`layer_freeze`), then trains only those.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import ceil
 from typing import Any
@@ -21,6 +21,7 @@ from .clip.views import moved, view_count
 from .errors import NadaError, UsageError
 from .generators import Generator, Synthesis
 from .generators.half_precision import require_half
+from .settings import settings_of
 from .training.config import STYLE_IMAGES, AdaptConfig
 from .training.cuda_graphs import Function, Recording, Tensors
 from .training.goal import Goal, make_goal
@@ -230,7 +231,9 @@ class Adaptation(TrainingLoop[AdaptStep]):
 
     def _restore(self, state: RunState) -> None:
         try:
-            refuse_another(state, self.recipe())
+            # A setting that the run's version did not have counts as its default.
+            defaults = {name: setting.default for name, setting in settings_of(AdaptConfig).items()}
+            refuse_another(replace(state, recipe={**defaults, **state.recipe}), self.recipe())
             self.iteration = state.recipe["iterations_done"]
             if self.iteration < 0:
                 raise NadaError(f"the state of the run is damaged: it has done {self.iteration} iterations")

@@ -90,11 +90,11 @@ def named(layers: Mapping[str, Layer], text: str) -> tuple[str, ...]:
     Raises:
         UsageError: an entry has another form, or matches no layer of this generator.
     """
-    found: set[str] = set()
-    for entry in entries(text):
-        if not (matches := set(_matching(layers, entry))):
+    matches = {entry: set(_matching(layers, entry)) for entry in entries(text)}
+    found = set().union(*matches.values())
+    for entry, names in matches.items():
+        if not names and not (text in PHASES and found):
             raise UsageError(f"there is no layer {entry!r}; the layers are {', '.join(layers)}")
-        found |= matches
     return tuple(name for name in layers if name in found)
 
 

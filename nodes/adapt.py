@@ -178,11 +178,11 @@ def adapted(
         preview_every: iterations between two previews; 0 shows only the last.
         preview_images: number of pictures in a preview.
         snapshots: number of snapshots to keep.
-        style_images: [N, 3, H, W] in [-1, 1], pictures of the target domain, or None.
+        style_images: [N, 3, H, W] in [-1, 1], pictures of the target domain, or None. They stay where they are, of any
+            size; a few at a time are moved to the device.
     """
-    with host.on_device(generator, clip) as device:
-        pictures = None if style_images is None else style_images.to(device)
-        live = LiveAdaptation(generator, clip, config, preview_images, snapshots, pictures, remark)
+    with host.on_device(generator, clip):
+        live = LiveAdaptation(generator, clip, config, preview_images, snapshots, style_images, remark)
         result = follow(live, preview_every)
     image, charts = host.picture_to_image(result.comparison), host.picture_to_image(result.charts)
     return io.NodeOutput(result.generator, image, result.snapshots, charts, ui=ui.PreviewImage(image, cls=cls))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from comfy_api.latest import io, ui
@@ -23,9 +26,12 @@ from ..nada import (
     load_style,
 )
 from ..nada.clip.alphabet import unreadable_remark
+from ..nada.files import prune
 from ..nada.generators import Generator
 from ..nada.pictures.fonts import unwritable_remark
 from ..nada.pictures.grids import filmstrip
+from ..nada.runs.folder import RECORD
+from ..nada.runs.store import MAX_BYTES
 from ..nada.sweep.jobs import Job, LoadedModels, job_id
 from ..nada.sweep.local import TOGETHER, groups
 from ..nada.sweep.plan import target_lines
@@ -145,7 +151,8 @@ class ManyAdaptations:
         self.samples = partial(generate_samples, count=preview_images, seed=configs[0].seed)
         self.batch = configs[0].batch
         self.frames: dict[str, Tensor] = {"": self.samples(generator, batch=self.batch)}
-        self.runs: dict[str, KeptRun] = {}
+        # The worker owns the runs: out of memory, it drops them all before it trains each target alone.
+        self.runs: WeakValueDictionary[str, KeptRun] = WeakValueDictionary()
         self.done: dict[str, int] = {job.id: 0 for job in self.jobs}
         self.progress = host.Progress(sum(job.config.iterations for job in self.jobs))
         self.cancelled: BaseException | None = None
@@ -156,15 +163,13 @@ class ManyAdaptations:
         Raises:
             NadaError: a target failed; the others are trained.
         """
-        try:
-            for group in groups(self.jobs, TOGETHER):
-                if self.cancelled is None:
-                    self.worker.work(group)
-            if self.cancelled is not None:
-                host.say("cancelled; the next run continues from there")
-                raise self.cancelled.with_traceback(None)  # its frames keep the tensors alive
-        finally:
-            self.runs.clear()
+        self._prune()
+        for group in groups(self.jobs, TOGETHER):
+            if self.cancelled is None:
+                self.worker.work(group)
+        if self.cancelled is not None:
+            host.say("cancelled; the next run continues from there")
+            raise self.cancelled.with_traceback(None)  # its frames keep the tensors alive
         Report(self.orders.root, self.jobs, "NADA Adapt Many").save()
         self._refuse_gaps()
         styles = [load_style(style_file(self.orders.folder(job))) for job in self.jobs]
@@ -178,6 +183,16 @@ class ManyAdaptations:
         remarks = filter(None, (self.remark, unreadable, unwritable_remark(job.config.target for job in self.jobs)))
         host.say(" | ".join([f"{len(styles)} styles in {FOLDER}, with a page: {FOLDER}/index.html", *remarks]))
         return sheet, self._images(), styles
+
+    def _prune(self) -> None:
+        """Delete the targets that were cancelled longest ago, where such targets take more than a store's limit."""
+        ours = [self.orders.folder(job).path for job in self.jobs]
+        for path in ours:
+            with suppress(OSError):
+                os.utime(path)
+        with suppress(OSError):
+            begun = [path for path in ours[0].parent.iterdir() if not (path / RECORD).exists()]
+            prune([path for path in begun if path not in ours], MAX_BYTES, ours[0])
 
     def _refuse_gaps(self) -> None:
         """Raise an error if a target is not done.
@@ -214,7 +229,6 @@ class ManyAdaptations:
             self.cancelled = cancelled
 
     def _settle(self, job: Job) -> None:
-        self.runs.pop(job.id, None)
         if self._is_done(job):
             self.done[job.id] = job.config.iterations
 

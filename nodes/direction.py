@@ -111,17 +111,19 @@ class NADATextDirection(io.ComfyNode):
         return io.NodeOutput(edited, style, ui=ui.PreviewImage(image, cls=cls))
 
 
-_last: dict[Any, dict[str, Any]] = {}
-"""Cache of the last measurement without its generator, so that other values of `amount` and `beta` take effect at once.
+KEPT = 16  # number of cached measurements, each with two numbers per channel
+_measurements: dict[Any, dict[str, Any]] = {}
+"""Cache of measurements without their generators, so that other values of `amount` and `beta` take effect at once.
 
-It lives as long as ComfyUI.
+The most recently used one is the last. It lives as long as ComfyUI.
 """
 
 
 def _measured(generator: Generator, clip: ClipEnsemble, config: DirectionConfig) -> Relevance:
     models = [(model["fingerprint"], model["weight"]) for model in clip.describe()]
     key = (generator.fingerprint(), str(models), config)
-    if key not in _last:
+    measurement = _measurements.pop(key, None)
+    if measurement is None:
         progress: host.Progress | None = None
 
         def show(done: int, total: int) -> None:
@@ -133,6 +135,8 @@ def _measured(generator: Generator, clip: ClipEnsemble, config: DirectionConfig)
 
         with host.on_device(generator, clip):
             found = measure_relevance(generator, clip, config, show)
-        _last.clear()
-        _last[key] = {"relevance": found.relevance, "deviations": found.deviations, "recipe": found.recipe}
-    return Relevance(generator, **_last[key])
+        measurement = {"relevance": found.relevance, "deviations": found.deviations, "recipe": found.recipe}
+    _measurements[key] = measurement
+    for oldest in [*_measurements][:-KEPT]:
+        del _measurements[oldest]
+    return Relevance(generator, **measurement)

@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..nada import ClipEnsemble, EvaluateConfig, evaluate, image_count, judge_for, measures_for, report
 from ..nada.clip.alphabet import unreadable_remark
+from ..nada.clip.prompts import text_shares
 from ..nada.generators import Generator
 from ..nada.settings import settings_of
 from . import host
@@ -117,5 +118,5 @@ class NADAEvaluate(io.ComfyNode):
             result = evaluate(generator, clip, config, base, extra, show)
         text = report(result)
         figures = (f"{name} {found['mean']:.3f}" for name, found in result["measures"].items())
-        host.say(" | ".join(filter(None, (*islice(figures, SHOWN), unreadable_remark(clip, [target])))))
+        host.say(" | ".join(filter(None, (*islice(figures, SHOWN), unreadable_remark(clip, text_shares(target))))))
         return io.NodeOutput(text, ui=ui.PreviewText(text))

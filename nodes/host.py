@@ -44,6 +44,7 @@ CLIP_CONFIG = "open_clip_config.json"
 MAX_PREFIX = 180  # bytes of a file name, which most file systems limit to 255; a counter and an ending are added
 EVERYTHING = 1e30  # bytes: more than any device has, so that every other model makes room
 Cancelled = memory.InterruptProcessingException
+MAX_PREVIEW = 8192  # largest side of a live picture in px; JPEG, in which ComfyUI sends it, ends at 65500
 TEXT_PAUSE = 0.3  # seconds between two texts on a node
 
 
@@ -279,6 +280,9 @@ class Progress:
     def update(self, done: int, picture: Image.Image | None = None) -> None:
         """Show the progress, and a picture of any size if there is one; raise `Cancelled` if the user cancels."""
         check_cancelled()  # the bar checks only when it redraws
+        if picture and max(picture.size) > MAX_PREVIEW:  # a picture that ComfyUI cannot send ends its process
+            picture = picture.copy()
+            picture.thumbnail((MAX_PREVIEW, MAX_PREVIEW))
         self.bar.update_absolute(done, self.total, ("JPEG", picture, None) if picture else None)
 
     def text_is_due(self) -> bool:
@@ -309,10 +313,20 @@ def prompt_inputs(node: type[Any], names: Iterable[str]) -> dict[str, Any]:
     Args:
         node: class of the running node, an output node, because only those see the prompt.
         names: inputs to look for.
+
+    Raises:
+        UsageError: one of them is a link to another node, whose value ComfyUI does not compute.
     """
     context, prompt = get_executing_context(), node.hidden.prompt or {}
-    found = prompt.get(context.node_id, {}).get("inputs", {}) if context else {}
-    return {name: found[name] for name in names if name in found and not isinstance(found[name], list)}
+    inputs = prompt.get(context.node_id, {}).get("inputs", {}) if context else {}
+    found = {name: inputs[name] for name in names if name in inputs}
+    for name, value in found.items():
+        if isinstance(value, list):
+            raise UsageError(
+                f"{name} is a link, but this node has no input of that name any more; write the value itself into the "
+                "prompt, or use NADA Training Options"
+            )
+    return found
 
 
 def explained(execute: Callable[..., Any]) -> Callable[..., Any]:

@@ -29,6 +29,7 @@ from ..nada import (
     sparing,
 )
 from ..nada.generators import Generator
+from ..nada.photo.invert import SHOWN
 from ..nada.settings import settings_of
 from . import host
 from .live import Live, Result, Step, follow
@@ -249,11 +250,11 @@ class LivePhoto(Live[Result]):
             host.say(f"continues after iteration {self.begin}")
 
     def steps(self) -> Iterator[Step]:
-        return sparing(self.loop, self.loop, spared, host.is_out_of_memory)
+        return sparing(self.store, self.loop, spared, host.is_out_of_memory)
 
     @abstractmethod
     def images(self) -> Tensor:
-        """Return the images [N, C, H, W] that the generator shows at the codes now."""
+        """Return the generator's images of the codes so far, only as many as a comparison shows: [N, C, H, W]."""
 
     def picture(self) -> Image.Image:
         """Return one picture: photos, the generator's images now, and the error."""
@@ -277,7 +278,7 @@ class LiveProjection(LivePhoto[Tensor]):
         self.generator = generator
 
     def images(self) -> Tensor:
-        return generate(self.generator, self.loop.ws, batch=self.loop.images_at_once)
+        return generate(self.generator, self.loop.ws[:SHOWN], batch=self.loop.images_at_once)
 
     def result(self, picture: Image.Image) -> Tensor:
         self.store.keep()
@@ -303,7 +304,7 @@ class LiveTuning(LivePhoto[Likeness]):
         self.rank = rank
 
     def images(self) -> Tensor:
-        return generate(self.loop.trained, self.loop.ws, batch=self.loop.images_at_once)
+        return generate(self.loop.trained, self.loop.ws[:SHOWN], batch=self.loop.images_at_once)
 
     def result(self, picture: Image.Image) -> Likeness:
         self.store.keep()

@@ -176,14 +176,6 @@ class NADALoadCLIP(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, custom: str | None = None) -> bool | str:
-        try:
-            clip_spec(CUSTOM, custom) if custom else None
-        except UsageError as error:
-            return str(error)
-        return True
-
-    @classmethod
     def fingerprint_inputs(cls, clip_name: str | None, custom: str | None = "") -> list[str]:
         if clip_name is None or custom is None:  # comes through a link, whose own node decides
             return []

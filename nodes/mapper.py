@@ -78,7 +78,7 @@ class NADATrainMapper(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, target: str | None) -> bool | str:
+    def validate_inputs(cls, target: str | None = None) -> bool | str:
         if target is not None and not target.strip():  # None: it comes through a link
             return "the target text is empty; write a word or a phrase"
         return True

@@ -243,7 +243,8 @@ class NADAPasteBack(io.ComfyNode):
         progress = host.Progress(len(photo))
         results, masks = [], []
         for i in range(len(photo)):
-            result, covered = host.from_image(photo[i : i + 1]), torch.zeros(1, 1, *photo.shape[1:3])
+            result = host.from_image(photo[i : i + 1])
+            covered = result.new_zeros(1, 1, *photo.shape[1:3])
             for square, picture in zip(crops, image.split(1), strict=True):
                 if square.photo == i:
                     result, mask = square.crop.paste(

@@ -67,7 +67,9 @@ class LiveAdaptation(Live[Result]):
         if self.begin:
             host.say(f"continues after iteration {self.begin}")
         texts = [config.source, *config.targets()] if config.target.strip() else []
-        remarks = remark, unreadable_remark(clip, texts), unwritable_remark(self.kept.run.labels)
+        remarks = [remark, unreadable_remark(clip, texts), unwritable_remark(self.kept.run.labels)]
+        if self.begin == self.total and (count := len(self.kept.snapshots.all)) < min(snapshots, self.total):
+            remarks.append(f"it was trained before with {count} snapshots; no more can be taken")
         self.remarks = [*filter(None, remarks)]
         self.after = self.before
 

@@ -29,9 +29,9 @@ from helpers import comfyui_server, stub_comfyui
 from helpers.models import TINY, TINY_CLIP, alive
 from PIL import Image
 
-from nada.clip.directions import imagenet_templates
 from nada.clip.loading import load_clip
 from nada.clip.models import ClipEnsemble
+from nada.clip.prompts import imagenet_templates
 from nada.generators.threads import use_threads
 from nada.pictures import grids
 from nada.stylegan2 import Generator, GeneratorConfig

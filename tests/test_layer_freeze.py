@@ -76,6 +76,16 @@ def test_names_and_ranges(small, text, layers):
     assert layer_freeze.named(small.layers, text) == tuple(layers.split())
 
 
+@pytest.mark.parametrize("phase", layer_freeze.PHASES)
+@pytest.mark.parametrize("resolution", [4, 8, 16, 32])
+def test_a_phase_trains_the_layers_that_a_small_generator_has(phase, resolution):
+    with torch.device("meta"):
+        blocks = resolution.bit_length() - 2
+        named = layer_freeze.named(Generator(GeneratorConfig(resolution, (4,) * blocks, 8, 8)).layers, phase)
+    assert named[:2] == ("b4.const", "b4.conv1")
+    assert len(named) == 2 or resolution > 4
+
+
 @pytest.mark.parametrize("text", ["b64", "b4.conv0", "b16-b8", "conv1", "b8.conv2", "", "b8,,b16", "b8.conv0.weight"])
 def test_unknown_names_are_refused(small, text):
     with pytest.raises(UsageError, match="layer"):

@@ -9,7 +9,7 @@ from typing import Annotated, get_type_hints
 
 import pytest
 
-from nada.clip.directions import imagenet_templates
+from nada.clip.prompts import imagenet_templates
 from nada.errors import UsageError
 from nada.measure.evaluate import EvaluateConfig
 from nada.photo.project import ProjectConfig

@@ -9,7 +9,6 @@ import { convertWorkflow, LOADER, needsOptions, OPTIONS_NODE, presetValues, WIDG
 
 const CATEGORY = "StyleGAN-NADA";
 const LABEL = "Presets...";
-const LIVE = [...Object.keys(WIDGETS), "NADATrainMapper"]; // nodes that show pictures while they run
 const SAVING = ["NADASaveGenerator", "NADASaveStyle", "NADASaveMapper", "NADAAdaptMany"];
 const BESIDE = 380; // px between a training node and the options node that a preset adds
 let menu = {}; // presets by what the generator makes, from nodes/presets.py
@@ -35,13 +34,10 @@ app.registerExtension({
   nodeCreated(node) {
     if (!isOurs(node)) return;
     if (node.comfyClass in WIDGETS) addMenu(node);
-    if (LIVE.includes(node.comfyClass)) showOnePicture(node);
+    showOnePicture(node);
     if (SAVING.includes(node.comfyClass)) listSaved(node);
     if (node.comfyClass === LOADER) showDownloads(node);
     fold(node);
-  },
-  loadedGraphNode(node) {
-    node.showDownloads?.();
   },
 });
 
@@ -104,7 +100,8 @@ function fold(node) {
 
 /**
  * Remove the last live preview once the node's own picture is there; both are the same, and Nodes 2.0 would show both.
- * Extensions have no call for that, so this changes the editor's own store, and does nothing if there is none.
+ * Extensions have no call for that, so this asks the editor's own store, which counts the places that show a picture.
+ * Older editors neither count nor have that action; there, this changes the store. It does nothing if there is none.
  */
 function showOnePicture(node) {
   const executed = node.onExecuted;
@@ -112,8 +109,10 @@ function showOnePicture(node) {
     executed?.apply(this, arguments);
     if (!LiteGraph.vueNodesMode || !output?.images?.length) return;
     const pinia = document.querySelector("#vue-app")?.__vue_app__?.config.globalProperties.$pinia;
-    const previews = pinia?._s?.get("nodeOutput")?.nodePreviewImages;
+    const store = pinia?._s?.get("nodeOutput");
     const place = node.graph === app.graph ? String(node.id) : `${node.graph?.id}:${node.id}`;
+    if (store?.revokePreviewsByLocatorId) return store.revokePreviewsByLocatorId(place);
+    const previews = store?.nodePreviewImages;
     for (const url of previews?.[place] ?? []) URL.revokeObjectURL(url);
     delete previews?.[place];
     delete app.nodePreviewImages?.[place];
@@ -132,11 +131,14 @@ function listSaved(node) {
   };
 }
 
-/** Show the list of downloads only while the last entry of the names is chosen. */
+/**
+ * Show the list of downloads only while the last entry of the names is chosen: by the user, or in a node that is
+ * loaded, copied or restored, whose values the editor sets without a callback.
+ */
 function showDownloads(node) {
   const [name, download] = ["generator_name", "download"].map((n) => node.widgets.find((w) => w.name === n));
-  const changed = name.callback;
-  node.showDownloads = () => {
+  const [changed, configured] = [name.callback, node.onConfigure];
+  const show = () => {
     const hidden = name.value !== loader.names.at(-1);
     download.hidden = hidden;
     download.options.hidden = hidden;
@@ -146,9 +148,13 @@ function showDownloads(node) {
   };
   name.callback = function () {
     changed?.apply(this, arguments);
-    node.showDownloads();
+    show();
   };
-  node.showDownloads();
+  node.onConfigure = function () {
+    configured?.apply(this, arguments);
+    show();
+  };
+  show();
 }
 
 /** Add a button that opens the presets. It is the last widget, because saved values are counted from the first. */

@@ -249,8 +249,8 @@ class Bench:
 
     @cached_property
     def models(self) -> str:
-        """Key of the models, since records with other models must not be mixed."""
-        digest = hashlib.sha256(self.base.fingerprint().encode())
+        """Key of models and true pictures, since records with others must not be mixed."""
+        digest = hashlib.sha256(f"{self.base.fingerprint()} {truth.VERSION}".encode())
         for tensor in [*self.discriminator.state_dict().values(), *self.judge.state_dict().values()]:
             digest.update(tensor.contiguous().numpy().tobytes())
         for model in self.clip.describe():

@@ -18,6 +18,8 @@ from .tensors import TensorView
 
 MAX_WIDTH = 1 << 13  # the widest published StyleGAN2 has 1024 channels
 MAX_ELEMENTS = 1 << 28  # and the largest about 2^27 weights
+MAX_PIXELS = 1 << 22  # the largest published images have 2^20
+AVERAGED, AVERAGING = 10_000, 1 << 37  # codes in an average latent, and multiplications to spend on it
 MAX_TENSORS = 1 << 9  # 182 at 1024 pixels, with the filters
 FILL_SEED = 0
 _REAL = {"conv_clamp", "mapping_lr_multiplier"}  # fields with real numbers
@@ -44,6 +46,8 @@ class Blueprint:
         expected = canonical_shapes(self.config)
         if (elements := sum(map(prod, expected.values()))) > MAX_ELEMENTS:
             raise CheckpointError(f"the generator has {elements} weights; more than {MAX_ELEMENTS} are not loaded")
+        if (pixels := prod(self.config.image_size)) > MAX_PIXELS:  # noise that the file lacks is as large
+            raise CheckpointError(f"the generator's images have {pixels} pixels; more than {MAX_PIXELS} are not made")
         missing = expected.keys() - self.tensors.keys()
         noises = sorted(name for name in missing if name.endswith(NOISE))
         _refuse("lacks", missing - {W_AVG, *noises})
@@ -55,7 +59,9 @@ class Blueprint:
             classes = self.config.c_dim - 1
             self.notes.append(f"Its images depend on a class, 0 to {classes}; where none is chosen, it is class 0.")
         if W_AVG in missing:
-            self.notes.append("The file has no average latent; it is the mean over 10000 random ones (seed 0).")
+            self.notes.append(
+                f"The file has no average latent; it is the mean over {self._averaged} random ones (seed 0)."
+            )
         if noises:
             self.notes.append("The file has no constant noise; it was drawn at random (seed 0).")
 
@@ -75,8 +81,14 @@ class Blueprint:
                 if getattr(module, "up_filter", None) is not None:
                     module.up_filter = resample_filter()  # a constant, which is in no state dict
             if W_AVG not in self.tensors:
-                generator.mapping.w_avg.copy_(generator.estimate_w_avg(seed=FILL_SEED))
+                generator.mapping.w_avg.copy_(generator.estimate_w_avg(self._averaged, FILL_SEED))
             return generator
+
+    @property
+    def _averaged(self) -> int:
+        """Number of codes to average: fewer for a mapping network so wide that it would take minutes."""
+        weights = sum(view.numel for name, view in self.tensors.items() if name.startswith("mapping."))
+        return min(AVERAGED, max(1, AVERAGING // weights))
 
     def _read(self, name: str, shape: torch.Size, rng: torch.Generator) -> torch.Tensor:
         """Return a tensor of the file, or a replacement: seeded noise maps, else zeros."""

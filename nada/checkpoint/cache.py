@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from ..errors import CheckpointError, NadaError
-from ..files import atomic_path, prune
+from ..files import atomic_path, patiently, prune
 from ..stylegan2 import Generator
 from .saving import save_generator
 
@@ -47,7 +47,7 @@ class Cache:
             copy = self._copy(digest)
             os.utime(copy)  # marks it as used now
             return copy
-        except (OSError, ValueError):
+        except (CheckpointError, OSError, ValueError):
             return None
 
     def keep(self, generator: Generator, stamp: str, sha256: str) -> None:
@@ -93,7 +93,7 @@ def file_stamp(source: str | os.PathLike[str]) -> str:
         CheckpointError: the file cannot be read.
     """
     try:
-        with open(source, "rb") as file:
+        with patiently(lambda: open(source, "rb")) as file:
             return stamp_of(file)
     except OSError as error:
         raise CheckpointError(f"{source} cannot be read: {error.strerror or error}") from error

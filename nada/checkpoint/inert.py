@@ -9,6 +9,7 @@ this project. Nothing that the file names is ever called. Large byte strings are
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,7 @@ class PickleMachine:
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []  # the stacks below each mark
         self.memo: dict[int, Any] = {}
+        self.text_bytes = 0  # memory of all texts so far
         self.running = True
 
     def run(self) -> Any:
@@ -125,7 +127,12 @@ class PickleMachine:
     def _text(self, size: int, encoding: str) -> str:
         if size > MAX_TEXT:
             raise CheckpointError(f"the file's pickle holds a text of {size} bytes; the limit is {MAX_TEXT}")
-        return self.cursor.take(size).decode(encoding, "surrogatepass" if encoding == "utf-8" else "strict")
+        text = self.cursor.take(size).decode(encoding, "surrogatepass" if encoding == "utf-8" else "strict")
+        # Arrays that are texts, as in protocol 2, take no more than in the file; one rare letter can take four times.
+        self.text_bytes += sys.getsizeof(text) - sys.getsizeof("")
+        if self.text_bytes > self.cursor.window.size + MAX_TEXT:
+            raise CheckpointError("the file's pickle is damaged or hostile: its texts take more memory than the file")
+        return text
 
     def _bytes(self, size: int) -> bytes | Window:
         return self.cursor.take(size) if size <= INLINE_BYTES else self.cursor.skip(size)

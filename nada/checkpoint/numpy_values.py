@@ -16,6 +16,7 @@ _SCALARS = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i
 _SCALARS |= {"u1": "B", "u2": "H", "u4": "I", "u8": "Q", "b1": "?"}
 FLOATS = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}  # dtypes of arrays by NumPy's codes
 _RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")  # NumPy 1 and 2
+_FROM_BUFFER = ("numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer")  # protocol 5
 
 
 class ArrayStorage(Storage):
@@ -40,14 +41,25 @@ def array_view(record: Record) -> TensorView | None:
     Raises:
         CheckpointError: the sizes of the array are impossible.
     """
+    axes: tuple[int, ...] | None = None
     match record:
         case Record(kind=kind, state=(int(), tuple() as shape, dtype, bool() as fortran, data)) if kind in _RECONSTRUCT:
-            name, order = _dtype(dtype)
+            pass
+        case Record(kind=kind, args=(data, dtype, tuple() as shape, "C" | "F" as order)) if kind in _FROM_BUFFER:
+            fortran = order == "F"
+        case Record(kind=kind, args=(data, dtype, tuple() as shape, "K", tuple() as axes)) if kind in _FROM_BUFFER:
+            fortran = False
         case _:
             return None
-    if name not in FLOATS or order == ">":
+    name, byte_order = _dtype(dtype)
+    if name not in FLOATS or byte_order == ">":
         return None
-    return TensorView.of_array(ArrayStorage(FLOATS[name], data), shape, fortran)
+    view = TensorView.of_array(ArrayStorage(FLOATS[name], data), shape, fortran)
+    if axes is None:
+        return view
+    if [*map(type, axes)] != [int] * len(shape) or sorted(axes) != [*range(len(shape))]:
+        raise CheckpointError("the file is damaged or hostile: the axes of an array are impossible")
+    return view.permuted(*axes)
 
 
 def numpy_scalar(dtype: Any, data: Any) -> float | int | bool:

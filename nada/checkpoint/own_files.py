@@ -15,15 +15,19 @@ from ..errors import CheckpointError, is_out_of_memory
 from ..files import existing_file
 from .loading import opened
 from .metadata import damaged, fits, read_description
-from .safetensors_files import is_safetensors, read_safetensors
+from .safetensors_files import MAX_HEADER, is_safetensors, read_safetensors
 from .window import Window
-
-MAX_HEADER = 1 << 26  # bytes; the header holds the history of a run, which may be very long
 
 
 @torch.inference_mode(False)
 def read_own_file(
-    path: str | os.PathLike[str], key: str, version: int, what: str, shape: Any, max_bytes: int | None = None
+    path: str | os.PathLike[str],
+    key: str,
+    version: int,
+    what: str,
+    shape: Any,
+    max_bytes: int | None = None,
+    max_header: int = MAX_HEADER,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a safetensors file of this project. The caller must check names, shapes and values of the tensors.
 
@@ -32,6 +36,7 @@ def read_own_file(
         key, version, what: see `read_description`.
         shape: shape of the description; see `fits`.
         max_bytes: largest size of the file; None for no limit.
+        max_header: largest size of the header, in bytes.
 
     Returns:
         The description in the header, and the tensors by name, on the CPU.
@@ -40,7 +45,7 @@ def read_own_file(
         UnreadableError: the file cannot be read here and now, or was written by a later version.
         CheckpointError: there is no such file, or it is damaged, too large, or another kind of file.
     """
-    description = read_own_description(path, key, version, what, shape, max_bytes)
+    description = read_own_description(path, key, version, what, shape, max_bytes, max_header)
     with opened(Path(path)) as file:
         try:
             return description, load(file.read())  # safetensors cannot open paths that are not UTF-8
@@ -65,13 +70,19 @@ def is_own_file(path: str | os.PathLike[str], key: str) -> bool:
         return key in _metadata(Window.whole(file))
 
 
-def _metadata(window: Window) -> dict[str, str]:
+def _metadata(window: Window, max_header: int = MAX_HEADER) -> dict[str, str]:
     """Return the texts in a safetensors header by key; {} for other files."""
-    return read_safetensors(window, MAX_HEADER)[1] if is_safetensors(window) else {}
+    return read_safetensors(window, max_header)[1] if is_safetensors(window) else {}
 
 
 def read_own_description(
-    path: str | os.PathLike[str], key: str, version: int, what: str, shape: Any, max_bytes: int | None = None
+    path: str | os.PathLike[str],
+    key: str,
+    version: int,
+    what: str,
+    shape: Any,
+    max_bytes: int | None = None,
+    max_header: int = MAX_HEADER,
 ) -> dict[str, Any]:
     """Read the description in the header of a file of this project; arguments and errors as for `read_own_file`."""
     path = existing_file(path, f"give the path of a {what}")
@@ -79,7 +90,7 @@ def read_own_description(
         window = Window.whole(file)
         if max_bytes is not None and window.size > max_bytes:
             raise CheckpointError(f"it has {window.size >> 20} MB; no {what} has more than {max_bytes >> 20}")
-        metadata = _metadata(window)
+        metadata = _metadata(window, max_header)
         if key not in metadata:
             raise CheckpointError(f"this is no {what}; give a {what} that this project wrote")
         description = read_description(metadata, key, version, what)

@@ -105,13 +105,15 @@ class Cursor:
         """Read the bytes up to the next newline, and return them without it.
 
         Raises:
-            CheckpointError: there is no newline within `limit` bytes.
+            CheckpointError: there is no newline within `limit` bytes, or the window ends before it.
         """
-        line = bytearray()
-        while len(line) <= limit:
-            if (byte := self.take(1)) == b"\n":
-                return bytes(line)
-            line += byte
-        raise CheckpointError(
-            f"the file is damaged: a name is longer than {limit} characters; download or copy it again"
-        )
+        begin = self.position
+        ahead = self.take(min(limit + 1, self.window.size - begin))
+        length = ahead.find(b"\n")
+        if length < 0:
+            self.take(max(0, limit + 1 - len(ahead)))  # raises where the window ends before the limit
+            raise CheckpointError(
+                f"the file is damaged: a name is longer than {limit} characters; download or copy it again"
+            )
+        self.position = begin + length + 1
+        return ahead[:length]

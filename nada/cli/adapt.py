@@ -27,6 +27,7 @@ from ..runs.snapshots import evenly
 from ..settings import MAX_STEPS
 from ..training.config import AdaptConfig, recommendation_remark
 from ..training.presets import PRESETS
+from ..training.state import FREE
 from .interrupt import Interrupt
 from .options import RECOMMENDED, add_config, given
 from .parsing import CLIP_HELP, GENERATOR_HELP, add_command, add_run_options, show_run
@@ -152,12 +153,13 @@ def _moments(every: int | None, iterations: int) -> Collection[int]:
 
 def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
     """Resume a stopped run, write the missing results of a finished one, or extend it by more iterations."""
-    iterations = settings.pop("iterations", None)
+    changes = {name: settings.pop(name) for name in FREE & settings.keys()}
     names = [*settings, *(name for name in ("preset", "style_images", "out", "overwrite") if getattr(args, name))]
     if names:
         option = names[0].replace("_", "-")
         raise UsageError(
-            f"--{option} cannot be combined with --resume: a run keeps its settings; only --iterations may change"
+            f"--{option} cannot be combined with --resume: a run keeps its settings; only --iterations and "
+            "--cuda-graphs may change"
         )
     folder = RunFolder(existing_folder(args.resume, "run, such as nada-photo_to_sketch"))
     found = next(folder.load_states(with_tensors=False), None)  # the run itself reads the tensors
@@ -167,8 +169,7 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
             "that was stopped, has a state"
         )
     _, state = found
-    config = AdaptConfig.from_recipe(state.recipe)
-    config = replace(config, iterations=iterations or config.iterations)
+    config = replace(AdaptConfig.from_recipe(state.recipe), **changes)
     done = state.recipe["iterations_done"]
     if done > config.iterations or (done == config.iterations and folder.is_complete(done)):
         raise UsageError(
@@ -209,16 +210,14 @@ def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
                 if interrupt.requested and step.iteration < total:
                     interrupted = True
                     break
-    except Exception as error:
-        if is_out_of_memory(error) and run.iteration:
-            kept.keep()
-            log.warning("`nada adapt --resume %s` continues after iteration %d", kept.folder.path, run.iteration)
-        raise
-    kept.keep()
-    try:
+        kept.keep()
         with run.suited_threads():
             return save_results(kept, interrupted)
-    except BaseException:
-        if kept.is_stored:
-            log.warning("the training is saved; `nada adapt --resume %s` writes the missing files", kept.folder.path)
+    except BaseException as error:
+        if isinstance(error, Exception) and is_out_of_memory(error) and run.iteration:
+            kept.keep()
+        if states := kept.folder.states():
+            done = max(states)
+            effect = f"continues after iteration {done}" if done < total else "writes the missing files"
+            log.warning("`nada adapt --resume %s` %s", kept.folder.path, effect)
         raise

@@ -13,6 +13,7 @@ from .. import demo
 from ..clip.alphabet import unreadable_remark
 from ..clip.loading import PAPER_SPEC, load_clip
 from ..clip.models import ClipEnsemble
+from ..clip.prompts import text_shares
 from ..errors import UsageError
 from ..generators import Generator
 from ..latents.files import load_latents
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     known = judge_for(generator, place)
     judge = {AUTO: known, NONE: None}[args.judge] if args.judge in (AUTO, NONE) else load_judge(args.judge, place)
     clip = load_clip(args.clip or (demo.NAME if known else PAPER_SPEC), place)
-    if remark := unreadable_remark(clip, [config.target]):
+    if remark := unreadable_remark(clip, text_shares(config.target)):
         log.warning("%s", remark)
     extra = measures_for(judge, config.target) if judge else None
     identity = _independent(args.identity, recipe, place)

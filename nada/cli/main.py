@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except UsageError as error:
             return _fail(error, USAGE)
         except KeyboardInterrupt:
-            return _fail(NadaError("interrupted before the end; the result was not saved"), INTERRUPTED)
+            return _fail(NadaError("interrupted before the end; the results are incomplete"), INTERRUPTED)
         except Exception as error:
             if not (isinstance(error, (NadaError, OSError)) or is_out_of_memory(error)):
                 raise  # a defect: its traceback helps

@@ -69,7 +69,7 @@ def show_run(record: Result, done: str) -> str:
         done: verb for a completed run, such as "adapted".
     """
     iterations, seconds = record["recipe"]["iterations_done"], record["seconds"]
-    head = "interrupted: saved the state after" if record["interrupted"] else f"{done} in"
+    head = "interrupted: saved the result after" if record["interrupted"] else f"{done} in"
     plural = "" if iterations == 1 else "s"
     return f"{head} {iterations} iteration{plural}, {seconds:.1f} s ({record['device']})\n{show_files(record)}"
 

@@ -220,7 +220,7 @@ def _follow(make: Callable[[], Loop], name: str, progress: bool) -> tuple[Loop, 
     store = PhotoStore(STORE.expanduser(), make, name)
     loop = store.loop
     with Interrupt() as interrupt, tqdm(total=len(loop), initial=loop.iteration, disable=not progress) as bar:
-        for step in sparing(loop, loop):
+        for step in sparing(store, loop):
             bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
             bar.update()
             if interrupt.requested:

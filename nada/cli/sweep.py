@@ -23,6 +23,7 @@ from ..sweep.estimate import bytes_of, refuse_short_disk, seconds_of
 from ..sweep.halving import Engine, Halving, train_best
 from ..sweep.jobs import Job, Models, resolve
 from ..sweep.local import TOGETHER, LocalEngine
+from ..sweep.measures import check_measures
 from ..sweep.plan import KEEP, MAX_JOBS, METRICS, MODELS, PICTURES, Plan, changed, make_plan, read_sweep
 from ..sweep.ranking import Ranking
 from ..sweep.ray_engine import LOCAL, Cluster, absolute, on_ray
@@ -130,6 +131,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     root = args.out or Path(f"nada-{slug(plan.name)}")
     mine = _part(jobs, args.part)
     halving = Halving.parse(**plan.halving) if plan.halving else None
+    if plan.evaluation:
+        check_measures(plan.evaluation, halving.ranking.metric if halving else None, jobs, models)
     rungs = halving.at if halving else ()
     place = root.absolute() if args.ray else root
     orders = Orders(place, plan.keep, plan.evaluation, rungs, args.snapshots, args.stop_on_error)

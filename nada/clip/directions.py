@@ -1,26 +1,33 @@
-"""Directions in CLIP space from one phrase to another."""
+"""Embeddings of texts in CLIP space, and directions from one phrase to another."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
+import torch
 from torch import Tensor
 
 from ..errors import UsageError
 from ..losses import unit
 from .models import ClipModel
+from .prompts import imagenet_templates, text_shares
 
-PLURAL = "a photo of many {}."  # the one ImageNet prompt that StyleGAN-NADA leaves out: a generator shows one object
 SAME = 1e-4  # length below which two texts say the same; CLIP embeddings have about 1e-6 of round-off
 
 
-@cache
-def imagenet_templates() -> tuple[str, ...]:
-    """Return the 79 prompt templates of the method: OpenAI's 80 for ImageNet without the plural one."""
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
+def text_embedding(clip: ClipModel, text: str, templates: Sequence[str]) -> Tensor:
+    """Embed a text: the mean of unit(E_T(template(phrase))) over the templates, [D], of length 1 or less.
 
-    return tuple(t for template in OPENAI_IMAGENET_TEMPLATES if (t := template("{}")) != PLURAL)
+    Args:
+        clip: the CLIP model.
+        text: a phrase, or several with weights as in `text_shares`, whose embeddings are added up by their shares.
+        templates: strings with a "{}" for the phrase.
+
+    Raises:
+        UsageError: a phrase is empty or too long, or a weight not a positive number.
+    """
+    shares = text_shares(text).items()
+    return torch.stack([share * unit(clip.encode_text([phrase], templates)).mean(0) for phrase, share in shares]).sum(0)
 
 
 def text_direction(clip: ClipModel, source: str, target: str, templates: Sequence[str] | None = None) -> Tensor:

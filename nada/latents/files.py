@@ -25,7 +25,7 @@ PHOTOS = "nada-codes"  # its key in files with the codes of photos (`nada.photo.
 SHAPE = {"mapping?": str}
 # Names of codes in files that also hold pictures, noise or losses.
 NAMES = {"ws", "w", "wp", "w_plus", "w_pivot", "dlatents", "dlatent", "latents", "latent", "latent_code", "codes"}
-MAX_NUMBERS = 1 << 27  # numbers in one file: half a gigabyte
+MAX_NUMBERS = 1 << 27  # numbers in the codes of one file: half a gigabyte
 
 
 def load_latents(path: str | Path, generator: Generator) -> Tensor:
@@ -52,8 +52,12 @@ def load_latents(path: str | Path, generator: Generator) -> Tensor:
         fitting = {name: view for name, view in (named or arrays).items() if _fits(view.shape, num_ws, w_dim)}
         if not fitting:
             raise CheckpointError(_misfit(named or arrays, num_ws, w_dim))
-        if sum(view.numel for view in fitting.values()) > MAX_NUMBERS:
-            raise CheckpointError(f"the codes in the file have more than {MAX_NUMBERS} numbers; split the file")
+        # A code of W, which is repeated for all layers, counts as often.
+        rows = {name: 1 if view.shape[-2:-1] == (num_ws,) else num_ws for name, view in fitting.items()}
+        if sum(view.numel * rows[name] for name, view in fitting.items()) > MAX_NUMBERS:
+            raise CheckpointError(
+                f"the codes in the file have more than {MAX_NUMBERS} numbers for all layers; split the file"
+            )
         ws = torch.cat([_codes(fitting[name].read(), num_ws, w_dim) for name in sorted(fitting, key=_natural)])
         if not ws.isfinite().all():
             raise CheckpointError(

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.saving import tensor_hash
+from ..clip.directions import text_embedding
 from ..clip.embedding import embed_images
 from ..clip.models import ClipEnsemble, ClipModel
-from ..clip.prompts import PHRASE_ALONE, Templates, check_templates, prompt_templates
+from ..clip.prompts import PHRASE_ALONE, Templates, check_templates, prompt_templates, text_shares
 from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..latents.rendering import generate
@@ -84,6 +85,7 @@ class EvaluateConfig:
         check_templates(self.templates)
         if not self.target.strip():
             raise UsageError("the target text is empty; write what the images should look like")
+        text_shares(self.target)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -258,8 +260,8 @@ def plain_latents(generator: Generator, config: EvaluateConfig, seed: int) -> Te
 
 
 def _embed_text(model: ClipModel, config: EvaluateConfig) -> Tensor:
-    """The target's unit embedding [D]: the mean over the prompts."""
-    return unit(unit(model.encode_text([config.target], config.prompts)).mean(0)).cpu()
+    """The target's unit embedding [D]."""
+    return unit(text_embedding(model, config.target, config.prompts)).cpu()
 
 
 def peak_memory(device: torch.device) -> int | None:

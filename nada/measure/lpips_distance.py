@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import NadaError, is_out_of_memory
 from ..lpips.network import ADVICE, SIDE, Lpips, find_lpips
+from ..pictures.convert import to_rgb
 
 BACKBONE = "vgg"
 BLOCK = 10  # images whose features, 32 MB each, are in memory at once, beside those of as many others
@@ -15,7 +16,7 @@ BLOCK = 10  # images whose features, 32 MB each, are in memory at once, beside t
 
 @torch.no_grad()
 def lpips_distances(images: Tensor, device: torch.device | None = None) -> Tensor:
-    """Return LPIPS-VGG of all pairs of images [N, 3, H, W] in [-1, 1]: [N, N], symmetric, on the CPU.
+    """Return LPIPS-VGG of all pairs of images [N, C, H, W] in [-1, 1]: [N, N], symmetric, on the CPU.
 
     The features of an image are computed once for each block of images that it is compared with, instead of once for
     each image. To compute them only once, those of all images would have to be kept: 3 GB for a hundred.
@@ -31,7 +32,8 @@ def lpips_distances(images: Tensor, device: torch.device | None = None) -> Tenso
     if model is None:
         raise NadaError(f"LPIPS-VGG is not on this machine; {ADVICE}")
     # resized on the CPU, since Apple's GPUs have no antialiased resampling
-    images = F.interpolate(images.clamp(-1, 1).cpu(), (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False)
+    images = to_rgb(images).clamp(-1, 1).cpu()
+    images = F.interpolate(images, (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False)
     device = device or torch.device("cpu")
     try:
         return _pairs(model.to(device), images, device)

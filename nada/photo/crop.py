@@ -175,8 +175,9 @@ class Crop:
         part, weight = photo[..., rows, columns], mask[..., rows, columns]
         to_image = scaling(image.shape[-1], image.shape[-2]) @ self._inverse() @ shift(left, top)
         pasted = resample(image, to_image, (bottom - top, right - left)).clamp(-1, 1)
-        if match_color:
-            pasted = _matched(pasted, part, (weight * (1 - weight)).sqrt())
+        edge = (weight * (1 - weight)).sqrt()
+        if match_color and edge.any():  # the soft edge may lie outside a small photo
+            pasted = _matched(pasted, part, edge)
         result = photo.clone()
         result[..., rows, columns] = torch.where(weight > 0, part + weight * (pasted - part), part)
         return result, mask
@@ -308,7 +309,7 @@ def _matched(image: Tensor, photo: Tensor, weight: Tensor) -> Tensor:
     """Match mean and contrast of each color of an image, weighted, to those of a photo of the same size."""
 
     def mean(values: Tensor) -> Tensor:
-        return (values * weight).sum(dim=(2, 3), keepdim=True) / weight.sum().clamp(min=1e-6)
+        return (values * weight).sum(dim=(2, 3), keepdim=True) / weight.sum()
 
     ours, theirs = mean(image), mean(photo)
     gain = (mean((photo - theirs).square()) / mean((image - ours).square()).clamp(min=1e-6)).sqrt().clamp(*GAINS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Callable
+from functools import partial, reduce
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from ..lpips.network import Lpips
 from ..pictures.convert import to_rgb
 
 LARGEST, SMALLEST = 256, 8  # sides of the largest and the smallest level of the pyramid, in pixels
+BATCH = 8  # photos whose features are computed at once
 
 
 class PhotoDistance:
@@ -33,8 +35,9 @@ class PhotoDistance:
         self.weights = {name: weight for name, weight in weights.items() if weight}
         self._clip, self._lpips = clip, lpips
         with torch.no_grad():
-            self._features = [image_features(model, photos) for model in clip or ()] if "clip" in self.weights else []
-            self._layers = lpips.layers(photos) if lpips and "lpips" in self.weights else []
+            models = (clip or ()) if "clip" in self.weights else ()
+            self._features = [_in_batches(partial(image_features, model), photos) for model in models]
+            self._layers = _in_batches(lpips.layers, photos) if lpips and "lpips" in self.weights else []
 
     def __call__(self, images: Tensor, part: slice = slice(None)) -> dict[str, Tensor]:
         """Return {name: distance of each image, [N]} before the weights; gradients flow back to the images.
@@ -61,6 +64,12 @@ class PhotoDistance:
     def weighted(self, distances: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of distances from a call, [N]."""
         return reduce(torch.add, (self.weights[name] * distance for name, distance in distances.items()))
+
+
+def _in_batches(features: Callable[[Tensor], list[Tensor]], photos: Tensor) -> list[Tensor]:
+    """Return the features [N, ...] of photos at each depth, computed for a few photos at a time to save memory."""
+    parts = [features(part) for part in photos.split(BATCH)]
+    return [torch.cat(depth) for depth in zip(*parts, strict=True)]
 
 
 def pyramid_distance(images: Tensor, photos: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class PhotoLoop(TrainingLoop[Record]):
         clip: the models for `clip_weight`, on the same device; without them, the weight counts as 0.
 
     Attributes:
-        photos: the photos, as given.
+        photos: the photos as given; not a copy, so nothing may write into them.
         pieces: number of chunks that each batch is computed in; more take less memory, and the results are the same.
         leaves: {name: tensor}, the tensors that the optimizer trains.
         optimizer: Adam for the leaves.
@@ -109,7 +109,7 @@ class PhotoLoop(TrainingLoop[Record]):
                 f"the photos are {list(photos.shape)}; this generator makes [N, 3, {size[0]}, {size[1]}]. Align them "
                 "to that size first"
             )
-        self.base, self.photos, self.config, self.pieces = generator, photos.detach().clone(), config, 1
+        self.base, self.photos, self.config, self.pieces = generator, photos.detach(), config, 1
         lpips = find_lpips() if config.lpips_weight != 0 else None
         if config.lpips_weight and lpips is None:
             raise UsageError(

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from ..checkpoint import save_generator
-from ..checkpoint.metadata import read_json_file, strict_json
+from ..checkpoint.metadata import fits, read_json_file, strict_json
 from ..errors import NadaError, UnreadableError, UsageError
 from ..files import atomic_path, check_writable
 from ..generators import Generator
@@ -181,12 +181,16 @@ class RunFolder(ResultFolder):
 
     def __init__(self, path: str | os.PathLike[str]):
         super().__init__(path)
-        self._earlier: set[Path] = set()  # files of an earlier run that this run replaces
+        self._earlier: set[Path] = set()  # states and snapshots of an earlier run that this run replaces
+        self._earlier_results: set[Path] = set()
 
     @contextmanager
     def claimed(self, overwrite: bool = False) -> Iterator[None]:
         with super().claimed(overwrite):
             self._earlier = {*self.states().values(), *self.snapshot_files().values()}
+            named = self.record().get("files", {})
+            if fits(named, {str: str}):
+                self._earlier_results = {self.path / Path(name).name for name in named.values()}
             yield
 
     def _other_way(self) -> str:
@@ -311,7 +315,10 @@ class RunFolder(ResultFolder):
 
     def save_record(self, record: dict[str, Any]) -> dict[str, Any]:
         self._forget_earlier()
-        return super().save_record(record)
+        written = super().save_record(record)
+        for stale in self._earlier_results - {self.path / Path(name).name for name in self.files.values()}:
+            stale.unlink(missing_ok=True)
+        return written
 
     def _forget_earlier(self) -> None:
         """Delete an earlier run's states, the latest one last, then reset its record, then delete its snapshots.

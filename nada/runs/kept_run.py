@@ -36,7 +36,8 @@ class KeptRun(Iterator[AdaptStep]):
     Args:
         folder: a `RunFolder`; or the path of a `RunStore`, which finds the run's folder by its settings.
         generator, clip, config, style_images: as for `adapt`.
-        moments: iterations at which to take snapshots, or a number of evenly spaced ones, the last at the end.
+        moments: iterations at which to take snapshots, or a number of evenly spaced ones, the last at the end. A
+            number also limits `snapshots`, where those of a shorter run are between them.
         notes: JSON-serializable notes, stored with the states.
         must_resume: refuse to begin a new run. Set it where the arguments do not determine the run, as when the style
             images are known only to the states.
@@ -77,6 +78,7 @@ class KeptRun(Iterator[AdaptStep]):
         self._key = state.key if state else key  # style images are not at hand when their run is resumed
         self.begin = self._stored = self.run.iteration
         self._taken = self.folder.load_snapshots(self.begin) if state else []
+        self._spread = evenly(config.iterations, moments) if isinstance(moments, int) else None
         self._moments = set(evenly(config.iterations, moments) if isinstance(moments, int) else moments)
         self._photographer: Photographer | None = None
         self._warned: set[str] = set()
@@ -139,8 +141,13 @@ class KeptRun(Iterator[AdaptStep]):
 
     @property
     def snapshots(self) -> Snapshots:
-        """All snapshots so far, including those from before a resume."""
-        return Snapshots(self.run.frozen, tuple(self._taken))
+        """The snapshots so far, including those from before a resume; of a number of moments, the nearest to each."""
+        taken = self._taken
+        if taken and self._spread is not None:
+            iterations = [snapshot.iteration for snapshot in taken]
+            near = {min(iterations, key=lambda iteration: abs(iteration - wanted)) for wanted in self._spread}
+            taken = [snapshot for snapshot in taken if snapshot.iteration in near]
+        return Snapshots(self.run.frozen, tuple(taken))
 
     def keep(self) -> None:
         """Save the state unless it is saved. On failure, log a warning; the run then cannot be resumed from here."""

@@ -21,15 +21,16 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from ..clip.models import ClipEnsemble
-from ..errors import NadaError
+from ..errors import NadaError, is_out_of_memory
 from ..files import EVICTED, prune
 from ..generators import Generator
 from ..photo.loop import PhotoLoop, load_photo_state, save_photo_state
 from ..text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..training.config import AdaptConfig
-from ..training.state import FREE, state_key
+from ..training.state import state_key
 from .folder import RECORD, RunFolder, load_or_set_aside
 from .names import slug
+from .snapshots import evenly
 
 Loop = TypeVar("Loop", bound=PhotoLoop[Any])
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 4 << 30  # limit for the entries that a store made itself; the least recently used are deleted first
 MAPPER_ENDING = ".mapper.safetensors"
 PHOTO_ENDING = ".photo.safetensors"
+PHOTO_STATES = 6  # number of times that a projection or tuning saves its state
 OWN = re.compile(r".+-([0-9a-f]{12})(.*)")  # names of a store's own entries: beginning of the key, and ending
 
 
@@ -146,8 +148,11 @@ class MapperStore:
             log.warning("the mapper must be trained again next time: %s", error)
 
 
-class PhotoStore(Generic[Loop]):
-    """Cache for the state of one projection or tuning, which is resumed if stopped and reused if finished.
+class PhotoStore(Iterator[Any], Generic[Loop]):
+    """Iterator over the remaining iterations of a projection or tuning, which saves its state at some of them.
+
+    The loop is resumed if stopped and reused if finished. A crash costs only the iterations since the last state. Call
+    `keep` when you leave a loop early.
 
     Args:
         root: see `RunStore`.
@@ -173,27 +178,44 @@ class PhotoStore(Generic[Loop]):
         self.path = self.store.root / f"{name}-{self.loop.key[:12]}{PHOTO_ENDING}"
         if self.path.is_file() and load_or_set_aside(self.path, self._restore) is None:
             self.loop = make()  # the damaged state may have been restored in part
+        self._stored = self.loop.iteration
+        self._moments = set(evenly(len(self.loop), PHOTO_STATES))
+        self._warned = False
 
     def _restore(self, path: Path) -> Loop:
         self.loop.restore(load_photo_state(path))
         self.store.use(path)
         return self.loop
 
+    def __next__(self) -> Any:
+        step = next(self.loop)
+        if self.loop.iteration in self._moments:
+            self.keep()
+        return step
+
     def keep(self) -> None:
-        """Save the loop's state. On failure, log a warning; the loop then cannot be resumed."""
+        """Save the loop's state unless it is saved. On failure, log a warning; the loop then cannot be resumed here."""
+        done = self.loop.iteration
+        if self._stored == done:
+            return
         try:
             save_photo_state(self.loop.state(), self.path)
-            self.store.prune(self.path)
-        except (NadaError, OSError) as error:
-            log.warning("the photo must be fitted again next time: %s", error)
+        except Exception as error:  # also out of memory: the iteration is done, and must not be repeated for its state
+            if not isinstance(error, (NadaError, OSError)) and not is_out_of_memory(error):
+                raise
+            if not self._warned:  # a full disk would otherwise be reported at every state
+                log.warning("the run cannot be resumed from iteration %d: %s", done, error)
+            self._warned = True
+            return
+        self._stored = done
+        self.store.prune(self.path)
 
 
 def adaptation_key(
     generator: Generator, clip: ClipEnsemble, config: AdaptConfig, style_images: Tensor | None = None
 ) -> str:
     """Cache key of an adaptation (see `run_key`); runs that differ only in length share it."""
-    settings = {name: value for name, value in asdict(config).items() if name not in FREE}
-    return run_key(generator, clip, settings, style_images)
+    return run_key(generator, clip, config.identity, style_images)
 
 
 def run_key(

@@ -32,7 +32,7 @@ def copy_best(root: Path, out: Path, ranking: Ranking, per_group: int = 1) -> li
         {"file", "job", "target", measures} of each style.
 
     Raises:
-        UsageError: no job was measured, or a measure is unknown.
+        UsageError: no job was measured, or none has a measure.
         NadaError: a style is missing, or cannot be written.
     """
     if per_group < 1:
@@ -55,7 +55,9 @@ def _copied(root: Path, out: Path, row: Row) -> dict[str, Any]:
     folder, target = root / row["folder"], str(row["settings"].get("target", ""))
     found = sorted(folder.glob(f"*{STYLE_ENDING}"))
     if not found:
-        raise NadaError(f"{folder} holds no style; run the sweep with `keep: style` to save one")
+        raise NadaError(
+            f"{folder} holds no style; delete this folder and run the sweep with `keep: style` to train it again"
+        )
     names = (f"{slug(target)}-{n}{ENDING}" if n > 1 else f"{slug(target)}{ENDING}" for n in count(1))
     path = next(path for name in names if not (path := out / name).exists() or _same(path, found[0]))
     if not path.exists():

@@ -20,7 +20,7 @@ from ..training.trainable import Trainable
 from .jobs import Job, Models
 from .plan import GENERATOR, NONE
 
-TIMED = 2  # the iteration that is timed, as the first one also loads and compiles
+TIMED = 3  # iterations of a measurement: the first one also loads and compiles, the next two are timed
 STATE, STYLE, WEIGHT, PIXEL = 12, 2, 4, 1.1  # bytes per trained number in a state and a style, per weight, per pixel
 
 
@@ -29,6 +29,7 @@ class Step:
     """Measured cost of an iteration."""
 
     seconds: float
+    """Mean time, to which the selection of layers contributes as often as the settings ask for it."""
     peak_bytes: int
     """Peak memory on the device; 0 where PyTorch does not measure it."""
 
@@ -37,12 +38,13 @@ def measure_step(job: Job, models: Models) -> Step:
     """Measure the time and the peak memory of an iteration of a job."""
     generator, clip, device = models.generator(job.generator), models.clip(job.clip), models.device
     images, _ = models.style_images(job.style_images, generator.config.resolution)
-    run = adapt(generator, clip, replace(job.config, iterations=TIMED), images)
+    # Every second iteration selects layers: the first one, and the last of the two that are timed.
+    run = adapt(generator, clip, replace(job.config, iterations=TIMED, select_every=2), images)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    steps = list(run)
+    _, plain, selecting = (step.seconds for step in run)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    return Step(steps[-1].seconds, peak)
+    return Step(plain + (selecting - plain) / job.config.select_every, peak)
 
 
 def step_kind(job: Job) -> str:
@@ -52,7 +54,7 @@ def step_kind(job: Job) -> str:
 
 
 def seconds_of(jobs: Sequence[Job], models: Models) -> list[float]:
-    """Estimate the seconds of training of each job, from one measured iteration of each kind."""
+    """Estimate the seconds of training of each job, from measured iterations of each kind."""
     steps: dict[str, Step] = {}
     for job in jobs:
         if (kind := step_kind(job)) not in steps:

@@ -11,12 +11,12 @@ from math import ceil
 from reprlib import repr as shortened
 from typing import Any, Protocol
 
-from ..errors import UsageError
+from ..errors import NadaError, UsageError
 from .jobs import Job
 from .plan import GROUPED
 from .ranking import Ranking
 from .report import measures_of
-from .state import DONE, STOPPED, Orders, is_measured, load_measures, status
+from .state import DONE, FAILED, Orders, is_measured, load_measures, status
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,7 @@ def train_best(jobs: Sequence[Job], engine: Engine, orders: Orders, halving: Hal
 
     Results of stopped jobs are saved too, and their states are kept: the same sweep without halving trains them to
     their ends. Every decision follows from measures stored in the folders, so a repeated sweep decides the same.
+    Jobs that were done, or beyond a comparison without a snapshot of it, before the sweep compared them, continue.
 
     Args:
         jobs: jobs in the order of their training.
@@ -99,25 +100,41 @@ def train_best(jobs: Sequence[Job], engine: Engine, orders: Orders, halving: Hal
         orders: orders with an evaluation, and with `halving.at` as rungs.
         halving: iterations, share and ranking of the comparisons.
         stop: returns whether the user has interrupted the sweep.
+
+    Raises:
+        NadaError: another process works on a job, so that it cannot be compared yet.
+        UsageError: no job has a measure of the ranking.
     """
     racing = list(jobs)
     for rung in halving.at:
         new = [job for job in racing if not is_measured(orders, job, rung)]
-        ended = [job for job in new if job.config.iterations <= rung or _status(orders, job) == DONE]
-        field = [job for job in racing if job not in ended]
-        engine.train([job for job in new if job not in ended], rung)
+        beyond = [job for job in new if job.config.iterations <= rung or _status(orders, job) == DONE]
+        new = [job for job in new if job not in beyond]
+        engine.train(new, rung)
         if stop():
             return
-        measured = [job for job in field if is_measured(orders, job, rung)]  # unmeasured jobs have failed
-        found = {job.id: measures_of(load_measures(orders.folder(job), rung)) for job in measured}
-        texts = {job.id: str([job.settings[name] for name in GROUPED]) for job in measured}
+        left = [job for job in new if not is_measured(orders, job, rung) and _status(orders, job) != FAILED]
+        beyond += [job for job in left if _has_passed(orders, job, rung)]
+        if busy := [job for job in left if job not in beyond]:
+            raise NadaError(
+                f"another process works on {len(busy)} of the jobs to compare after {rung} iterations; run the same "
+                "command again when it is done"
+            )
+        measured = {job.folder_name: job for job in racing if job not in beyond and is_measured(orders, job, rung)}
+        found = {name: measures_of(load_measures(orders.folder(job), rung)) for name, job in measured.items()}
+        texts = {name: str([job.settings[part] for part in GROUPED]) for name, job in measured.items()}
         best = halving.ranking.best(found, texts, lambda count: ceil(halving.share * count))
-        stopped = [job for job in measured if job.id not in best]
         log.info("after %d iterations, %d of %d jobs continue", rung, len(best), len(measured))
-        engine.save_stopped([job for job in stopped if _status(orders, job) not in (STOPPED, DONE)])
-        racing = [job for job in racing if job in ended or job.id in best]
+        engine.save_stopped([job for name, job in measured.items() if name not in best])
+        racing = [job for job in racing if job in beyond or job.folder_name in best]
     engine.train(racing)
 
 
 def _status(orders: Orders, job: Job) -> str:
     return status(orders.folder(job), job.config.iterations)
+
+
+def _has_passed(orders: Orders, job: Job, rung: int) -> bool:
+    """Whether a job is beyond a comparison and has no snapshot of it, so that it cannot be measured there anymore."""
+    folder = orders.folder(job)
+    return max(folder.states(), default=0) > rung and all(s.iteration != rung for s in folder.load_snapshots(rung))

@@ -22,7 +22,6 @@ from ..pictures.reading import load_pictures
 from ..runs.names import result_name
 from ..runs.results import command
 from ..training.config import AdaptConfig
-from ..training.state import FREE
 from .plan import PICTURES, Combination
 
 JOBS = "jobs"  # subfolder of a sweep, with a folder for each job
@@ -180,6 +179,5 @@ def _resolved(combination: Combination, models: Models, digest: Callable[[tuple[
 
 def job_id(fingerprint: str, clip: ClipEnsemble, config: AdaptConfig, digest: str = "") -> str:
     """Hash of a resolved configuration: base generator, CLIP models, settings, length, and `StyleImages.digest`."""
-    settings = {name: value for name, value in asdict(config).items() if name not in FREE}
-    description = [settings, config.iterations, fingerprint, clip.describe(), *([digest] if digest else [])]
+    description = [config.identity, config.iterations, fingerprint, clip.describe(), *([digest] if digest else [])]
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

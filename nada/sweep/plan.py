@@ -103,6 +103,7 @@ def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Pl
     base = _settings(description.get("base"), "base")
     grid = {key: _axis(key, values) for key, values in _mapping(description.get("grid"), "grid").items()}
     pairs = [_settings(pair, "a pair") for pair in _list(description.get("pairs"), "pairs")]
+    pairs = list({tuple(sorted(pair.items())): pair for pair in pairs}.values())  # options may have made some equal
     exclude = [_settings(rule, "an entry of exclude") for rule in _list(description.get("exclude"), "exclude")]
     found = list(_combined(base, grid, pairs))
     if lacking := next((settings for settings in found if not any(settings.get(aim) for aim in AIMS)), None):
@@ -141,6 +142,8 @@ def changed(
 ) -> dict[str, Any]:
     """Change settings of a description: a single value of a setting goes to "base", several go to "grid".
 
+    Pairs lose these settings. A pair that thereby has nothing to adapt to anymore is dropped.
+
     Args:
         description: see `make_plan`.
         settings: {name: value, or list of values}.
@@ -148,7 +151,7 @@ def changed(
         keep: one of `KEEP`, or None for no change.
 
     Raises:
-        UsageError: a part of the description is not a mapping.
+        UsageError: a part of the description has the wrong type.
     """
     base, grid = (dict(_mapping(description.get(name), name)) for name in ("base", "grid"))
     for name, value in settings.items():
@@ -159,6 +162,11 @@ def changed(
         else:
             base[name] = values[0]
     found = {**description, "base": base, "grid": grid}
+    if "pairs" in description:
+        pairs = [_mapping(pair, "a pair") for pair in _list(description["pairs"], "pairs")]
+        kept = [{name: value for name, value in pair.items() if name not in settings} for pair in pairs]
+        aimless = lambda pair: not any(pair.get(aim) for aim in AIMS)
+        found["pairs"] = [new for old, new in zip(pairs, kept, strict=True) if aimless(old) or not aimless(new)]
     if halving:
         found["halving"] = _mapping(description.get("halving"), "halving") | dict(halving)
     return found | {"keep": keep} if keep else found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,6 +12,7 @@ from ..settings import Setting, check_settings
 
 TARGET, ALL = AMONG = ("target", "all")
 DIVERSITY = "diversity"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,13 @@ class Ranking:
         str, Setting("Measure of `nada evaluate` to rank by, the highest first, such as quality or 'target rate'.")
     ] = "quality"
     min_diversity: Annotated[
-        float, Setting("Smallest acceptable diversity; results below it rank last.", low=0, high=2)
+        float,
+        Setting(
+            "Smallest acceptable diversity; results below it are left out, unless none has enough; then the most "
+            "diverse one stays.",
+            low=0,
+            high=2,
+        ),
     ] = 0.0
     among: Annotated[
         str,
@@ -42,7 +50,7 @@ class Ranking:
     def best(
         self, candidates: Mapping[str, Mapping[str, float]], groups: Mapping[str, str], count: Callable[[int], int]
     ) -> list[str]:
-        """Select the best candidates; returns their names in the order given.
+        """Select the best candidates, and leave out those without a measure; returns names in the order given.
 
         Args:
             candidates: {name: measures}.
@@ -50,14 +58,17 @@ class Ranking:
             count: maps the size of a group to the number of candidates to select from it; at least one is selected.
 
         Raises:
-            UsageError: a candidate lacks a measure.
+            UsageError: no candidate has a measure.
         """
+        wanted = (self.metric, *([DIVERSITY] if self.min_diversity else []))
+        known = {measure for measures in candidates.values() for measure in measures}
+        if candidates and (unknown := next((measure for measure in wanted if measure not in known), None)):
+            raise UsageError(f"no job has a measure {unknown!r}; they have: {', '.join(sorted(known)) or 'none'}")
         pools: dict[str, list[str]] = {}
         for name, measures in candidates.items():
-            for needed in (self.metric, *([DIVERSITY] if self.min_diversity else [])):
-                if needed not in measures:
-                    known = ", ".join(sorted(measures)) or "none"
-                    raise UsageError(f"{name} has no measure {needed!r}; it has: {known}")
+            if lacking := next((measure for measure in wanted if measure not in measures), None):
+                log.warning("%s has no measure %r, and is left out of the comparison", name, lacking)
+                continue
             pools.setdefault(groups[name] if self.among == TARGET else "", []).append(name)
         taken: set[str] = set()
         for pool in pools.values():

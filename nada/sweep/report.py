@@ -17,7 +17,7 @@ from ..runs.folder import FINISHED, PAGE, RunFolder
 from ..runs.results import summary
 from .jobs import JOBS, Job
 from .plan import AIMS, METRICS
-from .state import DONE, FAILED, STOPPED, failure, load_measures, status
+from .state import DONE, FAILED, PLANNED, STOPPED, failure, load_measures, status
 
 RESULTS, TABLE = "results.json", "results.csv"
 SETTLED = (DONE, STOPPED)
@@ -154,9 +154,11 @@ def _row(root: Path, name: str, job: Job | None) -> Row:
     if row["status"] in SETTLED or job is None:
         try:
             told = summary(record, place)
-            if not fits(told, SUMMARY):
+            # A recipe has what automatic settings became, which jobs that are not done do not know.
+            planned = job.settings if job else record.get(PLANNED, told["settings"])
+            if not (fits(told, SUMMARY) and fits(planned, SUMMARY["settings"])):
                 raise ValueError("it says something impossible")
-            return row | told | {"measures": measures_of(load_measures(folder))}
+            return row | told | {"settings": planned, "measures": measures_of(load_measures(folder))}
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             log.warning("the record of %s cannot be used: %r", name, error)
             return row | {"error": "its record is damaged; delete its folder to train it again"}

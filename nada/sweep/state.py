@@ -18,6 +18,7 @@ from .jobs import Job
 from .plan import STYLE, Evaluation
 
 FAILURE, EVALUATION = "failure.json", "evaluation"
+PLANNED = "planned"  # key of a job's settings in its record, whose recipe has what automatic ones became
 MEASURED = {"measures?": {str: {"mean": (NUMBER, None)}}, "setting?": {"encoders?": [{"name": str}]}}
 DONE, STOPPED, FAILED, BEGUN, PENDING = STATUSES = ("done", "stopped", "failed", "begun", "pending")
 

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from ..adapt import AdaptStep
 from ..checkpoint.metadata import fits
-from ..errors import NadaError, is_out_of_memory
+from ..errors import NadaError, UsageError, is_out_of_memory
 from ..measure.evaluate import evaluate
 from ..measure.judging import measures_for
 from ..runs.folder import SNAPSHOTS, STATES
@@ -27,7 +27,18 @@ from ..styles.style import Style, apply_style
 from ..training.lock_step import FrozenSide
 from .jobs import Job, Models, job_id
 from .plan import GENERATOR, NONE
-from .state import DONE, Orders, forget_failure, is_measured, record_failure, save_measures, status, style_file
+from .state import (
+    DONE,
+    PLANNED,
+    STOPPED,
+    Orders,
+    forget_failure,
+    is_measured,
+    record_failure,
+    save_measures,
+    status,
+    style_file,
+)
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +111,19 @@ class Worker:
                 self._train([job], until, [])
 
     def save_stopped(self, job: Job) -> None:
-        """Save the results of a job that a comparison has stopped. Its state is kept, so that it can be resumed."""
-        with self._failures(job, None):
-            kept = self._begin(job)
-            self._save(kept, interrupted=True)
-            self.watch.settled(job)
+        """Save the results of a job that a comparison has stopped. Its state is kept, so that it can be resumed.
+
+        Nothing is written if another process works on the job, or has saved its results.
+        """
+        with ExitStack() as locks:
+            if not self._claimed(job, locks):
+                return
+            if status(self.orders.folder(job), job.config.iterations) in (STOPPED, DONE):
+                return
+            with self._failures(job, None):
+                kept = self._begin(job)
+                self._save(kept, interrupted=True)
+                self.watch.settled(job)
 
     def _claimed(self, job: Job, locks: ExitStack) -> bool:
         """Lock a job; False if another process works on it. The lock ends with this process, even if it is killed."""
@@ -176,6 +195,10 @@ class Worker:
             job: the job in progress.
             crowded: list to which a job that ran out of memory beside others is added; None if it trains alone.
             kept: its run, whose state is saved if it runs out of memory, so that the job resumes from there.
+
+        Raises:
+            DeviceLost: the device failed.
+            NadaError: the job failed, and the orders are to stop on errors; a `UsageError` as it is.
         """
         try:
             yield
@@ -191,12 +214,15 @@ class Worker:
             if isinstance(error, RuntimeError) and _DEVICE_LOST.search(str(error)) and not no_memory:
                 raise DeviceLost(job, " ".join(str(error).split())[:300]) from error
             known = isinstance(error, (NadaError, OSError)) or no_memory
-            sentence = str(error) if known else f"{type(error).__name__}: {error}"
+            sentence = (str(error) if known else f"{type(error).__name__}: {error}") or type(error).__name__
             log.error("%s failed: %s", job.folder_name, sentence, exc_info=not known)  # a defect shows its traceback
             record_failure(self.orders.folder(job), sentence)
             self.watch.settled(job)
             if self.orders.stop_on_error:
-                raise
+                if isinstance(error, UsageError):
+                    raise
+                # Engines pass on a `NadaError` only; any other error would look like the loss of a worker.
+                raise NadaError(f"{job.folder_name} failed: {sentence}") from error
 
     def _begin(self, job: Job) -> KeptRun:
         """Begin the run of a job, or resume it from its latest state."""
@@ -205,7 +231,7 @@ class Worker:
         forget_failure(folder)
         moments = {*evenly(job.config.iterations, self.orders.snapshots), *self.orders.rungs}
         notes: dict[str, Any] = {"generator": job.generator, "clip": job.clip, "device": str(self.models.device)}
-        notes |= {"style_images": list(job.style_images), "snapshot_every": None}
+        notes |= {"style_images": list(job.style_images), "snapshot_every": None, PLANNED: job.settings}
         generator, clip = self.models.generator(job.generator), self.models.clip(job.clip)
         images, digest = self.models.style_images(job.style_images, generator.config.resolution)
         if job_id(self.models.fingerprint(job.generator), clip, job.config, digest) != job.id:
@@ -216,11 +242,14 @@ class Worker:
         return KeptRun(folder, generator, clip, job.config, images, moments, notes)
 
     def _finish(self, job: Job, kept: KeptRun, iteration: int) -> None:
-        """Measure a job, and save its results if it has reached its end; the record is written last."""
+        """Measure a job at an iteration, and save its results if that is its end; the record is written last."""
         done = iteration == job.config.iterations
         moment = None if done else iteration
         if not is_measured(self.orders, job, moment):
-            self._measure(job, Style.between(kept.run.frozen, kept.run.trained), moment)
+            if style := _style_at(kept, iteration):
+                self._measure(job, style, moment)
+            else:
+                log.warning("%s has no snapshot of iteration %d to be compared by", job.folder_name, iteration)
         if done:
             self._save(kept)
             self._complete(job)
@@ -234,11 +263,14 @@ class Worker:
         """Finish a job whose record is written: measure it if needed, and delete its states and snapshots."""
         folder = self.orders.folder(job)
         forget_failure(folder)
+        remedy = f"delete {folder.path} and run the sweep again to train it again"
         if not is_measured(self.orders, job):  # the sweep file's measurement was added or changed afterwards
             if (path := style_file(folder)).is_file():
                 self._measure(job, load_style(path), None)
             else:
-                log.warning("%s cannot be measured, because its style was not kept", job.folder_name)
+                log.warning("%s cannot be measured, because its style was not kept; %s", job.folder_name, remedy)
+        if (keep := self.orders.keep) != NONE and not fits(folder.record(), {"files": {keep: str}}):
+            log.warning("the %s of %s was not kept when it was trained; %s", keep, job.folder_name, remedy)
         if not fits(folder.record(), {"files": {"generator": str}}):  # with keep = generator, states and snapshots stay
             for name in (STATES, SNAPSHOTS):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
@@ -253,3 +285,10 @@ class Worker:
         extra = measures_for(judge, config.target) if judge else None
         result = evaluate(apply_style(base, style), self.models.clip(spec), config, base, extra, self._check_stop)
         save_measures(self.orders.folder(job), {"clip": spec, **result}, iteration)
+
+
+def _style_at(kept: KeptRun, iteration: int) -> Style | None:
+    """Style of a run at an iteration; of an earlier one from its snapshot, or None if there is no such snapshot."""
+    if iteration == kept.run.iteration:
+        return Style.between(kept.run.frozen, kept.run.trained)
+    return next((snapshot.style for snapshot in kept.snapshots.all if snapshot.iteration == iteration), None)

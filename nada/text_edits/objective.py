@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -11,13 +10,14 @@ import torch
 from torch import Tensor
 
 from ..clip.alphabet import unreadable_remark
-from ..clip.models import ClipEnsemble, ClipModel
-from ..clip.prompts import PHRASE_ALONE, Templates, check_templates, prompt_templates
+from ..clip.directions import text_embedding
+from ..clip.models import ClipEnsemble
+from ..clip.prompts import PHRASE_ALONE, Templates, check_templates, prompt_templates, text_shares
 from ..clip.views import random_views, view_count
 from ..errors import UsageError
 from ..generators import Generator
 from ..generators.copies import working_copy
-from ..losses import global_loss, relative_norm_loss, unit
+from ..losses import global_loss, relative_norm_loss
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, MAX_VIEWS, Setting, check_settings
 
@@ -53,22 +53,12 @@ class EditConfig:
         check_templates(self.templates)
         if not self.target.strip():
             raise UsageError("the target text is empty; write a word or a phrase")
+        text_shares(self.target)
 
     @property
     def prompts(self) -> tuple[str, ...]:
         """The prompt templates as a tuple of strings."""
         return prompt_templates(self.templates)
-
-
-def text_embedding(clip: ClipModel, text: str, templates: Sequence[str]) -> Tensor:
-    """Embed a phrase: the mean of unit(E_T(template(text))) over the templates, [D], of length 1 or less.
-
-    Args:
-        clip: the CLIP model.
-        text: the phrase.
-        templates: strings with a "{}" for the phrase.
-    """
-    return unit(clip.encode_text([text], templates)).mean(dim=0)
 
 
 class TextObjective:
@@ -90,7 +80,7 @@ class TextObjective:
     @torch.inference_mode(False)
     def __init__(self, generator: Generator, clip: ClipEnsemble, config: EditConfig):
         self.clip, self.config, self.random = clip, config, seeded(config.seed)
-        if remark := unreadable_remark(clip, [config.target]):
+        if remark := unreadable_remark(clip, text_shares(config.target)):
             log.warning("%s", remark)
         self.views = view_count(config.views, clip)
         self.targets = [text_embedding(model, config.target, config.prompts) for model in clip]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from .. import layer_freeze
 from ..checkpoint.metadata import OPTIONAL, RECOMMENDED
-from ..clip.prompts import METHODS, Templates, check_templates, prompt_templates
+from ..clip.prompts import METHODS, Templates, check_templates, prompt_templates, text_shares
 from ..errors import UsageError
 from ..generators import PRECISIONS, Generator, LayerKind
 from ..seeding import SEEDS
-from ..settings import MAX_BATCH, MAX_STEPS, MAX_VIEWS, Setting, check_magnitude, check_settings, settings_of
+from ..settings import MAX_BATCH, MAX_STEPS, MAX_VIEWS, Setting, check_settings, settings_of
 from ..styles.style import Style
+from .state import FREE
 from .trainable import KINDS
 
 # The paper's learning rate, and the number of features it is for: 0.002 times StyleGAN2's 4/5 for lazy regularization.
@@ -30,6 +30,8 @@ RECOMMENDABLE = tuple(
 # sketch, 150 iterations, batch 4; stylespace and affine with the to-RGB layers). StyleDomain (arXiv 2212.10229) has 31
 # for style offsets of a 1024 px generator.
 LEARNING_RATE_FACTORS = {"weights": 1, "affine": 5, "stylespace": 40, "lora": 3}
+
+NEW = ("style_weight",)  # settings newer than version 0.1
 
 
 @dataclass(frozen=True)
@@ -253,35 +255,25 @@ class AdaptConfig:
             ) from error
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that determine each iteration's result, for cache keys.
+
+        Settings that version 0.1 did not have are included only if they differ from their defaults, so that its runs
+        are found again.
+        """
+        known = settings_of(type(self))
+        values = {name: getattr(self, name) for name in known if name not in FREE}
+        return {name: value for name, value in values.items() if name not in NEW or value != known[name].default}
+
+    @property
     def loss_weights(self) -> dict[str, float]:
         """{loss: weight} for all weights above 0."""
         names = [name for name in settings_of(type(self)) if name.endswith(WEIGHT)]
         return {name.removesuffix(WEIGHT): weight for name in names if (weight := getattr(self, name))}
 
     def targets(self) -> dict[str, float]:
-        """The target texts with their shares, which sum to 1. A single text is taken literally, colons included.
-
-        Raises:
-            UsageError: a text is empty, or a weight not a positive number.
-        """
-        parts = [part.strip() for part in self.target.split("|")]
-        if len(parts) == 1:
-            return {parts[0]: 1.0}
-        texts: dict[str, float] = {}
-        for part in parts:
-            text, colon, weight = (piece.strip() for piece in part.rpartition(":"))
-            if not colon or not re.fullmatch(r"[-+.\deE]+", weight):  # the colon belongs to the text
-                text, weight = part, "1"
-            try:
-                value = float(weight)
-            except ValueError:
-                raise UsageError(f"the weight {weight!r} in the target {self.target!r} is not a number") from None
-            if not text or not 0 < value < float("inf"):
-                raise UsageError(f"the target {self.target!r} is not of the form 'sketch:2 | watercolor:1'")
-            check_magnitude(f"the weight of {text!r}", value)
-            texts[text] = texts.get(text, 0.0) + value
-        total = sum(texts.values())
-        return {text: value / total for text, value in texts.items()}
+        """The target texts with their shares, as `text_shares` returns them."""
+        return text_shares(self.target)
 
     @property
     def prompts(self) -> tuple[str, ...]:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ..clip.alphabet import unread_words, unreadable_remark
-from ..clip.directions import SAME, imagenet_templates, text_direction
+from ..clip.directions import SAME, text_direction
 from ..clip.embedding import mean_embedding
 from ..clip.features import style_features
 from ..clip.models import ClipEnsemble, ClipModel
+from ..clip.prompts import imagenet_templates
 from ..errors import NadaError, UsageError
 from ..generators import Generator
 from ..latents.rendering import generate

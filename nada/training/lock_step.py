@@ -34,7 +34,8 @@ class FrozenSide:
             render: computes the images [N, 3, H, W].
         """
         if self._draws is None or pieces != self._pieces or not torch.equal(self._draws, draws):
-            self._images, self._embeddings = torch.empty(0), {}  # free the last iteration's memory first
+            # Free the last iteration's memory first. Without draws, nothing counts as cached if `render` fails.
+            self._draws, self._images, self._embeddings = None, torch.empty(0), {}
             self._images = render()
             self._draws, self._pieces = draws, pieces
         return self._images, self._embeddings

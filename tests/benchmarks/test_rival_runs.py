@@ -15,7 +15,9 @@ from benchmarks.rivals.__main__ import main, show_plan
 from benchmarks.rivals.methods import METHODS
 from benchmarks.rivals.runs import LONGER_RUNS, OF_SAMPLES, TASKS, Bench, Run, left_to_do, planned
 from nada.checkpoint.discriminators import save_discriminator
+from nada.demo.world import NAMES, parameters_from_latents
 from nada.photo.project import ProjectConfig
+from nada.seeding import seeded
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,3 +153,18 @@ def test_training_pictures_of_more_begin_with_those_of_fewer():
     assert torch.equal(many[:1], few)
     assert not torch.equal(truth.seen(target, 1, 2, 32), few)
     assert not torch.equal(truth.held_out(target, 1, 32), few)
+
+
+def test_true_pictures_are_of_the_kind_that_the_generator_learned(monkeypatch):
+    """Methods would learn from their few pictures what the generator cannot make, such as hats."""
+    drawn = []
+    monkeypatch.setattr(truth, "draw", lambda individuals, *_, **__: drawn.append(individuals) or torch.zeros(1))
+    for target in truth.TARGETS.values():
+        truth.seen(target, 10, 0, 32)
+        truth.held_out(target, 100, 32)
+    learned = parameters_from_latents(torch.randn(10_000, len(NAMES), generator=seeded(0)))
+    for individuals in drawn:
+        for name in NAMES:
+            low, high = getattr(learned, name).aminmax()
+            values = getattr(individuals, name)
+            assert low - 0.01 <= values.min() <= values.max() <= high + 0.01, name

@@ -48,6 +48,22 @@ def test_without_a_folder_nothing_is_kept(source):
     assert [path.name for path in source.parent.iterdir()] == [source.name]
 
 
+def test_a_file_that_is_held_for_a_moment_is_read_with_a_cache_too(tmp_path, source, monkeypatch):
+    held = []
+
+    def busy(path, *arguments):
+        if path == source and not held:
+            held.append(path)
+            error = PermissionError(13, "the process cannot access the file")
+            error.winerror = 32
+            raise error
+        return open(path, *arguments)
+
+    monkeypatch.setattr(cache, "open", busy, raising=False)
+    assert same(load_generator(source, tmp_path / "cache"), load_generator(source))
+    assert held
+
+
 def test_our_own_files_need_no_copy(tmp_path):
     save_generator(small_generator(), tmp_path / "own.safetensors")
     load_generator(tmp_path / "own.safetensors", tmp_path / "cache")

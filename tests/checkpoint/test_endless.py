@@ -9,9 +9,18 @@ import zipfile
 
 import pytest
 import torch
-from helpers.checkpoint_files import containers, put, refused, rosinality_checkpoint, small_generator, torch_bytes
+from helpers.checkpoint_files import (
+    containers,
+    nvidia_bytes,
+    put,
+    refused,
+    rosinality_checkpoint,
+    small_generator,
+    torch_bytes,
+)
 
-from nada.checkpoint import load_generator
+from nada.checkpoint import inert, load_generator
+from nada.checkpoint.window import Cursor, Window
 from nada.errors import CheckpointError
 
 
@@ -56,6 +65,31 @@ LONG_TUPLE = b"(" + b"N" * 200_000 + b"tq\x00"
 )
 def test_programs_that_declare_much_or_run_long(tmp_path, program):
     assert refused(tmp_path, b"\x80\x04" + program)
+
+
+def test_long_names_are_read_in_chunks(monkeypatch):
+    """Byte by byte, the names of a large file would take minutes."""
+    takes, take = [], Cursor.take
+    monkeypatch.setattr(Cursor, "take", lambda cursor, count: takes.append(count) or take(cursor, count))
+    lines = [b"a" * 500, b"", b"b" * 1024]
+    cursor = Cursor(Window.of(b"\n".join([*lines, b"c" * 1025, b""])))
+    assert [cursor.line() for _ in lines] == lines
+    with pytest.raises(CheckpointError, match="longer than 1024"):
+        cursor.line()
+    assert len(takes) <= 2 * 4
+
+
+def test_a_name_at_the_end_of_a_file(tmp_path):
+    assert "longer" not in refused(tmp_path, b"\x80\x02cposix")
+
+
+def test_texts_take_no_more_memory_than_the_file(tmp_path, monkeypatch, generator):
+    """One emoji makes Python keep four bytes for every letter."""
+    monkeypatch.setattr(inert, "MAX_TEXT", 1 << 16)
+    wide = ("a" * 30_000 + "\U0001f600").encode()
+    program = b"\x80\x04]q\x00" + b"".join(b"X" + struct.pack("<I", len(wide)) + wide + b"a" for _ in range(8)) + b"."
+    assert "more memory than the file" in refused(tmp_path, program)
+    load_generator(put(tmp_path, nvidia_bytes(generator, protocol=2)))  # whose arrays are texts
 
 
 def nested(levels: int) -> bytes:

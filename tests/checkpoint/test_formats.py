@@ -52,7 +52,7 @@ def test_nvidia(tmp_path, kind, resolution):
 
 
 @pytest.mark.parametrize("kind", ["skip", "resnet", "orig", "classes", "rgba"])
-@pytest.mark.parametrize("protocol", [2, pytest.param(3, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("protocol", [2, pytest.param(3, marks=pytest.mark.slow), 4, 5])
 def test_tensorflow(tmp_path, kind, protocol):
     generator = small_generator(32, **KINDS[kind])
     loaded = load_generator(put(tmp_path, tensorflow_bytes(generator, protocol)))

@@ -13,7 +13,7 @@ from helpers.checkpoint_files import nvidia_bytes, rosinality_checkpoint, rosina
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save, save_file
 
-from nada.checkpoint import inspect_file, load_generator, save_generator
+from nada.checkpoint import blueprint, inspect_file, load_generator, save_generator
 from nada.checkpoint.canonical import canonical_shapes
 from nada.checkpoint.tensors import Storage, TensorView
 from nada.checkpoint.window import Window
@@ -80,6 +80,16 @@ def test_rosinality_without_average_and_noise_is_filled_in_repeatably(tmp_path, 
         "The file has no average latent",
         "The file has no constant noise",
     ]
+
+
+def test_what_a_file_lacks_is_bounded(tmp_path, generator, monkeypatch):
+    """The average latent of a very wide mapping network would take minutes, noise for a huge start gigabytes."""
+    path = put(tmp_path, torch_bytes(rosinality_checkpoint(generator, latent_avg=False, noises=False)))
+    monkeypatch.setattr(blueprint, "AVERAGING", 20 * sum(p.numel() for p in generator.mapping.parameters()))
+    assert "the mean over 20 random ones" in load_generator(path).metadata["notes"][0]
+    monkeypatch.setattr(blueprint, "MAX_PIXELS", generator.config.resolution**2 - 1)
+    with pytest.raises(CheckpointError, match="pixels"):
+        load_generator(path)
 
 
 def test_average_latent_per_layer_gives_its_first_row(tmp_path, generator):

@@ -188,6 +188,12 @@ def test_overwriting_leaves_nothing_of_the_earlier_run(nada, tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert list(folder.snapshot_files()) == [2]
     assert list(folder.states()) == [2]
+    (tmp_path / "run" / "of_the_user.safetensors").write_bytes(b"")
+    earlier = {path.name for path in (tmp_path / "run").glob("*.safetensors")}
+    nada("adapt", *options, "--target", "fox", "--iterations", 1, "--overwrite")
+    found = {path.name for path in (tmp_path / "run").glob("*.safetensors")}
+    assert found & earlier == {"of_the_user.safetensors"}
+    assert len(found) == 3
 
 
 def test_a_snapshot_is_a_style_of_its_base(nada, tmp_path):
@@ -215,6 +221,7 @@ def test_resume_refuses_what_it_cannot_do(nada, tmp_path, tiny):
     for arguments, words in [
         ((), "give a larger number as --iterations"),
         (("--iterations", 1), "has done 2 iterations"),
+        (("--iterations", 0), "iterations is 0"),
         (("--iterations", 4, "--target", "pig"), "--target cannot be combined with --resume"),
         (("--iterations", 4, "--clip", "ViT-B/99"), "no CLIP architecture"),
     ]:
@@ -264,6 +271,23 @@ def test_out_of_memory_loses_no_training(nada, tmp_path, monkeypatch):
     assert (code, "continues after iteration 3" in error) == (1, True)
     nada("adapt", "--resume", tmp_path / "full")
     assert_equal(result(tmp_path / "full"), result(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize(("stop", "words"), [(1, "the results are incomplete"), (3, "continues after iteration 2")])
+def test_a_second_interrupt_names_the_way_to_resume_where_there_is_one(nada, tmp_path, monkeypatch, stop, words):
+    train_step = Adaptation.train_step
+
+    def interrupted(run):
+        if run.iteration == stop:
+            raise KeyboardInterrupt
+        return train_step(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Adaptation, "train_step", interrupted)
+        code, error = nada("adapt", *TEXTS, "--iterations", 4, "--snapshot-every", 2, "--out", tmp_path / "run")
+    assert (code, words in error, "--resume" in error) == (130, True, stop > 2)
+    if stop > 2:
+        assert nada("adapt", "--resume", tmp_path / "run")["recipe"]["iterations_done"] == 4
 
 
 @pytest.mark.parametrize("damage", [pytest.param("numbers", marks=pytest.mark.slow), "cut off"])

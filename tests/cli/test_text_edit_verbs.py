@@ -153,7 +153,7 @@ def test_ctrl_c_keeps_what_was_trained(command, tmp_path, capsys, monkeypatch):
 
     press_ctrl_c(monkeypatch, MapperTraining, 2)
     assert command("mapper") == 130
-    assert "interrupted: saved the state after 3 iterations" in capsys.readouterr().out
+    assert "interrupted: saved the result after 3 iterations" in capsys.readouterr().out
     kept = load_mapper(tmp_path / "run" / "a_pig_mapper.safetensors")
     assert kept.metadata["iterations_done"] == 3
     assert not torch.equal(kept.networks["coarse"][0].bias, torch.zeros(20))

@@ -10,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from nada.clip.directions import imagenet_templates, text_direction
+from nada.clip.directions import text_direction, text_embedding
 from nada.clip.loading import ClipSpec, load_clip
 from nada.clip.models import ClipModel
+from nada.clip.prompts import imagenet_templates
 from nada.errors import NadaError, UsageError
+from nada.losses import unit
 from nada.pictures.convert import to_uint8
 
 
@@ -77,6 +79,15 @@ def test_direction_is_the_mean_of_normalized_differences(clip):
     expected = np.mean(differences, axis=0)
     expected /= np.linalg.norm(expected)
     assert np.abs(text_direction(model, "photo", "sketch").numpy() - expected).max() < 1e-5
+
+
+def test_a_text_of_several_phrases_is_their_weighted_mean(clip):
+    (model,) = clip
+    templates = ("a {}", "the {}")
+    sketch, fox = (text_embedding(model, phrase, templates) for phrase in ("sketch", "fox: red"))
+    assert torch.equal(sketch, unit(model.encode_text(["sketch"], templates)).mean(0))
+    blended = text_embedding(model, "sketch:3 | fox: red:1", templates)
+    assert torch.allclose(blended, 0.75 * sketch + 0.25 * fox, atol=1e-6)
 
 
 def test_templates_are_the_papers():

@@ -66,7 +66,7 @@ def corpus(folder: Path) -> list[bytes]:
     files += [containers(checkpoint)[0]]
     files += [nvidia_bytes(generator, protocol) for protocol in (2, 3, 4, 5)]
     files += [nvidia_bytes(small_generator(8, architecture="resnet", c_dim=3, conv_clamp=256.0))]
-    files += [tensorflow_bytes(generator, protocol) for protocol in (2, 3, 4)]
+    files += [tensorflow_bytes(generator, protocol) for protocol in (2, 3, 4, 5)]
     files += [tensorflow_bytes(small_generator(8, architecture="orig"), growing=True)]
     return files
 

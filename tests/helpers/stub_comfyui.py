@@ -6,11 +6,13 @@ import importlib.util
 import re
 import sys
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
+from PIL import Image, ImageOps
 
 import nada
 
@@ -96,6 +98,12 @@ class Host:
             raise self.cancelled
 
 
+def send_picture(kind: str, picture: Image.Image, limit: int | None) -> None:
+    """Encode a preview as the server does, whose process ends if that fails."""
+    shown = picture if limit is None else ImageOps.contain(picture, (limit, limit))
+    shown.save(BytesIO(), kind, quality=95, compress_level=1)
+
+
 def comfy_type(name: str) -> SimpleNamespace:
     def make(id: str | None = None, **options: Any) -> Socket:
         return Socket(name, id, options)
@@ -124,6 +132,8 @@ def modules(host: Host) -> dict[str, ModuleType]:
             self.total = total
 
         def update_absolute(self, value: int, total: int, preview: Any = None) -> None:
+            if preview:
+                send_picture(*preview)
             host.progress.append((value, preview))
 
     io = SimpleNamespace(

@@ -14,7 +14,8 @@ import torch
 from helpers.checkpoint_fuzz import Guard, mutated
 from safetensors.torch import load_file, save_file
 
-from nada.errors import NadaError
+from nada.errors import CheckpointError, NadaError
+from nada.latents import files
 from nada.latents.directions import load_direction
 from nada.latents.files import KEY, load_latents, save_latents
 from nada.stylegan2 import Generator
@@ -281,3 +282,14 @@ def test_a_damaged_mark_is_refused_with_a_sentence(tmp_path, small):
         save_file(ws, path, {KEY: text})
         with pytest.raises(NadaError, match=words):
             load_latents(path, small)
+
+
+def test_the_limit_counts_codes_as_they_are_returned(tmp_path, monkeypatch, small):
+    """A code of W takes little in a file, and is repeated for all layers."""
+    num_ws, w_dim = small.num_ws, small.config.w_dim
+    monkeypatch.setattr(files, "MAX_NUMBERS", 10 * num_ws * w_dim)
+    for shape in ((10, w_dim), (10, num_ws, w_dim)):
+        assert load_latents(written(tmp_path, "a.npy", numbers(*shape).numpy()), small).shape[0] == 10
+    for shape in ((11, w_dim), (11, 1, w_dim), (11, num_ws, w_dim)):
+        with pytest.raises(CheckpointError, match="split the file"):
+            load_latents(written(tmp_path, "a.npy", numbers(*shape).numpy()), small)

@@ -130,6 +130,13 @@ def test_a_generator_compared_with_itself(small, clip):
     assert json.loads(json.dumps(result)) == result
 
 
+def test_several_targets_are_measured_by_their_shares(small, clip):
+    quality = lambda target: evaluate(small, clip, EvaluateConfig(target, count=4, seeds=1))["measures"]["quality"]
+    assert quality("sketch:1 | sketch:3")["mean"] == pytest.approx(quality("sketch")["mean"], abs=1e-6)
+    with pytest.raises(UsageError, match="not of the form"):
+        EvaluateConfig("sketch | ")
+
+
 def test_a_trained_mapping_network_counts(small, clip):
     adapted = copy.deepcopy(small)
     with torch.no_grad():

@@ -36,6 +36,13 @@ def network(monkeypatch):
     return network
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_images_of_any_generator_are_compared(network, channels):
+    distances = lpips_distances(torch.rand(3, channels, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    assert distances.shape == (3, 3)
+    assert distances[0, 1] > 0
+
+
 def images_of(levels):
     return levels[:, None, None, None].expand(-1, 3, 8, 8)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from weakref import WeakSet
+
 import pytest
 import torch
 from helpers.stub_comfyui import Cancelled, OldCancelled
@@ -91,3 +94,31 @@ def test_load_style_lists_the_styles_and_a_page_shows_them(many, host):
     (name,) = [name for name in host.nodes.host.run_styles() if "adapt_many" in name]
     assert load_style(host.nodes.host.file_path(host.nodes.host.STYLES, name)).name == "sketch"
     assert (host.nodes.host.runs_folder() / "adapt_many" / "index.html").is_file()
+
+
+def test_targets_that_do_not_fit_together_are_dropped_before_each_trains_alone(many, monkeypatch):
+    """Only one run fits into memory at a time, whether it is at work or merely kept by someone."""
+    runs, init, train_step = WeakSet(), Adaptation.__init__, Adaptation.train_step
+
+    def train_step_alone(run):
+        gc.collect()
+        if len(runs) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train_step(run)
+
+    monkeypatch.setattr(Adaptation, "__init__", lambda run, *a, **o: runs.add(run) or init(run, *a, **o))
+    monkeypatch.setattr(Adaptation, "train_step", train_step_alone)
+    assert len(many("sketch\nfox\npig")[2]) == 3
+
+
+def test_states_of_cancelled_targets_are_limited(many, host, monkeypatch):
+    """The finished ones stay, and those that this run continues."""
+    many("sketch")
+    monkeypatch.setattr(host.nodes.adapt_many, "MAX_BYTES", 0)
+    for target in ("fox", "pig", "cat"):
+        host.cancel_after = len(host.progress) + 2
+        with pytest.raises(Cancelled):
+            many(target)
+        host.cancel_after = None
+    found = {path.name[13:] for path in (host.nodes.host.runs_folder() / "adapt_many" / "jobs").iterdir()}
+    assert found == {"photo_to_sketch", "photo_to_cat"}

@@ -146,6 +146,9 @@ def test_moved_inputs_count_in_both_places(taken, host, small, node, monkeypatch
     assert taken(node, small, *pictures, **widgets, options=options, mixing=0.1) == expected, "what is seen counts"
     with pytest.raises(nada.UsageError, match="connect NADA Training Options"):
         taken(node, small, *pictures, **widgets)
+    for name in host.nodes.adapt_inputs.MOVED if node == "NADATextAdapt" else MOVED:
+        with pytest.raises(nada.UsageError, match=f"{name} is a link"):
+            taken(node, small, *pictures, **widgets, options=options, **{name: ["7", 0]})
 
 
 def test_no_preset_asks_for_more_layers_than_a_generator_has(generators):

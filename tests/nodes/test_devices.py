@@ -70,6 +70,16 @@ def test_models_come_back_from_the_device(host, tiny, clip, seen, work):
         assert getattr(result, "place", CPU) == CPU, "a model that the node made stayed behind"
 
 
+def test_pictures_of_the_target_stay_where_they_are(host, tiny, clip, seen, monkeypatch):
+    """Ten large photos would take as much of the card as an iteration."""
+    moves, move = [], torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *a, **o: moves.append(tensor.shape) or move(tensor, *a, **o))
+    pictures = torch.rand(20, 12, 20, 3)
+    host.nodes.NADAImageAdapt.execute(tiny, clip, pictures, source="photo", target="", **TRAINING)
+    counts = [shape[0] for shape in moves if len(shape) == 4 and shape[2] == 12]
+    assert 0 < max(counts) <= 8
+
+
 @pytest.mark.parametrize("work", ["adapt", "mapper", "evaluate"])
 def test_models_come_back_from_work_that_is_cancelled(host, tiny, clip, seen, work):
     host.cancel_after = 1

@@ -41,10 +41,33 @@ def test_amount_and_beta_measure_nothing_again(host, tiny, clip, monkeypatch):
         host.nodes.NADATextDirection.execute(tiny, clip, 2.0, 0.0, **OPTIONS | {"seed": 1})
 
 
+def test_each_of_several_nodes_measures_once(host, tiny, clip, monkeypatch):
+    measured, measure = [], host.nodes.direction.measure_relevance
+    monkeypatch.setattr(
+        host.nodes.direction, "measure_relevance", lambda *args: measured.append(args[2].target) or measure(*args)
+    )
+    for amount in (1.0, 2.0, 3.0):  # as a user changes it, on two nodes in turn
+        for target in ("sketch", "pig"):
+            host.nodes.NADATextDirection.execute(tiny, clip, amount, 0.0, **OPTIONS | {"target": target})
+    assert measured == ["sketch", "pig"]
+
+
+def test_the_measurements_used_last_are_kept(host, tiny, clip, monkeypatch):
+    monkeypatch.setattr(host.nodes.direction, "KEPT", 2)
+    measured, relevance = [], nada.measure_relevance(tiny, clip, nada.DirectionConfig(**OPTIONS))
+    monkeypatch.setattr(
+        host.nodes.direction, "measure_relevance", lambda *args: measured.append(args[2].seed) or relevance
+    )
+    for seed in (0, 1, 0, 2, 0, 1):
+        host.nodes.NADATextDirection.execute(tiny, clip, 2.0, 0.0, **OPTIONS | {"seed": seed})
+    assert measured == [0, 1, 2, 1]
+    assert len(host.nodes.direction._measurements) == 2
+
+
 def test_the_stored_measurement_keeps_no_generator_alive(host, tiny, clip):
     given = weakref.ref(edited := copy.deepcopy(tiny))
     host.nodes.NADATextDirection.execute(edited, clip, 2.0, 0.0, **OPTIONS)
-    assert host.nodes.direction._last
+    assert host.nodes.direction._measurements
     del edited
     gc.collect()
     assert given() is None

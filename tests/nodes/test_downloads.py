@@ -10,7 +10,7 @@ import pytest
 from helpers import stub_comfyui
 from helpers.checkpoint_files import nvidia_bytes, small_generator
 
-from nada import PRESETS, PUBLISHED, NadaError, save_generator
+from nada import PRESETS, PUBLISHED, NadaError, UsageError, save_generator
 from nada.clip.weights import weights_in
 from nada.published.catalog import UNSTATED
 
@@ -137,7 +137,8 @@ def test_replaced_clip_weights_are_noticed(host, clip_folder):
 def test_a_comma_in_the_path_of_one_of_several_clip_models_is_explained(host, monkeypatch):
     monkeypatch.setattr(host.nodes.host, "clip_path", {"mine": "/a, b/mine"}.get)
     assert host.load.clip_spec("custom", "mine") == "/a, b/mine"
-    assert "has a comma" in host.nodes.NADALoadCLIP.validate_inputs("mine,demo")
+    with pytest.raises(UsageError, match="has a comma"):
+        host.nodes.NADALoadCLIP.execute("custom", "mine,demo")
 
 
 @pytest.mark.parametrize(

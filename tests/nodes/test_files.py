@@ -88,8 +88,8 @@ def test_clip_entries_become_specifications(host):
 )
 def test_clip_paths_stay_in_their_folder(host, custom):
     with pytest.raises(UsageError, match="not in models/open_clip"):
-        host.nodes.load.clip_spec("custom", custom)
-    assert "not in models/open_clip" in host.nodes.NADALoadCLIP.validate_inputs(custom)
+        host.nodes.NADALoadCLIP.execute("custom", custom)
+    assert host.nodes.NADALoadCLIP.execute("demo", custom).args[0].small, "it counts only if it is chosen"
 
 
 @pytest.mark.parametrize("custom", ["some/folder", "folder", "ViT-B/32", "ViT-B-32@weights", "RN50, folder:0.5"])
@@ -105,9 +105,9 @@ def test_files_and_folders_beside_the_programs_own_are_no_clip(host, tmp_path, m
 
 @pytest.mark.parametrize("custom", ["ViT-B/32\nRN50", "a\0", "\x1b[2J", "RN50@a\rb", "x\u2028y"])
 def test_control_characters_in_a_clip_name_end_in_a_sentence(host, custom):
-    answer = host.nodes.NADALoadCLIP.validate_inputs(custom)
-    assert "one line" in answer
-    assert answer.isprintable()
+    with pytest.raises(UsageError, match="one line") as answer:
+        host.nodes.NADALoadCLIP.execute("custom", custom)
+    assert str(answer.value).isprintable()
 
 
 def test_texts_on_nodes_and_errors_are_one_printable_line(host, small):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from nada.errors import CheckpointError, UsageError
-from nada.photo.crop import Crop, eyes_crop, face_crop, middle_crop, square_crop
+from nada.photo.crop import REGIONS, Crop, eyes_crop, face_crop, middle_crop, square_crop
 from nada.pictures.convert import from_pil
 from nada.pictures.reading import read_picture
 
@@ -180,6 +180,17 @@ def test_a_uniform_picture_has_no_contrast_to_match():
     crop = middle_crop((64, 64))
     pasted, mask = crop.paste(torch.full((1, 3, 64, 64), 0.5), torch.zeros(1, 3, 32, 32), match_color=True)
     assert torch.allclose(pasted[..., mask[0, 0] == 1], torch.tensor(0.5), atol=1e-5)
+
+
+@pytest.mark.parametrize("match_color", [False, True])
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("side", [30, 64, 90, 200])
+def test_an_unchanged_picture_changes_nothing(region, match_color, side):
+    """The square lies inside the photo, overlaps it, or contains it, so that its soft edge lies outside."""
+    photo = 0.6 + 0.2 * smooth(48, 64, cycles=3)
+    crop = square_crop((32, 24), side, (48, 64))
+    pasted, _ = crop.paste(photo, crop.sample(photo, 128), region=region, match_color=match_color)
+    assert (pasted.mean() - photo.mean()).abs() < 0.02
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import nada
 from nada import KeptRun, UsageError
 from nada.errors import NadaError, UnreadableError
 from nada.runs.folder import RunFolder
+from nada.runs.out_of_memory import sparing
 from nada.runs.snapshots import Photographer
 from nada.runs.store import MapperStore, PhotoStore
 from nada.text_edits import LatentMapper, MapperConfig
@@ -116,7 +117,7 @@ def test_a_file_of_the_store_that_cannot_be_read_now_is_left_alone(tiny, clip, t
     settings, make = MapperConfig("pig", iterations=1, batch=1), photo_loop(tiny)
     MapperStore(tmp_path, tiny, clip, settings).keep(LatentMapper(tiny.num_ws, tiny.config.w_dim))
     store = PhotoStore(tmp_path, make, "photo")
-    next(store.loop)
+    next(store)
     store.keep()
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert len(before) == 2
@@ -129,6 +130,17 @@ def test_a_file_of_the_store_that_cannot_be_read_now_is_left_alone(tiny, clip, t
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert finds[0]() is not None
     assert finds[1]().loop.iteration == 1
+
+
+def test_no_memory_to_save_the_state_of_a_photo_costs_only_that_state(tiny, tmp_path, monkeypatch, caplog):
+    store = PhotoStore(tmp_path, photo_loop(tiny), "photo")
+    with monkeypatch.context() as patch:
+        patch.setattr(nada.Projection, "state", out_of_memory)
+        assert [step.iteration for step in sparing(store, store.loop)] == [1, 2]
+    assert caplog.text.count("the run cannot be resumed from iteration") == 1
+    assert not [*tmp_path.iterdir()]
+    store.keep()
+    assert PhotoStore(tmp_path, photo_loop(tiny), "photo").loop.iteration == 2
 
 
 @pytest.mark.parametrize("part", ["__init__", "take"])

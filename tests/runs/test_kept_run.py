@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+import hashlib
+import json
+from contextlib import nullcontext
+from dataclasses import MISSING, asdict, fields, replace
 
 import pytest
 import torch
@@ -11,12 +14,12 @@ from helpers.models import moved
 from helpers.runs import assert_same, config
 
 import nada
-from nada import KeptRun, UsageError, apply_style, generate, sample_latents
+from nada import AdaptConfig, KeptRun, UsageError, adapt, apply_style, generate, sample_latents
 from nada.clip import load_clip
 from nada.runs.folder import RunFolder
 from nada.runs.snapshots import Photographer, Snapshot, Snapshots, evenly
 from nada.runs.store import adaptation_key
-from nada.training.state import save_state
+from nada.training.state import FREE, save_state
 
 
 def test_snapshots_are_the_generator_at_those_steps(tiny, clip, tmp_path):
@@ -158,6 +161,22 @@ def test_moments_are_even_and_end_at_the_end(iterations, count, expected):
     assert evenly(iterations, count) == expected
 
 
+RECIPE_OF_0_1 = {
+    "source", "target", "iterations", "batch", "learning_rate", "layers", "train", "rank", "train_torgb", "train_const",
+    "train_mapping", "select_every", "select_batch", "select_steps", "directional_weight", "global_weight",
+    "norm_weight", "angle_weight", "patch_weight", "image_share", "mixing", "precision", "cuda_graphs", "views",
+    "templates", "seed", "clip", "base", "goal", "source_found", "iterations_done",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "then", "expected"), [(3, 3, [2, 6, 9]), (3, 6, [2, 4, 6, 8, 9]), (6, 1, [9])])
+def test_a_longer_run_has_at_most_as_many_snapshots_as_asked(tiny, clip, tmp_path, first, then, expected):
+    list(KeptRun(tmp_path, tiny, clip, config(iterations=6), moments=first))
+    longer = KeptRun(tmp_path, tiny, clip, config(iterations=9), moments=then)
+    list(longer)
+    assert [snapshot.iteration for snapshot in longer.snapshots.all] == expected
+
+
 def test_the_state_of_a_run_of_version_0_1_is_resumed(tiny, clip, tmp_path):
     """Version 0.1's state was beside the results, identified CLIP models by probes, and had no key."""
     whole = KeptRun(RunFolder(tmp_path / "whole"), tiny, clip, config(), moments=1)
@@ -167,13 +186,33 @@ def test_the_state_of_a_run_of_version_0_1_is_resumed(tiny, clip, tmp_path):
     state = begun.run.state(history=begun.history.packed(), generator="base.safetensors", clip="demo")
     models = [{name: model[name] for name in ("name", "weight")} for model in state.recipe["clip"]]
     probes = {"probe.text.0": torch.ones(3), "probe.image.0": torch.ones(3)}
-    old = replace(state, recipe=state.recipe | {"clip": models}, tensors=state.tensors | probes)
+    recipe = {name: value for name, value in state.recipe.items() if name in RECIPE_OF_0_1} | {"clip": models}
+    old = replace(state, recipe=recipe, tensors=state.tensors | probes)
     save_state(old, tmp_path / "old" / "resume.safetensors")
     resumed = KeptRun(RunFolder(tmp_path / "old"), tiny, clip, config(), moments=1)
     assert resumed.begin == 1
     list(resumed)
     assert_same(resumed.run.trained, whole.run.trained)
     assert list(RunFolder(tmp_path / "old").states()) == [0, 6]
+
+
+def test_a_setting_that_a_run_did_not_know_counts_as_its_default(tiny, clip):
+    begun = adapt(tiny, clip, config())
+    next(begun)
+    state = begun.state()
+    for name in {field.name for field in fields(AdaptConfig) if field.default is not MISSING}:
+        recipe = {known: value for known, value in state.recipe.items() if known != name}
+        changed = state.recipe[name] != getattr(AdaptConfig("photo", "sketch"), name)
+        with pytest.raises(UsageError, match=name) if changed and name not in FREE else nullcontext():
+            adapt(tiny, clip, config(), resume=replace(state, recipe=recipe))
+
+
+def test_new_settings_are_in_a_key_only_where_they_differ_from_their_defaults(tiny, clip):
+    described = [asdict(config()), tiny.fingerprint(), clip.describe()]
+    described[0] = {name: value for name, value in described[0].items() if name in RECIPE_OF_0_1 - {*FREE}}
+    key_of_0_1 = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    assert adaptation_key(tiny, clip, config()) == key_of_0_1
+    assert adaptation_key(tiny, clip, config(style_weight=0.5)) != key_of_0_1
 
 
 @pytest.mark.parametrize("stop", [4, pytest.param(6, marks=pytest.mark.slow)])

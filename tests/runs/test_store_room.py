@@ -74,6 +74,7 @@ def test_what_is_stored_is_not_called_lost_when_old_entries_cannot_be_deleted(
     next(run)
     MapperStore(tmp_path, tiny, clip, MapperConfig("pig", iterations=1)).keep(LatentMapper(4, 20))
     photo = PhotoStore(tmp_path, photo_loop(tiny), "photo")
+    next(photo)
     photo.keep()
     assert run.is_stored
     assert len(list(tmp_path.iterdir())) == 3

@@ -10,6 +10,7 @@ from helpers.models import QUICK, TINY, alive
 from nada.adapt import Adaptation
 from nada.checkpoint import save_generator
 from nada.cli import main
+from nada.sweep.jobs import LoadedModels, resolve
 
 
 @pytest.fixture
@@ -27,6 +28,19 @@ def nada(clip_folder, tmp_path, monkeypatch, capsys):
         return code, json.loads(out) if out else {}, error
 
     return run
+
+
+@pytest.fixture
+def models(clip):
+    """Tiny models, the same under every name."""
+    return LoadedModels(alive(TINY), clip)
+
+
+@pytest.fixture
+def resolved(models):
+    """Function that resolves combinations of settings to jobs of tiny models."""
+    shared = {"generator": "base", "clip": "clip", "source": "photo", "batch": 2, "templates": "{}"}
+    return lambda *combinations: resolve([shared | settings for settings in combinations], models)
 
 
 @pytest.fixture

@@ -6,12 +6,18 @@ import json
 
 import pytest
 import torch
+from filelock import FileLock
 
-from nada.errors import UsageError
+from nada.errors import NadaError, UsageError
 from nada.runs.folder import RunFolder
 from nada.styles.files import load_style
-from nada.sweep.halving import Halving
+from nada.sweep import work
+from nada.sweep.halving import Halving, train_best
+from nada.sweep.local import LocalEngine
+from nada.sweep.plan import Evaluation
 from nada.sweep.ranking import Ranking
+from nada.sweep.state import DONE, STOPPED, Orders, is_measured, status
+from nada.sweep.work import Watch, Worker
 
 MEASURES = {
     "a": {"quality": 0.3, "diversity": 0.1},
@@ -39,8 +45,17 @@ def test_the_best_are_good_and_varied(ranking, groups, count, best):
 
 
 def test_unknown_measures_are_reported():
-    with pytest.raises(UsageError, match="a has no measure 'beauty'; it has: diversity, quality"):
-        Ranking(metric="beauty").best(MEASURES, SAME, len)
+    with pytest.raises(UsageError, match="no job has a measure 'beauty'; they have: diversity, quality"):
+        Ranking(metric="beauty").best(MEASURES, SAME, lambda found: found)
+    assert Ranking(metric="beauty").best({}, {}, lambda found: found) == []
+
+
+@pytest.mark.parametrize("groups", [SAME, PAIRS])
+@pytest.mark.parametrize(("lacking", "ranking"), [("quality", Ranking()), ("diversity", Ranking(min_diversity=0.05))])
+def test_who_lacks_a_measure_is_left_out(groups, lacking, ranking, caplog):
+    others = {name: value for name, value in MEASURES["b"].items() if name != lacking}
+    assert ranking.best({**MEASURES, "b": others}, groups, lambda found: found) == ["a", "c", "d"]
+    assert f"b has no measure '{lacking}'" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -62,6 +77,111 @@ def test_unknown_measures_are_reported():
 def test_mistakes_are_explained(share, at, words):
     with pytest.raises(UsageError, match=words):
         Halving.parse(share, at)
+
+
+@pytest.fixture
+def orders(tmp_path, monkeypatch):
+    """Orders to compare jobs of five iterations after the second, by the seed instead of a measurement."""
+
+    def measure(generator, clip, config, *others):
+        recipe = generator.metadata["styles"][-1]["recipe"]
+        measured.append((recipe["seed"], recipe["iterations_done"], generator.fingerprint()))
+        setting = vars(config) | {"encoders": []}
+        return {"measures": {"quality": {"mean": float(recipe["seed"])}}, "setting": setting}
+
+    measured: list[tuple[int, int, str]] = []
+    monkeypatch.setattr(work, "evaluate", measure)
+    orders = Orders(tmp_path, evaluation=Evaluation({"count": 4}), rungs=(2,), snapshots=1)
+    return orders, measured
+
+
+def train_until(models, orders, jobs, iteration):
+    """Train jobs until an interrupt after an iteration; 0 trains nothing."""
+    done = []
+    watch = Watch(stepped=lambda job, number, loss: done.append(number), stop=lambda: done[-1] == iteration)
+    for job in jobs if iteration else ():
+        Worker(models, orders, watch).work([job])
+
+
+@pytest.mark.parametrize("before", [2, 4, *(pytest.param(before, marks=pytest.mark.slow) for before in (0, 1, 3, 5))])
+def test_a_job_is_compared_by_its_generator_of_that_iteration_wherever_it_was(
+    resolved, models, orders, before, tmp_path
+):
+    (job,), (orders, measured) = resolved({"target": "sketch", "iterations": 5, "seed": 1}), orders
+    straight = Orders(tmp_path / "straight", evaluation=orders.evaluation, rungs=(2,))
+    Worker(models, straight).work([job], 2)
+    train_until(models, orders, [job], before)
+    assert status(orders.folder(job), 5) != DONE
+    Worker(models, orders).work([job], 2)
+    assert is_measured(orders, job, 2)
+    first, second = measured
+    assert first == second == (1, 2, first[2])
+    Worker(models, orders).work([job])
+    assert status(orders.folder(job), 5) == DONE, "it continues from where it was"
+
+
+def test_a_job_beyond_a_comparison_without_a_snapshot_of_it_continues_uncompared(resolved, models, orders):
+    jobs, (orders, measured) = (
+        resolved(*({"target": "sketch", "iterations": 5, "seed": seed} for seed in range(4))),
+        orders,
+    )
+    without = Orders(orders.root, evaluation=orders.evaluation, snapshots=1)
+    train_until(models, without, jobs[:1], 3)
+    train_best(jobs, LocalEngine(models, orders, Watch(), 4), orders, Halving.parse("1/3", [2]), lambda: False)
+    assert [status(orders.folder(job), 5) for job in jobs] == [DONE, STOPPED, STOPPED, DONE]
+    assert [entry[:2] for entry in measured] == [(1, 2), (2, 2), (3, 2), (0, 5), (3, 5)]
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("begun", [1, *(pytest.param(begun, marks=pytest.mark.slow) for begun in (0, 4))])
+def test_nothing_is_compared_while_another_process_works_on_a_job(resolved, models, orders, begun):
+    jobs, (orders, _) = resolved(*({"target": "sketch", "iterations": 5, "seed": seed} for seed in range(3))), orders
+    train_until(models, orders, jobs[:1], begun)
+    held, before = orders.folder(jobs[0]), contents(orders.folder(jobs[0]))
+    compare = lambda: train_best(
+        jobs, LocalEngine(models, orders, Watch(), 4), orders, Halving.parse("1/3", [2]), lambda: False
+    )
+    (orders.root / work.LOCKS).mkdir(exist_ok=True)
+    with FileLock(orders.root / work.LOCKS / f"{jobs[0].id}.lock"):
+        with pytest.raises(NadaError, match="another process works on 1 of the jobs"):
+            compare()
+        Worker(models, orders).save_stopped(jobs[0])
+        assert contents(held) == before
+    assert STOPPED not in [status(orders.folder(job), 5) for job in jobs], "nobody is stopped"
+    compare()
+    assert [status(orders.folder(job), 5) for job in jobs] == [STOPPED, STOPPED, DONE]
+
+
+def test_results_that_another_process_saved_meanwhile_are_not_replaced(resolved, models, orders):
+    (job,), (orders, _) = resolved({"target": "sketch", "iterations": 2}), orders
+    Worker(models, orders).work([job])
+    before = contents(orders.folder(job))
+    Worker(models, orders).save_stopped(job)
+    assert contents(orders.folder(job)) == before
+
+
+def test_a_target_that_has_no_measure_ends_no_other(resolved, models, orders, monkeypatch, caplog):
+    wanted = [{"target": target, "iterations": 5, "seed": seed} for target in ("sketch", "zebra") for seed in (0, 1)]
+    jobs, (orders, _) = resolved(*wanted), orders
+    evaluate = work.evaluate
+
+    def judged(generator, clip, config, *others):
+        result = evaluate(generator, clip, config, *others)
+        if config.target == "sketch":
+            result["measures"]["target rate"] = result["measures"]["quality"]
+        return result
+
+    monkeypatch.setattr(work, "evaluate", judged)
+    halving = Halving.parse("1/2", [2], metric="target rate")
+    train_best(jobs, LocalEngine(models, orders, Watch(), 4), orders, halving, lambda: False)
+    states = {(job.config.target, job.config.seed): status(orders.folder(job), 5) for job in jobs}
+    assert states["sketch", 0] == STOPPED
+    assert states["sketch", 1] == DONE
+    left_out = [job.folder_name for job in jobs if job.config.target == "zebra"]
+    assert all(f"{name} has no measure 'target rate'" in caplog.text for name in left_out)
 
 
 def test_the_better_half_continues(nada, trained, tmp_path):
@@ -131,5 +251,5 @@ def test_the_best_styles_are_copied_and_nothing_is_replaced(nada, tmp_path):
         assert style["quality"] == max(rivals)
     nada("sweep", "best", "s", "--out", "styles")
     assert len(list((tmp_path / "styles").iterdir())) == 3, "what was copied before is there"
-    assert "has no measure 'beauty'" in nada("sweep", "best", "s", "--metric", "beauty", "--out", "styles")[2]
+    assert "no job has a measure 'beauty'" in nada("sweep", "best", "s", "--metric", "beauty", "--out", "styles")[2]
     assert "has no results.json" in nada("sweep", "best", "styles", "--out", "styles")[2]

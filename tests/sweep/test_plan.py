@@ -14,7 +14,7 @@ from nada.sweep import jobs as jobs_module
 from nada.sweep.halving import Halving
 from nada.sweep.jobs import Job, Models
 from nada.sweep.local import groups
-from nada.sweep.plan import COMPARED, MAX_JOBS, changed, make_plan, read_sweep, target_lines
+from nada.sweep.plan import COMPARED, MAX_JOBS, MODELS, PICTURES, SETTINGS, changed, make_plan, read_sweep, target_lines
 from nada.training.config import AdaptConfig
 
 
@@ -226,6 +226,39 @@ def test_options_change_a_description():
     }
     with pytest.raises(UsageError, match="base is 'abc'"):
         changed({"base": "abc"}, {}, {}, None)
+
+
+def two_values(name):
+    """Two different values that a setting may have."""
+    if name in (*MODELS, PICTURES) or str in SETTINGS[name].kinds:
+        return (SETTINGS[name].choices if name in SETTINGS else ()) or ("one", "other")
+    setting = SETTINGS[name]
+    return {bool: (False, True), int: (setting.low or 0, (setting.low or 0) + 1)}.get(setting.kinds[0], (0.25, 0.5))
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, *MODELS, PICTURES])
+def test_an_option_overrides_every_setting_wherever_the_file_has_it(name):
+    written, asked = two_values(name)[:2]
+    pairs = [{name: written, "target": "pig"}, {name: written, "style_images": ["b.png"], "source": "dog"}]
+    for parts in ({"base": {name: written}}, {"grid": {name: [written]}}, {}):
+        for option in (asked, [asked], [asked, written]):
+            found = make_plan(changed({"pairs": pairs, **parts}, {name: option}, {}, None)).combinations
+            values = option if isinstance(option, list) else [option]
+            told = [settings[name] for settings in found]
+            assert {*told} == {(value,) if name == PICTURES else value for value in values}
+            assert len(found) == len({tuple(sorted(settings.items())) for settings in found}), "none is repeated"
+
+
+def test_pairs_without_a_target_of_their_own_stay():
+    pairs = [{"source": "dog"}, {"source": "cat", "target": "fox"}, {"source": "pig", "target": "fox", "batch": 3}]
+    found = make_plan(changed({"base": {"target": "a"}, "pairs": pairs}, {"target": ["b"]}, {}, None)).combinations
+    assert found == ({"target": "b", "source": "dog"},)
+    found = make_plan(changed({"pairs": pairs[1:]}, {"target": ["b"], "source": ["d"]}, {}, None)).combinations
+    assert found == ({"target": "b", "source": "d"},)
+    found = make_plan(changed({"pairs": pairs[1:]}, {"batch": [2], "source": ["d"]}, {}, None)).combinations
+    assert found == ({"target": "fox", "source": "d", "batch": 2},), "pairs that became equal are one"
+    with pytest.raises(UsageError, match="a pair is 3"):
+        changed({"pairs": [3]}, {"target": "b"}, {}, None)
 
 
 def test_lines_are_targets():

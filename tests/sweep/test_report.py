@@ -18,6 +18,7 @@ from nada.sweep.jobs import Models, resolve
 from nada.sweep.plan import Evaluation
 from nada.sweep.report import Report, axes_of, load_rows, measures_of
 from nada.sweep.state import Orders, is_measured, load_measures, record_failure, save_measures
+from nada.sweep.work import Worker
 
 SETTINGS = {"source": "photo", "target": "sketch", "iterations": 3}
 
@@ -195,6 +196,19 @@ def test_axes_are_what_differs_the_target_first():
         {"settings": {"source": s, "target": t, "seed": i, "batch": 2}} for i, (s, t) in enumerate(["ab", "cd", "ad"])
     ]
     assert axes_of(rows) == ["target", "seed", "source"]
+
+
+def test_axes_are_the_same_before_and_after_jobs_are_done(resolved, models, tmp_path):
+    """Automatic settings are no axis, although only jobs that are done know what these became."""
+    wanted = ({"target": "sketch"}, {"target": "glass"}, {"target": "glass", "seed": 1, "views": 0})
+    jobs = resolved(*({"iterations": 1, **settings} for settings in wanted))
+    axes = []
+    for done in range(len(jobs) + 1):
+        axes.append(axes_of(Report(tmp_path, jobs, "title").rows()))
+        Worker(models, Orders(tmp_path)).work(jobs[done : done + 1])
+    assert axes == [["target", "views", "seed"]] * len(axes)
+    rows = Report(tmp_path, jobs[:1], "title").rows()
+    assert axes_of(rows) == axes[0], "also beside jobs that the sweep no longer describes"
 
 
 def test_settings_that_follow_from_the_target_are_the_last_axes():

@@ -111,6 +111,15 @@ def test_another_number_of_chunks_has_images_of_its_own():
     assert made == [1, 2]
 
 
+def test_images_that_could_not_be_made_are_not_cached():
+    """Another run may ask for the entry that was freed to make room for them."""
+    side, draws = FrozenSide(), torch.zeros(4)
+    side.of(draws, 1, lambda: torch.ones(1))
+    with pytest.raises(torch.OutOfMemoryError):
+        side.of(draws, 2, out_of_memory)
+    assert torch.equal(side.of(draws, 1, lambda: torch.full((1,), 2.0))[0], torch.tensor([2.0]))
+
+
 def test_out_of_memory_in_the_first_iteration_changes_nothing(tiny, clip, monkeypatch):
     side, wanted = FrozenSide(), configs(batch=3)[:2]
     expected, _ = together(tiny, clip, wanted, FrozenSide())

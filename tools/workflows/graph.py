@@ -12,7 +12,7 @@ from typing import Any
 ACTIVE, MUTED = 0, 2
 BLUE, ORANGE, GREEN, PURPLE, GRAY = "#3f789e", "#b06634", "#8A8", "#a1309b", "#555"
 NOTE, CORE, PACK = "MarkdownNote", "comfy-core", "stylegan-nada"
-WITH_PRESETS = ("NADATextAdapt", "NADAImageAdapt")  # nodes with a button for presets (web/training_nodes.js)
+WITH_PRESETS = ("NADATextAdapt", "NADAImageAdapt")  # nodes with a button for presets (web/editor.js)
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 WIDGETS = ("INT", "FLOAT", "STRING", "COMBO", "BOOLEAN", DYNAMIC_COMBO)
 TITLE, SLOT, WIDGET, EDGE = 30, 20, 24, 14  # px, as the editor draws nodes

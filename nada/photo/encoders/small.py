@@ -19,6 +19,7 @@ from ...clip.resizing import resized
 from ...demo.network import GROUPS, Stage
 from ...errors import CheckpointError, NadaError, UsageError
 from ...generators import Generator
+from .published import BATCH
 
 log = logging.getLogger(__name__)
 KEY, VERSION = "nada-encoder", 1  # key and format of the description in the file's metadata
@@ -107,7 +108,8 @@ class SmallEncoder(nn.Module):
             raise UsageError(f"the encoder finds codes {list(found)}; this generator takes {list(expected)}")
         if self.base and self.base != generator.fingerprint():
             log.warning("the encoder was trained for another generator; its codes may show something else here")
-        return self.to(generator.device)(images.to(generator.device).float().clamp(-1, 1))
+        self.to(generator.device)
+        return torch.cat([self(part.to(generator.device).float().clamp(-1, 1)) for part in images.split(BATCH)])
 
 
 def save_small_encoder(encoder: SmallEncoder, path: str | os.PathLike[str]) -> None:
