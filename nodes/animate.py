@@ -179,16 +179,10 @@ def _pictures(generator: Generator, codes: Tensor, size: int) -> list[Image.Imag
     Images are made and reduced in chunks, since a walk of hundreds of frames in full resolution takes gigabytes.
     """
     check_latents(generator, codes)
-    progress, made = host.Progress(len(codes)), 0
-
-    def show(more: int = 0) -> None:
-        nonlocal made
-        made += more
-        progress.update(made)
-
-    show()
+    progress = host.Progress(len(codes))
+    progress.add()
     with host.on_device(generator, needs=generation_bytes(generator)):
-        chunks = (generate(generator, part, progress=show) for part in codes.split(CHUNK))
+        chunks = (generate(generator, part, progress=progress.add) for part in codes.split(CHUNK))
         return [picture for images in chunks for picture in tiles_of(images, size)]
 
 

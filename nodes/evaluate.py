@@ -104,18 +104,12 @@ class NADAEvaluate(io.ComfyNode):
         seed: int = EvaluateConfig.first_seed,
     ) -> io.NodeOutput:
         config = EvaluateConfig(target, count=count, seeds=repetitions, first_seed=seed, psi=truncation_psi, batch=4)
-        progress, made = host.Progress(image_count(config, base)), 0
-
-        def show(images: int) -> None:
-            nonlocal made
-            made += images
-            progress.update(made)
-
+        progress = host.Progress(image_count(config, base))
         models = (generator, clip, *(() if base is None else (base,)))
         with host.on_device(*models, needs=weight_bytes(*models) + CHUNK_BYTES) as device:
             judge = judge_for(base or generator, device)
             extra = measures_for(judge, config.target) if judge else None
-            result = evaluate(generator, clip, config, base, extra, show)
+            result = evaluate(generator, clip, config, base, extra, progress.add)
         text = report(result)
         figures = (f"{name} {found['mean']:.3f}" for name, found in result["measures"].items())
         host.say(" | ".join(filter(None, (*islice(figures, SHOWN), unreadable_remark(clip, text_shares(target))))))

@@ -274,16 +274,21 @@ class Progress:
     """Progress bar, picture and text on the running node. Its updates raise `Cancelled` when the user cancels."""
 
     def __init__(self, total: int):
-        self.total, self.bar = total, comfy.utils.ProgressBar(total)
+        self.total, self.done, self.bar = total, 0, comfy.utils.ProgressBar(total)
         self._last_text = 0.0
 
     def update(self, done: int, picture: Image.Image | None = None) -> None:
         """Show the progress, and a picture of any size if there is one; raise `Cancelled` if the user cancels."""
         check_cancelled()  # the bar checks only when it redraws
+        self.done = done
         if picture and max(picture.size) > MAX_PREVIEW:  # a picture that ComfyUI cannot send ends its process
             picture = picture.copy()
             picture.thumbnail((MAX_PREVIEW, MAX_PREVIEW))
         self.bar.update_absolute(done, self.total, ("JPEG", picture, None) if picture else None)
+
+    def add(self, more: int = 0) -> None:
+        """Show that `more` of the total are done; raise `Cancelled` if the user cancels."""
+        self.update(self.done + more)
 
     def text_is_due(self) -> bool:
         """Return True a few times a second, because a text may have to wait for the device."""

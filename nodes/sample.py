@@ -157,17 +157,10 @@ class GenerateImages(io.ComfyNode):
         check_latents(generator, latents)
         chunk = max(1, int(CHUNK_BYTES / image_bytes(generator)))
         with host.on_device(generator, needs=generation_bytes(generator, chunk)):
-            progress, made = host.Progress(len(latents)), 0
-
-            def show(more: int = 0) -> None:
-                nonlocal made
-                made += more
-                progress.update(made)
-
-            show()
-            return io.NodeOutput(
-                host.to_image(generate(generator, latents, noise, seed, chunk, show, precision == "half"))
-            )
+            progress = host.Progress(len(latents))
+            progress.add()
+            images = generate(generator, latents, noise, seed, chunk, progress.add, precision == "half")
+            return io.NodeOutput(host.to_image(images))
 
 
 def check_latents(generator: Generator, latents: Tensor) -> None:
