@@ -140,7 +140,6 @@ CLAIMS = (
         {
             "directional": {},
             "to-RGB layers too": {"train_torgb": True},
-            "6 views": {"views": 6},
             "half the step size": {"learning_rate": 0.003, "iterations": 200},
             "within-domain 4": {"angle_weight": 4.0},
         },
