@@ -6,11 +6,14 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from nada import demo
 from nada.files import atomic_path
 from nada.measure.metrics import interval
 from nada.stylegan2.ops.processor import WITHOUT_AVX512
@@ -63,7 +66,14 @@ class Options:
         return json.loads(file.read_text("utf-8")) if file.exists() else None
 
     def file(self, name: str) -> Path:
-        return self.results / f"{name}.json"
+        """Return the path of a result; results of trials have a folder of their own, and never get onto a page."""
+        folder = self.results if self.divide == 1 else self.results / f"divided by {self.divide}"
+        return folder / f"{name}.json"
+
+    @property
+    def timing(self) -> tuple[str, int, int, int]:
+        """Settings that measurements of speed depend on."""
+        return self.device, self.threads, self.turns, self.warmup
 
 
 @dataclass
@@ -114,6 +124,22 @@ class Table:
             known = json.loads(page.with_suffix(".json").read_text("utf-8"))
             _write(page.with_suffix(".json"), json.dumps(known | {self.name: shown.figures}, indent=1) + "\n")
         _write(page, with_table(page.read_text("utf-8"), self.name, shown.text))
+
+
+def key_of(*what: Any) -> str:
+    """Hash what a result depends on, for the name of its file: a path stands for the content of the file there.
+
+    Args:
+        what: the version of what measures it, models, settings, and the like; JSON-serializable values or paths.
+    """
+    parts = [sha256(part.read_bytes()).hexdigest() if isinstance(part, Path) else part for part in what]
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@cache
+def demo_models() -> str:
+    """Return a key of all models of the demo, the judge included."""
+    return key_of(*sorted(path for path in demo.FOLDER.rglob("*") if path.suffix in (".safetensors", ".json")))
 
 
 def _write(path: Path, text: str) -> None:

@@ -34,7 +34,7 @@ from nada.files import atomic_path
 from nada.losses import unit
 from nada.measure.demo_judge import load_judge
 from nada.measure.evaluate import Samples, clip_measures
-from nada.measure.judging import Goal, goal_measures, kind_of, true_drawings
+from nada.measure.judging import VERSION, Goal, goal_measures, kind_of, true_drawings
 from nada.photo.distance import pyramid_distance
 from nada.pictures.convert import to_pil
 from nada.seeding import sample_z, seeded
@@ -47,6 +47,8 @@ ALIKE = 1e-4  # largest difference between images of the authors' network and of
 MAPPER = "mapper"  # number of iterations of training a mapper on the adapted generator; 0 for none
 THEIRS = "theirs"  # train with the authors' code; the value is a dict of changes, see `Setup`
 TRUTH = "truth"  # train on true drawings of the target instead of with CLIP: what the generator could reach
+SHOWN = "shown"  # measure, without a training, the true drawings (DRAWN) or the unadapted generator's images (BASE)
+DRAWN, BASE = "true drawings", "base"
 # Goals of texts that are not among the judge's words: composed ones, attributes, and paraphrases.
 GOALS: dict[str, dict[str, Any]] = {
     "drawn with a pencil": {"style": "sketch"},
@@ -91,6 +93,7 @@ class Bench:
             # Text towers can be kept in half precision without changing the results.
             tensor = tensor.float() if tensor.is_floating_point() else tensor
             weights.update(tensor.contiguous().numpy().tobytes())
+        weights.update(json.dumps([VERSION, self.judge.readable, self.judge.spreads, self.judge.ranges]).encode())
         self.models = f"{weights.hexdigest()[:16]} {count}"
 
     def measure(self, run: Run, picture: Path | None, reference: Path | None) -> dict[str, Any]:
@@ -113,6 +116,10 @@ class Bench:
     def results(self, run: Run, reference: Path | None) -> Iterator[tuple[int, Tensor]]:
         """Yield the images after each iteration at which the run is measured."""
         settings = dict(run.settings)
+        if shown := settings.get(SHOWN):
+            before = Samples(self.before, self.before, self.z)
+            yield 0, self.before if shown == BASE else true_drawings(before, self.goal(run.target)) * 2 - 1
+            return
         mapper_steps = settings.pop(MAPPER, 0)
         if settings.pop(TRUTH, False):
             yield from self.on_truth(run, settings)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pages import Options, Shown, Table, grid, mean_cell
-from paper_bench import MAPPER, THEIRS, TRUTH, Bench, Run, make_bench
+from paper_bench import BASE, DRAWN, MAPPER, SHOWN, THEIRS, TRUTH, Bench, Run, make_bench
 from PIL import Image, ImageDraw
 from reference import CLEARED, FIRST_STEP, LAZY, SHARED_NOISE
 
@@ -76,14 +76,17 @@ def _species(*targets: str) -> tuple[tuple[str, str], ...]:
 
 # Targets that decided, with other seeds, which of two CLIP models ships and what the demo's settings are.
 CHOSEN_ON = (*_styles("sketch", "neon sign", "watercolor painting"), *_species("pig", "fox"))
-ON_TRUTH = {TRUTH: True}
+# What a row is to be read against: training on the truth, the truth itself, and the generator before its training.
+BOUNDS: dict[str, dict[str, Any]] = {
+    "on true pictures": {TRUTH: True}, "true drawings": {SHOWN: DRAWN}, "unadapted": {SHOWN: BASE},
+}  # fmt: skip
 AS_IT_IS = {THEIRS: [], "views": 0}
 GLOBAL = {"directional_weight": 0.0, "global_weight": 1.0}
 CLAIMS = (
     Claim("targets", "Styles and other animals are reached from two words.",
-          (*_styles(*STYLES), *_species(*SPECIES)), {"directional": {}, "on true pictures": ON_TRUTH}, seeds=5),
+          (*_styles(*STYLES), *_species(*SPECIES)), {"directional": {}, **BOUNDS}, seeds=5),
     Claim("untried", "Paraphrases, attributes and two changes at once, chosen before the first of them was tried.",
-          UNTRIED, {"directional": {}, "on true pictures": ON_TRUTH}, seeds=5),
+          UNTRIED, {"directional": {}, **BOUNDS}, seeds=5),
     Claim("people", "Another generator, of people, with the same settings.",
           (*_styles("sketch", PIXAR, "watercolor painting"), ("person", "dog")), {"directional": {}},
           generator="demo-person"),
@@ -151,6 +154,8 @@ CLAIMS = (
 
 def make_run(claim: Claim, pair: tuple[str, str], changes: dict[str, Any], seed: int, options: Options) -> Run:
     """The training of a setting, with a seed counted from 0."""
+    if SHOWN in changes:
+        return Run(*pair, ((SHOWN, changes[SHOWN]), ("seed", FIRST_RUN)), (0,))
     settings = {**BASE_SETTINGS, **changes, "seed": FIRST_RUN + seed}
     for name in {"iterations", MAPPER} & settings.keys():
         settings[name] = options.fewer(settings[name])
@@ -164,8 +169,8 @@ def picture_of(run: Run, record: Path) -> Path | None:
 
 
 def runs(claim: Claim, pair: tuple[str, str], options: Options) -> dict[str, list[Run]]:
-    """{setting: trainings, one for each seed} for a pair of texts; training on true pictures, a bound, runs once."""
-    seeds = lambda changes: range(1 if TRUTH in changes else options.seeds or claim.seeds)
+    """{setting: trainings, one for each seed} for a pair of texts; bounds are measured once."""
+    seeds = lambda changes: range(1 if changes.keys() & {TRUTH, SHOWN} else options.seeds or claim.seeds)
     return {
         label: [make_run(claim, pair, changes, seed, options) for seed in seeds(changes)]
         for label, changes in claim.variants.items()

@@ -1,10 +1,10 @@
 """Invert drawn animals in all ways: `python benchmarks/photos.py --out photos`.
 
-Animals of the demo world that the generator has never made, from a test seed that no training uses, are inverted by an
-encoder, by projection in W and in W+, and by both; then the generator is tuned to some of them. Tables show how far the
-images are from the drawings, whether the judge of the demo world reads the same in both, and how this changes with an
-adaptation: whether the target is reached, and whether each adapted image is closest to its own drawing among all. The
-last row shows what the judge reads in true drawings of the same animals in the target style.
+Animals of the demo world, from a seed that no training of an encoder uses, are inverted by an encoder, by projection
+in W and in W+, and by both; then the generator is tuned to some of them. Tables show how far the images are from the
+drawings, whether the judge of the demo world reads the same in both, and how this changes with an adaptation: whether
+the target is reached, and whether each adapted image is closest to its own drawing among all. The last row shows what
+the judge reads in true drawings of the same animals in the target style.
 
 Every chunk of animals is saved in --out as soon as it is done, and the same command resumes.
 """
@@ -15,6 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "demo_world"))
 
+from pages import key_of
 from train_encoder import TEST_SEED, drawn_photos
 
 from nada import (
@@ -33,6 +35,7 @@ from nada import (
     TuneConfig,
     adapt,
     apply_style,
+    demo,
     generate,
     inversion_errors,
     load_clip,
@@ -49,12 +52,19 @@ from nada.measure.judging import Goal, true_drawings
 from nada.measure.likeness import judged_likeness
 from nada.photo.encoders.loading import load_encoder
 from nada.pictures.grids import filmstrip
+from nada.seeding import seeded
 
+VERSION = 2  # raise it when drawings or methods change, so that results are not mixed with earlier ones
 ROWS = 8  # number of animals in the picture
-FIRST_SEED = TEST_SEED + 1000  # the encoder's training reports on other drawings
+FIRST_SEED = TEST_SEED + 1000  # seed of latents and drawings; the encoder's training reports on others
 STRENGTHS = (0.8, 0.5)  # strengths of the adaptation, besides 1
 WAYS, TUNING = TABLES = "ways", "tuning"
 MEASURES = ("error", "identity", "weakest", "kind", "target", "adapted identity", "found again", "seconds")
+
+
+def latents(count: int, z_dim: int) -> Tensor:
+    """Latents [count, z_dim] of the animals, from a seed that no training of an encoder uses."""
+    return torch.randn(count, z_dim, generator=seeded(FIRST_SEED))
 
 
 class Bench:
@@ -65,9 +75,11 @@ class Bench:
         self.out.mkdir(parents=True, exist_ok=True)
         self.base, self.clip, self.judge = load_generator(args.generator), load_clip(args.clip), load_judge()
         self.encoder = load_encoder(args.encoder) if args.encoder else None
-        generator = torch.Generator().manual_seed(FIRST_SEED % (1 << 31))
-        self.z = torch.randn(args.count, self.base.config.z_dim, generator=generator)
+        self.z = latents(args.count, self.base.config.z_dim)
         self.photos = drawn_photos(self.z, args.species, FIRST_SEED)
+        file = demo.ENCODERS.get(args.encoder, args.encoder and Path(args.encoder))
+        self.models = self.base.fingerprint(), self.clip.describe(), file
+        self.setting = args.species, args.count, args.chunk, args.steps, args.threads
 
     @property
     def target(self) -> str:
@@ -80,9 +92,13 @@ class Bench:
         goal = Goal(("photo", self.args.species), style=self.target)
         return true_drawings(Samples(self.photos, self.photos, self.z), goal) * 2 - 1
 
-    def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Load tensors cached in --out, or make and cache them."""
-        path = self.out / f"{name}.pt"
+    def path(self, name: str, *settings: object) -> Path:
+        """Return the path of a cached result that depends on the models and on settings."""
+        return self.out / f"{name}_{key_of(VERSION, *self.models, *settings)}"
+
+    def kept(self, name: str, make: Callable[[], dict[str, Tensor]], *settings: object) -> dict[str, Tensor]:
+        """Load tensors cached in --out, or make and cache them; settings are those besides `self.setting`."""
+        path = self.path(name, *self.setting, *settings).with_suffix(".pt")
         if path.exists():
             return torch.load(path, weights_only=True)
         made = make()
@@ -92,9 +108,9 @@ class Bench:
 
     def style(self) -> Style:
         """The adaptation applied to the codes."""
-        path = self.out / "adaptation.safetensors"
+        config = AdaptConfig.for_generator(self.base, source="photo", target=self.args.target)
+        path = self.path("adaptation", asdict(config)).with_suffix(".safetensors")
         if not path.exists():
-            config = AdaptConfig.for_generator(self.base, source="photo", target=self.args.target)
             *_, last = adapt(self.base, self.clip, config)
             save_style(Style.between(self.base, last.generator), path)
         return load_style(path)
@@ -114,7 +130,7 @@ class Bench:
 
         count = len(photos)
         if not self.args.encoder_only:
-            searched = self.kept(f"projector_{steps}_{chunk}", search)
+            searched = self.kept(f"projector_{chunk}", search)
             for name, title in (
                 ("w", f"projector in W, {steps} iterations"),
                 ("plus", f"in W, then W+, {steps} + {steps}"),
@@ -130,7 +146,7 @@ class Bench:
                 *_, last = project(self.base, photos, ProjectConfig(plus_iterations=steps), self.clip, start)
                 return {"ws": last.ws, "seconds": torch.tensor(time.perf_counter() - began)}
 
-            refined = self.kept(f"encoder_and_projector_{steps}_{chunk}", refine)
+            refined = self.kept(f"encoder_and_projector_{chunk}", refine)
             found[f"encoder, then W+, {steps}"] = refined["ws"], float(refined["seconds"]) / count
         return found
 
@@ -153,15 +169,17 @@ class Bench:
     def tuned(self, ws: Tensor, style: Style) -> dict[str, tuple[Tensor, Tensor, float]]:
         """{method: (images, adapted images, seconds)} of the first animals, tuned one by one, in both orders."""
         rows: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
-        for i in range(min(self.args.tuned, len(ws))):
+        args = self.args
+        for i in range(min(args.tuned, len(ws))):
             code, photo = ws[i : i + 1], self.photos[i : i + 1]
-            make = partial(self.tune, code, photo, style, i < self.args.adapted_after)
-            done = self.kept(f"tuned_{self.args.tuning_steps}_{i}", make)
+            also_adapted = i < args.adapted_after
+            make = partial(self.tune, code, photo, style, also_adapted)
+            done = self.kept(f"tuned_{i}", make, args.encoder_only, args.target, args.tuning_steps, also_adapted)
             for rank, title in ((None, "tuned, then added to the adaptation"), (8, "the same at rank 8")):
                 row = done[f"image {rank}"], done[f"added {rank}"], done["seconds"]
                 rows.setdefault(title, []).append(row)
             if "adapted after" in done:
-                rows.setdefault(f"tuned, then adapted, first {self.args.adapted_after}", []).append(
+                rows.setdefault(f"tuned, then adapted, first {args.adapted_after}", []).append(
                     (done["image"], done["adapted after"], done["seconds"])
                 )
         joined = {}
@@ -172,8 +190,10 @@ class Bench:
 
     def measure(self, images: Tensor, adapted: Tensor, seconds: float) -> dict[str, float]:
         """Measures for one row of a table."""
-        photos, judge = self.photos[: len(images)], self.judge
-        here, there = judged_likeness(judge, photos, images), judged_likeness(judge, photos, adapted)
+        photos, judge, species = self.photos[: len(images)], self.judge, self.args.species
+        photo, target = ("photo", species), (self.target, species)
+        here = judged_likeness(judge, photos, images, (photo, photo))
+        there = judged_likeness(judge, photos, adapted, (photo, target))
         said = judge.read(adapted)
         return {
             "error": float(inversion_errors(photos, images).mean()),

@@ -14,6 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "demo_world"))
 
-from pages import Options
+from pages import Options, key_of
 from train_encoder import TEST_SEED, drawn_photos
 
 from nada import ClipEnsemble, Generator, ProjectConfig, load_clip, load_generator, project
@@ -35,6 +36,7 @@ from nada.photo.project import Projection
 from nada.pictures.convert import to_rgb
 from nada.seeding import seeded
 
+VERSION = 1  # raise it when the algorithms or measures change, so that rows are not mixed with earlier ones
 FIRST_SEED = TEST_SEED + 2000  # the drawings of photos.py are others
 EVERY = 5  # steps from one measurement of the distance to the next
 THEIRS = "NVIDIA's"
@@ -184,8 +186,9 @@ def main() -> None:
     z = torch.randn(args.count, generator.config.z_dim, generator=seeded(FIRST_SEED))
     photos = drawn_photos(z, args.species, FIRST_SEED)
     cache, rows = Options(args.out), {}
-    for number, way in enumerate(ways(args.divide)):
-        name = f"{number}_{args.count}_{args.divide}"
+    setting = VERSION, generator.fingerprint(), clip.describe(), args.species, args.count, args.threads
+    for way in ways(args.divide):
+        name = key_of(*setting, asdict(way.config), way.steps)
         for row in cache.kept(name, partial(measure, way, generator, photos, clip)):
             print(f"{way.title}: {row['curve'][-1][1]:.4f}", file=sys.stderr, flush=True)
         rows[way.title] = cache.found(name)

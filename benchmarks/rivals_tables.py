@@ -27,7 +27,7 @@ def runs(options: Options) -> list[Run]:
 
 def arguments(options: Options) -> list[str]:
     """Arguments of the rivals' command for the same results."""
-    return ["run", "--records", str(options.results / "rivals"), "--threads", str(options.threads)]
+    return ["run", "--records", str(options.file("rivals").with_suffix("")), "--threads", str(options.threads)]
 
 
 @cache

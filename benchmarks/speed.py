@@ -13,7 +13,7 @@ from typing import Any
 
 import speed_page
 import torch
-from pages import Options, Shown, Table
+from pages import Options, Shown, Table, demo_models, key_of
 from speed_cases import in_turns
 from speed_count import by_count
 from speed_timed import Case, memory_now
@@ -23,6 +23,7 @@ from nada.errors import UsageError
 from nada.generators.half_precision import require_half
 
 PAGE = "docs/speed.md"
+VERSION = 1  # raise it when what is timed changes, so that results are not mixed with earlier ones
 SIZES = (256, 512, 1024)
 PAPER_LAYERS = {256: 9, 512: 10, 1024: 12}  # two thirds, as in the authors' notebook
 STRESS = 12  # number of layers of 14 codes at 256 px, so that nearly all are selected
@@ -179,12 +180,12 @@ def plans() -> Iterator[tuple[str, str, Callable[[Options], Any]]]:
 
 
 def measure(name: str, work: Callable[[Options], Any], options: Options) -> Iterator[str]:
-    for _ in options.kept(file_name(name), partial(work, options)):
+    for _ in options.kept(file_name(name, options), partial(work, options)):
         yield "measured"
 
 
 def show(name: str, options: Options) -> Shown:
-    found = options.found(file_name(name))
+    found = options.found(file_name(name, options))
     return Shown(as_table(name, found), figures=found) if found else Shown("")
 
 
@@ -194,10 +195,11 @@ def as_table(name: str, found: Any) -> str:
     return SHOW[kind](title, found)
 
 
-def file_name(name: str) -> str:
+def file_name(name: str, options: Options) -> str:
     """Name of the file with a table's results; slashes in titles are replaced."""
     group, kind, title = name.split("/", 2)
-    return f"{group}/{kind}/{title.replace('/', ' ')}"
+    models = demo_models() if kind == "long" else ""  # others have random weights
+    return f"{group}/{kind}/{title.replace('/', ' ')} {key_of(VERSION, models, options.timing)}"
 
 
 TABLES = [

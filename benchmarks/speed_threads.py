@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pages import Options, Shown, Table, grid
+from pages import Options, Shown, Table, demo_models, grid, key_of
 
 from nada import AdaptConfig, adapt, load_clip, load_generator
 from nada.generators.threads import use_threads
 
 PAGE, NAME = "docs/speed.md", "speed/threads/demo"
 COUNTS = (None, 1, 2)
+ROWS = ("by default", "--threads 1", "--threads 2")
 LONGEST = 15.0  # seconds after which a slow variant stops
 STEPS = 30
 
@@ -62,19 +63,24 @@ def timed(options: Options) -> list[dict[str, Any]]:
     return rows
 
 
+def file_name() -> str:
+    """Name of the file with the results, which do not depend on the number of threads of this process."""
+    return f"{NAME} {key_of(demo_models(), LONGEST, STEPS)}"
+
+
 def measure(options: Options) -> Iterator[str]:
-    for rows in options.kept(NAME, lambda: timed(options)):
+    for rows in options.kept(file_name(), lambda: timed(options)):
         yield f"{len(rows)} variants"
 
 
 def show(options: Options) -> Shown:
-    rows = options.found(NAME)
+    rows = options.found(file_name())
     if not rows:
         return Shown("")
     found = {(row["busy"], row["threads"]): row["seconds"] for row in rows}
     cells = [
         [name, *(f"{found[busy, count]:.2f} s" for busy in (False, True))]
-        for count, name in zip(COUNTS, ("by default", "--threads 1", "--threads 2"), strict=True)
+        for count, name in zip(COUNTS, ROWS, strict=True)
     ]
     return Shown(grid(["an iteration of `nada demo`", "idle", "a busy loop on every core"], cells))
 

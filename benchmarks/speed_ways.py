@@ -13,7 +13,7 @@ from statistics import median
 
 import torch
 from clock import clock
-from pages import Options, Shown, Table, grid
+from pages import Options, Shown, Table, grid, key_of
 from speed_variants import (
     CHANNELS,
     SIZE,
@@ -41,6 +41,7 @@ from speed_variants import (
 )
 
 PAGE = "docs/speed.md"
+VERSION = 1  # raise it when what is timed changes, so that results are not mixed with earlier ones
 KEPT, NOT_KEPT, WITHOUT_AVX512 = "kept", "not kept", "kept without AVX-512"  # the tables
 
 
@@ -61,9 +62,9 @@ class Way:
     sides: Callable[[int], Sides]
     returned: str = ""
 
-    @property
-    def file(self) -> str:
-        return f"speed/ways/{self.name.replace('/', ' ')}"
+    def file(self, options: Options) -> str:
+        """Name of the file with the results."""
+        return f"speed/ways/{self.name.replace('/', ' ')} {key_of(VERSION, options.timing)}"
 
     def measure(self, options: Options) -> list[list[float]]:
         """Measure both variants."""
@@ -93,7 +94,8 @@ WAYS = (
     Way("a synthesis layer as one operation with a gradient of its own: forward, and backward to all weights", KEPT,
         partial(layers, "weights")),
     Way("... one operation: forward, and backward to the codes alone", KEPT, partial(layers, "codes")),
-    Way("... kept between forward and backward, 2 images of 256 px", KEPT, partial(memories, 1), returned="MB"),
+    Way("kept between forward and backward, if a synthesis layer is one operation: 2 images of 256 px", KEPT,
+        partial(memories, 1), returned="MB"),
     Way("... of 512 px", KEPT, partial(memories, 2), returned="MB"),
     Way("... of 1024 px", KEPT, partial(memories, 4), returned="MB"),
     Way("a 3x3 convolution by Winograd's F(4x4, 3x3), both ways: 512 channels at 64 px", KEPT,
@@ -134,12 +136,12 @@ WAYS = (
 
 def measure(table: str, options: Options) -> Iterator[str]:
     for way in (way for way in WAYS if way.table == table):
-        for first, second in options.kept(way.file, partial(way.measure, options)):
+        for first, second in options.kept(way.file(options), partial(way.measure, options)):
             yield f"{way.name}: {way_cell(way, first)} | {way_cell(way, second)}"
 
 
 def show(table: str, options: Options) -> Shown:
-    found = {way: result for way in WAYS if way.table == table and (result := options.found(way.file))}
+    found = {way: result for way in WAYS if way.table == table and (result := options.found(way.file(options)))}
     rows = [[way.name, *(way_cell(way, figures) for figures in sides)] for way, sides in found.items()]
     columns = ["the way in use", "instead"] if table == NOT_KEPT else ["before", "after"]
     return Shown(grid([table, *columns], rows) if rows else "")

@@ -9,13 +9,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache, partial
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
 import torch
-from pages import Options, Shown, Table, grid
+from pages import Options, Shown, Table, demo_models, grid, key_of
 from PIL import Image
 
 from nada import (
@@ -39,6 +38,7 @@ from nada.measure.evaluate import Samples, clip_measures
 from nada.measure.judging import judge_measures
 from nada.pictures.grids import filmstrip
 
+VERSION = 1  # raise it when measures change, so that results are not mixed with earlier ones
 SEEDS, COUNT = 3, 200  # number of trainings of each kind, and of measured images
 TARGETS = ("sketch", "neon sign", "watercolor painting")
 KINDS = {"weights": {}, "stylespace": {"train": "stylespace", "train_torgb": True, "learning_rate": None}}
@@ -136,14 +136,8 @@ def measured(seed: int, picture: Path, options: Options) -> dict[str, dict[str, 
 
 def name_of(seed: int, options: Options) -> str:
     """Name of the results of a seed."""
-    return f"styles/{base_name()}_{seed}_{options.fewer(1000)}"
-
-
-@cache
-def base_name() -> str:
-    """Short name of the measured models."""
-    clips = "".join(model.fingerprint for model in load_clip("demo"))
-    return sha256(f"{load_generator('demo').fingerprint()}{clips}".encode()).hexdigest()[:12]
+    settings = COUNT, TARGETS, KINDS, STRENGTHS, MAPPER_STEPS, PSI
+    return f"styles/{key_of(VERSION, demo_models(), settings, options.device)}_{seed}"
 
 
 def show(options: Options) -> Shown:

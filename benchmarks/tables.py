@@ -26,7 +26,7 @@ import speed_ways
 import styles
 import tf32
 import torch
-from pages import Options, Shown, Table
+from pages import Options, Shown, Table, demo_models, key_of
 
 FOLDER = Path(__file__).parent
 
@@ -41,6 +41,10 @@ def printed(name: str, page: str, script: str, arguments: Callable[[Options], di
         arguments: returns its arguments, {option: value, or list of values}.
     """
 
+    def name_of(options: Options) -> str:
+        settings = {option: value for option, value in arguments(options).items() if option != "--out"}
+        return f"{name} {key_of(FOLDER / script, demo_models(), settings)}"
+
     def output(options: Options) -> str:
         given = []
         for option, value in arguments(options).items():
@@ -49,10 +53,10 @@ def printed(name: str, page: str, script: str, arguments: Callable[[Options], di
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
     def measure(options: Options) -> Iterator[str]:
-        for _ in options.kept(name, partial(output, options)):
+        for _ in options.kept(name_of(options), partial(output, options)):
             yield "measured"
 
-    return Table(name, page, measure, lambda options: Shown(options.found(name) or ""))
+    return Table(name, page, measure, lambda options: Shown(options.found(name_of(options)) or ""))
 
 
 def photos(table: str, options: Options) -> dict[str, Any]:
@@ -60,13 +64,13 @@ def photos(table: str, options: Options) -> dict[str, Any]:
     numbers |= {"--count": 200, "--chunk": 20} if table == "ways" else {"--count": 40, "--chunk": 10}
     fewer = {name: options.fewer(number) for name, number in numbers.items()}
     encoder = {"--encoder": "demo"} if table == "ways" else {}
-    folder = options.results / f"photos-{table}"
+    folder = options.file(f"photos-{table}").with_suffix("")
     return {"--out": folder, "--tables": table, **encoder, "--threads": options.threads, **fewer}
 
 
 def projector(options: Options) -> dict[str, Any]:
     sizes = {"--count": 2, "--divide": options.divide}
-    return {"--out": options.results / "projector", **sizes, "--threads": options.threads}
+    return {"--out": options.file("projector").with_suffix(""), **sizes, "--threads": options.threads}
 
 
 def photo_speed(resolution: int, batches: list[int], options: Options) -> dict[str, Any]:

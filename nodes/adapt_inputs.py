@@ -193,7 +193,7 @@ def option_inputs() -> list[io.Input]:
             max=18,
             optional=True,
             tooltip="Number of layers to pick, only for layers = count. Fewer keep more of the original. A 1024 px "
-            "generator has 17 to pick from, a 64 px one 9.",
+            "generator has 17 to pick from, the demo's of 128 px have 11.",
         ),
         _option("select_every", 1000),
         _option("select_batch", 64),

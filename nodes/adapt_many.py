@@ -78,7 +78,9 @@ class NADAAdaptMany(io.ComfyNode):
                 *(widget for widget in training_inputs() if widget.id != NOT_KEPT),
             ],
             outputs=[
-                io.Image.Output("sheet", tooltip="One picture: a column for each target, a row for each latent."),
+                io.Image.Output(
+                    "sheet", tooltip="One picture: a column for the original and each target, a row for each latent."
+                ),
                 io.Image.Output("images", tooltip="The pictures of all targets as one batch, target by target."),
                 NADAStyle.Output(
                     "styles", is_output_list=True, tooltip="One style per target; Apply Style runs once for each."

@@ -43,7 +43,7 @@ class NADALoadStyle(io.ComfyNode):
                     options=files,
                     default=files[0],
                     tooltip="Change this first: files in models/stylegan_styles and output/stylegan_styles, where Save "
-                    "Style writes. After adding one, press R.",
+                    "Style writes, and snapshots of runs in models/stylegan_runs. After adding one, press R.",
                 )
             ],
             outputs=[NADAStyle.Output("style", tooltip="The style, for Apply Style.")],

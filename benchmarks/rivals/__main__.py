@@ -7,7 +7,8 @@
 `python benchmarks/tables.py 'rivals/*' --results benchmarks/records --write` does what is left, and writes the tables
 of docs/rivals.md. The folder --records has the results, one JSON file for each run, and a picture for each first
 repetition. Those of the demo generator come with this repository, as does its discriminator. Finished runs are not
-repeated.
+repeated. The folder --folder keeps the images of each run: without its record, a run is measured again; without its
+images too, it is also trained again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 
 from . import truth
 from .processes import do, make_bench, say
-from .runs import MEASURED, OWN_STEPS, SEEDS, STEPS, Bench, Run, left_to_do, planned
+from .runs import BATCH, MEASURED, OWN_STEPS, SEEDS, STEPS, Bench, Run, left_to_do, planned
 
 HOURS = 30  # processor hours that the whole table may take
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--records", type=Path, default=ROOT / "benchmarks" / "records" / "rivals", help="folder of results"
     )
-    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "rivals", help="folder of cached codes")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "rivals", help="cache folder: images, codes")
     parser.add_argument("--generator", default="demo", help="generator, as for nada adapt (default: %(default)s)")
     parser.add_argument("--clip", default="demo", help="CLIP models, as for nada adapt (default: %(default)s)")
     parser.add_argument("--encoder", default="demo", help="small encoder of the generator (default: %(default)s)")
@@ -70,7 +71,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=STEPS, help="steps with images (default: %(default)s)")
     parser.add_argument("--own-steps", type=int, default=OWN_STEPS, help="steps without (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=4, help="batch of methods with images (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=BATCH, help="batch of methods with images (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="repetitions of each row (default: %(default)s)")
     parser.add_argument("--count", type=int, default=MEASURED, help="images to measure (default: %(default)s)")
     parser.add_argument("--only", metavar="NAME", help="name of a single run, such as cdc-sketch-10-0")

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from nada.measure.demo_judge import Judge
 from nada.measure.evaluate import Samples
-from nada.measure.judging import Goal, goal_measures
+from nada.measure.judging import goal_measures
 
-from .truth import SOURCE, Target
+from .truth import Target
 
+VERSION = 1  # raise it whenever these measures change, so that all results are measured again
 NEIGHBOURS = 3  # neighbor of precision and recall, as in the paper's figures
 BY_CHANCE = 0.05  # share of true pictures that count as memorised by chance
 CLUSTER = 50  # number of images in a cluster that are compared with each other, as in the authors' code
@@ -18,14 +19,13 @@ CLUSTER = 50  # number of images in a cluster that are compared with each other,
 
 @torch.no_grad()
 def features(judge: Judge, images: Tensor, batch: int = 64) -> Tensor:
-    """Features that the judge's last layer reads: [N, D], of unit length on average, for images in about [-1, 1]."""
-    whole = torch.cat([judge.features(part.clamp(-1, 1)) for part in images.split(batch)]).double()
-    return whole / whole.square().sum(1).mean().sqrt()
+    """Features that the judge's last layer reads: [N, D], for images in about [-1, 1]."""
+    return torch.cat([judge.features(part.clamp(-1, 1)) for part in images.split(batch)]).double()
 
 
 def by_judge(judge: Judge, target: Target, samples: Samples) -> dict[str, float]:
     """Target rate, preservation, variety, identity and distance to the truth; see `nada.measure.judging`."""
-    found = goal_measures(judge, Goal.named(SOURCE, target.wanted), samples, {})
+    found = goal_measures(judge, target.goal, samples, {})
     names = {
         "target rate": "target rate",
         "rest kept": "rest kept",
@@ -37,7 +37,7 @@ def by_judge(judge: Judge, target: Target, samples: Samples) -> dict[str, float]
 
 
 def distances_to(truth: Tensor, made: Tensor, trained_on: Tensor, centers: Tensor) -> dict[str, float]:
-    """Measures without a text, from features [N, D].
+    """Measures without a text, from features [N, D], in units of the mean length of the true pictures' features.
 
     Args:
         truth: features of true pictures.
@@ -45,6 +45,9 @@ def distances_to(truth: Tensor, made: Tensor, trained_on: Tensor, centers: Tenso
         trained_on: features of all pictures that the method saw, mirrored ones too.
         centers: features of the pictures around which clusters are formed, the same for all methods.
     """
+    # The same unit for all sets: divided by its own length, a set of larger features would look like the true one.
+    length = truth.square().sum(1).mean().sqrt()
+    truth, made, trained_on, centers = (x / length for x in (truth, made, trained_on, centers))
     precision, recall = precision_recall(truth, made)
     return {
         "Frechet distance": frechet(truth, made),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -10,8 +10,10 @@ class Method:
     """A few-shot method: fine-tuning of generator and discriminator (TGAN) with additions."""
 
     name: str
-    source: str
+    source: str = field(repr=False)
     """Paper, and differences from it."""
+    version: int = 1
+    """Number to raise whenever the method's code changes its images, so that its runs are done again."""
     trained_blocks: int | None = None
     """Number of the discriminator's last blocks that are trained, the others being frozen (FreezeD); None for all."""
     ada: bool = False

@@ -120,15 +120,17 @@ METHODS = {
             "JoJoGAN",
             f"Chong and Forsyth, arXiv 2112.11641; the image's code by an encoder, a step size of {JOJO_RATE}.",
             jojogan,
-            1,
-            9.0,
+            sees=1,
+            share=9.0,
+            constants=(KEPT, JOJO_RATE),
         ),
         TaskMethod(
             "DiFa",
             "Zhang et al., arXiv 2207.08736, with the step size and views of NADA; a consistency weight of "
             f"{CONSISTENCY}.",
             difa,
-            1,
+            sees=1,
+            constants=(KEPT, CONSISTENCY, UNCHANGED, WINDOW),
         ),
     )
 }

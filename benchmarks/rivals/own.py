@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -25,6 +25,8 @@ from nada import (
 )
 from nada.clip.directions import text_direction
 from nada.losses import directional_loss
+from nada.measure import judging
+from nada.measure.evaluate import Samples
 from nada.seeding import seeded
 from nada.stylegan2.discriminator import Discriminator
 
@@ -59,6 +61,11 @@ class Task:
 def frozen(task: Task) -> Images:
     """The unadapted generator."""
     return lambda z: generate(task.base, task.base.mapping(z))
+
+
+def true_drawings(task: Task) -> Images:
+    """True drawings of the same individuals in the target's style or species."""
+    return lambda z: judging.true_drawings(Samples(z, z, z), task.target.goal) * 2 - 1
 
 
 def settings(task: Task, source: str, target: str) -> AdaptConfig:
@@ -131,21 +138,32 @@ class TaskMethod:
     """A method given by a function of a task."""
 
     name: str
-    source: str
+    source: str = field(repr=False)
     """Paper, and differences from it."""
-    images: Callable[[Task], Images]
+    images: Callable[[Task], Images] = field(repr=False)
     sees: int = 0
     """Number of true pictures that it sees in the rows of the table."""
     share: float = 1.0
     """Number of steps, as a share of NADA's."""
     at_most: int | None = None
     """Largest number of images to measure, for a method that optimizes each image; None for no limit."""
+    constants: tuple[float, ...] = ()
+    """Constants that the function reads: its runs are done again when one changes."""
+    version: int = 1
+    """Number to raise whenever the method's code changes its images, so that its runs are done again."""
 
 
 METHODS: dict[str, TaskMethod] = {
     method.name: method
     for method in (
         TaskMethod("frozen", "the generator before any training.", frozen, share=0.0),
+        TaskMethod(
+            "true drawings",
+            "the measured individuals, drawn in the target's style or species, as the ceiling of each measure.",
+            true_drawings,
+            share=0.0,
+            constants=(judging.VERSION,),
+        ),
         TaskMethod(
             "NADA", "Gal et al., arXiv 2108.00946, with the settings that the generator's file recommends.", nada
         ),
@@ -155,15 +173,21 @@ METHODS: dict[str, TaskMethod] = {
             f"that with DiFa's style loss, style_weight {STYLE_WEIGHT:g}, which was chosen on ukiyo-e prints.",
             partial(nada_images, style_weight=STYLE_WEIGHT),
             sees=10,
+            constants=(STYLE_WEIGHT,),
         ),
         TaskMethod(
             "StyleCLIP optimization",
             f"Patashnik et al., arXiv 2103.17249, section 4, with an L2 weight of {OPTIMIZATION_PULL}.",
             optimization,
             at_most=OPTIMIZED,
+            constants=(OPTIMIZATION_PULL, AT_ONCE),
         ),
         TaskMethod(
-            "StyleCLIP mapper", f"the same paper, section 5, with an L2 weight of {MAPPER_PULL}.", mapper, share=2.0
+            "StyleCLIP mapper",
+            f"the same paper, section 5, with an L2 weight of {MAPPER_PULL}.",
+            mapper,
+            share=2.0,
+            constants=(MAPPER_PULL,),
         ),
         TaskMethod(
             "StyleCLIP directions",
@@ -171,6 +195,7 @@ METHODS: dict[str, TaskMethod] = {
             f"{', '.join(f'{amount:g}' for amount in AMOUNTS)}.",
             directions,
             share=2.0,
+            constants=(*AMOUNTS, AT_ONCE),
         ),
     )
 }

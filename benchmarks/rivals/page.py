@@ -14,7 +14,7 @@ from nada.pictures.grids import make_grid
 
 from ..pages import grid, mean_cell
 from . import methods, pictures, truth
-from .runs import CURVE, CURVE_METHODS, IMAGES, PICTURES, TASKS, Bench, Run, usual_steps
+from .runs import CURVE, CURVE_METHODS, IMAGES, PICTURES, TASKS, Bench, Run
 from .sentences import NADA, REACHED, SENTENCES, STYLECLIP, Case, Row
 
 COLUMNS = (
@@ -31,6 +31,7 @@ COLUMNS = (
 )
 BEST, SMALLER = COLUMNS[:8], ("distance to the truth", "Frechet distance")  # measures to compare, and inverse ones
 OWN = (NADA, "NADA images", "NADA images+style")
+REFERENCES = ("frozen", "true drawings")  # start and ceiling of each measure, which are no rivals
 SHOWN = ("target rate", "recall", "memorised", "Frechet distance")  # measures over the number of images
 PLANE = ("target rate", "variety kept")  # measures of the plot of a target
 
@@ -52,7 +53,7 @@ def grouped(records: Records) -> Groups:
     groups: Groups = {}
     for record in records:
         run = record["run"]
-        if not Run(**run).is_longer:
+        if run["times"] == 1:
             groups.setdefault((run["target"], run["method"], run["images"]), []).append(record)
     return groups
 
@@ -71,13 +72,13 @@ def sentences(records: Records) -> str:
     """Table of the paper's sentences, each with a mark and the number of true comparisons."""
     cases: list[Case] = [(*names, row) for names, row in results_of(rows_of(records)).items()]
     for record in records:
-        if (run := Run(**record["run"])).is_longer:
+        if (run := Run(**record["run"])).times > 1:
             cases.append((run.method, run.target, record["measures"]))
     found = []
     for sentence in SENTENCES:
-        words, true, count = sentence.mark(cases)
-        found.append([sentence.says, words, f"{true} of {count}", sentence.means])
-    return _grid(["sentence", "here", "comparisons", "what is compared"], found)
+        words, true, count, left_out = sentence.mark(cases)
+        found.append([sentence.says, words, f"{true} of {count}", str(left_out), sentence.means])
+    return _grid(["sentence", "here", "true comparisons", "target not reached", "what is compared"], found)
 
 
 def best(records: Records) -> str:
@@ -90,7 +91,7 @@ def best(records: Records) -> str:
     for name, digits in BEST:
         for target in dict.fromkeys(target for _, target in reached):
             values = {method: row[name] for (method, of), row in reached.items() if of == target and name in row}
-            if rivals := [method for method in values if method not in OWN]:
+            if rivals := [method for method in values if method not in (*OWN, *REFERENCES)]:
                 first = (min if name in SMALLER else max)(rivals, key=values.__getitem__)
                 cells = [mean_cell([values.get(method)], digits) for method in (first, *OWN)]
                 found.append([name, target, first, *cells])
@@ -103,7 +104,7 @@ def target_table(records: Records, target: str) -> str:
     for (of, method, images), rows in rows_of(records).items():
         if of == target:
             cells = [mean_cell([row["measures"].get(name) for row in rows], digits) for name, digits in COLUMNS]
-            seconds = mean(row["processor seconds"]["training"] for row in rows)
+            seconds = mean(row["processor seconds"] for row in rows)
             memory = max(row["memory MB"] or 0 for row in rows)
             cells += [f"{seconds:.0f}", f"{memory:.0f}" if memory else "-"]
             found.append([method, str(images), str(len(rows)), *cells])
@@ -113,7 +114,7 @@ def target_table(records: Records, target: str) -> str:
 def longer_table(records: Records) -> str:
     """Table of longer runs, each below the same run with the usual number of iterations."""
     measured = {Run(**record["run"]): record["measures"] for record in records}
-    pairs = [(replace(run, steps=usual_steps(run.method)), run) for run in measured if run.is_longer]
+    pairs = [(replace(run, steps=run.steps // run.times, times=1), run) for run in measured if run.times > 1]
     found = []
     for run in chain.from_iterable(pairs):
         if run in measured:

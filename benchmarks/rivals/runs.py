@@ -1,11 +1,9 @@
-"""The runs of the table: plan them, estimate their cost, and do them."""
+"""The runs of the table: plan them, estimate their cost, make their images, and measure these."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -14,26 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from nada import ClipEnsemble, Generator, load_clip, load_generator
+from nada import ClipEnsemble, Generator, generate, load_clip, load_generator
 from nada.checkpoint.discriminators import load_discriminator, save_discriminator
-from nada.checkpoint.saving import write_safetensors
-from nada.demo import ENCODERS
+from nada.checkpoint.saving import tensor_hash
+from nada.demo import ENCODERS, JUDGE
+from nada.errors import NadaError
 from nada.files import atomic_path
+from nada.measure import judging
 from nada.measure.demo_judge import Judge, load_judge
-from nada.measure.evaluate import Samples
-from nada.photo.encoders.small import load_small_encoder
+from nada.measure.evaluate import Samples, peak_memory
+from nada.photo.encoders.small import SmallEncoder, load_small_encoder
 from nada.photo.project import ProjectConfig, project
+from nada.pictures.convert import to_uint8
 from nada.pictures.grids import make_grid
 from nada.seeding import seeded
 from nada.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 
-from . import measures, methods, one_image, own, truth
+from . import kept, measures, methods, one_image, own, truth
 from .trainer import Config, FewShot, train_discriminator
 
-STEPS, OWN_STEPS, SEEDS = 300, 100, 3  # steps with images, steps without, repetitions of each row
+STEPS, OWN_STEPS, BATCH, SEEDS = 300, 100, 4, 3  # steps with images, steps without, batch, repetitions of each row
 IMAGES, CURVE, CURVE_TARGETS, CURVE_METHODS = 10, (1, 100), ("sketch", "pig"), ("NADA images", "TGAN+ADA")
 # Runs of LONGER * STEPS, which the time for the whole table does not allow for all: another species takes these methods
 # longer, and overfitting and collapse need time to appear.
@@ -58,20 +58,18 @@ class Run:
     """Number of true pictures that the method sees; 0 for methods that see none."""
     seed: int
     steps: int
-    batch: int = 4
+    batch: int = BATCH
     """Number of images per step, for methods in `methods.METHODS`."""
-
-    @property
-    def is_longer(self) -> bool:
-        """Whether this is a training of more steps than the rows of the tables have."""
-        return self.steps > usual_steps(self.method)
+    times: int = 1
+    """Factor by which the training is longer than those of the rows of the tables."""
 
     @property
     def name(self) -> str:
-        """Name of the record, without ending."""
+        """Name of the record, without ending. Only runs of the tables have names without steps and batch."""
         method = self.method.lower().replace(" ", "_").replace("+", "_")
-        longer = f"-{self.steps}" if self.is_longer else ""
-        return f"{method}-{self.target}-{self.images}-{self.seed}{longer}"
+        steps = f"-{self.steps}" if self.times > 1 or self.steps != usual_steps(self.method) else ""
+        batch = f"-batch_{self.batch}" if self.batch != BATCH else ""
+        return f"{method}-{self.target}-{self.images}-{self.seed}{steps}{batch}"
 
 
 def usual_steps(method: str, steps: int = STEPS, own_steps: int = OWN_STEPS) -> int:
@@ -79,7 +77,7 @@ def usual_steps(method: str, steps: int = STEPS, own_steps: int = OWN_STEPS) -> 
     return round(TASKS[method].share * own_steps) if method in TASKS else steps
 
 
-def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: int = 4) -> list[Run]:
+def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: int = BATCH) -> list[Run]:
     """All runs, seed by seed, so that an early stop leaves fewer repetitions of all.
 
     Then come the curve over numbers of images, and a few longer runs, once each.
@@ -96,14 +94,15 @@ def planned(steps: int, own_steps: int, seeds: int, targets: list[str], batch: i
         for target in targets:
             for method in TASKS.values():
                 work = usual_steps(method.name, steps, own_steps)
-                if work or seed == 0:  # the frozen generator has no random part
+                if work or seed == 0:  # without steps, nothing is random
                     runs.append(Run(method.name, target, method.sees, seed, work, batch))
             runs += [Run(name, target, IMAGES, seed, steps, batch) for name in methods.METHODS]
     for target in targets:
         if target in CURVE_TARGETS:
             work = {name: usual_steps(name, steps, own_steps) for name in CURVE_METHODS}
             runs += [Run(name, target, count, 0, work[name], batch) for name in CURVE_METHODS for count in CURVE]
-        runs += [Run(name, target, IMAGES, 0, LONGER * steps, batch) for name, of in LONGER_RUNS if of == target]
+        longer = [name for name, of in LONGER_RUNS if of == target]
+        runs += [Run(name, target, IMAGES, 0, LONGER * steps, batch, LONGER) for name in longer]
     return runs
 
 
@@ -111,7 +110,7 @@ class Bench:
     """The models, and the pictures with which all results are compared; each is loaded when it is first needed.
 
     Args:
-        folder: cache folder: for codes, timings, and for a discriminator that has to be trained first.
+        folder: cache folder: images of all runs, codes, timings, and a discriminator that has to be trained first.
         generator: as for `nada adapt`.
         clip: as for `nada adapt`.
         encoder: small encoder of the generator's domain: a file, or the name of an included one.
@@ -149,10 +148,10 @@ class Bench:
     @cached_property
     def judge(self) -> Judge:
         """Classifier of the demo world, with which no method trains."""
-        return load_judge()
+        return load_judge(JUDGE)
 
     @cached_property
-    def encoder(self) -> Callable[[Tensor], Tensor]:
+    def encoder(self) -> SmallEncoder:
         """Encoder that estimates codes of images, with gradients."""
         return load_small_encoder(ENCODERS.get(self.names[2], self.names[2]))
 
@@ -184,62 +183,75 @@ class Bench:
         """Training pictures of a run; for a method that sees none, those of the rows of the table."""
         return truth.seen(truth.TARGETS[run.target], run.images or IMAGES, run.seed, self.base.config.resolution)
 
-    def training(self, run: Run) -> FewShot:
-        """Create the training of a method that sees images."""
-        config, method = Config(iterations=run.steps, batch=run.batch, seed=run.seed), methods.METHODS[run.method]
-        codes = self.codes(run) if method.subspace else None
-        return FewShot(self.base, self.discriminator, self.seen(run), method, config, codes)
+    def task(self, run: Run) -> own.Task:
+        """Load the models and draw the pictures that the methods get."""
+        target, seen = truth.TARGETS[run.target], self.seen(run)
+        return own.Task(self.base, self.clip, target, seen, run.seed, run.steps, self.discriminator, self.encoder)
 
-    def codes(self, run: Run) -> Tensor:
-        """Codes of the first training pictures, found by optimization once and cached."""
-        count, base = min(run.images, IMAGES), self.base.fingerprint()[:8]
-        path = self.folder / f"codes-{run.target}-{count}-{run.seed}-{base}.safetensors"
+    def codes(self, run: Run) -> tuple[Tensor, float]:
+        """Codes of the first training pictures, found by optimization once and cached, and its processor seconds."""
+        count, key = min(run.images, IMAGES), _key(self.base.fingerprint(), truth.VERSION, PROJECTION)
+        path = self.folder / f"codes-{run.target}-{count}-{run.seed}-{key}.safetensors"
         if not path.is_file():
+            seen, began = self.seen(run)[:IMAGES], time.process_time()
             with torch.enable_grad():
-                *_, last = project(self.base, self.seen(run)[:IMAGES], PROJECTION)
-            write_safetensors({"ws": last.ws.contiguous()}, {}, path)
-        return load_file(path)["ws"]
+                *_, last = project(self.base, seen, PROJECTION)
+            kept.save(last.ws, {"seconds": time.process_time() - began}, path)
+        ws, costs = kept.load(path)
+        return ws, costs["seconds"]
 
-    def result(self, run: Run, say: Callable[[str], None]) -> Callable[[Tensor], Tensor]:
+    def result(self, run: Run, task: own.Task, say: Callable[[str], None]) -> Callable[[Tensor], Tensor]:
         """Train, and return a function from z to images."""
         if run.method in TASKS:
-            target, seen = truth.TARGETS[run.target], self.seen(run)
-            task = own.Task(self.base, self.clip, target, seen, run.seed, run.steps, self.discriminator, self.encoder)
             return TASKS[run.method].images(task)
-        training = self.training(run)
+        config, method = Config(iterations=run.steps, batch=run.batch, seed=run.seed), methods.METHODS[run.method]
+        codes = self.codes(run)[0] if method.subspace else None
+        training = FewShot(task.base, task.discriminator, task.seen, method, config, codes)
         for i, found in enumerate(training):
             if i % 50 == 0:
                 say(f"{run.name}: step {i}/{run.steps}, " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
         return _in_parts(training.average)
 
+    def make(self, run: Run, say: Callable[[str], None]) -> tuple[Tensor, dict[str, Any]]:
+        """Train, and return the images of the measured latents as [N, R, R, 3] uint8, and the training's costs.
+
+        Raises:
+            NadaError: the images are not finite numbers.
+        """
+        task = self.task(run)  # loads all that a training needs, before the clock starts
+        projected = self.codes(run)[1] if has_subspace(run) else 0.0  # counts also where the codes were cached
+        began = time.process_time() - projected
+        images_of = self.result(run, task, say)
+        costs = _costs_since(began)
+        images = images_of(self.z(self.made(run)))
+        if limit(run):  # an optimization is part of making an image
+            costs = _costs_since(began)
+        if not images.isfinite().all():
+            raise NadaError(f"the images of {run.name} are not finite numbers; give its method a smaller step size")
+        return to_uint8(images), costs
+
+    def images(self, run: Run, say: Callable[[str], None]) -> tuple[Tensor, dict[str, Any]]:
+        """Return what `make` makes; the images are kept, so that other measures of them need no other training."""
+        path = self.images_file(run)
+        if not path.is_file():
+            kept.save(*self.make(run, say), path)
+        return kept.load(path)
+
     def measure(self, run: Run, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-        """Do a run, and write its record and its picture."""
-        began = time.process_time()
-        images_of = self.result(run, say)
-        count, trained = min(self.count, limit(run) or self.count), time.process_time()
-        z = self.z(count)
-        after = images_of(z).detach()
-        trained = time.process_time() if limit(run) else trained  # an optimization is part of making an image
-        before = _in_parts(self.base)(z).detach()
-        target = truth.TARGETS[run.target]
-        true = truth.held_out(target, self.count, self.base.config.resolution)
-        found = measures.by_judge(self.judge, target, Samples(before, after, z))
-        drawn = self.seen(replace(run, images=max(run.images, IMAGES)))
+        """Measure the images of a run, which are made unless they are kept; write its record and its picture."""
+        pixels, costs = self.images(run, say)
+        z, target, after = self.z(len(pixels)), truth.TARGETS[run.target], kept.to_images(pixels)
+        before = kept.rounded(generate(self.base, self.base.mapping(z)))
+        true = kept.rounded(truth.held_out(target, self.count, self.base.config.resolution))
+        drawn = kept.rounded(self.seen(replace(run, images=max(run.images, IMAGES))))
         seen, centers = drawn[: run.images or IMAGES], drawn[:IMAGES]
         if run.method in methods.METHODS:  # they train on mirrored pictures too
             seen = torch.cat([seen, seen.flip(3)])
+        found = measures.by_judge(self.judge, target, Samples(before, after, z))
         found |= measures.distances_to(*(measures.features(self.judge, x) for x in (true, after, seen, centers)))
-        if count < self.count:  # these depend on the number of images
+        if len(pixels) < self.count:  # these depend on the number of images
             found = {name: value for name, value in found.items() if name not in OF_SAMPLES}
-        record = {
-            "run": asdict(run),
-            "models": self.models,
-            "measures": found,
-            "count": count,
-            "processor seconds": {"training": trained - began, "all": time.process_time() - began},
-            "memory MB": peak_memory(),
-            "threads": torch.get_num_threads(),
-        }
+        record = {"run": asdict(run), "key": self.key(run), "measures": found, "count": len(pixels), **costs}
         if run.seed == 0:  # the page shows no others
             with atomic_path(self.picture(run)) as temporary:
                 make_grid(after[:PICTURES], columns=PICTURES).save(temporary, "JPEG", quality=90)
@@ -247,30 +259,50 @@ class Bench:
             temporary.write_text(json.dumps(record, indent=1) + "\n")
         return record
 
+    def made(self, run: Run) -> int:
+        """Number of images that are made and measured of a run."""
+        return min(self.count, limit(run) or self.count)
+
     @cached_property
     def models(self) -> str:
-        """Key of models and true pictures, since records with others must not be mixed."""
-        digest = hashlib.sha256(f"{self.base.fingerprint()} {truth.VERSION}".encode())
-        for tensor in [*self.discriminator.state_dict().values(), *self.judge.state_dict().values()]:
-            digest.update(tensor.contiguous().numpy().tobytes())
-        for model in self.clip.describe():
-            digest.update(model["fingerprint"].encode())
-        return digest.hexdigest()[:16]
+        """Key of the models that take part in making images."""
+        networks = [
+            [*map(tensor_hash, network.state_dict().values())] for network in (self.discriminator, self.encoder)
+        ]
+        return _key(self.base.fingerprint(), self.clip.describe(), networks)
+
+    def images_file(self, run: Run) -> Path:
+        """Path of the images of a run, whose name depends on all that takes part in making them."""
+        settings: tuple[object, ...]
+        if run.method in TASKS:
+            settings = TASKS[run.method], self.base.metadata.get("recommended")
+        else:
+            settings = methods.METHODS[run.method], Config(), PROJECTION
+        shown = FIRST_SEED, self.made(run), truth.TARGETS[run.target], truth.VERSION
+        key = _key(run, *shown, *settings, self.models)
+        return self.folder / f"{run.name}-{key}.safetensors"
+
+    def key(self, run: Run) -> str:
+        """Key of all that decides about the measures of a run, since others must not be compared with them."""
+        judge = hashlib.sha256(JUDGE.read_bytes()).hexdigest()  # the file also has words, ranges and what is readable
+        return _key(self.images_file(run).name, self.count, judge, judging.VERSION, measures.VERSION)
 
     def picture(self, run: Run) -> Path:
         """Path of the picture of a run's results."""
         return self.records / f"{run.name}.jpg"
 
     def record(self, run: Run) -> dict[str, Any] | None:
-        """Load the record of a run with these models and settings; None if there is none."""
+        """Load the record of a run with these models, measures and settings; None if there is none."""
         path = self.records / f"{run.name}.json"
         if not path.is_file():
             return None
         record = json.loads(path.read_text())
-        return record if (record["run"], record["models"]) == (asdict(run), self.models) else None
+        return record if record.get("key") == self.key(run) else None
 
     def seconds(self, run: Run) -> float:
         """Estimate the processor seconds of a run from a few timed steps of its method, cached in steps.json."""
+        if self.images_file(run).is_file():
+            return 0.0
         path = self.folder / "steps.json"
         known = json.loads(path.read_text()) if path.is_file() else {}
         key = f"{run.method} {run.batch} {self.models}"
@@ -286,18 +318,14 @@ class Bench:
     def _time(self, run: Run) -> tuple[float, float]:
         """Processor seconds before the first step, and per step."""
         few = [replace(run, steps=count, images=min(run.images, 2)) for count in (TIMED, 2 * TIMED)]
-        codes = 0.0
-        if run.method in methods.METHODS and methods.METHODS[run.method].subspace:  # found once, and cached
-            began = time.process_time()
-            self.codes(few[0])
-            codes = (time.process_time() - began) / few[0].images * min(run.images, IMAGES)
+        codes = self.codes(few[0])[1] / few[0].images * min(run.images, IMAGES) if has_subspace(run) else 0.0
         taken = [self._time_of(one) for one in few]
         step = max(0.0, taken[1] - taken[0]) / TIMED
         return codes + max(0.0, taken[0] - TIMED * step), step
 
     def _time_of(self, run: Run) -> float:
-        began = time.process_time()
-        images_of = self.result(run, lambda text: None)
+        task, began = self.task(run), time.process_time()
+        images_of = self.result(run, task, lambda text: None)
         if limit(run):
             images_of(self.z(own.AT_ONCE))
         return time.process_time() - began
@@ -308,6 +336,22 @@ def limit(run: Run) -> int | None:
     return TASKS[run.method].at_most if run.method in TASKS else None
 
 
+def has_subspace(run: Run) -> bool:
+    """Whether a run needs the codes of its training pictures."""
+    return run.method in methods.METHODS and methods.METHODS[run.method].subspace
+
+
+def _costs_since(began: float) -> dict[str, Any]:
+    """Return what this process has used, as a part of a record: processor seconds since `began`, and peak memory."""
+    seconds, memory = time.process_time() - began, peak_memory(torch.device("cpu"))
+    return {"processor seconds": seconds, "memory MB": memory, "threads": torch.get_num_threads()}
+
+
+def _key(*parts: object) -> str:
+    """Key of values whose representations tell all of them."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
 def _in_parts(images_of: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Make a function compute 16 images at a time, without gradients."""
 
@@ -316,14 +360,6 @@ def _in_parts(images_of: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tenso
         return torch.cat([images_of(part) for part in z.split(16)])
 
     return parts
-
-
-def peak_memory() -> float | None:
-    """Peak memory of this process so far in MB; None on Windows, where Python cannot measure it."""
-    if sys.platform == "win32":
-        return None
-    resource = importlib.import_module("resource")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def left_to_do(bench: Bench, runs: list[Run]) -> Iterator[Run]:

@@ -29,25 +29,40 @@ class Sentence:
     says: str
     means: str
     """Description of the comparison."""
-    comparisons: Callable[[list[Case]], Iterable[bool]]
+    comparisons: Callable[[list[Case]], Iterable[bool | None]]
+    """Function that yields whether each comparison is true; None where there is nothing to compare."""
 
-    def mark(self, cases: list[Case]) -> tuple[str, int, int]:
-        """Mark ("holds", "holds in part" or "does not hold here"), number of true comparisons, and of all."""
-        found = list(self.comparisons(cases))
-        share = mean(found) if found else 0.0
-        words = "holds" if share >= HOLDS else "holds in part" if share >= IN_PART else "does not hold here"
-        return (words if found else "not measured yet"), sum(found), len(found)
+    def mark(self, cases: list[Case]) -> tuple[str, int, int, int]:
+        """Mark ("holds", "holds in part", ...), and numbers of true comparisons, of all, and of those left out."""
+        measured = list(self.comparisons(cases))
+        found = [true for true in measured if true is not None]
+        if not found:
+            words = "no comparison" if measured else "not measured yet"
+        else:
+            share = mean(found)
+            words = "holds" if share >= HOLDS else "holds in part" if share >= IN_PART else "does not hold here"
+        return words, sum(found), len(found), len(measured) - len(found)
 
 
-def _against(others: tuple[str, ...], true: Callable[[Row, Row], bool]) -> Callable[[list[Case]], Iterable[bool]]:
-    """Compare NADA with each of the others on each target by `true`, a function of NADA's measures and the other's."""
+def _against(
+    others: tuple[str, ...], true: Callable[[Row, Row], bool], if_reached: bool = True
+) -> Callable[[list[Case]], Iterable[bool | None]]:
+    """Compare NADA with each of the others on each target.
 
-    def comparisons(cases: list[Case]) -> Iterable[bool]:
+    Args:
+        others: methods to compare with.
+        true: function of NADA's measures and the other's.
+        if_reached: whether to compare only where both reach the target, since unchanged photos neither overfit nor
+            lose variety.
+    """
+
+    def comparisons(cases: list[Case]) -> Iterable[bool | None]:
         own = {target: row for method, target, row in cases if method == NADA}
         for method, target, other in cases:
             if method in others and target in own:
                 with suppress(KeyError):  # the judge does not know every target
-                    yield true(own[target], other)
+                    both = min(own[target]["target rate"], other["target rate"]) >= REACHED
+                    yield true(own[target], other) if both or not if_reached else None
 
     return comparisons
 
@@ -81,6 +96,8 @@ SENTENCES = (
     Sentence(
         "Only NADA reaches targets outside the domain, where StyleCLIP cannot.",
         f"reaches a target rate of {REACHED} where each of StyleCLIP's methods does not",
-        _against(STYLECLIP, lambda nada, other: nada["target rate"] >= REACHED > other["target rate"]),
+        _against(
+            STYLECLIP, lambda nada, other: nada["target rate"] >= REACHED > other["target rate"], if_reached=False
+        ),
     ),
 )

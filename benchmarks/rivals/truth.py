@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nada.demo.world import NAMES, draw, parameters_from_latents
+from nada.measure.judging import Goal
 from nada.seeding import seeded
 
 VERSION = 2  # raise it whenever the pictures change, so that records with the earlier ones are not mixed with new ones
@@ -30,9 +31,9 @@ class Target:
     """Kind of the change: "style" or "species"."""
 
     @property
-    def wanted(self) -> tuple[str, str]:
-        """Class that the judge should recognize: ("style" or "species", name)."""
-        return self.kind, self.style if self.kind == "style" else self.species
+    def goal(self) -> Goal:
+        """Pictures that the judge should recognize."""
+        return Goal.named(SOURCE, (self.kind, self.style if self.kind == "style" else self.species))
 
 
 SOURCE = ("photo", "dog")  # style and species of the generator's images

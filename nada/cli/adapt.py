@@ -216,8 +216,7 @@ def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
     except BaseException as error:
         if isinstance(error, Exception) and is_out_of_memory(error) and run.iteration:
             kept.keep()
-        if states := kept.folder.states():
-            done = max(states)
-            effect = f"continues after iteration {done}" if done < total else "writes the missing files"
+        if kept.stored:
+            effect = "writes the missing files" if kept.stored == total else f"continues after iteration {kept.stored}"
             log.warning("`nada adapt --resume %s` %s", kept.folder.path, effect)
         raise

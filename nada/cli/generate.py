@@ -84,7 +84,7 @@ def add(commands: Any) -> None:
         "--precision",
         choices=PRECISIONS,
         default="full",
-        help="number format: half computes large layers in bfloat16, if the device has it (default: %(default)s)",
+        help="number format: half computes large layers in bfloat16; refused without bfloat16 (default: %(default)s)",
     )
     parser.add_argument(
         "--crop",

@@ -20,8 +20,8 @@ PACKAGE = __package__.rpartition(".")[0]  # "nada", or the name under which anot
 EPILOG = """\
 examples:
   nada demo                                            photo -> sketch with the small models that are included
-  nada adapt --generator ffhq.pkl --source photo --target sketch --layers all
-  nada adapt --generator afhqdog.pkl --source dog --target pig --iterations 200
+  nada adapt --generator ffhq.pkl --source photo --target sketch
+  nada adapt --generator afhqdog.pkl --source dog --target pig --layers auto --iterations 200
   nada adapt --generator ffhq.pkl --preset sketch
   nada adapt --generator ffhq.pkl --style-images three_pictures/ --preset style-images
   nada adapt --resume nada-photo_to_sketch --iterations 400

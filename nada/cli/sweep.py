@@ -44,7 +44,11 @@ def add(commands: Any) -> None:
     """Add the verbs `sweep` and `sweep best` with their arguments to the parser."""
     parser = add_command(commands, "sweep", "train many adaptations, from a file or from options", run, show)
     parser.add_argument(
-        "file", type=Path, nargs="?", metavar="FILE", help="sweep file in YAML or JSON; docs/sweeps.md explains it"
+        "file",
+        type=Path,
+        nargs="?",
+        metavar="FILE",
+        help="sweep file in YAML or JSON; docs/sweeps.md in the repository explains it",
     )
     parser.add_argument(
         "--generator", nargs="+", action="extend", metavar="FILE", help=f"generators, each a {GENERATOR_HELP}"

@@ -11,14 +11,17 @@ from torch import Tensor
 
 from ..demo.world import SIZE, SPECIES, STYLES, draw, parameters_from_latents
 from ..seeding import seeded
-from .demo_judge import Judge
+from .demo_judge import Judge, Reading
 from .evaluate import Extra, Samples
 from .metrics import correlations, found_again, spread_kept
 from .picture_checks import distance_to_truth, passed
 
 POSE = ("x", "y", "size", "tilt", "yaw", "pitch")
+VERSION = 2  # raise it when measures or true drawings change, so that results are not compared with earlier ones
+RECOGNIZED = 0.5  # smallest share of true drawings in which the judge must see what a target rate counts
 GRAIN = 1.0  # strength of grain in true drawings
 GRAIN_SEED = 0
+INSIDE = 0.1  # part of a range at each end that true drawings leave out
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Goal:
     species: str | None = None
     """Species that the text asks for."""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """{parameter: (lowest, highest value)} that the text asks for, within 0..1."""
+    """{parameter: (lowest, highest value)} that the text asks for, within 0..1; 1 as the highest sets no limit."""
 
     @classmethod
     def named(cls, before: tuple[str, str], meaning: tuple[str, str]) -> Goal:
@@ -93,20 +96,25 @@ def goal_measures(judge: Judge, goal: Goal, samples: Samples, left_out: dict[str
         left_out: {measure: reason}, to which the reasons of measures that are left out are added.
 
     Returns:
-        {name: value}; shares in 0..1, except for correlations and "distance to the truth" (`distance_to_truth`).
+        {name: value}; shares in 0..1, except for correlations and "distance to the truth" (`distance_to_truth`). For
+        attributes, the target rate of true drawings says what the judge can see of them; where that is too little, the
+        target rate is left out.
     """
     was, now = judge.read(samples.before), judge.read(samples.after)
-    right = {
-        "style": now.styles.argmax(1) == judge.style_names.index(goal.after[0]),
-        "species": now.species.argmax(1) == judge.species_names.index(goal.after[1]),
-    }
-    for name, (low, high) in goal.ranges.items():
-        value = now.parameters[:, judge.parameter_names.index(name)]
-        right[name] = (value >= low) & (value <= high)
+    right = conditions(judge, goal, now)
     stays = {name for name in ("style", "species") if getattr(goal, name) is None}
-    found = {"target rate": share_of([row for name, row in right.items() if name not in stays])}
+    asked = right.keys() - stays
+    found = {"target rate": share_of([right[name] for name in asked])}
     if stays:
         found["rest kept"] = share_of([right[name] for name in stays])
+    reason = why_no_truth(samples, goal)
+    true = true_drawings(samples, goal) if reason is None else None
+    if true is not None and goal.ranges:
+        drawn = conditions(judge, goal, judge.read(true * 2 - 1))
+        seen = found["target rate of true drawings"] = share_of([drawn[name] for name in asked])
+        if seen < RECOGNIZED:
+            del found["target rate"]
+            left_out["target rate"] = f"the judge sees {', '.join(goal.ranges)} in only {seen:.0%} of true drawings"
     pictures = [(images * 0.5 + 0.5).clamp(0, 1).cpu() for images in (samples.before, samples.after)]
     if ranges := judge.ranges.get(goal.after[0]):
         found["checks passed"] = passed(pictures[1], goal.after[0], ranges).float().mean().item()
@@ -116,10 +124,22 @@ def goal_measures(judge: Judge, goal: Goal, samples: Samples, left_out: dict[str
         judge.in_proportion(seen.parameters, *kind) for seen, kind in ((was, goal.before), (now, goal.after))
     )
     found |= individuals_kept(before, after, sorted(readable), judge.parameter_names)
-    if (reason := why_no_truth(samples, goal)) is None:
-        found["distance to the truth"] = distance_to_truth(pictures[1], pictures[0], true_drawings(samples, goal))
-    else:
+    if true is not None:
+        found["distance to the truth"] = distance_to_truth(pictures[1], pictures[0], true)
+    elif reason is not None:
         left_out["distance to the truth"] = reason
+    return found
+
+
+def conditions(judge: Judge, goal: Goal, reading: Reading) -> dict[str, Tensor]:
+    """Return whether each of N pictures has the goal's style, its species, and each parameter that it asks for: [N]."""
+    found = {
+        "style": reading.styles.argmax(1) == judge.style_names.index(goal.after[0]),
+        "species": reading.species.argmax(1) == judge.species_names.index(goal.after[1]),
+    }
+    for name, (low, high) in goal.ranges.items():
+        value = reading.parameters[:, judge.parameter_names.index(name)]
+        found[name] = (value >= low) & ((value <= high) | (high == 1))  # estimates can exceed 1
     return found
 
 
@@ -156,8 +176,14 @@ def why_no_truth(samples: Samples, goal: Goal) -> str | None:
 
 
 def true_drawings(samples: Samples, goal: Goal) -> Tensor:
-    """Draw the samples' latents as the goal asks, [N, 3, SIZE, SIZE] in 0..1."""
+    """Draw the samples' latents as the goal asks, [N, 3, SIZE, SIZE] in 0..1.
+
+    A parameter that the goal asks for is spread over the inside of its range, since drawings change at the ends.
+    """
     assert samples.latents is not None
     parameters = parameters_from_latents(samples.latents.float().cpu())
-    wanted = {name: getattr(parameters, name).clamp(low, high) for name, (low, high) in goal.ranges.items()}
+    wanted = {
+        name: low + (high - low) * (INSIDE + (1 - 2 * INSIDE) * getattr(parameters, name))
+        for name, (low, high) in goal.ranges.items()
+    }
     return draw(parameters.replaced(**wanted), goal.after[1], goal.after[0], seeded(GRAIN_SEED), grain=GRAIN)

@@ -9,13 +9,19 @@ from ..clip.models import ClipModel
 from .demo_judge import Judge
 from .metrics import correlations, correspondence, found_again
 
+Kind = tuple[str, str]  # a style and a species, by the judge's names
 
-def judged_likeness(judge: Judge, before: Tensor, after: Tensor) -> dict[str, float]:
+
+def judged_likeness(
+    judge: Judge, before: Tensor, after: Tensor, kinds: tuple[Kind, Kind] | None = None
+) -> dict[str, float]:
     """Identity kept in pictures of the demo world, by what the judge reads in them.
 
     Args:
         judge: which took no part in making the pictures.
-        before, after: [N, 3, R, R] in [-1, 1], N >= 2: each one, and what became of it.
+        before, after: [N, 3, R, R] in [-1, 1], N >= 2: pictures, and changed versions of the same.
+        kinds: style and species that are meant before and after; None for those that the judge reads in most pictures.
+            Likeness by different kinds is not comparable, since other parameters can be read.
 
     Returns:
         "identity kept": mean correlation of the parameters that can be read in pictures of both kinds; "weakest
@@ -23,7 +29,8 @@ def judged_likeness(judge: Judge, before: Tensor, after: Tensor) -> dict[str, fl
         is that of most; "found again": share of pictures that are nearest, in these parameters, to their own before.
     """
     was, now = judge.read(before), judge.read(after)
-    shared = sorted(set.intersection(*(set(judge.readable_parameters(*judge.kind(read))) for read in (was, now))))
+    first, second = kinds or (judge.kind(was), judge.kind(now))
+    shared = sorted(set(judge.readable_parameters(*first)) & set(judge.readable_parameters(*second)))
     species = was.species.argmax(1) == now.species.argmax(1)
     style = now.styles.argmax(1) == now.styles.mean(0).argmax()
     found = {"kind kept": (species & style).float().mean().item()}

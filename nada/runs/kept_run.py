@@ -47,6 +47,7 @@ class KeptRun(Iterator[AdaptStep]):
         folder: the `RunFolder`.
         begin: number of iterations done before, when the run was resumed; else 0.
         history: the `History` of all iterations.
+        stored: number of iterations done in the latest saved state; 0 if none is saved.
 
     Raises:
         UsageError: as `adapt`; or the states in a `RunFolder` belong to another run.
@@ -76,7 +77,7 @@ class KeptRun(Iterator[AdaptStep]):
         with suited_threads(generator, *clip):
             self.run, self.history, state = self._begin(key, generator, clip, config, style_images, must_resume)
         self._key = state.key if state else key  # style images are not at hand when their run is resumed
-        self.begin = self._stored = self.run.iteration
+        self.begin = self.stored = self.run.iteration
         self._taken = self.folder.load_snapshots(self.begin) if state else []
         self._spread = evenly(config.iterations, moments) if isinstance(moments, int) else None
         self._moments = set(evenly(config.iterations, moments) if isinstance(moments, int) else moments)
@@ -137,7 +138,7 @@ class KeptRun(Iterator[AdaptStep]):
     @property
     def is_stored(self) -> bool:
         """Whether the current state is saved."""
-        return self._stored == self.run.iteration
+        return self.stored == self.run.iteration
 
     @property
     def snapshots(self) -> Snapshots:
@@ -162,7 +163,7 @@ class KeptRun(Iterator[AdaptStep]):
                 raise
             self._warn("the run cannot be resumed from iteration %d: %s", done, error)
             return
-        self._stored = done
+        self.stored = done
         if self._store:
             self._store.prune(self.folder.path)
 

@@ -140,7 +140,7 @@ def make_goal(
     """
     share = 0.0 if style_images is None else _image_share(config)
     if share < 1 and not config.target.strip():
-        raise UsageError("the target text is empty; write a word or a phrase, or give style images")
+        raise UsageError("the target text is empty; write one, or give style images and an image_share of 1")
     source = config.source.strip()
     own = sample_images(generator, config.seed) if share or not source else torch.empty(0)
     if share < 1 and not source:

@@ -24,10 +24,14 @@ def discriminator() -> Discriminator:
 
 
 @pytest.fixture
-def bench(tiny, discriminator, clip_folder, tmp_path) -> Bench:
+def encoder(tiny) -> SmallEncoder:
+    return SmallEncoder(SmallEncoderConfig(16, (8, 8), 8, tiny.num_ws, 6))
+
+
+@pytest.fixture
+def bench(tiny, discriminator, encoder, clip_folder, tmp_path) -> Bench:
     save_generator(tiny, tmp_path / "g.safetensors")
     save_discriminator(discriminator, tmp_path / "d.safetensors")
-    encoder = SmallEncoder(SmallEncoderConfig(16, (8, 8), 8, tiny.num_ws, 6))
     save_small_encoder(encoder, tmp_path / "e.safetensors")
     names = (str(tmp_path / "g.safetensors"), str(clip_folder), str(tmp_path / "e.safetensors"))
     return Bench(tmp_path / "runs", *names, tmp_path / "d.safetensors", 6)

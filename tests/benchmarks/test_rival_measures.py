@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks.rivals import measures
+from nada.measure.demo_judge import load_judge
 
 
 def test_frechet_distance_of_known_gaussians():
@@ -14,6 +15,24 @@ def test_frechet_distance_of_known_gaussians():
     b = torch.randn(20_000, 2, generator=rng, dtype=torch.float64) * torch.tensor([2.0, 1.0]) + torch.tensor([3.0, 0])
     assert measures.frechet(a, b) == pytest.approx(9 + 1, rel=0.03)
     assert measures.frechet(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_picture_has_the_same_features_in_every_set():
+    judge = load_judge()
+    pictures = torch.rand(4, 3, 128, 128) * 2 - 1
+    alone, among = measures.features(judge, pictures[:1]), measures.features(judge, pictures)
+    assert torch.allclose(alone, among[:1], atol=1e-4 * float(among.abs().max()))
+
+
+def test_features_that_differ_in_length_only_are_told_apart():
+    points = torch.randn(200, 3, dtype=torch.float64) + 2
+    same = measures.distances_to(points, points, points[:9], points[:9])
+    larger = measures.distances_to(points, 2 * points, points[:9], points[:9])
+    assert same["Frechet distance"] == pytest.approx(0, abs=1e-9)
+    assert larger["Frechet distance"] > 0.9
+    assert larger["precision"] < same["precision"]
+    units = measures.distances_to(*(1000 * x for x in (points, 2 * points, points[:9], points[:9])))
+    assert units == pytest.approx(larger), "in units of the true pictures' features"
 
 
 def test_precision_and_recall_tell_collapse_from_artefacts():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,16 +14,15 @@ from PIL import Image
 from benchmarks.rivals import page, pictures
 from benchmarks.rivals.methods import METHODS
 from benchmarks.rivals.runs import STEPS, TASKS, Run, usual_steps
-from benchmarks.rivals.sentences import OTHERS, STYLECLIP
+from benchmarks.rivals.sentences import OTHERS, SENTENCES, STYLECLIP
 
 ROOT = Path(__file__).parents[2]
 
 
-def record(method: str, target: str, images: int, steps: int | None = None, **values: float) -> dict:
+def record(method: str, target: str, images: int, steps: int | None = None, times: int = 1, **values: float) -> dict:
     numbers = {name: 0.5 for name, _ in page.COLUMNS} | {name.replace("_", " "): v for name, v in values.items()}
-    steps = usual_steps(method) if steps is None else steps
-    run = {"method": method, "target": target, "images": images, "seed": 0, "steps": steps, "batch": 4}
-    return {"run": run, "measures": numbers, "processor seconds": {"training": 10.0}, "memory MB": 100.0}
+    run = Run(method, target, images, 0, times * usual_steps(method) if steps is None else steps, times=times)
+    return {"run": asdict(run), "measures": numbers, "processor seconds": 10.0, "memory MB": 100}
 
 
 def test_the_sentences_are_marked_by_comparisons():
@@ -32,17 +32,53 @@ def test_the_sentences_are_marked_by_comparisons():
     records += [record(name, "pig", 0, target_rate=0.1) for name in STYLECLIP[:2]]
     records += [record(STYLECLIP[2], "pig", 0, target_rate=0.8)]
     text = page.sentences(records)
-    assert "overfit. | does not hold here | 1 of 5 |" in text
-    assert "collapse. | holds in part | 4 of 5 |" in text
-    assert "training set. | holds | 1 of 1 |" in text
-    assert "keeps variety. | holds in part | 4 of 5 |" in text
-    assert "has artefacts. | holds | 5 of 5 |" in text
-    assert "cannot. | holds in part | 2 of 3 |" in text
+    assert "overfit. | does not hold here | 1 of 5 | 0 |" in text
+    assert "collapse. | holds in part | 4 of 5 | 0 |" in text
+    assert "training set. | holds | 1 of 1 | 0 |" in text
+    assert "keeps variety. | holds in part | 4 of 5 | 0 |" in text
+    assert "has artefacts. | holds | 5 of 5 | 0 |" in text
+    assert "cannot. | holds in part | 2 of 3 | 0 |" in text
     assert "| CDC | 10 | 1 | 0.50 | 0.50 | 0.40 |" in page.target_table(records, "pig")
     assert page.target_table(records, "sketch") == ""
     assert "not measured yet" in page.sentences([])
-    longer = record("TGAN", "pig", 10, 4 * STEPS, variety_kept=0.4, memorised=0.9)
+    longer = record("TGAN", "pig", 10, times=4, variety_kept=0.4, memorised=0.9)
     assert "overfit. | does not hold here | 2 of 6 |" in page.sentences([*records, longer])
+
+
+def marks(records: list[dict]) -> dict[str, tuple[str, int, int, int]]:
+    """The mark of each sentence, and its numbers of comparisons."""
+    cases = [(*names, row) for names, row in page.results_of(page.rows_of(records)).items()]
+    return {sentence.says: sentence.mark(cases) for sentence in SENTENCES}
+
+
+@pytest.mark.parametrize("reached", [{}, {"NADA"}, {*OTHERS}])
+def test_sentences_say_nothing_of_results_that_do_not_show_the_target(reached):
+    """Unchanged photos do not overfit, keep all variety, and look less like the target than anything."""
+    records = [
+        record(name, "pig", 0 if name in TASKS else 10, target_rate=0.9 if name in reached else 0.4)
+        for name in ("NADA", *OTHERS, *STYLECLIP)
+    ]
+    found = marks(records)
+    alone = [found.pop(says) for says in [*found] if "Only NADA" in says]
+    assert alone == [("holds", 3, 3, 0) if "NADA" in reached else ("does not hold here", 0, 3, 0)]
+    assert {mark[:3] for mark in found.values()} == {("no comparison", 0, 0)}
+    assert [mark[3] for mark in found.values()] == [5, 5, 1, 5, 5]
+
+
+def test_sentences_count_the_comparisons_that_are_left_out():
+    records = [record("NADA", "pig", 0, target_rate=0.9)]
+    records += [record(name, "pig", 10, memorised=1.0, target_rate=0.9 if name == "CDC" else 0.1) for name in OTHERS]
+    assert marks(records)["Methods that see ten images overfit."] == ("holds", 1, 1, 4)
+    assert "overfit. | holds | 1 of 1 | 4 |" in page.sentences(records)
+
+
+def test_references_are_rows_and_no_rivals():
+    records = [record(name, "pig", 0, target_rate=1.0, recall=1.0) for name in page.REFERENCES]
+    assert page.best(records) == ""
+    text = page.best([*records, record("CDC", "pig", 10, recall=0.1)])
+    assert "| recall | pig | CDC | 0.10 |" in text
+    for name in page.REFERENCES:
+        assert f"| {name} | 0 | 1 | 1.00 |" in page.target_table(records, "pig")
 
 
 def test_an_interval_needs_three_runs():
@@ -87,7 +123,7 @@ def test_methods_with_more_steps_than_others_have_rows():
 
 
 def test_longer_runs_have_a_table_of_their_own():
-    records = [record("TGAN", "pig", 10, target_rate=0.2), record("TGAN", "pig", 10, 4 * STEPS, target_rate=0.7)]
+    records = [record("TGAN", "pig", 10, target_rate=0.2), record("TGAN", "pig", 10, times=4, target_rate=0.7)]
     records += [record("CDC", "pig", 10)]
     assert "| TGAN | 10 | 1 | 0.20 |" in page.target_table(records, "pig")
     lines = page.longer_table(records).splitlines()[2:]
@@ -95,6 +131,13 @@ def test_longer_runs_have_a_table_of_their_own():
         ["| pig", "TGAN", str(STEPS), "0.20"],
         ["| pig", "TGAN", str(4 * STEPS), "0.70"],
     ]
+
+
+def test_longer_runs_of_a_trial_are_no_rows():
+    records = [record("TGAN", "pig", 10, 30, target_rate=0.2), record("TGAN", "pig", 10, 120, 4, target_rate=0.7)]
+    assert "| TGAN | 10 | 1 | 0.20 |" in page.target_table(records, "pig")
+    lines = page.longer_table(records).splitlines()[2:]
+    assert [line.split(" | ")[2:4] for line in lines] == [["30", "0.20"], ["120", "0.70"]]
 
 
 @pytest.mark.slow

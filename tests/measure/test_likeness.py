@@ -38,6 +38,21 @@ def test_pictures_of_nothing_known_are_compared_as_what_they_are_most_like():
     assert kept["identity kept"] == pytest.approx(1, abs=1e-4)
 
 
+def test_rows_are_compared_by_the_same_parameters_whatever_the_judge_takes_them_for():
+    blue = torch.linspace(-1, 1, 20)
+    judge = Oracle(DESCRIPTION | {"readable": {"photo dog": [0.9, 0.9], "sketch dog": [0.9, 0.1], "sketch cat": []}})
+    before, sketches, cats = pictures(-1, -1, blue), pictures(1, -1, blue), pictures(1, 1, blue)
+    assert "identity kept" not in judged_likeness(judge, before, cats)
+    kinds = ("photo", "dog"), ("sketch", "dog")
+    shown = {"identity kept", "weakest parameter", "found again"}
+    rows = [judged_likeness(judge, before, after, kinds) for after in (before, sketches, cats)]
+    assert all(shown <= row.keys() for row in rows)
+    asked = []
+    judge.readable_parameters = lambda *kind: asked.append(kind) or [0]
+    judged_likeness(judge, before, before, kinds)
+    assert asked == [*kinds], "not what the judge takes them for"
+
+
 def test_found_again_ignores_scale_and_shift():
     rows = torch.randn(30, 4)
     assert found_again(rows, rows * torch.tensor([2.0, 3.0, 0.1, 9.0]) - 5) == 1

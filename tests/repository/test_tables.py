@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +14,17 @@ import pytest
 import torch
 from helpers.scripts import importable
 
+from nada import load_generator
+from nada.demo import ENCODERS
+from nada.photo.encoders.loading import load_encoder
+from nada.seeding import seeded
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 TABLE = re.compile(r"(?:^\|.*\n?)+", re.MULTILINE)
-FIGURE = re.compile(r"[-+]?\d[\d.,]*( ?(%|[a-zA-Z]{1,2}))?")  # a number, with or without a unit
+# A number alone, with or without a unit; or with a unit, and then more words.
+FIGURE = re.compile(r"[-+]?\d[\d.,]*(?:$| ?(?:%|[a-zA-Z]{1,2})(?:$|[,;:/ ]))")
+ONE_FIGURE = re.compile(r"\d[\d.]* (s|MB)")
 ON_PAPER = re.compile(r"^#+ .*\bon paper$.*?(?=^#|\Z)", re.MULTILINE | re.DOTALL)  # a section of arithmetic
 EQUAL = (
     "nine matrix products",
@@ -53,7 +62,7 @@ def with_figures(page: str) -> Iterator[str]:
     """Tables with figures on a page, except in sections whose heading says that they are computed on paper."""
     for table in TABLE.findall(ON_PAPER.sub("", page)):
         rows = [[cell.strip() for cell in row.strip("| ").split("|")] for row in table.splitlines()[2:]]
-        if any(FIGURE.fullmatch(cell) for row in rows for cell in row):
+        if any(FIGURE.match(cell) for row in rows for cell in row):
             yield table.strip()
 
 
@@ -74,10 +83,45 @@ def test_a_table_without_a_command_is_noticed(pages):
     measured = pages.with_table("# Page", "speed/x", "| a | b |\n|---|---|\n| x | 1.5 |")
     (found,) = with_figures(f"{measured}\n\n| name | what |\n|---|---|\n| x | at most 5 |\n")
     assert found in pages.tables_of(measured)["speed/x"]
+    assert list(with_figures("| name | what |\n|---|---|\n| x | 26 s, plus 11 s to start |\n"))
     table = "| name | s |\n|---|---|\n| x | -0.2 s |\n"
     assert list(with_figures(f"# Cost on paper, measured\n\n{table}"))
     assert not list(with_figures(f"## Cost, on paper\n\n{table}"))
     assert list(with_figures(f"## Cost, on paper\n\n## Cost\n\n{table}"))
+
+
+def rows_of(table: str) -> list[list[str]]:
+    """Cells of the rows of a table in Markdown, without its heading."""
+    return [[cell.strip() for cell in row.strip("| ").split(" | ")] for row in table.splitlines()[2:]]
+
+
+def written_by_hand(table: str, names: Collection[str]) -> list[str]:
+    """Names of rows that the command does not make."""
+    return [name for name, *_ in rows_of(table) if name not in names]
+
+
+def test_rows_between_marks_are_rows_of_the_command(tables, pages, monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path])  # the script adds to it
+    import projector
+    import speed_threads
+    import speed_ways
+
+    ways = {f"speed/ways/{name}": name for name in (speed_ways.KEPT, speed_ways.NOT_KEPT, speed_ways.WITHOUT_AVX512)}
+    names = {table: [way.name for way in speed_ways.WAYS if way.table == name] for table, name in ways.items()}
+    names |= {
+        speed_threads.NAME: speed_threads.ROWS,
+        "photos/projector": [way.title for way in projector.ways(1)],
+    }
+    for name, rows in names.items():
+        placed = pages.tables_of((ROOT / tables.TABLES[name].page).read_text("utf-8"))[name]
+        assert not written_by_hand(placed, rows), f"no command makes these rows of {name}"
+        if name in ways:
+            figures = [cell for _, *cells in rows_of(placed) for cell in cells]
+            assert [cell for cell in figures if not ONE_FIGURE.fullmatch(cell)] == []
+
+
+def test_a_row_that_no_command_makes_is_noticed():
+    assert written_by_hand("| way | s |\n|---|---|\n| a | 1 s |\n| b | 2-3 s |", ["a", "c"]) == ["b"]
 
 
 def test_pages_say_what_was_measured(tables, pages):
@@ -103,6 +147,69 @@ def test_what_was_measured_is_not_measured_again(pages, tmp_path):
     assert [*options.kept("group/a", lambda: pytest.fail("measured again"))] == []
     assert options.found("group/a") == {"x": 1}
     assert options.found("group/b") is None
+
+
+@pytest.mark.parametrize("change", [{"divide": 9}, {"device": "cuda"}, {"threads": 2}, {"turns": 1}], ids=str)
+@pytest.mark.parametrize("name", ["speed/ways/kept", "speed/parts/layers all, 256 px", "photos/speed, 256 px"])
+def test_results_of_trials_and_other_settings_are_kept_apart(tables, pages, tmp_path, monkeypatch, name, change):
+    def files(options):
+        """Paths of all results of the table."""
+        found = set()
+        monkeypatch.setattr(pages.Options, "kept", lambda options, name, make: found.add(options.file(name)) or [])
+        assert [*tables.TABLES[name].measure(options)] == []
+        return found
+
+    usual = files(pages.Options(tmp_path))
+    assert usual == files(pages.Options(tmp_path))
+    assert usual.isdisjoint(files(pages.Options(tmp_path, **change)))
+
+
+def test_a_trial_is_not_shown_later(tables, pages, tmp_path):
+    trial, usual = pages.Options(tmp_path, divide=9), pages.Options(tmp_path)
+    assert [*trial.kept("photos", lambda: "| a trial |")] == ["| a trial |"]
+    assert usual.found("photos") is None
+    folders = [tables.photos("ways", options)["--out"] for options in (trial, usual)]
+    assert folders[0] != folders[1], "the chunks of a trial"
+
+
+def test_a_key_is_that_of_files_and_settings(pages, tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"first")
+    first = pages.key_of(1, file, {"count": 2})
+    assert first == pages.key_of(1, file, {"count": 2})
+    assert len({first, pages.key_of(2, file, {"count": 2}), pages.key_of(1, file, {"count": 3})}) == 3
+    file.write_bytes(b"second")
+    assert pages.key_of(1, file, {"count": 2}) != first
+
+
+def test_photos_are_drawn_from_latents_that_train_no_encoder(monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path])  # the script adds to it
+    with importable(ROOT / "benchmarks", ROOT / "tools" / "demo_world"):
+        import photos
+        import train_encoder
+
+        def asked(seed):
+            """Keep the seed of a batch, which is the first thing that it needs, and stop there."""
+            seeds.append(seed)
+            raise StopIteration
+
+        def marks(z):
+            """A number for each latent, which no two latents share by chance."""
+            return z[:, :2].contiguous().view(torch.int64)[:, 0]
+
+        monkeypatch.setattr(train_encoder, "seeded", asked)
+        width = load_generator("demo").config.z_dim
+        tested = marks(photos.latents(200, width))
+        for name in ENCODERS:
+            seeds, recipe = [], load_encoder(name).recipe
+            training = SimpleNamespace(args=SimpleNamespace(**recipe))
+            for step in range(recipe["steps"]):
+                with suppress(StopIteration):
+                    train_encoder.Training.batch(training, step)
+            assert len(set(seeds)) == recipe["steps"]
+            batches = [marks(torch.randn(recipe["batch"], width, generator=seeded(seed))) for seed in seeds]
+            assert torch.isin(batches[-1], torch.cat(batches)).all()
+            assert not torch.isin(tested, torch.cat(batches)).any(), name
 
 
 def test_patterns_choose_tables_and_wrong_ones_are_refused(tables):

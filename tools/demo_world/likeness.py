@@ -20,10 +20,16 @@ from torch import Tensor
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
+from train_encoder import TEST_SEED, drawn_photos
+from train_generator import CONFIG
+
 from benchmarks.rivals.measures import frechet, precision_recall
 from nada import Generator, load_generator
-from nada.demo.world import SPECIES, draw, random_parameters
+from nada.demo.world import SPECIES
 from nada.measure.demo_judge import Judge, load_judge
+from nada.seeding import seeded
+
+FIRST_SEED = TEST_SEED + 3000  # no training uses it: neither of generators, nor of encoders, nor of the judge
 
 
 @torch.no_grad()
@@ -35,7 +41,7 @@ def features_of(judge: Judge, pictures: Tensor) -> Tensor:
 @torch.no_grad()
 def generated(generator: Generator, count: int, seed: int) -> Tensor:
     """Pictures [count, 3, H, W] in about [-1, 1] of random latents, with random noise."""
-    rng, made = torch.Generator().manual_seed(seed), []
+    rng, made = seeded(seed), []
     for start in range(0, count, 16):
         z = torch.randn(min(16, count - start), generator.config.z_dim, generator=rng)
         made.append(generator.synthesis(generator.mapping(z), "random", rng))
@@ -43,9 +49,8 @@ def generated(generator: Generator, count: int, seed: int) -> Tensor:
 
 
 def drawn(species: str, count: int, seed: int) -> Tensor:
-    """Photos [count, 3, 128, 128] in [-1, 1] of random parameters."""
-    rng = torch.Generator().manual_seed(seed)
-    return draw(random_parameters(count, rng), species, "photo", rng) * 2 - 1
+    """Photos [count, 3, 128, 128] in [-1, 1] of random latents: without glasses and hats, which no generator makes."""
+    return drawn_photos(torch.randn(count, CONFIG.z_dim, generator=seeded(seed)), species, seed)
 
 
 def likeness(judge: Judge, made: Tensor, true: Tensor, other: Tensor) -> dict[str, float]:
@@ -72,9 +77,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     judge = load_judge(args.judge)
-    true, other = drawn(args.species, args.count, 1), drawn(args.species, args.count, 2)
+    true, other = (drawn(args.species, args.count, seed) for seed in (FIRST_SEED, FIRST_SEED + 1))
     for path in args.generator:
-        scores = likeness(judge, generated(load_generator(path), args.count, 3), true, other)
+        scores = likeness(judge, generated(load_generator(path), args.count, FIRST_SEED + 2), true, other)
         print(path, ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
 
 
