@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..sweep.local import TOGETHER, LocalEngine
 from ..sweep.measures import check_measures
 from ..sweep.plan import KEEP, MAX_JOBS, METRICS, MODELS, PICTURES, Plan, changed, make_plan, read_sweep
 from ..sweep.ranking import Ranking
-from ..sweep.ray_engine import LOCAL, Cluster, absolute, on_ray
+from ..sweep.ray_engine import LOCAL, Cluster, absolute, absolute_clip, on_ray
 from ..sweep.report import Report
 from ..sweep.state import DONE, FAILED, STATUSES, STOPPED, Orders, failure, status
 from ..sweep.work import Watch
@@ -131,15 +132,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     plan = make_plan(description, printable(args.file.stem) if args.file else "sweep")
     models = Models(load_base, pick_device(args.device))
     jobs = resolve(plan.combinations, models)
-    jobs = absolute(jobs) if args.ray else jobs
+    evaluation = plan.evaluation
+    if args.ray:  # workers have other folders
+        jobs = absolute(jobs)
+        if evaluation and evaluation.clip:
+            evaluation = replace(evaluation, clip=absolute_clip(evaluation.clip))
     root = args.out or Path(f"nada-{slug(plan.name)}")
     mine = _part(jobs, args.part)
     halving = Halving.parse(**plan.halving) if plan.halving else None
-    if plan.evaluation:
-        check_measures(plan.evaluation, halving.ranking.metric if halving else None, jobs, models)
+    if evaluation:
+        check_measures(evaluation, halving.ranking.metric if halving else None, jobs, models)
     rungs = halving.at if halving else ()
     place = root.absolute() if args.ray else root
-    orders = Orders(place, plan.keep, plan.evaluation, rungs, args.snapshots, args.stop_on_error)
+    orders = Orders(place, plan.keep, evaluation, rungs, args.snapshots, args.stop_on_error)
     left = [job for job in mine if status(orders.folder(job), job.config.iterations) != DONE]
     if args.dry_run:
         return _estimated(mine, left, models, orders, args.together)

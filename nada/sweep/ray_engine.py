@@ -205,11 +205,16 @@ def absolute(jobs: Sequence[Job]) -> list[Job]:
         replace(
             job,
             generator=job.generator if job.generator in GENERATORS else _path(job.generator),
-            clip=",".join(map(_absolute_clip, ClipSpec.parse(job.clip))),
+            clip=absolute_clip(job.clip),
             style_images=tuple(map(_path, job.style_images)),
         )
         for job in jobs
     ]
+
+
+def absolute_clip(spec: str) -> str:
+    """Make the paths in a specification of CLIP models absolute."""
+    return ",".join(map(_absolute_entry, ClipSpec.parse(spec)))
 
 
 def _path(name: str) -> str:
@@ -217,7 +222,7 @@ def _path(name: str) -> str:
     return str(Path(name).absolute()) if Path(name).exists() else name
 
 
-def _absolute_clip(entry: ClipSpec) -> str:
+def _absolute_entry(entry: ClipSpec) -> str:
     """Return an entry of a specification with an absolute path, be it FOLDER or ARCHITECTURE@FILE."""
     name, at, weights = entry.source.partition("@")
     if entry.source in (NAME, *CLIPS):

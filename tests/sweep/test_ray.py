@@ -13,6 +13,7 @@ import torch
 from helpers.models import alive
 
 from nada.checkpoint import load_generator, save_generator
+from nada.cli import main, sweep
 from nada.clip.loading import ClipSpec
 from nada.errors import NadaError
 from nada.runs.folder import RunFolder
@@ -209,3 +210,17 @@ def test_a_job_that_cannot_train_does_not_stop_the_measurement_of_the_others(job
     (one, other), total = ray_engine.measured_on_gpu([unfit, same, good], load_generator, CPU)
     assert (one[0], other[0], total) == (24_000_000_000, 0, 24_000_000_000), "a CPU has no peak"
     assert one[1] == other[1] > 0
+
+
+def test_the_models_that_measure_have_absolute_paths_too(tmp_path, monkeypatch):
+    """Workers of Ray have working folders of their own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "sweep.yaml").write_text("base: {generator: demo, source: a, target: b}\nevaluate: {clip: mine}\n")
+    seen = []
+    monkeypatch.setattr(sweep, "resolve", lambda combinations, models: [])
+    monkeypatch.setattr(sweep, "check_measures", lambda evaluation, *_: seen.append(evaluation.clip))
+    monkeypatch.setattr(sweep, "_estimated", lambda *_: {"jobs": {}})
+    for ray in ([], ["--ray"]):
+        main(["sweep", "sweep.yaml", "--dry-run", "--json", *ray])
+    assert seen == ["mine", str(tmp_path / "mine")]
