@@ -253,12 +253,13 @@ class LivePhoto(Live[Result]):
         return sparing(self.store, self.loop, spared, host.is_out_of_memory)
 
     @abstractmethod
-    def images(self) -> Tensor:
-        """Return the generator's images of the codes so far, only as many as a comparison shows: [N, C, H, W]."""
+    def network(self) -> Generator:
+        """Return the generator as it is now."""
 
     def picture(self) -> Image.Image:
         """Return one picture: photos, the generator's images now, and the error."""
-        return comparison(self.loop.photos, self.images())
+        ws = self.loop.ws[:SHOWN]  # all that a comparison shows
+        return comparison(self.loop.photos, generate(self.network(), ws, batch=self.loop.images_at_once))
 
     def keep(self) -> str:
         if self.loop.iteration == self.begin:
@@ -277,8 +278,8 @@ class LiveProjection(LivePhoto[Tensor]):
         super().__init__(make)
         self.generator = generator
 
-    def images(self) -> Tensor:
-        return generate(self.generator, self.loop.ws[:SHOWN], batch=self.loop.images_at_once)
+    def network(self) -> Generator:
+        return self.generator
 
     def result(self, picture: Image.Image) -> Tensor:
         self.store.keep()
@@ -303,8 +304,8 @@ class LiveTuning(LivePhoto[Likeness]):
         super().__init__(make)
         self.rank = rank
 
-    def images(self) -> Tensor:
-        return generate(self.loop.trained, self.loop.ws[:SHOWN], batch=self.loop.images_at_once)
+    def network(self) -> Generator:
+        return self.loop.trained
 
     def result(self, picture: Image.Image) -> Likeness:
         self.store.keep()

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from nada.checkpoint.saving import write_safetensors
-from nada.pictures.convert import to_uint8
+from nada.pictures.convert import from_uint8, to_uint8
 
 KEY = "costs"
 
@@ -26,11 +26,6 @@ def load(path: Path) -> tuple[Tensor, dict[str, Any]]:
         return file.get_tensor("tensor"), json.loads(file.metadata()[KEY])
 
 
-def to_images(pixels: Tensor) -> Tensor:
-    """Convert pixels of picture files, [N, H, W, 3] uint8, to images [N, 3, H, W] in [-1, 1]."""
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def rounded(images: Tensor) -> Tensor:
     """Round images [N, 3, H, W] to the numbers that a picture file has, clamped to [-1, 1]."""
-    return to_images(to_uint8(images))
+    return from_uint8(to_uint8(images))

@@ -25,7 +25,7 @@ from nada.measure.demo_judge import Judge, load_judge
 from nada.measure.evaluate import Samples, peak_memory
 from nada.photo.encoders.small import SmallEncoder, load_small_encoder
 from nada.photo.project import ProjectConfig, project
-from nada.pictures.convert import to_uint8
+from nada.pictures.convert import from_uint8, to_uint8
 from nada.pictures.grids import make_grid
 from nada.seeding import seeded
 from nada.stylegan2.discriminator import Discriminator, DiscriminatorConfig
@@ -240,7 +240,7 @@ class Bench:
     def measure(self, run: Run, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
         """Measure the images of a run, which are made unless they are kept; write its record and its picture."""
         pixels, costs = self.images(run, say)
-        z, target, after = self.z(len(pixels)), truth.TARGETS[run.target], kept.to_images(pixels)
+        z, target, after = self.z(len(pixels)), truth.TARGETS[run.target], from_uint8(pixels)
         before = kept.rounded(generate(self.base, self.base.mapping(z)))
         true = kept.rounded(truth.held_out(target, self.count, self.base.config.resolution))
         drawn = kept.rounded(self.seen(replace(run, images=max(run.images, IMAGES))))

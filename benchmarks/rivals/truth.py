@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nada.demo.world import NAMES, draw, parameters_from_latents
+from nada.demo.world import draw, learned_parameters
 from nada.measure.judging import Goal
 from nada.seeding import seeded
 
@@ -52,8 +52,7 @@ def pictures(style: str, species: str, count: int, seed: int, size: int) -> Tens
     """
     with torch.inference_mode(False):
         random = seeded(seed)
-        individuals = parameters_from_latents(torch.randn(count, len(NAMES), generator=random))
-        return draw(individuals, species, style, random, size=size) * 2 - 1
+        return draw(learned_parameters(count, random), species, style, random, size=size) * 2 - 1
 
 
 def seen(target: Target, count: int, seed: int, size: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,31 @@ from .safetensors_files import MAX_HEADER, is_safetensors, read_safetensors
 from .window import Window
 
 
+@dataclass(frozen=True)
+class OwnKind:
+    """A kind of safetensors files of this project, by which they are recognized and checked."""
+
+    key: str
+    """Key of the description in the header."""
+    version: int
+    """The latest format that can be read."""
+    what: str
+    """Name of the kind, for messages, such as "mapper"."""
+    shape: Any
+    """Shape of the description; see `fits`."""
+    max_bytes: int | None = None
+    """Largest size of a file; None for no limit."""
+    max_header: int = MAX_HEADER
+    """Largest size of the header, in bytes."""
+
+
 @torch.inference_mode(False)
-def read_own_file(
-    path: str | os.PathLike[str],
-    key: str,
-    version: int,
-    what: str,
-    shape: Any,
-    max_bytes: int | None = None,
-    max_header: int = MAX_HEADER,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_own_file(path: str | os.PathLike[str], kind: OwnKind) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a safetensors file of this project. The caller must check names, shapes and values of the tensors.
 
     Args:
         path: the file.
-        key, version, what: see `read_description`.
-        shape: shape of the description; see `fits`.
-        max_bytes: largest size of the file; None for no limit.
-        max_header: largest size of the header, in bytes.
+        kind: the kind of file that it must be.
 
     Returns:
         The description in the header, and the tensors by name, on the CPU.
@@ -45,7 +53,7 @@ def read_own_file(
         UnreadableError: the file cannot be read here and now, or was written by a later version.
         CheckpointError: there is no such file, or it is damaged, too large, or another kind of file.
     """
-    description = read_own_description(path, key, version, what, shape, max_bytes, max_header)
+    description = read_own_description(path, kind)
     with opened(Path(path)) as file:
         try:
             return description, load(file.read())  # safetensors cannot open paths that are not UTF-8
@@ -53,7 +61,7 @@ def read_own_file(
         except (SafetensorError, RuntimeError, LookupError, ValueError) as error:
             if is_out_of_memory(error):
                 raise
-            raise CheckpointError(f"the {what} is damaged ({str(error)[:200]}); copy it again") from error
+            raise CheckpointError(f"the {kind.what} is damaged ({str(error)[:200]}); copy it again") from error
 
 
 def is_own_file(path: str | os.PathLike[str], key: str) -> bool:
@@ -75,25 +83,18 @@ def _metadata(window: Window, max_header: int = MAX_HEADER) -> dict[str, str]:
     return read_safetensors(window, max_header)[1] if is_safetensors(window) else {}
 
 
-def read_own_description(
-    path: str | os.PathLike[str],
-    key: str,
-    version: int,
-    what: str,
-    shape: Any,
-    max_bytes: int | None = None,
-    max_header: int = MAX_HEADER,
-) -> dict[str, Any]:
+def read_own_description(path: str | os.PathLike[str], kind: OwnKind) -> dict[str, Any]:
     """Read the description in the header of a file of this project; arguments and errors as for `read_own_file`."""
+    what = kind.what
     path = existing_file(path, f"give the path of a {what}")
     with opened(path) as file:
         window = Window.whole(file)
-        if max_bytes is not None and window.size > max_bytes:
-            raise CheckpointError(f"it has {window.size >> 20} MB; no {what} has more than {max_bytes >> 20}")
-        metadata = _metadata(window, max_header)
-        if key not in metadata:
+        if kind.max_bytes is not None and window.size > kind.max_bytes:
+            raise CheckpointError(f"it has {window.size >> 20} MB; no {what} has more than {kind.max_bytes >> 20}")
+        metadata = _metadata(window, kind.max_header)
+        if kind.key not in metadata:
             raise CheckpointError(f"this is no {what}; give a {what} that this project wrote")
-        description = read_description(metadata, key, version, what)
-        if not fits(description, shape):
+        description = read_description(metadata, kind.key, kind.version, what)
+        if not fits(description, kind.shape):
             raise damaged(what)
         return description

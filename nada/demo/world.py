@@ -13,7 +13,14 @@ from torch import Tensor
 from .drawing.anatomy import SPECIES as ANATOMIES
 from .drawing.anatomy import Anatomy
 from .drawing.noise import Noise
-from .drawing.parameters import MEANINGS, NAMES, Parameters, parameters_from_latents, random_parameters
+from .drawing.parameters import (
+    MEANINGS,
+    NAMES,
+    Parameters,
+    learned_parameters,
+    parameters_from_latents,
+    random_parameters,
+)
 from .drawing.scene import build_scene
 from .styles import STYLES as RENDERERS
 
@@ -32,6 +39,7 @@ __all__ = [
     "STYLES",
     "Parameters",
     "draw",
+    "learned_parameters",
     "parameters_from_latents",
     "random_parameters",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..checkpoint import TensorView, open_arrays
 from ..checkpoint.metadata import header_json
-from ..checkpoint.own_files import is_own_file, read_own_description
+from ..checkpoint.own_files import OwnKind, is_own_file, read_own_description
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError
 from ..generators import Generator, LayerKind
@@ -105,7 +105,8 @@ def marked_mapping(path: str | os.PathLike[str]) -> str:
     """
     for key in (KEY, PHOTOS):
         if is_own_file(path, key):
-            return str(read_own_description(path, key, VERSION, "file of latent codes", SHAPE).get("mapping", ""))
+            kind = OwnKind(key, VERSION, "file of latent codes", SHAPE)
+            return str(read_own_description(path, kind).get("mapping", ""))
     return ""
 
 

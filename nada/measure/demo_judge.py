@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .. import demo
 from ..checkpoint.metadata import NUMBER, damaged
-from ..checkpoint.own_files import read_own_file
+from ..checkpoint.own_files import OwnKind, read_own_file
 from ..clip.resizing import resized
 from ..demo.network import Stage
 from ..errors import NadaError
@@ -35,7 +35,7 @@ SHAPE = {
     "spreads?": {str: [NUMBER]},
     "ranges?": {str: {str: [NUMBER]}},
 }
-MAX_BYTES = 1 << 26  # the included judge has about 2 MB
+KIND = OwnKind(KEY, VERSION, "judge", SHAPE, max_bytes=1 << 26)  # the included judge has about 2 MB
 SIZE, WIDTHS, HIDDEN = 128, (24, 48, 80, 112, 128), 192
 READABLE = 0.5  # smallest correlation of a readable parameter, for each kind of picture
 
@@ -126,7 +126,7 @@ def load_judge(path: str | os.PathLike[str] = demo.JUDGE, device: str | torch.de
     Raises:
         NadaError: the file does not hold a judge.
     """
-    description, tensors = read_own_file(path, KEY, VERSION, "judge", SHAPE, MAX_BYTES)
+    description, tensors = read_own_file(path, KIND)
     if not _consistent(description):
         raise damaged("judge")
     judge = Judge(description)

@@ -107,14 +107,6 @@ def goal_measures(judge: Judge, goal: Goal, samples: Samples, left_out: dict[str
     found = {"target rate": share_of([right[name] for name in asked])}
     if stays:
         found["rest kept"] = share_of([right[name] for name in stays])
-    reason = why_no_truth(samples, goal)
-    true = true_drawings(samples, goal) if reason is None else None
-    if true is not None and goal.ranges:
-        drawn = conditions(judge, goal, judge.read(true * 2 - 1))
-        seen = found["target rate of true drawings"] = share_of([drawn[name] for name in asked])
-        if seen < RECOGNIZED:
-            del found["target rate"]
-            left_out["target rate"] = f"the judge sees {', '.join(goal.ranges)} in only {seen:.0%} of true drawings"
     pictures = [(images * 0.5 + 0.5).clamp(0, 1).cpu() for images in (samples.before, samples.after)]
     if ranges := judge.ranges.get(goal.after[0]):
         found["checks passed"] = passed(pictures[1], goal.after[0], ranges).float().mean().item()
@@ -124,10 +116,17 @@ def goal_measures(judge: Judge, goal: Goal, samples: Samples, left_out: dict[str
         judge.in_proportion(seen.parameters, *kind) for seen, kind in ((was, goal.before), (now, goal.after))
     )
     found |= individuals_kept(before, after, sorted(readable), judge.parameter_names)
-    if true is not None:
-        found["distance to the truth"] = distance_to_truth(pictures[1], pictures[0], true)
-    elif reason is not None:
+    if reason := why_no_truth(samples, goal):
         left_out["distance to the truth"] = reason
+        return found
+    true = true_drawings(samples, goal)
+    found["distance to the truth"] = distance_to_truth(pictures[1], pictures[0], true)
+    if goal.ranges:
+        drawn = conditions(judge, goal, judge.read(true * 2 - 1))
+        seen = found["target rate of true drawings"] = share_of([drawn[name] for name in asked])
+        if seen < RECOGNIZED:
+            del found["target rate"]
+            left_out["target rate"] = f"the judge sees {', '.join(goal.ranges)} in only {seen:.0%} of true drawings"
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.metadata import header_json
-from ..checkpoint.own_files import is_own_file, read_own_file
+from ..checkpoint.own_files import OwnKind, is_own_file, read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, UsageError
 from ..generators import Generator
@@ -19,8 +19,8 @@ from ..latents.files import PHOTOS as KEY
 from .crop import Crop
 
 VERSION = 1
-MAX_BYTES = 1 << 31
 SHAPE = {"base": str, "mapping?": str, "recipe": dict, "crops": [dict], "photos": [str]}
+KIND = OwnKind(KEY, VERSION, "file of photo codes", SHAPE, max_bytes=1 << 31)
 NOISE = "noise."
 
 
@@ -116,7 +116,7 @@ def load_codes(path: str | os.PathLike[str]) -> Codes:
     Raises:
         CheckpointError: there is no such file, it is damaged, or it holds no codes of photos.
     """
-    description, tensors = read_own_file(path, KEY, VERSION, "file of photo codes", SHAPE, MAX_BYTES)
+    description, tensors = read_own_file(path, KIND)
     crops = tuple(Crop.from_json(crop) for crop in description["crops"])
     tensors = {name: tensor.float() for name, tensor in tensors.items()}
     noise = {name.removeprefix(NOISE): maps for name, maps in tensors.items() if name.startswith(NOISE)}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.metadata import header_json
-from ..checkpoint.own_files import read_own_file
+from ..checkpoint.own_files import OwnKind, read_own_file
 from ..checkpoint.saving import tensor_hash, write_safetensors
 from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UsageError
@@ -27,7 +27,7 @@ from .distance import PhotoDistance
 
 Record = TypeVar("Record")
 KEY, VERSION = "nada-photo-state", 1
-SHAPE = {"recipe": {"iterations_done": int}}
+KIND = OwnKind(KEY, VERSION, "state of a projection or tuning", {"recipe": {"iterations_done": int}})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,5 +228,5 @@ def load_photo_state(path: str | os.PathLike[str]) -> PhotoState:
     Raises:
         CheckpointError: the file does not exist, is damaged, or is no such state.
     """
-    description, tensors = read_own_file(path, KEY, VERSION, "state of a projection or tuning", SHAPE)
+    description, tensors = read_own_file(path, KIND)
     return PhotoState(description["recipe"], tensors)

@@ -64,6 +64,11 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((shown + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
+def from_uint8(pixels: Tensor) -> Tensor:
+    """Convert RGB pixels [N, H, W, 3] uint8 to images [N, 3, H, W] in [-1, 1]."""
+    return pixels.permute(0, 3, 1, 2) / 127.5 - 1
+
+
 def to_pil(images: Tensor) -> list[Image.Image]:
     """Convert images [N, C, H, W] in [-1, 1] to N pictures, RGB or RGBA."""
     return [Image.fromarray(np.ascontiguousarray(image)) for image in to_uint8(images).numpy()]
@@ -79,4 +84,4 @@ def png_notes(notes: Mapping[str, str]) -> PngInfo:
 
 def from_pil(picture: Image.Image) -> Tensor:
     """Convert an RGB picture to an image [1, 3, H, W] in [-1, 1]."""
-    return (torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 127.5 - 1)[None]
+    return from_uint8(torch.from_numpy(np.array(picture))[None])

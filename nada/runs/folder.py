@@ -189,9 +189,12 @@ class RunFolder(ResultFolder):
         with super().claimed(overwrite):
             self._earlier = {*self.states().values(), *self.snapshot_files().values()}
             named = self.record().get("files", {})
-            if fits(named, {str: str}):
-                self._earlier_results = {self.path / Path(name).name for name in named.values()}
+            self._earlier_results = self._inside(named) if fits(named, {str: str}) else set()
             yield
+
+    def _inside(self, files: dict[str, str]) -> set[Path]:
+        """Return the paths that files of a record have in this folder, wherever it was when they were written."""
+        return {self.path / Path(name).name for name in files.values()}
 
     def _other_way(self) -> str:
         return ", or resume it with --resume" if self.states() else ""
@@ -316,7 +319,7 @@ class RunFolder(ResultFolder):
     def save_record(self, record: dict[str, Any]) -> dict[str, Any]:
         self._forget_earlier()
         written = super().save_record(record)
-        for stale in self._earlier_results - {self.path / Path(name).name for name in self.files.values()}:
+        for stale in self._earlier_results - self._inside(self.files):
             stale.unlink(missing_ok=True)
         return written
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..training.config import AdaptConfig
 from ..training.state import RunState
 from .folder import RunFolder, set_aside
 from .history import History
+from .keeper import Keeper
 from .names import result_name
 from .snapshots import Photographer, Snapshots, evenly
 from .store import RunStore, adaptation_key
@@ -27,7 +28,7 @@ from .store import RunStore, adaptation_key
 log = logging.getLogger(__name__)
 
 
-class KeptRun(Iterator[AdaptStep]):
+class KeptRun(Keeper[AdaptStep]):
     """Iterator over the remaining iterations of an adaptation, which takes snapshots at some of them.
 
     With each snapshot the state is saved too, so a crash costs only the iterations since then. Call `keep` when you
@@ -47,7 +48,6 @@ class KeptRun(Iterator[AdaptStep]):
         folder: the `RunFolder`.
         begin: number of iterations done before, when the run was resumed; else 0.
         history: the `History` of all iterations.
-        stored: number of iterations done in the latest saved state; 0 if none is saved.
 
     Raises:
         UsageError: as `adapt`; or the states in a `RunFolder` belong to another run.
@@ -77,12 +77,14 @@ class KeptRun(Iterator[AdaptStep]):
         with suited_threads(generator, *clip):
             self.run, self.history, state = self._begin(key, generator, clip, config, style_images, must_resume)
         self._key = state.key if state else key  # style images are not at hand when their run is resumed
-        self.begin = self.stored = self.run.iteration
+        super().__init__(self.run)
+        self.begin = self.stored
         self._taken = self.folder.load_snapshots(self.begin) if state else []
-        self._spread = evenly(config.iterations, moments) if isinstance(moments, int) else None
-        self._moments = set(evenly(config.iterations, moments) if isinstance(moments, int) else moments)
+        self._spread: Sequence[int] | None = None
+        if isinstance(moments, int):
+            moments = self._spread = evenly(config.iterations, moments)
+        self._moments = set(moments)
         self._photographer: Photographer | None = None
-        self._warned: set[str] = set()
 
     def _begin(
         self,
@@ -136,11 +138,6 @@ class KeptRun(Iterator[AdaptStep]):
         return step
 
     @property
-    def is_stored(self) -> bool:
-        """Whether the current state is saved."""
-        return self.stored == self.run.iteration
-
-    @property
     def snapshots(self) -> Snapshots:
         """The snapshots so far, including those from before a resume; of a number of moments, the nearest to each."""
         taken = self._taken
@@ -150,20 +147,11 @@ class KeptRun(Iterator[AdaptStep]):
             taken = [snapshot for snapshot in taken if snapshot.iteration in near]
         return Snapshots(self.run.frozen, tuple(taken))
 
-    def keep(self) -> None:
-        """Save the state unless it is saved. On failure, log a warning; the run then cannot be resumed from here."""
-        if self.is_stored:
-            return
-        done = self.run.iteration
-        try:
-            state = replace(self.run.state(**self.notes, history=self.history.packed()), key=self._key)
-            self.folder.save_state(state)
-        except Exception as error:
-            if not isinstance(error, (NadaError, OSError)) and not is_out_of_memory(error):
-                raise
-            self._warn("the run cannot be resumed from iteration %d: %s", done, error)
-            return
-        self.stored = done
+    def _save(self) -> None:
+        state = self.run.state(**self.notes, history=self.history.packed())
+        self.folder.save_state(replace(state, key=self._key))
+
+    def _prune(self) -> None:
         if self._store:
             self._store.prune(self.folder.path)
 
@@ -184,9 +172,3 @@ class KeptRun(Iterator[AdaptStep]):
             self.folder.save_snapshot(snapshot)
         except (NadaError, OSError) as error:
             self._warn("the snapshot of iteration %d cannot be picked later: %s", snapshot.iteration, error)
-
-    def _warn(self, words: str, iteration: int, error: Exception) -> None:
-        """Log a failure, each kind only once per run: a full disk would otherwise be reported at every snapshot."""
-        if words not in self._warned:
-            log.warning(words, iteration, error)
-        self._warned.add(words)

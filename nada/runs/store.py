@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from ..clip.models import ClipEnsemble
-from ..errors import NadaError, is_out_of_memory
+from ..errors import NadaError
 from ..files import EVICTED, prune
 from ..generators import Generator
 from ..photo.loop import PhotoLoop, load_photo_state, save_photo_state
@@ -29,6 +29,7 @@ from ..text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..training.config import AdaptConfig
 from ..training.state import state_key
 from .folder import RECORD, RunFolder, load_or_set_aside
+from .keeper import Keeper
 from .names import slug
 from .snapshots import evenly
 
@@ -148,7 +149,7 @@ class MapperStore:
             log.warning("the mapper must be trained again next time: %s", error)
 
 
-class PhotoStore(Iterator[Any], Generic[Loop]):
+class PhotoStore(Keeper[Any], Generic[Loop]):
     """Iterator over the remaining iterations of a projection or tuning, which saves its state at some of them.
 
     The loop is resumed if stopped and reused if finished. A crash costs only the iterations since the last state. Call
@@ -178,9 +179,8 @@ class PhotoStore(Iterator[Any], Generic[Loop]):
         self.path = self.store.root / f"{name}-{self.loop.key[:12]}{PHOTO_ENDING}"
         if self.path.is_file() and load_or_set_aside(self.path, self._restore) is None:
             self.loop = make()  # the damaged state may have been restored in part
-        self._stored = self.loop.iteration
+        super().__init__(self.loop)
         self._moments = set(evenly(len(self.loop), PHOTO_STATES))
-        self._warned = False
 
     def _restore(self, path: Path) -> Loop:
         self.loop.restore(load_photo_state(path))
@@ -193,21 +193,10 @@ class PhotoStore(Iterator[Any], Generic[Loop]):
             self.keep()
         return step
 
-    def keep(self) -> None:
-        """Save the loop's state unless it is saved. On failure, log a warning; the loop then cannot be resumed here."""
-        done = self.loop.iteration
-        if self._stored == done:
-            return
-        try:
-            save_photo_state(self.loop.state(), self.path)
-        except Exception as error:  # also out of memory: the iteration is done, and must not be repeated for its state
-            if not isinstance(error, (NadaError, OSError)) and not is_out_of_memory(error):
-                raise
-            if not self._warned:  # a full disk would otherwise be reported at every state
-                log.warning("the run cannot be resumed from iteration %d: %s", done, error)
-            self._warned = True
-            return
-        self._stored = done
+    def _save(self) -> None:
+        save_photo_state(self.loop.state(), self.path)
+
+    def _prune(self) -> None:
         self.store.prune(self.path)
 
 

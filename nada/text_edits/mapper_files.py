@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..checkpoint.metadata import NUMBER, header_json
-from ..checkpoint.own_files import read_own_file
+from ..checkpoint.own_files import OwnKind, read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import CheckpointError, NadaError, UsageError, is_out_of_memory
 from .mapper import LatentMapper
@@ -17,7 +17,9 @@ from .mapper import LatentMapper
 KEY = "nada_mapper"
 VERSION = 1
 SHAPE = {"num_ws": int, "w_dim": int, "bands": [str], "scale": NUMBER, "metadata": {"target?": str, "base?": str}}
-MAX_BYTES, MAX_WIDTH = 1 << 28, 4096  # limits far above the 12.6 MB and 512 features of the usual mapper
+# Limits far above the 12.6 MB and 512 features of the usual mapper.
+KIND = OwnKind(KEY, VERSION, "mapper", SHAPE, max_bytes=1 << 28)
+MAX_WIDTH = 4096
 
 
 def save_mapper(mapper: LatentMapper, path: str | os.PathLike[str], new: bool = False) -> None:
@@ -60,7 +62,7 @@ def load_mapper(path: str | os.PathLike[str]) -> LatentMapper:
     Raises:
         CheckpointError: the file does not exist, is not a mapper, or is damaged.
     """
-    description, tensors = read_own_file(path, KEY, VERSION, "mapper", SHAPE, MAX_BYTES)
+    description, tensors = read_own_file(path, KIND)
     try:
         return _build(description, tensors)
     except (ValueError, TypeError, RuntimeError, UsageError) as error:

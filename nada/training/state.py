@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.metadata import RECIPE, header_json
-from ..checkpoint.own_files import read_own_description, read_own_file
+from ..checkpoint.own_files import OwnKind, read_own_description, read_own_file
 from ..checkpoint.saving import write_safetensors
 from ..errors import NadaError, UsageError
 
 KEY, VERSION = "nada-run", 1
-MAX_HEADER = 1 << 26  # bytes; the header holds the history of a run, which may be very long
 STYLE = "style."  # prefix, before an index, of the names of a goal's styles
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # Adam's state of each tensor, by PyTorch's names
 SHAPE = {  # schema of a state's description; a state always has the recipe entries that are optional elsewhere
@@ -28,6 +27,7 @@ SHAPE = {  # schema of a state's description; a state always has the recipe entr
     "notes": dict,
     "key?": str,
 }
+KIND = OwnKind(KEY, VERSION, "run state", SHAPE, max_header=1 << 26)  # the history of a run may be very long
 FREE = {"iterations", "iterations_done", "cuda_graphs"}  # recipe entries that may differ when a run is resumed
 
 
@@ -202,8 +202,7 @@ def load_state(path: str | os.PathLike[str], with_tensors: bool = True) -> RunSt
         raise NadaError(
             f"the state {path} does not exist; only a run with snapshots, or one that was stopped, can be resumed"
         )
-    what = (path, KEY, VERSION, "run state", SHAPE, None, MAX_HEADER)
-    description, tensors = read_own_file(*what) if with_tensors else (read_own_description(*what), {})
+    description, tensors = read_own_file(path, KIND) if with_tensors else (read_own_description(path, KIND), {})
     recipe, goal, layers, notes = (description[key] for key in ("recipe", "goal", "layers", "notes"))
     return RunState(tensors, recipe, goal, tuple(layers), notes, description.get("key", ""))
 
@@ -222,6 +221,6 @@ def is_on_the_way(path: str | os.PathLike[str]) -> bool:
 def _description(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the description of a state file, without its tensors; {} if it cannot be read."""
     try:
-        return read_own_description(path, KEY, VERSION, "run state", SHAPE, None, MAX_HEADER)
+        return read_own_description(path, KIND)
     except (NadaError, OSError):
         return {}

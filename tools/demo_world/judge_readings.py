@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nada.checkpoint.saving import write_safetensors
-from nada.demo.world import NAMES, SPECIES, STYLES, Parameters, draw, parameters_from_latents
+from nada.demo.world import SPECIES, STYLES, draw, learned_parameters
 from nada.measure.demo_judge import KEY, Judge, load_judge
 from nada.measure.metrics import correlations
 from nada.measure.picture_checks import CHECKS, checked
@@ -27,16 +27,11 @@ MARGIN = 0.15  # added on both sides of a range, as a share of its width
 SEED = 300_000_031  # no album and no training uses it
 
 
-def individuals_of(count: int, noise: torch.Generator) -> Parameters:
-    """Draw individuals like those of the demo's generators, which wear no glasses and no hats."""
-    return parameters_from_latents(torch.randn(count, len(NAMES), generator=noise))
-
-
 def normal_ranges(style: str, count: int = 70) -> dict[str, list[float]]:
     """{check: [lowest, highest value]} for nearly all true drawings of a style, of all species."""
     noise = torch.Generator().manual_seed(SEED)
     each = max(1, count // len(SPECIES))
-    pictures = torch.cat([draw(individuals_of(each, noise), a, style, noise) for a in SPECIES])
+    pictures = torch.cat([draw(learned_parameters(each, noise), a, style, noise) for a in SPECIES])
     ranges = {}
     for name, values in checked(pictures, style).items():
         low, high = (values.quantile(share).item() for share in SHARES)
@@ -53,7 +48,7 @@ def readings(judge: Judge, count: int = 120) -> dict[str, dict[str, list[float]]
         count: drawings of each kind, which no training has seen; the same individuals in all kinds.
     """
     noise = torch.Generator().manual_seed(SEED)
-    individuals = individuals_of(count, noise)
+    individuals = learned_parameters(count, noise)
     readable, spreads = {}, {}
     for style in STYLES:
         for species in SPECIES:

@@ -99,6 +99,11 @@ def random_parameters(count: int, generator: torch.Generator | None = None) -> P
     return Parameters(torch.rand(count, len(NAMES), generator=generator))
 
 
+def learned_parameters(count: int, generator: torch.Generator | None = None) -> Parameters:
+    """Draw parameters for `count` individuals like those of the demo's generators, without glasses and hats."""
+    return parameters_from_latents(torch.randn(count, len(NAMES), generator=generator))
+
+
 def parameters_from_latents(z: Tensor) -> Parameters:
     """Convert latents [N, >= len(NAMES)] to parameters, normalized first as by StyleGAN2's mapping network.
 

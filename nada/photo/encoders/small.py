@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...checkpoint.metadata import damaged, header_json
-from ...checkpoint.own_files import is_own_file, read_own_file
+from ...checkpoint.own_files import OwnKind, is_own_file, read_own_file
 from ...checkpoint.saving import write_safetensors
 from ...clip.resizing import resized
 from ...demo.network import GROUPS, Stage
@@ -23,7 +23,6 @@ from .published import BATCH
 
 log = logging.getLogger(__name__)
 KEY, VERSION = "nada-encoder", 1  # key and format of the description in the file's metadata
-MAX_BYTES = 1 << 26
 LAST = 4  # side of the last feature maps in pixels
 MAX_SIZE = 1024  # limit of every size in a config
 SHAPE: dict[str, Any] = {
@@ -31,6 +30,7 @@ SHAPE: dict[str, Any] = {
     "base": str,
     "recipe": dict,
 }
+KIND = OwnKind(KEY, VERSION, "encoder", SHAPE, max_bytes=1 << 26)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def load_small_encoder(path: str | os.PathLike[str]) -> SmallEncoder:
     Raises:
         CheckpointError: there is no such file, it is damaged, or another kind of file.
     """
-    description, tensors = read_own_file(path, KEY, VERSION, "encoder", SHAPE, MAX_BYTES)
+    description, tensors = read_own_file(path, KIND)
     sizes = {name: description["config"][name] for name in SHAPE["config"]}
     try:
         config = SmallEncoderConfig(**sizes | {"widths": tuple(sizes["widths"])})
