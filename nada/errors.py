@@ -45,10 +45,12 @@ class MissingFileError(UnreadableError, UsageError):
     """Error for a named file that does not exist (exit code 2)."""
 
 
-# Not every out-of-memory error of PyTorch has a class. Messages of GPUs, the CPU, mapped files, cuBLAS and oneDNN:
+# Not every out-of-memory error of PyTorch has a class. Messages of GPUs, the CPU, mapped files, cuBLAS, oneDNN,
+# cuDNN (which finds no engine if memory is too short for each), Apple's GPUs and DirectML:
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|DefaultCPUAllocator|[Cc]annot allocate memory|CUBLAS_STATUS_ALLOC_FAILED"
-    r"|could not create a primitive$"
+    r"|could not create a primitive$|CUDNN_STATUS_ALLOC_FAILED|DEVICE_ALLOCATION_FAILED|HOST_ALLOCATION_FAILED"
+    r"|unable to find an engine|Invalid buffer size|not enough GPU video memory"
 )
 
 

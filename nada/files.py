@@ -1,9 +1,10 @@
-"""Atomic file writes, the cache folder, and the removal of files that are no longer needed."""
+"""Atomic file writes, lock files, the cache folder, and the removal of files that are no longer needed."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from .errors import MissingFileError, NadaError
 
+log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 APP = "stylegan-nada"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -308,3 +311,43 @@ def _sentence(path: str | os.PathLike[str], error: OSError) -> str:
     if isinstance(error, (NotADirectoryError, FileExistsError)):
         return f"{path} was not written: a part of its path is a file, not a folder; choose another name"
     return f"{path} was not written: {error}"
+
+
+class BusyError(NadaError):
+    """Error for a lock that another program, or another part of this one, holds."""
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a lock file for a `with` block. A lock ends with its process, even if that is killed.
+
+    Where the file system has no locks, as some network drives, the block runs without one, and the log says so.
+
+    Args:
+        path: the lock file, which is deleted at the end; its folder exists.
+        waiting: called about once a second while another program has the lock; what it raises ends the wait. None does
+            not wait.
+
+    Raises:
+        BusyError: another program has the lock, and `waiting` is None.
+    """
+    lock = FileLock(path)
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=1 if waiting else 0)
+            if not path.exists():  # its last owner has just deleted the file, so that others would not see this lock
+                lock.release()
+        except Timeout:
+            if waiting is None:
+                raise BusyError(f"another program holds {path}") from None
+            waiting()
+        except (OSError, NotImplementedError) as error:
+            log.warning("%s cannot be locked; do not do the same in two programs at once: %s", path.parent, error)
+            break
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):
+                path.unlink()
+            lock.release()

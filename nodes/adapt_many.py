@@ -30,7 +30,7 @@ from ..nada.files import prune
 from ..nada.generators import Generator
 from ..nada.pictures.fonts import unwritable_remark
 from ..nada.pictures.grids import filmstrip
-from ..nada.runs.folder import RECORD
+from ..nada.runs.result_folder import RECORD
 from ..nada.runs.store import MAX_BYTES
 from ..nada.sweep.jobs import Job, LoadedModels, job_id
 from ..nada.sweep.local import TOGETHER, groups

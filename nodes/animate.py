@@ -89,6 +89,8 @@ class NADABeforeAfterAnimation(io.ComfyNode):
     ) -> io.NodeOutput:
         _check(filename_prefix, fps)
         original, adapted = _pictures(before, latents, size), _pictures(after, latents, size)
+        if original[0].size != adapted[0].size:
+            raise UsageError("the generators make pictures of different shapes; give a generator and its adaptation")
         return _animation(cls, wipe(original, adapted, frames), fps, filename_prefix)
 
 
@@ -157,13 +159,12 @@ class NADALatentWalk(io.ComfyNode):
         filename_prefix: str = "stylegan-nada/animation",
     ) -> io.NodeOutput:
         _check(filename_prefix, fps)
-        codes = interpolate_latents(
-            sample_latents(generator, stops, seed, truncation_psi), frames, loop=True, method="cubic", easing=easing
-        )
-        walk = _pictures(generator, codes, size)
-        if base is not None:
-            walk = paired(_pictures(base, codes, size), walk)
-        return _animation(cls, walk, fps, filename_prefix)
+        walks = []
+        for model in filter(None, (base, generator)):  # each maps the latents itself: its mapping may have been trained
+            codes = sample_latents(model, stops, seed, truncation_psi)
+            codes = interpolate_latents(codes, frames, loop=True, method="cubic", easing=easing)
+            walks.append(_pictures(model, codes, size))
+        return _animation(cls, walks[0] if base is None else paired(*walks), fps, filename_prefix)
 
 
 def _check(prefix: str, fps: float) -> None:

@@ -50,9 +50,9 @@ class NADACompareGrid(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(cls, generator_a: Generator, latents: Tensor, labels: str, **others: Generator | None) -> io.NodeOutput:
-        generators = [generator_a, *(other for _, other in sorted(others.items()) if other is not None)]
-        headings = [text.strip() for text in labels.split("|")]
-        headings += [LETTERS[i].upper() for i in range(len(headings), len(generators))]
+        connected = {"generator_a": generator_a} | {name: g for name, g in sorted(others.items()) if g is not None}
+        generators, texts = [*connected.values()], [text.strip() for text in labels.split("|")]
+        headings = [*texts, *(name[-1].upper() for name in [*connected][len(texts) :])]
         progress, frames = host.Progress(len(generators)), []
         for i, (generator, heading) in enumerate(zip(generators, headings, strict=False)):
             check_latents(generator, latents)

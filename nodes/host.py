@@ -25,7 +25,8 @@ from ..nada import NadaError, UsageError, file_stamp, printable
 from ..nada.errors import is_out_of_memory as nada_is_out_of_memory
 from ..nada.generators import Generator
 from ..nada.pictures.convert import as_saved
-from ..nada.runs.folder import SNAPSHOTS, STYLE_ENDING
+from ..nada.runs.folder import SNAPSHOTS
+from ..nada.runs.result_folder import STYLE_ENDING
 
 GENERATORS, CLIPS = "stylegan", "open_clip"  # folders below ComfyUI's models/
 STYLES, MAPPERS, DIRECTIONS = "stylegan_styles", "stylegan_mappers", "stylegan_directions"
@@ -65,13 +66,22 @@ def _saved_folder(kind: str) -> str:
 
 def files(kind: str) -> list[str]:
     """Return the names of the user's files of a kind, relative to their folders. Styles of runs are listed too."""
-    found = [name for name in folder_paths.get_filename_list(kind) if name.lower().endswith(FILES[kind])]
+    found = [name for name in _listed(kind) if name.lower().endswith(FILES[kind])]
     return [*found, *run_styles()] if kind == STYLES else found
 
 
 def run_styles() -> list[str]:
     """Return the names of the styles in run folders: snapshots, and results of `nada adapt`."""
-    return [name for name in folder_paths.get_filename_list(RUNS) if name.endswith(STYLE_ENDING)]
+    return [name for name in _listed(RUNS) if name.endswith(STYLE_ENDING)]
+
+
+def _listed(kind: str) -> list[str]:
+    """Return the names of all files in the folders of a kind, also after one of the folders was deleted."""
+    try:
+        return folder_paths.get_filename_list(kind)
+    except FileNotFoundError:  # ComfyUI looks for changes in all folders that its cache knows, and fails if one is gone
+        folder_paths.filename_list_cache.pop(kind, None)
+        return folder_paths.get_filename_list(kind)
 
 
 def file_path(kind: str, name: str) -> str:

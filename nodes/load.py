@@ -28,6 +28,7 @@ from .sockets import ADVANCED, LOADING, SAVING, NADAClip, NADAGenerator, known_o
 DEMO, CUSTOM = "demo", "custom"
 DOWNLOAD = "download a published model..."
 DOWNLOADS = published_choices()
+FIRST_DOWNLOAD = next(iter(DOWNLOADS))
 FORMER_DOWNLOADS = {f"(download) {model.label}": model for model in PUBLISHED}  # entries of earlier versions
 CLIP_PRESETS = {
     DEMO: "demo",
@@ -62,7 +63,7 @@ class LoadStyleGAN2(io.ComfyNode):
                 io.Combo.Input(
                     "download",
                     options=[*DOWNLOADS],
-                    default=next(iter(DOWNLOADS)),
+                    default=FIRST_DOWNLOAD,
                     optional=True,
                     tooltip="Published model, only for the last entry of generator_name: what it makes, its name, size "
                     "and license. It is downloaded into models/stylegan when it first runs.",
@@ -86,14 +87,14 @@ class LoadStyleGAN2(io.ComfyNode):
         return f"there is no generator {generator_name!r} in models/{host.GENERATORS}; put it there, or choose another"
 
     @classmethod
-    def fingerprint_inputs(cls, generator_name: str | None, download: str | None = None) -> str:
+    def fingerprint_inputs(cls, generator_name: str | None, download: str | None = FIRST_DOWNLOAD) -> str:
         if model := _chosen_download(generator_name, download):
             return model.name  # not the file's stamp: the download must not make the next run another one
-        return host.file_key(host.GENERATORS, generator_name, *EMBEDDED)
+        return host.file_key(host.GENERATORS, generator_name, *EMBEDDED, DOWNLOAD)
 
     @classmethod
     @host.explained
-    def execute(cls, generator_name: str, download: str = next(iter(DOWNLOADS))) -> io.NodeOutput:
+    def execute(cls, generator_name: str, download: str = FIRST_DOWNLOAD) -> io.NodeOutput:
         path, remarks = _generator_source(generator_name, download)
         generator = load_generator(path, host.cache_folder())
         parameters = sum(p.numel() for p in generator.parameters())

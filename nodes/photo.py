@@ -19,6 +19,7 @@ from ..nada.photo.crop import FEATHER, REGIONS
 from ..nada.photo.detectors.yunet import yunet_faces
 from ..nada.photo.faces import LARGEST, Face, mesh_faces
 from ..nada.photo.fit_square import fit_square
+from ..nada.photo.invert import as_square
 from ..nada.pictures.convert import to_pil
 from ..nada.pictures.outlines import outlined
 from ..nada.published.catalog import YUNET
@@ -248,7 +249,11 @@ class NADAPasteBack(io.ComfyNode):
             for square, picture in zip(crops, image.split(1), strict=True):
                 if square.photo == i:
                     result, mask = square.crop.paste(
-                        result, host.from_image(picture), region=region, feather=feather, match_color=match_color
+                        result,
+                        as_square(host.from_image(picture)),
+                        region=region,
+                        feather=feather,
+                        match_color=match_color,
                     )
                     covered = torch.maximum(covered, mask)
             results.append(host.to_image(result))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..nada import RunFolder, Snapshot, Snapshots, UsageError, file_stamp, generate, sample_latents
+from ..nada import RunFolder, Snapshot, Snapshots, UsageError, file_stamp, generate_samples
 from ..nada.generators import Generator
 from ..nada.pictures.grids import filmstrip, filmstrip_geometry
 from . import host
@@ -112,7 +112,7 @@ class NADAPickSnapshot(io.ComfyNode):
     ) -> io.NodeOutput:
         if snapshots is None and run == CONNECTED and generator is not None:
             host.say("no snapshots arrived, perhaps because the training is bypassed; the generator passes through")
-            return io.NodeOutput(generator, host.picture_to_image(filmstrip([start_of(generator, rows)])), 0)
+            return io.NodeOutput(generator, host.picture_to_image(filmstrip([column_of(START, generator, rows)])), 0)
         found = opened(snapshots, generator, run)
         picked = choose(found, pick, step)
         frames = frames_of(found, rows)
@@ -158,10 +158,10 @@ def choose(snapshots: Snapshots, pick: str, step: int) -> Snapshot:
     return snapshots.best if pick == BEST else snapshots.last
 
 
-def start_of(generator: Generator, rows: int) -> tuple[str, Tensor]:
-    """Return the first column of a filmstrip, label and images [rows, C, H, W]: the generator before its training."""
+def column_of(label: str, generator: Generator, rows: int) -> tuple[str, Tensor]:
+    """Return a column of a filmstrip: its label, and a generator's images [rows, C, H, W] of the same latents."""
     with host.on_device(generator, needs=generation_bytes(generator, batch=1)):
-        return START, generate(generator, sample_latents(generator, rows, truncation_psi=PSI), batch=1)
+        return label, generate_samples(generator, rows, truncation_psi=PSI, batch=1)
 
 
 def frames_of(snapshots: Snapshots, rows: int) -> list[tuple[str, Tensor]]:
@@ -176,11 +176,8 @@ def frames_of(snapshots: Snapshots, rows: int) -> list[tuple[str, Tensor]]:
     """
     progress = host.Progress(1 + len(snapshots.all))
     progress.update(0)
-    frames = [start_of(snapshots.base, rows)]
-    codes = sample_latents(snapshots.base, rows, truncation_psi=PSI)
+    frames = [column_of(START, snapshots.base, rows)]
     for snapshot in snapshots.all:
         progress.update(len(frames))
-        generator = snapshots.generator(snapshot)
-        with host.on_device(generator, needs=generation_bytes(generator, batch=1)):
-            frames.append((str(snapshot.iteration), generate(generator, codes, batch=1)))
+        frames.append(column_of(str(snapshot.iteration), snapshots.generator(snapshot), rows))
     return frames

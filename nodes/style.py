@@ -120,9 +120,9 @@ class NADASaveStyle(io.ComfyNode):
         cls, base: Generator, adapted: Generator, filename_prefix: str, rank: int = 0, precision: str = "half"
     ) -> io.NodeOutput:
         path = host.next_save_path(filename_prefix, host.STYLES)
-        name = "" if adapted.metadata.get("adaptations") else Path(filename_prefix).name
         # Before the pictures, because this raises if the generators do not belong together.
-        style = Style.between(base, adapted, rank or None, PRECISIONS[precision], name=name)
+        fallback = Path(filename_prefix).name
+        style = Style.between(base, adapted, rank or None, PRECISIONS[precision], fallback=fallback)
         with host.on_device(base, adapted, needs=2 * image_bytes(base)):
             style = style.with_preview(preview_of(base, adapted))
         save_style(style, path, new=True)

@@ -17,6 +17,7 @@ from .canonical import EMBED, NOISE, W_AVG, canonical_shapes
 from .tensors import TensorView
 
 MAX_WIDTH = 1 << 13  # the widest published StyleGAN2 has 1024 channels
+MAX_CHANNELS = 4  # an image has at most RGB and transparency
 MAX_ELEMENTS = 1 << 28  # and the largest about 2^27 weights
 MAX_PIXELS = 1 << 22  # the largest published images have 2^20
 AVERAGED, AVERAGING = 10_000, 1 << 37  # codes in an average latent, and multiplications to spend on it
@@ -186,6 +187,11 @@ def make_config(**fields: Any) -> GeneratorConfig:
         whole += (config.img_channels, config.c_dim, *config.start)
         if any(type(n) is not int or n > MAX_WIDTH for n in whole):
             raise CheckpointError(f"the generator's sizes are not whole numbers up to {MAX_WIDTH}: {fields}")
+        if config.img_channels > MAX_CHANNELS:
+            raise CheckpointError(
+                f"the images of this generator have {config.img_channels} channels, so they are no pictures: it may be "
+                "a part of a 3D generator such as EG3D, which needs its renderer; load a StyleGAN2 generator"
+            )
         if not config.mapping_lr_multiplier:
             raise CheckpointError("the learning rate multiplier of the mapping network is missing or zero")
         return config

@@ -15,6 +15,7 @@ from ..stylegan2 import Generator, GeneratorConfig, standard_channels
 from ..stylegan2.ops import resample_filter
 from .canonical import W_AVG
 from .rosinality import FIELDS, FILTER_GAIN
+from .saving import check_finite
 
 LR_MULTIPLIER = 0.01  # rosinality's default for the mapping network
 
@@ -34,10 +35,11 @@ def save_rosinality(generator: Generator, path: str | os.PathLike[str], new: boo
 
     Raises:
         UsageError: the format cannot express this kind of generator.
-        NadaError: the file cannot be written.
+        NadaError: a tensor has numbers that are not finite, or the file cannot be written.
     """
     _refuse_others(generator.config)
     tensors = {name: tensor.detach().cpu() for name, tensor in generator.state_dict().items()}
+    check_finite(tensors, path)
     average = tensors.pop(W_AVG)
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():

@@ -62,16 +62,18 @@ def array_view(record: Record) -> TensorView | None:
     return view.permuted(*axes)
 
 
-def numpy_scalar(dtype: Any, data: Any) -> float | int | bool:
-    """Decode a number from its dtype and its bytes.
+def numpy_scalar(dtype: Any, data: Any) -> float | int | bool | Record:
+    """Decode a number from its dtype and its bytes; values of other dtypes, such as texts and dates, become records.
 
     Raises:
-        CheckpointError: the dtype is unknown, or needs another number of bytes.
+        CheckpointError: there is no dtype, or it needs another number of bytes.
     """
     name, order = _dtype(dtype)
-    if name in _SCALARS and _length(data) == struct.calcsize(_SCALARS[name]):
-        return struct.unpack(order.replace("|", "=") + _SCALARS[name], as_window(data).read())[0]
-    raise CheckpointError("the file is damaged or hostile: a number has an unknown type")
+    if name and name not in _SCALARS:
+        return Record("numpy.generic", (name,))
+    if not name or _length(data) != struct.calcsize(_SCALARS[name]):
+        raise CheckpointError("the file is damaged or hostile: a number has no type, or another size")
+    return struct.unpack(order.replace("|", "=") + _SCALARS[name], as_window(data).read())[0]
 
 
 def as_window(data: Any) -> Window:

@@ -51,16 +51,25 @@ def write_safetensors(
     Raises:
         NadaError: a tensor has numbers that are not finite, or the file cannot be written.
     """
-    if odd := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
-        raise NadaError(
-            f"{path} was not written: {odd} has numbers that are not finite; a training has diverged, use a smaller "
-            "learning rate"
-        )
+    check_finite(tensors, path)
     with atomic_path(path, new) as temp:
         try:
             save_file(tensors, temp, metadata)
         except SafetensorError as error:
             raise _system_error(error) from error
+
+
+def check_finite(tensors: dict[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Check that all numbers of {name: tensor} are finite, before a good file at `path` is replaced.
+
+    Raises:
+        NadaError: a tensor has other numbers.
+    """
+    if odd := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
+        raise NadaError(
+            f"{path} was not written: {odd} has numbers that are not finite; a training has diverged, use a smaller "
+            "learning rate"
+        )
 
 
 def _system_error(error: SafetensorError) -> OSError:

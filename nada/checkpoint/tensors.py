@@ -43,6 +43,8 @@ STORAGE_TYPES = {
     "ByteStorage": torch.uint8,
     "UntypedStorage": torch.uint8,
     "BoolStorage": torch.bool,
+    "ComplexFloatStorage": torch.complex64,
+    "ComplexDoubleStorage": torch.complex128,
 }
 
 
@@ -160,6 +162,14 @@ class TensorView:
         """Return the first vector along the last dimension."""
         return self if len(self.shape) <= 1 else replace(self, shape=self.shape[-1:], strides=self.strides[-1:])
 
+    def distinct(self) -> TensorView:
+        """Return the view with one element along dimensions that repeat it (stride 0, as `Tensor.expand` makes them).
+
+        A caller that knows a bound for the whole tensor can read this view and expand the result.
+        """
+        shape = tuple(n if stride or not n else 1 for n, stride in zip(self.shape, self.strides, strict=True))
+        return replace(self, shape=shape)
+
     def read(self) -> Tensor:
         """Read the tensor: float32, contiguous, on the CPU.
 
@@ -174,7 +184,7 @@ class TensorView:
             return torch.empty(self.shape)
         span = 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
         if self.numel > span:  # a few bytes on the disk must not become gigabytes in memory
-            raise CheckpointError("the file is damaged: a tensor repeats its elements")
+            raise CheckpointError("a tensor repeats its elements; save it again as tensor.contiguous()")
         size = storage.dtype.itemsize
         window = storage.window.part(self.offset * size, span * size)
         flat = torch.empty(span, dtype=storage.dtype)  # allocated only now that the file is known to hold it

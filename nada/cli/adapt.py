@@ -22,7 +22,7 @@ from ..runs.folder import RunFolder
 from ..runs.kept_run import KeptRun
 from ..runs.names import free_path, result_name
 from ..runs.out_of_memory import sparing
-from ..runs.results import STRIP_COLUMNS, save_results
+from ..runs.results import STRIP_COLUMNS, quoted, save_results
 from ..runs.snapshots import evenly
 from ..settings import MAX_STEPS
 from ..training.config import AdaptConfig, recommendation_remark
@@ -118,6 +118,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     notes |= {"snapshot_every": args.snapshot_every, "device": str(place)}
     folder = RunFolder(args.out or free_path(Path(name)))
     with folder.claimed(args.overwrite):
+        folder.refuse_lost([args.generator, *args.style_images], result_name(config))
         kept = KeptRun(folder, base, load_clip(spec, place), config, pictures, moments, notes)
         return train(kept, not args.quiet)
 
@@ -218,5 +219,5 @@ def train(kept: KeptRun, progress: bool = True) -> dict[str, Any]:
             kept.keep()
         if kept.stored:
             effect = "writes the missing files" if kept.stored == total else f"continues after iteration {kept.stored}"
-            log.warning("`nada adapt --resume %s` %s", kept.folder.path, effect)
+            log.warning("`nada adapt --resume %s` %s", quoted(str(kept.folder.path)), effect)
         raise

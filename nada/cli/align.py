@@ -22,8 +22,8 @@ from ..pictures.outlines import outlined
 from ..pictures.reading import read_picture
 from ..published.catalog import YUNET
 from ..published.download import download
-from ..runs.folder import ResultFolder
 from ..runs.names import free_path
+from ..runs.result_folder import ResultFolder
 from .parsing import add_command, add_device, show_files
 from .shared import load_base, pick_device
 

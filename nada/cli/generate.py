@@ -19,8 +19,8 @@ from ..latents.sampling import sample_latents
 from ..photo.codes import fitted_noise
 from ..pictures.convert import middle, to_pil
 from ..pictures.grids import make_grid
-from ..runs.folder import ResultFolder
 from ..runs.names import free_path
+from ..runs.result_folder import ResultFolder
 from ..seeding import SOURCES
 from ..text_edits import load_mapper
 from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_files

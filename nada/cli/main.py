@@ -68,7 +68,9 @@ def _run(argv: Sequence[str] | None) -> int:
     use_threads(getattr(args, "threads", None))
     result = args.run(args)
     show(f"{strict_json(result) if args.json else args.show(escaped(result))}\n")
-    return INTERRUPTED if result.get("interrupted") else FAILURE if result.get("failed") else 0
+    if result.get("interrupted"):
+        return INTERRUPTED
+    return FAILURE if result.get("failed") or result.get("unfinished") else 0
 
 
 def joined(words: Sequence[str]) -> list[str]:

@@ -35,9 +35,9 @@ from ..photo.project import ProjectConfig, Projection
 from ..photo.tune import TuneConfig, Tuning
 from ..pictures.convert import png_notes, to_pil
 from ..pictures.reading import picture_note
-from ..runs.folder import ResultFolder
 from ..runs.names import free_path, slug
 from ..runs.out_of_memory import sparing
+from ..runs.result_folder import ResultFolder
 from ..runs.store import PhotoStore
 from ..settings import settings_of
 from ..styles.files import load_style, save_style

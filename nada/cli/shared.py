@@ -50,7 +50,7 @@ def load_base(source: str) -> Generator:
 
 def is_published(source: str) -> bool:
     """Whether this is the name of a published generator or encoder, and no file has that name."""
-    return any(model.name == source for model in PUBLISHED) and not Path(source).exists()
+    return any(model.name == source for model in PUBLISHED) and not Path(source).is_file()
 
 
 def local_model(source: str) -> str:

@@ -11,7 +11,6 @@ import torch
 from ..checkpoint import save_generator
 from ..errors import UsageError
 from ..files import atomic_path
-from ..generators import Generator
 from ..styles.files import load_style, save_style
 from ..styles.preview import preview_of, preview_picture
 from ..styles.style import Style
@@ -88,7 +87,7 @@ def run_diff(
     check_target(target, overwrite)
     before, after = load_base(base), load_base(adapted)
     # Compare before making pictures: generators that do not belong together are refused here.
-    style = Style.between(before, after, rank, DTYPES[dtype], name=name or _name_of(after, adapted))
+    style = Style.between(before, after, rank, DTYPES[dtype], name=name, fallback=Path(adapted).stem)
     style = style.with_preview(preview_of(before, after))
     save_style(style, target, new=not overwrite)
     return {"file": str(target), "bytes": target.stat().st_size, **summary(style)}
@@ -140,11 +139,6 @@ def summary(style: Style) -> dict[str, Any]:
         "recipe": style.recipe,
         "notes": style.notes,
     }
-
-
-def _name_of(adapted: Generator, source: str) -> str:
-    """Name for a style: empty (the style's own default) if the generator records its texts, else the file's name."""
-    return "" if adapted.metadata.get("adaptations") else Path(source).stem
 
 
 def _diff(args: argparse.Namespace) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from ..errors import NadaError, UsageError, printable
 from ..runs.durations import duration
-from ..runs.folder import PAGE
 from ..runs.names import slug
+from ..runs.result_folder import PAGE
 from ..runs.results import STRIP_COLUMNS
 from ..settings import MAX_STEPS
 from ..sweep.best import copy_best
@@ -29,7 +29,7 @@ from ..sweep.plan import KEEP, MAX_JOBS, METRICS, MODELS, PICTURES, Plan, change
 from ..sweep.ranking import Ranking
 from ..sweep.ray_engine import LOCAL, Cluster, absolute, absolute_clip, on_ray
 from ..sweep.report import Report
-from ..sweep.state import DONE, FAILED, STATUSES, STOPPED, Orders, failure, status
+from ..sweep.state import BEGUN, DONE, FAILED, PENDING, STATUSES, STOPPED, Orders, failure, status
 from ..sweep.work import Watch
 from .interrupt import Interrupt
 from .options import RECOMMENDED, add_config, given
@@ -38,6 +38,7 @@ from .shared import existing_folder, load_base, pick_device
 
 log = logging.getLogger(__name__)
 BEST = "sweep best"
+SWEEP_ENDINGS = (".yaml", ".yml", ".json")
 LIMITS = {"together": MAX_JOBS, "snapshots": MAX_STEPS, "workers": 10_000}  # upper limits
 
 
@@ -154,12 +155,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def described(args: argparse.Namespace) -> dict[str, Any]:
     """Read the sweep file, and replace what the command line gives."""
+    _refuse_misplaced_file(args)
     description = read_sweep(args.file) if args.file else {}
     asked = given(args) | {name: getattr(args, name) for name in (*MODELS, PICTURES) if getattr(args, name)}
     if not args.file and not asked:
         raise UsageError("there is nothing to train; give a sweep file first, or --generator and --target")
     halving = given(args, Ranking) | {name: value for name in ("keep_best", "at") if (value := getattr(args, name))}
     return changed(description, asked, halving, args.keep)
+
+
+def _refuse_misplaced_file(args: argparse.Namespace) -> None:
+    """Refuse a sweep file that an option with several values has taken for its last value."""
+    values = [] if args.file else [word for value in vars(args).values() if isinstance(value, list) for word in value]
+    if file := next((str(v) for v in values if str(v).endswith(SWEEP_ENDINGS) and Path(str(v)).is_file()), None):
+        raise UsageError(f"{file} was taken for the value of an option; give the sweep file first")
 
 
 def _part(jobs: Sequence[Job], part: str | None) -> list[Job]:
@@ -241,6 +250,7 @@ def _trained(
         "jobs": {name: counts[name] for name in STATUSES if counts[name]},
         "failed": {job.folder_name: failure(orders.folder(job)) for job, state in states.items() if state == FAILED},
         "interrupted": interrupted and counts[DONE] + counts[FAILED] < len(mine),
+        "unfinished": 0 if interrupted else counts[BEGUN] + counts[PENDING],
     }
 
 
@@ -281,6 +291,8 @@ def show(result: dict[str, Any]) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in result["jobs"].items())
     lines = [f"interrupted: {counts}; the same command resumes" if result["interrupted"] else counts]
     lines += [f"  failed: {name}: {sentence}" for name, sentence in result["failed"].items()]
+    if count := result["unfinished"]:
+        lines.append(f"  another process trains {count} of the jobs; run the same command again when it is done")
     return "\n".join([*lines, f"results in {result['folder']}", f"  page  {result['page']}"])
 
 

@@ -22,8 +22,8 @@ from ..latents.rendering import generate
 from ..latents.sampling import sample_latents
 from ..pictures.charts import plot
 from ..pictures.grids import before_after, filmstrip
-from ..runs.folder import ResultFolder
 from ..runs.names import free_path, result_name, slug
+from ..runs.result_folder import ResultFolder
 from ..runs.results import PREVIEW_PSI, PREVIEWS, STRIP_COLUMNS, STRIP_ROWS
 from ..styles.preview import encode
 from ..styles.style import apply_style

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from .. import demo
+from ..checkpoint.metadata import read_json
 from ..checkpoint.not_models import LOADABLE
 from ..errors import CheckpointError, NadaError, UsageError
 from ..files import CACHE, storable
@@ -30,6 +31,8 @@ PAPER_SPEC = "ViT-B/32,ViT-B/16"  # the paper's ensemble
 CONFIG_FILE = "open_clip_config.json"
 Fetch = Callable[[PublishedClip], Path]
 ACTIVATION, PREPROCESSING = "quick_gelu", ("mean", "std", "interpolation")  # keys of open_clip's entries
+# Options of a tokenizer that a folder may set. open_clip passes others on to transformers, which could run code.
+TOKENIZER_OPTIONS = {"clean", "language", "reduction_mask", "strip_sep_token"}
 ADVICE = (
     "Give an architecture with published weights, such as ViT-B/32, or ARCHITECTURE@FILE with weights under the names "
     f"of open_clip or OpenAI, or a folder with {CONFIG_FILE} and such weights, or 'demo'"
@@ -248,6 +251,7 @@ def _resolve(source: str, fetch: Fetch) -> _Source:
     if folder.is_dir():
         if not (folder / CONFIG_FILE).is_file():
             raise UsageError(f"the folder {source!r} holds no {CONFIG_FILE}; it must, beside the weights")
+        _check_tokenizer(folder / CONFIG_FILE)
         return _Source(f"local-dir:{folder}", weights_in(folder), {})
 
     name, _, weights = source.partition("@")
@@ -271,6 +275,24 @@ def _resolve(source: str, fetch: Fetch) -> _Source:
             return _Source(known, _published_weights(known, tag, entry, fetch), {tag: entry})
     choices = ", ".join(f"{a}@{t}" for a, t in published) or "none, so give a weights file"
     raise UsageError(f"{name} has no weights called {tag!r}, and no such file exists. Published are {choices}")
+
+
+def _check_tokenizer(config: Path) -> None:
+    """Refuse a configuration with options of the tokenizer that could do more than change how it reads texts.
+
+    Raises:
+        CheckpointError: there is such an option, or the file is damaged.
+    """
+    settings = read_json(config.read_bytes())
+    for key in ("model_cfg", "text_cfg", "tokenizer_kwargs"):
+        settings = settings.get(key, {}) if isinstance(settings, dict) else None
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{CONFIG_FILE} is damaged: model_cfg, text_cfg and tokenizer_kwargs must be objects")
+    if odd := settings.keys() - TOKENIZER_OPTIONS:
+        raise CheckpointError(
+            f"{CONFIG_FILE} sets {min(odd)!r} for the tokenizer, which could run code of the folder; allowed are "
+            f"{', '.join(sorted(TOKENIZER_OPTIONS))}"
+        )
 
 
 def _published_weights(architecture: str, tag: str, entry: dict[str, Any], fetch: Fetch) -> Path:

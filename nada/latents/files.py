@@ -58,7 +58,7 @@ def load_latents(path: str | Path, generator: Generator) -> Tensor:
             raise CheckpointError(
                 f"the codes in the file have more than {MAX_NUMBERS} numbers for all layers; split the file"
             )
-        ws = torch.cat([_codes(fitting[name].read(), num_ws, w_dim) for name in sorted(fitting, key=_natural)])
+        ws = torch.cat([_codes(_read(fitting[name]), num_ws, w_dim) for name in sorted(fitting, key=_natural)])
         if not ws.isfinite().all():
             raise CheckpointError(
                 "the codes in the file are not finite: the search for them diverged; use another file"
@@ -66,6 +66,11 @@ def load_latents(path: str | Path, generator: Generator) -> Tensor:
     if remark := latents_remark(path, generator):
         log.warning("%s", remark)
     return ws
+
+
+def _read(view: TensorView) -> Tensor:
+    """Read codes, also those that were expanded to all layers before they were saved."""
+    return view.distinct().read().expand(view.shape)
 
 
 def save_latents(ws: Tensor, generator: Generator, path: str | os.PathLike[str]) -> None:

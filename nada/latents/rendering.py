@@ -41,7 +41,7 @@ def generate(
         half: former name of `bfloat16`, kept for one release.
 
     Returns:
-        [N, 3, R, R] float32 on the CPU, about in [-1, 1] (not clamped).
+        [N, C, H, W] float32 on the CPU, about in [-1, 1] (not clamped).
 
     Raises:
         UsageError: `noise` or `batch` is out of range, or the device has no bfloat16.
@@ -88,7 +88,7 @@ def generate_samples(
         batch: as for `generate`.
 
     Returns:
-        [count, 3, R, R] float32 on the CPU, about in [-1, 1].
+        [count, C, H, W] float32 on the CPU, about in [-1, 1].
 
     Raises:
         UsageError, NadaError: as `sample_latents` and `generate`.

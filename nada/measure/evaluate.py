@@ -29,7 +29,7 @@ from ..latents.sampling import MAX_COUNT, mix_latents, sample_latents
 from ..losses import unit
 from ..seeding import SEEDS, sample_z, seeded
 from ..settings import MAX_BATCH, Setting, check_settings
-from .likeness import clip_likeness
+from .likeness import embedding_likeness
 from .lpips_distance import lpips_distances
 from .metrics import correspondence, diversity, interval, intra_cluster, quality
 
@@ -128,30 +128,34 @@ def evaluate(
         raise UsageError("base and generator have latents of different lengths; give the base it was adapted from")
     began, device = time.perf_counter(), generator.device
     texts = [_embed_text(model, config) for model in clip]
+    encoders = [*clip, *(identity or ())]
     left_out = {} if base is not None else {"comparison with the source": "no base generator was given"}
     rows: list[dict[str, float]] = []
     for repetition in range(config.seeds if latents is None else 1):
         first_seed = config.first_seed + repetition * config.count
-        images = partial(_images, config=config, seed=first_seed, latents=latents, progress=progress)
-        after, before = images(generator), None if base is None else images(base)
+        compared = extra is not None and base is not None
+        kept = MAX_COUNT if compared else LPIPS_IMAGES if repetition == 0 else 0
+        look = partial(_look, encoders, config=config, seed=first_seed, latents=latents, kept=kept, progress=progress)
+        after = look(generator)
+        before = None if base is None else look(base)
         if repetition == 0:
-            first = after
+            first = after.images[:LPIPS_IMAGES].clone()
         row: dict[str, float] = {}
-        for model, text in zip(clip, texts, strict=True):
+        for i, (model, text) in enumerate(zip(clip, texts, strict=True)):
             prefix = f"{model.name} " if len(clip) > 1 else ""
-            found = clip_measures(model, text, before, after, config.batch)
+            was = None if before is None else before.embeddings[i]
+            found = embedding_measures(text, was, after.embeddings[i])
             row |= {prefix + name: value for name, value in found.items()}
-        for model in identity or ():
-            if before is not None:
-                found = clip_likeness(model, before, after, config.batch)
-                row |= {f"{name}, by {model.name}": value for name, value in found.items()}
+        if before is not None:
+            for model, *pair in list(zip(encoders, before.embeddings, after.embeddings, strict=True))[len(clip) :]:
+                row |= {f"{name}, by {model.name}": value for name, value in embedding_likeness(*pair).items()}
         if extra is not None and before is not None:
             z = plain_latents(generator, config, first_seed) if latents is None else None
-            row |= extra(Samples(before, after, z), left_out)
+            row |= extra(Samples(before.images, after.images, z), left_out)
         rows.append(row)
     measures = _intervals(rows, left_out)
     try:
-        measures["intra-cluster LPIPS"] = {"mean": intra_cluster(lpips_distances(first[:LPIPS_IMAGES], device))}
+        measures["intra-cluster LPIPS"] = {"mean": intra_cluster(lpips_distances(first, device))}
     except NadaError as error:
         left_out["intra-cluster LPIPS"] = str(error)
     seconds = time.perf_counter() - began
@@ -170,15 +174,40 @@ def evaluate(
     }
 
 
-def _images(
-    generator: Generator, config: EvaluateConfig, seed: int, latents: Tensor | None, progress: Callable[[int], None]
-) -> Tensor:
-    """Generate the images of one repetition: of random latents, or of given codes.
+@dataclass(frozen=True)
+class _Seen:
+    """Embeddings, and a few images, of the N images of one generator in one repetition."""
 
-    Each generator maps the latents itself, because an adaptation may have trained its mapping network.
+    embeddings: list[Tensor]
+    """[N, D] of each encoder."""
+    images: Tensor
+    """The first images, as many as were asked for."""
+
+
+def _look(
+    encoders: list[ClipModel],
+    generator: Generator,
+    config: EvaluateConfig,
+    seed: int,
+    latents: Tensor | None,
+    kept: int,
+    progress: Callable[[int], None],
+) -> _Seen:
+    """Generate and embed the images of one repetition batch by batch, since a thousand of 1024 px take 13 GB.
+
+    The images are of random latents, or of given codes. Each generator maps the latents itself, because an adaptation
+    may have trained its mapping network. Only the first `kept` images are kept.
     """
     ws = sample_codes(generator, config, seed) if latents is None else latents
-    return generate(generator, ws, batch=config.batch, progress=progress)
+    embeddings: list[list[Tensor]] = [[] for _ in encoders]
+    images = []
+    for first, codes in zip(range(0, len(ws), config.batch), ws.split(config.batch), strict=True):
+        made = generate(generator, codes, batch=config.batch, progress=progress)
+        for parts, model in zip(embeddings, encoders, strict=True):
+            parts.append(embed_images(model, made, config.batch))
+        if first < kept:
+            images.append(made[: kept - first].clone())  # a view would keep all of them
+    return _Seen([torch.cat(parts) for parts in embeddings], torch.cat(images) if images else torch.empty(0))
 
 
 def _intervals(rows: list[dict[str, float]], left_out: dict[str, str]) -> dict[str, dict[str, float]]:
@@ -221,20 +250,23 @@ def image_count(config: EvaluateConfig, base: Generator | None) -> int:
     return config.count * config.seeds * (1 if base is None else 2)
 
 
-@torch.no_grad()
 def clip_measures(
     model: ClipModel, text: Tensor, before: Tensor | None, after: Tensor, batch: int = 16
 ) -> dict[str, float]:
-    """Quality, Diversity and correspondence of images [N, 3, R, R] in [-1, 1] under one encoder; text [D]."""
-    embedded = embed_images(model, after, batch)
-    found = {"quality": quality(embedded, text), "diversity": diversity(embedded)}
+    """Measure images [N, 3, R, R] in [-1, 1] by one encoder; see `embedding_measures`."""
+    source = None if before is None else embed_images(model, before, batch)
+    return embedding_measures(text, source, embed_images(model, after, batch))
+
+
+def embedding_measures(text: Tensor, before: Tensor | None, after: Tensor) -> dict[str, float]:
+    """Compute Quality, Diversity and correspondence from embeddings of images [N, D] and of the target text [D]."""
+    found = {"quality": quality(after, text), "diversity": diversity(after)}
     if before is None:
         return found
-    source = embed_images(model, before, batch)
-    back, near = correspondence(source, embedded)
+    back, near = correspondence(before, after)
     return found | {
-        "quality of the base": quality(source, text),
-        "diversity of the base": diversity(source),
+        "quality of the base": quality(before, text),
+        "diversity of the base": diversity(before),
         "source found again": back,
         "cosine with source": near,
     }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..clip.embedding import embed_images
-from ..clip.models import ClipModel
 from .demo_judge import Judge
 from .metrics import correlations, correspondence, found_again
 
@@ -45,17 +43,15 @@ def judged_likeness(
     }
 
 
-def clip_likeness(model: ClipModel, before: Tensor, after: Tensor, batch: int = 16) -> dict[str, float]:
+def embedding_likeness(before: Tensor, after: Tensor) -> dict[str, float]:
     """Identity kept by a CLIP model that took no part in making the pictures; see `correspondence`.
 
     Args:
-        model: the CLIP model.
-        before, after: [N, 3, R, R] in [-1, 1], N >= 2.
-        batch: pictures embedded at a time.
+        before, after: its embeddings [N, D] of the pictures, N >= 2.
 
     Returns:
         "identity kept": mean cosine with the picture before; "found again": share of pictures that are nearest to their
         own before, of all N.
     """
-    back, near = correspondence(embed_images(model, before, batch), embed_images(model, after, batch))
+    back, near = correspondence(before, after)
     return {"identity kept": near, "found again": back}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,7 +48,7 @@ def read_picture(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; `max_pixels` refuses them
-            with Image.open(source, formats=tuple(formats)) as picture:
+            with _opened(source) as file, Image.open(file, formats=tuple(formats)) as picture:
                 _check_size(picture, max_pixels)
                 if getattr(picture, "is_animated", False) and picture.format != "MPO":  # a camera's JPEG with a preview
                     log.warning("%s has several frames; the first one is read", name)
@@ -61,6 +62,11 @@ def read_picture(
         raise UsageError(
             f"{name} is not a picture that can be read ({reason}); give {', '.join(formats)}, or save it again as PNG"
         ) from error
+
+
+def _opened(source: str | Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    """Open a picture file: from a path, Pillow maps uncompressed TIFF files, and scrambles those that are rotated."""
+    return Path(source).open("rb") if isinstance(source, (str, Path)) else nullcontext(source)
 
 
 def picture_note(path: Path, key: str) -> str | None:

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..checkpoint import inspect_file
 from ..checkpoint.metadata import read_json_file, strict_json
 from ..errors import CheckpointError, NadaError
-from ..files import atomic_path, finish
+from ..files import atomic_path, finish, locked
 from .catalog import HUB_FILE, AnyPublished, PublishedClip, PublishedDetector, agrees
 
 log = logging.getLogger(__name__)
@@ -26,6 +24,7 @@ RESERVE = 64 << 20  # bytes that should stay free on the disk
 CHUNK = 1 << 13  # bytes read at once; at most one chunk is lost when a connection breaks
 PATIENCE = 30  # seconds without a byte after which a connection counts as broken
 TRIES = 4  # connections in a row that may break without receiving anything
+LOG_PAUSE = 10  # seconds between two lines of the log about a download
 SLACK = 1.5  # largest ratio of a file's size to the catalog's approximate size
 Progress = Callable[[int, int], None]
 Model = AnyPublished
@@ -42,7 +41,8 @@ def download(model: Model, folder: Path, progress: Progress | None = None) -> tu
     Args:
         model: a model of the catalog.
         folder: folder for the file; created if necessary.
-        progress: called with the bytes received so far, and in all (approximate if the exact size is unknown).
+        progress: called with the bytes received so far, and in all (approximate if the exact size is unknown); by
+            default, they are logged every ten seconds.
 
     Returns:
         The path of the file, and notes on how far it could be verified.
@@ -53,10 +53,10 @@ def download(model: Model, folder: Path, progress: Progress | None = None) -> tu
     target = Path(folder) / model.file
     if target.is_file():
         return target, [f"{target} is there already; it was not downloaded again."]
-    part = _part_of(target)
+    part, progress = _part_of(target), progress or _logged(model.name)
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target, lambda: _report(model, part, progress)):
+        with locked(target.with_name(f".{target.name}.lock"), lambda: _report(model, part, progress)):
             if not target.is_file():  # else another program has downloaded it meanwhile
                 return target, _fetched(model, part, target, progress)
     except OSError as error:
@@ -66,7 +66,20 @@ def download(model: Model, folder: Path, progress: Progress | None = None) -> tu
     return target, [f"{target} was downloaded by another program meanwhile."]
 
 
-def _fetched(model: Model, part: Path, target: Path, progress: Progress | None) -> list[str]:
+def _logged(name: str) -> Progress:
+    """Return a callback that logs how far the download of `name` is, at most every `LOG_PAUSE` seconds."""
+    last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= LOG_PAUSE:
+            last = now
+            log.info("downloading %s: %d of %d MB", name, done // 1_000_000, total // 1_000_000)
+
+    return report
+
+
+def _fetched(model: Model, part: Path, target: Path, progress: Progress) -> list[str]:
     """Download, verify, record and rename a file; return the notes on it."""
     _check_space(model, part)
     _fetch(model, part, progress)
@@ -75,27 +88,6 @@ def _fetched(model: Model, part: Path, target: Path, progress: Progress | None) 
         temp.write_text(strict_json(record, indent=1) + "\n", "utf-8")
     finish(part, target)
     return record["notes"]
-
-
-@contextmanager
-def _alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Lock a download against other programs; call `waiting` about once a second while another one has the lock."""
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
-    name = Path(lock.lock_file)
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=1)
-            if not name.exists():  # its last owner has deleted the lock file, so that other programs would not see ours
-                lock.release()
-        except Timeout:
-            waiting()
-    try:
-        yield
-    finally:
-        if not _part_of(target).exists():
-            with suppress(OSError):
-                name.unlink()
-        lock.release()
 
 
 def _part_of(target: Path) -> Path:
@@ -131,10 +123,9 @@ def _check_space(model: Model, part: Path) -> None:
         )
 
 
-def _report(model: Model, part: Path, progress: Progress | None) -> None:
-    if progress:
-        total = model.size or model.megabytes * 1_000_000
-        progress(min(_size(part), total), total)
+def _report(model: Model, part: Path, progress: Progress) -> None:
+    total = model.size or model.megabytes * 1_000_000
+    progress(min(_size(part), total), total)
 
 
 def _size(path: Path) -> int:
@@ -143,7 +134,7 @@ def _size(path: Path) -> int:
     return 0
 
 
-def _fetch(model: Model, part: Path, progress: Progress | None) -> None:
+def _fetch(model: Model, part: Path, progress: Progress) -> None:
     """Download into `part`, and retry with new connections if one breaks."""
     from huggingface_hub import constants
 
@@ -162,7 +153,7 @@ def _fetch(model: Model, part: Path, progress: Progress | None) -> None:
             time.sleep(failures - 1)
 
 
-def _receive(model: Model, url: str, part: Path, progress: Progress | None) -> None:
+def _receive(model: Model, url: str, part: Path, progress: Progress) -> None:
     """Append the missing bytes to `part` over one connection, and never more than the file has.
 
     Raises:
@@ -191,8 +182,7 @@ def _receive(model: Model, url: str, part: Path, progress: Progress | None) -> N
                         f"{model.url} sends more than the {limit} bytes that {model.name} can have; it is not the "
                         "catalog's file"
                     )
-                if progress:
-                    progress(file.tell(), limit)
+                progress(file.tell(), limit)
             if file.tell() < (answer.total() or 0):
                 raise ConnectionError(f"the connection broke after {file.tell()} of {limit} bytes")
 

@@ -9,167 +9,29 @@ index.html, page/*.jpg                      the results as a page, and its thumb
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PIL import Image
-
-from ..checkpoint import save_generator
-from ..checkpoint.metadata import fits, read_json_file, strict_json
+from ..checkpoint.metadata import fits
 from ..errors import NadaError, UnreadableError, UsageError
-from ..files import atomic_path, check_writable
+from ..files import atomic_path
 from ..generators import Generator
 from ..styles.files import load_style, save_style
-from ..styles.style import Style
 from ..training.state import RunState, is_on_the_way, load_state, save_state
+from .result_folder import FINISHED, STYLE_ENDING, ResultFolder
 from .snapshots import Snapshot, Snapshots
 
 log = logging.getLogger(__name__)
 Content = TypeVar("Content")
 
-RECORD, STATES, SNAPSHOTS, PAGE = "record.json", "states", "snapshots", "index.html"
+STATES, SNAPSHOTS = "states", "snapshots"
 EARLIER_STATE = "resume.safetensors"  # the only state of a run of version 0.1
-STYLE_ENDING = ".style.safetensors"
-FINISHED = "finished"  # key in a record: whether all results were written
-
-
-class ResultFolder:
-    """A folder for the results of one command. All files are written atomically.
-
-    Args:
-        path: the folder; it need not exist.
-        new: never replace a picture, whoever wrote it.
-
-    Attributes:
-        files: {kind of file: path} of the files written, for the record.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], new: bool = False):
-        self.path, self.new = Path(path), new
-        self.files: dict[str, str] = {}
-
-    def prepare(self) -> None:
-        """Create the folder and check that it is writable, before a run of minutes begins.
-
-        Raises:
-            NadaError: the folder cannot be written to.
-        """
-        check_writable(self.path / RECORD)
-
-    @contextmanager
-    def claimed(self, overwrite: bool = False) -> Iterator[None]:
-        """Claim the folder for a new run, and release it on exit if nothing was saved, so that the run can be repeated.
-
-        If two commands claim the same folder at once, one is refused.
-
-        Args:
-            overwrite: replace the results of an earlier run in the folder, once this run has results.
-
-        Raises:
-            UsageError: the folder holds a run, and `overwrite` is off.
-            NadaError: the folder cannot be written to.
-        """
-        self.prepare()
-        if not overwrite:
-            self._begin_record()
-        try:
-            yield
-        finally:
-            if not overwrite and not self._holds_results():
-                with suppress(OSError):
-                    (self.path / RECORD).unlink()
-                    self.path.rmdir()  # fails, as it should, if the folder is not empty
-
-    def _begin_record(self) -> None:
-        """Create the record of a run that has no results yet.
-
-        Raises:
-            UsageError: the folder already has a record.
-        """
-        begun = self._holds_results()
-        if not begun:
-            try:
-                with open(self.path / RECORD, "x", encoding="utf-8") as file:
-                    json.dump({FINISHED: False}, file)
-            except FileExistsError:
-                begun = True
-        if begun:
-            raise UsageError(
-                f"{self.path} holds an earlier run; choose another folder, or add --overwrite to replace it"
-                f"{self._other_way()}"
-            )
-
-    def _other_way(self) -> str:
-        """Another way out, for the message that refuses a folder with a run."""
-        return ""
-
-    def begin_results(self) -> None:
-        """Mark the record as incomplete, before the first new result replaces an earlier one."""
-        if self.record() != {FINISHED: False}:
-            self._write_record({FINISHED: False})
-
-    def _holds_results(self) -> bool:
-        """Whether the folder holds states or results of a run."""
-        return self.record() not in ({}, {FINISHED: False})
-
-    def record(self) -> dict[str, Any]:
-        """Read the record; {} if it is missing or unreadable."""
-        return read_json_file(self.path / RECORD, {})
-
-    def save_generator(self, generator: Generator, name: str) -> Path:
-        """Write a generator as NAME.safetensors."""
-        path = self.path / f"{name}.safetensors"
-        save_generator(generator, path)
-        self.files["generator"] = str(path)
-        return path
-
-    def save_style(self, style: Style, name: str) -> Path:
-        """Write a style as NAME.style.safetensors."""
-        path = self.path / f"{name}{STYLE_ENDING}"
-        save_style(style, path)
-        self.files["style"] = str(path)
-        return path
-
-    def save_picture(self, picture: Image.Image, name: str) -> Path:
-        """Write a picture as NAME.png."""
-        path = self.path / f"{name}.png"
-        with atomic_path(path, self.new) as temporary:
-            picture.save(temporary, "PNG")
-        self.files[name] = str(path)
-        return path
-
-    def save_thumbnail(self, picture: Image.Image, name: str, quality: int) -> None:
-        """Write a picture for a page as a JPEG called `name`, of a quality in 1..95."""
-        with atomic_path(self.path / name) as temporary:
-            picture.save(temporary, "JPEG", quality=quality)
-
-    def save_page(self, text: str) -> Path:
-        """Write the page of the results as index.html."""
-        path = self.path / PAGE
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        self.files["page"] = str(path)
-        return path
-
-    def save_record(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Write the record, after all other results, and return it as written.
-
-        Args:
-            record: JSON-able facts about the run. An entry that marks it as finished is added.
-        """
-        record = {**record, FINISHED: True}
-        self._write_record(record)
-        return record
-
-    def _write_record(self, record: dict[str, Any]) -> None:
-        with atomic_path(self.path / RECORD) as temporary:
-            temporary.write_text(strict_json(record, indent=1), encoding="utf-8")
+RESULT_ENDINGS = (".safetensors", STYLE_ENDING)  # after the name of a result
 
 
 class RunFolder(ResultFolder):
@@ -191,6 +53,22 @@ class RunFolder(ResultFolder):
             named = self.record().get("files", {})
             self._earlier_results = self._inside(named) if fits(named, {str: str}) else set()
             yield
+
+    def refuse_lost(self, inputs: Iterable[str | os.PathLike[str]], name: str) -> None:
+        """Check that a claimed run called `name` neither replaces nor deletes a file that it reads.
+
+        Args:
+            inputs: paths of its generator and pictures, or names that are no paths.
+            name: name of its results, without ending.
+
+        Raises:
+            UsageError: a file is among the results of an earlier run in this folder, or would have the name of one.
+        """
+        results = [*self._earlier, *self._earlier_results, *(self.path / f"{name}{end}" for end in RESULT_ENDINGS)]
+        lost = {path.resolve() for path in results}
+        for path in map(Path, inputs):
+            if path.resolve() in lost or (path.is_dir() and any(part.resolve() in lost for part in path.iterdir())):
+                raise UsageError(f"{path} would be replaced by the results in {self.path}; choose another folder")
 
     def _inside(self, files: dict[str, str]) -> set[Path]:
         """Return the paths that files of a record have in this folder, wherever it was when they were written."""

@@ -53,12 +53,12 @@ def save_results(
     run, folder = kept.run, kept.folder
     name = result_name(run.recipe())
     folder.begin_results()
-    if with_generator:
-        folder.save_generator(run.trained, name)
     samples = partial(generate_samples, truncation_psi=PREVIEW_PSI, batch=run.images_at_once)
     before, after = (samples(twin, PREVIEWS, run.config.seed) for twin in (run.frozen, run.trained))
-    if with_style:
+    if with_style:  # before the generator, which is far larger: if the disk is full, the style may still fit
         folder.save_style(Style.between(run.frozen, run.trained, preview=encode(before, after)), name)
+    if with_generator:
+        folder.save_generator(run.trained, name)
     folder.save_picture(before_after(before, after, run.labels), "before_after")
     folder.save_picture(strip(run, kept.snapshots), "filmstrip")
     folder.save_picture(kept.history.loss_plot(), "loss")
@@ -118,7 +118,7 @@ def command(settings: Mapping[str, Any], style_images: Sequence[str] = ()) -> st
             continue
         words.append(option(name, value))
     if style_images:
-        words += ["--style-images", *map(_quoted, style_images)]
+        words += ["--style-images", *map(quoted, style_images)]
     return " ".join(words)
 
 
@@ -128,10 +128,10 @@ def option(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return f"--{words}" if value else f"--no-{words}"
     text = str(value)
-    return f"--{words}={text}" if text.startswith("-") else f"--{words} {_quoted(text)}"
+    return f"--{words}{'=' if text.startswith('-') else ' '}{quoted(text)}"
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """Quote a word for a shell, with double quotes where both bash and the shells of Windows understand them."""
     if re.fullmatch(r"[\w./:,@+-]+", word, re.ASCII):
         return word

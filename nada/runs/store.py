@@ -28,9 +28,10 @@ from ..photo.loop import PhotoLoop, load_photo_state, save_photo_state
 from ..text_edits import LatentMapper, MapperConfig, load_mapper, save_mapper
 from ..training.config import AdaptConfig
 from ..training.state import state_key
-from .folder import RECORD, RunFolder, load_or_set_aside
+from .folder import RunFolder, load_or_set_aside
 from .keeper import Keeper
 from .names import slug
+from .result_folder import RECORD
 from .snapshots import evenly
 
 Loop = TypeVar("Loop", bound=PhotoLoop[Any])

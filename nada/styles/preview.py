@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, UsageError
 from ..generators import Generator
-from ..latents.rendering import generate
-from ..latents.sampling import sample_latents
+from ..latents.rendering import generate_samples
 from ..pictures.grids import make_grid
 from ..pictures.reading import read_picture
 
@@ -45,8 +44,8 @@ def preview_of(base: Generator, adapted: Generator) -> bytes:
     Returns:
         A JPEG file; see `encode`.
     """
-    ws = sample_latents(base, COLUMNS, truncation_psi=PSI)
-    return encode(generate(base, ws, batch=1), generate(adapted, ws, batch=1))
+    before, after = (generate_samples(model, COLUMNS, truncation_psi=PSI, batch=1) for model in (base, adapted))
+    return encode(before, after)
 
 
 def preview_picture(data: bytes) -> Image.Image:

@@ -72,6 +72,7 @@ class Style:
         dtype: torch.dtype = torch.float16,
         preview: bytes = b"",
         name: str = "",
+        fallback: str = "style",
     ) -> Style:
         """Compute the style that turns one generator into another.
 
@@ -87,7 +88,8 @@ class Style:
                 at strength 1 restores bit by bit every weight that training kept between half and twice its value, and
                 the others up to rounding of the difference.
             preview: see `preview.encode`.
-            name: display name; by default the target text.
+            name: display name; by default the target text of the training, or the name of the applied style.
+            fallback: display name if neither `name` nor the adapted generator tells one.
 
         Raises:
             UsageError: the generators have different shapes or the same weights, or an argument is out of range.
@@ -106,14 +108,13 @@ class Style:
             deltas[tensor_name] = kept
             lost += float((_dense(kept, delta.shape).double() - delta).square().sum())
             whole += float(delta.square().sum())
-        recipes = _entries(adapted, "adaptations")
-        recipe = recipes[-1] if recipes else None
+        recorded, recipe = _recorded_change(base, adapted)
         origin: dict[str, Any] = {"fingerprint": base.fingerprint(), "config": asdict(base.config)}
         origin |= {"source": base.metadata.get("source"), "family": base.family}
         notes = []
         if recipe and recipe.get("base") != origin["fingerprint"]:
             notes.append("The adapted generator was trained from another base than the one that it is compared with.")
-        name = _one_line(name or str((recipe or {}).get("target", "style")))
+        name = _one_line(name or recorded or fallback)
         return cls(name, deltas, origin, recipe, (lost / whole) ** 0.5 if whole else 0.0, preview, notes)
 
     def with_preview(self, preview: bytes) -> Style:
@@ -209,6 +210,21 @@ def _changes(base: Generator, adapted: Generator) -> Iterator[tuple[str, Tensor,
         changed = [name for name in changed if name != W_AVG]
     for name in changed:
         yield name, before[name].detach().cpu().double(), after[name].detach().cpu().double()
+
+
+def _recorded_change(base: Generator, adapted: Generator) -> tuple[str, dict[str, Any] | None]:
+    """Return the name and the recipe of a change, as far as the adapted generator records it: "" and None if not.
+
+    The change is its last training, or a single applied style. What the base records too is no part of the change.
+    """
+    recipes = _entries(adapted, "adaptations")
+    if recipes and recipes != _entries(base, "adaptations"):
+        return str(recipes[-1].get("target", "")), recipes[-1]
+    *earlier, last = [*_entries(adapted, "styles")] or [{}]
+    if last and earlier == _entries(base, "styles"):
+        recipe = last.get("recipe")
+        return str(last.get("name", "")), recipe if isinstance(recipe, dict) else None
+    return "", None
 
 
 def _compact(delta: Tensor, weights: Tensor, rank: int | None, dtype: torch.dtype) -> Tensor | LowRank:

@@ -9,11 +9,11 @@ from typing import Any
 
 from ..errors import NadaError, UsageError
 from ..files import atomic_path
-from ..runs.folder import STYLE_ENDING
 from ..runs.names import slug
+from ..runs.result_folder import STYLE_ENDING
 from .plan import GROUPED
 from .ranking import Ranking
-from .report import RESULTS, Row, load_rows
+from .report import RESULTS, SCALE, Row, load_rows
 from .state import DONE
 
 ENDING = ".safetensors"
@@ -46,7 +46,8 @@ def copy_best(root: Path, out: Path, ranking: Ranking, per_group: int = 1) -> li
             f"the jobs in {root} were not measured; add `evaluate: {{count: 200}}` to the sweep file, and run it again"
         )
     texts = {place: str([row["settings"].get(name) for name in GROUPED]) for place, row in rows.items()}
-    best = ranking.best(measured, texts, lambda found: per_group)
+    scales = {place: row.get(SCALE, "") for place, row in rows.items()}
+    best = ranking.best(measured, texts, scales, lambda found: per_group)
     return [_copied(root, out, rows[place]) for place in best]
 
 

@@ -16,7 +16,7 @@ from .jobs import Job
 from .plan import GROUPED
 from .ranking import Ranking
 from .report import measures_of
-from .state import DONE, FAILED, Orders, is_measured, load_measures, status
+from .state import DONE, FAILED, Orders, is_measured, load_measures, measured_scale, status
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +121,11 @@ def train_best(jobs: Sequence[Job], engine: Engine, orders: Orders, halving: Hal
                 "command again when it is done"
             )
         measured = {job.folder_name: job for job in racing if job not in beyond and is_measured(orders, job, rung)}
-        found = {name: measures_of(load_measures(orders.folder(job), rung)) for name, job in measured.items()}
+        results = {name: load_measures(orders.folder(job), rung) for name, job in measured.items()}
+        found = {name: measures_of(result) for name, result in results.items()}
+        scales = {name: measured_scale(result) for name, result in results.items()}
         texts = {name: str([job.settings[part] for part in GROUPED]) for name, job in measured.items()}
-        best = halving.ranking.best(found, texts, lambda count: ceil(halving.share * count))
+        best = halving.ranking.best(found, texts, scales, lambda count: ceil(halving.share * count))
         log.info("after %d iterations, %d of %d jobs continue", rung, len(best), len(measured))
         engine.save_stopped([job for name, job in measured.items() if name not in best])
         racing = [job for job in racing if job in beyond or job.folder_name in best]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,13 +71,14 @@ def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         NadaError: the file cannot be read.
-        UsageError: the file does not exist, is too large, is not YAML, or is not a mapping.
+        UsageError: the file does not exist, is too large, is neither YAML nor JSON, is not a mapping, or gives a name
+            twice in one.
     """
     file = existing_file(path, "give a sweep file as in docs/sweeps.md")
     try:
         if file.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} has {file.stat().st_size} bytes; a sweep file may have at most {MAX_BYTES}")
-        found = yaml.safe_load(file.read_text("utf-8"))
+        found = _parsed(file.read_text("utf-8"))
     except OSError as error:
         raise NadaError(f"{path} cannot be read: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -84,6 +86,33 @@ def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from error
     return _mapping(found, str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML loader that refuses mappings with a name twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        _refuse_repeated(names)
+        return super().construct_mapping(node, deep)
+
+
+def _parsed(text: str) -> Any:
+    """Parse JSON, else YAML, which lacks some of JSON's escapes and its indentation with tabs."""
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError:
+        return yaml.load(text, _Loader)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _refuse_repeated([name for name, _ in pairs])
+    return dict(pairs)
+
+
+def _refuse_repeated(names: Sequence[str]) -> None:
+    if repeated := next((name for i, name in enumerate(names) if name in names[:i]), None):
+        raise UsageError(f"the sweep file gives {shortened(repeated)} twice in one place; join the two entries")
 
 
 def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Plan:
@@ -125,8 +154,10 @@ def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Pl
     check_text("name", title)
     halving = _mapping(description.get("halving"), "halving") or None
     _known(halving or {}, HALVING, "halving")
-    for name, value in (halving or {}).items():
-        _single(f"halving.{name}", None if name == "at" and isinstance(value, list) else value)
+    if halving:
+        moments = {"at": at} if isinstance(at := halving.get("at"), list) else {}
+        known, single = settings_of(Ranking), {name: v for name, v in halving.items() if name not in moments}
+        halving = moments | {name: _value(known.get(name), f"halving.{name}", v) for name, v in single.items()}
     compared = {"count": COMPARED, "seeds": 1} if halving else None
     evaluation = _evaluation(compared if (wanted := description.get("evaluate")) is None else wanted)
     if evaluation and (lacking := next((settings for settings in found if not settings.get("target")), None)):
@@ -249,6 +280,12 @@ def _single(name: str, value: Any) -> None:
         )
 
 
+def _value(setting: NamedSetting | None, name: str, value: Any) -> Any:
+    """Return the single value of a setting, with numbers that YAML reads as texts (1e-3) as numbers."""
+    _single(name, value)
+    return _number(setting, value) if setting else value
+
+
 def _number(setting: NamedSetting, value: Any) -> Any:
     if isinstance(value, str) and float in setting.kinds:
         try:
@@ -263,7 +300,7 @@ def _evaluation(value: Any) -> Evaluation | None:
     if value is None:
         return None
     found = _mapping(value, "evaluate")
-    names = [name for name in settings_of(EvaluateConfig) if name not in ("target", "source")]
+    names = {name: known for name, known in settings_of(EvaluateConfig).items() if name not in ("target", "source")}
     _known(found, (*names, "clip", "metrics"), "evaluate")
     metrics = _list(found.get("metrics", list(METRICS)), "evaluate.metrics")
     if not all(isinstance(metric, str) for metric in metrics):
@@ -271,9 +308,8 @@ def _evaluation(value: Any) -> Evaluation | None:
     clip = found.get("clip")
     if clip is not None:
         _checked("clip", clip)
-    for name in names:
-        _single(f"evaluate.{name}", found.get(name))
-    evaluation = Evaluation({name: found[name] for name in names if name in found}, clip, tuple(metrics))
+    settings = {name: _value(known, f"evaluate.{name}", found[name]) for name, known in names.items() if name in found}
+    evaluation = Evaluation(settings, clip, tuple(metrics))
     evaluation.config("any", "")  # checks the values
     return evaluation
 

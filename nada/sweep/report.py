@@ -13,14 +13,16 @@ from typing import Any
 from ..checkpoint.metadata import NUMBER, fits, read_json_file, strict_json
 from ..files import atomic_path
 from ..pictures.page import render
-from ..runs.folder import FINISHED, PAGE, RunFolder
+from ..runs.folder import RunFolder
+from ..runs.result_folder import FINISHED, PAGE
 from ..runs.results import summary
 from .jobs import JOBS, Job
 from .plan import AIMS, METRICS
-from .state import DONE, FAILED, PLANNED, STOPPED, failure, load_measures, status
+from .state import DONE, FAILED, PLANNED, STOPPED, failure, final_measures, measured_scale, status
 
 RESULTS, TABLE = "results.json", "results.csv"
 SETTLED = (DONE, STOPPED)
+SCALE = "measured_by"  # key, in a row, of how it was measured; see `measured_scale`
 FACTS = ("status", "iterations_done", "loss", "seconds", "folder", "error")  # columns besides settings and measures
 PLAIN = lambda value: not isinstance(value, (dict, list))
 ROW = {  # schema of rows in results.json
@@ -29,6 +31,7 @@ ROW = {  # schema of rows in results.json
     "job": str,
     "settings": {str: PLAIN},
     "measures": {str: NUMBER},
+    f"{SCALE}?": str,
 }
 SUMMARY = {"settings": {str: PLAIN}, "iterations_done": int, "seconds": NUMBER}  # schema of a `summary`
 PAUSE = 20  # the next report waits 20 times as long as writing one took, so that reports cost at most 5 % of the time
@@ -158,7 +161,8 @@ def _row(root: Path, name: str, job: Job | None) -> Row:
             planned = job.settings if job else record.get(PLANNED, told["settings"])
             if not (fits(told, SUMMARY) and fits(planned, SUMMARY["settings"])):
                 raise ValueError("it says something impossible")
-            return row | told | {"settings": planned, "measures": measures_of(load_measures(folder))}
+            found = final_measures(folder)
+            return row | told | {"settings": planned, "measures": measures_of(found), SCALE: measured_scale(found)}
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             log.warning("the record of %s cannot be used: %r", name, error)
             return row | {"error": "its record is damaged; delete its folder to train it again"}

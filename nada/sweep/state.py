@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint.metadata import NUMBER, RECIPE, fits, read_json_file, strict_json
 from ..errors import NadaError
 from ..files import atomic_path
-from ..runs.folder import FINISHED, STYLE_ENDING, RunFolder
+from ..runs.folder import RunFolder
 from ..runs.names import result_name
+from ..runs.result_folder import FINISHED, STYLE_ENDING
 from ..runs.results import STRIP_COLUMNS
 from .jobs import Job
 from .plan import STYLE, Evaluation
 
 FAILURE, EVALUATION = "failure.json", "evaluation"
 PLANNED = "planned"  # key of a job's settings in its record, whose recipe has what automatic ones became
+ITERATIONS = "iterations_done"  # key of the iterations after which a job was measured
+OF_JOB = ("target", "source", "generator")  # settings of a measurement that differ between jobs measured alike
 MEASURED = {"measures?": {str: {"mean": (NUMBER, None)}}, "setting?": {"encoders?": [{"name": str}]}}
 DONE, STOPPED, FAILED, BEGUN, PENDING = STATUSES = ("done", "stopped", "failed", "begun", "pending")
 
@@ -92,9 +96,9 @@ def forget_failure(folder: RunFolder) -> None:
         (folder.path / FAILURE).unlink()
 
 
-def save_measures(folder: RunFolder, result: Mapping[str, Any], iteration: int | None = None) -> None:
-    """Save a result of `evaluate`, for the end of a job or for an earlier iteration."""
-    _write(_measures_path(folder, iteration), result)
+def save_measures(folder: RunFolder, result: Mapping[str, Any], iteration: int, end: bool) -> None:
+    """Save a result of `evaluate` after some iterations, for the end of a job or for a comparison before it."""
+    _write(_measures_path(folder, None if end else iteration), {ITERATIONS: iteration, **result})
 
 
 def load_measures(folder: RunFolder, iteration: int | None = None) -> dict[str, Any]:
@@ -102,11 +106,25 @@ def load_measures(folder: RunFolder, iteration: int | None = None) -> dict[str, 
     return read_json_file(_measures_path(folder, iteration), MEASURED)
 
 
+def measured_scale(found: Mapping[str, Any]) -> str:
+    """Return a key of the settings and CLIP models of a result of `evaluate`; only results of equal keys compare."""
+    setting = {name: value for name, value in sorted(found.get("setting", {}).items()) if name not in OF_JOB}
+    return sha256(strict_json(setting).encode()).hexdigest()[:16]
+
+
+def final_measures(folder: RunFolder) -> dict[str, Any]:
+    """Load the measures of a job's end; {} if it has been trained further since."""
+    found, recipe = load_measures(folder), folder.record().get("recipe")
+    done = recipe.get("iterations_done") if isinstance(recipe, dict) else None
+    return found if done is None or found.get(ITERATIONS, done) == done else {}
+
+
 def is_measured(orders: Orders, job: Job, iteration: int | None = None) -> bool:
     """Whether a job was measured with the current settings, at its end or at an earlier iteration."""
     if orders.evaluation is None:
         return True
-    found = load_measures(orders.folder(job), iteration)
+    folder = orders.folder(job)
+    found = final_measures(folder) if iteration is None else load_measures(folder, iteration)
     wanted = asdict(orders.evaluation.config(job.config.target, job.config.source))
     setting = found.get("setting", {})
     return found.get("clip") == (orders.evaluation.clip or job.clip) and wanted.items() <= setting.items()

@@ -10,11 +10,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..adapt import AdaptStep
 from ..checkpoint.metadata import fits
 from ..errors import NadaError, UsageError, is_out_of_memory
+from ..files import BusyError, check_writable, locked
 from ..measure.evaluate import evaluate
 from ..measure.judging import measures_for
 from ..runs.folder import SNAPSHOTS, STATES
@@ -127,15 +126,13 @@ class Worker:
 
     def _claimed(self, job: Job, locks: ExitStack) -> bool:
         """Lock a job; False if another process works on it. The lock ends with this process, even if it is killed."""
-        folder = self.orders.root / LOCKS
-        folder.mkdir(parents=True, exist_ok=True)
+        lock = self.orders.root / LOCKS / f"{job.id}.lock"
+        check_writable(lock.with_suffix(""))  # also makes the folder
         try:
-            locks.enter_context(FileLock(folder / f"{job.id}.lock", timeout=0))
-        except Timeout:
+            locks.enter_context(locked(lock))
+        except BusyError:
             log.info("another process works on %s", job.folder_name)
             return False
-        except (OSError, NotImplementedError) as error:  # some network drives do not support locks
-            log.warning("%s cannot be locked; do not run it in two processes at once: %s", job.folder_name, error)
         return True
 
     def _train(self, jobs: Sequence[Job], until: int | None, crowded: list[Job]) -> None:
@@ -247,7 +244,7 @@ class Worker:
         moment = None if done else iteration
         if not is_measured(self.orders, job, moment):
             if style := _style_at(kept, iteration):
-                self._measure(job, style, moment)
+                self._measure(job, style, iteration, end=done)
             else:
                 log.warning("%s has no snapshot of iteration %d to be compared by", job.folder_name, iteration)
         if done:
@@ -266,7 +263,7 @@ class Worker:
         remedy = f"delete {folder.path} and run the sweep again to train it again"
         if not is_measured(self.orders, job):  # the sweep file's measurement was added or changed afterwards
             if (path := style_file(folder)).is_file():
-                self._measure(job, load_style(path), None)
+                self._measure(job, load_style(path), folder.record()["recipe"]["iterations_done"], end=True)
             else:
                 log.warning("%s cannot be measured, because its style was not kept; %s", job.folder_name, remedy)
         if (keep := self.orders.keep) != NONE and not fits(folder.record(), {"files": {keep: str}}):
@@ -275,7 +272,7 @@ class Worker:
             for name in (STATES, SNAPSHOTS):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
 
-    def _measure(self, job: Job, style: Style, iteration: int | None) -> None:
+    def _measure(self, job: Job, style: Style, iteration: int, end: bool) -> None:
         """Measure a job by its style in half precision, so that the style loaded from its file measures the same."""
         evaluation, base = self.orders.evaluation, self.models.generator(job.generator)
         if evaluation is None:
@@ -284,7 +281,7 @@ class Worker:
         config = evaluation.config(job.config.target, job.config.source)
         extra = measures_for(judge, config.target) if judge else None
         result = evaluate(apply_style(base, style), self.models.clip(spec), config, base, extra, self._check_stop)
-        save_measures(self.orders.folder(job), {"clip": spec, **result}, iteration)
+        save_measures(self.orders.folder(job), {"clip": spec, **result}, iteration, end)
 
 
 def _style_at(kept: KeptRun, iteration: int) -> Style | None:

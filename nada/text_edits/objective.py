@@ -74,7 +74,7 @@ class TextObjective:
         random: CPU generator of the run's random numbers.
 
     Raises:
-        UsageError: the generator does not make RGB images, or a text is too long.
+        UsageError: a text is too long.
     """
 
     @torch.inference_mode(False)

@@ -181,5 +181,10 @@ class Objective:
 
     def _in_pieces(self, function: Callable[[Tensor], Result], images: Tensor, pieces: int) -> Result:
         """Apply a function of images in chunks, in bfloat16 if the run is."""
-        with half_precision(images.device) if self.bfloat16 else nullcontext():
-            return in_pieces(lambda part: function(images[part]), len(images), pieces)
+
+        def piece(part: slice) -> Result:
+            # inside the chunk, since the recomputation for the gradient enters no context of ours
+            with half_precision(images.device) if self.bfloat16 else nullcontext():
+                return function(images[part])
+
+        return in_pieces(piece, len(images), pieces)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.checkpoint_files import rosinality_checkpoint, small_generator
 
-from nada import UsageError, load_generator, save_generator
+from nada import NadaError, UsageError, load_generator, save_generator
 from nada.checkpoint import save_rosinality
 from nada.cli import main
 
@@ -71,3 +71,13 @@ def test_convert_writes_both_formats(tmp_path, capsys):
     assert main(["convert", str(tmp_path / "b.pt"), str(tmp_path / "c.safetensors")]) == 0
     assert load_generator(tmp_path / "c.safetensors").fingerprint() == generator.fingerprint()
     assert main(["convert", str(tmp_path / "a.safetensors"), str(tmp_path / "d.ckpt")]) == 2
+
+
+def test_a_diverged_generator_replaces_no_good_file(tmp_path):
+    generator = small_generator(8, z_dim=14)
+    save_rosinality(generator, tmp_path / "g.pt")
+    good = (tmp_path / "g.pt").read_bytes()
+    generator.synthesis.b8.conv1.weight.data[0, 0] = float("nan")
+    with pytest.raises(NadaError, match=r"was not written: .*b8\.conv1\.weight"):
+        save_rosinality(generator, tmp_path / "g.pt")
+    assert (tmp_path / "g.pt").read_bytes() == good

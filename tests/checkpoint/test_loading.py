@@ -7,6 +7,7 @@ import io
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from helpers.checkpoint_files import nvidia_bytes, rosinality_checkpoint, rosinality_names, small_generator, torch_bytes
@@ -408,3 +409,19 @@ def test_safetensors_agree_with_the_library(tmp_path):
         document = read_document(Window(file, 0, (tmp_path / "a").stat().st_size))
         for name, tensor in load_file(tmp_path / "a").items():
             assert torch.equal(document.tensors[name].read(), tensor.float())
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.str_("ffhq"), np.longdouble(1), np.complex64(1j), np.datetime64("2020-01-01"), np.bytes_(b"x"),
+        torch.zeros(3, dtype=torch.complex64), torch.zeros(2, dtype=torch.complex128),
+    ],
+    ids=lambda value: str(value.dtype),
+)  # fmt: skip
+def test_values_that_nothing_needs_do_not_refuse_a_generator(tmp_path, value, legacy):
+    generator = small_generator(8, z_dim=14)
+    checkpoint = rosinality_checkpoint(generator) | {"args": {"name": value}, "note": [value]}
+    torch.save(checkpoint, tmp_path / "g.pt", _use_new_zipfile_serialization=not legacy)
+    assert load_generator(tmp_path / "g.pt").fingerprint() == generator.fingerprint()

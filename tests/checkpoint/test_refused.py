@@ -265,3 +265,12 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", forbidden)
     with pytest.raises(CheckpointError, match="cannot be read: Permission denied"):
         load_generator(path)
+
+
+@pytest.mark.parametrize("channels", [5, 96])
+def test_a_part_of_a_3d_generator_is_not_taken_for_pictures(tmp_path, channels):
+    """EG3D's backbone is a StyleGAN2 whose image is three planes of 32 features."""
+    sentence = refusal(
+        tmp_path, torch_bytes(rosinality_checkpoint(small_generator(8, img_channels=channels, z_dim=14)))
+    )
+    assert f"have {channels} channels" in sentence

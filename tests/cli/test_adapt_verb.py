@@ -17,7 +17,7 @@ from nada.adapt import Adaptation
 from nada.checkpoint import load_generator, save_generator
 from nada.cli import main
 from nada.cli.main import build_parser
-from nada.errors import UsageError
+from nada.errors import NadaError, UsageError
 from nada.pictures import grids
 from nada.pictures.charts import layer_map
 from nada.pictures.reading import load_pictures
@@ -36,10 +36,13 @@ def nada(tiny, clip_folder, tmp_path, capsys):
     save_generator(tiny, tmp_path / "base.safetensors")
     models = ["--generator", str(tmp_path / "base.safetensors"), "--clip", str(clip_folder), *QUICK]
 
-    def run(command: str, *arguments: object):
-        words = [command, *map(str, arguments), "--json"]
+    def run(command: str, *arguments: object, last: bool = False):
+        """`last`: whether the arguments come after the tiny models, and replace them."""
+        words = [*map(str, arguments), "--json"]
         if command == "adapt":
-            words += ["--device", "cpu", "--quiet", *([] if "--resume" in words else models)]
+            own = ["--device", "cpu", "--quiet", *([] if "--resume" in words else models)]
+            words = [*own, *words] if last else [*words, *own]
+        words = [command, *words]
         code = main(words)
         out, error = capsys.readouterr()
         return json.loads(out) if out else (code, error)
@@ -174,7 +177,7 @@ def test_of_two_runs_into_one_folder_the_second_is_refused(nada, tmp_path):
     folder = RunFolder(tmp_path / "run")
     with folder.claimed():
         code, error = nada("adapt", *TEXTS, "--iterations", 1, "--out", tmp_path / "run")
-        assert (code, "holds an earlier run" in error, "--resume" in error) == (2, True, False), "nothing to resume"
+        assert (code, "another command works in" in error, "--resume" in error) == (2, True, False)
     assert not (tmp_path / "run").exists(), "the first saved nothing, and leaves nothing"
     nada("adapt", *TEXTS, "--iterations", 1, "--layers", "all", "--out", tmp_path / "run")
     assert nada("adapt", *TEXTS, "--iterations", 1, "--out", tmp_path / "run")[0] == 2
@@ -405,3 +408,51 @@ def test_a_configuration_comes_back_from_a_recipe():
     assert AdaptConfig.from_recipe({**config.__dict__, "clip": [], "iterations_done": 3}) == config
     with pytest.raises(UsageError, match="has no target"):
         AdaptConfig.from_recipe({"source": "photo"})
+
+
+def test_after_a_kill_before_the_first_state_the_same_command_works(nada, tmp_path):
+    """A killed process releases its lock, and leaves the record that it had begun."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "record.json").write_text('{"finished": false}')
+    (folder / ".lock").touch()
+    (folder / ".nada-x-1.json").touch()
+    record = nada("adapt", *TEXTS, "--iterations", 1, "--layers", "all", "--out", folder)
+    assert record["recipe"]["iterations_done"] == 1
+    assert not (folder / ".lock").exists()
+    (folder / "record.json").write_text('{"finished": false}')
+    code, error = nada("adapt", *TEXTS, "--iterations", 1, "--out", folder)
+    assert (code, "holds an earlier run" in error) == (2, True), "but results without a record are kept"
+
+
+@pytest.mark.parametrize("way", ["generator", "renamed", "pictures", "name"])
+def test_a_run_never_replaces_what_it_starts_from(nada, tiny, tmp_path, way):
+    folder, options = tmp_path / "run", ("--iterations", 1, "--layers", "all", "--out", tmp_path / "run")
+    if way != "name":
+        nada("adapt", *TEXTS, *options)
+    inputs = {"generator": folder / "photo_to_sketch.safetensors", "pictures": folder}
+    match way:
+        case "generator" | "renamed":
+            more = ("--target", "fox" if way == "renamed" else "sketch", "--overwrite", "--source", "photo")
+            words = ("--generator", inputs["generator"], *more)
+        case "pictures":
+            words = (*TEXTS, "--style-images", folder, "--overwrite")
+        case _:
+            folder.mkdir()
+            save_generator(tiny, folder / "photo_to_sketch.safetensors")
+            words = ("--generator", inputs["generator"], *TEXTS)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    code, error = nada("adapt", *options, *words, last=True)
+    assert (code, "would be replaced by the results" in error) == (2, True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_if_the_disk_is_full_the_small_style_is_saved(nada, tmp_path, monkeypatch):
+    def full(*_):
+        raise NadaError("the disk is full")
+
+    monkeypatch.setattr(RunFolder, "save_generator", full)
+    options = ("--iterations", 1, "--layers", "all", "--snapshot-every", 0, "--out", tmp_path / "run")
+    code, error = nada("adapt", *TEXTS, *options)
+    assert (code, error.splitlines()[-1]) == (1, "nada: the disk is full")
+    assert load_style(tmp_path / "run" / "photo_to_sketch.style.safetensors").name == "sketch"

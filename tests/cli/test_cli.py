@@ -23,8 +23,9 @@ from nada.cli import files, main
 from nada.latents.rendering import generate
 from nada.latents.sampling import sample_latents
 from nada.pictures import grids
-from nada.runs.folder import STYLE_ENDING, RunFolder
+from nada.runs.folder import RunFolder
 from nada.runs.names import free_path, result_name, slug
+from nada.runs.result_folder import STYLE_ENDING
 from nada.styles.files import load_style
 from nada.training.state import load_state
 

@@ -114,7 +114,9 @@ def test_every_verb_that_shows_metadata_escapes_it(hostile_generator, tmp_path, 
         "style": ["style", "show", str(tmp_path / "style.safetensors")],
     }[verb]
     base = load_generator(hostile_generator)
-    save_style(Style.between(base, moved(base)), tmp_path / "style.safetensors")
+    plain = load_generator(hostile_generator)
+    plain.metadata = {}
+    save_style(Style.between(plain, moved(base)), tmp_path / "style.safetensors")
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert_plain(out)

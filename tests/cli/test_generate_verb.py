@@ -17,7 +17,7 @@ from nada.cli import main
 from nada.latents.rendering import generate
 from nada.latents.sampling import sample_latents
 from nada.pictures.convert import to_uint8
-from nada.runs.folder import ResultFolder
+from nada.runs.result_folder import ResultFolder
 from nada.stylegan2 import GeneratorConfig
 
 

@@ -20,6 +20,14 @@ from nada.runs.folder import RunFolder
 from nada.training.trainer import Trainer
 
 EDITS = ("mapper", "optimize", "direction")
+OUT_OF_MEMORY = (  # messages of CUDA, cuBLAS, cuDNN, oneDNN, Apple's GPUs, DirectML and CPUs
+    "CUDA out of memory. Tried to allocate 20.00 MiB", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "GET was unable to find an engine to execute this computation", "FIND was unable to find an engine to execute this",
+    "could not create a primitive", "MPS backend out of memory", "Invalid buffer size: 16.00 GiB",
+    "Could not allocate tensor with 999 bytes. There is not enough GPU video memory available!",
+    "[enforce fail] DefaultCPUAllocator: can't allocate memory: 99 bytes",
+)  # fmt: skip
 unix = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
 
 
@@ -179,6 +187,8 @@ def test_out_of_memory_is_a_sentence(command, tmp_path, monkeypatch, capsys, ver
 
 
 def test_defects_are_not_taken_for_a_lack_of_memory():
+    for message in OUT_OF_MEMORY:
+        assert is_out_of_memory(RuntimeError(message)), message
     assert not any(map(is_out_of_memory, (RuntimeError("broken"), ValueError("out of memory"), NadaError("broken"))))
 
 

@@ -364,3 +364,35 @@ def test_a_model_that_loads_can_be_used(with_number, place, number):
         return
     assert model.encode_text(["a dog"]).isfinite().all()
     assert model.encode_image(torch.zeros(2, 3, 20, 20)).isfinite().all()
+
+
+def changed_config(clip_folder, tmp_path, **text_cfg) -> Path:
+    folder = shutil.copytree(clip_folder, tmp_path / "changed")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"] |= text_cfg
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "options", [{"trust_remote_code": True}, {"code_revision": "x"}, {"clean": "lower", "use_fast": False}, [], "x"]
+)
+def test_a_folder_cannot_tell_the_tokenizer_to_run_code(clip_folder, tmp_path, options, monkeypatch):
+    folder = changed_config(clip_folder, tmp_path, hf_tokenizer_name="x", tokenizer_kwargs=options)
+    monkeypatch.setattr(open_clip, "get_tokenizer", lambda *_: pytest.fail("the tokenizer was made"))
+    with pytest.raises(NadaError, match=r"open_clip_config\.json"):
+        load_clip(str(folder))
+
+
+def test_options_of_how_texts_are_read_are_allowed(clip_folder, tmp_path):
+    (model,) = load_clip(str(changed_config(clip_folder, tmp_path, tokenizer_kwargs={"clean": "lower"})))
+    assert model.encode_text(["a"]).isfinite().all()
+
+
+def test_many_tensors_of_the_same_numbers_are_not_read(network, tmp_path):
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(TINY_CLIP))
+    numbers = torch.zeros(1 << 18)
+    tensors = network.state_dict() | {f"x{i}": numbers.view(512, 512) for i in range(40)}
+    torch.save(tensors, tmp_path / "open_clip_pytorch_model.bin")
+    with pytest.raises(NadaError, match="repeat each other's numbers"):
+        load_clip(str(tmp_path))

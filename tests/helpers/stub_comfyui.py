@@ -195,8 +195,14 @@ def folder_module(module: Any, folder: Path) -> ModuleType:
     def add(name: str, path: str) -> None:
         known.setdefault(name, ([], set()))[0].append(path)
 
+    cache: dict[str, dict[Path, float]] = {}
+
     def listed(name: str) -> list[str]:
+        """As in ComfyUI, folders seen before are looked at again, which fails if one is gone."""
         roots = known.get(name, ([], set()))[0]
+        for root in cache.get(name, {}):
+            root.stat()
+        cache[name] = {path: path.stat().st_mtime for path in map(Path, roots) if path.is_dir()}
         return sorted(p.relative_to(root).as_posix() for root in roots for p in Path(root).rglob("*") if p.is_file())
 
     def full_path(name: str, file: str) -> str | None:
@@ -222,6 +228,7 @@ def folder_module(module: Any, folder: Path) -> ModuleType:
         add_model_folder_path=add,
         get_folder_paths=lambda name: known[name][0],
         get_filename_list=listed,
+        filename_list_cache=cache,
         get_full_path=full_path,
         get_full_path_or_raise=full_path_or_raise,
         get_save_image_path=save_path,

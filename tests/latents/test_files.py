@@ -293,3 +293,10 @@ def test_the_limit_counts_codes_as_they_are_returned(tmp_path, monkeypatch, smal
     for shape in ((11, w_dim), (11, 1, w_dim), (11, num_ws, w_dim)):
         with pytest.raises(CheckpointError, match="split the file"):
             load_latents(written(tmp_path, "a.npy", numbers(*shape).numpy()), small)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.legacy"])
+def test_codes_that_were_expanded_to_all_layers_are_read(small, tmp_path, name):
+    w = numbers(3, W)
+    found = load_latents(written(tmp_path, name, w[:, None].expand(-1, small.num_ws, -1)), small)
+    assert torch.equal(found, w[:, None].repeat(1, small.num_ws, 1))

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
+import weakref
 
 import pytest
 import torch
+from helpers.models import moved
 
 import nada
 from nada.cli import main
 from nada.demo.world import draw, parameters_from_latents
 from nada.errors import NadaError, UsageError
+from nada.latents.rendering import generate
 from nada.latents.sampling import sample_latents
+from nada.losses import unit
+from nada.measure import evaluate as measured
 from nada.measure.demo_judge import Judge, load_judge
-from nada.measure.evaluate import EvaluateConfig, Samples, evaluate, plain_latents, sample_codes
+from nada.measure.evaluate import EvaluateConfig, Samples, clip_measures, evaluate, plain_latents, sample_codes
 from nada.measure.judging import judge_measures
 
 DESCRIPTION = {
@@ -208,3 +213,29 @@ def test_a_file_that_is_no_judge_is_refused(small, tmp_path):
     nada.save_generator(small, tmp_path / "generator.safetensors")
     with pytest.raises(NadaError, match="judge"):
         load_judge(tmp_path / "generator.safetensors")
+
+
+def test_measures_are_those_of_all_images_at_once_but_few_are_in_memory(small, clip, monkeypatch):
+    made, alive = [], []
+
+    def noted(*given, **options):
+        images = generate(*given, **options)
+        alive.append(weakref.ref(images))
+        made.append(sum(len(image) for reference in alive if (image := reference()) is not None))
+        return images
+
+    monkeypatch.setattr(measured, "generate", noted)
+    monkeypatch.setattr(measured, "LPIPS_IMAGES", 2)
+    adapted, config = moved(small), EvaluateConfig("sketch", count=20, seeds=2, batch=4)
+    found = evaluate(adapted, clip, config, small, identity=clip)["measures"]
+    assert max(made) <= 4 + 2 * 4, "one batch, and those of which the first images are kept"
+    (model,) = clip
+    text = unit(model.encode_text(["sketch"])).mean(0)
+    by_hand = []
+    for seed in (config.first_seed, config.first_seed + 20):
+        images = [generate(generator, sample_codes(generator, config, seed)) for generator in (small, adapted)]
+        by_hand.append(clip_measures(model, text, *images))
+    for name in by_hand[0]:
+        assert found[name]["mean"] == pytest.approx(sum(row[name] for row in by_hand) / 2, abs=1e-5), name
+    near = found[f"identity kept, by {model.name}"]["mean"]
+    assert near == pytest.approx(found["cosine with source"]["mean"], abs=1e-6)

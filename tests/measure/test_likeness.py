@@ -12,7 +12,7 @@ import nada
 from nada.cli import main
 from nada.latents.sampling import sample_latents
 from nada.measure.evaluate import EvaluateConfig, evaluate, report
-from nada.measure.likeness import clip_likeness, judged_likeness
+from nada.measure.likeness import embedding_likeness, judged_likeness
 from nada.measure.metrics import found_again
 from nada.photo.codes import Codes, save_codes
 from nada.photo.crop import middle_crop
@@ -59,10 +59,9 @@ def test_found_again_ignores_scale_and_shift():
     assert found_again(rows, rows.roll(1, 0)) < 0.2
 
 
-def test_clip_finds_pictures_again(clip):
-    (model,) = clip
-    images = torch.rand(6, 3, 32, 32) * 2 - 1
-    kept = clip_likeness(model, images, images)
+def test_clip_finds_pictures_again():
+    embeddings = torch.randn(6, 8)
+    kept = embedding_likeness(embeddings, embeddings)
     assert kept["found again"] == 1
     assert kept["identity kept"] == pytest.approx(1, abs=1e-5)
 

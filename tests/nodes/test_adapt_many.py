@@ -122,3 +122,10 @@ def test_states_of_cancelled_targets_are_limited(many, host, monkeypatch):
         host.cancel_after = None
     found = {path.name[13:] for path in (host.nodes.host.runs_folder() / "adapt_many" / "jobs").iterdir()}
     assert found == {"photo_to_sketch", "photo_to_cat"}
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(many, host):
+    (host.folder / "models").mkdir(parents=True, exist_ok=True)
+    (host.folder / "models" / "stylegan_runs").write_text("a file")
+    with pytest.raises(NadaError, match="stylegan_runs"):
+        many("sketch")

@@ -6,9 +6,11 @@ import weakref
 
 import pytest
 import torch
-from helpers.models import moved
+from helpers.models import alive, moved
+from PIL import Image
 
 import nada
+from nada import GeneratorConfig
 
 
 @pytest.fixture
@@ -92,3 +94,22 @@ def test_making_pictures_asks_for_the_memory_that_it_takes(host, small, clip, co
     run[node]()
     assert asked
     assert all(weights < needed < 4e9 for needed in asked), asked
+
+
+def test_columns_without_a_label_have_the_letter_of_their_input(host, tiny, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        host.nodes.compare, "filmstrip", lambda frames: shown.extend(frames) or Image.new("RGB", (8, 8))
+    )
+    codes = nada.sample_latents(tiny, 1)
+    host.nodes.NADACompareGrid.execute(tiny, codes, "photo", generator_d=tiny, generator_b=None, generator_f=tiny)
+    assert [label for label, _ in shown] == ["photo", "D", "F"]
+    shown.clear()
+    host.nodes.NADACompareGrid.execute(tiny, codes, "a | b | c | d", generator_d=tiny)
+    assert [label for label, _ in shown] == ["a", "b"]
+
+
+def test_a_wipe_needs_pictures_of_one_shape(host, small):
+    tall = alive(GeneratorConfig(32, small.config.channels, z_dim=16, w_dim=20, mapping_layers=2, start=(4, 2)))
+    with pytest.raises(nada.UsageError, match="different shapes"):
+        host.nodes.NADABeforeAfterAnimation.execute(small, tall, nada.sample_latents(small, 1), 2, 64, 24.0)

@@ -176,3 +176,10 @@ def test_openais_clip_is_downloaded_into_comfyuis_models_with_progress(host, mon
     assert seen == [("ViT-B/32,ViT-B/16", host.folder / "models" / "open_clip")]
     assert [done for done, _ in host.progress] == [300_000_000, 1_000_000]
     assert "300 of 600 MB" in host.texts[0]
+
+
+def test_without_the_second_widget_the_entry_means_the_first_download(host, fetched):
+    """Old prompts lack the widget; an error of `fingerprint_inputs` would run the whole graph again each time."""
+    node, entry = host.nodes.LoadStyleGAN2, host.nodes.load.DOWNLOAD
+    assert node.fingerprint_inputs(entry) == node.fingerprint_inputs(entry, host.nodes.load.FIRST_DOWNLOAD)
+    assert node.fingerprint_inputs(entry, None) == entry, "a linked one is compared by its own node"

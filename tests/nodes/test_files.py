@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import sys
 
 import pytest
@@ -122,3 +123,15 @@ def test_texts_on_nodes_and_errors_are_one_printable_line(host, small):
     with pytest.raises(host.nodes.host.NadaError):
         host.nodes.LoadStyleGAN2.execute(path.name)
     assert all(text.isprintable() for text in host.texts)
+
+
+@pytest.mark.parametrize("kind", ["stylegan", "stylegan_styles", "stylegan_runs"])
+def test_a_folder_may_be_deleted_while_comfyui_runs(host, kind):
+    root = host.folder / "output" / kind
+    root.mkdir(parents=True)
+    (root / "a.style.safetensors").touch()
+    assert any("a.style" in name for name in host.nodes.host.files(kind))
+    shutil.rmtree(root)
+    for _ in range(2):
+        assert not any("a.style" in name for name in host.nodes.host.files(kind))
+    assert host.nodes.LoadStyleGAN2.validate_inputs("demo") is True

@@ -161,3 +161,15 @@ def test_no_face_and_wrong_numbers_get_a_sentence(host, photo):
         align(photo, choice(host, "eyes"), 32, place="1, 2")
     with pytest.raises(NadaError, match="same pictures"):
         align(photo[:, :300], choice(host, "face"), 32, face_landmarks=landmarks(ASTRONAUT))
+
+
+def test_pictures_that_are_not_square_keep_their_shape(host, photo):
+    """As on the command line, they are padded by their edges to the square that they were cut out of."""
+    _, crops = host.nodes.NADAAlignPhoto.execute(photo, choice(host, "eyes"), 64, place=EYES).args
+    tall = torch.zeros(1, 64, 32, 3)
+    tall[:, 24:40, 8:24] = 1  # a square of half the width
+    wide = torch.cat([torch.zeros(1, 64, 16, 3), tall, torch.zeros(1, 64, 16, 3)], 2)
+    pasted = [
+        host.nodes.NADAPasteBack.execute(photo, image, crops, "square", 0.1, False).args[0] for image in (tall, wide)
+    ]
+    assert torch.allclose(*pasted, atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import pytest
 import torch
@@ -183,3 +184,18 @@ def test_a_generator_passes_through_where_the_training_is_bypassed(host, tiny):
     assert step == 0
     assert strip.shape[0] == 1
     assert "passes through" in host.texts[-1]
+
+
+def test_pictures_show_a_trained_mapping_network(host, tiny, clip):
+    """Each generator maps the latents itself: in filmstrips, and on both sides of a walk."""
+    snapshots = train(host, tiny, clip, train_mapping=True, learning_rate=0.05).args[2]
+    module = sys.modules[host.nodes.NADAPickSnapshot.__module__]
+    last = snapshots.generator(snapshots.last)
+    expected = nada.generate_samples(last, 2, truncation_psi=module.PSI, batch=1)
+    with torch.inference_mode():
+        *_, (_, images) = module.frames_of(snapshots, 2)
+    assert torch.equal(images, expected)
+    assert not torch.allclose(images, nada.generate(last, nada.sample_latents(tiny, 2, truncation_psi=module.PSI)))
+    both = host.nodes.NADALatentWalk.execute(last, 0, 2, 2, 0.7, 64, 24.0, base=tiny).args[0]
+    alone = host.nodes.NADALatentWalk.execute(tiny, 0, 2, 2, 0.7, 64, 24.0).args[0]
+    assert torch.equal(both[:, :, :64], alone)

@@ -190,3 +190,22 @@ def test_open_files_are_read_too():
 def test_ending_and_format_lists_belong_together():
     known = Image.registered_extensions()
     assert {known[ending] for ending in reading.ENDINGS} == set(FORMATS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("compression", ["raw", pytest.param("tiff_lzw", marks=pytest.mark.slow)])
+def test_rotated_tiff_files_are_upright(tmp_path, mode, orientation, compression):
+    """Pillow maps uncompressed ones into memory, and would scramble those that it rotates."""
+    grey = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
+    picture = Image.fromarray(grey)
+    picture = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else picture.convert(mode)
+    plain = saved(picture, tmp_path / "plain.tif", "TIFF", compression=compression)
+    turned = saved(picture, tmp_path / "turned.tif", "TIFF", compression=compression, tiffinfo={274: orientation})
+    turns = {2: [0], 3: [3], 4: [1], 5: [5], 6: [4], 7: [6], 8: [2]}  # values of Image.Transpose, by the TIFF standard
+    expected = read_picture(plain)
+    for turn in turns.get(orientation, []):
+        expected = expected.transpose(Image.Transpose(turn))
+    found = read_picture(turned)
+    assert found.size == expected.size
+    assert np.array_equal(np.asarray(found), np.asarray(expected))

@@ -19,6 +19,7 @@ from helpers.checkpoint_files import rosinality_checkpoint, small_generator, tor
 from nada.checkpoint import load_generator
 from nada.clip.loading import load_clip
 from nada.errors import NadaError
+from nada.files import locked
 from nada.published import download as downloading
 from nada.published.catalog import MIT, Published, PublishedClip
 from nada.published.download import clip_file, download
@@ -268,7 +269,7 @@ def test_who_waits_can_cancel(tmp_path, model):
         raise Cancelled
 
     (tmp_path / "dogs-16.pt.part").write_bytes(DATA[:7])
-    with downloading.FileLock(tmp_path / ".dogs-16.pt.lock"), pytest.raises(Cancelled):
+    with locked(tmp_path / ".dogs-16.pt.lock"), pytest.raises(Cancelled):
         download(model, tmp_path, cancel)
     assert Server.asked == []
 

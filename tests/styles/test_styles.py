@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from nada import (
     UsageError,
     apply_style,
     generate,
+    preview_of,
+    preview_picture,
     sample_latents,
 )
 from nada.styles.low_rank import LowRank, compressed, truncated
@@ -273,3 +276,36 @@ def test_nothing_to_keep_and_what_cannot_be_kept(small, adapted):
     adapted.synthesis.b8.conv1.bias[0] = float("nan")
     with pytest.raises(NadaError, match="not finite"):
         Style.between(small, adapted)
+
+
+def recorded(generator, **entries):
+    """A copy of a generator with entries of its metadata."""
+    copied = copy.deepcopy(generator)
+    copied.metadata |= entries
+    return copied
+
+
+def test_a_style_has_the_name_and_recipe_of_what_changed(small):
+    """An edit of an adapted generator is not its adaptation, although both generators record that."""
+    sketch = {"source": "photo", "target": "sketch", "base": small.fingerprint()}
+    adapted = recorded(moved(small), adaptations=[sketch])
+    style = Style.between(small, adapted)
+    assert (style.name, style.recipe, style.notes) == ("sketch", sketch, [])
+    recipe = {"target": "x", "base": adapted.fingerprint()}
+    edit = replace(Style.between(adapted, moved(adapted, seed=7)), name="black dog", recipe=recipe)
+    edited = apply_style(adapted, edit)
+    found = Style.between(adapted, edited, fallback="file")
+    assert (found.name, found.recipe, found.notes) == ("black dog", recipe, [])
+    twice = Style.between(adapted, apply_style(edited, edit), fallback="file")
+    assert (twice.name, twice.recipe) == ("file", None)
+    by_hand = Style.between(adapted, moved(adapted, seed=8), fallback="file")
+    assert (by_hand.name, by_hand.recipe, by_hand.notes) == ("file", None, [])
+
+
+def test_a_preview_shows_a_change_of_the_mapping_network(small):
+    adapted = copy.deepcopy(small)
+    adapted.mapping.fc0.weight.mul_(-1)
+    picture = preview_picture(preview_of(small, adapted))
+    rows = np.asarray(picture.convert("L"), float)
+    before, after = np.array_split(rows, 2)
+    assert np.abs(before - after[: len(before)]).mean() > 5

@@ -31,7 +31,7 @@ SAME, PAIRS = dict.fromkeys(MEASURES, ""), {"a": "x", "b": "x", "c": "y", "d": "
 @pytest.mark.parametrize(
     ("ranking", "groups", "count", "best"),
     [
-        (Ranking(), SAME, 2, ["a", "d"]),
+        (Ranking(), SAME, 2, ["d", "a"]),
         (Ranking(metric="diversity"), SAME, 1, ["c"]),
         (Ranking(min_diversity=0.3), SAME, 3, ["b", "c"]),
         (Ranking(min_diversity=0.9), SAME, 2, ["c"]),
@@ -41,20 +41,25 @@ SAME, PAIRS = dict.fromkeys(MEASURES, ""), {"a": "x", "b": "x", "c": "y", "d": "
     ],
 )
 def test_the_best_are_good_and_varied(ranking, groups, count, best):
-    assert ranking.best(MEASURES, groups, lambda found: count) == best
+    assert ranking.best(MEASURES, groups, SAME, lambda found: count) == best
+
+
+def test_the_smallest_distance_to_the_truth_is_the_best():
+    distances = {name: {"distance to the truth": found["quality"]} for name, found in MEASURES.items()}
+    assert Ranking("distance to the truth").best(distances, SAME, SAME, lambda found: 2) == ["c", "b"]
 
 
 def test_unknown_measures_are_reported():
     with pytest.raises(UsageError, match="no job has a measure 'beauty'; they have: diversity, quality"):
-        Ranking(metric="beauty").best(MEASURES, SAME, lambda found: found)
-    assert Ranking(metric="beauty").best({}, {}, lambda found: found) == []
+        Ranking(metric="beauty").best(MEASURES, SAME, SAME, lambda found: found)
+    assert Ranking(metric="beauty").best({}, {}, {}, lambda found: found) == []
 
 
 @pytest.mark.parametrize("groups", [SAME, PAIRS])
 @pytest.mark.parametrize(("lacking", "ranking"), [("quality", Ranking()), ("diversity", Ranking(min_diversity=0.05))])
 def test_who_lacks_a_measure_is_left_out(groups, lacking, ranking, caplog):
     others = {name: value for name, value in MEASURES["b"].items() if name != lacking}
-    assert ranking.best({**MEASURES, "b": others}, groups, lambda found: found) == ["a", "c", "d"]
+    assert sorted(ranking.best({**MEASURES, "b": others}, groups, SAME, lambda found: found)) == ["a", "c", "d"]
     assert f"b has no measure '{lacking}'" in caplog.text
 
 
@@ -253,3 +258,28 @@ def test_the_best_styles_are_copied_and_nothing_is_replaced(nada, tmp_path):
     assert len(list((tmp_path / "styles").iterdir())) == 3, "what was copied before is there"
     assert "no job has a measure 'beauty'" in nada("sweep", "best", "s", "--metric", "beauty", "--out", "styles")[2]
     assert "has no results.json" in nada("sweep", "best", "styles", "--out", "styles")[2]
+
+
+def test_only_measures_of_one_scale_are_compared(caplog):
+    """Measures by different CLIP models differ for the same images."""
+    assert Ranking().best(MEASURES, SAME, PAIRS, lambda found: 1) == ["a", "d"]
+    assert Ranking(among="all").best(MEASURES, SAME, PAIRS, lambda found: 1) == ["a", "d"]
+    assert caplog.text.count("measured by different CLIP models") == 2
+    caplog.clear()
+    Ranking().best(MEASURES, PAIRS, PAIRS, lambda found: 1)
+    assert not caplog.text, "other targets are never compared"
+
+
+def test_jobs_that_differ_in_clip_are_each_compared_with_their_own(resolved, models, orders, monkeypatch):
+    evaluate, (orders, _) = work.evaluate, orders
+    named = lambda clip: {"encoders": [{"name": clip}]}
+
+    def measure(generator, clip, config, *others):
+        found = evaluate(generator, clip, config, *others)
+        return found | {"setting": found["setting"] | named(generator.metadata["styles"][-1]["recipe"]["batch"] * "x")}
+
+    monkeypatch.setattr(work, "evaluate", measure)
+    settings = ({"target": "sketch", "iterations": 5, "seed": seed, "batch": 1 + seed % 2} for seed in range(4))
+    jobs = resolved(*settings)  # the batch stands for the CLIP models
+    train_best(jobs, LocalEngine(models, orders, Watch(), 4), orders, Halving.parse("1/2", [2]), lambda: False)
+    assert [status(orders.folder(job), 5) for job in jobs] == [STOPPED, STOPPED, DONE, DONE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from itertools import product
 
@@ -263,3 +264,37 @@ def test_pairs_without_a_target_of_their_own_stay():
 
 def test_lines_are_targets():
     assert target_lines(" sketch\n\nwatercolor:2 | pencil\r\nsketch \n") == ["sketch", "watercolor:2 | pencil"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{\n\t"grid": {\n\t\t"target": ["a"]\n\t}\n}', {"grid": {"target": ["a"]}}),
+        (json.dumps({"base": {"target": "\U0001f600 drawing"}}), {"base": {"target": "\U0001f600 drawing"}}),
+        ("{base: {target: a}}", {"base": {"target": "a"}}),
+        (
+            "base: &b {target: a}\npairs: [{<<: *b, seed: 1}]",
+            {"base": {"target": "a"}, "pairs": [{"target": "a", "seed": 1}]},
+        ),
+    ],
+)
+def test_files_in_yaml_and_json(tmp_path, text, found):
+    (tmp_path / "sweep").write_text(text, "utf-8")
+    assert read_sweep(tmp_path / "sweep") == found
+
+
+@pytest.mark.parametrize("text", ["grid: {target: [a]}\ngrid: {seed: [1]}", '{"name": "a", "base": {}, "name": "b"}'])
+def test_a_name_given_twice_is_refused(tmp_path, text):
+    (tmp_path / "sweep").write_text(text)
+    with pytest.raises(UsageError, match="twice"):
+        read_sweep(tmp_path / "sweep")
+
+
+def test_numbers_that_yaml_takes_for_texts_count_everywhere(tmp_path):
+    parts = ("base: {target: a, learning_rate: 1e-3}", "evaluate: {psi: 7e-1}")
+    text = "\n".join([*parts, "halving: {keep_best: 1/2, at: 5, min_diversity: 1e-1}"])
+    (tmp_path / "sweep").write_text(text)
+    plan = make_plan(read_sweep(tmp_path / "sweep"))
+    assert plan.evaluation.config("a", "").psi == 0.7
+    assert Halving.parse(**plan.halving).ranking.min_diversity == 0.1
+    assert plan.combinations[0]["learning_rate"] == 1e-3

@@ -90,7 +90,8 @@ def write_record(root, job, **changes):
 def test_the_report_tells_what_is_done_failed_pending_and_earlier(jobs, tmp_path):
     done, failed, pending, earlier = jobs({}, {"target": "glass"}, {"target": "chalk"}, {"target": "ink"})
     measures = {"quality": {"mean": 0.25}}
-    save_measures(write_record(tmp_path, done), {"measures": measures, "setting": {"encoders": [{"name": "one"}]}})
+    result = {"measures": measures, "setting": {"encoders": [{"name": "one"}]}}
+    save_measures(write_record(tmp_path, done), result, done.config.iterations, end=True)
     write_record(tmp_path, earlier)
     folder = RunFolder(failed.folder(tmp_path))
     folder.path.mkdir(parents=True)
@@ -234,6 +235,8 @@ def test_measures_of_several_models_have_a_mean():
     [
         ({"generator": "demo", "target": "sketch", "seed": 0}, "nada adapt --generator demo --target sketch"),
         ({"target": "3d render", "seed": -1}, 'nada adapt --target "3d render" --seed=-1'),
+        ({"target": "-x; ls $(id)"}, "nada adapt --target='-x; ls $(id)'"),
+        ({"generator": "-my gen.pkl", "target": "x"}, 'nada adapt --generator="-my gen.pkl" --target x'),
         ({"target": "a$b", "train_torgb": True}, "nada adapt --target 'a$b' --train-torgb"),
         ({"source": "", "target": "x", "layers": "all"}, "nada adapt --target x --layers all"),
     ],
@@ -244,3 +247,18 @@ def test_the_command_repeats_a_run(settings, words):
 
 def test_the_command_names_the_style_images():
     assert command({"target": ""}, ["a b.png", "c.png"]) == 'nada adapt --style-images "a b.png" c.png'
+
+
+def test_measures_of_a_job_that_was_trained_further_are_not_shown(jobs, tmp_path):
+    (job,) = jobs({})
+    folder = write_record(tmp_path, job)
+    result = {"measures": {"quality": {"mean": 0.25}}, "setting": {"encoders": [{"name": "one"}]}}
+    save_measures(folder, result, job.config.iterations, end=True)
+    rows = lambda: Report(tmp_path, [job], "title").rows()
+    assert rows()[0]["measures"] == {"quality": 0.25}
+    record = folder.record()
+    record["recipe"]["iterations_done"] += 6
+    (folder.path / "record.json").write_text(json.dumps(record))
+    assert rows()[0]["measures"] == {}
+    save_measures(folder, result, job.config.iterations + 6, end=True)
+    assert rows()[0]["measures"] == {"quality": 0.25}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import contextmanager
 
 import pytest
 import torch
-from filelock import Timeout
 from PIL import Image
 
 from nada.adapt import Adaptation
+from nada.cli.sweep import show
 from nada.errors import NadaError
+from nada.files import BusyError
 from nada.measure import evaluate as measured
 from nada.pictures import grids
 from nada.runs.folder import RunFolder
@@ -280,19 +282,16 @@ def test_a_failure_that_stops_the_sweep_lets_the_others_resume(nada, monkeypatch
 
 
 def test_a_job_that_another_process_trains_is_left_alone(nada, trained, monkeypatch):
-    class Held:
-        def __init__(self, *_, **options):
-            assert options == {"timeout": 0}
+    @contextmanager
+    def held(path):
+        raise BusyError(str(path))
+        yield
 
-        def __enter__(self):
-            raise Timeout("held")
-
-        def __exit__(self, *_): ...
-
-    monkeypatch.setattr("nada.sweep.work.FileLock", Held)
+    monkeypatch.setattr("nada.sweep.work.locked", held)
     code, result, error = nada("sweep", *SHORT, "--target", "sketch", "--out", "s")
-    assert (code, result["jobs"], trained) == (0, {"pending": 1}, [])
+    assert (code, result["jobs"], trained) == (1, {"pending": 1}, []), "a script must not continue with results"
     assert "another process works on" in error
+    assert "another process trains 1 of the jobs" in show(result)
 
 
 @pytest.mark.slow
@@ -345,3 +344,23 @@ def test_mistakes_name_the_job(nada):
             assert (code, f"--{option} is {number}; it must be in 1.." in error) == (2, True)
     code, _, error = nada("sweep", *SHORT, "--target", "sketch", "--threads", 0)
     assert (code, "threads is 0; it must be in 1.." in error) == (2, True)
+
+
+def test_a_sweep_file_among_the_targets_is_not_a_target(nada, trained, tmp_path):
+    (tmp_path / "s.yaml").write_text("grid: {seed: [0, 1]}")
+    code, _, error = nada("sweep", *SHORT, "--target", "sketch", "s.yaml", "--out", "s")
+    assert (code, trained) == (2, [])
+    assert "give the sweep file first" in error
+
+
+def test_a_job_that_was_trained_further_is_measured_again(nada, tmp_path):
+    (tmp_path / "s.json").write_text(json.dumps({"evaluate": {"count": 4, "seeds": 1}, "keep": "generator"}))
+    sweep = lambda: nada("sweep", "s.json", *SHORT, "--target", "sketch", "--learning-rate", 0.05, "--out", "s")
+    row = lambda: json.loads((tmp_path / "s" / "results.json").read_text())["jobs"][0]
+    sweep()
+    first, (folder,) = row(), (tmp_path / "s" / "jobs").iterdir()
+    nada("adapt", "--resume", folder, "--iterations", 6)
+    sweep()
+    assert row()["iterations_done"] == 6
+    assert row()["measures"].keys() == first["measures"].keys()
+    assert row()["measures"] != first["measures"]

@@ -14,6 +14,7 @@ from nada.adapt import adapt
 from nada.clip.loading import load_clip
 from nada.runs.out_of_memory import log_spared, sparing
 from nada.stylegan2 import GeneratorConfig
+from nada.training import objective
 from nada.training.config import AdaptConfig
 from nada.training.pieces import in_pieces, slices
 
@@ -252,3 +253,13 @@ def test_memory_is_given_back_in_one_way_on_all_devices(monkeypatch):
         if "empty_cache" in path.read_text("utf-8")
     ]
     assert places == ["latents/rendering.py"]
+
+
+def test_each_chunk_enters_half_precision_itself(tiny, ensemble, monkeypatch):
+    """For the gradient a chunk is computed again later; PyTorch restores the precision then only on some devices."""
+    goal = adapt(tiny, ensemble, config(batch=2)).objective
+    goal.bfloat16 = True
+    monkeypatch.setattr(objective, "half_precision", lambda device: torch.autocast("cpu", torch.bfloat16))
+    monkeypatch.setattr(objective, "in_pieces", lambda function, count, pieces: function)
+    chunk = goal._in_pieces(lambda images: torch.is_autocast_enabled("cpu"), torch.zeros(2, 3, 8, 8), 2)
+    assert chunk(slice(0, 1))
