@@ -76,8 +76,8 @@ class NADAInvertPhoto(io.ComfyNode):
                 NADAClip.Input(
                     "clip",
                     optional=True,
-                    tooltip="CLIP models whose features are compared too, place by place. Without them, only pixels "
-                    "are compared.",
+                    tooltip="CLIP models whose features are compared too, place by place. Without them, pixels are "
+                    "compared, and LPIPS if it is installed.",
                 ),
                 NADAEncoder.Input(
                     "encoder",
@@ -97,8 +97,8 @@ class NADAInvertPhoto(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.5,
-                    tooltip="Smoothing of the codes over the frames of a video: standard deviation in frames; 0 for "
-                    "none.",
+                    tooltip="Smoothing of the codes over the frames of a video of one face: standard deviation in "
+                    "frames; 0 for none.",
                 ),
                 training_seed(),
                 preview_every(),

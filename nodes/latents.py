@@ -20,6 +20,7 @@ from ..nada import (
     principal_directions,
 )
 from ..nada.generators import Generator
+from ..nada.photo.codes import has_fitted_noise
 from . import host
 from .sockets import ADVANCED, LATENTS, LOADING, NADAGenerator, NADALatents, known_options
 
@@ -74,8 +75,9 @@ class NADALoadLatents(io.ComfyNode):
         with host.normal_tensors():
             path = host.file_path(host.CODES, latents_name)
             latents, remark = load_latents(path, generator), latents_remark(path, generator)
+        lost = "the fitted noise of the file is left out; nada generate uses it" if has_fitted_noise(path) else ""
         many = "codes for 1 picture" if len(latents) == 1 else f"codes for {len(latents)} pictures"
-        host.say(" | ".join(filter(None, (many, remark))))
+        host.say(" | ".join(filter(None, (many, lost, remark))))
         return io.NodeOutput(latents)
 
 
@@ -93,16 +95,16 @@ class NADAMixLatents(io.ComfyNode):
             inputs=[
                 NADALatents.Input("first", tooltip="The codes to start from."),
                 NADALatents.Input("second", tooltip="The codes to mix in: as many as in first, or one for all."),
-                _share("coarse", "pose and shape (4-8 px)"),
-                _share("middle", "features (16-32 px)"),
+                _share("coarse", "pose and shape (codes of 4-8 px)"),
+                _share("middle", "features (codes of 16-32 px)"),
                 io.Float.Input(
                     "fine",
                     default=1.0,
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Change this first: share of the second in colors and fine detail (64 px and up), from 0 "
-                    "to 1.",
+                    tooltip="Change this first: share of the second in colors and fine detail (codes from 64 px), "
+                    "from 0 to 1.",
                 ),
             ],
             outputs=[NADALatents.Output("latents", tooltip="The mixed codes, as many as in first.")],

@@ -19,7 +19,6 @@ from ..nada.photo.crop import FEATHER, REGIONS
 from ..nada.photo.detectors.yunet import yunet_faces
 from ..nada.photo.faces import LARGEST, Face, mesh_faces
 from ..nada.photo.fit_square import fit_square
-from ..nada.photo.invert import as_square
 from ..nada.pictures.convert import to_pil
 from ..nada.pictures.outlines import outlined
 from ..nada.published.catalog import YUNET
@@ -250,7 +249,7 @@ class NADAPasteBack(io.ComfyNode):
                 if square.photo == i:
                     result, mask = square.crop.paste(
                         result,
-                        as_square(host.from_image(picture)),
+                        host.from_image(picture),
                         region=region,
                         feather=feather,
                         match_color=match_color,

@@ -22,10 +22,10 @@ from ..runs.folder import RunFolder
 from ..runs.kept_run import KeptRun
 from ..runs.names import free_path, result_name
 from ..runs.out_of_memory import sparing
-from ..runs.results import STRIP_COLUMNS, quoted, save_results
+from ..runs.results import STRIP_COLUMNS, quoted, result_files, save_results
 from ..runs.snapshots import evenly
 from ..settings import MAX_STEPS
-from ..training.config import AdaptConfig, recommendation_remark
+from ..training.config import OF_PICTURES, AdaptConfig, recommendation_remark
 from ..training.presets import PRESETS
 from ..training.state import FREE
 from .interrupt import Interrupt
@@ -41,7 +41,6 @@ from .shared import (
 )
 
 log = logging.getLogger(__name__)
-OF_PICTURES = ("image_share", "style_weight")  # settings that need style images
 NOTES = {"generator?": (str, None), "clip?": (str, None), "snapshot_every?": (int, None)}  # in a state
 
 
@@ -111,15 +110,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     config.layer_count(base)  # refuse settings that do not fit before CLIP is loaded or downloaded
     config.trained_layers(base)
     moments = _moments(args.snapshot_every, config.iterations)
-    pictures = load_pictures(args.style_images, base.config.resolution).to(place) if args.style_images else None
+    pictures = load_pictures(args.style_images, base.config.image_size).to(place) if args.style_images else None
     spec = args.clip or preset_clip or usual_clip(args.generator)
     notes: dict[str, Any] = {"generator": storable(args.generator), "clip": storable(spec)}
     notes |= {"style_images": [storable(str(path)) for path in args.style_images]}
     notes |= {"snapshot_every": args.snapshot_every, "device": str(place)}
     folder = RunFolder(args.out or free_path(Path(name)))
     with folder.claimed(args.overwrite):
-        folder.refuse_lost([args.generator, *args.style_images], result_name(config))
         kept = KeptRun(folder, base, load_clip(spec, place), config, pictures, moments, notes)
+        folder.refuse_lost([args.generator, *args.style_images], result_files(result_name(kept.run.recipe())))
         return train(kept, not args.quiet)
 
 
@@ -163,6 +162,12 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
             "--cuda-graphs may change"
         )
     folder = RunFolder(existing_folder(args.resume, "run, such as nada-photo_to_sketch"))
+    with folder.alone():
+        return _resumed(args, folder, changes)
+
+
+def _resumed(args: argparse.Namespace, folder: RunFolder, changes: dict[str, Any]) -> dict[str, Any]:
+    """Resume the run in a folder with changed settings."""
     found = next(folder.load_states(with_tensors=False), None)  # the run itself reads the tensors
     if found is None:
         raise NadaError(
@@ -186,7 +191,6 @@ def _resume(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
     notes |= {"generator": storable(generator), "clip": storable(clip)}
     if args.snapshot_every is not None:
         notes["snapshot_every"] = args.snapshot_every
-    folder.prepare()
     place = pick_device(args.device)
     base, notes["device"] = load_base(generator).to(place), str(place)
     moments = _moments(notes.get("snapshot_every"), config.iterations)

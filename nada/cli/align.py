@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from tqdm import tqdm
 
-from ..errors import UsageError
-from ..files import CACHE
+from ..checkpoint.metadata import read_json_file
+from ..checkpoint.saving import tensor_hash
+from ..errors import CheckpointError, NadaError, UsageError
+from ..files import CACHE, atomic_path
+from ..generators import Generator
 from ..photo.align import EYES, FACE, MIDDLE, POINTS, SQUARE, Placing, parse_numbers
-from ..photo.crop import FEATHER, REGIONS, check_pasting
+from ..photo.crop import FEATHER, REGIONS, Crop, check_pasting
 from ..photo.detectors.yunet import yunet_faces
 from ..photo.faces import LARGEST, Face
-from ..photo.fit_square import fit_square
+from ..photo.fit_square import STEPS, fit_square
 from ..pictures.convert import from_pil, to_pil
 from ..pictures.outlines import outlined
 from ..pictures.reading import read_picture
@@ -29,6 +36,7 @@ from .shared import load_base, pick_device
 
 log = logging.getLogger(__name__)
 DETECTORS = CACHE / "detectors"
+FITTED = CACHE / "squares"  # squares that were fitted to a generator, of about 150 bytes each
 MIN_SIZE, MAX_SIZE = 16, 4096  # smallest and largest side of a cut-out square, in pixels
 
 
@@ -45,6 +53,7 @@ def add(commands: Any) -> None:
         help="generator to which the found square is fitted: moved, scaled and turned until the generator reproduces "
         "its content best; for animals and things without landmarks",
     )
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     add_device(parser)
     parser.add_argument(
         "--size", type=int, default=1024, help="side of the cut-out square in pixels (default: %(default)s)"
@@ -128,6 +137,22 @@ def find_faces(photo: Tensor, detector: Path | None) -> list[Face]:
     return yunet_faces(photo, detector)
 
 
+def fitted(generator: Generator, photo: Tensor, crop: Crop, quiet: bool) -> Crop:
+    """Fit a square to a generator, see `fit_square`, with a progress bar; results are cached.
+
+    The cache also lets an inversion resume, since another run of the optimization could end at a slightly other square.
+    """
+    facts = [generator.fingerprint(), tensor_hash(photo), crop.to_json(), STEPS]
+    path = FITTED.expanduser() / f"{sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
+    with suppress(CheckpointError):
+        return Crop.from_json(read_json_file(path, {}))
+    with tqdm(total=STEPS, desc="square", disable=quiet) as bar:
+        found = fit_square(generator, photo, crop, progress=lambda step: bar.update(step - bar.n) and None)
+    with suppress(NadaError), atomic_path(path) as temporary:  # without a cache, the result is there all the same
+        temporary.write_text(json.dumps(found.to_json()), encoding="utf-8")
+    return found
+
+
 def open_photo(path: Path) -> Tensor:
     """Read a picture file as an image [1, 3, H, W] in [-1, 1]."""
     return from_pil(read_picture(path))
@@ -152,7 +177,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     squares = where.place(photo, lambda image: find_faces(image, args.detector))
     if args.fit:
         generator = load_base(args.fit).to(pick_device(args.device))
-        squares = [replace(square, crop=fit_square(generator, photo, square.crop)) for square in squares]
+        squares = [replace(square, crop=fitted(generator, photo, square.crop, args.quiet)) for square in squares]
     if pasted and len(pasted) != len(squares):
         raise UsageError(f"--paste names {len(pasted)} pictures for {len(squares)} squares; give one for each")
     folder = ResultFolder(out, new=not args.overwrite)

@@ -122,8 +122,8 @@ def explain(error: BaseException) -> str:
     """One sentence for any failure that a user can meet."""
     if is_out_of_memory(error):
         return (
-            "there is not enough memory; use a smaller --batch, --select-batch or --count, one CLIP model, or another "
-            "--device"
+            "there is not enough memory; use a smaller --batch, --select-batch or --count if the command has them, "
+            "fewer photos, one CLIP model, or another --device"
         )
     if isinstance(error, OSError):
         return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")

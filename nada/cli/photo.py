@@ -22,18 +22,19 @@ from ..clip.models import ClipEnsemble
 from ..errors import NadaError, UsageError
 from ..files import CACHE, atomic_path, check_writable, storable
 from ..generators import Generator
+from ..generators.contract import Noise
 from ..latents.files import mapping_fingerprint
 from ..latents.rendering import generate
 from ..latents.smoothing import check_smoothing, smooth_latents
+from ..photo.align import MIDDLE, Placing
 from ..photo.codes import Codes, save_codes
 from ..photo.crop import Crop, check_pasting
 from ..photo.encoders.loading import load_encoder
-from ..photo.fit_square import fit_square
-from ..photo.invert import as_square, comparison, inversion_errors, squares
+from ..photo.invert import comparison, fitting_crop, inversion_errors, squares
 from ..photo.loop import PhotoLoop
 from ..photo.project import ProjectConfig, Projection
 from ..photo.tune import TuneConfig, Tuning
-from ..pictures.convert import png_notes, to_pil
+from ..pictures.convert import png_notes, to_pil, to_rgb
 from ..pictures.reading import picture_note
 from ..runs.names import free_path, slug
 from ..runs.out_of_memory import sparing
@@ -42,7 +43,7 @@ from ..runs.store import PhotoStore
 from ..settings import settings_of
 from ..styles.files import load_style, save_style
 from ..styles.style import apply_style
-from .align import add_pasting, add_placing, find_faces, open_photo, placing
+from .align import add_pasting, add_placing, find_faces, fitted, open_photo, placing
 from .interrupt import Interrupt
 from .options import add_config, given
 from .parsing import GENERATOR_HELP, STYLE_HELP, add_command, add_device, show_files
@@ -137,12 +138,10 @@ def _add_inversion(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class Inversion:
-    """Result of an inversion: photos, their squares and their codes."""
+    """Result of an inversion: the squares of photos, and their codes."""
 
     base: Generator
     clip: ClipEnsemble | None
-    photos: list[Tensor]
-    """Each [1, 3, H, W] in [-1, 1], on the CPU."""
     places: list[tuple[int, Crop]]
     """Index of the photo and square in that photo, for each code."""
     aligned: Tensor
@@ -175,14 +174,15 @@ def invert(
     if args.no_optimize and not args.encoder:
         raise UsageError("--no-optimize needs --encoder; without either, nothing finds the codes")
     config, where = ProjectConfig(**given(args, ProjectConfig)), placing(args)
-    photos = [open_photo(path) for path in paths]
     device = pick_device(args.device)
     base.to(device)
-    detect = lambda photo: find_faces(photo, args.detector)
-    places = [(number, placed.crop) for number, photo in enumerate(photos) for placed in where.place(photo, detect)]
-    if args.fit_square:
-        places = [(number, fit_square(base, photos[number], crop)) for number, crop in places]
-    aligned = torch.cat([squares(photos[number], [crop], base) for number, crop in places]).to(device)
+    found = [_placed(args, base, where, path) for path in paths]  # one photo at a time: a hundred take gigabytes
+    places = [(number, crop) for number, (crops, _) in enumerate(found) for crop in crops]
+    if smooth and any(len(crops) > 1 for crops, _ in found):
+        raise UsageError(
+            "--smooth averages the codes of one face over the photos, and a photo has several; choose one by --face"
+        )
+    aligned = torch.cat([cut for _, cut in found]).to(device)
     clip = _clip(args, device) if tuned or not args.no_optimize else None
     began, interrupted = time.perf_counter(), False
     start = None if args.encoder is None else load_encoder(local_model(args.encoder)).encode(aligned, base)
@@ -203,7 +203,26 @@ def invert(
     codes = Codes(ws, crops, names, base.fingerprint(), recipe, noise, mapping_fingerprint(base))
     errors = inversion_errors(aligned.cpu(), images)
     seconds = round(time.perf_counter() - began, 3)
-    return Inversion(base, clip, photos, places, aligned, codes, errors, images, seconds, interrupted)
+    return Inversion(base, clip, places, aligned, codes, errors, images, seconds, interrupted)
+
+
+def _placed(args: argparse.Namespace, base: Generator, where: Placing, path: Path) -> tuple[list[Crop], Tensor]:
+    """Find the squares of a photo, and cut them out in the generator's size, [N, 3, H, W] on the CPU.
+
+    Raises:
+        UsageError: the photo cannot be read, or has no such square; the message names it.
+    """
+    photo = open_photo(path)
+    try:
+        placed = where.place(photo, lambda image: find_faces(image, args.detector))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    crops = [place.crop for place in placed]
+    if where.method == MIDDLE:
+        crops = [fitting_crop((photo.shape[-2], photo.shape[-1]), base)]
+    if args.fit_square:
+        crops = [fitted(base, photo, crop, args.quiet) for crop in crops]
+    return crops, squares(photo, crops, base)
 
 
 def _clip(args: argparse.Namespace, device: torch.device) -> ClipEnsemble | None:
@@ -219,13 +238,15 @@ def _follow(make: Callable[[], Loop], name: str, progress: bool) -> tuple[Loop, 
     """
     store = PhotoStore(STORE.expanduser(), make, name)
     loop = store.loop
-    with Interrupt() as interrupt, tqdm(total=len(loop), initial=loop.iteration, disable=not progress) as bar:
-        for step in sparing(store, loop):
-            bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
-            bar.update()
-            if interrupt.requested:
-                break
-    store.keep()
+    try:
+        with Interrupt() as interrupt, tqdm(total=len(loop), initial=loop.iteration, disable=not progress) as bar:
+            for step in sparing(store, loop):
+                bar.set_postfix(loss=f"{float(step.loss):.3f}", refresh=False)
+                bar.update()
+                if interrupt.requested:
+                    break
+    finally:  # also if memory runs out, or Ctrl-C comes twice
+        store.keep()
     return loop, loop.iteration < len(loop)
 
 
@@ -313,7 +334,8 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
     model, interrupted = model.to(found.base.device), found.interrupted
     if tuning and not interrupted:
         ws = found.codes.ws.to(found.base.device)
-        make = lambda: Tuning(found.base, ws, found.aligned, tuning, found.clip)
+        noise: Noise = {name: maps.to(found.base.device) for name, maps in found.codes.noise.items()} or "const"
+        make = lambda: Tuning(found.base, ws, found.aligned, tuning, found.clip, noise)
         loop, interrupted = _follow(make, f"{slug(args.photo.stem)}-likeness", not args.quiet)
         likeness = loop.style(args.photo.stem)
         if interrupted:
@@ -321,12 +343,11 @@ def run_photo(args: argparse.Namespace) -> dict[str, Any]:
         if args.save_likeness:
             save_style(likeness, args.save_likeness, new=args.save_likeness not in replaced)
         model = apply_style(model, likeness)
-    noise = found.codes.noise
-    images = as_square(generate(model, found.codes.ws, noise or "const"))
+    images = to_rgb(generate(model, found.codes.ws, found.codes.noise or "const"))
     if args.square_only:
         result = torch.cat([*images], dim=-1)[None]
     else:
-        result = found.photos[0]
+        result = open_photo(args.photo)
         for image, (_, crop) in zip(images, found.places, strict=True):
             options = {"region": args.region, "feather": args.feather, "match_color": args.match_color}
             result, _ = crop.paste(result, image[None], **options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from ..errors import CheckpointError
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 ADVICE = "pip install lpips, and let torchvision download VGG once: torchvision.models.vgg16(weights='DEFAULT')"
 SIDE = 256  # larger images are reduced to about this side, in pixels
+LEAST = 32  # smaller images are enlarged to this side, since the backbones halve them up to five times
 
 
 class Conv(NamedTuple):
@@ -106,6 +108,8 @@ class Lpips(nn.Module):
         """Return features [N, C, h, w] at each tap, of length 1 at each place, for images [N, 3, H, W] in [-1, 1]."""
         largest = max(images.shape[-2:])
         x = F.avg_pool2d(images, largest // SIDE) if largest >= 2 * SIDE else images
+        if (smallest := min(x.shape[-2:])) < LEAST:
+            x = F.interpolate(x, scale_factor=float(ceil(LEAST / smallest)), mode="bilinear", align_corners=False)
         x = (x - self.get_buffer("shift")) / self.get_buffer("scale")
         found = []
         for layer in self.backbone:

@@ -79,6 +79,11 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
     write_safetensors(contiguous, {KEY: header_json(description)}, path)
 
 
+def has_fitted_noise(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds noise maps that were fitted with its codes; False for files of other projects."""
+    return is_own_file(path, KEY) and bool(load_codes(path).noise)
+
+
 def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int) -> dict[str, Tensor]:
     """Return the noise maps that were fitted with the codes in a file; {} for files of other projects.
 
@@ -90,7 +95,7 @@ def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int)
     Raises:
         CheckpointError: the file is damaged, or the maps are for another generator or another number of codes.
     """
-    if not is_own_file(path, KEY):
+    if not has_fitted_noise(path):
         return {}
     noise = load_codes(path).noise
     expected = {name: [count, 1, *size] for name, size in generator.synthesis.noise_shapes.items()}

@@ -12,6 +12,7 @@ from math import atan2, cos, degrees, hypot, isfinite, radians, sin
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..checkpoint.metadata import NUMBER, damaged, fits
@@ -155,7 +156,8 @@ class Crop:
 
         Args:
             photo: [1, C, H, W] in [-1, 1]; alpha is dropped.
-            image: [1, C, S, S] in about [-1, 1], from `sample`, unchanged or edited.
+            image: [1, C, h, w] in about [-1, 1], from `sample`, unchanged or edited. An image that is not square, as of
+                a generator of such images, replaces the middle of the square only.
             region: part of the square to replace, one of `REGIONS`: "face" (an ellipse) or "square" (all of it).
             feather: width of the mask's soft edge in sides of the square, 0..0.5.
             match_color: give the image the mean and contrast of the photo's colors in the soft edge.
@@ -168,8 +170,9 @@ class Crop:
             UsageError: the crop was made for a photo of another size, or a choice is unknown.
         """
         self._check(photo)
-        mask = self.mask(region, feather).to(photo.device)
-        photo, image = to_rgb(photo.float()), to_rgb(image.float()).to(photo.device)
+        covered = tuple(side / max(image.shape[-2:]) for side in image.shape[-2:])
+        mask = self.mask(region, feather, (covered[0], covered[1])).to(photo.device)
+        photo, image = to_rgb(photo.float()), _padded(to_rgb(image.float()).to(photo.device))
         left, top, right, bottom = self._inside()
         rows, columns = slice(top, bottom), slice(left, right)
         part, weight = photo[..., rows, columns], mask[..., rows, columns]
@@ -182,17 +185,23 @@ class Crop:
         result[..., rows, columns] = torch.where(weight > 0, part + weight * (pasted - part), part)
         return result, mask
 
-    def mask(self, region: str = "face", feather: float = FEATHER) -> Tensor:
-        """Return the mask of the pasted image, [1, 1, H, W] in [0, 1]; see `paste`."""
+    def mask(self, region: str = "face", feather: float = FEATHER, covered: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+        """Return the mask of the pasted image, [1, 1, H, W] in [0, 1]; see `paste`.
+
+        Args:
+            region, feather: as for `paste`.
+            covered: shares of the square's height and width that the image covers, around the middle.
+        """
         check_pasting(region, feather)
         mask = torch.zeros(1, 1, *self.size)
         left, top, right, bottom = self._inside()
         u, v = places_of(self._inverse() @ shift(left, top), (bottom - top, right - left)).unbind(-1)
+        inside = torch.minimum(covered[1] / 2 - (u - 0.5).abs(), covered[0] / 2 - (v - 0.5).abs())
         if region == "face":
             x, y, rx, ry = FACE
-            inside = (1 - (((u - x) / rx) ** 2 + ((v - y) / ry) ** 2).sqrt()) * min(rx, ry)
-        else:
-            inside = 0.5 - torch.maximum((u - 0.5).abs(), (v - 0.5).abs())
+            oval = (1 - (((u - x) / rx) ** 2 + ((v - y) / ry) ** 2).sqrt()) * min(rx, ry)
+            feather = min(feather, rx, ry)  # with a wider edge, the middle of the oval would be transparent
+            inside = oval if min(covered) == 1 else torch.minimum(oval, inside)
         soft = (inside / max(feather, 1 / self.side)).clamp(0, 1)  # never sharper than a pixel
         mask[0, 0, top:bottom, left:right] = soft * soft * (3 - 2 * soft)
         return mask
@@ -235,6 +244,15 @@ class Crop:
         image = image + (blurred(image, BLUR * size) - image) * (3 * share + 1).clamp(0, 1)
         median = image.flatten(2).median(dim=2).values[..., None, None]
         return image + (median - image) * share.clamp(0, 1)
+
+
+def _padded(image: Tensor) -> Tensor:
+    """Pad an image [1, C, h, w] to a square by its edges, which its mask leaves out."""
+    height, width = image.shape[-2:]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    around = (left, side - width - left, top, side - height - top)
+    return F.pad(image, around, mode="replicate") if any(around) else image
 
 
 def check_pasting(region: str, feather: float) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from ..generators import Generator
 from ..pictures.convert import middle, to_rgb
 from ..pictures.grids import filmstrip
-from .crop import Crop, middle_crop
+from .crop import Crop, square_crop
 
 SHOWN = 16  # largest number of photos in a comparison
 AMPLIFIED = 4  # factor of the error in a comparison
@@ -47,25 +46,22 @@ def fitting_squares(images: Tensor, generator: Generator) -> Tensor:
     Returns:
         [N, 3, height, width] in [-1, 1].
     """
-    crop = middle_crop((images.shape[-2], images.shape[-1]))
+    crop = fitting_crop((images.shape[-2], images.shape[-1]), generator)
     return torch.cat([squares(image[None], [crop], generator) for image in images])
 
 
-def as_square(images: Tensor) -> Tensor:
-    """Return images of a generator as RGB squares to paste back; images that are not square are padded by their edges.
+def fitting_crop(size: tuple[int, int], generator: Generator) -> Crop:
+    """Return the square in the middle of a photo of which a generator shows as much of the photo as it can.
+
+    For images that are not square, the square reaches beyond the photo; `squares` uses the part inside.
 
     Args:
-        images: [N, C, H, W].
-
-    Returns:
-        [N, 3, S, S], S the longer side.
+        size: height and width of the photo in pixels.
+        generator: the generator whose image size to use.
     """
-    images = to_rgb(images)
-    height, width = images.shape[-2:]
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    around = (left, side - width - left, top, side - height - top)
-    return F.pad(images, around, mode="replicate") if any(around) else images
+    (height, width), shown = size, generator.config.image_size
+    side = min(height / shown[0], width / shown[1]) * max(shown)
+    return square_crop((width / 2, height / 2), side, size)
 
 
 def inversion_errors(photos: Tensor, images: Tensor) -> Tensor:

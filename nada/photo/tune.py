@@ -6,6 +6,7 @@ of the weights is a style. Added to any adaptation of the same base, it gives th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -16,7 +17,9 @@ from ..checkpoint.saving import tensor_hash
 from ..clip.models import ClipEnsemble
 from ..errors import UsageError
 from ..generators import Generator, LayerKind
+from ..generators.contract import Noise
 from ..generators.copies import working_copy
+from ..latents.rendering import noise_part
 from ..seeding import SEEDS, seeded
 from ..settings import MAX_STEPS, Setting
 from ..styles.style import Style
@@ -94,6 +97,7 @@ def tune(
     photos: Tensor,
     config: TuneConfig | None = None,
     clip: ClipEnsemble | None = None,
+    noise: Noise = "const",
 ) -> Tuning:
     """Tune a generator to photos at their codes, one iteration at a time; several photos share one tuning.
 
@@ -108,6 +112,8 @@ def tune(
         photos: [N, 3, H, W] in [-1, 1], aligned squares of the generator's size, on the generator's device.
         config: settings; None for the defaults.
         clip: CLIP models whose features are compared too, on the same device.
+        noise: "const" for the generator's own noise maps, or the maps {layer name: [N, 1, H, W]} that were fitted with
+            the codes, on the same device.
 
     Returns:
         An iterator of `config.iterations` records, with a length.
@@ -115,7 +121,7 @@ def tune(
     Raises:
         UsageError: photos or codes are for another generator.
     """
-    return Tuning(generator, ws, photos, config or TuneConfig(), clip)
+    return Tuning(generator, ws, photos, config or TuneConfig(), clip, noise)
 
 
 class Tuning(PhotoLoop[TuneStep]):
@@ -129,14 +135,22 @@ class Tuning(PhotoLoop[TuneStep]):
 
     @torch.inference_mode(False)
     def __init__(
-        self, generator: Generator, ws: Tensor, photos: Tensor, config: TuneConfig, clip: ClipEnsemble | None = None
+        self,
+        generator: Generator,
+        ws: Tensor,
+        photos: Tensor,
+        config: TuneConfig,
+        clip: ClipEnsemble | None = None,
+        noise: Noise = "const",
     ):
         super().__init__(generator, photos, config, config.iterations, clip)
         expected = (len(photos), generator.num_ws, generator.config.w_dim)
         if tuple(ws.shape) != expected:
             raise UsageError(f"the codes are {list(ws.shape)}; these photos and this generator need {list(expected)}")
         self.ws = ws.detach().clone()
-        self._known["codes"] = tensor_hash(ws)
+        self._known["codes"], self.noise = tensor_hash(ws), noise
+        if isinstance(noise, Mapping):
+            self._known["noise"] = {name: tensor_hash(maps) for name, maps in noise.items()}
         self.trained = working_copy(generator)
         kinds = {LayerKind.MAPPING} if config.train == "weights" else {LayerKind.MAPPING, LayerKind.CONSTANT}
         self.layers = tuple(name for name, layer in generator.layers.items() if layer.kind not in kinds)
@@ -162,7 +176,9 @@ class Tuning(PhotoLoop[TuneStep]):
         losses: dict[str, Tensor] = {}
         total = self.photos.new_zeros([])
         for part in self.parts():
-            found = self.distance(self.trained.synthesis(self.ws[part], "const"), part)
+            ws = self.ws[part]
+            noise = noise_part(self.noise, part.start, len(ws))
+            found = self.distance(self.trained.synthesis(ws, noise), part)
             loss = self.distance.weighted(found).sum() / count
             for name, gradient in self.trainable.gradients(loss, torch.ones_like(loss)).items():
                 gradients[name] = gradients[name] + gradient if name in gradients else gradient

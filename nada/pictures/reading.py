@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from PIL.Image import Resampling
 from torch import Tensor
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 1 << 27  # 134 megapixels: more than any camera's pictures have; half a gigabyte in memory
+MAX_PROFILE = 1 << 22  # bytes of a color profile; those of printers have 1 MB
 PAPER = (255, 255, 255)  # background of transparent pictures
 
 
@@ -54,7 +56,7 @@ def read_picture(
                     log.warning("%s has several frames; the first one is read", name)
                     picture.seek(0)
                 picture.load()
-                return _on_paper(_eight_bits(_upright(picture)))
+                return _on_paper(_in_srgb(_eight_bits(_upright(picture)), picture.info.get("icc_profile")))
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
     except Exception as error:  # on damaged data, Pillow's decoders may raise any error
@@ -86,15 +88,15 @@ def picture_note(path: Path, key: str) -> str | None:
     return note if isinstance(note, str) else None
 
 
-def load_pictures(paths: Sequence[Path], side: int) -> Tensor:
-    """Load pictures in a generator's format: the square in the middle of each, resized.
+def load_pictures(paths: Sequence[Path], size: tuple[int, int]) -> Tensor:
+    """Load pictures in a generator's format: the largest middle part in its shape, resized.
 
     Args:
         paths: picture files, and folders of pictures, whose hidden files are left out.
-        side: side of the result in pixels.
+        size: height and width of the result in pixels.
 
     Returns:
-        [N, 3, side, side] float32 in [-1, 1], in the order of the paths; files of a folder by name.
+        [N, 3, height, width] float32 in [-1, 1], in the order of the paths; files of a folder by name.
 
     Raises:
         UsageError: a file is not a picture that can be read, or there are no pictures.
@@ -104,21 +106,44 @@ def load_pictures(paths: Sequence[Path], side: int) -> Tensor:
         files += sorted(filter(_looks_like_a_picture, path.iterdir())) if path.is_dir() else [path]
     if not files:
         raise UsageError(f"there are no pictures in {', '.join(map(str, paths))}; give files with {', '.join(ENDINGS)}")
-    return torch.stack([_square(read_picture(path), side) for path in files])
+    return torch.stack([_fitted(read_picture(path), size) for path in files])
 
 
 def _looks_like_a_picture(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
 
 
-def _square(picture: Image.Image, side: int) -> Tensor:
-    return from_pil(ImageOps.fit(picture, (side, side), Resampling.BICUBIC))[0]
+def _fitted(picture: Image.Image, size: tuple[int, int]) -> Tensor:
+    return from_pil(ImageOps.fit(picture, (size[1], size[0]), Resampling.BICUBIC))[0]
 
 
 def _check_size(picture: Image.Image, max_pixels: int) -> None:
     if picture.width * picture.height > max_pixels:
         size = f"{picture.width} x {picture.height} pixels"
         raise UsageError(f"it has {size}; make it smaller, {max_pixels / 1e6:.0f} megapixels at most")
+
+
+def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert the colors of a picture from its profile to sRGB; with a damaged profile, return it as it is.
+
+    Phones save Display P3, and scanners profiles of their own. Their numbers, taken for sRGB, look pale.
+    """
+    if not profile or len(profile) > MAX_PROFILE:
+        return picture
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(source):
+            return picture
+        alpha = picture.getchannel("A") if picture.mode in ("LA", "RGBA") else None
+        opaque = picture.convert(picture.mode.removesuffix("A")) if alpha else picture
+        converted = ImageCms.profileToProfile(opaque, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        if converted is None:
+            return picture
+        if alpha:
+            converted.putalpha(alpha)
+        return converted
+    except Exception:  # a profile for another kind of picture, or a Pillow without this library
+        return picture
 
 
 def _upright(picture: Image.Image) -> Image.Image:

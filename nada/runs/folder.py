@@ -31,7 +31,6 @@ Content = TypeVar("Content")
 
 STATES, SNAPSHOTS = "states", "snapshots"
 EARLIER_STATE = "resume.safetensors"  # the only state of a run of version 0.1
-RESULT_ENDINGS = (".safetensors", STYLE_ENDING)  # after the name of a result
 
 
 class RunFolder(ResultFolder):
@@ -54,18 +53,18 @@ class RunFolder(ResultFolder):
             self._earlier_results = self._inside(named) if fits(named, {str: str}) else set()
             yield
 
-    def refuse_lost(self, inputs: Iterable[str | os.PathLike[str]], name: str) -> None:
-        """Check that a claimed run called `name` neither replaces nor deletes a file that it reads.
+    def refuse_lost(self, inputs: Iterable[str | os.PathLike[str]], results: Iterable[str]) -> None:
+        """Check that a claimed run neither replaces nor deletes a file that it reads.
 
         Args:
             inputs: paths of its generator and pictures, or names that are no paths.
-            name: name of its results, without ending.
+            results: names of the files that it will write into this folder.
 
         Raises:
             UsageError: a file is among the results of an earlier run in this folder, or would have the name of one.
         """
-        results = [*self._earlier, *self._earlier_results, *(self.path / f"{name}{end}" for end in RESULT_ENDINGS)]
-        lost = {path.resolve() for path in results}
+        written = [*self._earlier, *self._earlier_results, *(self.path / name for name in results)]
+        lost = {path.resolve() for path in written}
         for path in map(Path, inputs):
             if path.resolve() in lost or (path.is_dir() and any(part.resolve() in lost for part in path.iterdir())):
                 raise UsageError(f"{path} would be replaced by the results in {self.path}; choose another folder")

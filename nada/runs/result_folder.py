@@ -62,17 +62,28 @@ class ResultFolder:
             UsageError: the folder holds a run, and `overwrite` is off; or another command works in it.
             NadaError: the folder cannot be written to.
         """
+        with self.alone():
+            if not overwrite:
+                self._begin_record()
+            try:
+                yield
+            finally:
+                if not overwrite and not self._holds_results():
+                    with suppress(OSError):
+                        (self.path / RECORD).unlink()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Lock the folder, which is created, against other commands; afterwards an empty folder is deleted.
+
+        Raises:
+            UsageError: another command works in the folder.
+            NadaError: the folder cannot be written to.
+        """
         self.prepare()
         try:
             with locked(self.path / LOCK):
-                if not overwrite:
-                    self._begin_record()
-                try:
-                    yield
-                finally:
-                    if not overwrite and not self._holds_results():
-                        with suppress(OSError):
-                            (self.path / RECORD).unlink()
+                yield
         except BusyError:
             raise UsageError(
                 f"another command works in {self.path}; choose another folder, or wait for its end"

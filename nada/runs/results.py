@@ -22,6 +22,7 @@ from ..styles.style import Style
 from ..training.config import RECOMMENDABLE, WEIGHT, AdaptConfig
 from .kept_run import KeptRun
 from .names import result_name
+from .result_folder import PAGE, RECORD, STYLE_ENDING
 from .snapshots import Snapshots
 
 PREVIEWS = 12  # number of latents in the before-and-after picture
@@ -29,6 +30,13 @@ STRIP_ROWS, STRIP_COLUMNS = 4, 6  # filmstrip: number of latents, and of moments
 PREVIEW_PSI = 0.7  # truncation psi of all pictures
 THUMBNAILS, SIDE, QUALITY = 4, 256, 82  # thumbnail: number of latents, side in pixels, JPEG quality; about 12 kB
 BEFORE, AFTER = "page/before.jpg", "page/after.jpg"  # thumbnails, relative to the run folder
+PICTURES = PAIRS, FILMSTRIP, LOSS, LAYERS = "before_after", "filmstrip", "loss", "layers"
+
+
+def result_files(name: str) -> list[str]:
+    """Return the names of all files that `save_results` may write for a run whose results are called `name`."""
+    models = (f"{name}.safetensors", f"{name}{STYLE_ENDING}")
+    return [*models, *(f"{picture}.png" for picture in PICTURES), BEFORE, AFTER, PAGE, RECORD]
 
 
 def save_results(
@@ -59,10 +67,10 @@ def save_results(
         folder.save_style(Style.between(run.frozen, run.trained, preview=encode(before, after)), name)
     if with_generator:
         folder.save_generator(run.trained, name)
-    folder.save_picture(before_after(before, after, run.labels), "before_after")
-    folder.save_picture(strip(run, kept.snapshots), "filmstrip")
-    folder.save_picture(kept.history.loss_plot(), "loss")
-    folder.save_picture(kept.history.layer_map(), "layers")
+    folder.save_picture(before_after(before, after, run.labels), PAIRS)
+    folder.save_picture(strip(run, kept.snapshots), FILMSTRIP)
+    folder.save_picture(kept.history.loss_plot(), LOSS)
+    folder.save_picture(kept.history.layer_map(), LAYERS)
     # The same latents for every run of a base, so that a sweep's page compares equal images.
     for twin, path in ((run.frozen, BEFORE), (run.trained, AFTER)):
         sheet = make_grid(samples(twin, THUMBNAILS))
@@ -99,7 +107,10 @@ def summary(record: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         "loss": curve[-1] if curve else None,
         "curve": [round(value, 4) for value in curve[::stride]],
         "command": command(settings, images),
-        **{name: place + path for name, path in (("before", BEFORE), ("after", AFTER), ("filmstrip", "filmstrip.png"))},
+        **{
+            name: place + path
+            for name, path in (("before", BEFORE), ("after", AFTER), ("filmstrip", f"{FILMSTRIP}.png"))
+        },
     }
 
 

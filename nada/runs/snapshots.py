@@ -16,7 +16,8 @@ from ..adapt import Adaptation
 from ..clip.embedding import embed_images
 from ..errors import NadaError, UsageError
 from ..generators import Generator
-from ..latents.rendering import generate_samples
+from ..latents.rendering import generate, generate_samples
+from ..latents.sampling import sample_latents
 from ..losses import directional_loss
 from ..measure.metrics import diversity
 from ..styles.preview import PSI, encode
@@ -158,7 +159,9 @@ class Photographer:
 
     def _embedded(self, generator: Generator) -> list[Tensor]:
         batch = self.run.images_at_once
-        images = generate_samples(generator, IMAGES, self.run.config.seed, 1.0, batch)
+        label = torch.arange(IMAGES, device=generator.device) % max(generator.config.c_dim, 1)  # all classes in turn
+        ws = sample_latents(generator, IMAGES, self.run.config.seed, 1.0, label=label if generator.config.c_dim else 0)
+        images = generate(generator, ws, batch=batch)
         return [embed_images(model, images, batch) for model in self.run.clip]
 
 

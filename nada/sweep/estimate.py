@@ -37,7 +37,7 @@ class Step:
 def measure_step(job: Job, models: Models) -> Step:
     """Measure the time and the peak memory of an iteration of a job."""
     generator, clip, device = models.generator(job.generator), models.clip(job.clip), models.device
-    images, _ = models.style_images(job.style_images, generator.config.resolution)
+    images, _ = models.style_images(job.style_images, generator.config.image_size)
     # Every second iteration selects layers: the first one, and the last of the two that are timed.
     run = adapt(generator, clip, replace(job.config, iterations=TIMED, select_every=2), images)
     if device.type == "cuda":

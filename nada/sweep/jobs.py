@@ -21,20 +21,21 @@ from ..measure.demo_judge import Judge, judge_for
 from ..pictures.reading import load_pictures
 from ..runs.names import result_name
 from ..runs.results import command
-from ..training.config import AdaptConfig
+from ..training.config import OF_PICTURES, AdaptConfig
 from .plan import PICTURES, Combination
 
 JOBS = "jobs"  # subfolder of a sweep, with a folder for each job
 LOADED = 4  # number of generators, of sets of CLIP models, and of sets of style images, that stay loaded
 ID_LENGTH, SLUG_LENGTH = 12, 40  # number of characters of the id and of the texts in a folder's name
 LoadGenerator = Callable[[str], Generator]
+Size = tuple[int, int]  # height and width of style images
 
 
 class StyleImages(NamedTuple):
     """Style images of a target; None and "" for a target text alone."""
 
     images: Tensor | None
-    """[N, 3, R, R] in [-1, 1], R the resolution of the generator."""
+    """[N, 3, H, W] in [-1, 1], of the size of the generator's images."""
     digest: str
     """SHA-256 of the images."""
 
@@ -70,10 +71,10 @@ class Models:
     def _fingerprint(self, name: str) -> str:
         return self.generator(name).fingerprint()
 
-    def _style_images(self, paths: tuple[str, ...], side: int) -> StyleImages:
+    def _style_images(self, paths: tuple[str, ...], size: Size) -> StyleImages:
         if not paths:
             return StyleImages(None, "")
-        images = load_pictures([Path(path) for path in paths], side)
+        images = load_pictures([Path(path) for path in paths], size)
         return StyleImages(images.to(self.device), hashlib.sha256(images.numpy().tobytes()).hexdigest())
 
 
@@ -141,8 +142,11 @@ def resolve(combinations: Sequence[Combination], models: Models) -> list[Job]:
             message names the combination.
         NadaError: a model cannot be loaded.
     """
+    without = not any(settings.get(PICTURES) for settings in combinations)
+    if without and (lost := next((name for one in combinations for name in OF_PICTURES if one.get(name)), None)):
+        raise UsageError(f"{lost} needs style images; add them, or leave {lost} out")
     jobs: dict[str, Job] = {}
-    digest = lru_cache(None)(lambda paths, side: models.style_images(paths, side).digest)  # for all seeds
+    digest = lru_cache(None)(lambda paths, size: models.style_images(paths, size).digest)  # for all seeds
     for settings in combinations:
         try:
             job = _resolved(settings, models, digest)
@@ -153,7 +157,9 @@ def resolve(combinations: Sequence[Combination], models: Models) -> list[Job]:
     return list(jobs.values())
 
 
-def _resolved(combination: Combination, models: Models, digest: Callable[[tuple[str, ...], int], str]) -> Job:
+def _resolved(
+    combination: Combination, models: Models, digest: Callable[[tuple[str, ...], tuple[int, int]], str]
+) -> Job:
     """Turn a combination of settings into a job, and check that it fits its generator.
 
     Args:
@@ -167,13 +173,15 @@ def _resolved(combination: Combination, models: Models, digest: Callable[[tuple[
         raise UsageError("generator is missing; give a StyleGAN2 file, or 'demo'")
     clip = settings.pop("clip", None) or usual_clip(name)
     pictures = settings.pop(PICTURES, ())
+    if not pictures:
+        settings = {key: value for key, value in settings.items() if key not in OF_PICTURES}
     generator = models.generator(name)
     texts = {"source": "", "target": ""}
     config = AdaptConfig.for_generator(generator, **{**texts, **settings}, style_images=bool(pictures))
     config.layer_count(generator), config.trained_layers(generator)  # refuse settings that do not fit, before training
     if not (config.target.strip() or pictures):
         raise UsageError("the target text is empty; write a word or a phrase, or give style images")
-    key = job_id(models.fingerprint(name), models.clip(clip), config, digest(pictures, generator.config.resolution))
+    key = job_id(models.fingerprint(name), models.clip(clip), config, digest(pictures, generator.config.image_size))
     return Job(key, name, clip, config, pictures)
 
 

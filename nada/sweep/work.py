@@ -230,7 +230,7 @@ class Worker:
         notes: dict[str, Any] = {"generator": job.generator, "clip": job.clip, "device": str(self.models.device)}
         notes |= {"style_images": list(job.style_images), "snapshot_every": None, PLANNED: job.settings}
         generator, clip = self.models.generator(job.generator), self.models.clip(job.clip)
-        images, digest = self.models.style_images(job.style_images, generator.config.resolution)
+        images, digest = self.models.style_images(job.style_images, generator.config.image_size)
         if job_id(self.models.fingerprint(job.generator), clip, job.config, digest) != job.id:
             raise NadaError(
                 "its generator, CLIP models or style images are not those that the sweep began with; run the same "

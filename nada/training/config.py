@@ -32,6 +32,7 @@ RECOMMENDABLE = tuple(
 LEARNING_RATE_FACTORS = {"weights": 1, "affine": 5, "stylespace": 40, "lora": 3}
 
 NEW = ("style_weight",)  # settings newer than version 0.1
+OF_PICTURES = ("image_share", "style_weight")  # settings that need style images
 
 
 @dataclass(frozen=True)
@@ -189,10 +190,14 @@ class AdaptConfig:
         check_templates(self.templates)
         if self.learning_rate == 0:
             raise UsageError("learning_rate is 0; nothing would be learned. Leave it out for the default")
-        if not self.loss_weights.keys() & {"directional", "global", "patch"}:  # the others only hold back
-            raise UsageError("directional_weight, global_weight and patch_weight are all 0; one of them must count")
+        if not self.loss_weights.keys() & {"directional", "global", "patch", "style"}:  # the others only hold back
+            raise UsageError(
+                "directional_weight, global_weight and patch_weight are all 0; one of them, or style_weight, must count"
+            )
         if self.angle_weight and self.batch * (self.views or 1) < 2:
-            raise UsageError("angle_weight compares the images of a batch with each other; set batch to at least 2")
+            raise UsageError(
+                "angle_weight compares the images of a batch with each other; set batch or views to at least 2"
+            )
         if isinstance(self.layers, int) and self.layers < 1:
             raise UsageError(f"layers is {self.layers}; it must be 'auto', 'all' or a number from 1")
         if self.fixed_layers is not None:
@@ -326,7 +331,8 @@ class AdaptConfig:
 
         The paper's is for 512 features and is scaled by sqrt(512 / features). Adam moves every weight by about its step
         size. Over the n inputs of a layer, scaled by 1 / sqrt(n), these moves sum to step * sqrt(n), so a narrower
-        generator needs larger steps to change as much.
+        generator needs larger steps to change as much. A constant and a mapping network train entirely, whatever
+        `train` is, so the defaults for `train` do not apply to them (see `Trainer`).
         """
         scaled = PAPER_LEARNING_RATE * (PAPER_WIDTH / generator.config.width) ** 0.5
         return self.learning_rate or scaled * LEARNING_RATE_FACTORS[self.train]

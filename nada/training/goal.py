@@ -22,6 +22,7 @@ from ..generators import Generator
 from ..latents.rendering import generate
 from ..latents.sampling import draw_latents
 from ..losses import unit
+from ..pictures.convert import middle
 from ..seeding import seeded
 from .config import AdaptConfig
 
@@ -133,7 +134,8 @@ def make_goal(
         generator: the base.
         clip: the CLIP models, on the same device.
         config: configuration with texts, templates, `image_share` and seed.
-        style_images: [N, 3, H, W] in [-1, 1], any size; CLIP sees the central square. About three suffice.
+        style_images: [N, 3, H, W] in [-1, 1], any size; CLIP sees the largest middle part in the shape of the
+            generator's images. About three suffice.
 
     Raises:
         UsageError: there is neither a target text nor an image, or source and target mean the same.
@@ -156,13 +158,13 @@ def make_goal(
                 direction = direction + (1 - share) * part * text_direction(model, source, text, config.prompts)
                 target = target + (1 - share) * part * unit(model.encode_text([text])[0])
         if share and style_images is not None:
-            style = mean_embedding(model, middle_square(style_images))
+            style = mean_embedding(model, middle_of_shape(style_images, generator.config.image_size))
             direction = direction + share * _difference(model, style, mean_embedding(model, own))
             target = target + share * unit(style)
         directions.append(unit(_nonzero(model, direction)))
         targets.append(target)
         if config.style_weight and style_images is not None:
-            styles.append(style_of(model, style_images))
+            styles.append(style_of(model, middle_of_shape(style_images, generator.config.image_size)))
     return Goal(tuple(directions), tuple(targets), source, tuple(styles))
 
 
@@ -172,11 +174,11 @@ def style_of(model: ClipModel, style_images: Tensor) -> Tensor:
 
     Args:
         model: a CLIP model.
-        style_images: [N, 3, H, W] in [-1, 1], any size; CLIP sees the central square. Of more than `STYLES` images,
-            some are taken at equal distances.
+        style_images: [N, 3, H, W] in [-1, 1], any size. Of more than `STYLES` images, some are taken at equal
+            distances.
     """
     taken = torch.linspace(0, len(style_images) - 1, min(STYLES, len(style_images))).round().long()
-    images = middle_square(style_images[taken]).to(model.mean.device)
+    images = style_images[taken].to(model.mean.device)
     return torch.cat([style_features(model, image[None])[1] for image in images])
 
 
@@ -198,12 +200,19 @@ def _nonzero(model: ClipModel, direction: Tensor) -> Tensor:
     return direction
 
 
-def middle_square(images: Tensor) -> Tensor:
-    """Crop images [N, C, H, W] to the central square [N, C, S, S], S = min(H, W)."""
+def middle_of_shape(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Crop images [N, C, H, W] to the largest middle part whose sides have the ratio of a generator's.
+
+    CLIP sees images that are not square squeezed, those of the generator as well as these.
+
+    Args:
+        images: the images.
+        shape: height and width of the generator's images.
+    """
     height, width = images.shape[2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return images[:, :, top : top + side, left : left + side]
+    scale = min(height / shape[0], width / shape[1])
+    rows, columns = middle((height, width), max(1, round(scale * shape[1])), max(1, round(scale * shape[0])))
+    return images[:, :, rows, columns]
 
 
 @torch.no_grad()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..errors import NadaError
 from ..generators import Generator, LayerKind
 from ..generators.copies import working_copy
-from .config import AdaptConfig
+from ..latents.sampling import draw_latents
+from ..seeding import seeded
+from .config import LEARNING_RATE_FACTORS, AdaptConfig
 from .state import optimizer_tensors, restore_optimizer
 from .trainable import Trainable
 
 BETAS = (0.0, 0.99**0.8)  # StyleGAN2's (0, 0.99) with its factor 4/5 for lazy regularization, as the authors use them
+CENTERED = 256  # number of latents by which the average w of a trained mapping network is moved
 
 
 class Trainer:
@@ -41,7 +46,33 @@ class Trainer:
         # Adam skips layers without a gradient and keeps their state, so a layer that was frozen for a while continues
         # where it stopped. (Before PyTorch 2.0 its averages decayed meanwhile, so that it resumed with larger steps.)
         fused = {"fused": True} if generator.device.type == "cpu" else {}  # takes a fifth of the time (measured)
-        self.optimizer = torch.optim.Adam(self.trainable.leaves.values(), lr=self.learning_rate, betas=BETAS, **fused)
+        self.optimizer = torch.optim.Adam(self._groups(config), lr=self.learning_rate, betas=BETAS, **fused)
+
+    def _groups(self, config: AdaptConfig) -> list[dict[str, Any]]:
+        """Return Adam's groups: layers of which a part trains, and those that train entirely, as by `weights`."""
+        whole = [name for name in self.trainable.parameters if self.generator.layers[name].code is None]
+        parts: dict[bool, list[Tensor]] = {False: [], True: []}
+        for name, leaf in self.trainable.leaves.items():
+            parts[any(name.startswith(f"{layer}.") for layer in whole)].append(leaf)
+        groups: list[dict[str, Any]] = [{"params": parts[False]}, {"params": parts[True]}]
+        if not config.learning_rate:  # the defaults of `stylespace` and others are for the parts that they train
+            groups[1]["lr"] = self.learning_rate / LEARNING_RATE_FACTORS[config.train]
+        return [group for group in groups if group["params"]]
+
+    def center(self, base: Generator) -> None:
+        """Move the average w of a trained mapping network as far as its codes of fixed latents have moved on average.
+
+        Truncation pulls codes towards this average, which training itself does not use.
+
+        Args:
+            base: the generator that the training started from.
+        """
+        if not any(self.generator.layers[name].kind is LayerKind.MAPPING for name in self.trainable.parameters):
+            return
+        with torch.no_grad():
+            z, label = draw_latents(base, CENTERED, seeded(0))
+            old, new = (model.mapping.w(z, label).mean(0) for model in (base, self.generator))
+            self.generator.mapping.w_avg.copy_(base.mapping.w_avg + (new - old))
 
     @property
     def maps(self) -> bool:

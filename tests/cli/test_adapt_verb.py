@@ -350,7 +350,7 @@ def test_pictures_are_cropped_to_the_middle_and_scaled_as_generators_do(tmp_path
     tall = np.zeros((30, 10, 3), dtype=np.uint8)
     tall[10:20] = 255
     Image.fromarray(tall).save(tmp_path / "tall.png")
-    (picture,) = load_pictures([tmp_path / "tall.png"], 10)
+    (picture,) = load_pictures([tmp_path / "tall.png"], (10, 10))
     assert picture.shape == (3, 10, 10)
     assert torch.equal(picture, torch.ones(3, 10, 10))
 
@@ -423,6 +423,33 @@ def test_after_a_kill_before_the_first_state_the_same_command_works(nada, tmp_pa
     (folder / "record.json").write_text('{"finished": false}')
     code, error = nada("adapt", *TEXTS, "--iterations", 1, "--out", folder)
     assert (code, "holds an earlier run" in error) == (2, True), "but results without a record are kept"
+
+
+def test_a_run_never_replaces_what_it_starts_from_under_a_guessed_name_or_a_fixed_one(nada, tiny, tmp_path):
+    options = ("--target", "sketch", "--iterations", 1, "--layers", "all")
+    name = Path(nada("adapt", *options, "--out", tmp_path / "a")["files"]["generator"]).name
+    assert name != "sketch.safetensors", "the source is guessed"
+    models, pictures = tmp_path / "models", tmp_path / "pictures"
+    models.mkdir(), pictures.mkdir()
+    save_generator(tiny, models / name)
+    Image.new("RGB", (20, 16), "red").save(pictures / "loss.png")
+    for words in (
+        ("--generator", models / name, "--out", models),
+        ("--style-images", pictures / "loss.png", "--out", pictures),
+        ("--style-images", pictures, "--out", pictures),
+    ):
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        code, error = nada("adapt", *options, *words, last=True)
+        assert (code, "would be replaced by the results" in error) == (2, True)
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_is_not_resumed_while_another_command_works_in_its_folder(nada, tmp_path):
+    nada("adapt", *TEXTS, "--iterations", 1, "--layers", "all", "--out", tmp_path / "run")
+    with RunFolder(tmp_path / "run").alone():
+        code, error = nada("adapt", "--resume", tmp_path / "run", "--iterations", 2)
+        assert (code, "another command works in" in error) == (2, True)
+    assert nada("adapt", "--resume", tmp_path / "run", "--iterations", 2)["recipe"]["iterations_done"] == 2
 
 
 @pytest.mark.parametrize("way", ["generator", "renamed", "pictures", "name"])

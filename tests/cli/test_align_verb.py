@@ -63,14 +63,29 @@ def test_every_face_gets_its_square(tmp_path, monkeypatch):
 def test_the_square_is_fitted_to_a_generator(tmp_path, monkeypatch, capsys):
     seen = []
 
-    def fit(generator, photo, start):
+    def fit(generator, photo, start, progress):
+        progress(1)
         seen.append((generator.config.resolution, tuple(photo.shape)))
         return square_crop(start.centre, 100, start.size)
 
     monkeypatch.setattr(verb, "fit_square", fit)
-    assert align(tmp_path, "--middle", "--fit", "demo", "--device", "cpu", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["squares"][0]["side"] == pytest.approx(100)
-    assert seen == [(128, (1, 3, 512, 512))]
+    monkeypatch.setattr(verb, "FITTED", tmp_path / "squares")
+    for more in ((), ("--overwrite",)):
+        assert align(tmp_path, "--middle", "--fit", "demo", "--device", "cpu", "--json", *more) == 0
+        assert json.loads(capsys.readouterr().out)["squares"][0]["side"] == pytest.approx(100)
+        assert seen == [(128, (1, 3, 512, 512))], "and what was done is not repeated"
+
+
+def test_a_picture_that_is_not_square_is_pasted_in_its_shape(tmp_path):
+    picture = Image.new("RGB", (128, 64), (255, 0, 0))
+    picture.paste((0, 0, 255), (48, 16, 80, 48))
+    picture.save(tmp_path / "wide.png")
+    options = ("--square", "224,106,100", "--paste", str(tmp_path / "wide.png"), "--region", "square", "--feather", "0")
+    assert align(tmp_path, *options) == 0
+    blue = pixels(tmp_path / "out" / "pasted.png")[..., 2] - pixels(tmp_path / "out" / "pasted.png")[..., 0] > 200
+    rows, columns = np.nonzero(blue[56:156, 174:274])
+    assert rows.max() - rows.min() == pytest.approx(24, abs=2)
+    assert columns.max() - columns.min() == pytest.approx(24, abs=2)
 
 
 def test_exif_orientation_counts(tmp_path):

@@ -16,6 +16,7 @@ import nada
 from nada.cli import main
 from nada.latents.sampling import sample_latents
 from nada.photo.codes import load_codes
+from nada.photo.faces import Face
 from nada.photo.project import Projection
 from nada.photo.tune import Tuning
 from nada.pictures.convert import to_pil
@@ -238,3 +239,46 @@ def test_wrong_smoothing_is_explained_before_any_work(files, capsys, frames, mon
     assert main(["invert", str(files / "me.png"), *base(files), "--smooth", frames, "--out", str(out)]) == 2
     assert "it must be in 0..100 frames" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_several_faces_in_a_photo_are_not_smoothed_into_each_other(files, capsys, monkeypatch):
+    two = [Face(((x, 30), (x + 12, 30), (x, 42), (x + 12, 42))) for x in (40, 60)]
+    monkeypatch.setattr("nada.cli.photo.find_faces", lambda photo, detector: two)
+    monkeypatch.setattr(Projection, "train_step", no_work)
+    out = str(files / "out")
+    assert main(["invert", str(files / "me.png"), *base(files), "--face", "all", "--smooth", "1", "--out", out]) == 2
+    assert "choose one by --face" in capsys.readouterr().err
+
+
+def test_errors_name_the_photo(files, capsys):
+    photos = [str(files / name) for name in ("me.png", "other.jpg")]
+    assert main(["invert", *photos, *base(files), "--square", "100,60,20", "--out", str(files / "out")]) == 2
+    error = capsys.readouterr().err
+    assert f"{photos[1]}: the square around 100,60 lies outside the photo of 32 x 32 pixels" in error
+
+
+def test_running_out_of_memory_for_good_loses_nothing(files, monkeypatch):
+    steps, train_step = [], Projection.train_step
+
+    def short(run):
+        if len(steps) == 4:
+            raise MemoryError
+        steps.append(run.iteration)
+        return train_step(run)
+
+    command = ["invert", str(files / "other.jpg"), "--middle", *base(files), "--out", str(files / "out")]
+    with monkeypatch.context() as patch:
+        patch.setattr(Projection, "train_step", short)
+        assert main(command) == 1
+    monkeypatch.setattr(Projection, "train_step", lambda run: steps.append(run.iteration) or train_step(run))
+    assert main(command) == 0
+    assert steps == [0, 1, 2, 3, 4]
+
+
+def test_a_likeness_is_tuned_with_the_noise_that_it_is_shown_with(files, monkeypatch):
+    tuned = []
+    monkeypatch.setattr(Tuning, "train_step", lambda run: tuned.append(run.noise) or no_work(run))
+    with pytest.raises(AssertionError):
+        main(["photo", str(files / "other.jpg"), "--middle", *base(files), "--fit-noise", "--tune", "2"])
+    (noise,) = tuned
+    assert all(len(maps) == 1 and maps.ndim == 4 for maps in noise.values())

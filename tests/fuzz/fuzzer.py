@@ -173,7 +173,7 @@ def fuzz(count: int, seed: int = 0, kinds: Collection[str] = tuple(KINDS), first
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000, help="files to use (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the damages (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the damages (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first file (default: %(default)s)")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     args = parser.parse_args()

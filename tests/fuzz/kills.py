@@ -320,7 +320,7 @@ def kills(count: int, seed: int = 0, ways: Sequence[str] = tuple(WAYS)) -> dict[
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="kills (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the places and moments (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the places and moments (default: %(default)s)")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY", help=", ".join(WAYS))
     args = parser.parse_args()
     torch.set_num_threads(1)

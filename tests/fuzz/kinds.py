@@ -320,7 +320,7 @@ KINDS = {
     "styles": Kind(_styles, load_style, _use_style),
     "mappers": Kind(_mappers, load_mapper, _use_mapper),
     "directions": Kind(_directions, load_direction, _use_direction, "direction.npy"),
-    "pictures": Kind(_pictures, lambda path: load_pictures([path], 8), name="picture.png"),
+    "pictures": Kind(_pictures, lambda path: load_pictures([path], (8, 8)), name="picture.png"),
     "states": Kind(_states, load_state, _use_state),
     "judges": Kind(_judges, load_judge),
     "small encoders": Kind(_small_encoders, load_small_encoder),

@@ -98,7 +98,7 @@ def differences(calm: Path, wild: Path) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     parser.add_argument("--targets", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--iterations", type=int, default=12)

@@ -39,7 +39,10 @@ def changed(toy, adapted) -> set[str]:
         pytest.param({"layers": 1}, {"L0", "L1"}, marks=pytest.mark.slow),
         ({"layers": "L1, Color"}, {"L1", "Color"}),
         pytest.param({"layers": "b8"}, {"L0"}, marks=pytest.mark.slow),
-        ({"train_torgb": True, "train_const": True, "train_mapping": True}, {"L0", "L1", "Color", "start", "linear"}),
+        (
+            {"train_torgb": True, "train_const": True, "train_mapping": True},
+            {"L0", "L1", "Color", "start", "linear", "w_avg"},
+        ),
         pytest.param({"train": "lora", "rank": 2}, {"L0", "L1"}, marks=pytest.mark.slow),
         ({"train": "stylespace", "precision": "half"}, {"L0", "L1"}),
     ],
@@ -81,7 +84,7 @@ def test_styles_are_saved_applied_in_bands_and_blended(toy, clip, tmp_path):
     style = nada.load_style(tmp_path / "toy.safetensors")
     assert style.base["family"] == "toy"
     coarse = nada.apply_style(toy, style, coarse=1, middle=0, fine=0)
-    assert {name.split(".")[1] for name in changed(toy, coarse)} == {"L0", "linear"}
+    assert {name.split(".")[1] for name in changed(toy, coarse)} == {"L0", "linear", "w_avg"}
     blended = nada.blend_generators(toy, last.generator, 1.0, from_resolution=16)
     assert {name.split(".")[1] for name in changed(toy, blended)} == {"L1"}
 

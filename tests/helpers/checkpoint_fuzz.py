@@ -238,7 +238,7 @@ def fuzz(count: int, seed: int = 0, first: int = 0, report: Callable[[int, Count
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10_000, help="files to read (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the damages (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the damages (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first file (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(1)

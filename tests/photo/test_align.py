@@ -14,6 +14,7 @@ import torch
 from nada.errors import NadaError, UsageError
 from nada.photo.align import Placing, parse_numbers
 from nada.photo.crop import eyes_crop, face_crop, middle_crop, square_crop
+from nada.photo.detectors import yunet
 from nada.photo.detectors.yunet import yunet_faces
 from nada.photo.faces import LEFT_EYE, RIGHT_EYE, Face, choose_faces, mesh_faces
 
@@ -242,3 +243,11 @@ def test_yunet_itself_finds_the_astronaut():
     crop = found.crop((512, 512))
     assert crop.centre == pytest.approx((224.7, 106.6), abs=4)
     assert crop.side == pytest.approx(173.7, rel=0.08)
+
+
+def test_a_face_in_profile_counts_once():
+    """Its eyes are next to each other; the distance to the mouth tells its size."""
+    face = Face(((100, 100), (104, 100), (100, 140), (106, 140)))
+    near = Face(((103, 101), (107, 101), (103, 141), (109, 141)))
+    assert yunet._same(near, face)
+    assert not yunet._same(Face(tuple((x + 30, y) for x, y in face.points)), face)

@@ -271,3 +271,21 @@ def test_a_real_photograph_shows_no_seam_where_nothing_changed(region):
     assert changed[..., ~outside].mean() < 2  # hair, which is sampled twice
     edge = (mask[0, 0] > 0) & (mask[0, 0] < 1)
     assert changed[..., edge].mean() < 1
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("shape", [(64, 32), (24, 64)])
+def test_an_image_that_is_not_square_changes_only_what_it_covers(region, shape):
+    crop = square_crop((50.0, 45.0), 40.0, (90, 100), roll=20.0)
+    photo = torch.zeros(1, 3, 90, 100)
+    result, mask = crop.paste(photo, torch.ones(1, 3, *shape), region=region, feather=0.1)
+    assert torch.allclose(result.amax(1, keepdim=True), mask, atol=1e-5), "no padding of the image is seen"
+    whole = crop.mask(region, 0.1)
+    assert bool((mask <= whole + 1e-6).all())
+    assert 0.2 < float(mask.sum() / whole.sum()) < 0.95
+
+
+@pytest.mark.parametrize("feather", [0.0, 0.12, 0.35, 0.5])
+@pytest.mark.parametrize("region", REGIONS)
+def test_the_middle_is_opaque_whatever_the_feather(region, feather):
+    assert middle_crop((200, 200)).mask(region, feather).max() > 0.97

@@ -174,3 +174,20 @@ def test_damaged_weights_are_named(random_lpips, tmp_path):
     del random_lpips["features"]["features.0.bias"]
     with pytest.raises(CheckpointError, match=r"features\.0\.bias is missing"):
         lpips.Lpips("alex", random_lpips["features"], random_lpips["heads"])
+
+
+@pytest.mark.parametrize("name", lpips.BACKBONES)
+@pytest.mark.parametrize("size", [(4, 4), (8, 8), (16, 16), (32, 16), (32, 32)])
+def test_images_smaller_than_the_backbone_takes_are_enlarged(name, size):
+    features, heads, width = {}, {}, 0
+    for layer in lpips.BACKBONES[name][1]:
+        if isinstance(layer, lpips.Conv):
+            shape = (layer.outputs, layer.inputs, layer.kernel, layer.kernel)
+            features |= {f"features.{layer.number}.weight": torch.zeros(shape)}
+            features |= {f"features.{layer.number}.bias": torch.zeros(layer.outputs)}
+            width = layer.outputs
+        elif layer == lpips.TAP:
+            heads[f"lin{len(heads)}.model.1.weight"] = torch.zeros(1, width, 1, 1)
+    found = lpips.Lpips(name, features, heads).layers(torch.zeros(1, 3, *size))
+    assert len(found) == len(heads)
+    assert all(min(layer.shape[-2:]) >= 1 for layer in found)

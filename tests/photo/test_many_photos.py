@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
+from helpers.models import alive
 
 from nada.clip.models import ClipModel
 from nada.latents.sampling import sample_latents
 from nada.photo import loop
 from nada.photo.distance import BATCH
 from nada.photo.encoders.small import SmallEncoder, SmallEncoderConfig
+from nada.photo.invert import fitting_squares
 from nada.photo.project import ProjectConfig, project
 from nada.photo.tune import TuneConfig, tune
 from nada.runs.out_of_memory import sparing
+from nada.stylegan2 import GeneratorConfig
 
 PHOTOS = 2 * BATCH + 3
 
@@ -106,3 +110,17 @@ def test_photos_made_in_inference_mode(tiny, clip, photos, monkeypatch):
         made = photos.clone()
         losses = [float(step.loss) for step in tuned(tiny, made, clip)]
     assert losses == [float(step.loss) for step in tuned(tiny, photos, clip)]
+
+
+@pytest.mark.parametrize("start", [(4, 4), (4, 2), (2, 4)])
+@pytest.mark.parametrize("factor", [1, 3])
+def test_pictures_of_a_generators_shape_go_in_as_they_are(start, factor):
+    """Also those that are not square, and of any size."""
+    generator = alive(GeneratorConfig(32, (16, 16, 12, 8), z_dim=16, w_dim=20, mapping_layers=2, start=start))
+    height, width = generator.config.image_size
+    smooth = torch.rand(2, 3, 3, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    pictures = F.interpolate(smooth, (height * factor, width * factor), mode="bilinear")
+    fitted = fitting_squares(pictures, generator)
+    expected = F.interpolate(smooth, (height, width), mode="bilinear")
+    assert fitted.shape == expected.shape
+    assert (fitted - expected)[..., 1:-1, 1:-1].abs().max() < 0.05

@@ -139,3 +139,18 @@ def test_the_step_size_suits_what_trains(tiny, kind):
 def test_a_generator_that_was_short_of_memory_trains_fully_the_next_time(tiny, photo):
     tiny.synthesis.recompute = True
     assert not tune(tiny, sample_latents(tiny, 1), photo, config()).trained.synthesis.recompute
+
+
+def test_photos_are_tuned_with_their_own_noise_in_any_chunks(tiny):
+    """With the noise that the photos were made with, the loss is zero from the start."""
+    ws = sample_latents(tiny, 3, 3, 1.0)
+    random = torch.Generator().manual_seed(0)
+    noise = {name: torch.randn(3, 1, *size, generator=random) for name, size in tiny.synthesis.noise_shapes.items()}
+    photos = tiny.synthesis(ws, noise)
+    losses = {}
+    for pieces in (1, 2):
+        run = tune(tiny, ws, photos, config(iterations=1), noise=noise)
+        run.pieces = pieces
+        losses[pieces] = float(last_of(run).loss)
+    assert max(losses.values()) < 1e-6 < float(last_of(tune(tiny, ws, photos, config(iterations=1))).loss)
+    assert tune(tiny, ws, photos, config(), noise=noise).key != tune(tiny, ws, photos, config()).key

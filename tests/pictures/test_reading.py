@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import io
 import logging
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from nada.errors import UsageError
 from nada.pictures import reading
@@ -57,7 +58,7 @@ def test_every_format_of_pillow_that_is_not_listed_is_refused_under_any_name(tmp
     assert tried > 10
     (tmp_path / "x.png").write_bytes(EPS)
     with pytest.raises(UsageError, match="not a picture that can be read"):
-        load_pictures([tmp_path], 8)
+        load_pictures([tmp_path], (8, 8))
 
 
 def test_pictures_are_opened_in_one_module_with_a_list_of_formats():
@@ -156,7 +157,7 @@ def test_folders_offer_their_visible_pictures_by_name(tmp_path):
     for name, color in [("b.PNG", RED), ("a.png", (0, 255, 0)), ("._a.png", RED), ("c.txt", RED)]:
         saved(solid(color), tmp_path / name, "PNG")
     (tmp_path / "d.png").mkdir()
-    pictures = load_pictures([tmp_path], 4)
+    pictures = load_pictures([tmp_path], (4, 4))
     assert pictures.shape == (2, 3, 4, 4)
     assert pictures[:, 0, 0, 0].tolist() == [-1, 1]
 
@@ -165,17 +166,17 @@ def test_folders_offer_their_visible_pictures_by_name(tmp_path):
 def test_damaged_files_end_in_a_sentence(tmp_path, data):
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(UsageError, match=r"a\.png is not a picture that can be read"):
-        load_pictures([tmp_path / "a.png"], 8)
+        load_pictures([tmp_path / "a.png"], (8, 8))
     with pytest.raises(UsageError, match="there is no file or folder"):
-        load_pictures([tmp_path / "missing.png"], 8)
+        load_pictures([tmp_path / "missing.png"], (8, 8))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no pictures in"):
-        load_pictures([tmp_path / "empty"], 8)
+        load_pictures([tmp_path / "empty"], (8, 8))
 
 
 def test_values_reach_from_minus_one_to_one(tmp_path):
     saved(solid((0, 255, 128)), tmp_path / "a.png", "PNG")
-    (picture,) = load_pictures([tmp_path / "a.png"], 2)
+    (picture,) = load_pictures([tmp_path / "a.png"], (2, 2))
     assert torch.equal(picture[:, 0, 0], torch.tensor([0, 255, 128]) / 127.5 - 1)
 
 
@@ -209,3 +210,51 @@ def test_rotated_tiff_files_are_upright(tmp_path, mode, orientation, compression
     found = read_picture(turned)
     assert found.size == expected.size
     assert np.array_equal(np.asarray(found), np.asarray(expected))
+
+
+def display_p3() -> bytes:
+    """A profile with the primaries of Display P3 and a gamma of 2.2, by version 2.4 of the ICC's specification."""
+    number = lambda value: struct.pack(">i", round(value * 65536))
+    xyz = lambda *values: b"XYZ \0\0\0\0" + b"".join(map(number, values))
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.2 * 256)) + b"\0\0"
+    text = b"P3 of a test"
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text) + 1) + text + bytes(1 + 4 + 4 + 2 + 1 + 67),
+        b"wtpt": xyz(0.9642, 1.0, 0.8249),
+        b"rXYZ": xyz(0.51512, 0.24120, -0.00105),
+        b"gXYZ": xyz(0.29198, 0.69225, 0.04189),
+        b"bXYZ": xyz(0.15710, 0.06657, 0.78407),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
+    }
+    body, table, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        content += bytes(-len(content) % 4)
+        table += name + struct.pack(">II", start + len(body), len(content))
+        body += content
+    head = struct.pack(">I4sI4s4s4s", start + len(body), b"test", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    head += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + xyz(0.9642, 1, 0.8249)[8:]
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+@pytest.mark.parametrize(("form", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("JPEG", "RGB"), ("TIFF", "RGB")])
+def test_colors_of_another_profile_become_those_of_srgb(tmp_path, form, mode):
+    """(199, 120, 90) in Display P3 is more saturated than the same numbers in sRGB."""
+    color = (199, 120, 90, 255)[: len(mode)]
+    plain = read_picture(saved(solid(color, mode=mode), tmp_path / "plain", form))
+    found = read_picture(saved(solid(color, mode=mode), tmp_path / "p3", form, icc_profile=display_p3()))
+    red, green, blue = np.asarray(found)[2, 2].astype(int) - np.asarray(plain)[2, 2]
+    assert 5 < red < 20
+    assert -12 < green < 0
+    assert -15 < blue < 0
+
+
+@pytest.mark.parametrize("profile", [b"", b"x" * 300, bytes(1 << 23)])
+def test_a_damaged_profile_is_ignored(tmp_path, profile):
+    assert read_picture(saved(solid(), tmp_path / "x", "TIFF", icc_profile=profile)).getpixel((2, 2)) == RED
+
+
+def test_a_profile_of_srgb_changes_no_number(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    found = read_picture(saved(noise, tmp_path / "x", "PNG", icc_profile=profile))
+    assert np.array_equal(np.asarray(found), np.asarray(noise))

@@ -10,15 +10,17 @@ from dataclasses import MISSING, asdict, fields, replace
 
 import pytest
 import torch
-from helpers.models import moved
+from helpers.models import alive, moved
 from helpers.runs import assert_same, config
 
 import nada
 from nada import AdaptConfig, KeptRun, UsageError, adapt, apply_style, generate, sample_latents
 from nada.clip import load_clip
+from nada.runs import snapshots
 from nada.runs.folder import RunFolder
 from nada.runs.snapshots import Photographer, Snapshot, Snapshots, evenly
 from nada.runs.store import adaptation_key
+from nada.stylegan2 import GeneratorConfig
 from nada.training.state import FREE, save_state
 
 
@@ -228,3 +230,20 @@ def test_a_state_that_a_killed_run_left_is_removed(tiny, clip, tmp_path, monkeyp
     assert list(RunFolder(tmp_path).states()) == [6]
     list(KeptRun(RunFolder(tmp_path), tiny, clip, config(iterations=8), moments=1))
     assert list(RunFolder(tmp_path).states()) == [6, 8], "the end of a shorter run stays"
+
+
+def test_snapshots_are_measured_on_all_classes(clip, monkeypatch):
+    """As the training and its goal."""
+    generator = alive(GeneratorConfig(8, (8, 8), z_dim=8, w_dim=8, mapping_layers=2, c_dim=3))
+    run = adapt(generator, clip, AdaptConfig("photo", "sketch", iterations=1, layers="all", batch=1))
+    labels = []
+    forward = type(generator.mapping).forward
+
+    def noted(mapping, z, *rest, **options):
+        labels.append(options["label"] if "label" in options else rest[2])
+        return forward(mapping, z, *rest, **options)
+
+    monkeypatch.setattr(type(generator.mapping), "forward", noted)
+    photographer = Photographer(run)
+    assert {*torch.cat([x for x in labels if isinstance(x, torch.Tensor)]).tolist()} == {0, 1, 2}
+    assert len(photographer.sources[0]) == snapshots.IMAGES

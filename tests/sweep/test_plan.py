@@ -8,6 +8,7 @@ from itertools import product
 
 import pytest
 import torch
+from PIL import Image
 
 from nada.errors import UsageError
 from nada.sweep import estimate
@@ -298,3 +299,12 @@ def test_numbers_that_yaml_takes_for_texts_count_everywhere(tmp_path):
     assert plan.evaluation.config("a", "").psi == 0.7
     assert Halving.parse(**plan.halving).ranking.min_diversity == 0.1
     assert plan.combinations[0]["learning_rate"] == 1e-3
+
+
+def test_settings_of_style_images_need_some(resolved, tmp_path):
+    with pytest.raises(UsageError, match="style_weight needs style images"):
+        resolved({"target": "a", "style_weight": 2.0}, {"target": "b"})
+    Image.new("RGB", (20, 16), "red").save(tmp_path / "a.png")
+    pictures = {"style_images": (str(tmp_path / "a.png"),), "target": ""}
+    found = resolved(*(one | {"image_share": share} for share in (0.5, 1.0) for one in ({"target": "a"}, pictures)))
+    assert [job.config.image_share for job in found] == [None, 0.5, 1.0], "a text alone trains once"

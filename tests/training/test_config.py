@@ -81,3 +81,13 @@ def test_bad_advice_in_memory_is_a_sentence(small):
     small.metadata["recommended"] = {"batch": "many"}
     with pytest.raises(UsageError, match="batch is 'many'"):
         AdaptConfig.for_generator(small, "a", "b")
+
+
+def test_a_style_loss_alone_is_a_target():
+    assert AdaptConfig("", "", directional_weight=0.0, style_weight=1.0).loss_weights == {"style": 1.0}
+
+
+def test_several_views_of_one_image_have_angles():
+    AdaptConfig("photo", "sketch", batch=1, views=2, angle_weight=1.0)
+    with pytest.raises(UsageError, match="batch or views"):
+        AdaptConfig("photo", "sketch", batch=1, views=0, angle_weight=1.0)

@@ -27,7 +27,7 @@ from nada.training.goal import (
     Goal,
     guess_source,
     make_goal,
-    middle_square,
+    middle_of_shape,
     sample_images,
     style_of,
 )
@@ -91,9 +91,11 @@ def test_style_images_give_the_direction_from_the_generators_own(small, clip, im
 def test_of_style_images_that_are_no_squares_the_middle_counts(small, clip):
     rows, columns = torch.meshgrid(torch.arange(7.0), torch.arange(3.0), indexing="ij")
     tall = torch.stack([rows, columns])[None]
-    assert torch.equal(middle_square(tall), tall[:, :, 2:5])
-    assert torch.equal(middle_square(tall.mT), tall.mT[:, :, :, 2:5])
-    assert torch.equal(middle_square(tall[:, :, :3]), tall[:, :, :3])
+    assert torch.equal(middle_of_shape(tall, (8, 8)), tall[:, :, 2:5])
+    assert torch.equal(middle_of_shape(tall.mT, (8, 8)), tall.mT[:, :, :, 2:5])
+    assert torch.equal(middle_of_shape(tall[:, :, :3], (8, 8)), tall[:, :, :3])
+    assert torch.equal(middle_of_shape(tall, (16, 8)), tall[:, :, :6])
+    assert torch.equal(middle_of_shape(tall, (8, 16)), tall[:, :, 2:4])
     square = torch.rand(2, 3, 32, 32, generator=seeded(5)) * 2 - 1
     settings = config(source="", target="", image_share=1.0)
     framed = [torch.nn.functional.pad(square, sides, value=-1.0) for sides in ((9, 9, 0, 0), (0, 0, 6, 6))]
@@ -171,7 +173,7 @@ def test_the_style_loss_compares_with_some_of_many_pictures(small, clip):
     styles = style_of(model, many)
     assert len(styles) == STYLES
     for i, j in ((0, 0), (-1, -1)):
-        assert torch.allclose(styles[i], style_features(model, middle_square(many[j][None]))[1][0])
+        assert torch.allclose(styles[i], style_features(model, many[j][None])[1][0])
     goal = make_goal(small, clip, config(style_weight=1.0), many[:2])
     assert [len(style) for style in goal.styles] == [2]
     assert make_goal(small, clip, config(), many[:2]).styles == ()
@@ -222,3 +224,11 @@ def test_nothing_to_aim_at_is_refused(small, clip, images):
         adapt(small, clip, config(target=" "))
     with pytest.raises(UsageError, match="target text is empty"):
         adapt(small, clip, config(target="", image_share=0.5), style_images=images)
+
+
+@pytest.mark.parametrize("start", [(4, 4), (3, 4), (4, 2)])
+def test_a_generators_own_images_as_style_images_are_no_direction_in_any_shape(clip, start):
+    generator = alive(GeneratorConfig(16, (12, 8, 8), z_dim=16, w_dim=16, mapping_layers=2, start=start))
+    own = sample_images(generator, 3)
+    with pytest.raises(UsageError, match="look like the generator's own"):
+        make_goal(generator, clip, config(source="", target="", seed=3), own)

@@ -8,8 +8,9 @@ import torch
 from nada.adapt import adapt
 from nada.errors import UsageError
 from nada.seeding import seeded
-from nada.training.config import AdaptConfig
+from nada.training.config import LEARNING_RATE_FACTORS, AdaptConfig
 from nada.training.trainable import LoraWeight, Trainable
+from nada.training.trainer import Trainer
 
 
 def config(**changes) -> AdaptConfig:
@@ -47,7 +48,11 @@ def test_colors_constant_and_mapping_join_on_demand(tiny, clip, train):
     others = {name for name in names if ".conv" not in name}
     parts = CONV_PARTS[train] - {"noise_strength"}
     expected = {f"synthesis.b{r}.torgb.{part}" for r in (4, 8) for part in parts}
-    expected |= {"synthesis.b4.const", *(f"mapping.fc{i}.{part}" for i in (0, 1) for part in ("weight", "bias"))}
+    expected |= {
+        "synthesis.b4.const",
+        "mapping.w_avg",
+        *(f"mapping.fc{i}.{part}" for i in (0, 1) for part in ("weight", "bias")),
+    }
     assert others == expected
     assert len([name for name in step.layers if ".conv" in name]) == 2
 
@@ -121,3 +126,36 @@ def test_unknown_kinds_and_layers_are_refused(small, clip):
         config(rank=0)
     with pytest.raises(UsageError, match=r"no layer 'b64'"):
         adapt(small, clip, config(layers="b64"))
+
+
+@pytest.mark.parametrize("kind", LEARNING_RATE_FACTORS)
+def test_what_trains_entirely_takes_the_steps_of_weights(tiny, kind):
+    """The defaults of the other kinds are for the parts that they train; a given rate is for all."""
+    extra = {"train_const": True, "train_mapping": True, "layers": "all"}
+    for rate in (None, 0.01):
+        trainer = Trainer(tiny, AdaptConfig("photo", "sketch", train=kind, learning_rate=rate, **extra), seeded(0))
+        names = {id(leaf): name for name, leaf in trainer.trainable.leaves.items()}
+        rates = {names[id(leaf)]: group["lr"] for group in trainer.optimizer.param_groups for leaf in group["params"]}
+        plain = rate or AdaptConfig("photo", "sketch").effective_learning_rate(tiny)
+        factor = 1 if rate else LEARNING_RATE_FACTORS[kind]
+        for name, found in rates.items():
+            whole = name.startswith(("b4.const", "mapping"))
+            assert found == pytest.approx(plain if whole else plain * factor), name
+
+
+def test_the_average_w_follows_a_trained_mapping_network(tiny, clip):
+    config = AdaptConfig("photo", "sketch", iterations=4, layers="mapping", learning_rate=0.5, batch=2)
+    steps = list(adapt(tiny, clip, config))
+    trained = steps[-1].generator
+    z = torch.randn(4000, tiny.config.z_dim, generator=seeded(9))
+    moved = trained.mapping.w(z).mean(0) - tiny.mapping.w(z).mean(0)
+    found = trained.mapping.w_avg - tiny.mapping.w_avg
+    assert moved.norm() > 0.05
+    assert (found - moved).norm() < 0.3 * moved.norm()
+    run = adapt(tiny, clip, config)
+    next(run), next(run)
+    again = adapt(tiny, clip, config, resume=run.state())
+    assert torch.equal(again.trained.mapping.w_avg, run.trained.mapping.w_avg)
+    assert torch.equal(list(again)[-1].generator.mapping.w_avg, trained.mapping.w_avg)
+    plain = list(adapt(tiny, clip, AdaptConfig("photo", "sketch", iterations=2, layers="all", batch=2)))[-1].generator
+    assert torch.equal(plain.mapping.w_avg, tiny.mapping.w_avg)

@@ -70,7 +70,7 @@ def row(name: str, socket: Any) -> str:
     options = socket.options
     default = options.get("default", "")
     required = "" if options.get("optional") else ", required"
-    shown = f"`{json.dumps(default, ensure_ascii=False)}`" if socket.is_widget else ""
+    shown = f"`{cell(json.dumps(default, ensure_ascii=False))}`" if socket.is_widget else ""
     return f"| `{name}` | {socket.type.removeprefix('COMFY_')}{required} | {shown} | {cell(options['tooltip'])} |"
 
 

@@ -107,4 +107,6 @@ def _face(row: Any, across: float, down: float) -> Face:
 
 def _same(face: Face, other: Face) -> bool:
     """Whether two detections, at two sizes, are the same face."""
-    return dist(face.points[0], other.points[0]) < 0.5 * dist(other.points[0], other.points[1])
+    left, right, mouth, _ = other.points
+    size = max(dist(left, right), dist(left, mouth))  # in profile, the eyes are next to each other
+    return dist(face.points[0], left) < 0.5 * size
