@@ -20,7 +20,7 @@ from typing import TypeVar
 import platformdirs
 from filelock import FileLock, Timeout
 
-from .errors import MissingFileError, NadaError
+from .errors import MissingFileError, NadaError, UsageError
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -313,7 +313,7 @@ def _sentence(path: str | os.PathLike[str], error: OSError) -> str:
     return f"{path} was not written: {error}"
 
 
-class BusyError(NadaError):
+class BusyError(UsageError):
     """Error for a lock that another program, or another part of this one, holds."""
 
 

@@ -159,6 +159,11 @@ class NADALatentWalk(io.ComfyNode):
         filename_prefix: str = "stylegan-nada/animation",
     ) -> io.NodeOutput:
         _check(filename_prefix, fps)
+        if base is not None and (base.config.image_size, base.num_ws) != (
+            generator.config.image_size,
+            generator.num_ws,
+        ):
+            raise UsageError("the base makes pictures of another size; give the generator before its adaptation")
         walks = []
         for model in filter(None, (base, generator)):  # each maps the latents itself: its mapping may have been trained
             codes = sample_latents(model, stops, seed, truncation_psi)

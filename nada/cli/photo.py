@@ -19,7 +19,7 @@ from tqdm import tqdm
 from .. import demo
 from ..clip.loading import load_clip
 from ..clip.models import ClipEnsemble
-from ..errors import NadaError, UsageError
+from ..errors import NadaError, UsageError, is_out_of_memory
 from ..files import CACHE, atomic_path, check_writable, storable
 from ..generators import Generator
 from ..generators.contract import Noise
@@ -245,8 +245,11 @@ def _follow(make: Callable[[], Loop], name: str, progress: bool) -> tuple[Loop, 
                 bar.update()
                 if interrupt.requested:
                     break
-    finally:  # also if memory runs out, or Ctrl-C comes twice
-        store.keep()
+    except Exception as error:
+        if is_out_of_memory(error):
+            store.keep()
+        raise
+    store.keep()
     return loop, loop.iteration < len(loop)
 
 

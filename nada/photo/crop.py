@@ -121,14 +121,17 @@ class Crop:
                 pass
         raise damaged("crop")
 
-    def sample(self, photo: Tensor, size: int) -> Tensor:
+    def sample(self, photo: Tensor, size: int, shown: tuple[float, float] = (1.0, 1.0)) -> Tensor:
         """Sample the square as an image, once, with an antialiasing filter.
 
-        Beyond the photo's edges, the photo is reflected, blurred, and faded to the median color, as in FFHQ.
+        If the square reaches beyond the photo, the photo is reflected there, blurred, and faded to the median color, as
+        in FFHQ.
 
         Args:
             photo: [1, C, H, W] in [-1, 1]: grey, grey with alpha, RGB or RGBA.
             size: side of the image in pixels.
+            shown: shares of the square's height and width that are used, around the middle; nothing is blurred if the
+                rest alone is beyond the photo.
 
         Returns:
             [1, 3, size, size] in [-1, 1].
@@ -138,8 +141,7 @@ class Crop:
         """
         self._check(photo)
         image = resample(to_rgb(photo.float()), self._forward() @ scaling(1 / size, 1 / size), (size, size))
-        left, top, right, bottom = self.box
-        if min(left, top, self.size[1] - right, self.size[0] - bottom) < 0:
+        if self._leaves_photo(shown):
             image = self._softened(image)
         return image.clamp(-1, 1)
 
@@ -196,15 +198,24 @@ class Crop:
         mask = torch.zeros(1, 1, *self.size)
         left, top, right, bottom = self._inside()
         u, v = places_of(self._inverse() @ shift(left, top), (bottom - top, right - left)).unbind(-1)
+        feather = min(feather, *(share / 2 for share in covered))  # a wider edge would make the middle transparent
         inside = torch.minimum(covered[1] / 2 - (u - 0.5).abs(), covered[0] / 2 - (v - 0.5).abs())
         if region == "face":
             x, y, rx, ry = FACE
             oval = (1 - (((u - x) / rx) ** 2 + ((v - y) / ry) ** 2).sqrt()) * min(rx, ry)
-            feather = min(feather, rx, ry)  # with a wider edge, the middle of the oval would be transparent
+            feather = min(feather, rx, ry)
             inside = oval if min(covered) == 1 else torch.minimum(oval, inside)
         soft = (inside / max(feather, 1 / self.side)).clamp(0, 1)  # never sharper than a pixel
         mask[0, 0, top:bottom, left:right] = soft * soft * (3 - 2 * soft)
         return mask
+
+    def _leaves_photo(self, shown: tuple[float, float]) -> bool:
+        """Whether the shown part of the square reaches beyond the photo, by more than a rounding error."""
+        down, across = (share / 2 for share in shown)
+        places = torch.tensor([[0.5 + x, 0.5 + y, 1.0] for x in (-across, across) for y in (-down, down)])
+        x, y, _ = (places.double() @ self._forward().T).unbind(1)
+        beyond = max(-x.min(), -y.min(), x.max() - self.size[1], y.max() - self.size[0])
+        return float(beyond) > 1e-6 * self.side
 
     def _check(self, photo: Tensor) -> None:
         if tuple(photo.shape[-2:]) != self.size or photo.ndim != 4 or len(photo) != 1:

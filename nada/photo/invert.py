@@ -33,7 +33,8 @@ def squares(photo: Tensor, crops: Sequence[Crop], generator: Generator) -> Tenso
     height, width = generator.config.image_size
     side = max(height, width)
     rows, columns = middle((side, side), width, height)
-    return torch.cat([crop.sample(photo, side) for crop in crops])[..., rows, columns]
+    shown = height / side, width / side
+    return torch.cat([crop.sample(photo, side, shown) for crop in crops])[..., rows, columns]
 
 
 def fitting_squares(images: Tensor, generator: Generator) -> Tensor:

@@ -134,6 +134,10 @@ def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(source):
             return picture
+        if picture.has_transparency_data:  # also a transparent color, which the conversion would lose
+            picture = picture.convert("LA" if picture.mode in ("1", "L", "LA", "La") else "RGBA")
+        elif picture.mode in ("1", "P"):
+            picture = picture.convert("L" if picture.mode == "1" else "RGB")
         alpha = picture.getchannel("A") if picture.mode in ("LA", "RGBA") else None
         opaque = picture.convert(picture.mode.removesuffix("A")) if alpha else picture
         converted = ImageCms.profileToProfile(opaque, source, ImageCms.createProfile("sRGB"), outputMode="RGB")

@@ -77,7 +77,7 @@ class ResultFolder:
         """Lock the folder, which is created, against other commands; afterwards an empty folder is deleted.
 
         Raises:
-            UsageError: another command works in the folder.
+            BusyError: another command works in the folder.
             NadaError: the folder cannot be written to.
         """
         self.prepare()
@@ -85,7 +85,7 @@ class ResultFolder:
             with locked(self.path / LOCK):
                 yield
         except BusyError:
-            raise UsageError(
+            raise BusyError(
                 f"another command works in {self.path}; choose another folder, or wait for its end"
             ) from None
         finally:
@@ -100,19 +100,22 @@ class ResultFolder:
         Raises:
             UsageError: the folder holds a run.
         """
-        begun = self._holds_results()
+        path, begun = self.path / RECORD, self._holds_results()
+        if not begun and path.exists():
+            later = (other.stat().st_mtime_ns > path.stat().st_mtime_ns for other in self._visible())
+            begun = any(later)  # files that are older were there before the killed run
         if not begun:
-            try:
-                with open(self.path / RECORD, "x", encoding="utf-8") as file:
-                    json.dump({FINISHED: False}, file)
-            except FileExistsError:
-                names = (path.name for path in self.path.iterdir())
-                begun = any(name != RECORD and not name.startswith(".") for name in names)
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump({FINISHED: False}, file)
         if begun:
             raise UsageError(
                 f"{self.path} holds an earlier run; choose another folder, or add --overwrite to replace it"
                 f"{self._other_way()}"
             )
+
+    def _visible(self) -> Iterator[Path]:
+        """Files and folders in the folder, except the record and hidden ones such as the lock."""
+        return (path for path in self.path.iterdir() if path.name != RECORD and not path.name.startswith("."))
 
     def _other_way(self) -> str:
         """Another way out, for the message that refuses a folder with a run."""

@@ -23,6 +23,7 @@ from .low_rank import LowRank, compressed, truncated
 
 log = logging.getLogger(__name__)
 STRENGTHS = (-1.0, 2.0)  # allowed range
+FACTORS = ("strength", "coarse", "middle", "fine")  # of an applied style, in the metadata
 MIDDLE, FINE = 16, 64  # first resolution of a band, px (StyleGAN section 3.1: coarse 4-8, middle 16-32, fine from 64)
 HALF_RANGE = (1e-4, 6e4)  # largest magnitudes of a tensor that half precision keeps to a few parts in 10000
 MIN_FACTORED_SIZE = 4096  # tensors with fewer elements are stored as they are, never as low-rank factors
@@ -108,11 +109,11 @@ class Style:
             deltas[tensor_name] = kept
             lost += float((_dense(kept, delta.shape).double() - delta).square().sum())
             whole += float(delta.square().sum())
-        recorded, recipe = _recorded_change(base, adapted)
+        recorded, recipe, trained = _recorded_change(base, adapted)
         origin: dict[str, Any] = {"fingerprint": base.fingerprint(), "config": asdict(base.config)}
         origin |= {"source": base.metadata.get("source"), "family": base.family}
         notes = []
-        if recipe and recipe.get("base") != origin["fingerprint"]:
+        if trained and recipe and recipe.get("base") != origin["fingerprint"]:
             notes.append("The adapted generator was trained from another base than the one that it is compared with.")
         name = _one_line(name or recorded or fallback)
         return cls(name, deltas, origin, recipe, (lost / whole) ** 0.5 if whole else 0.0, preview, notes)
@@ -212,19 +213,21 @@ def _changes(base: Generator, adapted: Generator) -> Iterator[tuple[str, Tensor,
         yield name, before[name].detach().cpu().double(), after[name].detach().cpu().double()
 
 
-def _recorded_change(base: Generator, adapted: Generator) -> tuple[str, dict[str, Any] | None]:
-    """Return the name and the recipe of a change, as far as the adapted generator records it: "" and None if not.
+def _recorded_change(base: Generator, adapted: Generator) -> tuple[str, dict[str, Any] | None, bool]:
+    """Return the name and the recipe of a change, as far as they are recorded ("" and None if not), and if it trained.
 
-    The change is its last training, or a single applied style. What the base records too is no part of the change.
+    The change is the last training of the adapted generator, or a single applied style; a part of a style has no recipe
+    of its own. What the base records too is no part of the change.
     """
     recipes = _entries(adapted, "adaptations")
     if recipes and recipes != _entries(base, "adaptations"):
-        return str(recipes[-1].get("target", "")), recipes[-1]
+        return str(recipes[-1].get("target", "")), recipes[-1], True
     *earlier, last = [*_entries(adapted, "styles")] or [{}]
     if last and earlier == _entries(base, "styles"):
-        recipe = last.get("recipe")
-        return str(last.get("name", "")), recipe if isinstance(recipe, dict) else None
-    return "", None
+        whole = all(last.get(factor) == 1 for factor in FACTORS)
+        recipe = last.get("recipe") if whole else None
+        return str(last.get("name", "")), recipe if isinstance(recipe, dict) else None, False
+    return "", None, False
 
 
 def _compact(delta: Tensor, weights: Tensor, rank: int | None, dtype: torch.dtype) -> Tensor | LowRank:

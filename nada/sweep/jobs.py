@@ -152,7 +152,9 @@ def resolve(combinations: Sequence[Combination], models: Models) -> list[Job]:
             job = _resolved(settings, models, digest)
         except UsageError as error:
             told = ", ".join(f"{name} {value!r}" for name, value in settings.items())
-            raise UsageError(f"the job with {told}: {error}") from error
+            idle = [name for name in OF_PICTURES if settings.get(name) and not settings.get(PICTURES)]
+            remark = f" (this job has no style images, so these do not count: {', '.join(idle)})" if idle else ""
+            raise UsageError(f"the job with {told}: {error}{remark}") from error
         jobs.setdefault(job.id, job)
     return list(jobs.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from reprlib import repr as shortened  # a full repr could exceed the memory, as aliases in YAML can expand endlessly
@@ -91,10 +91,11 @@ def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
 class _Loader(yaml.SafeLoader):
     """YAML loader that refuses mappings with a name twice, of which YAML would keep the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        _refuse_repeated(names)
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)  # before entries of other mappings are merged into it (<<)
+        keys = (key for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        _refuse_repeated(key.value for key in keys if key.tag != "tag:yaml.org,2002:merge")
+        return node
 
 
 def _parsed(text: str) -> Any:
@@ -106,13 +107,16 @@ def _parsed(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    _refuse_repeated([name for name, _ in pairs])
+    _refuse_repeated(name for name, _ in pairs)
     return dict(pairs)
 
 
-def _refuse_repeated(names: Sequence[str]) -> None:
-    if repeated := next((name for i, name in enumerate(names) if name in names[:i]), None):
-        raise UsageError(f"the sweep file gives {shortened(repeated)} twice in one place; join the two entries")
+def _refuse_repeated(names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise UsageError(f"the sweep file gives {shortened(name)} twice in one place; join the two entries")
+        seen.add(name)
 
 
 def make_plan(description: Mapping[str, Any], default_name: str = "sweep") -> Plan:

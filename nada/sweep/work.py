@@ -13,7 +13,7 @@ from typing import Any
 from ..adapt import AdaptStep
 from ..checkpoint.metadata import fits
 from ..errors import NadaError, UsageError, is_out_of_memory
-from ..files import BusyError, check_writable, locked
+from ..files import BusyError
 from ..measure.evaluate import evaluate
 from ..measure.judging import measures_for
 from ..runs.folder import SNAPSHOTS, STATES
@@ -41,7 +41,6 @@ from .state import (
 
 log = logging.getLogger(__name__)
 
-LOCKS = "locks"  # subfolder of a sweep
 Running = tuple[Job, KeptRun, Iterator[AdaptStep]]
 # Errors of PyTorch after which this process cannot use the device anymore, although another process can.
 _DEVICE_LOST = re.compile(r"CUDA error|HIP error|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS_(?!ALLOC)")
@@ -126,10 +125,8 @@ class Worker:
 
     def _claimed(self, job: Job, locks: ExitStack) -> bool:
         """Lock a job; False if another process works on it. The lock ends with this process, even if it is killed."""
-        lock = self.orders.root / LOCKS / f"{job.id}.lock"
-        check_writable(lock.with_suffix(""))  # also makes the folder
         try:
-            locks.enter_context(locked(lock))
+            locks.enter_context(self.orders.folder(job).alone())
         except BusyError:
             log.info("another process works on %s", job.folder_name)
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -55,7 +56,8 @@ class Trainer:
         for name, leaf in self.trainable.leaves.items():
             parts[any(name.startswith(f"{layer}.") for layer in whole)].append(leaf)
         groups: list[dict[str, Any]] = [{"params": parts[False]}, {"params": parts[True]}]
-        if not config.learning_rate:  # the defaults of `stylespace` and others are for the parts that they train
+        usual = replace(config, learning_rate=None).effective_learning_rate(self.generator)
+        if self.learning_rate == usual:  # the defaults of `stylespace` and others are for the parts that they train
             groups[1]["lr"] = self.learning_rate / LEARNING_RATE_FACTORS[config.train]
         return [group for group in groups if group["params"]]
 

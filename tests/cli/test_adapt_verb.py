@@ -414,6 +414,7 @@ def test_after_a_kill_before_the_first_state_the_same_command_works(nada, tmp_pa
     """A killed process releases its lock, and leaves the record that it had begun."""
     folder = tmp_path / "run"
     folder.mkdir()
+    (folder / "notes.txt").write_text("of the user, before the run")
     (folder / "record.json").write_text('{"finished": false}')
     (folder / ".lock").touch()
     (folder / ".nada-x-1.json").touch()
@@ -421,6 +422,7 @@ def test_after_a_kill_before_the_first_state_the_same_command_works(nada, tmp_pa
     assert record["recipe"]["iterations_done"] == 1
     assert not (folder / ".lock").exists()
     (folder / "record.json").write_text('{"finished": false}')
+    (folder / "photo_to_sketch.safetensors").touch()
     code, error = nada("adapt", *TEXTS, "--iterations", 1, "--out", folder)
     assert (code, "holds an earlier run" in error) == (2, True), "but results without a record are kept"
 

@@ -287,5 +287,6 @@ def test_an_image_that_is_not_square_changes_only_what_it_covers(region, shape):
 
 @pytest.mark.parametrize("feather", [0.0, 0.12, 0.35, 0.5])
 @pytest.mark.parametrize("region", REGIONS)
-def test_the_middle_is_opaque_whatever_the_feather(region, feather):
-    assert middle_crop((200, 200)).mask(region, feather).max() > 0.97
+@pytest.mark.parametrize("covered", [(1.0, 1.0), (0.5, 1.0), (1.0, 0.4)])
+def test_the_middle_is_opaque_whatever_the_feather(region, feather, covered):
+    assert middle_crop((200, 200)).mask(region, feather, covered).max() > 0.96

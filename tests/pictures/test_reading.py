@@ -258,3 +258,16 @@ def test_a_profile_of_srgb_changes_no_number(tmp_path):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
     found = read_picture(saved(noise, tmp_path / "x", "PNG", icc_profile=profile))
     assert np.array_equal(np.asarray(found), np.asarray(noise))
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_transparent_colors_are_white_with_any_profile(tmp_path, mode):
+    """A palette, a grey level, or a color of a PNG may be transparent without an alpha channel."""
+    picture = solid((10, 20, 30) if mode == "RGB" else 7, mode=mode)
+    picture.putpixel((2, 2), (200, 60, 60) if mode == "RGB" else 200)
+    if mode == "P":
+        picture.putpalette([level for level in range(256) for _ in "RGB"])
+    options = {"transparency": (10, 20, 30) if mode == "RGB" else 7, "icc_profile": display_p3()}
+    found = read_picture(saved(picture, tmp_path / "x", "PNG", **options))
+    assert found.getpixel((0, 0)) == (255, 255, 255)
+    assert found.getpixel((2, 2)) != (255, 255, 255)

@@ -6,10 +6,10 @@ import json
 
 import pytest
 import torch
-from filelock import FileLock
 
 from nada.errors import NadaError, UsageError
 from nada.runs.folder import RunFolder
+from nada.runs.result_folder import LOCK
 from nada.styles.files import load_style
 from nada.sweep import work
 from nada.sweep.halving import Halving, train_best
@@ -149,8 +149,8 @@ def test_nothing_is_compared_while_another_process_works_on_a_job(resolved, mode
     compare = lambda: train_best(
         jobs, LocalEngine(models, orders, Watch(), 4), orders, Halving.parse("1/3", [2]), lambda: False
     )
-    (orders.root / work.LOCKS).mkdir(exist_ok=True)
-    with FileLock(orders.root / work.LOCKS / f"{jobs[0].id}.lock"):
+    before[held.path / LOCK] = b""
+    with held.alone():
         with pytest.raises(NadaError, match="another process works on 1 of the jobs"):
             compare()
         Worker(models, orders).save_stopped(jobs[0])

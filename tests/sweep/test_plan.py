@@ -308,3 +308,16 @@ def test_settings_of_style_images_need_some(resolved, tmp_path):
     pictures = {"style_images": (str(tmp_path / "a.png"),), "target": ""}
     found = resolved(*(one | {"image_share": share} for share in (0.5, 1.0) for one in ({"target": "a"}, pictures)))
     assert [job.config.image_share for job in found] == [None, 0.5, 1.0], "a text alone trains once"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("base: {<<: [{seed: 0}, {batch: 1}]}", {"seed": 0, "batch": 1}),
+        ("x: &a {seed: 0}\ny: &b {batch: 1}\nbase:\n  <<: *a\n  <<: *b", {"seed": 0, "batch": 1}),
+        ("x: &a {seed: 0}\ny: &b {<<: *a, seed: 2}\nbase: {<<: *b, batch: 1}", {"seed": 2, "batch": 1}),
+    ],
+)
+def test_merged_mappings_are_no_repetitions(tmp_path, text, found):
+    (tmp_path / "sweep").write_text(text)
+    assert read_sweep(tmp_path / "sweep")["base"] == found

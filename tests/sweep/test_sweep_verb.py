@@ -283,11 +283,11 @@ def test_a_failure_that_stops_the_sweep_lets_the_others_resume(nada, monkeypatch
 
 def test_a_job_that_another_process_trains_is_left_alone(nada, trained, monkeypatch):
     @contextmanager
-    def held(path):
-        raise BusyError(str(path))
+    def held(folder):
+        raise BusyError(str(folder.path))
         yield
 
-    monkeypatch.setattr("nada.sweep.work.locked", held)
+    monkeypatch.setattr(RunFolder, "alone", held)
     code, result, error = nada("sweep", *SHORT, "--target", "sketch", "--out", "s")
     assert (code, result["jobs"], trained) == (1, {"pending": 1}, []), "a script must not continue with results"
     assert "another process works on" in error

@@ -132,15 +132,27 @@ def test_unknown_kinds_and_layers_are_refused(small, clip):
 def test_what_trains_entirely_takes_the_steps_of_weights(tiny, kind):
     """The defaults of the other kinds are for the parts that they train; a given rate is for all."""
     extra = {"train_const": True, "train_mapping": True, "layers": "all"}
-    for rate in (None, 0.01):
+    usual = AdaptConfig("photo", "sketch", train=kind).effective_learning_rate(tiny)  # as a recipe tells it
+    for rate in (None, usual, 0.01):
         trainer = Trainer(tiny, AdaptConfig("photo", "sketch", train=kind, learning_rate=rate, **extra), seeded(0))
         names = {id(leaf): name for name, leaf in trainer.trainable.leaves.items()}
         rates = {names[id(leaf)]: group["lr"] for group in trainer.optimizer.param_groups for leaf in group["params"]}
-        plain = rate or AdaptConfig("photo", "sketch").effective_learning_rate(tiny)
-        factor = 1 if rate else LEARNING_RATE_FACTORS[kind]
+        plain = 0.01 if rate == 0.01 else AdaptConfig("photo", "sketch").effective_learning_rate(tiny)
+        factor = 1 if rate == 0.01 else LEARNING_RATE_FACTORS[kind]
         for name, found in rates.items():
             whole = name.startswith(("b4.const", "mapping"))
             assert found == pytest.approx(plain if whole else plain * factor), name
+
+
+def test_a_resumed_run_trains_the_constant_as_before(tiny, clip):
+    first = AdaptConfig("photo", "sketch", iterations=4, layers="all", batch=2, train="stylespace", train_const=True)
+    whole = list(adapt(tiny, clip, first))[-1].generator
+    run = adapt(tiny, clip, first)
+    next(run), next(run)
+    state = run.state()
+    again = list(adapt(tiny, clip, AdaptConfig.from_recipe(state.recipe), resume=state))[-1].generator
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
 
 
 def test_the_average_w_follows_a_trained_mapping_network(tiny, clip):
