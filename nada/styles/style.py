@@ -23,7 +23,7 @@ from .low_rank import LowRank, compressed, truncated
 
 log = logging.getLogger(__name__)
 STRENGTHS = (-1.0, 2.0)  # allowed range
-FACTORS = ("strength", "coarse", "middle", "fine")  # of an applied style, in the metadata
+FACTORS = ("strength", "coarse", "middle", "fine")  # keys that the metadata have for each applied style
 MIDDLE, FINE = 16, 64  # first resolution of a band, px (StyleGAN section 3.1: coarse 4-8, middle 16-32, fine from 64)
 HALF_RANGE = (1e-4, 6e4)  # largest magnitudes of a tensor that half precision keeps to a few parts in 10000
 MIN_FACTORED_SIZE = 4096  # tensors with fewer elements are stored as they are, never as low-rank factors
