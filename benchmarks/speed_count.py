@@ -149,6 +149,9 @@ def without_data(run: Adaptation) -> None:
             torch.utils.swap_tensors(factor, factor.to(NOWHERE))
     for model in run.clip:
         model.mean, model.std = model.mean.to(NOWHERE), model.std.to(NOWHERE)
+    if run.trainer.fixed:
+        z, label, difference = run.trainer.fixed
+        run.trainer.fixed = z.to(NOWHERE), label, difference.to(NOWHERE)
     run.objective.goal, noise = run.goal.to(NOWHERE), run.sampler.noise
     noise.numbers = noise.numbers.to(NOWHERE)
     for group in run.trainer.optimizer.param_groups:

@@ -202,7 +202,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
     def record(self, losses: dict[str, Tensor], loss: Tensor, seconds: float) -> AdaptStep:
         """Return the record of the iteration just done, with the recipe up to date in the twin's metadata."""
         self.trainer.freeze()
-        self.trainer.center(self.frozen)
+        self.trainer.center()
         self._describe()
         return AdaptStep(self.iteration, loss, losses, self.trainer.layers, seconds, self.trained)
 
@@ -248,7 +248,7 @@ class Adaptation(TrainingLoop[AdaptStep]):
             raise NadaError(f"the state of the run is damaged: {str(error)[:200]}") from error
         # Outside the block above, because a failure of the device, such as too little memory, is no damage.
         self.trainer.restore(state.tensors, state.layers)
-        self.trainer.center(self.frozen)
+        self.trainer.center()
         self._describe()
 
     def _describe(self) -> None:

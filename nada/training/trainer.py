@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import NadaError
 from ..generators import Generator, LayerKind
+from ..generators.contract import Label
 from ..generators.copies import working_copy
 from ..latents.sampling import draw_latents
 from ..seeding import seeded
@@ -44,6 +45,13 @@ class Trainer:
         self.always = config.extra_layers(generator)
         self.learning_rate = config.effective_learning_rate(generator)
         self.trainable = Trainable(self.generator, self.layers, config.train, config.rank, random)
+        # Latents, their classes, and how far the average w was from the mean of their codes: drawn once, since each
+        # transfer to a device makes an iteration wait.
+        self.fixed: tuple[Tensor, Label, Tensor] | None = None
+        if any(generator.layers[name].kind is LayerKind.MAPPING for name in self.trainable.parameters):
+            with torch.no_grad():
+                z, label = draw_latents(generator, CENTERED, seeded(0))
+                self.fixed = z, label, generator.mapping.w_avg - generator.mapping.w(z, label).mean(0)
         # Adam skips layers without a gradient and keeps their state, so a layer that was frozen for a while continues
         # where it stopped. (Before PyTorch 2.0 its averages decayed meanwhile, so that it resumed with larger steps.)
         fused = {"fused": True} if generator.device.type == "cpu" else {}  # takes a fifth of the time (measured)
@@ -61,20 +69,15 @@ class Trainer:
             groups[1]["lr"] = self.learning_rate / LEARNING_RATE_FACTORS[config.train]
         return [group for group in groups if group["params"]]
 
-    def center(self, base: Generator) -> None:
+    @torch.no_grad()
+    def center(self) -> None:
         """Move the average w of a trained mapping network as far as its codes of fixed latents have moved on average.
 
         Truncation pulls codes towards this average, which training itself does not use.
-
-        Args:
-            base: the generator that the training started from.
         """
-        if not any(self.generator.layers[name].kind is LayerKind.MAPPING for name in self.trainable.parameters):
-            return
-        with torch.no_grad():
-            z, label = draw_latents(base, CENTERED, seeded(0))
-            old, new = (model.mapping.w(z, label).mean(0) for model in (base, self.generator))
-            self.generator.mapping.w_avg.copy_(base.mapping.w_avg + (new - old))
+        if self.fixed is not None:
+            z, label, difference = self.fixed
+            self.generator.mapping.w_avg.copy_(self.generator.mapping.w(z, label).mean(0) + difference)
 
     @property
     def maps(self) -> bool:
