@@ -45,6 +45,10 @@ class MissingFileError(UnreadableError, UsageError):
     """Error for a named file that does not exist (exit code 2)."""
 
 
+class BusyError(UsageError):
+    """Error for a lock that another program, or another part of this one, holds."""
+
+
 # Not every out-of-memory error of PyTorch has a class. Messages of GPUs, the CPU, mapped files, cuBLAS, oneDNN,
 # cuDNN (which finds no engine if memory is too short for each), Apple's GPUs and DirectML:
 _OUT_OF_MEMORY = re.compile(

@@ -20,7 +20,7 @@ from typing import TypeVar
 import platformdirs
 from filelock import FileLock, Timeout
 
-from .errors import MissingFileError, NadaError, UsageError
+from .errors import BusyError, MissingFileError, NadaError
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -313,10 +313,6 @@ def _sentence(path: str | os.PathLike[str], error: OSError) -> str:
     return f"{path} was not written: {error}"
 
 
-class BusyError(UsageError):
-    """Error for a lock that another program, or another part of this one, holds."""
-
-
 @contextmanager
 def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold a lock file for a `with` block. A lock ends with its process, even if that is killed.
@@ -339,7 +335,9 @@ def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
                 lock.release()
         except Timeout:
             if waiting is None:
-                raise BusyError(f"another program holds {path}") from None
+                raise BusyError(
+                    f"another command works in {path.parent}; choose another folder, or wait for its end"
+                ) from None
             waiting()
         except (OSError, NotImplementedError) as error:
             log.warning("%s cannot be locked; do not do the same in two programs at once: %s", path.parent, error)

@@ -159,13 +159,11 @@ class NADALatentWalk(io.ComfyNode):
         filename_prefix: str = "stylegan-nada/animation",
     ) -> io.NodeOutput:
         _check(filename_prefix, fps)
-        if base is not None and (base.config.image_size, base.num_ws) != (
-            generator.config.image_size,
-            generator.num_ws,
-        ):
+        models = [*filter(None, (base, generator))]
+        if len({(model.config.image_size, model.num_ws) for model in models}) > 1:
             raise UsageError("the base makes pictures of another size; give the generator before its adaptation")
         walks = []
-        for model in filter(None, (base, generator)):  # each maps the latents itself: its mapping may have been trained
+        for model in models:  # each maps the latents itself: its mapping may have been trained
             codes = sample_latents(model, stops, seed, truncation_psi)
             codes = interpolate_latents(codes, frames, loop=True, method="cubic", easing=easing)
             walks.append(_pictures(model, codes, size))

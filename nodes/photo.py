@@ -248,11 +248,7 @@ class NADAPasteBack(io.ComfyNode):
             for square, picture in zip(crops, image.split(1), strict=True):
                 if square.photo == i:
                     result, mask = square.crop.paste(
-                        result,
-                        host.from_image(picture),
-                        region=region,
-                        feather=feather,
-                        match_color=match_color,
+                        result, host.from_image(picture), region=region, feather=feather, match_color=match_color
                     )
                     covered = torch.maximum(covered, mask)
             results.append(host.to_image(result))

@@ -7,7 +7,8 @@ import logging
 import pytest
 from filelock import FileLock
 
-from nada.files import BusyError, locked
+from nada.errors import BusyError
+from nada.files import locked
 
 
 def test_one_holds_a_lock_and_nothing_is_left(tmp_path):

@@ -31,6 +31,7 @@ from ..published.catalog import YUNET
 from ..published.download import download
 from ..runs.names import free_path
 from ..runs.result_folder import ResultFolder
+from .output import advance
 from .parsing import add_command, add_device, show_files
 from .shared import load_base, pick_device
 
@@ -147,7 +148,7 @@ def fitted(generator: Generator, photo: Tensor, crop: Crop, quiet: bool) -> Crop
     with suppress(CheckpointError):
         return Crop.from_json(read_json_file(path, {}))
     with tqdm(total=STEPS, desc="square", disable=quiet) as bar:
-        found = fit_square(generator, photo, crop, progress=lambda step: bar.update(step - bar.n) and None)
+        found = fit_square(generator, photo, crop, progress=lambda step: advance(bar, step, STEPS))
     with suppress(NadaError), atomic_path(path) as temporary:  # without a cache, the result is there all the same
         temporary.write_text(json.dumps(found.to_json()), encoding="utf-8")
     return found

@@ -47,6 +47,12 @@ def forgiving() -> Iterator[None]:
         yield
 
 
+def advance(bar: Any, done: int, total: int) -> None:
+    """Move a progress bar of tqdm to `done` of `total`."""
+    bar.total = total
+    bar.update(done - bar.n)
+
+
 def show(text: str) -> None:
     """Write a text to standard output. A pipe closed by its reader, such as `head`, is not an error.
 

@@ -41,6 +41,7 @@ from ..text_edits import (
 from ..text_edits.global_directions import AMOUNT, BETA, check_edit
 from .interrupt import Interrupt
 from .options import add_config, given
+from .output import advance
 from .parsing import GENERATOR_HELP, add_command, add_run_options, show_files, show_run
 from .shared import check_seed, load_base, pick_device, recorded_clip
 
@@ -167,7 +168,7 @@ def run_direction(args: argparse.Namespace) -> dict[str, Any]:
     with folder.claimed(args.overwrite):
         clip = _load_clip(base.to(place), args.generator, args.clip, place)
         with tqdm(unit="channel", disable=args.quiet) as bar:
-            relevance = measure_relevance(base, clip, config, partial(_advance, bar))
+            relevance = measure_relevance(base, clip, config, partial(advance, bar))
         style = relevance.style(args.beta, args.amount)
         ws = sample_latents(base, PREVIEWS, config.seed, PREVIEW_PSI)
         before, after = (generate(generator, ws) for generator in (base, apply_style(base, style)))
@@ -177,11 +178,6 @@ def run_direction(args: argparse.Namespace) -> dict[str, Any]:
         record: dict[str, Any] = {"recipe": style.recipe, "channels": relevance.channels(args.beta)[:LISTED]}
         record |= {"folder": str(out), "files": folder.files, "device": str(place)}
         return folder.save_record(record | {"seconds": round(time.perf_counter() - began, 3)})
-
-
-def _advance(bar: Any, done: int, total: int) -> None:
-    bar.total = total
-    bar.update(done - bar.n)
 
 
 def show_direction(record: dict[str, Any]) -> str:

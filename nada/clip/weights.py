@@ -74,9 +74,7 @@ def read_weights(path: Path) -> Weights:
         views = _model(document).tensors
         types = {name: view.storage.open().dtype for name, view in views.items()}
         whole = sum(view.numel * types[name].itemsize for name, view in views.items())
-        if (
-            whole > 2 * path.stat().st_size + _MORE
-        ):  # a few are tied; a hostile file has thousands of views of a storage
+        if whole > 2 * path.stat().st_size + _MORE:  # honest files tie a few; any number may be views of one storage
             raise CheckpointError("the file is damaged: its tensors repeat each other's numbers")
         tensors = {name: view.read() for name, view in views.items() if types[name].is_floating_point}
         return Weights(path.name, tensors, all(types[name].itemsize <= 2 for name in tensors))

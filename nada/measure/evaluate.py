@@ -147,8 +147,9 @@ def evaluate(
             found = embedding_measures(text, was, after.embeddings[i])
             row |= {prefix + name: value for name, value in found.items()}
         if before is not None:
-            for model, *pair in list(zip(encoders, before.embeddings, after.embeddings, strict=True))[len(clip) :]:
-                row |= {f"{name}, by {model.name}": value for name, value in embedding_likeness(*pair).items()}
+            for i, model in enumerate(identity or (), len(clip)):
+                found = embedding_likeness(before.embeddings[i], after.embeddings[i])
+                row |= {f"{name}, by {model.name}": value for name, value in found.items()}
         if extra is not None and before is not None:
             z = plain_latents(generator, config, first_seed) if latents is None else None
             row |= extra(Samples(before.images, after.images, z), left_out)

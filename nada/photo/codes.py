@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checkpoint.arrays import open_arrays
 from ..checkpoint.metadata import header_json
 from ..checkpoint.own_files import OwnKind, is_own_file, read_own_file
 from ..checkpoint.saving import write_safetensors
@@ -81,7 +82,10 @@ def save_codes(codes: Codes, path: str | os.PathLike[str]) -> None:
 
 def has_fitted_noise(path: str | os.PathLike[str]) -> bool:
     """Whether a file holds noise maps that were fitted with its codes; False for files of other projects."""
-    return is_own_file(path, KEY) and bool(load_codes(path).noise)
+    if not is_own_file(path, KEY):
+        return False
+    with open_arrays(path) as arrays:
+        return any(name.startswith(NOISE) for name in arrays)
 
 
 def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int) -> dict[str, Tensor]:
@@ -95,7 +99,7 @@ def fitted_noise(path: str | os.PathLike[str], generator: Generator, count: int)
     Raises:
         CheckpointError: the file is damaged, or the maps are for another generator or another number of codes.
     """
-    if not has_fitted_noise(path):
+    if not is_own_file(path, KEY):
         return {}
     noise = load_codes(path).noise
     expected = {name: [count, 1, *size] for name, size in generator.synthesis.noise_shapes.items()}

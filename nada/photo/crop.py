@@ -172,8 +172,9 @@ class Crop:
             UsageError: the crop was made for a photo of another size, or a choice is unknown.
         """
         self._check(photo)
-        covered = tuple(side / max(image.shape[-2:]) for side in image.shape[-2:])
-        mask = self.mask(region, feather, (covered[0], covered[1])).to(photo.device)
+        height, width = image.shape[-2:]
+        covered = height / max(height, width), width / max(height, width)
+        mask = self.mask(region, feather, covered).to(photo.device)
         photo, image = to_rgb(photo.float()), _padded(to_rgb(image.float()).to(photo.device))
         left, top, right, bottom = self._inside()
         rows, columns = slice(top, bottom), slice(left, right)
@@ -204,7 +205,7 @@ class Crop:
             x, y, rx, ry = FACE
             oval = (1 - (((u - x) / rx) ** 2 + ((v - y) / ry) ** 2).sqrt()) * min(rx, ry)
             feather = min(feather, rx, ry)
-            inside = oval if min(covered) == 1 else torch.minimum(oval, inside)
+            inside = torch.minimum(oval, inside)  # the whole square has room for the whole oval
         soft = (inside / max(feather, 1 / self.side)).clamp(0, 1)  # never sharper than a pixel
         mask[0, 0, top:bottom, left:right] = soft * soft * (3 - 2 * soft)
         return mask

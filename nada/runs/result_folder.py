@@ -14,7 +14,7 @@ from PIL import Image
 from ..checkpoint import save_generator
 from ..checkpoint.metadata import read_json_file, strict_json
 from ..errors import UsageError
-from ..files import BusyError, atomic_path, check_writable, locked
+from ..files import atomic_path, check_writable, locked
 from ..generators import Generator
 from ..styles.files import save_style
 from ..styles.style import Style
@@ -84,10 +84,6 @@ class ResultFolder:
         try:
             with locked(self.path / LOCK):
                 yield
-        except BusyError:
-            raise BusyError(
-                f"another command works in {self.path}; choose another folder, or wait for its end"
-            ) from None
         finally:
             with suppress(OSError):
                 self.path.rmdir()  # fails, as it should, if the folder is not empty
@@ -104,14 +100,13 @@ class ResultFolder:
         if not begun and path.exists():
             later = (other.stat().st_mtime_ns > path.stat().st_mtime_ns for other in self._visible())
             begun = any(later)  # files that are older were there before the killed run
-        if not begun:
-            with open(path, "w", encoding="utf-8") as file:
-                json.dump({FINISHED: False}, file)
         if begun:
             raise UsageError(
                 f"{self.path} holds an earlier run; choose another folder, or add --overwrite to replace it"
                 f"{self._other_way()}"
             )
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({FINISHED: False}, file)
 
     def _visible(self) -> Iterator[Path]:
         """Files and folders in the folder, except the record and hidden ones such as the lock."""

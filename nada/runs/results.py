@@ -100,6 +100,7 @@ def summary(record: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     weights = {name.removesuffix(WEIGHT): value for name, value in recipe.items() if name.endswith(WEIGHT) and value}
     curve = [sum(weights.get(name, 0) * value for name, value in step.items()) for step in record["losses"]]
     stride = max(1, ceil(len(curve) / CURVE))
+    shown = {"before": BEFORE, "after": AFTER, "filmstrip": f"{FILMSTRIP}.png"}
     return {
         "settings": settings | {"style_images": ", ".join(images)},
         "iterations_done": recipe["iterations_done"],
@@ -107,10 +108,7 @@ def summary(record: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         "loss": curve[-1] if curve else None,
         "curve": [round(value, 4) for value in curve[::stride]],
         "command": command(settings, images),
-        **{
-            name: place + path
-            for name, path in (("before", BEFORE), ("after", AFTER), ("filmstrip", f"{FILMSTRIP}.png"))
-        },
+        **{name: place + path for name, path in shown.items()},
     }
 
 

@@ -159,11 +159,9 @@ class Photographer:
 
     def _embedded(self, generator: Generator) -> list[Tensor]:
         batch = self.run.images_at_once
-        classes, numbers = max(generator.config.c_dim, 1), torch.arange(IMAGES, device=generator.device)
-        label = (
-            numbers * classes // IMAGES if classes > IMAGES else numbers % classes
-        )  # as many classes as there can be
-        ws = sample_latents(generator, IMAGES, self.run.config.seed, 1.0, label=label if generator.config.c_dim else 0)
+        classes, numbers = generator.config.c_dim, torch.arange(IMAGES, device=generator.device)
+        label = numbers * max(classes, IMAGES) // IMAGES % classes if classes else 0  # as many classes as there can be
+        ws = sample_latents(generator, IMAGES, self.run.config.seed, 1.0, label=label)
         images = generate(generator, ws, batch=batch)
         return [embed_images(model, images, batch) for model in self.run.clip]
 

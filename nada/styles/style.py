@@ -167,7 +167,7 @@ def apply_style(
     Raises:
         UsageError: a factor is out of range, or the style does not fit the generator.
     """
-    factors = {"strength": strength, "coarse": coarse, "middle": middle, "fine": fine}
+    factors = dict(zip(FACTORS, (strength, coarse, middle, fine), strict=True))
     low, high = STRENGTHS
     for name, value in factors.items():
         if not (isfinite(value) and low <= value <= high):
@@ -222,7 +222,7 @@ def _recorded_change(base: Generator, adapted: Generator) -> tuple[str, dict[str
     recipes = _entries(adapted, "adaptations")
     if recipes and recipes != _entries(base, "adaptations"):
         return str(recipes[-1].get("target", "")), recipes[-1], True
-    *earlier, last = [*_entries(adapted, "styles")] or [{}]
+    *earlier, last = _entries(adapted, "styles") or [{}]
     if last and earlier == _entries(base, "styles"):
         whole = all(last.get(factor) == 1 for factor in FACTORS)
         recipe = last.get("recipe") if whole else None

@@ -159,9 +159,7 @@ def resolve(combinations: Sequence[Combination], models: Models) -> list[Job]:
     return list(jobs.values())
 
 
-def _resolved(
-    combination: Combination, models: Models, digest: Callable[[tuple[str, ...], tuple[int, int]], str]
-) -> Job:
+def _resolved(combination: Combination, models: Models, digest: Callable[[tuple[str, ...], Size], str]) -> Job:
     """Turn a combination of settings into a job, and check that it fits its generator.
 
     Args:

@@ -12,8 +12,7 @@ from typing import Any
 
 from ..adapt import AdaptStep
 from ..checkpoint.metadata import fits
-from ..errors import NadaError, UsageError, is_out_of_memory
-from ..files import BusyError
+from ..errors import BusyError, NadaError, UsageError, is_out_of_memory
 from ..measure.evaluate import evaluate
 from ..measure.judging import measures_for
 from ..runs.folder import SNAPSHOTS, STATES

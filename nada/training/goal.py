@@ -140,6 +140,8 @@ def make_goal(
     Raises:
         UsageError: there is neither a target text nor an image, or source and target mean the same.
     """
+    if style_images is not None:
+        style_images = middle_of_shape(style_images, generator.config.image_size)
     share = 0.0 if style_images is None else _image_share(config)
     if share < 1 and not config.target.strip():
         raise UsageError("the target text is empty; write one, or give style images and an image_share of 1")
@@ -158,13 +160,13 @@ def make_goal(
                 direction = direction + (1 - share) * part * text_direction(model, source, text, config.prompts)
                 target = target + (1 - share) * part * unit(model.encode_text([text])[0])
         if share and style_images is not None:
-            style = mean_embedding(model, middle_of_shape(style_images, generator.config.image_size))
+            style = mean_embedding(model, style_images)
             direction = direction + share * _difference(model, style, mean_embedding(model, own))
             target = target + share * unit(style)
         directions.append(unit(_nonzero(model, direction)))
         targets.append(target)
         if config.style_weight and style_images is not None:
-            styles.append(style_of(model, middle_of_shape(style_images, generator.config.image_size)))
+            styles.append(style_of(model, style_images))
     return Goal(tuple(directions), tuple(targets), source, tuple(styles))
 
 

@@ -12,8 +12,7 @@ from PIL import Image
 
 from nada.adapt import Adaptation
 from nada.cli.sweep import show
-from nada.errors import NadaError
-from nada.files import BusyError
+from nada.errors import BusyError, NadaError
 from nada.measure import evaluate as measured
 from nada.pictures import grids
 from nada.runs.folder import RunFolder
