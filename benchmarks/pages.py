@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -14,7 +15,8 @@ from typing import Any
 from PIL import Image
 
 from nada import demo
-from nada.files import atomic_path
+from nada.errors import BusyError
+from nada.files import atomic_path, locked
 from nada.measure.metrics import interval
 from nada.stylegan2.ops.processor import WITHOUT_AVX512
 
@@ -48,17 +50,20 @@ class Options:
         return max(number // self.divide, min(number, least))
 
     def kept(self, name: str, measure: Callable[[], Any]) -> Iterator[Any]:
-        """Measure something unless its result is cached; yields the result only if it is new.
+        """Measure something unless its result is cached, or another command measures it; yields a new result only.
 
         Args:
             name: name of the JSON file, without ending.
             measure: returns a JSON-serializable result.
         """
-        if not self.file(name).exists():
-            result = measure()
-            with atomic_path(self.file(name)) as temporary:
-                temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-            yield result
+        file = self.file(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(BusyError), locked(file.with_suffix(".lock")):
+            if not file.exists():
+                result = measure()
+                with atomic_path(file) as temporary:
+                    temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+                yield result
 
     def found(self, name: str) -> Any:
         """Read a cached result; None if there is none."""

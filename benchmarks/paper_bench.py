@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,8 @@ from nada.measure.judging import VERSION, Goal, goal_measures, kind_of, true_dra
 from nada.photo.distance import pyramid_distance
 from nada.pictures.convert import to_pil
 from nada.seeding import sample_z, seeded
+from nada.training.cuda_graphs import Tensors
+from nada.training.lock_step import FrozenSide
 
 FIRST_SEED = 9_000_000  # seed of the measured images, which no choice of settings was made on
 PICTURES = 8  # number of images shown of each result
@@ -49,6 +51,7 @@ THEIRS = "theirs"  # train with the authors' code; the value is a dict of change
 TRUTH = "truth"  # train on true drawings of the target instead of with CLIP: what the generator could reach
 SHOWN = "shown"  # measure, without a training, the true drawings (DRAWN) or the unadapted generator's images (BASE)
 DRAWN, BASE = "true drawings", "base"
+UNDRAWN = {"learning_rate", "iterations"}  # settings that do not change what the frozen generator shows
 # Goals of texts that are not among the judge's words: composed ones, attributes, and paraphrases.
 GOALS: dict[str, dict[str, Any]] = {
     "drawn with a pencil": {"style": "sketch"},
@@ -79,6 +82,21 @@ class Run:
         return digest.hexdigest()[:16]
 
 
+class RecordedSide(FrozenSide):
+    """Cache of the frozen generator's images and embeddings in all iterations, for runs one after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[tuple[bytes, int], tuple[Tensor, dict[int, Tensors]]] = {}
+
+    def of(self, draws: Tensor, pieces: int, render: Callable[[], Tensor]) -> tuple[Tensor, dict[int, Tensors]]:
+        """Return the images of an iteration, cached, and their embeddings; see `FrozenSide.of`."""
+        key = draws.numpy().tobytes(), pieces
+        if key not in self._known:
+            self._known[key] = render(), {}
+        return self._known[key]
+
+
 class Bench:
     """The models, and the source images with which all results are compared."""
 
@@ -95,6 +113,14 @@ class Bench:
             weights.update(tensor.contiguous().numpy().tobytes())
         weights.update(json.dumps([VERSION, self.judge.readable, self.judge.spreads, self.judge.ranges]).encode())
         self.models = f"{weights.hexdigest()[:16]} {count}"
+        self._side: tuple[dict[str, Any], RecordedSide] = {}, RecordedSide()
+
+    def side(self, settings: dict[str, Any]) -> RecordedSide:
+        """Return the cached frozen side of the latest run, if this run draws the same; else an empty one."""
+        drawn = {name: value for name, value in settings.items() if name not in UNDRAWN}
+        if drawn != self._side[0]:
+            self._side = drawn, RecordedSide()
+        return self._side[1]
 
     def measure(self, run: Run, picture: Path | None, reference: Path | None) -> dict[str, Any]:
         """Train and measure.
@@ -129,7 +155,9 @@ class Bench:
             yield from self.theirs(Setup(run.source, run.target, changes=tuple(changes), **settings), run, reference)
             return
         config = AdaptConfig(source=run.source, target=run.target, **settings)
-        for step in adapt(self.base, self.clip, config):
+        adaptation = adapt(self.base, self.clip, config)
+        adaptation.frozen_side = self.side(settings)
+        for step in adaptation:
             if step.iteration in run.moments:
                 ws = self.ws
                 if mapper_steps and step.iteration == config.iterations:

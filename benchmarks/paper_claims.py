@@ -182,10 +182,13 @@ def bench_of(claim: Claim, options: Options) -> Bench:
 
 
 def measure(claim: Claim, options: Options) -> Iterator[str]:
-    """Train what is not cached, seed by seed, so that an early stop leaves all comparisons with fewer repetitions."""
+    """Train what is not cached, seed by seed, so that an early stop leaves all comparisons with fewer repetitions.
+
+    Trainings with equal settings follow each other, since they share what the frozen generator shows.
+    """
     bench = bench_of(claim, options)
     planned = [
-        (run, label) for pair in claim.pairs for label, same in runs(claim, pair, options).items() for run in same
+        (run, label) for label in claim.variants for pair in claim.pairs for run in runs(claim, pair, options)[label]
     ]
     for run, label in sorted(planned, key=lambda plan: dict(plan[0].settings)["seed"]):
         name = f"claims/{run.name(bench.models)}"

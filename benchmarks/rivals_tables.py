@@ -45,8 +45,7 @@ def measure(targets: Collection[str], options: Options) -> Iterator[str]:
     """Do the runs of some targets that have no record, each in a process of its own."""
     bench, args = bench_of(options), parse(arguments(options))
     for run in runs(options):
-        if run.target in targets and bench.record(run) is None:
-            do(args, run)
+        if run.target in targets and do(args, bench, run):
             yield run.name
 
 

@@ -1,7 +1,8 @@
 """Measure the tables of the documentation: `python benchmarks/tables.py --list`.
 
 A table has a name, such as claims/targets, and a place on a page. Every result is cached as JSON, so that a stopped
-command resumes: delete a file to measure it again. Tables are printed, and with --write also put in their places.
+command resumes: delete a file to measure it again. Several commands at once, with the same --results, share the runs.
+Tables are printed, and with --write also put in their places.
 Results of the claims and of the rivals come with the repository, in benchmarks/records.
 """
 

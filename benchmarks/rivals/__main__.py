@@ -1,7 +1,7 @@
 """Compare NADA with its rivals on one harness.
 
     python -m benchmarks.rivals plan                 show the remaining runs, and their processor time
-    python -m benchmarks.rivals run                  do them; stop and resume at any time
+    python -m benchmarks.rivals run                  do them; stop and resume at any time; several at once share them
     python -m benchmarks.rivals run --only cdc-sketch-10-0
 
 `python benchmarks/tables.py 'rivals/*' --results benchmarks/records --write` does what is left, and writes the tables
@@ -43,8 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         show_plan(bench, runs, left, args.hours)
         return
     for count, run in enumerate(left, 1):
-        say(f"{run.name}: run {count} of {len(left)}")
-        do(args, run)
+        do(args, bench, run, f"run {count} of {len(left)}")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

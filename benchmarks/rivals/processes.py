@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from nada.errors import BusyError
+from nada.files import locked
 
 from .runs import Bench, Run
 
@@ -21,13 +25,22 @@ def make_bench(args: argparse.Namespace) -> Bench:
     return Bench(args.folder, args.generator, args.clip, args.encoder, discriminator, args.count, args.records)
 
 
-def do(args: argparse.Namespace, run: Run) -> None:
-    """Do a run in a separate process, so that its peak memory is its own."""
-    process = multiprocessing.get_context("spawn").Process(target=_work, args=(args, run))
-    process.start()
-    process.join()
-    if process.exitcode:
-        sys.exit(f"{run.name} failed; the runs before it are kept")
+def do(args: argparse.Namespace, bench: Bench, run: Run, title: str = "starts") -> bool:
+    """Do a run in a separate process, so that its peak memory is its own.
+
+    Returns:
+        False if there is nothing to do, since the run has a record, or another command does it.
+    """
+    with suppress(BusyError), locked(bench.records / f"{run.name}.lock"):
+        if bench.record(run) is None:
+            say(f"{run.name}: {title}")
+            process = multiprocessing.get_context("spawn").Process(target=_work, args=(args, run))
+            process.start()
+            process.join()
+            if process.exitcode:
+                sys.exit(f"{run.name} failed; the runs before it are kept")
+            return True
+    return False
 
 
 def _work(args: argparse.Namespace, run: Run) -> None:

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from benchmarks.rivals import kept, methods, runs, truth
+from benchmarks.rivals import kept, methods, processes, runs, truth
 from benchmarks.rivals.__main__ import main, show_plan
 from benchmarks.rivals.methods import METHODS
 from benchmarks.rivals.processes import DISCRIMINATORS
@@ -34,6 +34,7 @@ from nada.checkpoint.discriminators import save_discriminator
 from nada.checkpoint.saving import save_generator
 from nada.demo.world import NAMES, parameters_from_latents
 from nada.errors import NadaError
+from nada.files import locked
 from nada.photo.encoders.small import save_small_encoder
 from nada.photo.project import ProjectConfig
 from nada.pictures.convert import from_pil, to_pil
@@ -300,6 +301,13 @@ def options(bench: Bench) -> list[str]:
 def test_a_missing_run_is_reported(command):
     with pytest.raises(SystemExit, match="there is no run 'x'"):
         command("run", "--only", "x")
+
+
+def test_a_run_of_another_command_is_left_to_it(command, bench, monkeypatch):
+    monkeypatch.setattr(processes, "_work", lambda args, run: pytest.fail("done twice at the same time"))
+    with locked(bench.records / "frozen-sketch-0-0.lock"):
+        command("run", "--only", "frozen-sketch-0-0")
+    assert not (bench.records / "frozen-sketch-0-0.json").exists()
 
 
 @pytest.mark.slow

@@ -14,8 +14,9 @@ import pytest
 import torch
 from helpers.scripts import importable
 
-from nada import load_generator
+from nada import AdaptConfig, adapt, load_generator
 from nada.demo import ENCODERS
+from nada.files import locked
 from nada.photo.encoders.loading import load_encoder
 from nada.seeding import seeded
 
@@ -147,6 +148,29 @@ def test_what_was_measured_is_not_measured_again(pages, tmp_path):
     assert [*options.kept("group/a", lambda: pytest.fail("measured again"))] == []
     assert options.found("group/a") == {"x": 1}
     assert options.found("group/b") is None
+
+
+def test_what_another_command_measures_is_left_to_it(pages, tmp_path):
+    options = pages.Options(tmp_path / "results")
+    options.file("group/b").parent.mkdir(parents=True)
+    with locked(options.file("group/b").with_suffix(".lock")):
+        assert [*options.kept("group/b", lambda: pytest.fail("measured twice at the same time"))] == []
+    assert [*options.kept("group/b", lambda: 1)] == [1]
+    assert [path.name for path in options.file("group/b").parent.iterdir()] == ["b.json"]
+
+
+def test_runs_one_after_another_share_the_frozen_side(pages, tiny, clip):
+    from paper_bench import RecordedSide
+
+    side, images, frozen = RecordedSide(), [], tiny.synthesis.forward
+    configs = [AdaptConfig(source="photo", target=target, iterations=3, views=1) for target in ("sketch", "pixel art")]
+    alone = [[float(step.loss) for step in adapt(tiny, clip, config)] for config in configs]
+    runs = [adapt(tiny, clip, config) for config in configs]
+    tiny.synthesis.forward = lambda *args, **options: images.append(1) or frozen(*args, **options)
+    for run, losses in zip(runs, alone, strict=True):
+        run.frozen_side = side
+        assert [float(step.loss) for step in run] == losses
+    assert len(images) == 3, "once an iteration, not once a run"
 
 
 @pytest.mark.parametrize("change", [{"divide": 9}, {"device": "cuda"}, {"threads": 2}, {"turns": 1}], ids=str)
