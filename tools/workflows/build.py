@@ -2,9 +2,9 @@
 
     python tools/workflows/build.py
 
-Nodes, values and links are in templates.py, the texts in notes/, translated in notes/LANGUAGE/. Whatever changes in a
-node's schema - another input, output or default - is in the files after the next run. thumbnails.py makes the pictures
-of what they do, screenshots.py those of the graphs.
+Nodes, values and links are in templates.py, what several workflows share in parts.py, and the texts in notes/,
+translated in notes/LANGUAGE/. Whatever changes in a node's schema - another input, output or default - is in the files
+after the next run. thumbnails.py makes the pictures of what they do, screenshots.py those of the graphs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import api_page as api
 import gallery_page as gallery
 from graph import Graph, split_note
 from kinds import ROOT, kinds, schemas
-from templates import IDS, NOTES, TEMPLATES, Start
+from parts import IDS, NOTES, Start
+from templates import TEMPLATES
 
 
 def graphs() -> dict[str, Graph]:
