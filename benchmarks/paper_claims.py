@@ -164,8 +164,10 @@ def make_run(claim: Claim, pair: tuple[str, str], changes: dict[str, Any], seed:
 
 
 def picture_of(run: Run, record: Path) -> Path | None:
-    """The picture of a training beside its record; None for further seeds, of which none is shown."""
-    return record.with_suffix(".jpg") if dict(run.settings)["seed"] == FIRST_RUN else None
+    """The picture beside a record; None for the unadapted generator and for further seeds, which are not shown."""
+    settings = dict(run.settings)
+    shown = settings["seed"] == FIRST_RUN and settings.get(SHOWN) != BASE
+    return record.with_suffix(".jpg") if shown else None
 
 
 def runs(claim: Claim, pair: tuple[str, str], options: Options) -> dict[str, list[Run]]:

@@ -19,8 +19,7 @@ PAPER_CODES = 18  # number of codes of a 1024 px generator, to which the presets
 # A style changes every layer a little, so none is frozen. Another identity or species must change shape but not break
 # the rest, so fewer layers train. They are selected in every 4th iteration on 4 images: on the demo models that leads
 # as far as the paper's selection in each iteration on 8 (docs/paper_claims.md), in a fraction of the time
-# (docs/speed.md). The learning rate is left to the configuration: half of it only takes longer, and twice as much keeps
-# less of another species.
+# (docs/speed.md). The learning rate is left to the configuration: half of it keeps more and reaches less.
 SELECT_EVERY_4TH = {"select_every": 4, "select_batch": 4}
 STYLE = {"layers": "all", "iterations": 300}
 PERSON = {"layers": "all", "iterations": 200}
