@@ -6,6 +6,7 @@ Precision is the share of generated pictures that lie within the drawn ones, rec
 generated (Kynkaanniemi et al., arXiv 1904.06991: balls that reach to the third nearest neighbor), both in the features
 of the judge. The Frechet distance (Heusel et al., arXiv 1706.08500) is of the same features, each divided by its
 deviation over the drawn pictures; beside it stands that of other drawn pictures, which is the best that can be reached.
+The change by noise is how far two images of the same latents differ, as a share of a pixel's range.
 """
 
 from __future__ import annotations
@@ -48,6 +49,14 @@ def generated(generator: Generator, count: int, seed: int) -> Tensor:
     return torch.cat(made)
 
 
+@torch.no_grad()
+def change_by_noise(generator: Generator, count: int = 32) -> float:
+    """Mean absolute difference of pixels between images with the same latents and other noise, as a share of 1."""
+    ws = generator.mapping(torch.randn(count, generator.config.z_dim, generator=seeded(FIRST_SEED)))
+    first, second = (generator.synthesis(ws, "random", seeded(FIRST_SEED + i)) for i in (1, 2))
+    return float((first - second).abs().mean() / 2)
+
+
 def drawn(species: str, count: int, seed: int) -> Tensor:
     """Photos [count, 3, 128, 128] in [-1, 1] of random latents: without glasses and hats, which no generator makes."""
     return drawn_photos(torch.randn(count, CONFIG.z_dim, generator=seeded(seed)), species, seed)
@@ -79,7 +88,9 @@ def main() -> None:
     judge = load_judge(args.judge)
     true, other = (drawn(args.species, args.count, seed) for seed in (FIRST_SEED, FIRST_SEED + 1))
     for path in args.generator:
-        scores = likeness(judge, generated(load_generator(path), args.count, FIRST_SEED + 2), true, other)
+        generator = load_generator(path)
+        scores = likeness(judge, generated(generator, args.count, FIRST_SEED + 2), true, other)
+        scores["change by noise"] = change_by_noise(generator)
         print(path, ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
 
 
