@@ -91,7 +91,7 @@ def main() -> None:
         generator = load_generator(path)
         scores = likeness(judge, generated(generator, args.count, FIRST_SEED + 2), true, other)
         scores["change by noise"] = change_by_noise(generator)
-        print(path, ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+        print(path, ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
 
 if __name__ == "__main__":
