@@ -44,6 +44,8 @@ class Options:
     """Number of timed iterations of each case."""
     warmup: int = 1
     """Number of untimed iterations before them."""
+    images: Path | None = None
+    """Cache folder of the images of the claims and of the rivals, which another judge can measure; None for none."""
 
     def fewer(self, number: int, least: int = 1) -> int:
         """Divide a number of iterations or images by `divide`."""
@@ -69,6 +71,10 @@ class Options:
         """Read a cached result; None if there is none."""
         file = self.file(name)
         return json.loads(file.read_text("utf-8")) if file.exists() else None
+
+    def images_of(self, group: str) -> Path | None:
+        """Return the cache folder of a group's images; None for none."""
+        return self.images / group if self.images else None
 
     def file(self, name: str) -> Path:
         """Return the path of a result; results of trials have a folder of their own, and never get onto a page."""

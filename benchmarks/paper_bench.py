@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import kept
 import torch
 from PIL import Image
 from reference import Setup, train
@@ -36,7 +37,7 @@ from nada.measure.demo_judge import load_judge
 from nada.measure.evaluate import Samples, clip_measures
 from nada.measure.judging import VERSION, Goal, goal_measures, kind_of, true_drawings
 from nada.photo.distance import pyramid_distance
-from nada.pictures.convert import to_pil
+from nada.pictures.convert import from_uint8, to_pil, to_uint8
 from nada.seeding import sample_z, seeded
 from nada.training.cuda_graphs import Tensors
 from nada.training.lock_step import FrozenSide
@@ -97,6 +98,13 @@ class RecordedSide(FrozenSide):
         return self._known[key]
 
 
+def weight_bytes(module: torch.nn.Module) -> Iterator[bytes]:
+    """Yield the content of each tensor, as float32: text towers in half precision give the same results."""
+    for tensor in module.state_dict().values():
+        tensor = tensor.float() if tensor.is_floating_point() else tensor
+        yield tensor.contiguous().numpy().tobytes()
+
+
 class Bench:
     """The models, and the source images with which all results are compared."""
 
@@ -107,12 +115,13 @@ class Bench:
         self.before = generate(self.base, self.ws)
         self.kind = kind_of(self.judge, self.before)
         weights = hashlib.sha256(self.base.fingerprint().encode())
-        for tensor in (*self.clip.state_dict().values(), *self.judge.state_dict().values()):
-            # Text towers can be kept in half precision without changing the results.
-            tensor = tensor.float() if tensor.is_floating_point() else tensor
-            weights.update(tensor.contiguous().numpy().tobytes())
+        for content in weight_bytes(self.clip):
+            weights.update(content)
+        self.makers = f"{weights.hexdigest()[:16]} {count}"  # key of what makes images
+        for content in weight_bytes(self.judge):
+            weights.update(content)
         weights.update(json.dumps([VERSION, self.judge.readable, self.judge.spreads, self.judge.ranges]).encode())
-        self.models = f"{weights.hexdigest()[:16]} {count}"
+        self.models = f"{weights.hexdigest()[:16]} {count}"  # key of what makes and measures them
         self._side: tuple[dict[str, Any], RecordedSide] = {}, RecordedSide()
 
     def side(self, settings: dict[str, Any]) -> RecordedSide:
@@ -122,22 +131,40 @@ class Bench:
             self._side = drawn, RecordedSide()
         return self._side[1]
 
-    def measure(self, run: Run, picture: Path | None, reference: Path | None) -> dict[str, Any]:
+    def measure(
+        self, run: Run, picture: Path | None, reference: Path | None, folder: Path | None = None
+    ) -> dict[str, Any]:
         """Train and measure.
 
         Args:
             run: the training to do.
             picture: JPEG file to write, with the first images before and after; None for no picture.
             reference: checkout of the authors' code, for a run with it.
+            folder: cache folder of the images, so that other measures of them need no other training; None for none.
         """
-        began, moments = time.perf_counter(), {}
-        for iteration, images in self.results(run, reference):
-            moments[str(iteration)] = self.judge_images(run.target, images)
+        moments, (pixels, costs) = {}, self.images(run, reference, folder)
+        for iteration, made in pixels.items():
+            images = from_uint8(made)
+            moments[iteration] = self.judge_images(run.target, images)
         if picture:
             with atomic_path(picture) as temporary:
                 strip(torch.cat([self.before[:PICTURES], images[:PICTURES]])).save(temporary, "JPEG", quality=90)
-        seconds = time.perf_counter() - began
-        return {"run": [run.source, run.target, dict(run.settings)], "moments": moments, "seconds": seconds}
+        return {"run": [run.source, run.target, dict(run.settings)], "moments": moments, **costs}
+
+    def images(
+        self, run: Run, reference: Path | None, folder: Path | None
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Return {iteration: images [N, R, R, 3], uint8} of a run, cached in a folder, and its seconds."""
+        file = folder / f"{run.name(self.makers)}.safetensors" if folder else None
+        if file and file.is_file():
+            pixels, costs = kept.load(file)
+            return dict(sorted(pixels.items(), key=lambda item: int(item[0]))), costs
+        began = time.perf_counter()
+        pixels = {str(iteration): to_uint8(images) for iteration, images in self.results(run, reference)}
+        costs = {"seconds": time.perf_counter() - began}
+        if file and SHOWN not in dict(run.settings):  # these are made as fast as they are read
+            kept.save(pixels, costs, file)
+        return pixels, costs
 
     def results(self, run: Run, reference: Path | None) -> Iterator[tuple[int, Tensor]]:
         """Yield the images after each iteration at which the run is measured."""

@@ -194,7 +194,8 @@ def measure(claim: Claim, options: Options) -> Iterator[str]:
     ]
     for run, label in sorted(planned, key=lambda plan: dict(plan[0].settings)["seed"]):
         name = f"claims/{run.name(bench.models)}"
-        work = partial(bench.measure, run, picture_of(run, options.file(name)), options.reference)
+        picture = picture_of(run, options.file(name))
+        work = partial(bench.measure, run, picture, options.reference, options.images_of("claims"))
         for record in options.kept(name, work):
             last = record["moments"][str(run.moments[-1])]
             text = ", ".join(f"{column} {last[column]:.3f}" for column, _ in COLUMNS if column in last)

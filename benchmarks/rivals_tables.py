@@ -27,7 +27,8 @@ def runs(options: Options) -> list[Run]:
 
 def arguments(options: Options) -> list[str]:
     """Arguments of the rivals' command for the same results."""
-    return ["run", "--records", str(options.file("rivals").with_suffix("")), "--threads", str(options.threads)]
+    folder = ["--folder", str(images)] if (images := options.images_of("rivals")) else []
+    return ["run", "--records", str(options.file("rivals").with_suffix("")), *folder, "--threads", str(options.threads)]
 
 
 @cache

@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import by_eye
 import paper_claims
 import rivals_tables
 import speed
@@ -90,7 +91,10 @@ OTHERS = [
 TABLES: dict[str, Table] = {
     table.name: table
     for tables in (
-        *(module.TABLES for module in (paper_claims, rivals_tables, styles, speed, speed_threads, speed_ways, tf32)),
+        *(
+            module.TABLES
+            for module in (paper_claims, by_eye, rivals_tables, styles, speed, speed_threads, speed_ways, tf32)
+        ),
         OTHERS,
     )
     for table in tables
@@ -119,6 +123,9 @@ def main() -> None:
         "--results", type=Path, default=Path("benchmark-results"), help="folder of the results (default: %(default)s)"
     )
     parser.add_argument("--reference", type=Path, metavar="PATH", help="checkout of the authors' StyleGAN-nada")
+    parser.add_argument(
+        "--images", type=Path, metavar="PATH", help="cache folder of images, for measuring them again without training"
+    )
     parser.add_argument("--seeds", type=int, help="number of trainings of each setting (default: the table's own)")
     parser.add_argument(
         "--divide", type=int, default=1, metavar="N", help="divisor of iterations and images, for a trial"
@@ -146,6 +153,7 @@ def main() -> None:
         args.threads,
         turns if args.turns is None else args.turns,
         warmup if args.warmup is None else args.warmup,
+        args.images,
     )
     torch.set_num_threads(args.threads)
     try:

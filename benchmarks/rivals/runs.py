@@ -30,7 +30,8 @@ from nada.pictures.grids import make_grid
 from nada.seeding import seeded
 from nada.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 
-from . import kept, measures, methods, one_image, own, truth
+from .. import kept
+from . import measures, methods, one_image, own, truth
 from .trainer import Config, FewShot, train_discriminator
 
 STEPS, OWN_STEPS, BATCH, SEEDS = 300, 100, 4, 3  # steps with images, steps without, batch, repetitions of each row
@@ -45,6 +46,7 @@ OF_SAMPLES = ("Frechet distance", "recall")  # measures that depend on the numbe
 FIRST_SEED = 9_000_000  # seed of their latents
 TASKS = {**own.METHODS, **one_image.METHODS}
 PICTURES = 8  # number of images shown of each result
+TENSOR = "tensor"  # name of the only tensor in each file of codes or images
 TIMED = 4  # number of steps for an estimate, which is compared with twice as many
 
 
@@ -196,9 +198,9 @@ class Bench:
             seen, began = self.seen(run)[:IMAGES], time.process_time()
             with torch.enable_grad():
                 *_, last = project(self.base, seen, PROJECTION)
-            kept.save(last.ws, {"seconds": time.process_time() - began}, path)
-        ws, costs = kept.load(path)
-        return ws, costs["seconds"]
+            kept.save({TENSOR: last.ws}, {"seconds": time.process_time() - began}, path)
+        tensors, costs = kept.load(path)
+        return tensors[TENSOR], costs["seconds"]
 
     def result(self, run: Run, task: own.Task, say: Callable[[str], None]) -> Callable[[Tensor], Tensor]:
         """Train, and return a function from z to images."""
@@ -234,8 +236,10 @@ class Bench:
         """Return what `make` makes; the images are kept, so that other measures of them need no other training."""
         path = self.images_file(run)
         if not path.is_file():
-            kept.save(*self.make(run, say), path)
-        return kept.load(path)
+            pixels, costs = self.make(run, say)
+            kept.save({TENSOR: pixels}, costs, path)
+        tensors, costs = kept.load(path)
+        return tensors[TENSOR], costs
 
     def measure(self, run: Run, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
         """Measure the images of a run, which are made unless they are kept; write its record and its picture."""

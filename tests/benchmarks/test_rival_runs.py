@@ -14,7 +14,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from benchmarks.rivals import kept, methods, processes, runs, truth
+from benchmarks import kept
+from benchmarks.rivals import methods, processes, runs, truth
 from benchmarks.rivals.__main__ import main, show_plan
 from benchmarks.rivals.methods import METHODS
 from benchmarks.rivals.processes import DISCRIMINATORS
@@ -243,7 +244,7 @@ def test_a_projection_that_was_cached_counts_as_training(bench, monkeypatch):
     ws, seconds = bench.codes(run)
     assert seconds >= 0
     (file,) = bench.folder.glob("codes-*")
-    kept.save(ws, {"seconds": 1000.0}, file)
+    kept.save({runs.TENSOR: ws}, {"seconds": 1000.0}, file)
     assert bench.measure(run)["processor seconds"] >= 1000
     assert bench._time(run)[0] >= 1000
     monkeypatch.setattr(truth, "VERSION", truth.VERSION + 1)

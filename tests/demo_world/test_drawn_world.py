@@ -229,6 +229,40 @@ def test_an_album_holds_what_it_says(tmp_path):
         assert (again[0] - pages.pictures[i, 0] / 255).abs().mean() < 0.08
 
 
+def test_every_individual_of_an_album_has_a_third_picture():
+    from album import draw_shard
+
+    shard = draw_shard(5, 32, 40)
+    assert (shard["third"].flatten(1).float().std(1) > 10).all(), "an empty picture"
+    between = shard["share"] > 0
+    assert between.any()
+    assert (shard["species"][between, 0] != shard["species"][between, 1]).all()
+    blind, seeing = shard["third"][~between].float(), shard["pictures"][~between, 0].float()
+    assert 0 < (blind - seeing).abs().mean() < 40, "the same individual, without eyes"
+
+
+def test_labels_of_adaptations_are_read_with_their_images(tmp_path, monkeypatch):
+    import labeled
+
+    from nada.checkpoint.saving import write_safetensors
+    from nada.demo.world import SPECIES, STYLES
+
+    count = labeled.HELD_OUT + 3
+    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 8, 8, 3).contiguous()
+    write_safetensors({"60": images, "100": images.clone()}, {}, tmp_path / "bear-ours.safetensors")
+    monkeypatch.setattr(labeled, "SEEN_AS", tmp_path / "seen_as.json")
+    labeled.SEEN_AS.write_text('{"bear-ours": {"60": {"style": "photo"}, "100": {"species": "none"}}}')
+    trained, held_out = (labeled.read_labeled(tmp_path, held) for held in (False, True))
+    assert (len(trained), len(held_out)) == (2 * 3, 2 * labeled.HELD_OUT)
+    assert not set(trained.images.flatten().tolist()) & set(held_out.images.flatten().tolist())
+    assert trained.images.shape[1:] == (3, 8, 8)
+    assert trained.styles.tolist() == [STYLES.index("photo")] * 3 + [-1] * 3
+    assert trained.species.tolist() == [-1] * 3 + [len(SPECIES)] * 3
+    labeled.SEEN_AS.write_text('{"pig-ours": {}}')
+    with pytest.raises(ValueError, match="lacks pig-ours"):
+        labeled.read_labeled(tmp_path, False)
+
+
 def test_a_generator_is_trained_phase_by_phase():
     from train_generator import PHASES, moment
 
@@ -246,9 +280,9 @@ def test_the_recipe_names_scripts_and_options_that_exist(tmp_path, monkeypatch):
     from make import STAGES, command_of
 
     for stage in STAGES:
-        command = command_of(stage, tmp_path, tmp_path)
+        command = command_of(stage, tmp_path, tmp_path, tmp_path)
         assert Path(command[1]).exists()
-        if stage.script != "album.py":
+        if stage.script not in ("album.py", "adaptations.py"):  # their options are parsed where they are used
             monkeypatch.setattr(sys, "argv", command[1:])
             importlib.import_module(Path(stage.script).stem).parse()
 

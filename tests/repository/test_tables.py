@@ -159,6 +159,32 @@ def test_what_another_command_measures_is_left_to_it(pages, tmp_path):
     assert [path.name for path in options.file("group/b").parent.iterdir()] == ["b.json"]
 
 
+def test_images_that_are_kept_are_measured_without_another_training(pages, tmp_path):
+    from paper_bench import Bench, Run
+
+    trainings = []
+
+    def results(run, reference):
+        trainings.append(run)
+        for number, iteration in enumerate((25, 100)):
+            yield iteration, torch.full((2, 3, 8, 8), 0.1 * number)
+
+    bench = object.__new__(Bench)
+    bench.makers, bench.results = "models 2", results
+    bench.judge_images = lambda target, images: {"mean": images.mean().item()}
+    run, shown = (Run("photo", "sketch", ((name, 1),), (25, 100)) for name in ("seed", "shown"))
+    first, again = (bench.measure(run, None, None, tmp_path) for _ in range(2))
+    assert first == again
+    assert list(again["moments"]) == ["25", "100"]
+    assert trainings == [run]
+    bench.makers = "other models 2"
+    bench.measure(run, None, None, tmp_path)
+    bench.measure(run, None, None, None)
+    assert trainings == [run] * 3
+    bench.measure(shown, None, None, tmp_path)
+    assert len([*tmp_path.iterdir()]) == 2, "what is made without a training is not kept"
+
+
 def test_runs_one_after_another_share_the_frozen_side(pages, tiny, clip):
     from paper_bench import RecordedSide
 

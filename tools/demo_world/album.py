@@ -3,8 +3,9 @@
     python tools/demo_world/album.py --out album --shards 64
 
 Each individual of an album is drawn twice: in two pictures that differ in style or in species, never in both. Pairs
-of two species of animals have a third picture, of a creature between the two. A shard holds many individuals; what is
-drawn is not drawn again, so the same command resumes.
+of two species of animals have a third picture, of a creature between the two; all others one of a face without eyes, as
+failed adaptations make them. A shard holds many individuals; what is drawn is not drawn again, so the same command
+resumes.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,11 +27,12 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
 from checkpoints import write_state
 
-from nada.demo.drawing.anatomy import mixed
+from nada.demo.drawing.anatomy import Anatomy, mixed
 from nada.demo.world import ANATOMIES, AT_ONCE, SIZE, SPECIES, STYLES, Parameters, draw, random_parameters
 
 SHARD = 256  # individuals
 PHOTO_SHARE = 0.25  # share of the pairs that begin with a photo, as adaptations do
+UNSEEN = 0.004  # size of what is not to be seen, as a share of a head
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,15 @@ class Pages:
     Attributes:
         pictures: [N, 2, 3, size, size], bytes. style, species: index of each picture's, [N, 2].
         parameters: of the individuals.
-        between: creatures between the two species of a pair, [N, 3, size, size], bytes; black where there are none.
-        share: how far the creature is on the way from the first to the second, [N]; 0 where there is none.
+        third: creatures between the two species of a pair, or faces without eyes, [N, 3, size, size], bytes.
+        share: how far a creature is on the way from the first to the second, [N]; 0 for faces without eyes.
     """
 
     pictures: Tensor
     style: Tensor
     species: Tensor
     parameters: Parameters
-    between: Tensor
+    third: Tensor
     share: Tensor
 
     def __len__(self) -> int:
@@ -60,9 +63,18 @@ class Pages:
             self.style[index],
             self.species[index],
             self.parameters[index],
-            self.between[index],
+            self.third[index],
             self.share[index],
         )
+
+
+def without_eyes(anatomy: Anatomy, bare: bool) -> Anatomy:
+    """An anatomy whose eyes are too small to be seen, and with `bare` nose and mouth too."""
+    less: dict[str, Any] = {"eye_size": UNSEEN}
+    if bare:
+        less |= {"nose": (anatomy.nose[0], UNSEEN, UNSEEN), "mouth": (anatomy.mouth[0], UNSEEN)}
+        less |= {"nostrils": 0.0, "whiskers": 0.0}
+    return replace(anatomy, **less)
 
 
 def draw_shard(seed: int, size: int = SIZE, count: int = SHARD) -> dict[str, Tensor]:
@@ -71,7 +83,7 @@ def draw_shard(seed: int, size: int = SIZE, count: int = SHARD) -> dict[str, Ten
     p = random_parameters(count, noise)
     pictures = torch.empty(count, 2, 3, size, size, dtype=torch.uint8)
     style, species = (torch.empty(count, 2, dtype=torch.int16) for _ in range(2))
-    between, share = torch.zeros_like(pictures[:, 0]), torch.zeros(count)
+    third, share = torch.empty_like(pictures[:, 0]), torch.zeros(count)
     for start in range(0, count, AT_ONCE):
         rows = slice(start, min(count, start + AT_ONCE))
         s, a = (0 if pick.random() < PHOTO_SHARE else pick.randrange(len(STYLES))), pick.randrange(len(SPECIES))
@@ -85,12 +97,15 @@ def draw_shard(seed: int, size: int = SIZE, count: int = SHARD) -> dict[str, Ten
             pictures[rows, k] = (drawn * 255).round().byte()
             style[rows, k], species[rows, k] = one_style, one_species
         (s, a), (_, b) = cells
+        drawn, creature = p[rows], without_eyes(ANATOMIES[SPECIES[a]], pick.random() < 0.5)
         if a != b and "person" not in (SPECIES[a], SPECIES[b]):  # people differ in kind: they have hair and lips
             share[rows] = 0.15 + 0.7 * pick.random()
             creature = mixed(ANATOMIES[SPECIES[a]], ANATOMIES[SPECIES[b]], share[start].item())
-            between[rows] = (draw(p[rows], creature, STYLES[s], noise, size=size) * 255).round().byte()
+        else:
+            drawn = drawn.replaced(glasses=0.0)  # they would show where eyes belong
+        third[rows] = (draw(drawn, creature, STYLES[s], noise, size=size) * 255).round().byte()
     parts = {"pictures": pictures, "style": style, "species": species, "values": p.values}
-    return {**parts, "between": between, "share": share}
+    return {**parts, "third": third, "share": share}
 
 
 def read_pages(folder: Path, most: int | None = None, first: int = 0) -> Pages:
@@ -111,7 +126,7 @@ def read_pages(folder: Path, most: int | None = None, first: int = 0) -> Pages:
     shards = [torch.load(file, weights_only=True) for file in files]
     parts = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
     style, species = parts["style"].long(), parts["species"].long()
-    return Pages(parts["pictures"], style, species, Parameters(parts["values"]), parts["between"], parts["share"])
+    return Pages(parts["pictures"], style, species, Parameters(parts["values"]), parts["third"], parts["share"])
 
 
 def batches(pages: Pages, count: int, generator: torch.Generator) -> Iterator[Pages]:

@@ -58,7 +58,7 @@ def prepare(pages: Pages, size: int, reach: float, pick: random.Random, rng: tor
     shrink = pages.pictures.shape[-1] // size
     first, second, creature = (
         F.avg_pool2d(x.float() / 255, shrink) if shrink > 1 else x.float() / 255
-        for x in (pages.pictures[:, 0], pages.pictures[:, 1], pages.between)
+        for x in (pages.pictures[:, 0], pages.pictures[:, 1], pages.third)
     )
     makers = [maker(first, second, rng) for maker in (half_way, patchwork, borrowed)]
     kind = torch.randint(3, (len(first),), generator=rng)

@@ -1,9 +1,10 @@
 """Make all models of the richer demo world.
 
-    python tools/demo_world/make.py --out models --work training
+    python tools/demo_world/make.py --out models --work training --reference PATH
 
 Runs the trainings of this folder one after another. A finished stage is not run again, and a stopped one resumes from
-its training state in --work: give the same command again.
+its training state in --work: give the same command again. PATH is a checkout of the authors' StyleGAN-nada, whose
+failed adaptations the judge learns to refuse.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Stage:
-    """One script and its options; {out} and {work} stand for the folders."""
+    """One script and its options; {out}, {work} and {reference} stand for the folders."""
 
     name: str
     script: str
@@ -40,9 +41,13 @@ STAGES = (
         "--out {work}/cat_photo.safetensors",
     ),
     Stage(
+        "adaptations", "adaptations.py",
+        "--generator {work}/cat_photo.safetensors --reference {reference} --out {work}/adaptations",
+    ),
+    Stage(
         "judge", "train_judge.py",
-        "--album {work}/album --negatives {work}/cat_photo.safetensors --out {out}/judge.safetensors "
-        "--state {work}/judge.pt",
+        "--album {work}/album --negatives {work}/cat_photo.safetensors --adaptations {work}/adaptations "
+        "--out {out}/judge.safetensors --state {work}/judge.pt",
     ),
     Stage(
         "clip conv", "train_clip.py",
@@ -65,9 +70,9 @@ STAGES = (
 )  # fmt: skip
 
 
-def command_of(stage: Stage, out: Path, work: Path) -> list[str]:
+def command_of(stage: Stage, out: Path, work: Path, reference: Path) -> list[str]:
     """The command line of a stage."""
-    options = [part.format(out=out, work=work) for part in stage.options.split()]
+    options = [part.format(out=out, work=work, reference=reference) for part in stage.options.split()]
     return [sys.executable, str(HERE / stage.script), *options]
 
 
@@ -76,6 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the models")
     parser.add_argument("--work", type=Path, required=True, help="folder for albums and training states")
+    parser.add_argument("--reference", type=Path, required=True, help="checkout of the authors' StyleGAN-nada")
     parser.add_argument("--only", nargs="+", choices=[s.name for s in STAGES], help="stages to run; default: all")
     args = parser.parse_args()
     for folder in (args.out, args.work):
@@ -84,7 +90,7 @@ def main() -> None:
         done = args.work / f"{stage.name.replace(' ', '_')}.done"
         if done.exists() or (args.only and stage.name not in args.only):
             continue
-        command = command_of(stage, args.out, args.work)
+        command = command_of(stage, args.out, args.work, args.reference)
         print(f"{stage.name}: {' '.join(command[1:])}", flush=True)
         subprocess.run(command, check=True)
         done.touch()

@@ -4,8 +4,9 @@
 
 It learns from an album's drawings, disturbed in other ways than adaptations disturb them, and from pictures that it
 must refuse: double exposures and patchworks of two styles or species, colors of one with the details of another,
-creatures between two species, smears, wiped faces, jumbles, textures, and what generators make whose weights were
-changed at random (--negatives). Part of the pictures are moved against its own gradient.
+creatures between two species, faces without eyes, smears, wiped faces, jumbles, textures, and what generators make
+whose weights were changed at random (--negatives). Images of adaptations, failed ones and others, join them with what a
+person saw in them (--adaptations). Part of the pictures are moved against its own gradient.
 """
 
 from __future__ import annotations
@@ -29,16 +30,19 @@ from album import Pages, batches, read_pages
 from captions import SPECIES_WORDS, STYLE_WORDS
 from checkpoints import Every, read_state, write_state
 from judge_readings import facts
+from labeled import Labeled, read_labeled
 from safetensors.torch import save_file
 from spoiled import bent_generator, borrowed, clouds, half_way, patchwork, spoiled, uniform
 
 from nada import Generator, load_generator
+from nada.demo.drawing.pens import blur, gray
 from nada.demo.world import NAMES, SPECIES, STYLES
-from nada.measure.demo_judge import KEY, VERSION, Judge
+from nada.measure.demo_judge import KEY, VERSION, Judge, load_judge
 
 SEED = 77_000_000
 PAIRS = 20  # individuals per step, each in two pictures
 REFUSED = 24  # pictures per step that are none of these, or in between
+EYELESS, ADAPTED = 6, 14  # pictures per step of faces without eyes, and of adaptations
 SURE, UNSURE = 0.12, 0.30  # share of another style up to which a picture is of its own, and from which it is of none
 PIXELS = 2.5  # root of the summed squares of a step against the judge's gradient
 
@@ -51,12 +55,15 @@ def description() -> dict:
 
 
 def disturbed(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Pictures [N, 3, H, W] in 0..1 with gamma, softness, gratings, noise and holes, each in some of them only."""
+    """Pictures [N, 3, H, W] in 0..1 with fringes, gamma, softness, gratings and noise, each in some of them only."""
     count, _, size, _ = images.shape
 
     def some(part: float) -> Tensor:
         return (torch.rand(count, 1, 1, 1, generator=rng) < part).float()
 
+    images = torch.lerp(images, fringed(images, rng), some(0.35))
+    vivid = torch.lerp(gray(images).unsqueeze(1).expand_as(images), images, uniform(count, 0.4, 1.9, rng))
+    images = torch.lerp(images, vivid.clamp(0, 1), some(0.35))
     images = torch.lerp(images, images.clamp(1e-3, 1) ** uniform(count, 0.75, 1.33, rng, 3), some(0.5))
     soft = F.interpolate(F.avg_pool2d(images, 2), size=size, mode="bilinear", align_corners=False)
     images = torch.lerp(images, soft, uniform(count, 0.3, 1.0, rng) * some(0.3))
@@ -68,6 +75,14 @@ def disturbed(images: Tensor, rng: torch.Generator) -> Tensor:
     images = images + torch.randn(images.shape, generator=rng) * uniform(count, 0, 0.09, rng) * some(0.5)
     images = images + 0.06 * clouds(count, size, 6, rng, 3) * some(0.3)
     return images.clamp(0, 1)
+
+
+def fringed(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Pictures with overdone details, moved a little in each color: halos and colored fringes, as of adaptations."""
+    details = images - blur(images, int(torch.randint(1, 5, (), generator=rng)) * 2 + 1)
+    moves = torch.randint(-2, 3, (3, 2), generator=rng).tolist()
+    moved = torch.stack([details[:, k].roll(move, (1, 2)) for k, move in enumerate(moves)], 1)
+    return (images + uniform(len(images), 0.3, 2.0, rng, 3) * moved).clamp(0, 1)
 
 
 class Refused:
@@ -89,7 +104,7 @@ class Refused:
         rows, share = slice(0, 3 * part), torch.cat(shares)
         pictures, gone = torch.cat(mixed), pages.share[rows]
         creature = (gone > 0) & (torch.arange(3 * part) >= 2 * part)  # in place of borrowed colors
-        pictures[creature], share[creature] = pages.between[rows][creature].float() / 255, gone[creature]
+        pictures[creature], share[creature] = pages.third[rows][creature].float() / 255, gone[creature]
         styled = (pages.style[:, 0] != pages.style[:, 1])[rows]
         answers = []
         for index, known, changed in ((pages.style, len(STYLES), styled), (pages.species, len(SPECIES), ~styled)):
@@ -97,9 +112,12 @@ class Refused:
         rest, _ = spoiled(first[3 * part :], rng)
         if self.generators and torch.rand((), generator=rng) < 0.7:
             rest = torch.cat([rest[: len(rest) // 2], self._generated(len(rest) - len(rest) // 2, rng)])
-        pictures = torch.cat([pictures, rest])
-        none = [F.one_hot(torch.full((len(rest),), known), known + 1).float() for known in (len(STYLES), len(SPECIES))]
-        return pictures, torch.cat([answers[0], none[0]]), torch.cat([answers[1], none[1]])
+        none = [probabilities(torch.full((len(rest),), known), known) for known in (len(STYLES), len(SPECIES))]
+        blind = pages[(pages.share == 0).nonzero().flatten()[:EYELESS]]
+        pictures = torch.cat([pictures, rest, blind.third.float() / 255])
+        styles = torch.cat([answers[0], none[0], probabilities(blind.style[:, 0], len(STYLES))])
+        unknown = torch.full((len(blind),), len(SPECIES))
+        return pictures, styles, torch.cat([answers[1], none[1], probabilities(unknown, len(SPECIES))])
 
     @torch.no_grad()
     def _generated(self, count: int, rng: torch.Generator) -> Tensor:
@@ -111,16 +129,24 @@ class Refused:
         return (bent.synthesis(bent.mapping(z), "random", rng) * 0.5 + 0.5).clamp(0, 1)
 
 
+def probabilities(index: Tensor, known: int) -> Tensor:
+    """Probabilities [N, known + 1] of indices [N] up to `known`; zeros, from which nothing is learned, for -1."""
+    return F.one_hot(index.clamp_min(0), known + 1).float() * (index >= 0).unsqueeze(1)
+
+
 def between(index: Tensor, share: Tensor, known: int) -> Tensor:
     """Probabilities [N, known + 1] of answers for pictures of `index[:, 0]` with a share of `index[:, 1]`."""
-    own = F.one_hot(torch.where(share < 0.5, index[:, 0], index[:, 1]), known + 1).float()
-    none = F.one_hot(torch.full_like(index[:, 0], known), known + 1).float()
+    own = probabilities(torch.where(share < 0.5, index[:, 0], index[:, 1]), known)
+    none = probabilities(torch.full_like(index[:, 0], known), known)
     doubt = ((torch.minimum(share, 1 - share) - SURE) / (UNSURE - SURE)).clamp(0, 1).unsqueeze(1)
     return torch.lerp(own, none, doubt)
 
 
 def judge_loss(judge: Judge, images: Tensor, styles: Tensor, species: Tensor, known: Tensor) -> Tensor:
-    """Cross-entropies, and squared error of the parameters of the first len(known) pictures; images in 0..1."""
+    """Cross-entropies, and squared error of the parameters of the first len(known) pictures; images in 0..1.
+
+    Probabilities of zero for all answers add next to nothing.
+    """
     with torch.autocast(images.device.type, torch.bfloat16):  # takes half the time
         said = [part.float() for part in judge(images * 2 - 1)]
     return (
@@ -139,8 +165,10 @@ def against(judge: Judge, images: Tensor, *truth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def examine(judge: Judge, pages: Pages, refused: Refused, rng: torch.Generator) -> dict:
-    """Measure on new drawings: accuracy, refusals, and correlation of each parameter."""
+def examine(
+    judge: Judge, pages: Pages, refused: Refused, adapted: Labeled | None, rng: torch.Generator
+) -> dict[str, dict[str, float]]:
+    """Measure on new drawings: accuracy, refusals, correlation of each parameter; and agreement on adaptations."""
     judge.eval()
     said = [judge(part.float() / 127.5 - 1) for part in pages.pictures.flatten(0, 1).split(64)]
     styles, species, known = (torch.cat(column) for column in zip(*said, strict=True))
@@ -153,9 +181,20 @@ def examine(judge: Judge, pages: Pages, refused: Refused, rng: torch.Generator) 
     for said_bad, wanted in zip(answers, (bad_styles, bad_species), strict=True):
         must = wanted[:, -1] > 0.99
         rates.append((said_bad[must].argmax(1) == wanted.shape[1] - 1).float().mean().item())
+    agreed = {}
+    if adapted is not None:
+        parts = [judge(part.float() / 127.5 - 1)[:2] for part in adapted.images.split(64)]
+        said_of = (torch.cat(column).argmax(1) for column in zip(*parts, strict=True))
+        for group, said_index, seen in zip(
+            ("styles", "species"), said_of, (adapted.styles, adapted.species), strict=True
+        ):
+            known = len(STYLES) if group == "styles" else len(SPECIES)
+            for name, rows in (("named", (seen >= 0) & (seen < known)), ("refused", seen == known)):
+                agreed[f"adapted {group}, {name}"] = (said_index == seen)[rows].float().mean().item()
     judge.train()
     return {
         "accuracy": {
+            **agreed,
             "style": (styles.argmax(1) == pages.style.flatten()).float().mean().item(),
             "species": (species.argmax(1) == pages.species.flatten()).float().mean().item(),
             "refused styles": rates[0],
@@ -163,6 +202,19 @@ def examine(judge: Judge, pages: Pages, refused: Refused, rng: torch.Generator) 
         },
         "correlation": {name: round(value, 2) for name, value in zip(NAMES, correlation.tolist(), strict=True)},
     }
+
+
+def agreement(judge: Judge, adapted: Labeled) -> dict[str, float]:
+    """Share of images of adaptations in which the judge sees what a person saw: a name, or "none"."""
+    parts = [judge(part.float() / 127.5 - 1)[:2] for part in adapted.images.split(64)]
+    styles, species = (torch.cat(column).argmax(1) for column in zip(*parts, strict=True))
+    found = {}
+    for group, said, seen, none in (
+        ("styles", styles, adapted.styles, len(STYLES)), ("species", species, adapted.species, len(SPECIES))
+    ):  # fmt: skip
+        for kind, rows in (("named", (seen >= 0) & (seen < none)), ("refused", seen == none)):
+            found[f"adapted {group}, {kind}"] = (said == seen)[rows].float().mean().item()
+    return found
 
 
 def save(judge: Judge, path: Path, results: dict) -> None:
@@ -180,6 +232,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--album", type=Path, required=True, help="folder of an album's shards")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--state", type=Path, help="training state to resume from if it exists, and to write")
+    parser.add_argument("--start", type=Path, help="judge to begin with")
+    parser.add_argument("--adaptations", type=Path, help="folder of images that adaptations.py made")
     parser.add_argument("--negatives", type=Path, nargs="*", default=[], help="generators to change at random")
     parser.add_argument("--steps", type=int, default=3000, help="training steps (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (default: %(default)s)")
@@ -195,7 +249,10 @@ def main() -> None:
     torch.manual_seed(SEED)
     held_out, pages = read_pages(args.album, 1), read_pages(args.album, first=1)
     refused = Refused([load_generator(path) for path in args.negatives])
+    adapted, new_adapted = (args.adaptations and read_labeled(args.adaptations, held) for held in (False, True))
     judge = Judge(description())
+    if args.start is not None:
+        judge.load_state_dict(load_judge(args.start).state_dict())
     average = copy.deepcopy(judge).requires_grad_(False)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=args.lr, weight_decay=0.01)
     parts = {"judge": judge, "average": average, "optimizer": optimizer}
@@ -218,6 +275,11 @@ def main() -> None:
         some = len(images) // 4
         images[:some] = against(judge, images[:some], styles[:some], species[:some], known[:some])
         bad, bad_styles, bad_species = refused.batch(next(batches(pages, REFUSED, rng)), rng)
+        if adapted is not None:
+            some_adapted = adapted[torch.randint(len(adapted), (ADAPTED,), generator=rng)]
+            bad = torch.cat([bad, some_adapted.images.float() / 255])
+            bad_styles = torch.cat([bad_styles, probabilities(some_adapted.styles, len(STYLES))])
+            bad_species = torch.cat([bad_species, probabilities(some_adapted.species, len(SPECIES))])
         everything = torch.cat([images, disturbed(bad, rng)])
         loss = judge_loss(judge, everything, torch.cat([styles, bad_styles]), torch.cat([species, bad_species]), known)
         optimizer.zero_grad(set_to_none=True)
@@ -229,15 +291,14 @@ def main() -> None:
         if step % 50 == 0:
             print(f"step {step} loss {loss.item():.3f} {time.time() - begun:.0f} s", flush=True)
         if checkpoint.due() or step + 1 == args.steps:
-            results = examine(average, held_out, refused, torch.Generator().manual_seed(SEED - 1))
+            results = examine(average, held_out, refused, new_adapted, torch.Generator().manual_seed(SEED - 1))
             print(step + 1, results, flush=True)
             save(average, args.out, results)
             if args.state is not None:
                 write_state({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, args.state)
     average.eval()
-    save(
-        average, args.out, examine(average, held_out, refused, torch.Generator().manual_seed(SEED - 1)) | facts(average)
-    )
+    results = examine(average, held_out, refused, new_adapted, torch.Generator().manual_seed(SEED - 1))
+    save(average, args.out, results | facts(average))
 
 
 if __name__ == "__main__":
