@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -30,11 +30,12 @@ from nada import (
     sample_latents,
     train_mapper,
 )
+from nada.clip.embedding import embed_images
 from nada.demo.drawing.parameters import GLASSES_FROM, HAT_FROM, SECOND_EARS_FROM
 from nada.files import atomic_path
 from nada.losses import unit
 from nada.measure.demo_judge import load_judge
-from nada.measure.evaluate import Samples, clip_measures
+from nada.measure.evaluate import Samples, embedding_measures
 from nada.measure.judging import VERSION, Goal, goal_measures, kind_of, true_drawings
 from nada.photo.distance import pyramid_distance
 from nada.pictures.convert import from_uint8, to_pil, to_uint8
@@ -43,6 +44,7 @@ from nada.training.cuda_graphs import Tensors
 from nada.training.lock_step import FrozenSide
 
 FIRST_SEED = 9_000_000  # seed of the measured images, which no choice of settings was made on
+EMBEDDED = 16  # number of images per batch of CLIP
 PICTURES = 8  # number of images shown of each result
 SIDE = 96  # side of each shown image in pixels
 ALIKE = 1e-4  # largest difference between images of the authors' network and of ours before training
@@ -170,8 +172,7 @@ class Bench:
         """Yield the images after each iteration at which the run is measured."""
         settings = dict(run.settings)
         if shown := settings.get(SHOWN):
-            before = Samples(self.before, self.before, self.z)
-            yield 0, self.before if shown == BASE else true_drawings(before, self.goal(run.target)) * 2 - 1
+            yield 0, self.before if shown == BASE else self.truth(run.target) * 2 - 1
             return
         mapper_steps = settings.pop(MAPPER, 0)
         if settings.pop(TRUTH, False):
@@ -226,6 +227,16 @@ class Bench:
             if iteration in run.moments:
                 yield iteration, render(self.ws)
 
+    @cached_property
+    def embedded(self) -> list[Tensor]:
+        """Embeddings of the source images by each CLIP model."""
+        return [embed_images(model, self.before, EMBEDDED) for model in self.clip]
+
+    @cache  # noqa: B019 - there are as few benches as generators
+    def truth(self, target: str) -> Tensor:
+        """True drawings of the measured individuals as a target text asks for, [N, 3, R, R] in 0..1."""
+        return true_drawings(Samples(self.before, self.before, self.z), self.goal(target))
+
     def mapped(self, adapted: Generator, config: MapperConfig) -> Tensor:
         """Codes of the source images, changed by a mapper that is trained on the adapted generator."""
         *_, last = train_mapper(adapted, self.clip, config)
@@ -234,10 +245,12 @@ class Bench:
 
     def judge_images(self, target: str, images: Tensor) -> dict[str, float]:
         found = [
-            clip_measures(model, unit(model.encode_text([target])).mean(0), self.before, images) for model in self.clip
+            embedding_measures(unit(model.encode_text([target])).mean(0), before, embed_images(model, images, EMBEDDED))
+            for model, before in zip(self.clip, self.embedded, strict=True)
         ]
         measures = {name: mean(row[name] for row in found) for name in found[0]}
-        return measures | goal_measures(self.judge, self.goal(target), Samples(self.before, images, self.z), {})
+        samples = Samples(self.before, images, self.z)
+        return measures | goal_measures(self.judge, self.goal(target), samples, {}, self.truth(target))
 
 
 @cache

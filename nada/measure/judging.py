@@ -86,7 +86,9 @@ def kind_of(judge: Judge, images: Tensor) -> tuple[str, str]:
     return judge.kind(judge.read(images))
 
 
-def goal_measures(judge: Judge, goal: Goal, samples: Samples, left_out: dict[str, str]) -> dict[str, float]:
+def goal_measures(
+    judge: Judge, goal: Goal, samples: Samples, left_out: dict[str, str], true: Tensor | None = None
+) -> dict[str, float]:
     """Measure how many images are what a goal asks for, and how much of each original individual is kept.
 
     Args:
@@ -94,6 +96,7 @@ def goal_measures(judge: Judge, goal: Goal, samples: Samples, left_out: dict[str
         goal: the kind of picture to be reached, by the judge's names.
         samples: images of both generators from the same latents.
         left_out: {measure: reason}, to which the reasons of measures that are left out are added.
+        true: the samples' `true_drawings`, if they were drawn before; None draws them.
 
     Returns:
         {name: value}; shares in 0..1, except for correlations and "distance to the truth" (`distance_to_truth`). For
@@ -119,7 +122,7 @@ def goal_measures(judge: Judge, goal: Goal, samples: Samples, left_out: dict[str
     if reason := why_no_truth(samples, goal):
         left_out["distance to the truth"] = reason
         return found
-    true = true_drawings(samples, goal)
+    true = true_drawings(samples, goal) if true is None else true
     found["distance to the truth"] = distance_to_truth(pictures[1], pictures[0], true)
     if goal.ranges:
         drawn = conditions(judge, goal, judge.read(true * 2 - 1))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.scripts import importable
 
-from nada.demo.world import SPECIES, STYLES, draw, random_parameters
+from nada.demo.world import ANATOMIES, SPECIES, STYLES, draw, learned_parameters, random_parameters
 from nada.measure.demo_judge import load_judge
 from nada.measure.metrics import correlations
 
@@ -82,6 +82,22 @@ def test_it_refuses_spoiled_pictures(judge, drawn, kind):
     images = torch.cat([drawn(*kind) for kind in kinds]) * 0.5 + 0.5
     reading = judge.read(getattr(spoiled, kind)(images, torch.Generator().manual_seed(0)) * 2 - 1)
     assert (reading.species.argmax(1) == len(judge.species_names)).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("style", ["photo", pytest.param("sketch", marks=pytest.mark.slow)])
+def test_it_refuses_faces_without_eyes(judge, style):
+    with importable(FOLDER):
+        from album import without_eyes
+    noise = torch.Generator().manual_seed(6)
+    for species in ("bear", "rabbit", "cat"):
+        p = learned_parameters(24, noise)
+        blind, seeing = (draw(p, a, style, noise) for a in (without_eyes(ANATOMIES[species], bare=True), species))
+        refused = [
+            (judge.read(pictures * 2 - 1).species.argmax(1) == len(judge.species_names)).float().mean()
+            for pictures in (blind, seeing)
+        ]
+        assert refused[0] > 0.6, species
+        assert refused[1] < 0.1, species
 
 
 @pytest.mark.parametrize(

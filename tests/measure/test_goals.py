@@ -54,3 +54,12 @@ def test_an_attribute_that_the_judge_cannot_see_is_left_out():
     assert found["target rate of true drawings"] < judging.RECOGNIZED
     found = goal_measures(judge, Goal(DOG, ranges={"coat": (0.6, 1.0)}), samples(12), left_out)
     assert 0 <= found["target rate"] < found["target rate of true drawings"] <= 1
+
+
+def test_true_drawings_that_are_known_are_not_drawn_again(monkeypatch):
+    judge, goal = load_judge(), Goal(DOG, style="sketch")
+    given = samples(4)
+    found = goal_measures(judge, goal, given, {})
+    true = true_drawings(given, goal)
+    monkeypatch.setattr(judging, "draw", lambda *_, **__: pytest.fail("drawn again"))
+    assert goal_measures(judge, goal, given, {}, true) == found
