@@ -2,8 +2,8 @@
 
     python benchmarks/by_eye.py --images PATH --out sheets
 
-draws a sheet of pictures for each change; `by_eye.json` has a letter for each of them, y where the picture
-shows what the target text asks for, and n where it does not. The judge saw neither these pictures nor these letters.
+draws a sheet of pictures for each change; `by_eye.json` has a letter for each of them, y where the picture shows what
+the target text asks for, and n where it does not. The judge learned neither from these pictures nor from these letters.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def looked_at() -> dict[str, str]:
 
 
 def first_runs(options: Options) -> Iterator[tuple[Claim, str, Run]]:
-    """First run of each change with CLIP, whose target the judge can see in true drawings."""
+    """First run with CLIP of each change, with its claim and the change's name."""
     for claim in CLAIMS:
         for pair in claim.pairs if claim.name in OF else ():
             for label, same in runs(claim, pair, options).items():

@@ -185,6 +185,17 @@ def test_images_that_are_kept_are_measured_without_another_training(pages, tmp_p
     assert len([*tmp_path.iterdir()]) == 2, "what is made without a training is not kept"
 
 
+def test_each_change_that_was_looked_at_has_a_letter_for_each_picture(pages, tmp_path):
+    import by_eye
+
+    letters = by_eye.looked_at()
+    assert letters.keys() <= {change for _, change, _ in by_eye.first_runs(pages.Options(tmp_path))}
+    assert {len(seen) for seen in letters.values()} == {by_eye.PICTURES}
+    assert {*"".join(letters.values())} == {"y", "n"}
+    cells = by_eye.cells([True, True, False, False], [True, False, True, True])
+    assert cells == ["4", "0.75", "0.50", "0.25", "0.25", "0.50"]
+
+
 def test_runs_one_after_another_share_the_frozen_side(pages, tiny, clip):
     from paper_bench import RecordedSide
 
