@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from pages import Options, Shown, Table, grid
 from paper_bench import Bench, Run
-from paper_claims import BOUNDS, CLAIMS, PAGE, Claim, bench_of, runs
+from paper_claims import BOUNDS, CLAIMS, PAGE, Claim, bench_of, make_run
 from torch import Tensor
 
 from nada.measure.judging import conditions
@@ -27,8 +27,9 @@ from nada.pictures.grids import make_grid
 from nada.runs.names import slug
 
 LETTERS = Path(__file__).with_suffix(".json")
-PICTURES, COLUMNS = 16, 8  # numbers of pictures of a change, and of those in a row
-OF = ("targets", "untried")  # claims whose first runs are looked at
+SEED = 1  # the training of the judge watched earlier letters, of the first runs, so these are of the second
+FIRST, PICTURES, COLUMNS = 16, 16, 8  # first picture of a change, number of pictures, and of those in a row
+OF = ("targets", "untried")  # claims whose runs are looked at
 YES = "y"
 
 
@@ -37,19 +38,19 @@ def looked_at() -> dict[str, str]:
     return json.loads(LETTERS.read_text("utf-8"))
 
 
-def first_runs(options: Options) -> Iterator[tuple[Claim, str, Run]]:
-    """First run with CLIP of each change, with its claim and the change's name."""
+def planned(options: Options) -> Iterator[tuple[Claim, str, Run]]:
+    """A run with CLIP of each change, with its claim and the change's name."""
     for claim in CLAIMS:
         for pair in claim.pairs if claim.name in OF else ():
-            for label, same in runs(claim, pair, options).items():
+            for label, changes in claim.variants.items():
                 if label not in BOUNDS:
-                    yield claim, " -> ".join(pair), same[0]
+                    yield claim, " -> ".join(pair), make_run(claim, pair, changes, SEED, options)
 
 
 def pictures_of(bench: Bench, run: Run, options: Options) -> Tensor:
-    """The first pictures of a run after its last iteration, [PICTURES, 3, R, R]."""
+    """Pictures of a run after its last iteration, [PICTURES, 3, R, R]."""
     pixels, _ = bench.images(run, options.reference, options.images_of("claims"))
-    return from_uint8(pixels[str(run.moments[-1])][:PICTURES])
+    return from_uint8(pixels[str(run.moments[-1])][FIRST : FIRST + PICTURES])
 
 
 def answers(bench: Bench, run: Run, options: Options) -> list[bool]:
@@ -65,7 +66,7 @@ def name_of(bench: Bench, run: Run) -> str:
 
 
 def measure(options: Options) -> Iterator[str]:
-    for claim, change, run in first_runs(options):
+    for claim, change, run in planned(options):
         if change in looked_at():
             bench = bench_of(claim, options)
             for said in options.kept(name_of(bench, run), partial(answers, bench, run, options)):
@@ -75,7 +76,7 @@ def measure(options: Options) -> Iterator[str]:
 def show(options: Options) -> Shown:
     """Compare the judge's answers with the letters, for each change and in all."""
     rows, all_said, all_seen = [], [], []
-    for claim, change, run in first_runs(options):
+    for claim, change, run in planned(options):
         said = options.found(name_of(bench_of(claim, options), run))
         if said is not None and change in looked_at():
             seen = [letter == YES for letter in looked_at()[change]]
@@ -108,7 +109,7 @@ def main() -> None:
     args = parser.parse_args()
     options = Options(args.out, images=args.images)
     args.out.mkdir(parents=True, exist_ok=True)
-    for claim, change, run in first_runs(options):
+    for claim, change, run in planned(options):
         made = pictures_of(bench_of(claim, options), run, options)
         make_grid(made, columns=COLUMNS).save(args.out / f"{slug(change)}.png")
 

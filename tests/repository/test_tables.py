@@ -189,7 +189,7 @@ def test_each_change_that_was_looked_at_has_a_letter_for_each_picture(pages, tmp
     import by_eye
 
     letters = by_eye.looked_at()
-    assert letters.keys() <= {change for _, change, _ in by_eye.first_runs(pages.Options(tmp_path))}
+    assert letters.keys() <= {change for _, change, _ in by_eye.planned(pages.Options(tmp_path))}
     assert {len(seen) for seen in letters.values()} == {by_eye.PICTURES}
     assert {*"".join(letters.values())} == {"y", "n"}
     cells = by_eye.cells([True, True, False, False], [True, False, True, True])
