@@ -66,8 +66,9 @@ def name_of(bench: Bench, run: Run) -> str:
 
 
 def measure(options: Options) -> Iterator[str]:
+    letters = looked_at()
     for claim, change, run in planned(options):
-        if change in looked_at():
+        if change in letters:
             bench = bench_of(claim, options)
             for said in options.kept(name_of(bench, run), partial(answers, bench, run, options)):
                 yield f"{change}: {sum(said)} of {len(said)}"
@@ -75,11 +76,11 @@ def measure(options: Options) -> Iterator[str]:
 
 def show(options: Options) -> Shown:
     """Compare the judge's answers with the letters, for each change and in all."""
-    rows, all_said, all_seen = [], [], []
+    letters, rows, all_said, all_seen = looked_at(), [], [], []
     for claim, change, run in planned(options):
         said = options.found(name_of(bench_of(claim, options), run))
-        if said is not None and change in looked_at():
-            seen = [letter == YES for letter in looked_at()[change]]
+        if said is not None and change in letters:
+            seen = [letter == YES for letter in letters[change]]
             rows.append([change, *cells(said, seen)])
             all_said += said
             all_seen += seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ KEY = "costs"
 
 def save(tensors: dict[str, Tensor], costs: dict[str, Any], path: Path) -> None:
     """Write named tensors and JSON-able costs, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_safetensors({name: tensor.contiguous() for name, tensor in tensors.items()}, {KEY: json.dumps(costs)}, path)
 
 
@@ -26,6 +26,17 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
         return tensors, json.loads(file.metadata()[KEY])
+
+
+def cached(
+    path: Path | None, make: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors and costs from a file, which is written if it does not exist; None for no file."""
+    if path is None:
+        return make()
+    if not path.is_file():
+        save(*make(), path)
+    return load(path)
 
 
 def rounded(images: Tensor) -> Tensor:

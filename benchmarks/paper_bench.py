@@ -44,7 +44,6 @@ from nada.training.cuda_graphs import Tensors
 from nada.training.lock_step import FrozenSide
 
 FIRST_SEED = 9_000_000  # seed of the measured images, which no choice of settings was made on
-EMBEDDED = 16  # number of images per batch of CLIP
 PICTURES = 8  # number of images shown of each result
 SIDE = 96  # side of each shown image in pixels
 ALIKE = 1e-4  # largest difference between images of the authors' network and of ours before training
@@ -157,16 +156,16 @@ class Bench:
         self, run: Run, reference: Path | None, folder: Path | None
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Return {iteration: images [N, R, R, 3], uint8} of a run, cached in a folder, and its seconds."""
-        file = folder / f"{run.name(self.makers)}.safetensors" if folder else None
-        if file and file.is_file():
-            pixels, costs = kept.load(file)
-            return dict(sorted(pixels.items(), key=lambda item: int(item[0]))), costs
-        began = time.perf_counter()
-        pixels = {str(iteration): to_uint8(images) for iteration, images in self.results(run, reference)}
-        costs = {"seconds": time.perf_counter() - began}
-        if file and SHOWN not in dict(run.settings):  # these are made as fast as they are read
-            kept.save(pixels, costs, file)
-        return pixels, costs
+        trained = SHOWN not in dict(run.settings)  # others are made as fast as they are read
+        file = folder / f"{run.name(self.makers)}.safetensors" if folder and trained else None
+
+        def make() -> tuple[dict[str, Tensor], dict[str, float]]:
+            began = time.perf_counter()
+            made = {str(iteration): to_uint8(images) for iteration, images in self.results(run, reference)}
+            return made, {"seconds": time.perf_counter() - began}
+
+        pixels, costs = kept.cached(file, make)
+        return dict(sorted(pixels.items(), key=lambda item: int(item[0]))), costs
 
     def results(self, run: Run, reference: Path | None) -> Iterator[tuple[int, Tensor]]:
         """Yield the images after each iteration at which the run is measured."""
@@ -230,7 +229,7 @@ class Bench:
     @cached_property
     def embedded(self) -> list[Tensor]:
         """Embeddings of the source images by each CLIP model."""
-        return [embed_images(model, self.before, EMBEDDED) for model in self.clip]
+        return [embed_images(model, self.before) for model in self.clip]
 
     @cache  # noqa: B019 - there are as few benches as generators
     def truth(self, target: str) -> Tensor:
@@ -245,7 +244,7 @@ class Bench:
 
     def judge_images(self, target: str, images: Tensor) -> dict[str, float]:
         found = [
-            embedding_measures(unit(model.encode_text([target])).mean(0), before, embed_images(model, images, EMBEDDED))
+            embedding_measures(unit(model.encode_text([target])).mean(0), before, embed_images(model, images))
             for model, before in zip(self.clip, self.embedded, strict=True)
         ]
         measures = {name: mean(row[name] for row in found) for name in found[0]}

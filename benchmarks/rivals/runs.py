@@ -194,12 +194,14 @@ class Bench:
         """Codes of the first training pictures, found by optimization once and cached, and its processor seconds."""
         count, key = min(run.images, IMAGES), _key(self.base.fingerprint(), truth.VERSION, PROJECTION)
         path = self.folder / f"codes-{run.target}-{count}-{run.seed}-{key}.safetensors"
-        if not path.is_file():
+
+        def make() -> tuple[dict[str, Tensor], dict[str, float]]:
             seen, began = self.seen(run)[:IMAGES], time.process_time()
             with torch.enable_grad():
                 *_, last = project(self.base, seen, PROJECTION)
-            kept.save({TENSOR: last.ws}, {"seconds": time.process_time() - began}, path)
-        tensors, costs = kept.load(path)
+            return {TENSOR: last.ws}, {"seconds": time.process_time() - began}
+
+        tensors, costs = kept.cached(path, make)
         return tensors[TENSOR], costs["seconds"]
 
     def result(self, run: Run, task: own.Task, say: Callable[[str], None]) -> Callable[[Tensor], Tensor]:
@@ -234,11 +236,12 @@ class Bench:
 
     def images(self, run: Run, say: Callable[[str], None]) -> tuple[Tensor, dict[str, Any]]:
         """Return what `make` makes; the images are kept, so that other measures of them need no other training."""
-        path = self.images_file(run)
-        if not path.is_file():
+
+        def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
             pixels, costs = self.make(run, say)
-            kept.save({TENSOR: pixels}, costs, path)
-        tensors, costs = kept.load(path)
+            return {TENSOR: pixels}, costs
+
+        tensors, costs = kept.cached(self.images_file(run), make)
         return tensors[TENSOR], costs
 
     def measure(self, run: Run, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:

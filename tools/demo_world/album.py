@@ -15,7 +15,6 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from torch import Tensor
 sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
 from checkpoints import write_state
+from rows import Rows
 
 from nada.demo.drawing.anatomy import Anatomy, mixed
 from nada.demo.world import ANATOMIES, AT_ONCE, SIZE, SPECIES, STYLES, Parameters, draw, random_parameters
@@ -36,7 +36,7 @@ UNSEEN = 0.004  # size of what is not to be seen, as a share of a head
 
 
 @dataclass(frozen=True)
-class Pages:
+class Pages(Rows):
     """Individuals, each in two pictures.
 
     Attributes:
@@ -52,20 +52,6 @@ class Pages:
     parameters: Parameters
     third: Tensor
     share: Tensor
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, index: Tensor) -> Pages:
-        """Return the individuals of an index: positions, or a mask."""
-        return Pages(
-            self.pictures[index],
-            self.style[index],
-            self.species[index],
-            self.parameters[index],
-            self.third[index],
-            self.share[index],
-        )
 
 
 def without_eyes(anatomy: Anatomy, bare: bool) -> Anatomy:
@@ -127,12 +113,6 @@ def read_pages(folder: Path, most: int | None = None, first: int = 0) -> Pages:
     parts = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
     style, species = parts["style"].long(), parts["species"].long()
     return Pages(parts["pictures"], style, species, Parameters(parts["values"]), parts["third"], parts["share"])
-
-
-def batches(pages: Pages, count: int, generator: torch.Generator) -> Iterator[Pages]:
-    """Endless batches of `count` random individuals."""
-    while True:
-        yield pages[torch.randint(len(pages), (count,), generator=generator)]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Read images of adaptations with what a person saw in them, for a judge to learn from: see adaptations.py."""
+"""Read images of adaptations with what was seen in them, for a judge to learn from: see adaptations.py."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rows import Rows
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -18,8 +19,8 @@ HELD_OUT = 32  # number of images of each moment, the first, that no training se
 
 
 @dataclass(frozen=True)
-class Labeled:
-    """Images of adaptations, and what a person sees in them.
+class Labeled(Rows):
+    """Images of adaptations, and what was seen in them.
 
     Attributes:
         images: [N, 3, H, W], bytes.
@@ -30,19 +31,12 @@ class Labeled:
     styles: Tensor
     species: Tensor
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: Tensor) -> Labeled:
-        """Return the pictures of an index."""
-        return Labeled(self.images[index], self.styles[index], self.species[index])
-
 
 def read_labeled(folder: Path, held_out: bool) -> Labeled:
     """Read the images in a folder of which `seen_as.json` says something.
 
     Args:
-        folder: where this script wrote them.
+        folder: where adaptations.py wrote them.
         held_out: whether to read those that no training sees, or all others.
 
     Raises:

@@ -38,12 +38,13 @@ from torch import Tensor, nn
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
-from album import Pages, batches, read_pages
+from album import Pages, read_pages
 from captions import HELD_OUT, QUESTIONS, SPECIES_WORDS, STYLE_WORDS, answer_captions
 from checkpoints import Every, read_state, write_state
 from clip_lessons import SHOWN, ask, prepare
 from clip_losses import Meanings, attack, caption_loss, captions_of, picture_losses
 from clip_model import RESERVED, TEXT, Reader, build_model, encode_pictures, export, resized, template_embedding
+from rows import batches
 from words import nonsense, used_tokens
 
 from nada.demo.world import SPECIES

@@ -2,11 +2,11 @@
 
     python tools/demo_world/train_judge.py --album album --out judge.safetensors --state judge.pt
 
-It learns from an album's drawings, disturbed in other ways than adaptations disturb them, and from pictures that it
-must refuse: double exposures and patchworks of two styles or species, colors of one with the details of another,
-creatures between two species, faces without eyes, smears, wiped faces, jumbles, textures, and what generators make
-whose weights were changed at random (--negatives). Images of adaptations, failed ones and others, join them with what a
-person saw in them (--adaptations). Part of the pictures are moved against its own gradient.
+It learns from an album's drawings, disturbed in other ways than for the CLIP models, and from pictures that it must
+refuse: double exposures and patchworks of two styles or species, colors of one with the details of another, creatures
+between two species, faces without eyes, smears, wiped faces, jumbles, textures, and what generators make whose weights
+were changed at random (--negatives). Images of adaptations, failed ones and others, join them with what was seen in
+them (--adaptations). Part of the pictures are moved against its own gradient.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from torch import Tensor
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
-from album import Pages, batches, read_pages
+from album import Pages, read_pages
 from captions import SPECIES_WORDS, STYLE_WORDS
 from checkpoints import Every, read_state, write_state
 from judge_readings import facts
 from labeled import Labeled, read_labeled
+from rows import batches
 from safetensors.torch import save_file
 from spoiled import bent_generator, borrowed, clouds, half_way, patchwork, spoiled, uniform
 
@@ -112,12 +113,12 @@ class Refused:
         rest, _ = spoiled(first[3 * part :], rng)
         if self.generators and torch.rand((), generator=rng) < 0.7:
             rest = torch.cat([rest[: len(rest) // 2], self._generated(len(rest) - len(rest) // 2, rng)])
-        none = [probabilities(torch.full((len(rest),), known), known) for known in (len(STYLES), len(SPECIES))]
         blind = pages[(pages.share == 0).nonzero().flatten()[:EYELESS]]
         pictures = torch.cat([pictures, rest, blind.third.float() / 255])
-        styles = torch.cat([answers[0], none[0], probabilities(blind.style[:, 0], len(STYLES))])
-        unknown = torch.full((len(blind),), len(SPECIES))
-        return pictures, styles, torch.cat([answers[1], none[1], probabilities(unknown, len(SPECIES))])
+        styles = torch.cat([torch.full((len(rest),), len(STYLES)), blind.style[:, 0]])
+        species = torch.full((len(rest) + len(blind),), len(SPECIES))
+        more = probabilities(styles, len(STYLES)), probabilities(species, len(SPECIES))
+        return pictures, torch.cat([answers[0], more[0]]), torch.cat([answers[1], more[1]])
 
     @torch.no_grad()
     def _generated(self, count: int, rng: torch.Generator) -> Tensor:
@@ -181,16 +182,7 @@ def examine(
     for said_bad, wanted in zip(answers, (bad_styles, bad_species), strict=True):
         must = wanted[:, -1] > 0.99
         rates.append((said_bad[must].argmax(1) == wanted.shape[1] - 1).float().mean().item())
-    agreed = {}
-    if adapted is not None:
-        parts = [judge(part.float() / 127.5 - 1)[:2] for part in adapted.images.split(64)]
-        said_of = (torch.cat(column).argmax(1) for column in zip(*parts, strict=True))
-        for group, said_index, seen in zip(
-            ("styles", "species"), said_of, (adapted.styles, adapted.species), strict=True
-        ):
-            known = len(STYLES) if group == "styles" else len(SPECIES)
-            for name, rows in (("named", (seen >= 0) & (seen < known)), ("refused", seen == known)):
-                agreed[f"adapted {group}, {name}"] = (said_index == seen)[rows].float().mean().item()
+    agreed = {} if adapted is None else agreement(judge, adapted)
     judge.train()
     return {
         "accuracy": {
@@ -205,7 +197,7 @@ def examine(
 
 
 def agreement(judge: Judge, adapted: Labeled) -> dict[str, float]:
-    """Share of images of adaptations in which the judge sees what a person saw: a name, or "none"."""
+    """Share of images of adaptations in which the judge sees what they were labeled as: a name, or "none"."""
     parts = [judge(part.float() / 127.5 - 1)[:2] for part in adapted.images.split(64)]
     styles, species = (torch.cat(column).argmax(1) for column in zip(*parts, strict=True))
     found = {}
@@ -276,7 +268,7 @@ def main() -> None:
         images[:some] = against(judge, images[:some], styles[:some], species[:some], known[:some])
         bad, bad_styles, bad_species = refused.batch(next(batches(pages, REFUSED, rng)), rng)
         if adapted is not None:
-            some_adapted = adapted[torch.randint(len(adapted), (ADAPTED,), generator=rng)]
+            some_adapted = next(batches(adapted, ADAPTED, rng))
             bad = torch.cat([bad, some_adapted.images.float() / 255])
             bad_styles = torch.cat([bad_styles, probabilities(some_adapted.styles, len(STYLES))])
             bad_species = torch.cat([bad_species, probabilities(some_adapted.species, len(SPECIES))])
