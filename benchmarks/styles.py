@@ -157,6 +157,8 @@ def _cell(values: list[float | None]) -> str:
     if None in values:
         return ""
     low, middle, high = min(values), mean(values), max(values)
+    if middle >= 1000:
+        return f"{middle:.0f}"
     return f"{middle:.3g}" if high - low < 5e-4 * abs(middle) else f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
