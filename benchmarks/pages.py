@@ -137,6 +137,11 @@ class Table:
         _write(page, with_table(page.read_text("utf-8"), self.name, shown.text))
 
 
+def digits(value: float, count: int = 3) -> str:
+    """Format a number with some significant digits, without an exponent below a million: 1531 is 1530, not 1.53e+03."""
+    return f"{float(f'{value:.{count}g}'):g}"
+
+
 def key_of(*what: Any) -> str:
     """Hash what a result depends on, for the name of its file: a path stands for the content of the file there.
 

@@ -25,7 +25,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "demo_world"))
 
-from pages import key_of
+from pages import digits, key_of
 from train_encoder import TEST_SEED, drawn_photos
 
 from nada import (
@@ -211,7 +211,7 @@ def table(rows: dict[str, dict[str, float]], title: str) -> str:
     """Format rows as a table in Markdown."""
     lines = [f"| {title} | {' | '.join(MEASURES)} |", "| --- |" + " --- |" * len(MEASURES)]
     for name, row in rows.items():
-        lines.append(f"| {name} | {' | '.join(f'{row[measure]:.3g}' for measure in MEASURES)} |")
+        lines.append(f"| {name} | {' | '.join(digits(row[measure]) for measure in MEASURES)} |")
     return "\n".join(lines)
 
 

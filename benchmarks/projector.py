@@ -27,7 +27,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "demo_world"))
 
-from pages import Options, key_of
+from pages import Options, digits, key_of
 from train_encoder import TEST_SEED, drawn_photos
 
 from nada import ClipEnsemble, Generator, ProjectConfig, load_clip, load_generator, project
@@ -165,7 +165,9 @@ def table(rows: dict[str, dict]) -> str:
     for title, row in rows.items():
         steps, distance = row["curve"][-1]
         reached = next((str(step) for step, reached in row["curve"] if reached <= goal), "never")
-        lines.append(f"| {title} | {steps} | {distance:.4f} | {row['error']:.4f} | {reached} | {row['seconds']:.2g} |")
+        lines.append(
+            f"| {title} | {steps} | {distance:.4f} | {row['error']:.4f} | {reached} | {digits(row['seconds'], 2)} |"
+        )
     return "\n".join(lines)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean
 
 import torch
-from pages import Options, Shown, Table, demo_models, grid, key_of
+from pages import Options, Shown, Table, demo_models, digits, grid, key_of
 from PIL import Image
 
 from nada import (
@@ -157,9 +157,7 @@ def _cell(values: list[float | None]) -> str:
     if None in values:
         return ""
     low, middle, high = min(values), mean(values), max(values)
-    if middle >= 1000:
-        return f"{middle:.0f}"
-    return f"{middle:.3g}" if high - low < 5e-4 * abs(middle) else f"{middle:.3f} ({low:.3f} to {high:.3f})"
+    return digits(middle) if high - low < 5e-4 * abs(middle) else f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
 TABLES = [Table("styles", "docs/styles.md", measure, show)]

@@ -254,6 +254,16 @@ def main() -> None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
     print(f"{sum(v.numel() for v in judge.parameters()):,} parameters, {len(pages)} individuals", flush=True)
+
+    def keep(done: int) -> None:
+        if args.state is not None:
+            write_state({"step": done, **{name: part.state_dict() for name, part in parts.items()}}, args.state)
+
+    def examined(done: int) -> dict[str, dict[str, float]]:
+        results = examine(average, held_out, refused, new_adapted, torch.Generator().manual_seed(SEED - 1))
+        print(done, results, flush=True)
+        return results
+
     begun, checkpoint = time.time(), Every(args.minutes)
     for step in range(first, args.steps):
         rng = torch.Generator().manual_seed(SEED + step)
@@ -282,15 +292,12 @@ def main() -> None:
                 a.lerp_(b, 1 - min(0.995, (step + 1) / (step + 10)))
         if step % 50 == 0:
             print(f"step {step} loss {loss.item():.3f} {time.time() - begun:.0f} s", flush=True)
-        if checkpoint.due() or step + 1 == args.steps:
-            results = examine(average, held_out, refused, new_adapted, torch.Generator().manual_seed(SEED - 1))
-            print(step + 1, results, flush=True)
-            save(average, args.out, results)
-            if args.state is not None:
-                write_state({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, args.state)
-    average.eval()
-    results = examine(average, held_out, refused, new_adapted, torch.Generator().manual_seed(SEED - 1))
-    save(average, args.out, results | facts(average))
+        if checkpoint.due():
+            keep(step + 1)
+            save(average, args.out, examined(step + 1))
+    done = max(first, args.steps)
+    keep(done)
+    save(average, args.out, examined(done) | facts(average.eval()))
 
 
 if __name__ == "__main__":
