@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -24,6 +24,18 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNS = 3  # number of runs for an interval: that of two is many times wider than what they differ by
 BEGIN, END = "<!-- table: {} -->", "<!-- end of table -->"
 PLACE = re.compile(re.escape(BEGIN).replace(r"\{\}", "(.+?)") + rf"\n+(.*?)\n+{re.escape(END)}", re.DOTALL)
+
+
+@contextmanager
+def reserved(path: Path) -> Iterator[bool]:
+    """Hold a lock file for a `with` block; yields False, and holds none, where another command has it."""
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(locked(path))
+        except BusyError:
+            yield False
+        else:
+            yield True
 
 
 @dataclass(frozen=True)
@@ -60,8 +72,8 @@ class Options:
         """
         file = self.file(name)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(BusyError), locked(file.with_suffix(".lock")):
-            if not file.exists():
+        with reserved(file.with_suffix(".lock")) as free:
+            if free and not file.exists():
                 result = measure()
                 with atomic_path(file) as temporary:
                     temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")

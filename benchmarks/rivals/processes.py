@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nada.errors import BusyError
-from nada.files import locked
-
+from ..pages import reserved
 from .runs import Bench, Run
 
 DISCRIMINATORS = {"demo": Path(__file__).parent / "demo_discriminator.safetensors"}
@@ -31,8 +28,8 @@ def do(args: argparse.Namespace, bench: Bench, run: Run, title: str = "starts") 
     Returns:
         False if there is nothing to do, since the run has a record, or another command does it.
     """
-    with suppress(BusyError), locked(bench.records / f"{run.name}.lock"):
-        if bench.record(run) is None:
+    with reserved(bench.records / f"{run.name}.lock") as free:
+        if free and bench.record(run) is None:
             say(f"{run.name}: {title}")
             process = multiprocessing.get_context("spawn").Process(target=_work, args=(args, run))
             process.start()

@@ -339,8 +339,8 @@ def _tensorflow_variable(name: str, array: np.ndarray) -> tuple[str, str, np.nda
 # Loading
 
 
-def put(folder: Path, data: bytes) -> Path:
-    path = folder / "model"
+def put(folder: Path, data: bytes, name: str = "model") -> Path:
+    path = folder / name
     path.write_bytes(data)
     return path
 
@@ -356,3 +356,10 @@ def refused(folder: Path, data: bytes) -> str:
 def containers(value: object) -> list[bytes]:
     """The value in each container that is a pickle."""
     return [pickle.dumps(value), torch_bytes(value), torch_bytes(value, legacy=True)]
+
+
+def differing(a: Generator, b: Generator, but: tuple[str, ...] = ()) -> list[str]:
+    """Names of the tensors with different bits."""
+    a, b = a.state_dict(), b.state_dict()
+    assert a.keys() == b.keys()
+    return [name for name in a if name not in but and not torch.equal(a[name], b[name])]

@@ -16,6 +16,7 @@ from helpers.scripts import importable
 
 from nada import AdaptConfig, adapt, load_generator
 from nada.demo import ENCODERS
+from nada.errors import BusyError
 from nada.files import locked
 from nada.photo.encoders.loading import load_encoder
 from nada.seeding import seeded
@@ -157,6 +158,16 @@ def test_what_another_command_measures_is_left_to_it(pages, tmp_path):
         assert [*options.kept("group/b", lambda: pytest.fail("measured twice at the same time"))] == []
     assert [*options.kept("group/b", lambda: 1)] == [1]
     assert [path.name for path in options.file("group/b").parent.iterdir()] == ["b.json"]
+
+
+def test_a_measurement_that_finds_something_busy_is_no_other_command(pages, tmp_path):
+    def measure():
+        raise BusyError("another command works here")
+
+    options = pages.Options(tmp_path / "results")
+    with pytest.raises(BusyError, match="works here"):
+        [*options.kept("group/a", measure)]
+    assert options.found("group/a") is None
 
 
 def test_images_that_are_kept_are_measured_without_another_training(pages, tmp_path):
