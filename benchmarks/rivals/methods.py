@@ -12,6 +12,8 @@ class Method:
     name: str
     source: str = field(repr=False)
     """Paper, and differences from it."""
+    tests: tuple[str, ...] = field(repr=False)
+    """Names of the tests of what distinguishes it."""
     version: int = 1
     """Number to raise whenever the method's code changes its images, so that its runs are done again."""
     trained_blocks: int | None = None
@@ -34,18 +36,63 @@ class Method:
     """Weight of disturbance correlation consistency, every sixth step (RSSA)."""
 
 
+# Tests of what all of these methods share.
+GAN = (
+    "test_adversarial_losses",
+    "test_r1_of_logits_and_of_maps",
+    "test_path_length_has_the_gradient_of_its_penalty",
+)
 METHODS = {
     method.name: method
     for method in (
-        Method("TGAN", "Wang et al., arXiv 1805.01677: all of both networks."),
-        Method("FreezeD", "Mo et al., arXiv 2002.10964: the last three blocks of the discriminator train.",
-               trained_blocks=3),
-        Method("TGAN+ADA", "Karras et al., arXiv 2006.06676: the strength may rise to 1 in half a run.", ada=True),
-        Method("MineGAN", "Wang et al., arXiv 1912.05270, in its StyleGAN2 form.", miner_share=0.3),
-        Method("EWC", "Li et al., arXiv 2012.02780: no public code; the Fisher information has a mean of 1.",
-               ewc=5e-2),
-        Method("CDC", "Ojha et al., arXiv 2104.06820.", patches=True, distance=1000.0),
-        Method("RSSA", "Xiao et al., arXiv 2203.04121; the codes of at most ten pictures, by optimization.",
-               patches=True, self_correlation=0.8, disturbance=0.4, subspace=True),
+        Method("TGAN", "Wang et al., arXiv 1805.01677: all of both networks.", GAN),
+        Method(
+            "FreezeD",
+            "Mo et al., arXiv 2002.10964: the last three blocks of the discriminator train.",
+            ("test_freezed_keeps_the_blocks_nearest_to_the_image",),
+            trained_blocks=3,
+        ),
+        Method(
+            "TGAN+ADA",
+            "Karras et al., arXiv 2006.06676: the strength may rise to 1 in half a run.",
+            (
+                "test_moves_of_pixels_are_what_they_are_called",
+                "test_moves_of_colors_are_what_they_are_called",
+                "test_the_controller_steers_to_its_target",
+            ),
+            ada=True,
+        ),
+        Method(
+            "MineGAN",
+            "Wang et al., arXiv 1912.05270, in its StyleGAN2 form.",
+            ("test_minegan_trains_the_miner_alone_at_first",),
+            miner_share=0.3,
+        ),
+        Method(
+            "EWC",
+            "Li et al., arXiv 2012.02780: no public code; the Fisher information has a mean of 1.",
+            ("test_ewc", "test_the_fisher_information_is_that_of_the_generators_loss"),
+            ewc=5e-2,
+        ),
+        Method(
+            "CDC",
+            "Ojha et al., arXiv 2104.06820.",
+            ("test_cross_domain_distance_consistency", "test_cdc_judges_whole_images_near_anchors_only"),
+            patches=True,
+            distance=1000.0,
+        ),
+        Method(
+            "RSSA",
+            "Xiao et al., arXiv 2203.04121; the codes of at most ten pictures, by optimization.",
+            (
+                "test_self_correlation_consistency",
+                "test_disturbance_correlation_consistency",
+                "test_rssa_draws_codes_towards_the_span_of_the_given_ones",
+            ),
+            patches=True,
+            self_correlation=0.8,
+            disturbance=0.4,
+            subspace=True,
+        ),
     )
-}  # fmt: skip
+}

@@ -119,6 +119,10 @@ METHODS = {
         TaskMethod(
             "JoJoGAN",
             f"Chong and Forsyth, arXiv 2112.11641; the image's code by an encoder, a step size of {JOJO_RATE}.",
+            (
+                "test_jojogans_loss_is_the_mean_difference_of_features",
+                "test_jojogan_keeps_the_coarse_codes_of_the_image",
+            ),
             jojogan,
             sees=1,
             share=9.0,
@@ -128,6 +132,10 @@ METHODS = {
             "DiFa",
             "Zhang et al., arXiv 2207.08736, with the step size and views of NADA; a consistency weight of "
             f"{CONSISTENCY}.",
+            (
+                "test_difas_consistency_compares_what_changes_least",
+                "test_style_loss_is_the_relaxed_earth_movers_distance_of_all_pairs",
+            ),
             difa,
             sees=1,
             constants=(KEPT, CONSISTENCY, UNCHANGED, WINDOW),

@@ -140,6 +140,8 @@ class TaskMethod:
     name: str
     source: str = field(repr=False)
     """Paper, and differences from it."""
+    tests: tuple[str, ...] = field(repr=False)
+    """Names of the tests of what distinguishes it."""
     images: Callable[[Task], Images] = field(repr=False)
     sees: int = 0
     """Number of true pictures that it sees in the rows of the table."""
@@ -153,24 +155,36 @@ class TaskMethod:
     """Number to raise whenever the method's code changes its images, so that its runs are done again."""
 
 
+BOUNDS = ("test_true_drawings_are_the_ceiling_and_the_frozen_generator_the_start",)
 METHODS: dict[str, TaskMethod] = {
     method.name: method
     for method in (
-        TaskMethod("frozen", "the generator before any training.", frozen, share=0.0),
+        TaskMethod("frozen", "the generator before any training.", BOUNDS, frozen, share=0.0),
         TaskMethod(
             "true drawings",
             "the measured individuals, drawn in the target's style or species, as the ceiling of each measure.",
+            BOUNDS,
             true_drawings,
             share=0.0,
             constants=(judging.VERSION,),
         ),
         TaskMethod(
-            "NADA", "Gal et al., arXiv 2108.00946, with the settings that the generator's file recommends.", nada
+            "NADA",
+            "Gal et al., arXiv 2108.00946, with the settings that the generator's file recommends.",
+            ("test_directional_loss_is_the_formula_and_ignores_lengths",),
+            nada,
         ),
-        TaskMethod("NADA images", "the same with images in place of the target text.", nada_images, sees=10),
+        TaskMethod(
+            "NADA images",
+            "the same with images in place of the target text.",
+            ("test_style_images_give_the_direction_from_the_generators_own",),
+            nada_images,
+            sees=10,
+        ),
         TaskMethod(
             "NADA images+style",
             f"that with DiFa's style loss, style_weight {STYLE_WEIGHT:g}, which was chosen on ukiyo-e prints.",
+            ("test_style_loss_is_the_relaxed_earth_movers_distance_of_all_pairs",),
             partial(nada_images, style_weight=STYLE_WEIGHT),
             sees=10,
             constants=(STYLE_WEIGHT,),
@@ -178,6 +192,7 @@ METHODS: dict[str, TaskMethod] = {
         TaskMethod(
             "StyleCLIP optimization",
             f"Patashnik et al., arXiv 2103.17249, section 4, with an L2 weight of {OPTIMIZATION_PULL}.",
+            ("test_losses_equal_the_formulas",),
             optimization,
             at_most=OPTIMIZED,
             constants=(OPTIMIZATION_PULL, AT_ONCE),
@@ -185,6 +200,7 @@ METHODS: dict[str, TaskMethod] = {
         TaskMethod(
             "StyleCLIP mapper",
             f"the same paper, section 5, with an L2 weight of {MAPPER_PULL}.",
+            ("test_one_step_equals_the_formulas_in_float64",),
             mapper,
             share=2.0,
             constants=(MAPPER_PULL,),
@@ -193,6 +209,7 @@ METHODS: dict[str, TaskMethod] = {
             "StyleCLIP directions",
             f"the same paper, section 6; steps are style channels, and CLIP chooses one of the amounts "
             f"{', '.join(f'{amount:g}' for amount in AMOUNTS)}.",
+            ("test_relevance_equals_the_definition",),
             directions,
             share=2.0,
             constants=(*AMOUNTS, AT_ONCE),

@@ -135,9 +135,12 @@ def curve_table(records: Records) -> str:
 
 
 def method_list(records: Records) -> str:
-    """List of all methods, with or without records: their papers, and differences from them."""
-    found = [f"- **{method.name}**: {method.source}" for method in (*TASKS.values(), *methods.METHODS.values())]
-    return "\n".join(found)
+    """Table of all methods, with or without records: their papers, differences from them, and their tests."""
+    found = [
+        [method.name, method.source, ", ".join(f"`{name}`" for name in method.tests)]
+        for method in (*TASKS.values(), *methods.METHODS.values())
+    ]
+    return _grid(["method", "paper, and differences from it", "checked by"], found)
 
 
 def planes(records: Records) -> Image.Image | None:

@@ -150,10 +150,15 @@ def test_a_target_has_a_picture_of_every_method(bench):
     assert page.strips(bench, records, "pig") is None, "a point of the curve is no row"
 
 
-def test_every_method_has_its_source_on_the_page():
+def test_every_method_has_its_source_and_its_checks_on_the_page():
     text = page.method_list([])
+    tests = "".join(path.read_text("utf-8") for path in Path(__file__).parents[1].rglob("test_*.py"))
     for method in (*METHODS.values(), *TASKS.values()):
-        assert f"**{method.name}**" in text
+        assert f"| {method.name} | {method.source} |" in text
+        assert method.tests, method.name
+        for name in method.tests:
+            assert f"`{name}`" in text
+            assert f"def {name}(" in tests, f"there is no test {name}"
 
 
 @pytest.mark.parametrize("heights", [[10.0], [10, 10, 10], [0, 90, 91, 92], [99, 99, 99, 99], [5, 30, 60]])
