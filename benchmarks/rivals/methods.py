@@ -45,7 +45,12 @@ GAN = (
 METHODS = {
     method.name: method
     for method in (
-        Method("TGAN", "Wang et al., arXiv 1805.01677: all of both networks.", GAN),
+        Method(
+            "TGAN",
+            "Wang et al., arXiv 1805.01677: all of both networks. As in all of the following, R1 is added to the loss in "
+            "every 16th step, where StyleGAN2 takes a step of its own.",
+            GAN,
+        ),
         Method(
             "FreezeD",
             "Mo et al., arXiv 2002.10964: the last three blocks of the discriminator train.",
@@ -54,18 +59,20 @@ METHODS = {
         ),
         Method(
             "TGAN+ADA",
-            "Karras et al., arXiv 2006.06676: the strength may rise to 1 in half a run.",
+            "Karras et al., arXiv 2006.06676: the strength may rise to 1 in half a run; R1 of augmented images.",
             (
                 "test_moves_of_pixels_are_what_they_are_called",
                 "test_moves_of_colors_are_what_they_are_called",
                 "test_the_controller_steers_to_its_target",
             ),
+            version=2,
             ada=True,
         ),
         Method(
             "MineGAN",
             "Wang et al., arXiv 1912.05270, in its StyleGAN2 form.",
             ("test_minegan_trains_the_miner_alone_at_first",),
+            version=2,
             miner_share=0.3,
         ),
         Method(
@@ -76,14 +83,15 @@ METHODS = {
         ),
         Method(
             "CDC",
-            "Ojha et al., arXiv 2104.06820.",
+            "Ojha et al., arXiv 2104.06820; patches are judged after the shortcut of a block, and noise is constant.",
             ("test_cross_domain_distance_consistency", "test_cdc_judges_whole_images_near_anchors_only"),
             patches=True,
             distance=1000.0,
         ),
         Method(
             "RSSA",
-            "Xiao et al., arXiv 2203.04121; the codes of at most ten pictures, by optimization.",
+            "Xiao et al., arXiv 2203.04121; the codes of at most ten pictures, by optimization; the disturbance of close "
+            "codes, as in the paper, in both layers of a resolution.",
             (
                 "test_self_correlation_consistency",
                 "test_disturbance_correlation_consistency",

@@ -55,7 +55,7 @@ class Miner(nn.Module):
         self.codes = nn.Sequential(nn.Linear(z_dim, z_dim), nn.ReLU(), nn.Linear(z_dim, z_dim))
         self.seed = nn.Parameter(torch.randn(1, 8, 4, 4))
         self.maps = nn.Sequential(
-            nn.Conv2d(8, 32, 1), nn.LeakyReLU(0.2), nn.Conv2d(32, 128, 1), nn.LeakyReLU(0.2), nn.Conv2d(128, width, 1)
+            Convolution(8, 32, 1), Convolution(32, 128, 1), Convolution(128, width, 1, active=False)
         )
 
     def const(self) -> Tensor:
