@@ -47,8 +47,8 @@ METHODS = {
     for method in (
         Method(
             "TGAN",
-            "Wang et al., arXiv 1805.01677: all of both networks. As in all of the following, R1 is added to the loss in "
-            "every 16th step, where StyleGAN2 takes a step of its own.",
+            "Wang et al., arXiv 1805.01677: all of both networks. Here and below, R1 is added to the loss of every "
+            "16th step, for which StyleGAN2 takes a step of its own, and the mean path length has no gradient.",
             GAN,
         ),
         Method(
@@ -90,8 +90,8 @@ METHODS = {
         ),
         Method(
             "RSSA",
-            "Xiao et al., arXiv 2203.04121; the codes of at most ten pictures, by optimization; the disturbance of close "
-            "codes, as in the paper, in both layers of a resolution.",
+            "Xiao et al., arXiv 2203.04121; the codes of at most ten pictures, by optimization; disturbance is that of "
+            "close codes, as in the paper, in both layers of a resolution.",
             (
                 "test_self_correlation_consistency",
                 "test_disturbance_correlation_consistency",
