@@ -205,4 +205,4 @@ def mean_cell(values: list[float | None], digits: int = 3) -> str:
         return "-"
     found = interval(known)
     half = f" +- {found['high'] - found['mean']:.{digits}f}" if len(known) >= RUNS else ""
-    return f"{found['mean']:.{digits}f}{half}"
+    return f"{round(found['mean'], digits) + 0.0:.{digits}f}{half}"  # adding 0.0 turns -0.0 into 0.0

@@ -87,6 +87,11 @@ def test_an_interval_needs_three_runs():
     assert cells == ["0.20", "0.25", "0.30 +- 0.25"]
 
 
+def test_a_mean_that_rounds_to_zero_has_no_sign():
+    records = [record("CDC", "pig", 10, recall=value) for value in (-0.004, 0.003)]
+    assert page.target_table(records, "pig").splitlines()[2].split(" | ")[10] == "0.00"
+
+
 def test_the_best_rival_is_one_that_reaches_the_target():
     records = [
         record("NADA", "pig", 0, distance_to_the_truth=0.3),
