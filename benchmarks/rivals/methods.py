@@ -48,7 +48,7 @@ METHODS = {
         Method(
             "TGAN",
             "Wang et al., arXiv 1805.01677: all of both networks. Here and below, R1 is added to the loss of every "
-            "16th step, for which StyleGAN2 takes a step of its own, and the mean path length has no gradient.",
+            "16th iteration, where StyleGAN2 updates the weights once more, and the mean path length has no gradient.",
             GAN,
         ),
         Method(
@@ -59,7 +59,8 @@ METHODS = {
         ),
         Method(
             "TGAN+ADA",
-            "Karras et al., arXiv 2006.06676: the strength may rise to 1 in half a run; R1 of augmented images.",
+            "Karras et al., arXiv 2006.06676: the strength may rise to 1 in half a run; R1 of augmented "
+            "images, which are moved with a windowed sinc instead of a wavelet filter.",
             (
                 "test_moves_of_pixels_are_what_they_are_called",
                 "test_moves_of_colors_are_what_they_are_called",
@@ -70,7 +71,8 @@ METHODS = {
         ),
         Method(
             "MineGAN",
-            "Wang et al., arXiv 1912.05270, in its StyleGAN2 form.",
+            "Wang et al., arXiv 1912.05270, in its StyleGAN2 form; the miner trains alone in 0.3 of the iterations, "
+            "and the path length does not reach it.",
             ("test_minegan_trains_the_miner_alone_at_first",),
             version=2,
             miner_share=0.3,

@@ -199,7 +199,7 @@ METHODS: dict[str, TaskMethod] = {
         ),
         TaskMethod(
             "StyleCLIP mapper",
-            f"the same paper, section 5, with an L2 weight of {MAPPER_PULL}.",
+            f"the same paper, section 5, with an L2 weight of {MAPPER_PULL}; codes are not truncated.",
             ("test_one_step_equals_the_formulas_in_float64",),
             mapper,
             share=2.0,
@@ -208,7 +208,7 @@ METHODS: dict[str, TaskMethod] = {
         TaskMethod(
             "StyleCLIP directions",
             f"the same paper, section 6; steps are style channels, and CLIP chooses one of the amounts "
-            f"{', '.join(f'{amount:g}' for amount in AMOUNTS)}.",
+            f"{', '.join(f'{amount:g}' for amount in AMOUNTS)}; codes are not truncated.",
             ("test_relevance_equals_the_definition",),
             directions,
             share=2.0,
