@@ -79,7 +79,7 @@ def difa(task: Task) -> Images:
             ws = task.base.mapping(z)
             before = task.base.synthesis(ws, noise)
         after = trained.synthesis(ws, noise)
-        rise = max(0.0, (step - window) / (task.steps - window))
+        rise = max(0, step - window) / max(1, task.steps - window)
         loss = CONSISTENCY * rise * consistency(task.encoder(before), task.encoder(after))
         before, after = show(before), show(after)
         for model, goal, place in zip(task.clip, goals, places, strict=True):

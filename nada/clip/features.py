@@ -52,7 +52,7 @@ def style_features(model: ClipModel, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return CLIP embeddings [N, E] of images, and features [N, places, D] at two thirds of the tower's depth.
 
     At that depth features still describe colors and textures, but already whole strokes. DiFa reads the keys of a third
-    of the depth; with the demo's models, features from there led less far to watercolors. Gradients flow back to the
+    of the depth; with the demo's models, features of a third led less far to watercolors. Gradients flow back to the
     images.
     """
     embedding, features = embedding_and_features(model, images)
