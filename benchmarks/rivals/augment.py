@@ -81,8 +81,8 @@ def geometry(count: int, side: int, p: float, random: torch.Generator) -> Tensor
 def moved(images: Tensor, maps: Tensor) -> Tensor:
     """Transform images as `geometry` maps them, at twice the resolution; those that none moves are unchanged.
 
-    Resolution changes by a windowed sinc, which keeps fine detail as the paper's wavelet filter does (appendix B): a
-    mirrored image keeps all of its waves of up to 0.75 of the highest frequency, and 0.4 of the highest.
+    Resolution changes by a windowed sinc, in place of the paper's wavelet filter (appendix B): a mirrored image keeps
+    all of its waves of up to 0.75 of the highest frequency, and 0.4 of the highest, where the wavelet keeps 0.9.
     """
     still = (maps - torch.eye(3)).abs().amax(dim=(1, 2)) < 1e-6
     if still.all():
@@ -97,9 +97,9 @@ def _doubled(images: Tensor) -> Tensor:
     """Double the resolution of images [N, C, H, W], band-limited; H and W are at least 8."""
     x, edge = images.flatten(0, 1)[:, None], TAPS // 4
     x = F.pad(x, [edge] * 4, mode="reflect")
-    for kernel, stride in ((_low_pass()[:, None], (2, 1)), (_low_pass()[None], (1, 2))):
+    for kernel, stride in _filters():
         padding = [(TAPS - 1) * (step - 1) for step in stride]
-        x = F.conv_transpose2d(x, 2 * kernel[None, None].to(x), stride=stride, padding=padding)
+        x = F.conv_transpose2d(x, 2 * kernel.to(x), stride=stride, padding=padding)
     return x.unflatten(0, images.shape[:2])[:, :, 0]
 
 
@@ -107,19 +107,20 @@ def _halved(images: Tensor) -> Tensor:
     """Halve the resolution of images [N, C, H, W] without aliasing."""
     x, edge = images.flatten(0, 1)[:, None], TAPS // 2 - 1
     x = F.pad(x, [edge] * 4, mode="reflect")
-    for kernel, stride in ((_low_pass()[:, None], (2, 1)), (_low_pass()[None], (1, 2))):
-        x = F.conv2d(x, kernel[None, None].to(x), stride=stride)
+    for kernel, stride in _filters():
+        x = F.conv2d(x, kernel.to(x), stride=stride)
     return x.unflatten(0, images.shape[:2])[:, :, 0]
 
 
-def _low_pass() -> Tensor:
-    """Low-pass filter [TAPS] at half of the highest frequency; its sum is 1.
+def _filters() -> tuple[tuple[Tensor, tuple[int, int]], ...]:
+    """Low-pass filters at half of the highest frequency along the height and the width, with sum 1, and their strides.
 
     An even length puts the new pixels around the middle of each old one.
     """
     places = torch.arange(TAPS) - (TAPS - 1) / 2
     taps = torch.sinc(places / 2) * torch.kaiser_window(TAPS, periodic=False, beta=BETA)
-    return taps / taps.sum()
+    taps = taps / taps.sum()
+    return (taps.reshape(1, 1, TAPS, 1), (2, 1)), (taps.reshape(1, 1, 1, TAPS), (1, 2))
 
 
 def color(count: int, p: float, random: torch.Generator) -> Tensor:

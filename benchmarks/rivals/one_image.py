@@ -21,7 +21,7 @@ from .own import Images, Task, TaskMethod, settings
 KEPT = 7  # number of first codes, which hold pose and shape: JoJoGAN keeps them, and DiFa compares them
 JOJO_RATE = 0.004  # the authors' 0.002 is for layers of 512 features
 # DiFa: weight of the consistency, share of the dimensions compared, and share of a training that is remembered, after
-# which the weight rises from 0. The authors' weight of 6 is for other codes; here half of the images stay photos.
+# which the weight rises from 0. The authors' weight of 6 is for other codes; here half of the images miss the style.
 CONSISTENCY, UNCHANGED, WINDOW = 0.3, 0.6, 1 / 6
 
 

@@ -51,9 +51,9 @@ def embedding_and_features(model: ClipModel, images: Tensor) -> tuple[Tensor, li
 def style_features(model: ClipModel, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return CLIP embeddings [N, E] of images, and features [N, places, D] at two thirds of the tower's depth.
 
-    At that depth features still describe colors and textures, but already whole strokes. DiFa reads the keys of a third
-    of the depth; with the demo's models, features of a third led less far to watercolors. Gradients flow back to the
-    images.
+    At that depth features still describe colors and textures, but already whole strokes. DiFa reads the keys of the
+    fourth of twelve blocks; with the demo's models, features of the first third led less far to watercolors. Gradients
+    flow back to the images.
     """
     embedding, features = embedding_and_features(model, images)
     return embedding, features[len(features) // 2]
